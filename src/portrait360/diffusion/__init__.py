@@ -1,0 +1,1 @@
+"""Diffusion as functions over a denoiser, knowing no network."""

@@ -1,0 +1,174 @@
+"""The blocks that Stable Diffusion 1.5 is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class Conditions(NamedTuple):
+    """What flows beside the picture through every block."""
+
+    emb: Tensor  # (b c_emb) embedded noise level
+    context: Tensor  # (b or 1, n, context_dim) text tokens
+    memory: Sequence[Tensor] | None = None  # a transformer block's reference tokens, (b or 1, m, c) each
+    record: list[Tensor] | None = None  # where the transformer blocks leave their own tokens
+
+
+def timestep_embedding(t: Tensor, dim: int) -> Tensor:
+    """(b) -> (b dim): [cos, sin] with periods growing geometrically up to 10000."""
+    freqs = torch.exp(-math.log(10_000) * torch.arange(dim // 2, device=t.device, dtype=torch.float32) / (dim // 2))
+    args = t[:, None].float() * freqs
+    return torch.cat([args.cos(), args.sin()], dim=-1)
+
+
+def group_norm(channels: int, eps: float = 1e-5) -> nn.GroupNorm:
+    """32 groups. Statistics are taken in fp32 by the kernels whatever the dtype of x, as the published code does."""
+    return nn.GroupNorm(32, channels, eps=eps)
+
+
+def zeroed(module: nn.Module) -> nn.Module:
+    """A branch that starts here adds nothing at step 0."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+class ResBlock(nn.Module):
+    def __init__(self, c_in: int, c_out: int, c_emb: int) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(group_norm(c_in), nn.SiLU(), nn.Conv2d(c_in, c_out, 3, padding=1))
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(c_emb, c_out))
+        # the Dropout of the published networks has rate 0; Identity keeps its place in the key names
+        last = nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.out_layers = nn.Sequential(group_norm(c_out), nn.SiLU(), nn.Identity(), last)
+        self.skip_connection = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.in_layers(x) + self.emb_layers(emb)[:, :, None, None]
+        return self.skip_connection(x) + self.out_layers(h)
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias=False)
+        self.to_k = nn.Linear(context_dim, dim, bias=False)
+        self.to_v = nn.Linear(context_dim, dim, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(dim, dim), nn.Identity())
+
+    def forward(self, x: Tensor, context: Tensor, memory: Tensor | None = None) -> Tensor:
+        """x (b n c) attends to context (b or 1, m, c') and, after it, to memory (b or 1, k, c')."""
+        keys, values = self.to_k(context), self.to_v(context)
+        if memory is not None:
+            # Memory shared by the whole batch is projected once; expanding afterwards gives the same numbers.
+            keys = torch.cat([keys, self.to_k(memory).expand(len(keys), -1, -1)], dim=1)
+            values = torch.cat([values, self.to_v(memory).expand(len(values), -1, -1)], dim=1)
+        q = rearrange(self.to_q(x), "b n (h d) -> b h n d", h=self.heads)
+        k = rearrange(keys.expand(len(x), -1, -1), "b n (h d) -> b h n d", h=self.heads)
+        v = rearrange(values.expand(len(x), -1, -1), "b n (h d) -> b h n d", h=self.heads)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.to_out(rearrange(out, "b h n d -> b n (h d)"))
+
+
+class GEGLU(nn.Module):
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, hidden * 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, gate = self.proj(x).chunk(2, dim=-1)
+        return x * F.gelu(gate)  # exact erf, not the tanh approximation
+
+
+class FeedForward(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(GEGLU(dim, dim * 4), nn.Identity(), nn.Linear(dim * 4, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class TransformerBlock(nn.Module):
+    def __init__(self, dim: int, context_dim: int, heads: int) -> None:
+        super().__init__()
+        self.index = 0  # position among the network's transformer blocks; set by number_blocks
+        self.attn1 = Attention(dim, dim, heads)
+        self.ff = FeedForward(dim)
+        self.attn2 = Attention(dim, context_dim, heads)
+        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
+        tokens = self.norm1(x)
+        if conditions.record is not None:  # R writes
+            conditions.record.append(tokens)
+        memory = None if conditions.memory is None else conditions.memory[self.index]
+        x = x + self.attn1(tokens, tokens, memory)  # the main network reads
+        x = x + self.attn2(self.norm2(x), conditions.context)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    def __init__(self, c: int, context_dim: int, heads: int, depth: int) -> None:
+        super().__init__()
+        self.norm = group_norm(c, eps=1e-6)
+        self.proj_in = nn.Conv2d(c, c, 1)
+        self.transformer_blocks = nn.ModuleList(TransformerBlock(c, context_dim, heads) for _ in range(depth))
+        self.proj_out = zeroed(nn.Conv2d(c, c, 1))
+
+    def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
+        tokens = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
+        for block in self.transformer_blocks:
+            tokens = block(tokens, conditions)
+        return x + self.proj_out(rearrange(tokens, "b (h w) c -> b c h w", h=x.shape[2]))
+
+
+class Downsample(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(c, c, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c, c, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Stage(nn.Sequential):
+    """Layers run in order, each given the conditions it asks for."""
+
+    def forward(self, x: Tensor, conditions: Conditions) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for layer in self:
+            x = run_layer(layer, x, conditions)
+        return x
+
+
+def run_layer(layer: nn.Module, x: Tensor, conditions: Conditions) -> Tensor:
+    if isinstance(layer, ResBlock):
+        return layer(x, conditions.emb)
+    if isinstance(layer, SpatialTransformer):
+        return layer(x, conditions)
+    return layer(x)
+
+
+def number_blocks(network: nn.Module) -> int:
+    """Give every transformer block its place in the memory; returns how many there are."""
+    blocks = [m for m in network.modules() if isinstance(m, TransformerBlock)]
+    for i, block in enumerate(blocks):
+        block.index = i
+    return len(blocks)

@@ -1,0 +1,60 @@
+"""The sizes in which the networks come: data, and the only place that knows a preset's name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portrait360.models.control import ControlConfig
+from portrait360.models.cross_view import CrossViewConfig
+from portrait360.models.unet import UNetConfig
+from portrait360.models.vae import VAEConfig
+from portrait360.models.view_denoiser import Quirks, ViewDenoiserConfig
+
+DIFFPORTRAIT360 = ViewDenoiserConfig(quirks=Quirks(half_schedule=True))
+
+DIFFPORTRAIT3D = ViewDenoiserConfig(
+    cross_view=CrossViewConfig(layout="diffportrait3d", positions=32),
+    quirks=Quirks(middle_cross_view_when_unconditional=True, unused_hint_encoder_in_appearance=True),
+)
+
+BACK_HEAD = ViewDenoiserConfig(cross_view=None, quirks=Quirks(half_schedule=True))
+
+# Pixels are folded 4 x 4 into channels (lossless), so RGBA has 64 channels at a quarter of the size.
+SMALL = ViewDenoiserConfig(
+    unet=UNetConfig(
+        in_channels=64,
+        out_channels=64,
+        width=64,
+        mult=(1, 2, 3),
+        attention=(False, True, True),
+        heads=4,
+        context_dim=64,
+    ),
+    # hint: RGB, confidence, mask, normals, position of the completed proxy
+    control=ControlConfig(hint_channels=11, hint_widths=(16, 32, 64), hint_strides=(1, 2, 2)),
+    cross_view=CrossViewConfig(heads=4),
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    name: str
+    size: int  # side of a view in pixels
+    views: ViewDenoiserConfig
+    vae: VAEConfig | None  # None: pixels are folded, not encoded
+    weights: tuple[str, ...]  # what `portrait360 weights list` must show for it to run
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("small", size=256, views=SMALL, vae=None, weights=("small",)),
+        Preset(
+            "sd15",
+            size=512,
+            views=DIFFPORTRAIT360,
+            vae=VAEConfig(),
+            weights=("diffportrait360", "back-head"),
+        ),
+    )
+}
