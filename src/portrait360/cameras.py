@@ -54,7 +54,7 @@ class Camera:
 
     @property
     def world2cam(self) -> Array:
-        return np.linalg.inv(self.cam2world)
+        return np.linalg.inv(self.cam2world).astype(np.float64)
 
     @property
     def azimuth(self) -> float:

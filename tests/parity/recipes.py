@@ -47,7 +47,7 @@ class Golden:
         return n.half().float()
 
     def fill(self, network: nn.Module, prefix: str = "") -> None:
-        """Give the network the file's weights; names and shapes must agree both ways. Tables of positions are ours."""
+        """Give the network the file's weights; names and shapes must agree both ways; position tables are ours."""
         own = {prefix + name: value for name, value in network.state_dict().items()}
         published = {name: tuple(shape) for name, shape in self.shapes.items()}
         if {name: tuple(value.shape) for name, value in own.items()} != published:

@@ -1,0 +1,159 @@
+"""The commands; each under a screen. Heavy imports happen inside the command that needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portrait360 import __version__
+from portrait360.errors import UserError
+
+app = typer.Typer(
+    name="portrait360",
+    help="One portrait in, a head that can be seen from all sides out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+weights = typer.Typer(help="Bring, list and verify the weights of the published networks.", no_args_is_help=True)
+app.add_typer(weights, name="weights")
+
+WeightsFolder = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[DIR]", help="Where the weights lie; by default $PORTRAIT360_WEIGHTS or the user's cache."
+    ),
+]
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"portrait360 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options that stand before any command."""
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which device would be used, and which presets can run.
+
+    Example: portrait360 doctor
+    """
+    from portrait360.doctor import report
+    from portrait360.weights.library import home
+
+    for title, lines in report(home()):
+        typer.echo(title)
+        for line in lines:
+            typer.echo(f"  {line.mark}  {line.text}")
+
+
+@weights.command("import")
+def weights_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .th, .ckpt or .safetensors file, or a folder.")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="diffportrait360, diffportrait3d, back-head, sd15 or animatediff; else recognised."
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")] = None,
+) -> None:
+    """Check a published file name by name and convert it to fp16 safetensors.
+
+    Nothing in the file is executed. A folder is taken as Stable Diffusion 1.5 in diffusers' layout.
+
+    Examples:
+
+      portrait360 weights import model_state-340000.th
+
+      portrait360 weights import back_head-230000.th --as back-head -o weights/back-head
+    """
+    from portrait360.progress import byte_bar
+    from portrait360.weights.convert import choose_system, import_weights
+    from portrait360.weights.library import home
+
+    system = choose_system(file, kind)
+    target = output or home() / system.name
+    with byte_bar("Converting") as advance:
+        import_weights(file, target, system, on_progress=advance)
+    typer.echo(f"{system.name}: {target}")
+
+
+@weights.command("list")
+def weights_list(folder: WeightsFolder = None) -> None:
+    """List what was imported.
+
+    Example: portrait360 weights list
+    """
+    from portrait360.weights.library import folders, home, manifest
+
+    where = folder or home()
+    found = folders(where)
+    if not found:
+        typer.echo(f"No weights in {where}; bring some with `portrait360 weights import FILE`.")
+    for path in found:
+        said = manifest(path)
+        size = sum(int(file["bytes"]) for file in said["files"].values())
+        typer.echo(
+            f"{said['system']:16s} {size / 1e9:6.2f} GB  {said['dtype']}  from {said['source']['name']}  {path}"
+        )
+
+
+@weights.command("verify")
+def weights_verify(folder: WeightsFolder = None) -> None:
+    """Compare every imported file with its SHA-256.
+
+    Example: portrait360 weights verify weights/back-head
+    """
+    from portrait360.progress import byte_bar
+    from portrait360.weights.library import folders, home, manifest, verify
+
+    where = folder or home()
+    found = folders(where)
+    if not found:
+        raise UserError(f"No weights in {where}; bring some with `portrait360 weights import FILE`.")
+    wrong = []
+    total = sum(int(file["bytes"]) for path in found for file in manifest(path)["files"].values())
+    with byte_bar("Verifying") as advance:
+        for path in found:
+            problems = verify(path, lambda count, path=path: advance(path.name, count, total))
+            wrong += [f"{path}: {problem}" for problem in problems]
+    if wrong:
+        raise UserError("; ".join(wrong) + ". Import these weights again.")
+    typer.echo(f"{len(found)} of {len(found)} imports are whole.")
+
+
+def main() -> None:
+    """Run a command; whatever goes wrong ends in one plain sentence and an exit code, not in a traceback."""
+    try:
+        app()
+    except UserError as error:
+        fail(str(error), 2)
+    except KeyboardInterrupt:
+        fail("Stopped.", 130)
+    except Exception as error:  # the last line of defence; the sentence says how to see more
+        if os.environ.get("PORTRAIT360_DEBUG"):
+            raise
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        fail(
+            f"This is a mistake of portrait360 ({text}); set PORTRAIT360_DEBUG=1 to see where, and please report it.",
+            1,
+        )
+
+
+def fail(sentence: str, code: int) -> None:
+    print(f"portrait360: {sentence}", file=sys.stderr)
+    raise SystemExit(code)

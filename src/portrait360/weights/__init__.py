@@ -1,0 +1,1 @@
+"""Weights from outside: recognised, checked name by name, converted once, verified at any time."""

@@ -1,0 +1,191 @@
+"""`portrait360 weights import`: a file from outside becomes a folder of fp16 safetensors, or nothing changes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from portrait360 import __version__
+from portrait360.checkpoints import Spec, TensorFile, load_into, one_precision, require_same, write_safetensors
+from portrait360.errors import UserError
+from portrait360.models.text import TextEncoder
+from portrait360.models.unet import UNet
+from portrait360.weights.diffusers_layout import DiffusersFolder
+from portrait360.weights.motion import motion_name, motion_specs
+from portrait360.weights.systems import COMPONENTS, MOTION, MOTION_CONFIG, SYSTEMS, TEXT, System, recognise
+
+MANIFEST = "manifest.json"
+Progress = Callable[[str, int, int], None]  # (what is being written, bytes of it, bytes in all)
+
+
+class Source(Protocol):
+    specs: dict[str, Spec]
+
+    def read(self, name: str) -> Tensor: ...
+
+
+def import_weights(
+    source: Path,
+    target: Path,
+    system: System | str | None = None,
+    *,
+    dtype: torch.dtype = torch.float16,
+    on_progress: Progress = lambda what, done, total: None,
+) -> dict[str, object]:
+    """Convert `source` (a file, or a diffusers folder of SD 1.5) into the folder `target`; returns its manifest."""
+    chosen = choose_system(source, system)
+    specs = _open(source, chosen).specs
+    names = _components(specs, chosen, str(source))
+    _require_free_name(target)
+    with _folder(target) as folder:
+        manifest = _write(source, chosen, specs, names, folder, dtype, on_progress)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return manifest
+
+
+def choose_system(source: Path, system: System | str | None) -> System:
+    if isinstance(system, System):
+        return system
+    if system is None:
+        system = "sd15" if source.is_dir() else recognise(TensorFile(source).specs, str(source))
+    known = {**SYSTEMS, MOTION: System(MOTION, None)}
+    if system not in known:
+        raise UserError(f"{system!r} is not a kind of file known here; choose from {', '.join(known)}.")
+    return known[system]
+
+
+def _open(source: Path, system: System) -> Source:
+    if source.is_dir():
+        if system.denoiser is not None or system.name == MOTION:
+            raise UserError(f"{source} is a folder; a folder can only be Stable Diffusion 1.5 in diffusers' layout.")
+        return DiffusersFolder(source, system.unet, system.vae)
+    return TensorFile(source)
+
+
+def _components(specs: Mapping[str, Spec], system: System, what: str) -> dict[str, list[str]]:
+    """Our files and the names of the tensors that go into each; strict in both directions."""
+    if system.name == MOTION:
+        with torch.device("meta"):
+            expected = motion_specs(UNet(system.unet, MOTION_CONFIG))
+        require_same(expected, {_own_name("motion", n, system): spec for n, spec in specs.items()}, what)
+        one_precision(specs, specs, what)
+        return {"motion": list(specs)}
+    expected = system.expected()
+    found = {name: spec for name, spec in specs.items() if name in expected or not system.may_carry(name)}
+    expected = {name: spec for name, spec in expected.items() if name in found or not system.may_lack(name)}
+    require_same(expected, found, what)
+    one_precision(found, found, what)
+    by_file = {part: [n for n in expected if n.startswith(prefix)] for part, prefix in COMPONENTS.items()}
+    return {part: names for part, names in by_file.items() if names}
+
+
+def _write(
+    source: Path,
+    system: System,
+    brought: Mapping[str, Spec],
+    components: Mapping[str, list[str]],
+    folder: Path,
+    dtype: torch.dtype,
+    on_progress: Progress,
+) -> dict[str, object]:
+    files: dict[str, dict[str, object]] = {}
+    total = sum(_bytes(brought, names, dtype) for names in components.values())
+    _require_space(folder, total)
+
+    def write(part: str, specs: Mapping[str, Spec], read: Callable[[str], Tensor]) -> None:
+        path = folder / f"{part}.safetensors"
+        config = json.dumps(asdict(system))
+        metadata = {"format": "portrait360", "system": system.name, "part": part, "config": config}
+        digest = write_safetensors(path, specs, read, metadata, lambda count: on_progress(part, count, total))
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
+
+    for part, names in components.items():
+        file = _open(source, system)  # anew for each part: pages of the last one's mapping are given back
+        theirs = {_own_name(part, name, system): name for name in names}
+        specs = {own: Spec(brought[name].shape, dtype) for own, name in theirs.items()}
+        write(part, specs, lambda own, file=file, theirs=theirs: file.read(theirs[own]))
+    if system.name != MOTION:
+        prompt = _empty_prompt(_open(source, system), system)
+        write("empty_prompt", {"empty_prompt": Spec(tuple(prompt.shape), prompt.dtype)}, lambda name: prompt)
+    return {
+        "portrait360": __version__,
+        "system": system.name,
+        "source": {"name": source.name, "bytes": _size(source)},
+        "dtype": str(dtype).removeprefix("torch."),
+        "config": asdict(system),
+        "files": files,
+    }
+
+
+def _own_name(part: str, name: str, system: System) -> str:
+    return motion_name(name, system.unet.depth) if part == "motion" else name.removeprefix(COMPONENTS[part])
+
+
+@torch.no_grad()
+def _empty_prompt(file: Source, system: System) -> Tensor:
+    """The text encoder is run here, once, and left behind."""
+    with torch.device("meta"):
+        encoder = TextEncoder(system.text)
+    state = {name.removeprefix(TEXT): file.read(name) for name in file.specs if name.startswith(TEXT)}
+    state.setdefault("embeddings.position_ids", torch.arange(system.text.tokens)[None])
+    load_into(encoder, state, "The text encoder")
+    return encoder.float().empty_prompt()
+
+
+def _bytes(specs: Mapping[str, Spec], names: list[str], dtype: torch.dtype) -> int:
+    return sum(math.prod(specs[name].shape) * dtype.itemsize for name in names)
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed * 1.01 + (1 << 20):
+        raise UserError(
+            f"The disk with {folder.parent} has {free / 1e9:.1f} GB free; {needed / 1e9:.1f} GB are needed."
+        )
+
+
+def _require_free_name(target: Path) -> None:
+    """An earlier import may be replaced; anything else that lies there is left alone."""
+    if target.is_dir() and (not any(target.iterdir()) or (target / MANIFEST).is_file()):
+        return
+    if target.exists():
+        raise UserError(f"{target} holds something else; choose another folder with -o.")
+
+
+@contextmanager
+def _folder(target: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `target` at the end, or vanishes."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        yield partial
+        if target.exists():
+            target.rename(old)
+        partial.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(f"The disk with {target.parent} is full; nothing was changed there.") from error
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise UserError(f"{target.parent} cannot be written to; choose another folder with -o.") from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

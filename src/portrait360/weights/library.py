@@ -1,0 +1,112 @@
+"""The folders that imports made: found, verified, and loaded into networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from portrait360.checkpoints import TensorFile, load_into, sha256
+from portrait360.errors import UserError
+from portrait360.models.vae import VAE
+from portrait360.models.view_denoiser import ViewDenoiser
+from portrait360.weights.convert import MANIFEST
+from portrait360.weights.systems import COMPONENTS, System
+
+T = TypeVar("T")
+
+
+def home() -> Path:
+    """Where weights lie unless the user says otherwise."""
+    default = Path.home() / ".cache" / "portrait360" / "weights"
+    return Path(os.environ.get("PORTRAIT360_WEIGHTS", default))
+
+
+def folders(where: Path) -> list[Path]:
+    """All imports in a folder, or the folder itself if it is one."""
+    if (where / MANIFEST).is_file():
+        return [where]
+    return sorted(path.parent for path in where.glob(f"*/{MANIFEST}") if not path.parent.name.startswith("."))
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / MANIFEST).read_text())
+        return {"system": found["system"], "files": dict(found["files"]), **found}
+    except FileNotFoundError as error:
+        raise UserError(f"{folder} is not an import: it has no {MANIFEST}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / MANIFEST} is damaged; import the weights again.") from error
+
+
+def verify(folder: Path, on_bytes: Callable[[int], None] = lambda count: None) -> list[str]:
+    """What is wrong with an import, each in words; an empty list if nothing is."""
+    problems = []
+    for name, said in manifest(folder)["files"].items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"{name} is missing")
+        elif path.stat().st_size != said["bytes"]:
+            problems.append(f"{name} has {path.stat().st_size} bytes, expected {said['bytes']}")
+        elif sha256(path, on_bytes) != said["sha256"]:
+            problems.append(f"{name} was changed: its SHA-256 is not the manifest's")
+    return problems
+
+
+def from_plain(kind: type[T], value: Any) -> T:
+    """Rebuild a (nested) frozen dataclass from what `dataclasses.asdict` and JSON made of it."""
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    if set(value) != names:
+        raise UserError(f"A {kind.__name__} in the file does not fit this version: {set(value) ^ names}.")
+    return kind(**{name: _plain_field(hints[name], value[name]) for name in names})
+
+
+def _plain_field(hint: Any, value: Any) -> Any:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    inner = next((o for o in options if dataclasses.is_dataclass(o)), None)
+    if inner is not None and value is not None:
+        return from_plain(typing.cast(type, inner), value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def system_of(folder: Path) -> System:
+    return from_plain(System, manifest(folder)["config"])
+
+
+def load_view_denoiser(folder: Path) -> ViewDenoiser:
+    """R, C, V and the U-Net of an import, in the precision of its files."""
+    system = system_of(folder)
+    if system.denoiser is None:
+        raise UserError(f"{folder} holds {system.name}, which has no view denoiser.")
+    with torch.device("meta"):
+        network = ViewDenoiser(system.denoiser)
+    parts = ("unet", "appearance", "control")
+    state = {COMPONENTS[part] + n: v for part in parts for n, v in read_part(folder, part).items()}
+    load_into(network, state, str(folder))
+    return network.eval().requires_grad_(False)
+
+
+def load_vae(folder: Path) -> VAE:
+    with torch.device("meta"):
+        network = VAE(system_of(folder).vae)
+    load_into(network, read_part(folder, "vae"), str(folder / "vae.safetensors"))
+    return network.eval().requires_grad_(False)
+
+
+def load_empty_prompt(folder: Path) -> Tensor:
+    """(1 tokens width)"""
+    return read_part(folder, "empty_prompt")["empty_prompt"]
+
+
+def read_part(folder: Path, part: str) -> dict[str, Tensor]:
+    file = TensorFile(folder / f"{part}.safetensors")
+    return {name: file.read(name) for name in file.specs}

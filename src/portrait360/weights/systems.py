@@ -1,0 +1,102 @@
+"""What the files that a user can bring hold: which networks, under which names, and what else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from portrait360.checkpoints import Spec, specs_of
+from portrait360.errors import UserError
+from portrait360.models.cross_view import CrossViewConfig
+from portrait360.models.presets import BACK_HEAD, DIFFPORTRAIT3D, DIFFPORTRAIT360
+from portrait360.models.text import TextConfig, TextEncoder
+from portrait360.models.unet import UNet, UNetConfig
+from portrait360.models.vae import VAE, VAEConfig
+from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
+
+SCHEDULE_TABLES = {
+    "betas",
+    "alphas_cumprod",
+    "alphas_cumprod_prev",
+    "sqrt_alphas_cumprod",
+    "sqrt_one_minus_alphas_cumprod",
+    "log_one_minus_alphas_cumprod",
+    "sqrt_recip_alphas_cumprod",
+    "sqrt_recipm1_alphas_cumprod",
+    "posterior_variance",
+    "posterior_log_variance_clipped",
+    "posterior_mean_coef1",
+    "posterior_mean_coef2",
+    "logvar",
+}
+UNET, APPEARANCE, CONTROL = "model.diffusion_model.", "control_model.", "pose_control_model."
+FIRST_STAGE, TEXT = "first_stage_model.", "cond_stage_model.transformer.text_model."
+POSITION_IDS = TEXT + "embeddings.position_ids"  # older files have it, newer ones do not
+COMPONENTS = {"unet": UNET, "appearance": APPEARANCE, "control": CONTROL, "vae": FIRST_STAGE}  # our file: its prefix
+
+
+@dataclass(frozen=True)
+class System:
+    """One kind of file."""
+
+    name: str
+    denoiser: ViewDenoiserConfig | None  # None: no R, C, V, only the U-Net of Stable Diffusion 1.5
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+
+    def expected(self) -> dict[str, Spec]:
+        """Every tensor that must be in the file, but for the schedule's tables."""
+        with torch.device("meta"):
+            denoiser = None if self.denoiser is None else ViewDenoiser(self.denoiser)
+            parts: list[tuple[str, nn.Module]] = [("", denoiser)] if denoiser else [(UNET, UNet(self.unet))]
+            parts += [(FIRST_STAGE, VAE(self.vae)), (TEXT, TextEncoder(self.text))]
+        return {name: spec for prefix, part in parts for name, spec in specs_of(part, prefix).items()}
+
+    def may_lack(self, name: str) -> bool:
+        return name == POSITION_IDS
+
+    def may_carry(self, name: str) -> bool:
+        """Known passengers that are not needed: schedule tables, and the averaged copies of SD 1.5's training."""
+        return name in SCHEDULE_TABLES or (self.denoiser is None and name.startswith("model_ema."))
+
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System("diffportrait360", DIFFPORTRAIT360),
+        System("diffportrait3d", DIFFPORTRAIT3D),
+        System("back-head", BACK_HEAD),
+        System("sd15", None),
+    )
+}
+MOTION = "animatediff"  # V alone, in the 360 layout
+MOTION_CONFIG = CrossViewConfig()
+
+
+def recognise(names: Iterable[str], file: str) -> str:
+    """Which system's file has these tensor names."""
+    names = list(names)
+
+    def has(text: str) -> bool:
+        return any(text in name for name in names)
+
+    def starts(prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in names)
+
+    if starts(CONTROL) and starts(UNET):
+        if has("middle_block_motion_module"):
+            return "diffportrait3d"
+        return "diffportrait360" if has("motion_module") else "back-head"
+    if starts(UNET):
+        return "sd15"
+    if starts("down_blocks.0.motion_modules."):
+        return MOTION
+    example = names[0] if names else "nothing"
+    raise UserError(
+        f"{file} is none of the files known here: its tensors are called like {example!r}, where "
+        f"{UNET!r}, {CONTROL!r} or 'down_blocks.0.motion_modules.' is expected at the start."
+    )

@@ -1,0 +1,144 @@
+"""The commands, as a user meets them: surface, sentences, exit codes, speed."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from portrait360 import cli
+from portrait360.weights import convert, systems
+from tests import tiny
+
+SURFACE = {
+    "doctor": [],
+    "weights import": ["FILE", "--as", "-o/--output"],
+    "weights list": ["[DIR]"],
+    "weights verify": ["[DIR]"],
+}
+
+
+def surface(group, prefix=""):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from surface(command, f"{prefix}{name} ")
+        else:
+            shown = (p.metavar if p.param_type_name == "argument" else "/".join(p.opts) for p in command.params)
+            yield prefix + name, list(shown)
+
+
+def test_the_surface_is_frozen():
+    """Changing what users type is a decision, not an accident."""
+    assert dict(surface(typer.main.get_command(cli.app))) == SURFACE
+
+
+@pytest.mark.parametrize("command", SURFACE)
+def test_every_command_shows_an_example(command):
+    shown = CliRunner().invoke(cli.app, [*command.split(), "--help"]).output
+    assert f"portrait360 {command}" in shown.split("Example", 1)[1]
+
+
+def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["portrait360", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+@pytest.fixture
+def small_back_head(monkeypatch, tmp_path):
+    """A tiny file of F; and the command line believes that F is that small."""
+    system = tiny.system("back-head")
+    monkeypatch.setitem(systems.SYSTEMS, "back-head", system)
+    monkeypatch.setattr(convert, "SYSTEMS", systems.SYSTEMS)
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path / "home"))
+    return tiny.save(tiny.state_of(system), tmp_path / "back.th")
+
+
+def test_import_list_verify(monkeypatch, capsys, tmp_path, small_back_head):
+    code, out, _ = run(monkeypatch, capsys, "weights", "import", str(small_back_head))
+    assert code == 0 and out == f"back-head: {tmp_path / 'home' / 'back-head'}\n"
+    code, out, _ = run(monkeypatch, capsys, "weights", "list")
+    assert code == 0 and "back-head" in out and "float16" in out and "back.th" in out
+    assert run(monkeypatch, capsys, "weights", "verify")[0] == 0
+    (tmp_path / "home" / "back-head" / "unet.safetensors").unlink()
+    code, _, err = run(monkeypatch, capsys, "weights", "verify")
+    assert code == 2 and "unet.safetensors is missing" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["weights", "import", "/nowhere.th"], "There is no file /nowhere.th."),
+        (["weights", "import", "FILE", "--as", "sdxl"], "'sdxl' is not a kind of file known here"),
+        (["weights", "import", "FILE", "--as", "diffportrait3d"], "does not fit"),
+        (["weights", "import", "GARBAGE"], "not a whole torch checkpoint"),
+        (["weights", "import", "TEXT"], "not a whole torch checkpoint"),
+        (["weights", "verify", "/nowhere"], "No weights in /nowhere"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(monkeypatch, capsys, tmp_path, small_back_head, arguments, words):
+    (tmp_path / "garbage.th").write_bytes(bytes(range(256)) * 9)
+    (tmp_path / "text.th").write_text("this is not a checkpoint")
+    names = {"FILE": small_back_head, "GARBAGE": tmp_path / "garbage.th", "TEXT": tmp_path / "text.th"}
+    code, out, err = run(monkeypatch, capsys, *[str(names.get(a, a)) for a in arguments])
+    assert code == 2 and words in err and out == ""
+    assert err.startswith("portrait360: ") and err.count("\n") == 1
+
+
+def test_an_unforeseen_error_is_one_sentence_and_exit_code_1(monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr("portrait360.doctor.report", broken)
+    code, _, err = run(monkeypatch, capsys, "doctor")
+    assert code == 1 and "first line" in err and "Traceback" not in err and err.count("\n") == 1
+
+
+def test_a_missing_option_value_exits_with_2(monkeypatch, capsys):
+    assert run(monkeypatch, capsys, "weights", "import")[0] == 2
+
+
+def test_doctor_says_what_is_missing(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))
+    code, out, _ = run(monkeypatch, capsys, "doctor")
+    assert code == 0
+    assert f"torch {torch.__version__.split('+')[0]}" in out
+    assert "sd15: needs diffportrait360 and back-head" in out
+
+
+def test_doctor_sees_imported_weights(monkeypatch, capsys, tmp_path, small_back_head):
+    run(monkeypatch, capsys, "weights", "import", str(small_back_head))
+    _, out, _ = run(monkeypatch, capsys, "doctor")
+    assert "sd15: needs diffportrait360 in" in out
+
+
+def seconds(*command: str) -> float:
+    """Best of three, so that a busy machine does not decide."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_start_is_quick_and_needs_no_torch():
+    code = (
+        "import sys, portrait360, portrait360.cli; assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    empty = seconds(sys.executable, "-c", "")
+    assert seconds(sys.executable, "-c", "import portrait360") - empty < 0.3
+    assert seconds(sys.executable, "-m", "portrait360", "--help") < 0.5
+
+
+def test_the_console_script_is_there():
+    script = Path(sys.executable).with_name("portrait360")
+    out = subprocess.run([script, "--version"], check=True, capture_output=True, text=True).stdout
+    assert out.startswith("portrait360 ")
