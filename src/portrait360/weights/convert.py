@@ -111,10 +111,10 @@ def _write(
         files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
 
     for part, names in components.items():
-        file = _open(source, system)  # anew for each part: pages of the last one's mapping are given back
+        reader = _Reader(source, system)
         theirs = {_own_name(part, name, system): name for name in names}
         specs = {own: Spec(brought[name].shape, dtype) for own, name in theirs.items()}
-        write(part, specs, lambda own, file=file, theirs=theirs: file.read(theirs[own]))
+        write(part, specs, lambda own, reader=reader, theirs=theirs: reader.read(theirs[own]))
     if system.name != MOTION:
         prompt = _empty_prompt(_open(source, system), system)
         write("empty_prompt", {"empty_prompt": Spec(tuple(prompt.shape), prompt.dtype)}, lambda name: prompt)
@@ -126,6 +126,23 @@ def _write(
         "config": asdict(system),
         "files": files,
     }
+
+
+class _Reader:
+    """Reads tensors in file order; opens the file anew now and then, so that mapped pages are given back."""
+
+    PAGES = 1 << 30
+
+    def __init__(self, source: Path, system: System) -> None:
+        self._open = lambda: _open(source, system)
+        self._file, self._read = self._open(), 0
+
+    def read(self, name: str) -> Tensor:
+        if self._read > self.PAGES:
+            self._file, self._read = self._open(), 0
+        tensor = self._file.read(name)
+        self._read += tensor.numel() * tensor.itemsize
+        return tensor
 
 
 def _own_name(part: str, name: str, system: System) -> str:
