@@ -1,0 +1,110 @@
+"""Pictures from outside: hostile until opened here, then plain arrays of sRGB values in [0, 1]."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from portrait360.errors import UserError
+
+F32 = NDArray[np.float32]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no format that runs programs or fetches files
+MAX_BYTES = 256 << 20
+MAX_PIXELS = 150_000_000
+WORKING_SIDE = 4096  # a larger picture is reduced to this at once
+MIN_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Picture:
+    rgb: F32  # (h w 3)
+    alpha: F32 | None  # (h w) where the file had transparency
+    notes: tuple[str, ...] = ()  # what was done that the user may want to know
+
+
+def load_picture(path: Path) -> Picture:
+    """Open any common picture as a person sees it: upright, in sRGB, first frame, opaque or with straight alpha."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} has {path.stat().st_size >> 20} MB; bring one of at most {MAX_BYTES >> 20} MB.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own limit warns below ours
+            with Image.open(path, formats=FORMATS) as image:
+                return _decode(image, path)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, Image.DecompressionBombError):
+            raise _too_large(path) from error
+        if isinstance(error, PermissionError):
+            raise UserError(f"{path} may not be read; check its permissions.") from error
+        raise UserError(f"{path} is not a whole JPEG, PNG, WebP, GIF, BMP or TIFF picture.") from error
+
+
+def _too_large(path: Path) -> UserError:
+    return UserError(f"{path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller first.")
+
+
+def _decode(image: Image.Image, path: Path) -> Picture:
+    notes = []
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(path)
+    if min(image.size) < MIN_SIDE:
+        raise UserError(f"{path} is only {image.width} x {image.height} pixels; bring a larger picture.")
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        notes.append("the picture is animated or has pages: the first was taken")
+    if max(image.size) > WORKING_SIDE:
+        notes.append(f"the picture was reduced from {image.width} x {image.height}")
+        image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # JPEG decodes at a fraction of its size
+    image.load()
+    profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
+    image.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
+    values, alpha = _to_rgb(image, profile)
+    return Picture(values, alpha, tuple(notes))
+
+
+def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[F32, F32 | None]:
+    if image.mode.startswith(("I", "F")):  # 16-bit or float grey: stretched to what is there
+        grey = np.asarray(image, dtype=np.float32)
+        grey = grey / (65535.0 if image.mode != "F" and grey.max() > 255 else max(float(grey.max()), 1.0))
+        return np.repeat(np.clip(np.nan_to_num(grey), 0, 1)[..., None], 3, -1), None
+    alpha = None
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        alpha = np.asarray(image.getchannel("A"), dtype=np.float32) / 255
+        alpha = None if alpha.min() == 1 else alpha
+    if profile:
+        image = _to_srgb(image, profile)
+    return np.asarray(image.convert("RGB"), dtype=np.float32) / 255, alpha
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Through the picture's own colour profile; a broken profile is ignored, as viewers do."""
+    source = image.convert("RGB") if image.mode not in ("RGB", "CMYK", "L") else image
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(source, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    return converted if converted is not None else image
+
+
+def save_picture(path: Path, rgb: F32, alpha: F32 | None = None) -> None:
+    """Write a PNG or WebP (by the name's ending) under a temporary name first: no half-written file is left."""
+    values = np.round(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+    if alpha is not None:
+        matte = np.round(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
+        values = np.concatenate([values, matte[..., None]], -1)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    Image.fromarray(values).save(temporary, format=path.suffix[1:].upper())
+    temporary.replace(path)
