@@ -77,10 +77,13 @@ class Levels:
 
 
 def ddim_levels(schedule: NoiseSchedule, steps: int) -> Levels:
-    """The published spacing: 1, 1 + T/steps, ...; the last step ends at timestep 0, which is not quite clean."""
-    if not 1 <= steps <= schedule.timesteps:
-        raise ValueError(f"steps must lie between 1 and {schedule.timesteps}, got {steps}")
-    t = torch.arange(0, schedule.timesteps, schedule.timesteps // steps)[:steps] + 1
+    """The published spacing: 1, 1 + T/steps, ...; the last step ends at timestep 0, which is not quite clean.
+
+    Where T / steps is no whole number each level is rounded down, so that the noisiest is still within a step of T.
+    """
+    if not 1 <= steps < schedule.timesteps:
+        raise ValueError(f"steps must lie between 1 and {schedule.timesteps - 1}, got {steps}")
+    t = torch.arange(steps) * schedule.timesteps // steps + 1
     following = torch.cat([schedule.alpha_bar[:1], schedule.alpha_bar[t[:-1]]])
     return Levels(
         t=t.flip(0),
