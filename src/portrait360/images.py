@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from portrait360.errors import UserError
 
-F32 = NDArray[np.float32]
+Floats = NDArray[np.floating]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no format that runs programs or fetches files
 MAX_BYTES = 256 << 20
@@ -25,8 +25,8 @@ MIN_SIDE = 16
 
 @dataclass(frozen=True)
 class Picture:
-    rgb: F32  # (h w 3)
-    alpha: F32 | None  # (h w) where the file had transparency
+    rgb: Floats  # (h w 3)
+    alpha: Floats | None  # (h w) where the file had transparency
     notes: tuple[str, ...] = ()  # what was done that the user may want to know
 
 
@@ -73,11 +73,12 @@ def _decode(image: Image.Image, path: Path) -> Picture:
     return Picture(values, alpha, tuple(notes))
 
 
-def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[F32, F32 | None]:
+def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Floats, Floats | None]:
     if image.mode.startswith(("I", "F")):  # 16-bit or float grey: stretched to what is there
         grey = np.asarray(image, dtype=np.float32)
         grey = grey / (65535.0 if image.mode != "F" and grey.max() > 255 else max(float(grey.max()), 1.0))
-        return np.repeat(np.clip(np.nan_to_num(grey), 0, 1)[..., None], 3, -1), None
+        grey = np.clip(np.nan_to_num(grey), 0, 1).astype(np.float32)
+        return np.repeat(grey[..., None], 3, -1), None
     alpha = None
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -99,7 +100,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     return converted if converted is not None else image
 
 
-def save_picture(path: Path, rgb: F32, alpha: F32 | None = None) -> None:
+def save_picture(path: Path, rgb: Floats, alpha: Floats | None = None) -> None:
     """Write a PNG or WebP (by the name's ending) under a temporary name first: no half-written file is left."""
     values = np.round(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
     if alpha is not None:

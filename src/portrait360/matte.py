@@ -1,0 +1,86 @@
+"""The matte: which pixels belong to the subject, soft at hair (small U2-Net, refined by a guided filter)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.assets import FOREGROUND
+
+Floats = NDArray[np.floating]
+
+SIDE = 320  # of the network's input
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def find_matte(rgb: Floats, inside: tuple[float, float] | None = None) -> Floats:
+    """Alpha (h w) of the salient subject; of the piece that holds the point `inside` (x, y) when given."""
+    coarse = _coarse(rgb)
+    coarse = _one_piece(coarse, inside)
+    radius = max(2, round(max(rgb.shape[:2]) / 60))
+    fine = guided_filter(rgb, coarse, radius, 1e-4)
+    return np.clip((fine - 0.08) / 0.84, 0, 1).astype(np.float32)  # the filter leaves a veil on both sides
+
+
+def _coarse(rgb: Floats) -> Floats:
+    height, width = rgb.shape[:2]
+    small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    values = (small / max(float(small.max()), 1e-6) - MEAN) / STD
+    network = _network()
+    network.setInput(np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32))
+    out = network.forward(network.getUnconnectedOutLayersNames()[0])[0, 0]
+    out = (out - out.min()) / max(float(out.max() - out.min()), 1e-6)
+    return cv2.resize(out, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+
+
+def _one_piece(matte: Floats, inside: tuple[float, float] | None) -> Floats:
+    """Drop what does not hang together with the subject: the largest piece, or the one around the face."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((matte > 0.3).astype(np.uint8))
+    if count <= 2:
+        return matte
+    chosen = int(np.argmax(stats[1:, cv2.CC_STAT_AREA])) + 1
+    if inside is not None:
+        x, y = (int(np.clip(v, 0, n - 1)) for v, n in zip(inside, matte.shape[::-1], strict=True))
+        chosen = int(labels[y, x]) or chosen
+    keep = cv2.dilate((labels == chosen).astype(np.uint8), np.ones((15, 15), np.uint8))
+    return (matte * keep).astype(np.float32)
+
+
+def guided_filter(guide: Floats, values: Floats, radius: int, epsilon: float) -> Floats:
+    """He et al. 2013 with a colour guide: values become, locally, a linear function of the picture (eq. 14, 19)."""
+
+    def mean(x: Floats) -> Floats:
+        window = (2 * radius + 1, 2 * radius + 1)
+        return cv2.boxFilter(x, cv2.CV_32F, window, borderType=cv2.BORDER_REFLECT).astype(np.float32, copy=False)
+
+    guide = np.ascontiguousarray(guide, dtype=np.float32)
+    mean_guide, mean_values = mean(guide), mean(values.astype(np.float32))
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    a, b, c, d, e, f = (  # the upper triangle of the local covariance of the colours
+        mean(guide[..., i] * guide[..., j]) - mean_guide[..., i] * mean_guide[..., j] + epsilon * (i == j)
+        for i, j in pairs
+    )
+    with_values = mean(guide * values[..., None]) - mean_guide * mean_values[..., None]
+    slope = np.stack(_solve_symmetric(a, b, c, d, e, f, *np.moveaxis(with_values, -1, 0)), -1)  # (h w 3)
+    offset = mean_values - (slope * mean_guide).sum(-1)
+    return (mean(slope) * guide).sum(-1) + mean(offset)
+
+
+def _solve_symmetric(
+    a: Floats, b: Floats, c: Floats, d: Floats, e: Floats, f: Floats, x: Floats, y: Floats, z: Floats
+) -> list[Floats]:
+    """[[a b c] [b d e] [c e f]]^-1 [x y z] at every pixel, by cofactors."""
+    xx, xy, xz = d * f - e * e, c * e - b * f, b * e - c * d
+    yy, yz, zz = a * f - c * c, b * c - a * e, a * d - b * b
+    determinant = a * xx + b * xy + c * xz
+    rows = (xx * x + xy * y + xz * z, xy * x + yy * y + yz * z, xz * x + yz * y + zz * z)
+    return [row / determinant for row in rows]
+
+
+@lru_cache(maxsize=1)
+def _network() -> cv2.dnn.Net:
+    return cv2.dnn.readNetFromONNX(str(FOREGROUND))
