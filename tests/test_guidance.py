@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portrait360.diffusion.guidance import Guidance, guided
@@ -25,6 +25,7 @@ class Counted:
         return self.slope * x + views[:, None]
 
 
+@settings(deadline=None)
 @given(scales, st.floats(-3, 3), st.floats(-3, 3))
 def test_guidance_leads_on_the_line_through_both_passes(scale, conditional, unconditional):
     out = guided(Counted(conditional), Counted(unconditional), scale)(X, VIEWS)
@@ -32,11 +33,13 @@ def test_guidance_leads_on_the_line_through_both_passes(scale, conditional, unco
     torch.testing.assert_close(out, slope * X + VIEWS[:, None], rtol=1e-9, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(scales)
 def test_two_equal_passes_are_not_changed(scale):
     torch.testing.assert_close(guided(Counted(2), Counted(2), scale)(X, VIEWS), Counted(2)(X, VIEWS))
 
 
+@settings(deadline=None)
 @given(scales, st.floats(0, 1))
 def test_guidance_is_affine_in_its_scale(scale, between):
     def at(scale):
@@ -52,6 +55,7 @@ def test_only_passes_that_count_are_run(scale, runs):
     assert (conditional.runs, unconditional.runs) == runs
 
 
+@settings(deadline=None)
 @given(st.integers(0, 999), st.integers(0, 999), st.integers(0, 999), scales)
 def test_outside_the_interval_the_scale_is_one(t, low, high, scale):
     at = Guidance(scale, (low, high)).at(torch.tensor([t]))

@@ -100,6 +100,7 @@ def test_a_wrong_number_of_steps_is_refused(steps):
         ddim_levels(SINGLE, steps)
 
 
+@settings(deadline=None)
 @given(st.integers(-1, 1000))
 def test_starting_at_keeps_the_end(t):
     levels = ddim_levels(SINGLE, 50)
@@ -109,6 +110,7 @@ def test_starting_at_keeps_the_end(t):
         torch.testing.assert_close(getattr(rest, name), getattr(levels, name)[len(levels) - len(rest) :])
 
 
+@settings(deadline=None)
 @given(kinds, st.floats(0.05, 1), st.floats(0, 1), seeds)
 def test_reading_the_target_gives_the_picture(kind, alpha, sigma, seed):
     """Also where alpha^2 + sigma^2 is not one, as with fp16 tables."""
