@@ -1,0 +1,167 @@
+"""A linear face seen by a camera, fitted to points in a picture by regularised least squares (Gauss-Newton)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.cameras import RADIUS, Camera, look_at
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPoints:
+    """Points that move linearly: mean + shape modes (unit variance each) + expression units (weights in 0..1)."""
+
+    mean: Floats  # (n, 3) canonical frame
+    shape: Floats  # (k, n, 3)
+    expression: Floats  # (e, n, 3)
+
+    def at(self, shape: Floats, expression: Floats) -> Floats:
+        return self.mean + np.tensordot(shape, self.shape, 1) + np.tensordot(expression, self.expression, 1)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How strongly the fit is held back; residuals are in units of the noise of a point."""
+
+    noise: float = 0.006  # of a point, in image sides of the crop
+    shape_prior: float = 1.0
+    expression_prior: float = 1.6  # expressions are rarer than shapes: each unit costs more
+    steps: int = 12
+    robust: float = 2.5  # residuals beyond this many noises count less (Huber)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceFit:
+    """Where the crop's camera stands, where the crop lies in the picture, and which face it sees."""
+
+    camera: Camera
+    corner: tuple[float, float]  # of the crop, in pixels of the picture
+    side: float  # of the crop, in pixels
+    shape: Floats
+    expression: Floats
+    error: float  # median distance of the points, in crop sides
+    residuals: Floats = field(repr=False)  # (n, 2), in crop sides
+
+
+@dataclass
+class _State:
+    rotation: Floats  # (3, 3) world to camera
+    move: Floats  # (2,) of the crop's centre, in pixels
+    side: float
+    shape: Floats
+    expression: Floats
+
+
+def fit_face(
+    points: Floats, weights: Floats, model: LinearPoints, focal: float, options: FitOptions | None = None
+) -> FaceFit:
+    """Picture points (n, 2) with weights (n) in 0..1 -> pose, crop and face.
+
+    The crop is the square that a camera of this focal length at the usual distance would see: the unknowns are its
+    rotation (3), the crop's centre and side (3), shape and expression.
+    """
+    options = options or FitOptions()
+    points = np.asarray(points, np.float64)
+    state = _weak_perspective(points, weights, model, focal)
+    for _ in range(options.steps):
+        _step(state, points, weights, model, focal, options)
+    residuals = (points - _project(state, model, focal)[0]) / state.side
+    used = weights > 0
+    return FaceFit(
+        camera=_camera(state.rotation, focal),
+        corner=(float(state.move[0] - state.side / 2), float(state.move[1] - state.side / 2)),
+        side=float(state.side),
+        shape=state.shape,
+        expression=state.expression,
+        error=float(np.median(np.linalg.norm(residuals[used], axis=1))),
+        residuals=residuals,
+    )
+
+
+def _camera(rotation: Floats, focal: float) -> Camera:
+    pose = np.eye(4)
+    pose[:3, :3] = rotation.T
+    pose[:3, 3] = -rotation.T @ np.array([0, 0, RADIUS])
+    return Camera(pose, focal)
+
+
+def _weak_perspective(points: Floats, weights: Floats, model: LinearPoints, focal: float) -> _State:
+    """Scaled orthography of the mean face in closed form: two rows of an affine camera, made orthonormal."""
+    design = np.c_[model.mean, np.ones(len(points))] * weights[:, None]
+    affine = np.linalg.lstsq(design, points * weights[:, None], rcond=None)[0].T  # (2, 4)
+    u, singular, v = np.linalg.svd(affine[:, :3], full_matrices=False)
+    rows = u @ v
+    rotation = np.stack([rows[0], rows[1], np.cross(rows[0], rows[1])])
+    if rotation[2, 2] > 0:  # the face looks away: the mirror image of the same orthographic picture looks here
+        front = look_at(0)[:3, :3].T
+        rotation = front
+    side = float(singular.mean()) * RADIUS / focal
+    zeros = np.zeros(len(model.shape)), np.zeros(len(model.expression))
+    return _State(rotation, affine[:, 3].copy(), side, *zeros)
+
+
+def _project(state: _State, model: LinearPoints, focal: float) -> tuple[Floats, Floats, Floats]:
+    """Picture points (n, 2), points in the camera's frame (n, 3), world points (n, 3)."""
+    world = model.at(state.shape, state.expression)
+    local = world @ state.rotation.T
+    local[:, 2] += RADIUS
+    return state.move + state.side * focal * local[:, :2] / local[:, 2:], local, world
+
+
+def _step(
+    state: _State, points: Floats, weights: Floats, model: LinearPoints, focal: float, options: FitOptions
+) -> None:
+    seen, local, _ = _project(state, model, focal)
+    scale = state.side * options.noise
+    residual = (points - seen) / scale
+    distance = np.linalg.norm(residual, axis=1)
+    robust = np.sqrt(weights * np.minimum(1, options.robust / np.maximum(distance, 1e-9)))
+    jacobian = _jacobian(state, local, model, focal) / scale  # (n, 2, unknowns)
+    a = (jacobian * robust[:, None, None]).reshape(2 * len(points), -1)
+    b = (residual * robust[:, None]).reshape(-1)
+    k, e = len(state.shape), len(state.expression)
+    prior = np.r_[np.full(6, 1e-3), np.full(k, options.shape_prior), np.full(e, options.expression_prior)]
+    current = np.r_[np.zeros(6), state.shape, state.expression]
+    # many neighbouring points see the same thing: their noise is shared, so all of them count as this many
+    count = 60 / max(float(weights.sum()), 1e-9)
+    normal = count * a.T @ a + np.diag(prior**2)
+    delta = np.linalg.solve(normal, count * a.T @ b - prior**2 * current)
+    state.rotation = _exp(delta[:3]) @ state.rotation
+    state.move = state.move + delta[3:5] * state.side
+    state.side *= float(np.exp(np.clip(delta[5], -0.3, 0.3)))
+    state.shape = np.clip(state.shape + delta[6 : 6 + k], -3, 3)
+    state.expression = np.clip(state.expression + delta[6 + k :], 0, 1)
+
+
+def _jacobian(state: _State, local: Floats, model: LinearPoints, focal: float) -> Floats:
+    """d picture / d (rotation 3, centre 2 in sides, log side 1, shape k, expression e)."""
+    n, z = len(local), local[:, 2]
+    scale = state.side * focal / z
+    by_local = np.zeros((n, 2, 3))  # d picture / d local
+    by_local[:, 0, 0] = by_local[:, 1, 1] = scale
+    by_local[:, 0, 2], by_local[:, 1, 2] = -scale * local[:, 0] / z, -scale * local[:, 1] / z
+    turned = local - np.array([0, 0, RADIUS])  # what rotates is the head about its centre
+    x, y, w = turned.T
+    zero = np.zeros(n)
+    spin = np.stack([np.stack([zero, -w, y], -1), np.stack([w, zero, -x], -1), np.stack([-y, x, zero], -1)], -1)
+    by_rotation = by_local @ spin
+    centre = np.broadcast_to(np.eye(2) * state.side, (n, 2, 2))
+    size = (state.side * focal * local[:, :2] / z[:, None])[..., None]
+    modes = np.concatenate([model.shape, model.expression]) @ state.rotation.T  # (k + e, n, 3)
+    by_modes = np.einsum("nij,knj->nik", by_local, modes)
+    return np.concatenate([by_rotation, centre, size, by_modes], axis=2)
+
+
+def _exp(vector: Floats) -> Floats:
+    """Rotation vector -> matrix (Rodrigues)."""
+    angle = float(np.linalg.norm(vector))
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = vector / angle
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
