@@ -1,4 +1,4 @@
-"""Laws of the view denoiser: what its branches add, what they may not change, and that all ways to run it agree."""
+"""The laws of the view denoiser: what its branches add and may not change, and that all ways to run it agree."""
 
 import copy
 from dataclasses import replace

@@ -102,11 +102,22 @@ def copy(theirs: list[nn.Module], ours: list[nn.Module]) -> None:
     for source, target in zip(theirs, ours, strict=True):
         state = source.state_dict()
         own = target.state_dict()
-        names = {name: rename(name, INSIDE.get(type(target).__name__, {})) for name in own}
+        table = INSIDE.get(type(target).__name__, {})
+        names = {name: rename(name, table) for name in own}
         if set(names.values()) != set(state):
             raise ValueError(f"{type(target).__name__}: {sorted(set(names.values()) ^ set(state))}")
         # diffusers' VAE has linear layers where ours, like the published one, has 1 x 1 convolutions
         target.load_state_dict({name: state[names[name]].view(own[name].shape) for name in own})
+        check_eps(source, target, table)
+
+
+def check_eps(theirs: nn.Module, ours: nn.Module, table: dict[str, str]) -> None:
+    """A norm's eps hides behind inputs of ordinary size, so that outputs alone would not tell one from another."""
+    for name, layer in ours.named_modules():
+        if isinstance(layer, nn.GroupNorm | nn.LayerNorm):
+            other = theirs.get_submodule(table.get(name, name))
+            if (type(layer), layer.eps) != (type(other), other.eps):
+                raise ValueError(f"{type(ours).__name__}.{name}: {layer}, but there {other}")
 
 
 def rename(name: str, table: dict[str, str]) -> str:

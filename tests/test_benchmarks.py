@@ -1,0 +1,65 @@
+"""The benchmark compares like with like."""
+
+import pytest
+import torch
+
+from benchmarks.denoise import WINDOW, Size, Step, Work, as_published, count_work, make_step, measure, ours
+from portrait360.models.control import ControlConfig
+from portrait360.models.cross_view import CrossViewConfig
+from portrait360.models.unet import UNetConfig
+from portrait360.models.view_denoiser import ViewDenoiserConfig
+from tests.parity.golden import relative_error
+
+UNET = UNetConfig(width=32, mult=(1, 2), depth=1, attention=(True, True), heads=4, context_dim=24)
+CONTROL = ControlConfig(hint_widths=(16, 32), hint_strides=(1, 2))
+TINY = Size("tiny", ViewDenoiserConfig(UNET, CONTROL, CrossViewConfig(heads=4)), side=8, runs=1)
+
+
+@torch.no_grad()
+def step(views: int = WINDOW) -> Step:
+    return make_step(TINY, views)
+
+
+@pytest.mark.parametrize(
+    ("views", "published", "shared"),
+    [(8, (16, 16, 16), (2, 16, 8)), (32, (64, 64, 64), (2, 64, 32))],
+)
+@torch.no_grad()
+def test_the_same_output_for_less_work(views, published, shared):
+    case = step(views)
+    theirs, expected = count_work(as_published, case)
+    work, out = count_work(ours, case)
+    assert relative_error(out, expected) < 1e-5
+    assert (theirs.appearance, theirs.unet, theirs.control) == published
+    assert (work.appearance, work.unet, work.control) == shared
+    assert theirs.flops > 1.5 * work.flops
+
+
+def test_units_of_a_step_are_40_and_22():
+    result = measure(step(), runs=3)
+    assert [work.units for work in result.work.values()] == [40, 22]
+    assert [len(times) for times in result.seconds.values()] == [3, 3]
+    assert result.ratios == sorted(result.ratios) and len(result.ratios) == 3
+
+
+def test_outputs_that_differ_are_not_timed(monkeypatch):
+    monkeypatch.setattr("benchmarks.denoise.ours", lambda step: ours(step) * 1.001)
+    with pytest.raises(SystemExit, match="differ"):
+        measure(step(), runs=1)
+
+
+@torch.no_grad()
+def test_every_branch_matters_to_the_output():
+    """Otherwise equal outputs would say nothing."""
+    case = step()
+    out = ours(case)
+    for branch in (case.net.appearance, case.net.control):
+        kept = {name: value.clone() for name, value in branch.state_dict().items()}
+        for parameter in branch.parameters():
+            parameter.mul_(-1)
+        assert relative_error(ours(case), out) > 1e-2
+        branch.load_state_dict(kept)
+
+
+def test_control_counts_half():
+    assert Work(appearance=2, unet=16, control=8).units == 22
