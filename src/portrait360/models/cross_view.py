@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from portrait360.models.layers import Attention, FeedForward, group_norm, zeroed
 
+PIXELS_AT_ONCE = 256
+
 
 @dataclass(frozen=True)
 class CrossViewConfig:
@@ -81,11 +83,19 @@ class ViewTransformer(nn.Module):
         """x ((b v) c h w): b windows of v views."""
         height = x.shape[2]
         tokens = rearrange(self.norm(x), "(b v) c h w -> (b h w) v c", v=views)
+        # Pixels do not see each other. On the CPU a few at a time stay in its cache, which saves a third of the time;
+        # on a GPU the limit is that of its attention kernels, which take no more than 65535 sequences at once.
+        at_once = PIXELS_AT_ONCE if x.device.type == "cpu" else 8 * PIXELS_AT_ONCE
+        parts = [self._attend(part) for part in tokens.split(at_once)]
+        tokens = torch.cat(parts) if len(parts) > 1 else parts[0]
+        return x + rearrange(tokens, "(b h w) v c -> (b v) c h w", h=height, w=x.shape[3])
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        """Tokens (pixels v c), each pixel on its own."""
         tokens = self.proj_in(tokens)
         for block in self.transformer_blocks:
             tokens = block(tokens)
-        tokens = self.proj_out(tokens)
-        return x + rearrange(tokens, "(b h w) v c -> (b v) c h w", h=height, w=x.shape[3])
+        return self.proj_out(tokens)
 
 
 class CrossView(nn.Module):

@@ -81,6 +81,9 @@ class Encoder(nn.Module):
         return stage(x, conditions)
 
 
+Start = tuple[Tensor, tuple[Tensor, ...]]  # after the first blocks: what flows on, and the skips so far
+
+
 class UNet(Encoder):
     def __init__(self, config: UNetConfig, cross_view: CrossViewConfig | None = None, head: bool = True) -> None:
         super().__init__(config)
@@ -134,23 +137,42 @@ class UNet(Encoder):
         control: Sequence[Tensor] | None = None,  # residuals of C, finest first, middle last
         record: list[Tensor] | None = None,  # receives this network's own tokens
         middle_cross_view: bool = False,  # only the 3D layout has one
+        start: Start | None = None,  # what begin() gave for the same x, t and views
     ) -> Tensor:
         conditions = Conditions(self.embed(x, t), context, memory, record)
-        skips = []
-        for i, stage in enumerate(self.input_blocks):
-            x = self.run(stage, x, conditions)
-            if views is not None and i in self._view_slot:
-                x = self._across(self.input_blocks_motion_module[self._view_slot[i]], x, views)
+        x, skips = start or self.begin(x, t, views)
+        skips = list(skips)
+        for i in range(len(skips), len(self.input_blocks)):
+            x = self._down(i, x, conditions, views)
             skips.append(x)
         x = self._middle(x, conditions, views if middle_cross_view else None)
         if control is not None:
             x = x + control[-1]
             skips = [skip + residual for skip, residual in zip(skips, control[:-1], strict=True)]
         for i, stage in enumerate(self.output_blocks):
+            if record is not None and len(record) == self.transformers:
+                break  # R has said all it has to say: nobody reads its output
             x = self.run(stage, torch.cat([x, skips.pop()], dim=1), conditions)
             if views is not None:
                 x = self._across(self.output_blocks_motion_module[i], x, views)
         return x if self.out is None else self.out(x)
+
+    def begin(self, x: Tensor, t: Tensor, views: int | None = None) -> Start:
+        """The blocks before the first transformer: the same for all passes, for they know no reference or context."""
+        conditions = Conditions(self.embed(x, t), x)  # no block here looks at the context
+        skips: list[Tensor] = []
+        for i, stage in enumerate(self.input_blocks):
+            if any(isinstance(layer, SpatialTransformer) for layer in stage.children()):
+                break
+            x = self._down(i, x, conditions, views)
+            skips.append(x)
+        return x, tuple(skips)
+
+    def _down(self, i: int, x: Tensor, conditions: Conditions, views: int | None) -> Tensor:
+        x = self.run(self.input_blocks[i], x, conditions)
+        if views is not None and i in self._view_slot:
+            x = self._across(self.input_blocks_motion_module[self._view_slot[i]], x, views)
+        return x
 
     def _middle(self, x: Tensor, conditions: Conditions, views: int | None) -> Tensor:
         if views is None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from portrait360.models.control import ControlConfig, ControlNet, hint_encoder
 from portrait360.models.cross_view import CrossViewConfig
-from portrait360.models.unet import UNet, UNetConfig
+from portrait360.models.unet import Start, UNet, UNetConfig
 
 Memory = tuple[Tensor, ...]  # for each transformer block (b or 1, tokens of all references, c)
 
@@ -108,6 +108,7 @@ class ViewDenoiser(nn.Module):
         memory: Memory | None,
         residuals: Sequence[Tensor] | None,
         unconditional: bool,
+        start: Start | None = None,
     ) -> Tensor:
         quirks = self.config.quirks
         return self.unet(
@@ -118,6 +119,7 @@ class ViewDenoiser(nn.Module):
             memory=memory,
             control=residuals,
             middle_cross_view=quirks.middle_cross_view_when_unconditional and unconditional,
+            start=start,
         )
 
     def remember(self, references: Tensor, t: Tensor, context: Tensor) -> Memory:
@@ -147,15 +149,20 @@ class ViewDenoiser(nn.Module):
         return ViewDenoiserAtLevel(self, context, t, memory, residuals)
 
 
-@dataclass(frozen=True)
 class ViewDenoiserAtLevel:
     """The view denoiser at one noise level; both passes take a window: its latents and the views' places."""
 
-    denoiser: ViewDenoiser
-    context: Tensor
-    t: Tensor  # (1)
-    memory: Memory | None
-    residuals: tuple[Tensor, ...] | None  # of all views
+    def __init__(
+        self,
+        denoiser: ViewDenoiser,
+        context: Tensor,
+        t: Tensor,  # (1)
+        memory: Memory | None,
+        residuals: tuple[Tensor, ...] | None,  # of all views
+    ) -> None:
+        self.denoiser, self.context, self.t = denoiser, context, t
+        self.memory, self.residuals = memory, residuals
+        self._begun: tuple[Tensor, Start] | None = None  # the last window, for the pass that follows
 
     def conditional(self, x: Tensor, views: Tensor) -> Tensor:
         return self._pass(x, views, self.memory, self.residuals, unconditional=False)
@@ -173,4 +180,12 @@ class ViewDenoiserAtLevel:
         unconditional: bool,
     ) -> Tensor:
         chosen = None if residuals is None else [residual[views] for residual in residuals]
-        return self.denoiser.predict(x, self.t, self.context, len(x), memory, chosen, unconditional)
+        start = self._start(x)
+        return self.denoiser.predict(x, self.t, self.context, len(x), memory, chosen, unconditional, start)
+
+    def _start(self, x: Tensor) -> Start:
+        """Both passes over a window begin alike; the second finds what the first has done."""
+        if self._begun is None or self._begun[0] is not x:
+            views = None if self.denoiser.config.cross_view is None else len(x)
+            self._begun = x, self.denoiser.unet.begin(x, self.t, views)
+        return self._begun[1]
