@@ -1,0 +1,301 @@
+"""From samples and fragments to pixels: group, shade once a surface and pixel, blend in linear light."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from portrait360.geometry.raster_numba import edges
+from portrait360.synth import fibres, shading
+from portrait360.synth.scene import Material
+
+GAP = 0.012  # samples of a pixel further apart in depth than this are shaded apart
+GLASS, HAIR, FUR = int(Material.GLASS), int(Material.HAIR), int(Material.FUR)
+
+
+class Film(NamedTuple):
+    """What is collected per pixel."""
+
+    radiance: NDArray[np.float32]  # (h, w, 3) linear, straight
+    alpha: NDArray[np.float32]  # (h, w)
+    depth: NDArray[np.float32]  # (h, w)
+    normals: NDArray[np.float32]  # (h, w, 3)
+    parts: NDArray[np.uint8]  # (h, w)
+
+
+class Eye(NamedTuple):
+    """The camera as the kernels want it."""
+
+    position: NDArray[np.float64]  # (3,)
+    pixel: float  # side of a pixel at depth 1
+
+
+@njit(cache=True, nogil=True)
+def gather(surface, k, points, x, y, sums):
+    """Add what triangle k has at pixel place (x, y) to sums (20,): position, normal, albedo, open, rest, relief,
+    opacity, and twice the depth's terms. The normal is turned to the side that is seen."""
+    a, b, c = surface.triangles[k, 0], surface.triangles[k, 1], surface.triangles[k, 2]
+    e0, e1, e2, _, _ = edges(points, a, b, c)
+    w0 = e0[0] * x + e0[1] * y + e0[2]
+    w1 = e1[0] * x + e1[1] * y + e1[2]
+    w2 = e2[0] * x + e2[1] * y + e2[2]
+    total = w0 + w1 + w2
+    w0, w1, w2 = w0 / total, w1 / total, w2 / total
+    for i in range(3):
+        sums[i] = w0 * surface.vertices[a, i] + w1 * surface.vertices[b, i] + w2 * surface.vertices[c, i]
+        sums[3 + i] = w0 * surface.normals[a, i] + w1 * surface.normals[b, i] + w2 * surface.normals[c, i]
+        sums[6 + i] = w0 * surface.albedo[a, i] + w1 * surface.albedo[b, i] + w2 * surface.albedo[c, i]
+        sums[9 + i] = w0 * surface.open[a, i] + w1 * surface.open[b, i] + w2 * surface.open[c, i]
+        sums[12 + i] = w0 * surface.rest[a, i] + w1 * surface.rest[b, i] + w2 * surface.rest[c, i]
+    sums[15] = w0 * surface.relief[a] + w1 * surface.relief[b] + w2 * surface.relief[c]
+    sums[16] = w0 * surface.opacity[a] + w1 * surface.opacity[b] + w2 * surface.opacity[c]
+    sums[17] = w0 * points[a, 2] + w1 * points[b, 2] + w2 * points[c, 2]
+
+
+@njit(cache=True, nogil=True)
+def turn_to_eye(surface, k, eye, s):
+    """Turn the gathered normal to the side of triangle k that is seen. What decides is the triangle, not the
+    smooth normal, which may point a little away at the outline."""
+    a, b, c = surface.triangles[k, 0], surface.triangles[k, 1], surface.triangles[k, 2]
+    v = surface.vertices
+    ux, uy, uz = v[b, 0] - v[a, 0], v[b, 1] - v[a, 1], v[b, 2] - v[a, 2]
+    wx, wy, wz = v[c, 0] - v[a, 0], v[c, 1] - v[a, 1], v[c, 2] - v[a, 2]
+    gx, gy, gz = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
+    outside = gx * s[3] + gy * s[4] + gz * s[5]
+    seen = gx * (eye.position[0] - s[0]) + gy * (eye.position[1] - s[1]) + gz * (eye.position[2] - s[2])
+    if outside * seen < 0.0:
+        s[3], s[4], s[5] = -s[3], -s[4], -s[5]
+
+
+@njit(cache=True, nogil=True)
+def unit(x, y, z):
+    length = math.sqrt(x * x + y * y + z * z)
+    if length < 1e-12:
+        return 0.0, 1.0, 0.0
+    return x / length, y / length, z / length
+
+
+@njit(cache=True, nogil=True)
+def shade(surface, k, rig, maps, eye, s):
+    """Shade gathered values: radiance (3), normal (3), cover."""
+    material = surface.material[k]
+    nx, ny, nz = unit(s[3], s[4], s[5])
+    vx, vy, vz = unit(eye.position[0] - s[0], eye.position[1] - s[1], eye.position[2] - s[2])
+    if s[15] > 0.0 and rig.steps == 0:
+        lean = max(nx * vx + ny * vy + nz * vz, 0.2)
+        footprint = eye.pixel * s[17] / lean
+        px, py, pz = shading.relief(material, s[12], s[13], s[14], s[15], footprint, nx, ny, nz)
+    else:
+        px, py, pz = nx, ny, nz
+    albedo, view = (s[6], s[7], s[8]), (vx, vy, vz)
+    if material == GLASS:
+        r, g, b, cover = shading.lens(rig, (px, py, pz), view, albedo, s[16])
+        return r, g, b, nx, ny, nz, cover
+    place, arriving = (s[0], s[1], s[2]), (s[9], s[10], s[11])
+    r, g, b = shading.surface(rig, maps, material, place, (px, py, pz), view, albedo, arriving)
+    return r * s[16], g * s[16], b * s[16], nx, ny, nz, s[16]
+
+
+@njit(cache=True, nogil=True)
+def shade_strand(curves, a, t, rig, maps, eye):
+    """Radiance (3) and normal (3) of a strand at share t of the segment from point a."""
+    b, q = a + 1, 1.0 - t
+    x = curves.points[a, 0] * q + curves.points[b, 0] * t
+    y = curves.points[a, 1] * q + curves.points[b, 1] * t
+    z = curves.points[a, 2] * q + curves.points[b, 2] * t
+    nx = curves.normals[a, 0] * q + curves.normals[b, 0] * t
+    ny = curves.normals[a, 1] * q + curves.normals[b, 1] * t
+    nz = curves.normals[a, 2] * q + curves.normals[b, 2] * t
+    nx, ny, nz = unit(nx, ny, nz)
+    vx, vy, vz = unit(eye.position[0] - x, eye.position[1] - y, eye.position[2] - z)
+    material = curves.material[a]
+    if material == HAIR or material == FUR:
+        r, g, blue = fibres.radiance(curves, rig, a, t, vx, vy, vz)
+        return r, g, blue, nx, ny, nz
+    # carved or cast hair: a surface whose normal leans across the strand towards the eye
+    tx, ty, tz = curves.tangents[a, 0], curves.tangents[a, 1], curves.tangents[a, 2]
+    nx, ny, nz = nx + 0.5 * vx, ny + 0.5 * vy, nz + 0.5 * vz
+    d = nx * tx + ny * ty + nz * tz
+    nx, ny, nz = unit(nx - d * tx, ny - d * ty, nz - d * tz)
+    light = 0.0
+    for i in range(3):
+        light += curves.ambient[a, i] / 3.0
+    er, eg, eb = shading.spherical.light(rig.sh, nx, ny, nz, 1.0, 1.0)
+    share = min(light / max((er + eg + eb) / 3.0, 1e-4), 1.0)
+    albedo = (curves.albedo[a, 0], curves.albedo[a, 1], curves.albedo[a, 2])
+    place, view = (x, y, z), (vx, vy, vz)
+    r, g, blue = shading.surface(rig, maps, material, place, (nx, ny, nz), view, albedo, (share, share, share))
+    return r, g, blue, nx, ny, nz
+
+
+@njit(cache=True, nogil=True)
+def group_samples(surface, ids, depth, groups):
+    """Give each sample (s,) of a pixel the number of the surface it belongs to; returns how many there are."""
+    count = ids.shape[0]
+    found = 0
+    for s in range(count):
+        groups[s] = -1
+        if ids[s] < 0:
+            continue
+        for q in range(s):
+            if groups[q] < 0 or abs(depth[q] - depth[s]) > GAP:
+                continue
+            i, j = ids[q], ids[s]
+            if surface.material[i] == surface.material[j] and surface.part[i] == surface.part[j]:
+                groups[s] = groups[q]
+                break
+        if groups[s] < 0:
+            groups[s] = found
+            found += 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def shade_group(surface, points, ids, groups, g, samples, x, y, rig, maps, eye, one, mean, out):
+    """Shade one surface of a pixel into out (9,): radiance, normal, depth, share of the samples, triangle.
+
+    What is interpolated is averaged over its samples first; samples of the same triangle need one look-up.
+    """
+    mean[:] = 0.0
+    count, last = 0, -1
+    for s in range(ids.shape[0]):
+        if groups[s] != g:
+            continue
+        k = ids[s]
+        fresh = True
+        for q in range(s):
+            if groups[q] == g and ids[q] == k:
+                fresh = False
+        if not fresh:
+            continue
+        sx, sy, n = 0.0, 0.0, 0
+        for q in range(s, ids.shape[0]):
+            if groups[q] == g and ids[q] == k:
+                sx, sy, n = sx + samples[q, 0], sy + samples[q, 1], n + 1
+        gather(surface, k, points, x + sx / n, y + sy / n, one)
+        turn_to_eye(surface, k, eye, one)
+        for i in range(18):
+            mean[i] += one[i] * n
+        count += n
+        last = k
+    for i in range(18):
+        mean[i] /= count
+    r, gr, b, nx, ny, nz, _ = shade(surface, last, rig, maps, eye, mean)
+    out[0], out[1], out[2], out[3], out[4], out[5] = r, gr, b, nx, ny, nz
+    out[6], out[7], out[8] = mean[17], count, last
+
+
+@njit(cache=True, nogil=True)
+def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, film):
+    """Fill the film from the solid samples ids, depth (h, w, s) and the fragments."""
+    height, width, count = ids.shape
+    groups = np.empty(count, np.int32)
+    shaded = np.empty((count, 9))
+    clear = np.empty(count)
+    one, mean = np.empty(18), np.empty(18)
+    shares = np.empty(8)
+    depths, weights = np.empty(64), np.empty(64)
+    for y in range(height):
+        for x in range(width):
+            found = group_samples(surface, ids[y, x], depth[y, x], groups)
+            fragments = f.count[y, x]
+            if found == 0 and fragments == 0:
+                continue
+            for g in range(found):
+                shade_group(
+                    surface, points, ids[y, x], groups, g, samples, x, y, rig, maps, eye, one, mean, shaded[g]
+                )
+            clear[:] = 1.0 / count
+            shares[:] = 0.0
+            used = 0
+            r, gr, b, nx, ny, nz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            kr, kg, kb, kx, ky, kz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            part = 0
+            for n in range(fragments + 1):
+                tail = n == fragments
+                if tail:  # the fragments that were not kept: as the last one that was
+                    cover = 1.0 - f.behind[y, x]
+                    if cover <= 0.0 or fragments == 0:
+                        break
+                    z, bits = f.depth[y, x, n - 1], 255
+                else:
+                    z, bits, cover = f.depth[y, x, n], f.samples[y, x, n], f.cover[y, x, n]
+                free = 0.0
+                for s in range(count):
+                    if bits >> s & 1 and (groups[s] < 0 or depth[y, x, s] > z):
+                        free += clear[s]
+                if free < 0.002:
+                    continue
+                if not tail:
+                    source = f.source[y, x, n]
+                    if source >= 0:
+                        a = curves.segments[source]
+                        kr, kg, kb, kx, ky, kz = shade_strand(curves, a, f.along[y, x, n], rig, maps, eye)
+                        kr, kg, kb = kr * cover, kg * cover, kb * cover
+                        part = curves.part[a]
+                    else:
+                        k = -1 - source
+                        gather(surface, k, points, x + 0.5, y + 0.5, one)
+                        turn_to_eye(surface, k, eye, one)
+                        one[16] = cover
+                        kr, kg, kb, kx, ky, kz, cover = shade(surface, k, rig, maps, eye, one)
+                        cover = min(cover, 1.0)
+                        part = surface.part[k]
+                else:
+                    last = max(f.cover[y, x, n - 1], 1e-3)
+                    kr, kg, kb = kr * cover / last, kg * cover / last, kb * cover / last
+                weight = free * cover
+                r, gr, b = r + free * kr, gr + free * kg, b + free * kb
+                nx, ny, nz = nx + weight * kx, ny + weight * ky, nz + weight * kz
+                shares[part] += weight
+                depths[used], weights[used] = z, weight
+                used += 1
+                for s in range(count):
+                    if bits >> s & 1 and (groups[s] < 0 or depth[y, x, s] > z):
+                        clear[s] *= 1.0 - cover
+            for g in range(found):
+                weight = 0.0
+                for s in range(count):
+                    if groups[s] == g:
+                        weight += clear[s]
+                o = shaded[g]
+                r, gr, b = r + weight * o[0], gr + weight * o[1], b + weight * o[2]
+                nx, ny, nz = nx + weight * o[3], ny + weight * o[4], nz + weight * o[5]
+                shares[surface.part[int(o[8])]] += weight
+                depths[used], weights[used] = o[6], weight
+                used += 1
+            alpha = shares.sum()
+            if alpha <= 0.0:
+                continue
+            film.radiance[y, x, 0], film.radiance[y, x, 1], film.radiance[y, x, 2] = r / alpha, gr / alpha, b / alpha
+            film.alpha[y, x] = min(alpha, 1.0)
+            nx, ny, nz = unit(nx, ny, nz)
+            film.normals[y, x, 0], film.normals[y, x, 1], film.normals[y, x, 2] = nx, ny, nz
+            film.depth[y, x] = middle(depths[:used], weights[:used], 0.5 * alpha)
+            shares[0] = 1.0 - alpha
+            film.parts[y, x] = np.argmax(shares)
+
+
+@njit(cache=True, nogil=True)
+def middle(depths, weights, half):
+    """The depth by which half of the weight is reached, from the front: never between two surfaces."""
+    reached = 0.0
+    nearest = depths[0]
+    floor = -1.0
+    for _ in range(depths.shape[0]):
+        nearest, weight = np.inf, 0.0
+        for i in range(depths.shape[0]):
+            if weights[i] > 0.0 and depths[i] > floor and depths[i] < nearest:
+                nearest = depths[i]
+        for i in range(depths.shape[0]):
+            if depths[i] == nearest:
+                weight += weights[i]
+        reached += weight
+        floor = nearest
+        if reached >= half * 0.9999:
+            break
+    return nearest

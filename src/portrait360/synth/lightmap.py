@@ -1,0 +1,195 @@
+"""What light reaches what: depth maps seen from a direction, for shadows of the keys and for ambient occlusion.
+
+Solid surfaces hide all that lies behind them. Hair is a medium: a map keeps where it begins and how much of it
+there is, and light fades with the depth it has passed, until that amount is used up (a two-term deep shadow map).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+FADE = 0.010  # depth of full hair in which light falls to 1 / e
+FAR = np.float32(-1e9)
+
+
+class Frame(NamedTuple):
+    """An orthographic view of the sphere that holds the scene: world -> (column, row, height towards the light)."""
+
+    matrix: F32  # (3, 4)
+    texel: float  # side of a texel in the world
+
+
+class Maps(NamedTuple):
+    """Depth maps of some directions, all of the same size."""
+
+    matrices: F32  # (j, 3, 4), as Frame.matrix
+    solid: F32  # (j, r, r) height of the surface nearest the light
+    hair: F32  # (j, r, r) height at which hair begins
+    amount: F32  # (j, r, r) hair area over texel area
+    texel: float
+
+
+def frame(direction: F32, centre: F32, radius: float, resolution: int) -> Frame:
+    d = np.asarray(direction, np.float64)
+    d = d / np.linalg.norm(d)
+    side = np.array([0.0, 1.0, 0.0]) if abs(d[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    right = np.cross(side, d)
+    right /= np.linalg.norm(right)
+    up = np.cross(d, right)
+    scale = resolution / (2 * radius)
+    rows = np.stack([right * scale, up * scale, d])
+    shift = np.array([resolution / 2, resolution / 2, 0.0]) - rows @ centre
+    return Frame(np.concatenate([rows, shift[:, None]], 1).astype(np.float32), 1 / scale)
+
+
+def places(points: F32, matrix: F32) -> F32:
+    """World points (n, 3) in the frame of a map."""
+    return points @ matrix[:, :3].T + matrix[:, 3]
+
+
+@njit(cache=True, nogil=True)
+def raise_triangles(where, triangles, chosen, solid):
+    """Draw triangles, whose corners are given in the map's frame, into its heights."""
+    side = solid.shape[0]
+    for n in range(chosen.shape[0]):
+        k = chosen[n]
+        a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
+        x0, y0, x1, y1, x2, y2 = where[a, 0], where[a, 1], where[b, 0], where[b, 1], where[c, 0], where[c, 1]
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if not abs(area) > 1e-9:
+            continue
+        left, right = int(max(min(x0, x1, x2) - 0.5, 0.0)), int(min(max(x0, x1, x2) + 0.5, side - 1.0))
+        top, bottom = int(max(min(y0, y1, y2) - 0.5, 0.0)), int(min(max(y0, y1, y2) + 0.5, side - 1.0))
+        inverse = 1.0 / area
+        for y in range(top, bottom + 1):
+            for x in range(left, right + 1):
+                px, py = x + 0.5, y + 0.5
+                w0 = ((x1 - px) * (y2 - py) - (x2 - px) * (y1 - py)) * inverse
+                w1 = ((x2 - px) * (y0 - py) - (x0 - px) * (y2 - py)) * inverse
+                w2 = 1.0 - w0 - w1
+                if w0 >= 0.0 and w1 >= 0.0 and w2 >= 0.0:
+                    height = w0 * where[a, 2] + w1 * where[b, 2] + w2 * where[c, 2]
+                    if height > solid[y, x]:
+                        solid[y, x] = height
+
+
+@njit(cache=True, nogil=True)
+def raise_segments(where, widths, segments, texel, hair, amount):
+    """Spread hair over a map: its nearest height, and its area in units of a texel."""
+    side = hair.shape[0]
+    for n in range(segments.shape[0]):
+        a = segments[n]
+        b = a + 1
+        dx, dy = where[b, 0] - where[a, 0], where[b, 1] - where[a, 1]
+        length = math.sqrt(dx * dx + dy * dy)
+        steps = int(length) + 1
+        area = (widths[a] + widths[b]) * 0.5 / texel * length / steps
+        for i in range(steps):
+            t = (i + 0.5) / steps
+            x, y = int(where[a, 0] + dx * t), int(where[a, 1] + dy * t)
+            if x < 0 or y < 0 or x >= side or y >= side:
+                continue
+            height = where[a, 2] * (1 - t) + where[b, 2] * t
+            amount[y, x] += area
+            if height > hair[y, x]:
+                hair[y, x] = height
+
+
+@njit(cache=True, nogil=True)
+def light_at(solid, hair, amount, x, y, height, bias, ramp):
+    """Share of the light that comes down to a height at one texel; full outside the map."""
+    side = solid.shape[0]
+    if x < 0 or y < 0 or x >= side or y >= side:
+        return 1.0
+    light = 1.0 - (solid[y, x] - height - bias) / ramp
+    if light <= 0.0:
+        return 0.0
+    light = min(light, 1.0)
+    depth = hair[y, x] - height - bias
+    if depth > 0.0:
+        light *= math.exp(-min(depth / FADE, amount[y, x] * 1.5))
+    return light
+
+
+@njit(cache=True, nogil=True)
+def surface_occlusion(where, normals, direction, colour, solid, hair, amount, bias, seen, total):
+    """Add to the vertices the ambient light of one direction: what arrives, and what would without hindrance."""
+    for i in range(where.shape[0]):
+        facing = normals[i, 0] * direction[0] + normals[i, 1] * direction[1] + normals[i, 2] * direction[2]
+        if facing <= 0.0:
+            continue
+        x, y, height = where[i, 0] - 0.5, where[i, 1] - 0.5, where[i, 2]
+        x0, y0 = int(math.floor(x)), int(math.floor(y))
+        fx, fy = x - x0, y - y0
+        light = 0.0
+        for dy in range(2):
+            for dx in range(2):
+                share = (fx if dx else 1 - fx) * (fy if dy else 1 - fy)
+                light += share * light_at(solid, hair, amount, x0 + dx, y0 + dy, height, bias, bias)
+        for c in range(3):
+            total[i, c] += facing * colour[c]
+            seen[i, c] += facing * colour[c] * light
+
+
+@njit(cache=True, nogil=True)
+def hair_occlusion(where, direction, colour, solid, hair, amount, bias, seen, total, opening):
+    """As surface_occlusion for points of hair, which has no side; and sum the directions that are open."""
+    for i in range(where.shape[0]):
+        x, y = int(where[i, 0]), int(where[i, 1])
+        light = light_at(solid, hair, amount, x, y, where[i, 2], bias, bias)
+        for c in range(3):
+            total[i, c] += colour[c]
+            seen[i, c] += colour[c] * light
+            opening[i, c] += direction[c] * light
+
+
+@njit(cache=True, nogil=True)
+def shadow(solid, hair, amount, x, y, height, radius, bias):
+    """Mean light over 5 x 5 texels spread over a radius (in texels), heavier in the middle."""
+    light, total = 0.0, 0.0
+    for j in range(-2, 3):
+        for i in range(-2, 3):
+            share = (3.0 - abs(i)) * (3.0 - abs(j))
+            column, row = int(math.floor(x + i * radius * 0.5)), int(math.floor(y + j * radius * 0.5))
+            light += share * light_at(solid, hair, amount, column, row, height, bias, bias)
+            total += share
+    return light / total
+
+
+@njit(cache=True, nogil=True)
+def penumbra(solid, hair, x, y, height, softness, texel, bias, reach):
+    """Radius (in texels) of the shadow's edge at a place: by the mean height of what stands before it in `reach`
+    texels; negative where nothing does."""
+    side = solid.shape[0]
+    above, count = 0.0, 0
+    for j in range(-2, 3):
+        for i in range(-2, 3):
+            column, row = int(math.floor(x + i * reach * 0.5)), int(math.floor(y + j * reach * 0.5))
+            if column < 0 or row < 0 or column >= side or row >= side:
+                continue
+            over = max(solid[row, column], hair[row, column]) - height
+            if over > bias:
+                above += over
+                count += 1
+    if count == 0:
+        return -1.0
+    return min(max(math.tan(softness) * above / count / texel, 1.0), reach)
+
+
+@njit(cache=True, nogil=True)
+def hair_shadow(where, solid, hair, amount, bias, out):
+    """Light of a key on points of hair, over 3 x 3 texels."""
+    for n in range(where.shape[0]):
+        light = 0.0
+        for j in range(-1, 2):
+            for i in range(-1, 2):
+                x, y = int(math.floor(where[n, 0] + i)), int(math.floor(where[n, 1] + j))
+                light += light_at(solid, hair, amount, x, y, where[n, 2], bias, bias)
+        out[n] = light / 9.0
