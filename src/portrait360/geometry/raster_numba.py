@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from portrait360.geometry.compiled import exact, exact_inline
 
 NEAR = 0.01  # nothing nearer than this is drawn
 
 
-@njit(cache=True, nogil=True)
+@exact_inline
 def edges(points, a, b, c):
     """The three weight functions of a triangle, each a row (x, y, 1), turned to be positive inside; and their sum
     times depth. All zero where the triangle is degenerate or edge-on."""
@@ -41,7 +42,7 @@ def edges(points, a, b, c):
     )
 
 
-@njit(cache=True, nogil=True)
+@exact_inline
 def bounds(points, a, b, c, width, height, low, high):
     """Pixels (x0, x1, y0, y1), both ends included, whose samples a triangle may cover; empty if behind the camera.
     `low` and `high` are the smallest and largest offset of a sample inside its pixel."""
@@ -64,7 +65,7 @@ def bounds(points, a, b, c, width, height, low, high):
     )
 
 
-@njit(cache=True, nogil=True)
+@exact
 def draw(points, triangles, chosen, samples, depth, ids):
     """Depth-test the `chosen` triangles into depth (h, w, s), which starts at infinity, and ids (h, w, s).
 
@@ -104,7 +105,7 @@ def draw(points, triangles, chosen, samples, depth, ids):
                         ids[y, x, s] = k
 
 
-@njit(cache=True, nogil=True)
+@exact
 def weights(points, triangles, ids, barycentrics):
     """Perspective-correct barycentrics (h, w, 3) of the triangles ids (h, w) at the pixel centres."""
     for y in range(ids.shape[0]):
@@ -122,7 +123,7 @@ def weights(points, triangles, ids, barycentrics):
             barycentrics[y, x, 2] = w2 / total
 
 
-@njit(cache=True, nogil=True)
+@exact
 def gather(triangles, attributes, ids, barycentrics, out):
     """out (h, w, c) = the attributes (n, c) of the vertices, weighted; untouched where there is no triangle."""
     for y in range(ids.shape[0]):
@@ -136,7 +137,7 @@ def gather(triangles, attributes, ids, barycentrics, out):
                 out[y, x, i] = w0 * attributes[a, i] + w1 * attributes[b, i] + w2 * attributes[c, i]
 
 
-@njit(cache=True, nogil=True)
+@exact
 def bilinear(texture, triangles, uv, ids, barycentrics, out):
     """out (h, w, c) = texture (th, tw, c) looked up at the interpolated uv (n, 2), held at its borders."""
     rows, columns, channels = texture.shape
@@ -159,7 +160,7 @@ def bilinear(texture, triangles, uv, ids, barycentrics, out):
                 out[y, x, i] = above * (1 - fv) + below * fv
 
 
-@njit(cache=True, nogil=True)
+@exact
 def add_area_normals(vertices, triangles, out):
     """Sum the triangles' normals, weighted by area, into their vertices, and make them unit length."""
     for k in range(triangles.shape[0]):

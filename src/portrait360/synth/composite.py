@@ -6,13 +6,15 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from portrait360.geometry.compiled import quick, quick_inline
 from portrait360.geometry.raster_numba import edges
 from portrait360.synth import fibres, shading
+from portrait360.synth.borrow import borrow
 from portrait360.synth.scene import Material
 
+LOOKS = 3  # triangles looked up a pixel and surface: with more of them in a pixel, these stand for all
 GAP = 0.012  # samples of a pixel further apart in depth than this are shaded apart
 GLASS, HAIR, FUR = int(Material.GLASS), int(Material.HAIR), int(Material.FUR)
 
@@ -34,10 +36,9 @@ class Eye(NamedTuple):
     pixel: float  # side of a pixel at depth 1
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def gather(surface, k, points, x, y, sums):
-    """Add what triangle k has at pixel place (x, y) to sums (20,): position, normal, albedo, open, rest, relief,
-    opacity, and twice the depth's terms. The normal is turned to the side that is seen."""
+    """What triangle k has at pixel place (x, y) into sums (18,), laid out as in prepare.Surface, with the depth."""
     a, b, c = surface.triangles[k, 0], surface.triangles[k, 1], surface.triangles[k, 2]
     e0, e1, e2, _, _ = edges(points, a, b, c)
     w0 = e0[0] * x + e0[1] * y + e0[2]
@@ -45,23 +46,17 @@ def gather(surface, k, points, x, y, sums):
     w2 = e2[0] * x + e2[1] * y + e2[2]
     total = w0 + w1 + w2
     w0, w1, w2 = w0 / total, w1 / total, w2 / total
-    for i in range(3):
-        sums[i] = w0 * surface.vertices[a, i] + w1 * surface.vertices[b, i] + w2 * surface.vertices[c, i]
-        sums[3 + i] = w0 * surface.normals[a, i] + w1 * surface.normals[b, i] + w2 * surface.normals[c, i]
-        sums[6 + i] = w0 * surface.albedo[a, i] + w1 * surface.albedo[b, i] + w2 * surface.albedo[c, i]
-        sums[9 + i] = w0 * surface.open[a, i] + w1 * surface.open[b, i] + w2 * surface.open[c, i]
-        sums[12 + i] = w0 * surface.rest[a, i] + w1 * surface.rest[b, i] + w2 * surface.rest[c, i]
-    sums[15] = w0 * surface.relief[a] + w1 * surface.relief[b] + w2 * surface.relief[c]
-    sums[16] = w0 * surface.opacity[a] + w1 * surface.opacity[b] + w2 * surface.opacity[c]
-    sums[17] = w0 * points[a, 2] + w1 * points[b, 2] + w2 * points[c, 2]
+    values = surface.values
+    for i in range(18):
+        sums[i] = w0 * values[a, i] + w1 * values[b, i] + w2 * values[c, i]
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def turn_to_eye(surface, k, eye, s):
     """Turn the gathered normal to the side of triangle k that is seen. What decides is the triangle, not the
     smooth normal, which may point a little away at the outline."""
     a, b, c = surface.triangles[k, 0], surface.triangles[k, 1], surface.triangles[k, 2]
-    v = surface.vertices
+    v = surface.values
     ux, uy, uz = v[b, 0] - v[a, 0], v[b, 1] - v[a, 1], v[b, 2] - v[a, 2]
     wx, wy, wz = v[c, 0] - v[a, 0], v[c, 1] - v[a, 1], v[c, 2] - v[a, 2]
     gx, gy, gz = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
@@ -71,7 +66,7 @@ def turn_to_eye(surface, k, eye, s):
         s[3], s[4], s[5] = -s[3], -s[4], -s[5]
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def unit(x, y, z):
     length = math.sqrt(x * x + y * y + z * z)
     if length < 1e-12:
@@ -79,7 +74,7 @@ def unit(x, y, z):
     return x / length, y / length, z / length
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def shade(surface, k, rig, maps, eye, s):
     """Shade gathered values: radiance (3), normal (3), cover."""
     material = surface.material[k]
@@ -100,7 +95,7 @@ def shade(surface, k, rig, maps, eye, s):
     return r * s[16], g * s[16], b * s[16], nx, ny, nz, s[16]
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def shade_strand(curves, a, t, rig, maps, eye):
     """Radiance (3) and normal (3) of a strand at share t of the segment from point a."""
     b, q = a + 1, 1.0 - t
@@ -132,7 +127,7 @@ def shade_strand(curves, a, t, rig, maps, eye):
     return r, g, blue, nx, ny, nz
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def group_samples(surface, ids, depth, groups):
     """Give each sample (s,) of a pixel the number of the surface it belongs to; returns how many there are."""
     count = ids.shape[0]
@@ -154,14 +149,14 @@ def group_samples(surface, ids, depth, groups):
     return found
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def shade_group(surface, points, ids, groups, g, samples, x, y, rig, maps, eye, one, mean, out):
     """Shade one surface of a pixel into out (9,): radiance, normal, depth, share of the samples, triangle.
 
     What is interpolated is averaged over its samples first; samples of the same triangle need one look-up.
     """
     mean[:] = 0.0
-    count, last = 0, -1
+    count, last, looked = 0, -1, 0
     for s in range(ids.shape[0]):
         if groups[s] != g:
             continue
@@ -172,6 +167,9 @@ def shade_group(surface, points, ids, groups, g, samples, x, y, rig, maps, eye, 
                 fresh = False
         if not fresh:
             continue
+        if looked == LOOKS:
+            continue
+        looked += 1
         sx, sy, n = 0.0, 0.0, 0
         for q in range(s, ids.shape[0]):
             if groups[q] == g and ids[q] == k:
@@ -189,16 +187,19 @@ def shade_group(surface, points, ids, groups, g, samples, x, y, rig, maps, eye, 
     out[6], out[7], out[8] = mean[17], count, last
 
 
-@njit(cache=True, nogil=True)
+@quick
 def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, film):
     """Fill the film from the solid samples ids, depth (h, w, s) and the fragments."""
     height, width, count = ids.shape
-    groups = np.empty(count, np.int32)
-    shaded = np.empty((count, 9))
-    clear = np.empty(count)
-    one, mean = np.empty(18), np.empty(18)
-    shares = np.empty(8)
-    depths, weights = np.empty(64), np.empty(64)
+    surface, curves, rig, maps, eye = borrow(surface), borrow(curves), borrow(rig), borrow(maps), borrow(eye)
+    points, samples, ids, depth, f, film = (
+        borrow(points), borrow(samples), borrow(ids), borrow(depth), borrow(f), borrow(film)
+    )
+    memory = np.empty((6, 64))
+    groups_ = np.empty(count, np.int32)
+    shaded_ = np.empty((count, 9))
+    groups, shaded, m = borrow(groups_), borrow(shaded_), borrow(memory)
+    clear, one, mean, shares, depths, weights = m[0, :count], m[1], m[2], m[3, :8], m[4], m[5]
     for y in range(height):
         for x in range(width):
             found = group_samples(surface, ids[y, x], depth[y, x], groups)
@@ -280,7 +281,7 @@ def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, fil
             film.parts[y, x] = np.argmax(shares)
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def middle(depths, weights, half):
     """The depth by which half of the weight is reached, from the front: never between two surfaces."""
     reached = 0.0

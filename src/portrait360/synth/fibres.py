@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from portrait360.geometry.compiled import quick, quick_inline
 from portrait360.synth import spherical
 from portrait360.synth.scene import Material
 
 FUR, HAIR = int(Material.FUR), int(Material.HAIR)
 
 
-@njit(cache=True, nogil=True)
+@quick
 def ambient_light(sh, normals, out):
     """out (n, 3) = the environment on points whose volume faces `normals`."""
     for i in range(normals.shape[0]):
@@ -25,7 +24,7 @@ def ambient_light(sh, normals, out):
         out[i, 0], out[i, 1], out[i, 2] = r, g, b
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def stepped(light, steps):
     """Light in cel shading: `steps` flat levels with narrow smooth edges."""
     level = light * steps
@@ -34,7 +33,7 @@ def stepped(light, steps):
     return (whole + t * t * (3 - 2 * t)) / steps
 
 
-@njit(cache=True, nogil=True)
+@quick
 def diffuse_light(curves, rig):
     """Fill curves.diffuse: ambient light, and the keys' as far as it arrives."""
     for i in range(curves.points.shape[0]):
@@ -56,7 +55,7 @@ def diffuse_light(curves, rig):
         curves.diffuse[i, 2] = curves.albedo[i, 2] * b
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def lobe(tx, ty, tz, hx, hy, hz, power):
     """Kajiya's highlight around a tilted tangent: the sine of its angle to the half vector, sharpened."""
     length = math.sqrt(tx * tx + ty * ty + tz * tz)
@@ -64,7 +63,7 @@ def lobe(tx, ty, tz, hx, hy, hz, power):
     return max(1.0 - cosine * cosine, 0.0) ** (power * 0.5)
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def radiance(curves, rig, a, t, vx, vy, vz):
     """Colour (3,) that the segment from point a, at share t of it, sends towards the unit vector v."""
     b, s = a + 1, 1.0 - t

@@ -11,10 +11,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from portrait360.geometry.compiled import exact, exact_inline
 from portrait360.geometry.raster_numba import NEAR, bounds, edges
+from portrait360.synth.borrow import borrow
 
 DEEP = 8  # fragments kept a pixel
 BLOCK = 8  # side of the blocks in which hidden segments are skipped
@@ -46,7 +47,7 @@ def empty_fragments(height: int, width: int) -> Fragments:
     )
 
 
-@njit(cache=True, nogil=True)
+@exact_inline
 def insert(f, y, x, depth, source, along, cover, samples):
     """Put a fragment in its place; equal depths are ordered by source, so that the order of drawing is not seen."""
     n = f.count[y, x]
@@ -76,17 +77,21 @@ def insert(f, y, x, depth, source, along, cover, samples):
     f.count[y, x] = n + 1
 
 
-@njit(cache=True, nogil=True)
+@exact
 def farthest(depth, far, blocks):
     """Per pixel, and per block of pixels, the farthest solid depth: what lies behind it is not seen."""
+    depth, far, blocks = borrow(depth), borrow(far), borrow(blocks)
     blocks[:] = 0.0
     for y in range(depth.shape[0]):
         for x in range(depth.shape[1]):
-            far[y, x] = depth[y, x].max()
-            blocks[y // BLOCK, x // BLOCK] = max(blocks[y // BLOCK, x // BLOCK], far[y, x])
+            z = depth[y, x, 0]
+            for s in range(1, depth.shape[2]):
+                z = max(z, depth[y, x, s])
+            far[y, x] = z
+            blocks[y // BLOCK, x // BLOCK] = max(blocks[y // BLOCK, x // BLOCK], z)
 
 
-@njit(cache=True, nogil=True)
+@exact_inline
 def hidden(blocks, x0, x1, y0, y1, depth):
     """Whether a box of pixels lies behind solid surfaces."""
     for y in range(y0 // BLOCK, y1 // BLOCK + 1):
@@ -96,7 +101,7 @@ def hidden(blocks, x0, x1, y0, y1, depth):
     return True
 
 
-@njit(cache=True, nogil=True)
+@exact_inline
 def turn(places, a, b, ux, uy):
     """Direction (ux, uy) of one segment, averaged with that of a neighbour from a to b unless the curve folds."""
     vx, vy = places[b, 0] - places[a, 0], places[b, 1] - places[a, 1]
@@ -106,14 +111,17 @@ def turn(places, a, b, ux, uy):
     return ux + vx / length, uy + vy / length
 
 
-@njit(cache=True, nogil=True)
-def draw_strands(places, halves, segments, ends, far, blocks, f):
+@exact
+def draw_strands(places, halves, segments, ends, order, far, blocks, f):
     """Segments between places (p, 3: pixel x, y and depth) of half width `halves` (p,) pixels into fragments.
 
+    order: the segments from front to back, only for speed, since what is hidden is skipped early.
     Where two segments meet, each pixel belongs to the one on its side of the bisector, so that none counts twice.
     """
     height, width = far.shape
-    for n in range(segments.shape[0]):
+    places, halves, far, blocks, f = borrow(places), borrow(halves), borrow(far), borrow(blocks), borrow(f)
+    for i in range(order.shape[0]):
+        n = order[i]
         a = segments[n]
         b = a + 1
         za, zb = places[a, 2], places[b, 2]
@@ -127,7 +135,8 @@ def draw_strands(places, halves, segments, ends, far, blocks, f):
             continue
         x0, x1 = max(int(left), 0), min(int(right), width - 1)
         y0, y1 = max(int(y0), 0), min(int(y1), height - 1)
-        if hidden(blocks, x0, x1, y0, y1, min(za, zb)):
+        nearest = min(za, zb)
+        if hidden(blocks, x0, x1, y0, y1, nearest):
             continue
         ux, uy = bx - ax, by - ay
         length = math.sqrt(ux * ux + uy * uy)
@@ -139,7 +148,13 @@ def draw_strands(places, halves, segments, ends, far, blocks, f):
         ex, ey = (ux, uy) if last else turn(places, b, b + 1, ux, uy)
         for y in range(y0, y1 + 1):
             dy = y + 0.5 - ay
-            for x in range(x0, x1 + 1):
+            from_x, to_x = x0, x1
+            if abs(uy) > 0.05:  # where the line, as wide as it is, meets this row
+                middle, spread = ax - 0.5 + dy * ux / uy, reach / abs(uy)
+                from_x, to_x = max(x0, math.ceil(middle - spread)), min(x1, math.floor(middle + spread))
+            for x in range(from_x, to_x + 1):
+                if nearest >= far[y, x]:
+                    continue
                 dx = x + 0.5 - ax
                 across = abs(dx * uy - dy * ux)
                 if across >= reach:
@@ -166,10 +181,11 @@ def draw_strands(places, halves, segments, ends, far, blocks, f):
                 insert(f, y, x, z, n, np.float32(t), np.float32(cover), np.uint8(255))
 
 
-@njit(cache=True, nogil=True)
+@exact
 def draw_clear(points, triangles, chosen, opacity, samples, far, f):
     """Clear triangles, in homogeneous pixel coordinates as in `raster_numba`, into fragments."""
     height, width = far.shape
+    points, triangles, far, f = borrow(points), borrow(triangles), borrow(far), borrow(f)
     low, high = samples.min(), samples.max()
     for n in range(chosen.shape[0]):
         k = chosen[n]

@@ -10,12 +10,15 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from portrait360.geometry.compiled import quick, quick_inline
 
 F32 = NDArray[np.float32]
 
 FADE = 0.010  # depth of full hair in which light falls to 1 / e
+REACH = 9.0  # texels in which the edge of a shadow may be blurred
+BLOCK = 16  # side of the blocks of a ceiling; more than all blurs reach
 FAR = np.float32(-1e9)
 
 
@@ -33,7 +36,17 @@ class Maps(NamedTuple):
     solid: F32  # (j, r, r) height of the surface nearest the light
     hair: F32  # (j, r, r) height at which hair begins
     amount: F32  # (j, r, r) hair area over texel area
+    ceiling: F32  # (j, r / BLOCK, r / BLOCK) greatest height in a block of texels and those around it
     texel: float
+
+
+def ceiling(solid: F32, hair: F32) -> F32:
+    """The ceiling of one map (r, r), r a multiple of BLOCK."""
+    count = len(solid) // BLOCK
+    blocks = np.maximum(solid, hair).reshape(count, BLOCK, count, BLOCK).max((1, 3))
+    padded = np.pad(blocks, 1, mode="edge")
+    shifted = [padded[i : i + count, j : j + count] for i in range(3) for j in range(3)]
+    return np.max(shifted, axis=0)
 
 
 def frame(direction: F32, centre: F32, radius: float, resolution: int) -> Frame:
@@ -54,7 +67,7 @@ def places(points: F32, matrix: F32) -> F32:
     return points @ matrix[:, :3].T + matrix[:, 3]
 
 
-@njit(cache=True, nogil=True)
+@quick
 def raise_triangles(where, triangles, chosen, solid):
     """Draw triangles, whose corners are given in the map's frame, into its heights."""
     side = solid.shape[0]
@@ -80,7 +93,7 @@ def raise_triangles(where, triangles, chosen, solid):
                         solid[y, x] = height
 
 
-@njit(cache=True, nogil=True)
+@quick
 def raise_segments(where, widths, segments, texel, hair, amount):
     """Spread hair over a map: its nearest height, and its area in units of a texel."""
     side = hair.shape[0]
@@ -102,7 +115,7 @@ def raise_segments(where, widths, segments, texel, hair, amount):
                 hair[y, x] = height
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def light_at(solid, hair, amount, x, y, height, bias, ramp):
     """Share of the light that comes down to a height at one texel; full outside the map."""
     side = solid.shape[0]
@@ -118,7 +131,7 @@ def light_at(solid, hair, amount, x, y, height, bias, ramp):
     return light
 
 
-@njit(cache=True, nogil=True)
+@quick
 def surface_occlusion(where, normals, direction, colour, solid, hair, amount, bias, seen, total):
     """Add to the vertices the ambient light of one direction: what arrives, and what would without hindrance."""
     for i in range(where.shape[0]):
@@ -138,7 +151,7 @@ def surface_occlusion(where, normals, direction, colour, solid, hair, amount, bi
             seen[i, c] += facing * colour[c] * light
 
 
-@njit(cache=True, nogil=True)
+@quick
 def hair_occlusion(where, direction, colour, solid, hair, amount, bias, seen, total, opening):
     """As surface_occlusion for points of hair, which has no side; and sum the directions that are open."""
     for i in range(where.shape[0]):
@@ -150,40 +163,47 @@ def hair_occlusion(where, direction, colour, solid, hair, amount, bias, seen, to
             opening[i, c] += direction[c] * light
 
 
-@njit(cache=True, nogil=True)
-def shadow(solid, hair, amount, x, y, height, radius, bias):
-    """Mean light over 5 x 5 texels spread over a radius (in texels), heavier in the middle."""
-    light, total = 0.0, 0.0
-    for j in range(-2, 3):
-        for i in range(-2, 3):
-            share = (3.0 - abs(i)) * (3.0 - abs(j))
-            column, row = int(math.floor(x + i * radius * 0.5)), int(math.floor(y + j * radius * 0.5))
-            light += share * light_at(solid, hair, amount, column, row, height, bias, bias)
-            total += share
-    return light / total
+@quick_inline
+def light_from(maps, j, x, y, height, radius, bias):
+    """Mean light of map j over 4 x 4 places spread over a radius (in texels)."""
+    light = 0.0
+    for row in range(4):
+        for column in range(4):
+            u = int(math.floor(x + (column - 1.5) * radius * 0.6))
+            v = int(math.floor(y + (row - 1.5) * radius * 0.6))
+            light += light_at(maps.solid[j], maps.hair[j], maps.amount[j], u, v, height, bias, bias)
+    return light / 16.0
 
 
-@njit(cache=True, nogil=True)
-def penumbra(solid, hair, x, y, height, softness, texel, bias, reach):
-    """Radius (in texels) of the shadow's edge at a place: by the mean height of what stands before it in `reach`
-    texels; negative where nothing does."""
-    side = solid.shape[0]
+@quick_inline
+def key_light(maps, j, x, y, height, softness, bias, scatter):
+    """Light of key j at a place of its map: with an edge as wide as the source and what hides it make it, and the
+    same blurred by a further `scatter` texels."""
+    side = maps.solid.shape[1]
+    block = min(max(int(y), 0), side - 1) // BLOCK, min(max(int(x), 0), side - 1) // BLOCK
+    if maps.ceiling[j, block[0], block[1]] - height <= bias:
+        return 1.0, 1.0
     above, count = 0.0, 0
-    for j in range(-2, 3):
-        for i in range(-2, 3):
-            column, row = int(math.floor(x + i * reach * 0.5)), int(math.floor(y + j * reach * 0.5))
-            if column < 0 or row < 0 or column >= side or row >= side:
+    for row in range(4):
+        for column in range(4):
+            u = int(math.floor(x + (column - 1.5) * REACH * 0.6))
+            v = int(math.floor(y + (row - 1.5) * REACH * 0.6))
+            if u < 0 or v < 0 or u >= side or v >= side:
                 continue
-            over = max(solid[row, column], hair[row, column]) - height
+            over = max(maps.solid[j, v, u], maps.hair[j, v, u]) - height
             if over > bias:
                 above += over
                 count += 1
     if count == 0:
-        return -1.0
-    return min(max(math.tan(softness) * above / count / texel, 1.0), reach)
+        return 1.0, 1.0
+    radius = min(max(math.tan(softness) * above / count / maps.texel, 1.2), REACH)
+    sharp = light_from(maps, j, x, y, height, radius, bias)
+    if scatter <= 0.0:
+        return sharp, sharp
+    return sharp, 0.4 * sharp + 0.6 * light_from(maps, j, x, y, height, radius + scatter, bias * 1.5)
 
 
-@njit(cache=True, nogil=True)
+@quick
 def hair_shadow(where, solid, hair, amount, bias, out):
     """Light of a key on points of hair, over 3 x 3 texels."""
     for n in range(where.shape[0]):

@@ -23,17 +23,14 @@ SKY = 32  # directions of ambient light
 class Surface(NamedTuple):
     """All meshes as one."""
 
-    vertices: F32  # (n, 3)
-    normals: F32  # (n, 3)
-    albedo: F32  # (n, 3)
-    open: F32  # (n, 3) share of the ambient light that arrives, per colour
-    opacity: F32  # (n,)
-    rest: F32  # (n, 3), in units of the world
-    relief: F32  # (n,)
+    values: F32  # (n, 18) what is interpolated, side by side since it is read together: see the slices below
     triangles: I32  # (m, 3)
     material: U8  # (m,)
     part: U8  # (m,)
-    body: I32  # (m,) which mesh
+
+
+PLACE, NORMAL, ALBEDO, OPEN, REST = (slice(i, i + 3) for i in range(0, 15, 3))  # OPEN: share of ambient light
+RELIEF, OPACITY, DEPTH = 15, 16, 17  # DEPTH is filled per view
 
 
 class Curves(NamedTuple):
@@ -83,7 +80,7 @@ def prepare(scene: Scene, *, occlusion: bool = True) -> Prepared:
     """Bake a scene; without occlusion nothing hides ambient light (shadows of the keys stay)."""
     surface, solid, clear = _surface(scene.meshes)
     curves = _curves(scene.strands, len(scene.light.key_directions))
-    centre, radius = _sphere(surface.vertices, curves.points)
+    centre, radius = _sphere(surface.values[:, PLACE], curves.points)
     rig = _rig(scene.light, scene.steps)
     if occlusion:
         _bake_sky(surface, solid, curves, scene.light, centre, radius)
@@ -96,23 +93,19 @@ def prepare(scene: Scene, *, occlusion: bool = True) -> Prepared:
 
 def _surface(meshes: tuple[Mesh, ...]) -> tuple[Surface, I32, I32]:
     first = np.cumsum([0, *(len(m.vertices) for m in meshes)])
+    values = np.ones((int(first[-1]), 18), np.float32)
+    values[:, PLACE] = _join([m.vertices for m in meshes], np.float32, 3)
+    values[:, NORMAL] = _join([_normals(m) for m in meshes], np.float32, 3)
+    values[:, ALBEDO] = _join([m.albedo for m in meshes], np.float32, 3)
+    values[:, REST] = _join([m.rest * _rest_scale(m) for m in meshes], np.float32, 3)
+    values[:, RELIEF] = _join([_relief(m) for m in meshes], np.float32)
+    values[:, OPACITY] = _join([m.opacity for m in meshes], np.float32)
     triangles = _join([m.triangles + o for m, o in zip(meshes, first, strict=False)], np.int32, 3)
-    opacity = _join([m.opacity for m in meshes], np.float32)
-    surface = Surface(
-        vertices=_join([m.vertices for m in meshes], np.float32, 3),
-        normals=_join([_normals(m) for m in meshes], np.float32, 3),
-        albedo=_join([m.albedo for m in meshes], np.float32, 3),
-        open=np.ones((int(first[-1]), 3), np.float32),
-        opacity=opacity,
-        rest=_join([m.rest * _rest_scale(m) for m in meshes], np.float32, 3),
-        relief=_join([_relief(m) for m in meshes], np.float32),
-        triangles=triangles,
-        material=_join([m.material for m in meshes], np.uint8),
-        part=_join([m.part for m in meshes], np.uint8),
-        body=_join([np.full(len(m.triangles), i) for i, m in enumerate(meshes)], np.int32),
-    )
-    opaque = (opacity[triangles] >= OPAQUE).all(1) if len(triangles) else np.zeros(0, bool)
-    return surface, np.flatnonzero(opaque).astype(np.int32), np.flatnonzero(~opaque).astype(np.int32)
+    material = _join([m.material for m in meshes], np.uint8)
+    part = _join([m.part for m in meshes], np.uint8)
+    clear = (values[triangles, OPACITY] < OPAQUE).any(1)
+    surface = Surface(values, triangles, material, part)
+    return surface, np.flatnonzero(~clear).astype(np.int32), np.flatnonzero(clear).astype(np.int32)
 
 
 def _join(arrays: list[NDArray], kind: type, *shape: int) -> NDArray:
@@ -218,7 +211,7 @@ def _rig(light: Light, steps: int) -> Rig:
 
 def _map(surface: Surface, solid: I32, curves: Curves, view: lightmap.Frame, side: int) -> tuple[F32, ...]:
     """Vertices and hair points in a map's frame, and the map: solid, hair, amount."""
-    vertices = lightmap.places(surface.vertices, view.matrix)
+    vertices = lightmap.places(surface.values[:, PLACE], view.matrix)
     points = lightmap.places(curves.points, view.matrix)
     heights = np.full((side, side), lightmap.FAR, np.float32)
     hair, amount = np.full((side, side), lightmap.FAR, np.float32), np.zeros((side, side), np.float32)
@@ -228,8 +221,9 @@ def _map(surface: Surface, solid: I32, curves: Curves, view: lightmap.Frame, sid
 
 
 def _bake_sky(surface: Surface, solid: I32, curves: Curves, light: Light, centre: F32, radius: float) -> None:
-    """Fill `open` of the surface, `ambient` and `normals` of the curves."""
-    seen, total = np.zeros_like(surface.open), np.full_like(surface.open, 1e-9)
+    """Fill OPEN of the surface, `ambient` and `normals` of the curves."""
+    normals = np.ascontiguousarray(surface.values[:, NORMAL])
+    seen, total = np.zeros_like(normals), np.full_like(normals, 1e-9)
     hair_seen, hair_total = np.zeros_like(curves.points), np.full_like(curves.points, 1e-9)
     opening = np.zeros_like(curves.points)
     for direction in _fibonacci(SKY):
@@ -238,12 +232,12 @@ def _bake_sky(surface: Surface, solid: I32, curves: Curves, light: Light, centre
         vertices, points, heights, hair, amount = _map(surface, solid, curves, view, SKY_MAP)
         bias = 1.5 * view.texel
         lightmap.surface_occlusion(
-            vertices, surface.normals, direction, colour, heights, hair, amount, bias, seen, total
+            vertices, normals, direction, colour, heights, hair, amount, bias, seen, total
         )
         lightmap.hair_occlusion(
             points, direction, colour, heights, hair, amount, bias, hair_seen, hair_total, opening
         )
-    surface.open[:] = seen / total
+    surface.values[:, OPEN] = seen / total
     opening /= np.maximum(np.linalg.norm(opening, axis=1, keepdims=True), 1e-6)
     volume = 0.6 * opening + 0.4 * curves.normals
     curves.normals[:] = volume / np.maximum(np.linalg.norm(volume, axis=1, keepdims=True), 1e-6)
@@ -256,7 +250,7 @@ def _shadows(
     surface: Surface, solid: I32, curves: Curves, rig: Rig, centre: F32, radius: float
 ) -> lightmap.Maps:
     """Depth maps of the keys, and the keys' light on the hair points."""
-    matrices, layers = [np.zeros((3, 4), np.float32)][:0], []
+    matrices, layers = [], []
     texel = 2 * radius / KEY_MAP
     for j, direction in enumerate(rig.directions):
         view = lightmap.frame(direction, centre, radius, KEY_MAP)
@@ -265,11 +259,12 @@ def _shadows(
         lightmap.hair_shadow(points, heights, hair, amount, 3 * texel, arriving)
         curves.keys[:, j] = arriving
         matrices.append(view.matrix)
-        layers.append((heights, hair, amount))
-    empty = np.zeros((0, KEY_MAP, KEY_MAP), np.float32)
-    stack = [np.stack([layer[i] for layer in layers]) if layers else empty for i in range(3)]
-    where = np.stack(matrices) if matrices else np.zeros((0, 3, 4), np.float32)
-    return lightmap.Maps(where, stack[0], stack[1], stack[2], texel)
+        layers.append((heights, hair, amount, lightmap.ceiling(heights, hair)))
+    if not layers:
+        empty, few = np.zeros((0, KEY_MAP, KEY_MAP), np.float32), np.zeros((0, 1, 1), np.float32)
+        return lightmap.Maps(np.zeros((0, 3, 4), np.float32), empty, empty, empty, few, texel)
+    solid_, hair_, amount_, ceilings = (np.stack(kind) for kind in zip(*layers, strict=True))
+    return lightmap.Maps(np.stack(matrices), solid_, hair_, amount_, ceilings, texel)
 
 
 def _fibonacci(count: int) -> F32:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from portrait360.geometry.compiled import quick_inline
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def lattice(x, y, z):
     """A fixed random number in [-1, 1] for every integer place."""
     h = np.uint32(x) * np.uint32(374761393) + np.uint32(y) * np.uint32(668265263) + np.uint32(z) * np.uint32(2246822519)
@@ -16,7 +17,7 @@ def lattice(x, y, z):
     return (np.uint32(h ^ (h >> np.uint32(16))) & np.uint32(0xFFFF)) / 32767.5 - 1.0
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def slope(x, y, z):
     """Gradient (3,) of value noise with cubic fading at a place; one cell is one unit."""
     i, j, k = int(math.floor(x)), int(math.floor(y)), int(math.floor(z))

@@ -10,7 +10,7 @@ from portrait360.cameras import Camera
 from portrait360.geometry import raster, raster_numba
 from portrait360.synth import fragments, tone
 from portrait360.synth.composite import Eye, Film, resolve
-from portrait360.synth.prepare import Prepared, prepare
+from portrait360.synth.prepare import DEPTH, OPACITY, PLACE, Prepared, prepare
 from portrait360.synth.scene import F32, U8, Scene
 
 # eight places in a pixel, no two in the same row or column, so that edges of every slope get eight levels
@@ -39,7 +39,10 @@ def render(scene: Scene | Prepared, camera: Camera, size: int) -> Rendering:
 def expose(prepared: Prepared, camera: Camera, size: int) -> Film:
     """The view in linear light, before it is developed into a picture."""
     surface, curves = prepared.surface, prepared.curves
-    points = raster.homogeneous(surface.vertices, camera, size, size)
+    points = raster.homogeneous(surface.values[:, PLACE], camera, size, size)
+    values = surface.values.copy()  # two threads may render the same head
+    values[:, DEPTH] = points[:, 2]
+    surface = surface._replace(values=values)
     depth = np.full((size, size, len(SAMPLES)), np.inf, np.float32)
     ids = np.full((size, size, len(SAMPLES)), -1, np.int32)
     raster_numba.draw(points, surface.triangles, prepared.solid, SAMPLES, depth, ids)
@@ -57,12 +60,13 @@ def _partial_cover(prepared: Prepared, points: raster.F64, depth: F32, camera: C
     blocks = -(-size // fragments.BLOCK)
     far, coarse = np.empty((size, size), np.float32), np.empty((blocks, blocks), np.float32)
     fragments.farthest(depth, far, coarse)
-    fragments.draw_clear(points, surface.triangles, prepared.clear, surface.opacity, SAMPLES, far, f)
+    fragments.draw_clear(points, surface.triangles, prepared.clear, surface.values[:, OPACITY], SAMPLES, far, f)
     places = raster.homogeneous(curves.points, camera, size, size)
     z = np.maximum(places[:, 2:], raster_numba.NEAR)
     places[:, :2] /= z
     halves = curves.widths * (0.5 * camera.focal * size) / z[:, 0]
-    fragments.draw_strands(places, halves, curves.segments, curves.ends, far, coarse, f)
+    order = np.argsort(z[curves.segments, 0].astype(np.float32))
+    fragments.draw_strands(places, halves, curves.segments, curves.ends, order, far, coarse, f)
     return f
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
+from portrait360.geometry.compiled import quick_inline
 from portrait360.synth import spherical
 from portrait360.synth.fibres import stepped
-from portrait360.synth.lightmap import penumbra, shadow
+from portrait360.synth.lightmap import key_light as lightmap_key
 from portrait360.synth.relief import slope
 from portrait360.synth.scene import Material
 
@@ -21,54 +20,46 @@ PLASTIC, METAL, STONE = int(Material.PLASTIC), int(Material.METAL), int(Material
 FUR, GLASS = int(Material.FUR), int(Material.GLASS)
 
 SCATTER = 0.007  # how far red light travels under skin
-REACH = 9.0  # texels of a shadow map in which a shadow's edge may be blurred
 PORES = 520.0  # per unit: relief cells of 2 mm on a head of .54
 RIDGES = 190.0
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def smooth(low, high, x):
     t = min(max((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def mix(a, b, t):
     return a + (b - a) * t
 
 
-@njit(cache=True, nogil=True)
-def key_light(maps, j, px, py, pz, nx, ny, nz, softness):
-    """Light of key j at a place, and the same blurred as far as red light travels under skin."""
+@quick_inline
+def key_light(maps, j, px, py, pz, nx, ny, nz, softness, scatter):
+    """Light of key j at a place, and the same blurred by `scatter`, as far as red light travels."""
     lift = 1.2 * maps.texel  # off the surface, so that it does not shade itself
     px, py, pz = px + nx * lift, py + ny * lift, pz + nz * lift
     m = maps.matrices[j]
     x = m[0, 0] * px + m[0, 1] * py + m[0, 2] * pz + m[0, 3]
     y = m[1, 0] * px + m[1, 1] * py + m[1, 2] * pz + m[1, 3]
     height = m[2, 0] * px + m[2, 1] * py + m[2, 2] * pz + m[2, 3]
-    solid, hair, amount = maps.solid[j], maps.hair[j], maps.amount[j]
-    bias = 1.5 * maps.texel
-    radius = penumbra(solid, hair, x, y, height, softness, maps.texel, bias, REACH)
-    if radius < 0.0:
-        return 1.0, 1.0
-    sharp = shadow(solid, hair, amount, x, y, height, radius, bias)
-    wide = shadow(solid, hair, amount, x, y, height, radius + SCATTER / maps.texel, bias + 0.5 * SCATTER)
-    return sharp, wide
+    return lightmap_key(maps, j, x, y, height, softness, 1.5 * maps.texel, scatter / maps.texel)
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def mirror(nx, ny, nz, vx, vy, vz):
     """The direction that v is mirrored to."""
     d = 2.0 * (nx * vx + ny * vy + nz * vz)
     return d * nx - vx, d * ny - vy, d * nz - vz
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def fresnel(cosine, front):
     return front + (1.0 - front) * (1.0 - min(max(cosine, 0.0), 1.0)) ** 5
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, rough, front):
     """Highlight of a key on a rough surface (GGX with Karis' visibility), times the cosine to the light."""
     facing = nx * lx + ny * ly + nz * lz
@@ -85,7 +76,7 @@ def gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, rough, front):
     return a2 / (d * d) * fresnel(lh, front) * facing / (4.0 * max(lh * lh, 0.1) * (rough + 0.5))
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def relief(material, x, y, z, strength, footprint, nx, ny, nz):
     """The normal, tilted by pores and fine ridges (skin) or by a weave (cloth) that fade before they alias."""
     for octave in range(2):
@@ -100,7 +91,7 @@ def relief(material, x, y, z, strength, footprint, nx, ny, nz):
     return nx / length, ny / length, nz / length
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def wraps(material):
     """How far light reaches around to the dark side, per colour, as the cosine at which it ends."""
     if material == SKIN:
@@ -114,7 +105,7 @@ def wraps(material):
     return 0.05, 0.05, 0.05
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def polish(material):
     """Roughness, reflectance from the front, and share of the environment that is mirrored."""
     if material == SKIN:
@@ -130,7 +121,7 @@ def polish(material):
     return 0.75, 0.02, 0.15
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def disc(rx, ry, rz, lx, ly, lz, angle):
     """The round image of a light of an angular radius in a smooth mirror."""
     edge = math.cos(angle)
@@ -138,7 +129,7 @@ def disc(rx, ry, rz, lx, ly, lz, angle):
     return smooth(edge, inner, rx * lx + ry * ly + rz * lz)
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def glints(rig, rx, ry, rz, keys):
     """Images of the keys, and of the light all eyes catch, in something wet; keys says whether those of the keys
     are wanted too (a lens shows them, too many of them trouble an eye)."""
@@ -152,7 +143,7 @@ def glints(rig, rx, ry, rz, keys):
     return r, g, b
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def environment(rig, material, rx, ry, rz):
     """What a surface mirrors of the environment; metal sees a darker ground below the horizon, which makes it metal,
     in the measure in which the light has a direction at all."""
@@ -165,18 +156,19 @@ def environment(rig, material, rx, ry, rz):
     return spherical.light(rig.sh, rx, ry, rz, 1.2, 1.5)
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def keys_on(rig, maps, material, px, py, pz, nx, ny, nz, vx, vy, vz):
     """Light of all keys at a place: scattered (3) and mirrored (3, without the surface's colour)."""
     wr, wg, wb = wraps(material)
     rough, front, _ = polish(material)
+    scatter = SCATTER if material == SKIN else 0.0
     dr, dg, db, sr, sg, sb = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(rig.directions.shape[0]):
         lx, ly, lz = rig.directions[j, 0], rig.directions[j, 1], rig.directions[j, 2]
         facing = nx * lx + ny * ly + nz * lz
         if facing <= -max(wr, wg, wb):
             continue
-        sharp, wide = key_light(maps, j, px, py, pz, nx, ny, nz, rig.softness[j])
+        sharp, wide = key_light(maps, j, px, py, pz, nx, ny, nz, rig.softness[j], scatter)
         red = mix(sharp, wide, 0.85) if material == SKIN else sharp
         rest = mix(sharp, wide, 0.25) if material == SKIN else sharp
         lr = max((facing + wr) / (1.0 + wr), 0.0) * red
@@ -200,7 +192,7 @@ def keys_on(rig, maps, material, px, py, pz, nx, ny, nz, vx, vy, vz):
     return dr, dg, db, sr, sg, sb
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def surface(rig, maps, material, place, normal, view, albedo, arriving):
     """Radiance (3,) of an opaque surface; arriving: share of the ambient light that is not hidden, per colour."""
     px, py, pz = place
@@ -241,7 +233,7 @@ def surface(rig, maps, material, place, normal, view, albedo, arriving):
     return r, g, b
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def lens(rig, normal, view, albedo, opacity):
     """A clear pane: what it adds (3,) and how much of what is behind it is lost."""
     nx, ny, nz = normal

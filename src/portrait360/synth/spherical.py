@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from numba import njit
+from portrait360.geometry.compiled import quick_inline
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def light(sh, x, y, z, first, second):
     """Light (3,) from direction (x, y, z), the bands of order 1 and 2 scaled: (1, 1) is what a matt surface sends
     back, (1.5, 4) is the environment itself, and between them lies what a glossy surface mirrors."""

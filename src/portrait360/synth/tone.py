@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from portrait360.geometry.compiled import quick, quick_inline
 
 KNEE = 0.55  # below it, light is shown as it is
 WHITE = 4.0  # light that is shown as white
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def shoulder(light):
     """Film's soft shoulder: identity up to KNEE with slope 1 there, then bends to reach 1 at WHITE with slope 0."""
     if light <= KNEE:
@@ -22,7 +23,7 @@ def shoulder(light):
     return 1.0 - (1.0 - KNEE) * (1.0 - t) ** ((WHITE - KNEE) / (1.0 - KNEE))
 
 
-@njit(cache=True, nogil=True)
+@quick_inline
 def encode(linear):
     """One linear value in [0, 1] -> sRGB."""
     if linear <= 0.0031308:
@@ -30,7 +31,7 @@ def encode(linear):
     return 1.055 * linear ** (1.0 / 2.4) - 0.055
 
 
-@njit(cache=True, nogil=True)
+@quick
 def develop(radiance, out):
     """Radiance (h, w, 3) -> sRGB-encoded out (h, w, 3) in [0, 1]."""
     for y in range(radiance.shape[0]):
