@@ -83,18 +83,22 @@ def draw(points, triangles, chosen, samples, depth, ids):
         e0, e1, e2, volume, sign = edges(points, a, b, c)
         if sign == 0.0:
             continue
+        m0 = m1 = m2 = -np.inf
         for s in range(count):
             offsets[s, 0] = e0[0] * samples[s, 0] + e0[1] * samples[s, 1]
             offsets[s, 1] = e1[0] * samples[s, 0] + e1[1] * samples[s, 1]
             offsets[s, 2] = e2[0] * samples[s, 0] + e2[1] * samples[s, 1]
+            m0, m1, m2 = max(m0, offsets[s, 0]), max(m1, offsets[s, 1]), max(m2, offsets[s, 2])
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):
                 b0 = e0[0] * x + e0[1] * y + e0[2]
                 b1 = e1[0] * x + e1[1] * y + e1[2]
                 b2 = e2[0] * x + e2[1] * y + e2[2]
+                if b0 + m0 < 0 or b1 + m1 < 0 or b2 + m2 < 0:  # no sample of this pixel is inside
+                    continue
                 for s in range(count):
                     w0, w1, w2 = b0 + offsets[s, 0], b1 + offsets[s, 1], b2 + offsets[s, 2]
-                    if w0 < 0 or w1 < 0 or w2 < 0:
+                    if min(w0, w1, w2) < 0:
                         continue
                     total = w0 + w1 + w2
                     if total <= 0:
