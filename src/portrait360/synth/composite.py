@@ -83,7 +83,7 @@ def shade(surface, k, rig, maps, eye, s):
     if s[15] > 0.0 and rig.steps == 0:
         lean = max(nx * vx + ny * vy + nz * vz, 0.2)
         footprint = eye.pixel * s[17] / lean
-        px, py, pz = shading.relief(material, s[12], s[13], s[14], s[15], footprint, nx, ny, nz)
+        px, py, pz = shading.relief(s[12], s[13], s[14], s[15], footprint, nx, ny, nz)
     else:
         px, py, pz = nx, ny, nz
     albedo, view = (s[6], s[7], s[8]), (vx, vy, vz)

@@ -94,7 +94,7 @@ def radiance(curves, rig, a, t, vx, vy, vz):
             hx, hy, hz = hx / length, hy / length, hz / length
             facing = min(max((nx * lx + ny * ly + nz * lz + 0.3) / 1.3, 0.0), 1.0) * arriving
             tilt = 0.10 + jitter
-            first = 0.16 * facing * lobe(tx + nx * tilt, ty + ny * tilt, tz + nz * tilt, hx, hy, hz, 60.0)
+            first = 0.10 * facing * lobe(tx + nx * tilt, ty + ny * tilt, tz + nz * tilt, hx, hy, hz, 60.0)
             tilt = -0.16 + jitter
             second = 0.55 * facing * lobe(tx + nx * tilt, ty + ny * tilt, tz + nz * tilt, hx, hy, hz, 14.0)
         if rig.steps > 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from portrait360.geometry.raster import vertex_normals
 from portrait360.synth import fibres, lightmap
-from portrait360.synth.lights import radiance
+from portrait360.synth.lights import radiance, sphere_directions
 from portrait360.synth.scene import F32, I32, U8, Light, Mesh, Scene, Strands
 
 OPAQUE = 0.999  # vertices from this opacity on are solid
@@ -226,7 +225,7 @@ def _bake_sky(surface: Surface, solid: I32, curves: Curves, light: Light, centre
     seen, total = np.zeros_like(normals), np.full_like(normals, 1e-9)
     hair_seen, hair_total = np.zeros_like(curves.points), np.full_like(curves.points, 1e-9)
     opening = np.zeros_like(curves.points)
-    for direction in _fibonacci(SKY):
+    for direction in sphere_directions(SKY):
         colour = np.maximum(radiance(light.ambient, direction[None])[0], 1e-3)
         view = lightmap.frame(direction, centre, radius, SKY_MAP)
         vertices, points, heights, hair, amount = _map(surface, solid, curves, view, SKY_MAP)
@@ -265,11 +264,3 @@ def _shadows(
         return lightmap.Maps(np.zeros((0, 3, 4), np.float32), empty, empty, empty, few, texel)
     solid_, hair_, amount_, ceilings = (np.stack(kind) for kind in zip(*layers, strict=True))
     return lightmap.Maps(np.stack(matrices), solid_, hair_, amount_, ceilings, texel)
-
-
-def _fibonacci(count: int) -> F32:
-    """Directions spread evenly over the sphere."""
-    i = np.arange(count) + 0.5
-    polar, turn = np.arccos(1 - 2 * i / count), math.pi * (1 + math.sqrt(5)) * i
-    points = np.stack([np.cos(turn) * np.sin(polar), np.cos(polar), np.sin(turn) * np.sin(polar)], 1)
-    return points.astype(np.float32)

@@ -20,8 +20,8 @@ PLASTIC, METAL, STONE = int(Material.PLASTIC), int(Material.METAL), int(Material
 FUR, GLASS = int(Material.FUR), int(Material.GLASS)
 
 SCATTER = 0.007  # how far red light travels under skin
-PORES = 520.0  # per unit: relief cells of 2 mm on a head of .54
-RIDGES = 190.0
+PORES = 640.0  # per unit: so many relief cells in a unit; a head is .54
+RIDGES = 260.0
 
 
 @quick_inline
@@ -55,13 +55,14 @@ def mirror(nx, ny, nz, vx, vy, vz):
 
 
 @quick_inline
-def fresnel(cosine, front):
-    return front + (1.0 - front) * (1.0 - min(max(cosine, 0.0), 1.0)) ** 5
+def fresnel(cosine, front, grazing):
+    """Share that is mirrored; a rough surface does not become a mirror even at a grazing angle."""
+    return front + (max(grazing, front) - front) * (1.0 - min(max(cosine, 0.0), 1.0)) ** 5
 
 
 @quick_inline
 def gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, rough, front):
-    """Highlight of a key on a rough surface (GGX with Karis' visibility), times the cosine to the light."""
+    """Highlight of a key on a rough surface (GGX, with Hammon's visibility), times the cosine to the light."""
     facing = nx * lx + ny * ly + nz * lz
     if facing <= 0.0:
         return 0.0
@@ -71,22 +72,28 @@ def gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, rough, front):
         return 0.0
     nh = min((nx * hx + ny * hy + nz * hz) / length, 1.0)
     lh = max((lx * hx + ly * hy + lz * hz) / length, 0.0)
-    a2 = rough**4
-    d = nh * nh * (a2 - 1.0) + 1.0
-    return a2 / (d * d) * fresnel(lh, front) * facing / (4.0 * max(lh * lh, 0.1) * (rough + 0.5))
+    nv = max(nx * vx + ny * vy + nz * vz, 0.0)
+    a = rough * rough
+    d = nh * nh * (a * a - 1.0) + 1.0
+    visible = 0.5 / max(mix(2.0 * facing * nv, facing + nv, a), 0.1)
+    return a * a / (d * d) * fresnel(lh, front, 1.0 - rough) * facing * visible
 
 
 @quick_inline
-def relief(material, x, y, z, strength, footprint, nx, ny, nz):
-    """The normal, tilted by pores and fine ridges (skin) or by a weave (cloth) that fade before they alias."""
+def relief(x, y, z, strength, footprint, nx, ny, nz):
+    """The normal, tilted by pores and fine ridges that fade out before they alias."""
     for octave in range(2):
         frequency = RIDGES if octave == 0 else PORES
         fade = strength * (1.0 - smooth(0.25, 0.7, footprint * frequency))
         if fade <= 0.001:
             continue
-        gx, gy, gz = slope(x * frequency, y * frequency, z * frequency)
-        amount = fade * (0.10 if octave == 0 else 0.16)
-        nx, ny, nz = nx - gx * amount, ny - gy * amount, nz - gz * amount
+        # looked up in axes that are turned against those of the head, so that the noise's lattice is not seen
+        u, v, w = 0.74 * x + 0.58 * y + 0.34 * z, -0.67 * x + 0.66 * y + 0.34 * z, -0.03 * x - 0.48 * y + 0.88 * z
+        gu, gv, gw = slope(u * frequency, v * frequency, w * frequency)
+        amount = fade * (0.014 if octave == 0 else 0.024)
+        nx -= amount * (0.74 * gu - 0.67 * gv - 0.03 * gw)
+        ny -= amount * (0.58 * gu + 0.66 * gv - 0.48 * gw)
+        nz -= amount * (0.34 * gu + 0.34 * gv + 0.88 * gw)
     length = math.sqrt(nx * nx + ny * ny + nz * nz)
     return nx / length, ny / length, nz / length
 
@@ -109,7 +116,7 @@ def wraps(material):
 def polish(material):
     """Roughness, reflectance from the front, and share of the environment that is mirrored."""
     if material == SKIN:
-        return 0.46, 0.030, 0.55
+        return 0.52, 0.028, 0.6
     if material == EYE:
         return 0.10, 0.035, 0.9
     if material == PLASTIC:
@@ -178,8 +185,8 @@ def keys_on(rig, maps, material, px, py, pz, nx, ny, nz, vx, vy, vz):
         if material == METAL:
             high = 0.75 * gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, rough, 1.0)
         elif material == SKIN:
-            high = 0.8 * gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, rough, front)
-            high += 0.25 * gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, 0.27, front)
+            high = 0.85 * gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, rough, front)
+            high += 0.15 * gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, 0.30, front)
         elif material != EYE:
             high = gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, rough, front)
         high *= sharp
@@ -215,8 +222,8 @@ def surface(rig, maps, material, place, normal, view, albedo, arriving):
         edge = (1.0 - nv) ** 5
         cr, cg, cb = mix(cr, 1.0, edge), mix(cg, 1.0, edge), mix(cb, 1.0, edge)
         return cr * (mr + sr + 0.12 * dr), cg * (mg + sg + 0.12 * dg), cb * (mb + sb + 0.12 * db)
-    _, front, share = polish(material)
-    k = fresnel(nv, front) * share
+    rough, front, share = polish(material)
+    k = fresnel(nv, front, 1.0 - rough) * share
     if rig.steps > 0 and material != EYE:
         k = 0.0
     r = mix(cr * (er + dr), mr, k) + sr
@@ -238,7 +245,7 @@ def lens(rig, normal, view, albedo, opacity):
     """A clear pane: what it adds (3,) and how much of what is behind it is lost."""
     nx, ny, nz = normal
     vx, vy, vz = view
-    k = fresnel(nx * vx + ny * vy + nz * vz, 0.04)
+    k = fresnel(nx * vx + ny * vy + nz * vz, 0.04, 1.0)
     rx, ry, rz = mirror(nx, ny, nz, vx, vy, vz)
     mr, mg, mb = environment(rig, EYE, rx, ry, rz)
     er, eg, eb = spherical.light(rig.sh, nx, ny, nz, 1.0, 1.0)
