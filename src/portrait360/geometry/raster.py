@@ -57,7 +57,9 @@ def homogeneous(vertices: ArrayLike, camera: Camera, height: int, width: int) ->
     return np.ascontiguousarray(local @ camera.intrinsics(width, height).T)
 
 
-def rasterise(vertices: ArrayLike, triangles: ArrayLike, camera: Camera, size: int | tuple[int, int]) -> Buffers:
+def rasterise(
+    vertices: ArrayLike, triangles: ArrayLike, camera: Camera, size: int | tuple[int, int]
+) -> Buffers:
     """The nearest triangle at every pixel centre, seen from either side."""
     height, width = height_width(size)
     faces = _faces(triangles)
@@ -117,7 +119,9 @@ def draw(
         rgb = texture_colours(buffers, triangles, uv, texture)
     else:
         raise ValueError("a mesh is drawn either with colours or with uv and texture")
-    directions = interpolate(buffers, triangles, vertex_normals(vertices, triangles) if normals is None else normals)
+    directions = interpolate(
+        buffers, triangles, vertex_normals(vertices, triangles) if normals is None else normals
+    )
     length = np.linalg.norm(directions, axis=-1, keepdims=True)
     return Drawing(rgb, directions / np.maximum(length, 1e-12), buffers)
 

@@ -49,7 +49,9 @@ def bounds(points, a, b, c, width, height, low, high):
     z0, z1, z2 = points[a, 2], points[b, 2], points[c, 2]
     if z0 < NEAR and z1 < NEAR and z2 < NEAR:
         return 0, -1, 0, -1
-    if z0 < NEAR or z1 < NEAR or z2 < NEAR:  # crosses the near plane: its outline is not where its vertices fall
+    if (
+        z0 < NEAR or z1 < NEAR or z2 < NEAR
+    ):  # crosses the near plane: its outline is not where its vertices fall
         return 0, width - 1, 0, height - 1
     u0, u1, u2 = points[a, 0] / z0, points[b, 0] / z1, points[c, 0] / z2
     v0, v1, v2 = points[a, 1] / z0, points[b, 1] / z1, points[c, 1] / z2

@@ -35,7 +35,9 @@ def homogeneous(vertices: Tensor, camera: Camera, height: int, width: int) -> Te
     return (vertices.double() - pose[:3, 3]) @ pose[:3, :3] @ k.T
 
 
-def rasterise(vertices: Tensor, triangles: Tensor, camera: Camera, size: int | tuple[int, int]) -> TensorBuffers:
+def rasterise(
+    vertices: Tensor, triangles: Tensor, camera: Camera, size: int | tuple[int, int]
+) -> TensorBuffers:
     """As `raster.rasterise`; the barycentrics carry gradients to the vertices."""
     height, width = height_width(size)
     triangles = triangles.long()
@@ -84,7 +86,9 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
 def _weights(corners: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """d . (p_j x p_k) of the three corners (n, 3), positive inside, and the volume p_0 . (p_1 x p_2) (n,)."""
     p0, p1, p2 = corners.unbind(1)
-    edge = torch.stack([torch.linalg.cross(p1, p2), torch.linalg.cross(p2, p0), torch.linalg.cross(p0, p1)], 1)
+    edge = torch.stack(
+        [torch.linalg.cross(p1, p2), torch.linalg.cross(p2, p0), torch.linalg.cross(p0, p1)], 1
+    )
     volume = (p0 * edge[:, 0]).sum(-1)
     sign = torch.where(volume.abs() > 1e-12, volume.sign(), 0)
     weight = edge[..., 0] * x[:, None] + edge[..., 1] * y[:, None] + edge[..., 2]

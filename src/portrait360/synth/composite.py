@@ -12,11 +12,14 @@ from portrait360.geometry.compiled import quick, quick_inline
 from portrait360.geometry.raster_numba import edges
 from portrait360.synth import fibres, shading
 from portrait360.synth.borrow import borrow
-from portrait360.synth.scene import Material
+from portrait360.synth.fragments import INK_SOURCE
+from portrait360.synth.scene import Material, Part
 
 LOOKS = 3  # triangles looked up a pixel and surface: with more of them in a pixel, these stand for all
 GAP = 0.012  # samples of a pixel further apart in depth than this are shaded apart
 GLASS, HAIR, FUR = int(Material.GLASS), int(Material.HAIR), int(Material.FUR)
+HAIR_PART = int(Part.HAIR)
+INK_COLOUR = (0.014, 0.011, 0.013)
 
 
 class Film(NamedTuple):
@@ -87,6 +90,8 @@ def shade(surface, k, rig, maps, eye, s):
     else:
         px, py, pz = nx, ny, nz
     albedo, view = (s[6], s[7], s[8]), (vx, vy, vz)
+    if material == shading.INK:
+        return s[6], s[7], s[8], nx, ny, nz, 1.0
     if material == GLASS:
         r, g, b, cover = shading.lens(rig, (px, py, pz), view, albedo, s[16])
         return r, g, b, nx, ny, nz, cover
@@ -123,7 +128,9 @@ def shade_strand(curves, a, t, rig, maps, eye):
     share = min(light / max((er + eg + eb) / 3.0, 1e-4), 1.0)
     albedo = (curves.albedo[a, 0], curves.albedo[a, 1], curves.albedo[a, 2])
     place, view = (x, y, z), (vx, vy, vz)
-    r, g, blue = shading.surface(rig, maps, material, place, (nx, ny, nz), view, albedo, (share, share, share))
+    r, g, blue = shading.surface(
+        rig, maps, material, place, (nx, ny, nz), view, albedo, (share, share, share)
+    )
     return r, g, blue, nx, ny, nz
 
 
@@ -193,7 +200,12 @@ def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, fil
     height, width, count = ids.shape
     surface, curves, rig, maps, eye = borrow(surface), borrow(curves), borrow(rig), borrow(maps), borrow(eye)
     points, samples, ids, depth, f, film = (
-        borrow(points), borrow(samples), borrow(ids), borrow(depth), borrow(f), borrow(film)
+        borrow(points),
+        borrow(samples),
+        borrow(ids),
+        borrow(depth),
+        borrow(f),
+        borrow(film),
     )
     memory = np.empty((6, 64))
     groups_ = np.empty(count, np.int32)
@@ -233,7 +245,11 @@ def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, fil
                     continue
                 if not tail:
                     source = f.source[y, x, n]
-                    if source >= 0:
+                    if source == INK_SOURCE:
+                        kr, kg, kb = INK_COLOUR[0] * cover, INK_COLOUR[1] * cover, INK_COLOUR[2] * cover
+                        kx, ky, kz = 0.0, 0.0, 0.0
+                        part = HAIR_PART
+                    elif source >= 0:
                         a = curves.segments[source]
                         kr, kg, kb, kx, ky, kz = shade_strand(curves, a, f.along[y, x, n], rig, maps, eye)
                         kr, kg, kb = kr * cover, kg * cover, kb * cover
@@ -272,7 +288,11 @@ def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, fil
             alpha = shares.sum()
             if alpha <= 0.0:
                 continue
-            film.radiance[y, x, 0], film.radiance[y, x, 1], film.radiance[y, x, 2] = r / alpha, gr / alpha, b / alpha
+            film.radiance[y, x, 0], film.radiance[y, x, 1], film.radiance[y, x, 2] = (
+                r / alpha,
+                gr / alpha,
+                b / alpha,
+            )
             film.alpha[y, x] = min(alpha, 1.0)
             nx, ny, nz = unit(nx, ny, nz)
             film.normals[y, x, 0], film.normals[y, x, 1], film.normals[y, x, 2] = nx, ny, nz

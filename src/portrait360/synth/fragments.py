@@ -19,6 +19,7 @@ from portrait360.synth.borrow import borrow
 
 DEEP = 8  # fragments kept a pixel
 BLOCK = 8  # side of the blocks in which hidden segments are skipped
+INK_SOURCE = -(2**31)  # source of the band of ink behind hair
 FAINT = 1.0 / 512  # cover below this is nothing
 
 

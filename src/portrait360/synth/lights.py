@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike
 
 from portrait360.synth.scene import F32, Light
 
-BAND = np.repeat([1.0, 2.0 / 3.0, 0.25], [1, 3, 5])  # how a matt surface dims each coefficient of the radiance
+BAND = np.repeat(
+    [1.0, 2.0 / 3.0, 0.25], [1, 3, 5]
+)  # how a matt surface dims each coefficient of the radiance
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
@@ -89,18 +91,28 @@ class Mood:
 WARM, COOL, WHITE = (1.0, 0.80, 0.58), (0.62, 0.80, 1.0), (1.0, 0.97, 0.93)
 MOODS: dict[str, Mood] = {
     "sky": Mood(
-        (0.45, 0.65, 1.0), (0.85, 0.92, 1.0), (0.42, 0.38, 0.30), (Key((1, 0.93, 0.80), (15, 70), (25, 60), (1, 4)),)
+        (0.45, 0.65, 1.0),
+        (0.85, 0.92, 1.0),
+        (0.42, 0.38, 0.30),
+        (Key((1, 0.93, 0.80), (15, 70), (25, 60), (1, 4)),),
     ),
     "overcast": Mood(
-        (1, 1.02, 1.05), (0.75, 0.78, 0.82), (0.30, 0.29, 0.27), (Key(WHITE, (0, 60), (40, 75), (20, 30)),),
+        (1, 1.02, 1.05),
+        (0.75, 0.78, 0.82),
+        (0.30, 0.29, 0.27),
+        (Key(WHITE, (0, 60), (40, 75), (20, 30)),),
         share=(0.65, 0.8),
     ),
     "window": Mood(
-        (0.5, 0.45, 0.40), (0.62, 0.55, 0.48), (0.42, 0.33, 0.25),
+        (0.5, 0.45, 0.40),
+        (0.62, 0.55, 0.48),
+        (0.42, 0.33, 0.25),
         (Key((1, 0.90, 0.76), (45, 85), (5, 30), (10, 18)), Key(COOL, (120, 160), (10, 40), (5, 10), 0.35)),
     ),
     "softbox": Mood(
-        (0.8, 0.8, 0.82), (0.6, 0.6, 0.62), (0.45, 0.45, 0.46),
+        (0.8, 0.8, 0.82),
+        (0.6, 0.6, 0.62),
+        (0.45, 0.45, 0.46),
         (
             Key(WHITE, (20, 50), (20, 45), (9, 16)),
             Key(WHITE, (-70, -30), (0, 20), (14, 20), 0.35),
@@ -108,11 +120,18 @@ MOODS: dict[str, Mood] = {
         ),
     ),
     "sunset": Mood(
-        (0.35, 0.40, 0.75), (1.0, 0.62, 0.42), (0.30, 0.22, 0.20),
-        (Key((1, 0.60, 0.30), (30, 110), (4, 16), (2, 5)), Key((0.55, 0.6, 1), (150, 180), (20, 50), (8, 15), 0.3)),
+        (0.35, 0.40, 0.75),
+        (1.0, 0.62, 0.42),
+        (0.30, 0.22, 0.20),
+        (
+            Key((1, 0.60, 0.30), (30, 110), (4, 16), (2, 5)),
+            Key((0.55, 0.6, 1), (150, 180), (20, 50), (8, 15), 0.3),
+        ),
     ),
     "rim": Mood(
-        (0.45, 0.50, 0.62), (0.40, 0.44, 0.55), (0.28, 0.28, 0.32),
+        (0.45, 0.50, 0.62),
+        (0.40, 0.44, 0.55),
+        (0.28, 0.28, 0.32),
         (
             Key((0.65, 0.82, 1), (130, 165), (10, 35), (3, 8), 1.1),
             Key((1, 0.85, 0.70), (15, 50), (10, 30), (8, 14), 0.8),
@@ -120,17 +139,40 @@ MOODS: dict[str, Mood] = {
         brightness=(0.55, 0.72),
     ),
     "indoor": Mood(
-        (1.0, 0.84, 0.64), (0.70, 0.56, 0.42), (0.40, 0.28, 0.20),
+        (1.0, 0.84, 0.64),
+        (0.70, 0.56, 0.42),
+        (0.40, 0.28, 0.20),
         (Key(WARM, (0, 60), (45, 75), (6, 14)), Key((1, 0.72, 0.45), (60, 150), (0, 25), (6, 12), 0.4)),
         share=(0.45, 0.6),
     ),
     "stage": Mood(
-        (0.45, 0.40, 0.60), (0.50, 0.42, 0.58), (0.32, 0.30, 0.36),
-        (Key((1, 0.55, 0.75), (35, 85), (5, 35), (5, 10)), Key((0.40, 0.80, 1), (-150, -60), (5, 35), (5, 10), 0.9)),
+        (0.45, 0.40, 0.60),
+        (0.50, 0.42, 0.58),
+        (0.32, 0.30, 0.36),
+        (
+            Key((1, 0.55, 0.75), (35, 85), (5, 35), (5, 10)),
+            Key((0.40, 0.80, 1), (-150, -60), (5, 35), (5, 10), 0.9),
+        ),
     ),
-    "flat": Mood((1, 1, 1), (1, 1, 1), (0.75, 0.74, 0.72), (Key(WHITE, (0, 30), (15, 40), (15, 25)),), share=(0.6, 0.75)),
+    "flat": Mood(
+        (1, 1, 1),
+        (1, 1, 1),
+        (0.75, 0.74, 0.72),
+        (Key(WHITE, (0, 30), (15, 40), (15, 25)),),
+        share=(0.6, 0.75),
+    ),
 }
-ODDS = {"sky": 5, "overcast": 4, "window": 5, "softbox": 7, "sunset": 3, "rim": 3, "indoor": 4, "stage": 1, "flat": 3}
+ODDS = {
+    "sky": 5,
+    "overcast": 4,
+    "window": 5,
+    "softbox": 7,
+    "sunset": 3,
+    "rim": 3,
+    "indoor": 4,
+    "stage": 1,
+    "flat": 3,
+}
 
 
 def sample_light(rng: np.random.Generator) -> Light:
@@ -144,7 +186,10 @@ def light_of(mood: Mood, rng: np.random.Generator) -> Light:
     side = rng.choice([-1.0, 1.0])
     directions, colours, softness = [], [], []
     for key in mood.keys:
-        azimuth, elevation = math.radians(side * rng.uniform(*key.azimuth)), math.radians(rng.uniform(*key.elevation))
+        azimuth, elevation = (
+            math.radians(side * rng.uniform(*key.azimuth)),
+            math.radians(rng.uniform(*key.elevation)),
+        )
         flat = math.cos(elevation)
         directions.append([math.sin(azimuth) * flat, math.sin(elevation), math.cos(azimuth) * flat])
         colours.append(np.array(key.colour) * key.weight * rng.uniform(0.8, 1.25) * _tint(rng))

@@ -12,7 +12,11 @@ from portrait360.geometry.compiled import quick_inline
 @quick_inline
 def lattice(x, y, z):
     """A fixed random number in [-1, 1] for every integer place."""
-    h = np.uint32(x) * np.uint32(374761393) + np.uint32(y) * np.uint32(668265263) + np.uint32(z) * np.uint32(2246822519)
+    h = (
+        np.uint32(x) * np.uint32(374761393)
+        + np.uint32(y) * np.uint32(668265263)
+        + np.uint32(z) * np.uint32(2246822519)
+    )
     h = np.uint32(h ^ (h >> np.uint32(13))) * np.uint32(1274126177)
     return (np.uint32(h ^ (h >> np.uint32(16))) & np.uint32(0xFFFF)) / 32767.5 - 1.0
 

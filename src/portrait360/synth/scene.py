@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 U8 = NDArray[np.uint8]
 
@@ -83,3 +84,10 @@ class Scene:
     outline: float = 0.0  # width of a drawn outline in units of the image side (toons); 0: none
     steps: int = 0  # number of light steps of cel shading; 0: smooth
     landmarks: dict[str, F32] = field(default_factory=dict)  # named points in the canonical frame
+
+
+def join(arrays: list[NDArray], kind: type, *shape: int) -> NDArray:
+    """One contiguous array of all, also when there is none."""
+    return np.ascontiguousarray(
+        np.concatenate([np.zeros((0, *shape), kind), *arrays]).astype(kind, copy=False)
+    )

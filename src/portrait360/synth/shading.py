@@ -18,6 +18,7 @@ from portrait360.synth.scene import Material
 SKIN, EYE, HAIR, CLOTH = int(Material.SKIN), int(Material.EYE), int(Material.HAIR), int(Material.CLOTH)
 PLASTIC, METAL, STONE = int(Material.PLASTIC), int(Material.METAL), int(Material.STONE)
 FUR, GLASS = int(Material.FUR), int(Material.GLASS)
+INK = 255  # no material of a scene: the drawn outline, which no light changes
 
 SCATTER = 0.007  # how far red light travels under skin
 PORES = 640.0  # per unit: so many relief cells in a unit; a head is .54
@@ -88,7 +89,11 @@ def relief(x, y, z, strength, footprint, nx, ny, nz):
         if fade <= 0.001:
             continue
         # looked up in axes that are turned against those of the head, so that the noise's lattice is not seen
-        u, v, w = 0.74 * x + 0.58 * y + 0.34 * z, -0.67 * x + 0.66 * y + 0.34 * z, -0.03 * x - 0.48 * y + 0.88 * z
+        u, v, w = (
+            0.74 * x + 0.58 * y + 0.34 * z,
+            -0.67 * x + 0.66 * y + 0.34 * z,
+            -0.03 * x - 0.48 * y + 0.88 * z,
+        )
         gu, gv, gw = slope(u * frequency, v * frequency, w * frequency)
         amount = fade * (0.014 if octave == 0 else 0.024)
         nx -= amount * (0.74 * gu - 0.67 * gv - 0.03 * gw)
@@ -195,7 +200,11 @@ def keys_on(rig, maps, material, px, py, pz, nx, ny, nz, vx, vy, vz):
             lr, lb = lg, lg
             high = 0.35 * smooth(0.30, 0.36, high)
         dr, dg, db = dr + rig.colours[j, 0] * lr, dg + rig.colours[j, 1] * lg, db + rig.colours[j, 2] * lb
-        sr, sg, sb = sr + rig.colours[j, 0] * high, sg + rig.colours[j, 1] * high, sb + rig.colours[j, 2] * high
+        sr, sg, sb = (
+            sr + rig.colours[j, 0] * high,
+            sg + rig.colours[j, 1] * high,
+            sb + rig.colours[j, 2] * high,
+        )
     return dr, dg, db, sr, sg, sb
 
 
