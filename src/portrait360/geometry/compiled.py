@@ -1,5 +1,5 @@
-"""How loops are compiled. All of them let go of the interpreter's lock, so that threads may render side by side,
-divide without a check (they guard their denominators), and are kept on disk after the first run."""
+"""How loops are compiled. All of them let go of the interpreter's lock, so that threads may render side by
+side, divide without a check (they guard their denominators), and are kept on disk after the first run."""
 
 from __future__ import annotations
 
@@ -13,5 +13,6 @@ exact_inline = njit(cache=True, nogil=True, error_model="numpy", forceinline=Tru
 LOOSE = {"contract", "reassoc", "arcp", "nsz", "afn"}
 quick = njit(cache=True, nogil=True, error_model="numpy", fastmath=LOOSE)
 
-# a call that passes tuples of arrays copies them word by word: helpers called for each pixel become part of the caller
+# a call that passes tuples of arrays copies them word by word: helpers called for each pixel become part of
+# the caller
 quick_inline = njit(cache=True, nogil=True, error_model="numpy", fastmath=LOOSE, forceinline=True)

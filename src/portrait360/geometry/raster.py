@@ -1,7 +1,6 @@
 """Any triangle mesh seen by any camera: ids, barycentrics, depth, attributes, texture, normals, visibility.
-
-`rasterise` says which triangle each pixel centre sees; everything else is looked up from that. The same functions
-over tensors, on any device, are in `raster_torch`, and are the oracle of these.
+ `rasterise` says which triangle each pixel centre sees; everything else is looked up from that. The same
+functions over tensors, on any device, are in `raster_torch`, and are the oracle of these.
 """
 
 from __future__ import annotations
@@ -84,7 +83,8 @@ def interpolate(buffers: Buffers, triangles: ArrayLike, attributes: ArrayLike) -
 
 
 def texture_colours(buffers: Buffers, triangles: ArrayLike, uv: ArrayLike, texture: ArrayLike) -> F32:
-    """The texture (th, tw, c), bilinear, at uv (n, 2): u right, v down, (0, 0) the outer corner of the first texel."""
+    """The texture (th, tw, c), bilinear, at uv (n, 2): u right, v down, (0, 0) the outer corner of the first
+    texel."""
     image = np.ascontiguousarray(texture, np.float32)
     out = np.zeros((*buffers.ids.shape, image.shape[2]), np.float32)
     places = np.ascontiguousarray(uv, np.float32)
@@ -127,9 +127,10 @@ def draw(
 
 
 def visible(points: ArrayLike, depth: F32, camera: Camera, *, tolerance: float = 0.01) -> NDArray[np.bool_]:
-    """Which of the world points (n, 3) are inside the image and not behind the surface seen in `depth` (h, w).
-
-    A point is compared with the farthest of the four pixel centres around it, so that a slope does not hide itself.
+    """Which of the world points (n, 3) are inside the image and not behind the surface seen in `depth` (h,
+        w).
+     A point is compared with the farthest of the four pixel centres around it, so that a slope does not hide
+    itself.
     """
     height, width = depth.shape
     uv, z = camera.project(points)

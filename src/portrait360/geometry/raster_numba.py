@@ -1,9 +1,8 @@
 """The loops of the rasteriser, compiled for the CPU.
-
-Points come in homogeneous pixel coordinates K (x, y, z): the point is seen at (x / z, y / z) at depth z. With the
-ray d = (px, py, 1), the perspective-correct weight of vertex i is d . (p_j x p_k), so that a triangle needs neither
-a division nor clipping before it is drawn (Olano and Greer 1997). Shared edges get exactly opposite weights, which
-is why none of these kernels may use fastmath: with it, meshes get cracks.
+ Points come in homogeneous pixel coordinates K (x, y, z): the point is seen at (x / z, y / z) at depth z.
+With the ray d = (px, py, 1), the perspective-correct weight of vertex i is d . (p_j x p_k), so that a
+triangle needs neither a division nor clipping before it is drawn (Olano and Greer 1997). Shared edges get
+exactly opposite weights, which is why none of these kernels may use fastmath: with it, meshes get cracks.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ NEAR = 0.01  # nothing nearer than this is drawn
 
 @exact_inline
 def edges(points, a, b, c):
-    """The three weight functions of a triangle, each a row (x, y, 1), turned to be positive inside; and their sum
-    times depth. All zero where the triangle is degenerate or edge-on."""
+    """The three weight functions of a triangle, each a row (x, y, 1), turned to be positive inside; and their
+    sum times depth. All zero where the triangle is degenerate or edge-on."""
     x0, y0, z0 = points[a, 0], points[a, 1], points[a, 2]
     x1, y1, z1 = points[b, 0], points[b, 1], points[b, 2]
     x2, y2, z2 = points[c, 0], points[c, 1], points[c, 2]
@@ -44,8 +43,8 @@ def edges(points, a, b, c):
 
 @exact_inline
 def bounds(points, a, b, c, width, height, low, high):
-    """Pixels (x0, x1, y0, y1), both ends included, whose samples a triangle may cover; empty if behind the camera.
-    `low` and `high` are the smallest and largest offset of a sample inside its pixel."""
+    """Pixels (x0, x1, y0, y1), both ends included, whose samples a triangle may cover; empty if behind the
+    camera. `low` and `high` are the smallest and largest offset of a sample inside its pixel."""
     z0, z1, z2 = points[a, 2], points[b, 2], points[c, 2]
     if z0 < NEAR and z1 < NEAR and z2 < NEAR:
         return 0, -1, 0, -1
@@ -131,7 +130,8 @@ def weights(points, triangles, ids, barycentrics):
 
 @exact
 def gather(triangles, attributes, ids, barycentrics, out):
-    """out (h, w, c) = the attributes (n, c) of the vertices, weighted; untouched where there is no triangle."""
+    """out (h, w, c) = the attributes (n, c) of the vertices, weighted; untouched where there is no
+    triangle."""
     for y in range(ids.shape[0]):
         for x in range(ids.shape[1]):
             k = ids[y, x]

@@ -1,7 +1,7 @@
 """The rasteriser over tensors, on any device: slow, short, and the oracle of `raster`.
-
-Every pair of a triangle and a pixel of its bounding box is one row of a long list; the nearest row of each pixel
-wins by a scatter of (depth, id) packed into one integer, so that the result is the same on every run and device.
+ Every pair of a triangle and a pixel of its bounding box is one row of a long list; the nearest row of each
+pixel wins by a scatter of (depth, id) packed into one integer, so that the result is the same on every run
+and device.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class TensorBuffers:
 
 
 def homogeneous(vertices: Tensor, camera: Camera, height: int, width: int) -> Tensor:
-    """World points (n, 3) -> K (x, y, z) (n, 3) in double precision: edges of small triangles are differences."""
+    """World points (n, 3) -> K (x, y, z) (n, 3) in double precision: edges of small triangles are
+    differences."""
     pose = torch.as_tensor(camera.cam2world).to(vertices.device)
     k = torch.as_tensor(camera.intrinsics(width, height)).to(vertices.device)
     return (vertices.double() - pose[:3, 3]) @ pose[:3, :3] @ k.T

@@ -1,8 +1,7 @@
 """Arrays that a kernel passes on to its helpers without counting references.
-
-Numba counts a reference, atomically, for every array that enters a function. Helpers that are called for each
-pixel with tuples of arrays spend more than half of their time on that. A kernel is safe to skip the counting: its
-caller holds all arrays until it returns.
+ Numba counts a reference, atomically, for every array that enters a function. Helpers that are called for
+each pixel with tuples of arrays spend more than half of their time on that. A kernel is safe to skip the
+counting: its caller holds all arrays until it returns.
 """
 
 from __future__ import annotations

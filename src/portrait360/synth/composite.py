@@ -1,25 +1,23 @@
-"""From samples and fragments to pixels: group, shade once a surface and pixel, blend in linear light."""
+"""From samples and fragments to pixels: blended in linear light, from front to back."""
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.geometry.compiled import quick, quick_inline
-from portrait360.geometry.raster_numba import edges
-from portrait360.synth import fibres, shading
 from portrait360.synth.borrow import borrow
-from portrait360.synth.fragments import INK_SOURCE
-from portrait360.synth.scene import Material, Part
+from portrait360.synth.fragments import DEEP, INK_SOURCE
+from portrait360.synth.scene import Part
+from portrait360.synth.seen import gather, group_samples, shade, shade_group, shade_strand, turn_to_eye, unit
 
-LOOKS = 3  # triangles looked up a pixel and surface: with more of them in a pixel, these stand for all
-GAP = 0.012  # samples of a pixel further apart in depth than this are shaded apart
-GLASS, HAIR, FUR = int(Material.GLASS), int(Material.HAIR), int(Material.FUR)
 HAIR_PART = int(Part.HAIR)
-INK_COLOUR = (0.014, 0.011, 0.013)
+INK = (0.014, 0.011, 0.013)
+VALUES = 18  # that are interpolated on a surface
+PARTS = len(Part)
+HIDDEN = 0.002  # a share of a pixel too small to be worth shading
 
 
 class Film(NamedTuple):
@@ -32,273 +30,161 @@ class Film(NamedTuple):
     parts: NDArray[np.uint8]  # (h, w)
 
 
-class Eye(NamedTuple):
-    """The camera as the kernels want it."""
+class Pixel(NamedTuple):
+    """The working memory of one pixel."""
 
-    position: NDArray[np.float64]  # (3,)
-    pixel: float  # side of a pixel at depth 1
-
-
-@quick_inline
-def gather(surface, k, points, x, y, sums):
-    """What triangle k has at pixel place (x, y) into sums (18,), laid out as in prepare.Surface, with the depth."""
-    a, b, c = surface.triangles[k, 0], surface.triangles[k, 1], surface.triangles[k, 2]
-    e0, e1, e2, _, _ = edges(points, a, b, c)
-    w0 = e0[0] * x + e0[1] * y + e0[2]
-    w1 = e1[0] * x + e1[1] * y + e1[2]
-    w2 = e2[0] * x + e2[1] * y + e2[2]
-    total = w0 + w1 + w2
-    w0, w1, w2 = w0 / total, w1 / total, w2 / total
-    values = surface.values
-    for i in range(18):
-        sums[i] = w0 * values[a, i] + w1 * values[b, i] + w2 * values[c, i]
+    groups: NDArray[np.int32]  # (s,) which surface each sample sees, -1 none
+    shaded: NDArray[np.float64]  # (s, 9) of each surface: as shade_group leaves it
+    clear: NDArray[np.float64]  # (s,) light of each sample that has not been stopped yet
+    one: NDArray[np.float64]  # (VALUES,) of one place
+    mean: NDArray[np.float64]  # (VALUES,) of a surface
+    layer: NDArray[np.float64]  # (7,) of one fragment: colour times cover, normal, cover
+    total: NDArray[np.float64]  # (6,) colour times alpha, normal times alpha
+    shares: NDArray[np.float64]  # (PARTS,) alpha of each part
+    depths: NDArray[np.float64]  # (DEEP + 1 + s,) of all layers
+    weights: NDArray[np.float64]  # (DEEP + 1 + s,) and their alpha
 
 
 @quick_inline
-def turn_to_eye(surface, k, eye, s):
-    """Turn the gathered normal to the side of triangle k that is seen. What decides is the triangle, not the
-    smooth normal, which may point a little away at the outline."""
-    a, b, c = surface.triangles[k, 0], surface.triangles[k, 1], surface.triangles[k, 2]
-    v = surface.values
-    ux, uy, uz = v[b, 0] - v[a, 0], v[b, 1] - v[a, 1], v[b, 2] - v[a, 2]
-    wx, wy, wz = v[c, 0] - v[a, 0], v[c, 1] - v[a, 1], v[c, 2] - v[a, 2]
-    gx, gy, gz = uy * wz - uz * wy, uz * wx - ux * wz, ux * wy - uy * wx
-    outside = gx * s[3] + gy * s[4] + gz * s[5]
-    seen = gx * (eye.position[0] - s[0]) + gy * (eye.position[1] - s[1]) + gz * (eye.position[2] - s[2])
-    if outside * seen < 0.0:
-        s[3], s[4], s[5] = -s[3], -s[4], -s[5]
+def free(p, bits, z, depth):
+    """Share of the pixel, in the samples `bits`, that light from depth z can still cross."""
+    share = 0.0
+    for s in range(p.clear.shape[0]):
+        if bits >> s & 1 and (p.groups[s] < 0 or depth[s] > z):
+            share += p.clear[s]
+    return share
 
 
 @quick_inline
-def unit(x, y, z):
-    length = math.sqrt(x * x + y * y + z * z)
-    if length < 1e-12:
-        return 0.0, 1.0, 0.0
-    return x / length, y / length, z / length
+def stop(p, bits, z, depth, cover):
+    """Let a layer at depth z take its cover from what lies behind it."""
+    for s in range(p.clear.shape[0]):
+        if bits >> s & 1 and (p.groups[s] < 0 or depth[s] > z):
+            p.clear[s] *= 1.0 - cover
 
 
 @quick_inline
-def shade(surface, k, rig, maps, eye, s):
-    """Shade gathered values: radiance (3), normal (3), cover."""
-    material = surface.material[k]
-    nx, ny, nz = unit(s[3], s[4], s[5])
-    vx, vy, vz = unit(eye.position[0] - s[0], eye.position[1] - s[1], eye.position[2] - s[2])
-    if s[15] > 0.0 and rig.steps == 0:
-        lean = max(nx * vx + ny * vy + nz * vz, 0.2)
-        footprint = eye.pixel * s[17] / lean
-        px, py, pz = shading.relief(s[12], s[13], s[14], s[15], footprint, nx, ny, nz)
-    else:
-        px, py, pz = nx, ny, nz
-    albedo, view = (s[6], s[7], s[8]), (vx, vy, vz)
-    if material == shading.INK:
-        return s[6], s[7], s[8], nx, ny, nz, 1.0
-    if material == GLASS:
-        r, g, b, cover = shading.lens(rig, (px, py, pz), view, albedo, s[16])
-        return r, g, b, nx, ny, nz, cover
-    place, arriving = (s[0], s[1], s[2]), (s[9], s[10], s[11])
-    r, g, b = shading.surface(rig, maps, material, place, (px, py, pz), view, albedo, arriving)
-    return r * s[16], g * s[16], b * s[16], nx, ny, nz, s[16]
-
-
-@quick_inline
-def shade_strand(curves, a, t, rig, maps, eye):
-    """Radiance (3) and normal (3) of a strand at share t of the segment from point a."""
-    b, q = a + 1, 1.0 - t
-    x = curves.points[a, 0] * q + curves.points[b, 0] * t
-    y = curves.points[a, 1] * q + curves.points[b, 1] * t
-    z = curves.points[a, 2] * q + curves.points[b, 2] * t
-    nx = curves.normals[a, 0] * q + curves.normals[b, 0] * t
-    ny = curves.normals[a, 1] * q + curves.normals[b, 1] * t
-    nz = curves.normals[a, 2] * q + curves.normals[b, 2] * t
-    nx, ny, nz = unit(nx, ny, nz)
-    vx, vy, vz = unit(eye.position[0] - x, eye.position[1] - y, eye.position[2] - z)
-    material = curves.material[a]
-    if material == HAIR or material == FUR:
-        r, g, blue = fibres.radiance(curves, rig, a, t, vx, vy, vz)
-        return r, g, blue, nx, ny, nz
-    # carved or cast hair: a surface whose normal leans across the strand towards the eye
-    tx, ty, tz = curves.tangents[a, 0], curves.tangents[a, 1], curves.tangents[a, 2]
-    nx, ny, nz = nx + 0.5 * vx, ny + 0.5 * vy, nz + 0.5 * vz
-    d = nx * tx + ny * ty + nz * tz
-    nx, ny, nz = unit(nx - d * tx, ny - d * ty, nz - d * tz)
-    light = 0.0
+def add(p, used, z, share, weight, part):
+    """Add the layer, seen in a share of the pixel, with its alpha."""
     for i in range(3):
-        light += curves.ambient[a, i] / 3.0
-    er, eg, eb = shading.spherical.light(rig.sh, nx, ny, nz, 1.0, 1.0)
-    share = min(light / max((er + eg + eb) / 3.0, 1e-4), 1.0)
-    albedo = (curves.albedo[a, 0], curves.albedo[a, 1], curves.albedo[a, 2])
-    place, view = (x, y, z), (vx, vy, vz)
-    r, g, blue = shading.surface(
-        rig, maps, material, place, (nx, ny, nz), view, albedo, (share, share, share)
-    )
-    return r, g, blue, nx, ny, nz
+        p.total[i] += share * p.layer[i]
+        p.total[3 + i] += weight * p.layer[3 + i]
+    p.shares[part] += weight
+    p.depths[used], p.weights[used] = z, weight
 
 
 @quick_inline
-def group_samples(surface, ids, depth, groups):
-    """Give each sample (s,) of a pixel the number of the surface it belongs to; returns how many there are."""
-    count = ids.shape[0]
-    found = 0
-    for s in range(count):
-        groups[s] = -1
-        if ids[s] < 0:
-            continue
-        for q in range(s):
-            if groups[q] < 0 or abs(depth[q] - depth[s]) > GAP:
-                continue
-            i, j = ids[q], ids[s]
-            if surface.material[i] == surface.material[j] and surface.part[i] == surface.part[j]:
-                groups[s] = groups[q]
-                break
-        if groups[s] < 0:
-            groups[s] = found
-            found += 1
-    return found
+def shade_fragment(p, surface, points, curves, rig, maps, eye, x, y, source, along, cover):
+    """Fill the layer from one fragment; its part."""
+    if source == INK_SOURCE:
+        r, g, b, nx, ny, nz = INK[0] * cover, INK[1] * cover, INK[2] * cover, 0.0, 0.0, 0.0
+        part = HAIR_PART
+    elif source >= 0:
+        a = curves.segments[source]
+        r, g, b, nx, ny, nz = shade_strand(curves, a, along, rig, maps, eye)
+        r, g, b = r * cover, g * cover, b * cover
+        part = curves.part[a]
+    else:
+        k = -1 - source
+        gather(surface, k, points, x + 0.5, y + 0.5, p.one)
+        turn_to_eye(surface, k, eye, p.one)
+        p.one[16] = cover
+        r, g, b, nx, ny, nz, cover = shade(surface, k, rig, maps, eye, p.one)
+        part = surface.part[k]
+    p.layer[0], p.layer[1], p.layer[2] = r, g, b
+    p.layer[3], p.layer[4], p.layer[5] = nx, ny, nz
+    p.layer[6] = min(cover, 1.0)
+    return part
 
 
 @quick_inline
-def shade_group(surface, points, ids, groups, g, samples, x, y, rig, maps, eye, one, mean, out):
-    """Shade one surface of a pixel into out (9,): radiance, normal, depth, share of the samples, triangle.
+def blend_fragments(p, surface, points, curves, rig, maps, eye, x, y, depth, f):
+    """Blend the fragments of a pixel; how many layers that were. Those that were not kept look like the
+    last."""
+    used, part = 0, 0
+    for n in range(f.count[y, x]):
+        z, bits = f.depth[y, x, n], f.samples[y, x, n]
+        share = free(p, bits, z, depth)
+        if share < HIDDEN:
+            continue
+        source, along, cover = f.source[y, x, n], f.along[y, x, n], f.cover[y, x, n]
+        part = shade_fragment(p, surface, points, curves, rig, maps, eye, x, y, source, along, cover)
+        add(p, used, z, share, share * p.layer[6], part)
+        stop(p, bits, z, depth, p.layer[6])
+        used += 1
+    rest = 1.0 - f.behind[y, x]
+    if used > 0 and rest > 0.0:
+        z = f.depth[y, x, f.count[y, x] - 1]
+        share = free(p, 255, z, depth)
+        scale = rest / max(p.layer[6], 1e-3)
+        p.layer[0], p.layer[1], p.layer[2] = p.layer[0] * scale, p.layer[1] * scale, p.layer[2] * scale
+        add(p, used, z, share, share * rest, part)
+        stop(p, 255, z, depth, rest)
+        used += 1
+    return used
 
-    What is interpolated is averaged over its samples first; samples of the same triangle need one look-up.
-    """
-    mean[:] = 0.0
-    count, last, looked = 0, -1, 0
-    for s in range(ids.shape[0]):
-        if groups[s] != g:
-            continue
-        k = ids[s]
-        fresh = True
-        for q in range(s):
-            if groups[q] == g and ids[q] == k:
-                fresh = False
-        if not fresh:
-            continue
-        if looked == LOOKS:
-            continue
-        looked += 1
-        sx, sy, n = 0.0, 0.0, 0
-        for q in range(s, ids.shape[0]):
-            if groups[q] == g and ids[q] == k:
-                sx, sy, n = sx + samples[q, 0], sy + samples[q, 1], n + 1
-        gather(surface, k, points, x + sx / n, y + sy / n, one)
-        turn_to_eye(surface, k, eye, one)
-        for i in range(18):
-            mean[i] += one[i] * n
-        count += n
-        last = k
-    for i in range(18):
-        mean[i] /= count
-    r, gr, b, nx, ny, nz, _ = shade(surface, last, rig, maps, eye, mean)
-    out[0], out[1], out[2], out[3], out[4], out[5] = r, gr, b, nx, ny, nz
-    out[6], out[7], out[8] = mean[17], count, last
+
+@quick_inline
+def blend_surfaces(p, found, used, surface):
+    """Blend the solid surfaces of a pixel behind what has been blended; how many layers there are now."""
+    for g in range(found):
+        weight = 0.0
+        for s in range(p.clear.shape[0]):
+            if p.groups[s] == g:
+                weight += p.clear[s]
+        for i in range(6):
+            p.layer[i] = p.shaded[g, i]
+        add(p, used, p.shaded[g, 6], weight, weight, surface.part[int(p.shaded[g, 8])])
+        used += 1
+    return used
+
+
+@quick_inline
+def expose(p, used, film, x, y):
+    """Write a blended pixel to the film."""
+    alpha = p.shares.sum()
+    if alpha <= 0.0:
+        return
+    nx, ny, nz = unit(p.total[3], p.total[4], p.total[5])
+    film.normals[y, x, 0], film.normals[y, x, 1], film.normals[y, x, 2] = nx, ny, nz
+    for i in range(3):
+        film.radiance[y, x, i] = p.total[i] / alpha
+    film.alpha[y, x] = min(alpha, 1.0)
+    film.depth[y, x] = middle(p.depths[:used], p.weights[:used], 0.5 * alpha)
+    p.shares[0] = 1.0 - alpha
+    film.parts[y, x] = np.argmax(p.shares)
 
 
 @quick
 def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, film):
     """Fill the film from the solid samples ids, depth (h, w, s) and the fragments."""
     height, width, count = ids.shape
+    groups = np.empty(count, np.int32)
+    shaded, memory = np.empty((count, 9)), np.zeros((8, VALUES + DEEP + 1 + count))
+    m = borrow(memory)
+    p = Pixel(
+        borrow(groups), borrow(shaded), m[0, :count], m[1, :VALUES], m[2, :VALUES], m[3, :7], m[4, :6], m[5, :PARTS],
+        m[6], m[7],
+    )  # fmt: skip
     surface, curves, rig, maps, eye = borrow(surface), borrow(curves), borrow(rig), borrow(maps), borrow(eye)
-    points, samples, ids, depth, f, film = (
-        borrow(points),
-        borrow(samples),
-        borrow(ids),
-        borrow(depth),
-        borrow(f),
-        borrow(film),
-    )
-    memory = np.empty((6, 64))
-    groups_ = np.empty(count, np.int32)
-    shaded_ = np.empty((count, 9))
-    groups, shaded, m = borrow(groups_), borrow(shaded_), borrow(memory)
-    clear, one, mean, shares, depths, weights = m[0, :count], m[1], m[2], m[3, :8], m[4], m[5]
+    points, samples, ids, depth = borrow(points), borrow(samples), borrow(ids), borrow(depth)
+    f, film = borrow(f), borrow(film)
     for y in range(height):
         for x in range(width):
-            found = group_samples(surface, ids[y, x], depth[y, x], groups)
-            fragments = f.count[y, x]
-            if found == 0 and fragments == 0:
+            found = group_samples(surface, ids[y, x], depth[y, x], p.groups)
+            if found == 0 and f.count[y, x] == 0:
                 continue
             for g in range(found):
+                one, mean, out = p.one, p.mean, p.shaded[g]
                 shade_group(
-                    surface, points, ids[y, x], groups, g, samples, x, y, rig, maps, eye, one, mean, shaded[g]
+                    surface, points, ids[y, x], p.groups, g, samples, x, y, rig, maps, eye, one, mean, out
                 )
-            clear[:] = 1.0 / count
-            shares[:] = 0.0
-            used = 0
-            r, gr, b, nx, ny, nz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            kr, kg, kb, kx, ky, kz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            part = 0
-            for n in range(fragments + 1):
-                tail = n == fragments
-                if tail:  # the fragments that were not kept: as the last one that was
-                    cover = 1.0 - f.behind[y, x]
-                    if cover <= 0.0 or fragments == 0:
-                        break
-                    z, bits = f.depth[y, x, n - 1], 255
-                else:
-                    z, bits, cover = f.depth[y, x, n], f.samples[y, x, n], f.cover[y, x, n]
-                free = 0.0
-                for s in range(count):
-                    if bits >> s & 1 and (groups[s] < 0 or depth[y, x, s] > z):
-                        free += clear[s]
-                if free < 0.002:
-                    continue
-                if not tail:
-                    source = f.source[y, x, n]
-                    if source == INK_SOURCE:
-                        kr, kg, kb = INK_COLOUR[0] * cover, INK_COLOUR[1] * cover, INK_COLOUR[2] * cover
-                        kx, ky, kz = 0.0, 0.0, 0.0
-                        part = HAIR_PART
-                    elif source >= 0:
-                        a = curves.segments[source]
-                        kr, kg, kb, kx, ky, kz = shade_strand(curves, a, f.along[y, x, n], rig, maps, eye)
-                        kr, kg, kb = kr * cover, kg * cover, kb * cover
-                        part = curves.part[a]
-                    else:
-                        k = -1 - source
-                        gather(surface, k, points, x + 0.5, y + 0.5, one)
-                        turn_to_eye(surface, k, eye, one)
-                        one[16] = cover
-                        kr, kg, kb, kx, ky, kz, cover = shade(surface, k, rig, maps, eye, one)
-                        cover = min(cover, 1.0)
-                        part = surface.part[k]
-                else:
-                    last = max(f.cover[y, x, n - 1], 1e-3)
-                    kr, kg, kb = kr * cover / last, kg * cover / last, kb * cover / last
-                weight = free * cover
-                r, gr, b = r + free * kr, gr + free * kg, b + free * kb
-                nx, ny, nz = nx + weight * kx, ny + weight * ky, nz + weight * kz
-                shares[part] += weight
-                depths[used], weights[used] = z, weight
-                used += 1
-                for s in range(count):
-                    if bits >> s & 1 and (groups[s] < 0 or depth[y, x, s] > z):
-                        clear[s] *= 1.0 - cover
-            for g in range(found):
-                weight = 0.0
-                for s in range(count):
-                    if groups[s] == g:
-                        weight += clear[s]
-                o = shaded[g]
-                r, gr, b = r + weight * o[0], gr + weight * o[1], b + weight * o[2]
-                nx, ny, nz = nx + weight * o[3], ny + weight * o[4], nz + weight * o[5]
-                shares[surface.part[int(o[8])]] += weight
-                depths[used], weights[used] = o[6], weight
-                used += 1
-            alpha = shares.sum()
-            if alpha <= 0.0:
-                continue
-            film.radiance[y, x, 0], film.radiance[y, x, 1], film.radiance[y, x, 2] = (
-                r / alpha,
-                gr / alpha,
-                b / alpha,
-            )
-            film.alpha[y, x] = min(alpha, 1.0)
-            nx, ny, nz = unit(nx, ny, nz)
-            film.normals[y, x, 0], film.normals[y, x, 1], film.normals[y, x, 2] = nx, ny, nz
-            film.depth[y, x] = middle(depths[:used], weights[:used], 0.5 * alpha)
-            shares[0] = 1.0 - alpha
-            film.parts[y, x] = np.argmax(shares)
+            p.clear[:] = 1.0 / count
+            p.shares[:] = 0.0
+            p.total[:] = 0.0
+            used = blend_fragments(p, surface, points, curves, rig, maps, eye, x, y, depth[y, x], f)
+            used = blend_surfaces(p, found, used, surface)
+            expose(p, used, film, x, y)
 
 
 @quick_inline

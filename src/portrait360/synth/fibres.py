@@ -1,8 +1,7 @@
 """Light on hair and fur, after Kajiya and Kay (1989) with the two highlights of Marschner et al. (2003).
-
-What a fibre sends to all sides does not depend on the camera and is baked into its points; the highlights are
-added per view. The first one mirrors the light uncoloured and is tilted to the root; the second has been through
-the fibre, is wider, takes its colour, and is tilted to the tip; light from behind shines through.
+ What a fibre sends to all sides does not depend on the camera and is baked into its points; the highlights
+are added per view. The first one mirrors the light uncoloured and is tilted to the root; the second has been
+through the fibre, is wider, takes its colour, and is tilted to the tip; light from behind shines through.
 """
 
 from __future__ import annotations

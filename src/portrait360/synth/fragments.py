@@ -1,8 +1,7 @@
 """Everything that covers a pixel only in part: strands of hair and clear triangles, kept sorted by depth.
-
-Each pixel keeps the DEEP nearest fragments; of those behind them only their joint transparency is kept, which does
-not depend on their order. A strand is a line with a width: its share of a pixel is computed, not sampled, so that a
-strand thinner than a pixel fades instead of breaking into dots.
+ Each pixel keeps the DEEP nearest fragments; of those behind them only their joint transparency is kept,
+which does not depend on their order. A strand is a line with a width: its share of a pixel is computed, not
+sampled, so that a strand thinner than a pixel fades instead of breaking into dots.
 """
 
 from __future__ import annotations
@@ -50,7 +49,8 @@ def empty_fragments(height: int, width: int) -> Fragments:
 
 @exact_inline
 def insert(f, y, x, depth, source, along, cover, samples):
-    """Put a fragment in its place; equal depths are ordered by source, so that the order of drawing is not seen."""
+    """Put a fragment in its place; equal depths are ordered by source, so that the order of drawing is not
+    seen."""
     n = f.count[y, x]
     place = n
     while place > 0 and (
@@ -104,7 +104,8 @@ def hidden(blocks, x0, x1, y0, y1, depth):
 
 @exact_inline
 def turn(places, a, b, ux, uy):
-    """Direction (ux, uy) of one segment, averaged with that of a neighbour from a to b unless the curve folds."""
+    """Direction (ux, uy) of one segment, averaged with that of a neighbour from a to b unless the curve
+    folds."""
     vx, vy = places[b, 0] - places[a, 0], places[b, 1] - places[a, 1]
     length = math.sqrt(vx * vx + vy * vy)
     if length < 1e-6 or vx * ux + vy * uy <= 0.0:
@@ -115,9 +116,8 @@ def turn(places, a, b, ux, uy):
 @exact
 def draw_strands(places, halves, segments, ends, order, far, blocks, f):
     """Segments between places (p, 3: pixel x, y and depth) of half width `halves` (p,) pixels into fragments.
-
-    order: the segments from front to back, only for speed, since what is hidden is skipped early.
-    Where two segments meet, each pixel belongs to the one on its side of the bisector, so that none counts twice.
+     order: the segments from front to back, only for speed, since what is hidden is skipped early. Where two
+    segments meet, each pixel belongs to the one on its side of the bisector, so that none counts twice.
     """
     height, width = far.shape
     places, halves, far, blocks, f = borrow(places), borrow(halves), borrow(far), borrow(blocks), borrow(f)

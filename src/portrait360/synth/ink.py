@@ -1,4 +1,5 @@
-"""The drawn outline of a toon: a dark hull behind surfaces, a dark band behind hair, both as wide everywhere."""
+"""The drawn outline of a toon: a dark hull behind surfaces, a dark band behind hair, both as wide
+everywhere."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What light reaches what: depth maps seen from a direction, for shadows of the keys and for ambient occlusion.
-
-Solid surfaces hide all that lies behind them. Hair is a medium: a map keeps where it begins and how much of it
-there is, and light fades with the depth it has passed, until that amount is used up (a two-term deep shadow map).
+"""What light reaches what: depth maps seen from a direction, for shadows of the keys and for ambient
+occlusion.
+ Solid surfaces hide all that lies behind them. Hair is a medium: a map keeps where it begins and how much of
+it there is, and light fades with the depth it has passed, until that amount is used up (a two-term deep
+shadow map).
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ FAR = np.float32(-1e9)
 
 
 class Frame(NamedTuple):
-    """An orthographic view of the sphere that holds the scene: world -> (column, row, height towards the light)."""
+    """An orthographic view of the sphere that holds the scene: world -> (column, row, height towards the
+    light)."""
 
     matrix: F32  # (3, 4)
     texel: float  # side of a texel in the world
@@ -133,7 +135,8 @@ def light_at(solid, hair, amount, x, y, height, bias, ramp):
 
 @quick
 def surface_occlusion(where, normals, direction, colour, solid, hair, amount, bias, seen, total):
-    """Add to the vertices the ambient light of one direction: what arrives, and what would without hindrance."""
+    """Add to the vertices the ambient light of one direction: what arrives, and what would without
+    hindrance."""
     for i in range(where.shape[0]):
         facing = normals[i, 0] * direction[0] + normals[i, 1] * direction[1] + normals[i, 2] * direction[2]
         if facing <= 0.0:
@@ -177,8 +180,8 @@ def light_from(maps, j, x, y, height, radius, bias):
 
 @quick_inline
 def key_light(maps, j, x, y, height, softness, bias, scatter):
-    """Light of key j at a place of its map: with an edge as wide as the source and what hides it make it, and the
-    same blurred by a further `scatter` texels."""
+    """Light of key j at a place of its map: with an edge as wide as the source and what hides it make it, and
+    the same blurred by a further `scatter` texels."""
     side = maps.solid.shape[1]
     block = min(max(int(y), 0), side - 1) // BLOCK, min(max(int(x), 0), side - 1) // BLOCK
     if maps.ceiling[j, block[0], block[1]] - height <= bias:

@@ -1,8 +1,8 @@
 """Light on a head: a low-frequency environment and up to three keys.
-
-The environment is given by real spherical harmonics of order 0 to 2 of what a white matt surface sends back when
-it faces a direction (irradiance / pi): basis y00, y1-1 (y), y10 (z), y11 (x), y2-2 (xy), y2-1 (yz), y20 (3zz - 1),
-y21 (xz), y22 (xx - yy). A key's colour is likewise what a white matt surface that faces it sends back.
+ The environment is given by real spherical harmonics of order 0 to 2 of what a white matt surface sends back
+when it faces a direction (irradiance / pi): basis y00, y1-1 (y), y10 (z), y11 (x), y2-2 (xy), y2-1 (yz), y20
+(3zz - 1), y21 (xz), y22 (xx - yy). A key's colour is likewise what a white matt surface that faces it sends
+back.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def constant(colour: ArrayLike) -> F32:
 
 
 def project(values: ArrayLike, directions: ArrayLike) -> F32:
-    """Coefficients (9, 3) of an environment whose radiance (n, 3) is known in directions spread over the sphere."""
+    """Coefficients (9, 3) of an environment whose radiance (n, 3) is known in directions spread over the
+    sphere."""
     weights = basis(directions) * (4 * math.pi / len(np.asarray(directions)))
     return ((weights.T @ np.asarray(values, np.float32)) * BAND[:, None]).astype(np.float32)
 
@@ -182,7 +183,8 @@ def sample_light(rng: np.random.Generator) -> Light:
 
 
 def light_of(mood: Mood, rng: np.random.Generator) -> Light:
-    """A light of one mood: its keys placed, all colours varied, brightness and share of the environment set."""
+    """A light of one mood: its keys placed, all colours varied, brightness and share of the environment
+    set."""
     side = rng.choice([-1.0, 1.0])
     directions, colours, softness = [], [], []
     for key in mood.keys:

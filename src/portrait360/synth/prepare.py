@@ -1,4 +1,5 @@
-"""What of a scene does not depend on the camera, worked out once: flat arrays, occlusion, shadows, light on hair."""
+"""What of a scene does not depend on the camera, worked out once: flat arrays, occlusion, shadows, light on
+hair."""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ import numpy as np
 from portrait360.cameras import Camera
 from portrait360.geometry import raster, raster_numba
 from portrait360.synth import fragments, ink, tone
-from portrait360.synth.composite import Eye, Film, resolve
+from portrait360.synth.composite import Film, resolve
 from portrait360.synth.prepare import Prepared, prepare
 from portrait360.synth.scene import F32, U8, Scene
+from portrait360.synth.seen import Eye
 from portrait360.synth.surface import DEPTH, OPACITY, PLACE
 
 # eight places in a pixel, no two in the same row or column, so that edges of every slope get eight levels

@@ -1,7 +1,6 @@
 """What the surfaces of a head send to the eye: skin, wet eyes, cloth, fur, plastic, metal, stone, glass.
-
-Every material keeps the furnace law: with albedo 1 in the same light from everywhere it sends back exactly that
-light, since what is mirrored is taken from what is scattered.
+ Every material keeps the furnace law: with albedo 1 in the same light from everywhere it sends back exactly
+that light, since what is mirrored is taken from what is scattered.
 """
 
 from __future__ import annotations
@@ -63,7 +62,8 @@ def fresnel(cosine, front, grazing):
 
 @quick_inline
 def gloss(nx, ny, nz, vx, vy, vz, lx, ly, lz, rough, front):
-    """Highlight of a key on a rough surface (GGX, with Hammon's visibility), times the cosine to the light."""
+    """Highlight of a key on a rough surface (GGX, with Hammon's visibility), times the cosine to the
+    light."""
     facing = nx * lx + ny * ly + nz * lz
     if facing <= 0.0:
         return 0.0
@@ -110,7 +110,7 @@ def wraps(material):
         return 0.42, 0.16, 0.09
     if material == STONE:
         return 0.16, 0.13, 0.10
-    if material == FUR or material == HAIR:
+    if material in (FUR, HAIR):
         return 0.4, 0.35, 0.35
     if material == CLOTH:
         return 0.2, 0.2, 0.2
@@ -143,8 +143,8 @@ def disc(rx, ry, rz, lx, ly, lz, angle):
 
 @quick_inline
 def glints(rig, rx, ry, rz, keys):
-    """Images of the keys, and of the light all eyes catch, in something wet; keys says whether those of the keys
-    are wanted too (a lens shows them, too many of them trouble an eye)."""
+    """Images of the keys, and of the light all eyes catch, in something wet; keys says whether those of the
+    keys are wanted too (a lens shows them, too many of them trouble an eye)."""
     d = disc(rx, ry, rz, 0.38, 0.46, 0.80, 0.20)
     r, g, b = rig.glint[0] * d, rig.glint[1] * d, rig.glint[2] * d
     for j in range(rig.directions.shape[0]):
@@ -157,8 +157,8 @@ def glints(rig, rx, ry, rz, keys):
 
 @quick_inline
 def environment(rig, material, rx, ry, rz):
-    """What a surface mirrors of the environment; metal sees a darker ground below the horizon, which makes it metal,
-    in the measure in which the light has a direction at all."""
+    """What a surface mirrors of the environment; metal sees a darker ground below the horizon, which makes it
+    metal, in the measure in which the light has a direction at all."""
     if material == METAL:
         r, g, b = spherical.light(rig.sh, rx, ry, rz, 1.4, 2.0)
         dim = 1.0 + rig.contrast * (0.5 * smooth(-0.25, 0.15, ry) + 0.35 * smooth(0.3, 0.8, ry) - 0.45)
@@ -210,7 +210,8 @@ def keys_on(rig, maps, material, px, py, pz, nx, ny, nz, vx, vy, vz):
 
 @quick_inline
 def surface(rig, maps, material, place, normal, view, albedo, arriving):
-    """Radiance (3,) of an opaque surface; arriving: share of the ambient light that is not hidden, per colour."""
+    """Radiance (3,) of an opaque surface; arriving: share of the ambient light that is not hidden, per
+    colour."""
     px, py, pz = place
     nx, ny, nz = normal
     vx, vy, vz = view

@@ -7,8 +7,8 @@ from portrait360.geometry.compiled import quick_inline
 
 @quick_inline
 def light(sh, x, y, z, first, second):
-    """Light (3,) from direction (x, y, z), the bands of order 1 and 2 scaled: (1, 1) is what a matt surface sends
-    back, (1.5, 4) is the environment itself, and between them lies what a glossy surface mirrors."""
+    """Light (3,) from direction (x, y, z), the bands of order 1 and 2 scaled: (1, 1) is what a matt surface
+    sends back, (1.5, 4) is the environment itself, and between them lies what a glossy surface mirrors."""
     b1, b2, b3 = 0.48860251 * y * first, 0.48860251 * z * first, 0.48860251 * x * first
     b4, b5 = 1.0925484 * x * y * second, 1.0925484 * y * z * second
     b6, b7 = 0.31539157 * (3 * z * z - 1) * second, 1.0925484 * x * z * second

@@ -13,7 +13,8 @@ WHITE = 4.0  # light that is shown as white
 
 @quick_inline
 def shoulder(light):
-    """Film's soft shoulder: identity up to KNEE with slope 1 there, then bends to reach 1 at WHITE with slope 0."""
+    """Film's soft shoulder: identity up to KNEE with slope 1 there, then bends to reach 1 at WHITE with slope
+    0."""
     if light <= KNEE:
         return max(light, 0.0)
     if light >= WHITE:
