@@ -44,8 +44,8 @@ def blend(colour: np.ndarray, other: np.ndarray, amount: np.ndarray) -> np.ndarr
     return colour + (np.asarray(other) - colour) * np.clip(amount, 0, 1)[:, None]
 
 
-def make_skin(head: Head, parameters: HeadParameters, scalp: F32) -> SkinSurface:
-    """`scalp` (m,) tells how much of the colour is that of hair roots."""
+def make_skin(head: Head, parameters: HeadParameters, scalp: F32, beard: F32) -> SkinSurface:
+    """`scalp` and `beard` (m,) tell how much of the colour is that of hair roots."""
     rest, skin = head.rest, parameters.skin
     crease = _creases(rest, parameters.seed) * skin.wrinkles
     crease *= 1 - smoothstep(0.1, 0.4, head.mask("lips"))
@@ -56,6 +56,7 @@ def make_skin(head: Head, parameters: HeadParameters, scalp: F32) -> SkinSurface
     albedo = albedo * (1 - np.minimum(crease, 1)[:, None] * np.array([0.22, 0.32, 0.34]))
     root = 0.7 * np.array(parameters.hair.colour) * (1 - parameters.hair.grey) + 0.3 * parameters.hair.grey
     albedo = blend(albedo, root + 0.06 * np.array(skin.tone), scalp)
+    albedo = blend(albedo, 0.8 * np.array(parameters.facial.beard_colour) + 0.08 * np.array(skin.tone), beard)
     face = np.clip(0.35 + 0.65 * head.mask("face"), 0, 1)
     smooth = 1 - 0.8 * smoothstep(0.2, 0.7, head.mask("lips"))
     roughness = face * smooth * (0.22 + 0.30 * skin.wrinkles)
@@ -116,7 +117,8 @@ def _beard_shade(colour: np.ndarray, rest: F32, amount: float, hair: np.ndarray)
 def beard_area(rest: F32) -> F32:
     """Where a full beard grows: jaw, chin, moustache, up to the sideburns."""
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
-    cheek_line = -0.30 + 0.26 * smoothstep(0.11, 0.26, x)  # runs from the mouth's corner up to the ear
+    # from the mouth's corner back to the sideburn before the ear
+    cheek_line = np.interp(z, (0.03, 0.075, 0.12, 0.20, 0.30), (0.01, -0.06, -0.20, -0.262, -0.295))
     under = smoothstep(cheek_line + 0.03, cheek_line - 0.03, y) * smoothstep(-0.62, -0.53, y)
     jaw = under * smoothstep(0.03, 0.10, z + 0.25 * smoothstep(-0.3, -0.1, y))
     lip = np.exp(-((x / 0.105) ** 4) - ((y + 0.247 + 0.10 * x) / 0.032) ** 4) * (z > 0.2)
