@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from portrait360.synth.scene import F32
 from portrait360.synth.tone import linear_to_srgb
@@ -95,10 +96,10 @@ def _places(size: int) -> tuple[F32, F32]:
 def _edge(distance: F32, width: float) -> F32:
     """0 well outside, 1 well inside, smooth over the width."""
     t = np.clip(distance / width * 0.5 + 0.5, 0, 1)
-    return t * t * (3 - 2 * t)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def _mix(a: F32, b: F32, t: F32) -> F32:
+def _mix(a: F32, b: F32, t: NDArray) -> F32:
     return (a * (1 - t[..., None]) + b * t[..., None]).astype(np.float32)
 
 
@@ -109,4 +110,4 @@ def _noise(rng: Generator, cells: int, size: int) -> F32:
     i, f = at.astype(int), at - at.astype(int)
     f = (f * f * (3 - 2 * f)).astype(np.float32)
     rows = values[i] * (1 - f[:, None]) + values[i + 1] * f[:, None]
-    return rows[:, i] * (1 - f) + rows[:, i + 1] * f
+    return (rows[:, i] * (1 - f) + rows[:, i + 1] * f).astype(np.float32)

@@ -6,13 +6,14 @@ counting: its caller holds all arrays until it returns.
 
 from __future__ import annotations
 
+from typing import Any
+
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 
-@intrinsic
-def borrow(typingctx, fields):
+def _uncounted(typingctx, fields):
     """The same (named) tuple, or array, with its arrays no longer counted."""
     if not isinstance(fields, (types.BaseTuple, types.Array)):
         return None
@@ -33,3 +34,6 @@ def borrow(typingctx, fields):
         return context.make_tuple(builder, kind, freed)
 
     return fields(fields), codegen
+
+
+borrow: Any = intrinsic(_uncounted)

@@ -102,7 +102,7 @@ def blend_fragments(p, surface, points, curves, rig, maps, eye, x, y, depth, f):
     """Blend the fragments of a pixel; how many layers that were. Those that were not kept look like the
     last."""
     used, part = 0, 0
-    for n in range(f.count[y, x]):
+    for n in range(f.filled[y, x]):
         z, bits = f.depth[y, x, n], f.samples[y, x, n]
         share = free(p, bits, z, depth)
         if share < HIDDEN:
@@ -114,7 +114,7 @@ def blend_fragments(p, surface, points, curves, rig, maps, eye, x, y, depth, f):
         used += 1
     rest = 1.0 - f.behind[y, x]
     if used > 0 and rest > 0.0:
-        z = f.depth[y, x, f.count[y, x] - 1]
+        z = f.depth[y, x, f.filled[y, x] - 1]
         share = free(p, 255, z, depth)
         scale = rest / max(p.layer[6], 1e-3)
         p.layer[0], p.layer[1], p.layer[2] = p.layer[0] * scale, p.layer[1] * scale, p.layer[2] * scale
@@ -163,8 +163,8 @@ def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, fil
     shaded, memory = np.empty((count, 9)), np.zeros((8, VALUES + DEEP + 1 + count))
     m = borrow(memory)
     p = Pixel(
-        borrow(groups), borrow(shaded), m[0, :count], m[1, :VALUES], m[2, :VALUES], m[3, :7], m[4, :6], m[5, :PARTS],
-        m[6], m[7],
+        borrow(groups), borrow(shaded), m[0, :count], m[1, :VALUES], m[2, :VALUES],
+        m[3, :7], m[4, :6], m[5, :PARTS], m[6], m[7],
     )  # fmt: skip
     surface, curves, rig, maps, eye = borrow(surface), borrow(curves), borrow(rig), borrow(maps), borrow(eye)
     points, samples, ids, depth = borrow(points), borrow(samples), borrow(ids), borrow(depth)
@@ -172,7 +172,7 @@ def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, fil
     for y in range(height):
         for x in range(width):
             found = group_samples(surface, ids[y, x], depth[y, x], p.groups)
-            if found == 0 and f.count[y, x] == 0:
+            if found == 0 and f.filled[y, x] == 0:
                 continue
             for g in range(found):
                 one, mean, out = p.one, p.mean, p.shaded[g]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from portrait360.synth.scene import F32, I32, U8, Strands, join
+
+TURN = 20.0  # degrees from point to point that are drawn as they are
 
 
 class Curves(NamedTuple):
@@ -29,7 +32,7 @@ class Curves(NamedTuple):
 
 def flatten(groups: tuple[Strands, ...], keys: int) -> Curves:
     """Strands of all groups; what light does to them is filled in later."""
-    groups = tuple(g for g in groups if len(g.points) and g.points.shape[1] > 1)
+    groups = tuple(r for g in groups if len(g.points) and g.points.shape[1] > 1 for r in rounded(g))
     points = join([g.points.reshape(-1, 3) for g in groups], np.float32, 3)
     first = np.cumsum([0, *(g.points.shape[0] * g.points.shape[1] for g in groups)])
     segments, ends = [], []
@@ -57,6 +60,44 @@ def flatten(groups: tuple[Strands, ...], keys: int) -> Curves:
         material=join([np.repeat(g.material, g.points.shape[1]) for g in groups], np.uint8),
         part=join([np.repeat(g.part, g.points.shape[1]) for g in groups], np.uint8),
     )
+
+
+def rounded(group: Strands) -> list[Strands]:
+    """The strands by how sharply they turn: those that turn more get points in between, on a smooth curve."""
+    steps = np.diff(group.points, axis=1)
+    steps = steps / np.maximum(np.linalg.norm(steps, axis=2, keepdims=True), 1e-12)
+    turns = np.degrees(np.arccos(np.clip((steps[:, 1:] * steps[:, :-1]).sum(2), -1, 1)))
+    mean = turns.mean(1) if turns.shape[1] else np.zeros(len(turns))
+    pieces = np.clip(np.rint(mean / TURN), 1, 3).astype(int)
+    return [_in_pieces(_chosen(group, pieces == n), n) for n in range(1, 4) if (pieces == n).any()]
+
+
+def _chosen(group: Strands, which: NDArray[np.bool_]) -> Strands:
+    normals = None if group.normals is None else group.normals[which]
+    points, widths, albedo = group.points[which], group.widths[which], group.albedo[which]
+    return Strands(points, widths, albedo, group.part[which], group.material[which], normals)
+
+
+def _in_pieces(group: Strands, pieces: int) -> Strands:
+    """Every segment cut into pieces along the Catmull-Rom curve through the points."""
+    if pieces == 1:
+        return group
+    points = group.points
+    before, after = 2 * points[:, :1] - points[:, 1:2], 2 * points[:, -1:] - points[:, -2:-1]
+    p = np.concatenate([before, points, after], 1)
+    p0, p1, p2, p3 = p[:, :-3], p[:, 1:-2], p[:, 2:-1], p[:, 3:]
+    places, at = [], np.arange(pieces) / pieces
+    for t in at:
+        tangent = (p2 - p0) + t * ((2 * p0 - 5 * p1 + 4 * p2 - p3) + t * (3 * p1 - p0 - 3 * p2 + p3))
+        places.append(p1 + 0.5 * t * tangent)
+    smooth = np.stack(places, 2).reshape(len(points), -1, 3)
+    smooth = np.concatenate([smooth, points[:, -1:]], 1).astype(np.float32)
+    where = np.arange(smooth.shape[1]) / pieces
+    i = np.minimum(where.astype(int), points.shape[1] - 2)
+    f = (where - i).astype(np.float32)
+    widths = group.widths[:, i] * (1 - f) + group.widths[:, i + 1] * f
+    albedo = group.albedo[:, i] * (1 - f)[:, None] + group.albedo[:, i + 1] * f[:, None]
+    return Strands(smooth, widths, albedo, group.part, group.material, group.normals)
 
 
 def _tangents(points: F32) -> F32:

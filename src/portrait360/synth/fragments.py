@@ -25,7 +25,7 @@ FAINT = 1.0 / 512  # cover below this is nothing
 class Fragments(NamedTuple):
     """The fragments of every pixel, nearest first."""
 
-    count: NDArray[np.int32]  # (h, w)
+    filled: NDArray[np.int32]  # (h, w) how many
     depth: NDArray[np.float32]  # (h, w, DEEP)
     source: NDArray[np.int32]  # (h, w, DEEP) segment, or -1 - triangle
     along: NDArray[np.float32]  # (h, w, DEEP) share of the segment
@@ -51,7 +51,7 @@ def empty_fragments(height: int, width: int) -> Fragments:
 def insert(f, y, x, depth, source, along, cover, samples):
     """Put a fragment in its place; equal depths are ordered by source, so that the order of drawing is not
     seen."""
-    n = f.count[y, x]
+    n = f.filled[y, x]
     place = n
     while place > 0 and (
         f.depth[y, x, place - 1] > depth
@@ -75,7 +75,7 @@ def insert(f, y, x, depth, source, along, cover, samples):
     f.along[y, x, place] = along
     f.cover[y, x, place] = cover
     f.samples[y, x, place] = samples
-    f.count[y, x] = n + 1
+    f.filled[y, x] = n + 1
 
 
 @exact

@@ -37,7 +37,7 @@ def matt(ambient: ArrayLike, directions: ArrayLike) -> F32:
 
 def radiance(ambient: ArrayLike, directions: ArrayLike) -> F32:
     """What the environment itself looks like in the directions (n, 3) -> (n, 3)."""
-    return (basis(directions) / BAND.astype(np.float32)) @ np.asarray(ambient, np.float32)
+    return ((basis(directions) / BAND) @ np.asarray(ambient, np.float32)).astype(np.float32)
 
 
 def constant(colour: ArrayLike) -> F32:
