@@ -40,7 +40,7 @@ NECKLINES: dict[str, Neckline] = {
 }
 
 
-def clothes(head: Head, parameters: HeadParameters, skin: F32) -> tuple[list[Mesh], F32]:
+def clothes(head: Head, parameters: HeadParameters) -> tuple[list[Mesh], F32]:
     """Meshes, and the bare-skin share of every vertex (m,): what lies deep under cloth is not drawn."""
     style = parameters.clothes
     if style.collar == "none":

@@ -1,12 +1,12 @@
-"""Folk of fantasy: long pointed ears, heavy brutes with tusks, horns, painted marks."""
+"""What folk of fantasy wear by nature: horns, tusks, marks painted on the face."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from portrait360.synth.head import HEIGHT, Head
 from portrait360.synth.meshes import make_mesh, tube, unit
 from portrait360.synth.noise import smoothstep
-from portrait360.synth.pack import HeadPack
 from portrait360.synth.parameters import Fantasy
 from portrait360.synth.scene import F32, Material, Mesh, Part
 
@@ -18,44 +18,40 @@ HORNS = {  # length, root radius, bend outward, up, back, curl (turns), ridges; 
 }
 
 
-def restyle(vertices: F32, neutral: F32, rest: F32, pack: HeadPack, style: Fantasy) -> F32:
-    v = vertices.astype(np.float64)
-    x, y, z = rest.T
-    brow = np.exp(-((y - 0.075) ** 2) / 0.0018 - (np.abs(x) / 0.24) ** 4) * (z > 0.1)
-    jaw = smoothstep(-0.15, -0.42, y) * smoothstep(-0.75, -0.5, y + 0.5 * np.maximum(z, 0))
-    v[:, 2] += style.brute * (0.035 * brow + 0.055 * jaw * smoothstep(0.05, 0.3, z))
-    v[:, 0] *= 1 + style.brute * 0.20 * jaw
-    neck = smoothstep(-0.35, -0.7, y) * smoothstep(-1.3, -0.9, y)
-    v[:, 0] *= 1 + style.brute * 0.25 * neck
-    v[:, 1] += style.brute * 0.06 * smoothstep(-0.6, -0.9, y)
-    for side in (1, -1):
-        v = _pull_ear(v, rest, side, style)
-    return v.astype(np.float32)
-
-
-def _pull_ear(v: np.ndarray, rest: F32, side: int, style: Fantasy) -> np.ndarray:
-    """Draw the upper rim of the ear out to a point."""
-    x, y, z = rest.T
-    out = smoothstep(0.315, 0.36, x * side) * (np.abs(y + 0.1) < 0.3) * (np.abs(z) < 0.25)
-    tip = out * smoothstep(-0.13, 0.03, y) ** 1.5
-    angle = np.radians(35 + style.ear_angle)
-    reach = np.array([side * 0.75 * np.cos(angle), np.sin(angle), -0.45]) * 0.30 * style.ears
-    center = np.array([side * 0.36, -0.02, -0.04])
-    v = v + tip[:, None] * reach
-    spread = np.array([1, 0.35, 0.35])  # towards the point the ear narrows
-    return np.where(out[:, None] > 0, v - (tip[:, None] * (v - center - reach)) * (1 - spread) * 0.75, v)
-
-
-def extras(landmarks: dict[str, F32], scalp_point, style: Fantasy, size: float) -> list[Mesh]:  # noqa: ANN001
-    """Horns and tusks. `scalp_point(side)` gives the root and the outward normal of a horn."""
+def extras(head: Head, style: Fantasy) -> list[Mesh]:
+    """Horns and tusks."""
     meshes = []
     for side in (1, -1):
         if style.horns != "none":
-            root, normal = scalp_point(side)
-            meshes.append(_horn(root, normal, side, style, size))
+            heading = unit(np.array([side * 0.42, 0.80, 0.42])).astype(np.float32)
+            middle = np.array([0, 0.03, 0], np.float32)
+            root = middle + heading * head.field.radius(middle, heading)
+            meshes.append(_horn(root, head.field.gradient(root), side, style, HEIGHT))
         if style.tusks > 0:
-            meshes.append(_tusk(landmarks, side, style, size))
+            meshes.append(_tusk(head.landmarks, side, style, HEIGHT))
     return meshes
+
+
+def face_paint(rest: F32, seed: int) -> F32:
+    """How much of the painted marks covers the skin (m,): stripes under the eyes, a line on the brow."""
+    x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
+    front = smoothstep(0.05, 0.12, z)
+    stripes = (
+        smoothstep(0.018, 0.012, np.abs(y + 0.085 + 0.25 * (x - 0.1)))
+        * smoothstep(0.06, 0.08, x)
+        * smoothstep(0.24, 0.20, x)
+    )
+    second = (
+        smoothstep(0.013, 0.008, np.abs(y + 0.130 + 0.25 * (x - 0.1)))
+        * smoothstep(0.08, 0.10, x)
+        * smoothstep(0.22, 0.18, x)
+    )
+    line = smoothstep(0.012, 0.008, x) * smoothstep(0.07, 0.09, y) * smoothstep(0.27, 0.24, y)
+    dots = smoothstep(0.012, 0.008, np.hypot(x - 0.045, y - 0.16)) + smoothstep(
+        0.010, 0.006, np.hypot(x - 0.08, y - 0.175)
+    )
+    chosen = (stripes + second, line + dots, stripes + line)[seed % 3]
+    return np.clip(chosen, 0, 1) * front
 
 
 def _horn(root: F32, normal: F32, side: int, style: Fantasy, size: float) -> Mesh:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def make_hair(head: Head, parameters: HeadParameters, rng: np.random.Generator) 
     if style.locks != "none":
         guides = roots.take(spread(roots.points, style.locks_count, rng))
         points = grow(head, guides.points, guides.normals, _growth(guides, style, parameters, rng), 18)
-        keep = ~_before_face(head, points)
+        keep = ~_before_face(head, points, 0.105)
         return HairDone([hair_locks.locks(points[keep], style, parameters, rng)], [], tint)
     if not style.ties:
         return HairDone([_loose(head, roots, style, parameters, rng)], [], tint)
@@ -143,13 +143,9 @@ def _offset(
     return (thick * layers * (0.4 + 0.6 * smoothstep(0.0, 0.8, roots.edge))).astype(np.float32)
 
 
-def _before_face(head: Head, points: F32) -> np.ndarray:
+def _before_face(head: Head, points: F32, half: float = 0.083) -> np.ndarray:
     """Strands that would hang before eyes, nose or mouth."""
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     front = min(head.landmarks[f"{side}_eye_outer"][2] for side in ("left", "right")) - 0.015
     brow = head.landmarks["left_eye_top"][1] + 0.012
-    return ((z > front) & (np.abs(x) < 0.083) & (y < brow) & (y > -0.5 * HEIGHT)).any(1)
-
-
-def restyled(parameters: HeadParameters, style: str) -> HeadParameters:
-    return replace(parameters, hair=replace(parameters.hair, style=style))
+    return ((z > front) & (np.abs(x) < half) & (y < brow) & (y > -0.5 * HEIGHT)).any(1)

@@ -10,6 +10,7 @@ from portrait360.synth.hair_growth import NOWHERE, Growth, clump, curl, grow
 from portrait360.synth.hairstyles import HairStyle, Tie
 from portrait360.synth.head import HEIGHT, Head
 from portrait360.synth.meshes import ellipsoid, make_mesh, tube, unit
+from portrait360.synth.noise import smoothstep
 from portrait360.synth.parameters import HeadParameters
 from portrait360.synth.scalp import Roots
 from portrait360.synth.scene import F32, Material, Mesh, Part, Strands
@@ -55,12 +56,15 @@ def gather(
         goal = np.array([knot.place for knot in ties])[which] - CENTER + spread
     t = np.linspace(0, 1, 13)[None, :, None]
     a, b = unit(start)[:, None], unit(goal)[:, None]
-    angle = np.arccos(np.clip((a * b).sum(-1, keepdims=True), -0.999, 0.999))
+    angle = np.arccos(np.clip((a * b).sum(-1, keepdims=True), -0.97, 0.999))
     heading = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
     far = (
         np.linalg.norm(start, axis=1)[:, None, None] * (1 - t)
         + np.linalg.norm(goal, axis=1)[:, None, None] * t
     )
+    # hair from the far side goes over the top and the back, never across the face
+    detour = smoothstep(1.2, 2.6, angle) * smoothstep(0.0, 0.10, start[:, None, 2:])
+    heading = unit(heading + np.sin(np.pi * t) * detour * np.array([0.0, 1.3, -0.5]))
     points = CENTER + heading * far
     lie = (
         style.offset

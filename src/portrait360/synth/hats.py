@@ -130,7 +130,9 @@ def shell(head: Head, name: str) -> Shell:
     smooth = gaussian_filter(np.concatenate([reach] * 3, 1), (1.2, 2.5), mode="nearest")[
         :, SPOKES : 2 * SPOKES
     ]
-    reach = np.maximum(np.maximum(reach, smooth), _ears(bare, head))
+    reach = np.maximum(reach, smooth)
+    if _over_ears(bare):
+        reach = np.maximum(reach, np.minimum(_ears(bare, head), 1.22 * reach))
     bare = replace(bare, head=reach.astype(np.float32))
     return replace(bare, outer=_profile(bare, share, around).astype(np.float32))
 
@@ -145,12 +147,12 @@ def _ears(bare: Shell, head: Head) -> np.ndarray:
     j = np.round(turn[inside] / (2 * np.pi) * SPOKES).astype(int) % SPOKES
     np.maximum.at(out, (i, j), far[inside])
     wide = maximum_filter(out, (5, 5), mode=("nearest", "wrap"))
-    return gaussian_filter(wide, (1.0, 1.0), mode=("nearest", "wrap")) if _over_ears(bare) else wide * 0
+    return gaussian_filter(wide, (1.0, 1.0), mode=("nearest", "wrap"))
 
 
 def _over_ears(bare: Shell) -> bool:
     """Covers that may come down over the ears."""
-    return bare.hat.opening is not None or bare.hat.back < -0.05
+    return bare.hat.opening is not None or bare.hat.cuff > 0
 
 
 def _opening(hat: Hat, axes: F32, turn: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from portrait360.synth import fantasy, toon
+from portrait360.synth import folk, toon
 from portrait360.synth.field import DistanceField, distance_field
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.noise import smoothstep
@@ -59,7 +59,7 @@ def make_head(parameters: HeadParameters, level: int = 1) -> Head:
     moved = {f"unit/{name}": w for name, w in shape.expression.items()}
     vertices = frame(pack, pack.blend(weights | moved), neutral)
     neutral = frame(pack, neutral, neutral)
-    for restyle, style in ((toon.restyle, parameters.toon), (fantasy.restyle, parameters.fantasy)):
+    for restyle, style in ((toon.restyle, parameters.toon), (folk.restyle, parameters.fantasy)):
         if style is not None:
             vertices, neutral = (restyle(v, neutral, average.base, pack, style) for v in (vertices, neutral))
             vertices, neutral = frame(pack, vertices, neutral), frame(pack, neutral, neutral)
@@ -119,7 +119,7 @@ def _field_rows() -> np.ndarray:
     """Vertices (level 1) of the outer skin: no ears, mouth or eye sockets."""
     pack, rest = load_pack(), reference()
     fine = rest.fine[1]
-    inner = (pack.mask("ears") > 0.4) | (pack.mask("inside_mouth") > 0.25)
+    inner = (pack.mask("ears") > 0.08) | (pack.mask("inside_mouth") > 0.25)
     for name in ("left_eye", "right_eye"):
         points = rest.base[pack.parts[name]][np.unique(pack.part_quads[name])]
         center, radius = (points.min(0) + points.max(0)) / 2, np.ptp(points[:, 1]) / 2

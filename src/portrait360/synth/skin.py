@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from portrait360.synth.fantasy import face_paint
 from portrait360.synth.head import Head
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.noise import noise, smoothstep
@@ -102,6 +103,8 @@ def _albedo(head: Head, parameters: HeadParameters) -> np.ndarray:
         cheek = blob(rest, 0.17, -0.14, 0.075, 0.06) * skin.blush
         colour = blend(colour, tone * np.array([1.1, 0.45, 0.5]), 0.55 * cheek)
     colour = _beard_shade(colour, rest, skin.stubble, np.array(parameters.facial.beard_colour))
+    if parameters.fantasy is not None and parameters.fantasy.marks is not None:
+        colour = blend(colour, np.array(parameters.fantasy.marks), 0.9 * face_paint(rest, seed))
     colour = _eyelids(colour, head, parameters)
     return _lips(colour, head, parameters, fine)
 

@@ -47,8 +47,9 @@ def dress(
     profile = (1 - (1 - taper) * t**2) * (begin + (1 - begin) * np.minimum(t * 4, 1))
     base = np.broadcast_to(np.asarray(dye.colour, np.float64), (count, 3))
     base = base * np.exp(rng.normal(0, dye.vary, (count, 1))) * (1 + rng.normal(0, 0.03, (count, 3)))
-    white = rng.random(count) < dye.grey
-    base = np.where(white[:, None], WHITE * rng.uniform(0.75, 1.1, (count, 1)), base)
+    if dye.grey > 0:  # strands whiten one by one, but none stays as it was
+        white = np.clip(dye.grey + rng.normal(0, 0.16, (count, 1)), 0, 1)
+        base = base + (WHITE * rng.uniform(0.8, 1.05, (count, 1)) - base) * white
     colour = base[:, None] * (dye.root + (1.06 - dye.root) * t[..., None])
     if dye.tips is not None:
         start = np.clip(0.45 + rng.normal(0, 0.08, count), 0.2, 0.8)[:, None]
