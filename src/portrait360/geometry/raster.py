@@ -52,8 +52,9 @@ def height_width(size: int | tuple[int, int]) -> tuple[int, int]:
 
 def homogeneous(vertices: ArrayLike, camera: Camera, height: int, width: int) -> F64:
     """World points (n, 3) -> homogeneous pixel coordinates K (x, y, z) (n, 3), the last being the depth."""
-    local = (np.asarray(vertices, np.float64) - camera.position) @ camera.cam2world[:3, :3]
-    return np.ascontiguousarray(local @ camera.intrinsics(width, height).T)
+    with np.errstate(invalid="ignore"):  # a vertex at infinity becomes NaN, and its triangles are not drawn
+        local = (np.asarray(vertices, np.float64) - camera.position) @ camera.cam2world[:3, :3]
+        return np.ascontiguousarray(local @ camera.intrinsics(width, height).T)
 
 
 def rasterise(

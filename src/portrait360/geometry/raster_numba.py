@@ -66,6 +66,16 @@ def bounds(points, a, b, c, width, height, low, high):
     )
 
 
+@exact_inline
+def reach(samples):
+    """Smallest and largest offset of the samples (s, 2) in a pixel."""
+    low, high = 1.0, 0.0
+    for s in range(samples.shape[0]):
+        low = min(low, samples[s, 0], samples[s, 1])
+        high = max(high, samples[s, 0], samples[s, 1])
+    return low, high
+
+
 @exact
 def draw(points, triangles, chosen, samples, depth, ids):
     """Depth-test the `chosen` triangles into depth (h, w, s), which starts at infinity, and ids (h, w, s).
@@ -73,7 +83,7 @@ def draw(points, triangles, chosen, samples, depth, ids):
     samples (s, 2): where in a pixel it is sampled. On a tie the triangle drawn first stays.
     """
     height, width, count = depth.shape
-    low, high = samples.min(), samples.max()
+    low, high = reach(samples)
     offsets = np.empty((count, 3))
     for n in range(chosen.shape[0]):
         k = chosen[n]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.geometry.compiled import exact, exact_inline
-from portrait360.geometry.raster_numba import NEAR, bounds, edges
+from portrait360.geometry.raster_numba import NEAR, bounds, edges, reach
 from portrait360.synth.borrow import borrow
 
 DEEP = 8  # fragments kept a pixel
@@ -129,7 +129,13 @@ def draw_strands(places, halves, segments, ends, order, far, blocks, f):
         if not (za >= NEAR and zb >= NEAR):
             continue
         ax, ay, bx, by = places[a, 0], places[a, 1], places[b, 0], places[b, 1]
-        reach = max(halves[a], halves[b]) + 0.5
+        ux, uy = bx - ax, by - ay
+        length = math.sqrt(ux * ux + uy * uy)
+        if not length > 1e-6:
+            continue
+        ux, uy = ux / length, uy / length
+        span = 0.5 * (abs(ux) + abs(uy))  # half of the pixel, seen along the strand and across it
+        reach = max(halves[a], halves[b]) + span
         y0, y1 = math.ceil(min(ay, by) - reach - 0.5), math.floor(max(ay, by) + reach - 0.5)
         left, right = math.ceil(min(ax, bx) - reach - 0.5), math.floor(max(ax, bx) + reach - 0.5)
         if not (right >= 0 and left < width and y1 >= 0 and y0 < height):
@@ -139,11 +145,6 @@ def draw_strands(places, halves, segments, ends, order, far, blocks, f):
         nearest = min(za, zb)
         if hidden(blocks, x0, x1, y0, y1, nearest):
             continue
-        ux, uy = bx - ax, by - ay
-        length = math.sqrt(ux * ux + uy * uy)
-        if length < 1e-6:
-            continue
-        ux, uy = ux / length, uy / length
         first, last = ends[n] & 1, ends[n] & 2
         sx, sy = (ux, uy) if first else turn(places, a - 1, a, ux, uy)
         ex, ey = (ux, uy) if last else turn(places, b, b + 1, ux, uy)
@@ -163,16 +164,16 @@ def draw_strands(places, halves, segments, ends, order, far, blocks, f):
                 along = dx * ux + dy * uy
                 cover = 1.0
                 if first:
-                    cover = min(max(along + 0.5, 0.0), 1.0)
+                    cover = min(max(0.5 + 0.5 * along / span, 0.0), 1.0)
                 elif dx * sx + dy * sy < 0.0:
                     continue
                 if last:
-                    cover *= min(max(length - along + 0.5, 0.0), 1.0)
+                    cover *= min(max(0.5 + 0.5 * (length - along) / span, 0.0), 1.0)
                 elif (x + 0.5 - bx) * ex + (y + 0.5 - by) * ey >= 0.0:
                     continue
                 t = min(max(along / length, 0.0), 1.0)
                 half = halves[a] + (halves[b] - halves[a]) * t
-                cover *= max(min(across + half, 0.5) - max(across - half, -0.5), 0.0)
+                cover *= max(min(across + half, span) - max(across - half, -span), 0.0) * 0.5 / span
                 z = np.float32(za + (zb - za) * t)
                 if cover < FAINT or z >= far[y, x]:
                     continue
@@ -182,12 +183,19 @@ def draw_strands(places, halves, segments, ends, order, far, blocks, f):
                 insert(f, y, x, z, n, np.float32(t), np.float32(cover), np.uint8(255))
 
 
+@exact_inline
+def inside(edge, weight):
+    """Whether a sample is on the inner side of an edge. One that is exactly on it belongs to one of the two
+    triangles that share the edge: twice clear would be less clear."""
+    return weight > 0.0 or (weight == 0.0 and (edge[0] > 0.0 or (edge[0] == 0.0 and edge[1] > 0.0)))
+
+
 @exact
 def draw_clear(points, triangles, chosen, opacity, samples, far, f):
     """Clear triangles, in homogeneous pixel coordinates as in `raster_numba`, into fragments."""
     height, width = far.shape
     points, triangles, far, f = borrow(points), borrow(triangles), borrow(far), borrow(f)
-    low, high = samples.min(), samples.max()
+    low, high = reach(samples)
     for n in range(chosen.shape[0]):
         k = chosen[n]
         a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
@@ -205,7 +213,7 @@ def draw_clear(points, triangles, chosen, opacity, samples, far, f):
                     w0 = e0[0] * px + e0[1] * py + e0[2]
                     w1 = e1[0] * px + e1[1] * py + e1[2]
                     w2 = e2[0] * px + e2[1] * py + e2[2]
-                    if w0 >= 0 and w1 >= 0 and w2 >= 0 and w0 + w1 + w2 > 0:
+                    if inside(e0, w0) and inside(e1, w1) and inside(e2, w2) and w0 + w1 + w2 > 0:
                         bits |= 1 << s
                         s0, s1, s2 = s0 + w0, s1 + w1, s2 + w2
                 if bits == 0:

@@ -141,6 +141,10 @@ def surface_occlusion(where, normals, direction, colour, solid, hair, amount, bi
         facing = normals[i, 0] * direction[0] + normals[i, 1] * direction[1] + normals[i, 2] * direction[2]
         if facing <= 0.0:
             continue
+        slope = math.sqrt(max(1.0 - facing * facing, 0.0)) / facing
+        slack = bias * (
+            0.6 + min(slope, 8.0)
+        )  # a steep surface rises within a texel, but does not hide itself
         x, y, height = where[i, 0] - 0.5, where[i, 1] - 0.5, where[i, 2]
         x0, y0 = int(math.floor(x)), int(math.floor(y))
         fx, fy = x - x0, y - y0
@@ -148,7 +152,7 @@ def surface_occlusion(where, normals, direction, colour, solid, hair, amount, bi
         for dy in range(2):
             for dx in range(2):
                 share = (fx if dx else 1 - fx) * (fy if dy else 1 - fy)
-                light += share * light_at(solid, hair, amount, x0 + dx, y0 + dy, height, bias, bias)
+                light += share * light_at(solid, hair, amount, x0 + dx, y0 + dy, height, slack, bias)
         for c in range(3):
             total[i, c] += facing * colour[c]
             seen[i, c] += facing * colour[c] * light

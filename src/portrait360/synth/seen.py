@@ -13,7 +13,6 @@ from portrait360.geometry.raster_numba import edges
 from portrait360.synth import fibres, shading
 from portrait360.synth.scene import Material
 
-LOOKS = 3  # triangles looked up a pixel and surface: with more of them in a pixel, these stand for all
 GAP = 0.012  # samples of a pixel further apart in depth than this are shaded apart
 GLASS, HAIR, FUR = int(Material.GLASS), int(Material.HAIR), int(Material.FUR)
 
@@ -39,6 +38,18 @@ def gather(surface, k, points, x, y, sums):
     values = surface.values
     for i in range(18):
         sums[i] = w0 * values[a, i] + w1 * values[b, i] + w2 * values[c, i]
+
+
+@quick_inline
+def depth_at(surface, k, points, x, y, near):
+    """Depth of the plane of triangle k at a pixel's centre, no further than GAP from `near`, its depth at the
+    samples: depth must not depend on which samples of a slope were hit."""
+    a, b, c = surface.triangles[k, 0], surface.triangles[k, 1], surface.triangles[k, 2]
+    e0, e1, e2, volume, _ = edges(points, a, b, c)
+    total = (e0[0] + e1[0] + e2[0]) * x + (e0[1] + e1[1] + e2[1]) * y + e0[2] + e1[2] + e2[2]
+    if total <= 0.0:
+        return near
+    return min(max(volume / total, near - GAP), near + GAP)
 
 
 @quick_inline
@@ -146,12 +157,12 @@ def group_samples(surface, ids, depth, groups):
 
 @quick_inline
 def shade_group(surface, points, ids, groups, g, samples, x, y, rig, maps, eye, one, mean, out):
-    """Shade one surface of a pixel into out (9,): radiance, normal, depth, share of the samples, triangle.
+    """Shade one surface of a pixel into out (9,): radiance, normal, depth at its centre, samples, triangle.
 
     What is interpolated is averaged over its samples first; samples of the same triangle need one look-up.
     """
     mean[:] = 0.0
-    count, last, looked = 0, -1, 0
+    count, last, centre = 0, -1, 0.0
     for s in range(ids.shape[0]):
         if groups[s] != g:
             continue
@@ -162,15 +173,13 @@ def shade_group(surface, points, ids, groups, g, samples, x, y, rig, maps, eye, 
                 fresh = False
         if not fresh:
             continue
-        if looked == LOOKS:
-            continue
-        looked += 1
         sx, sy, n = 0.0, 0.0, 0
         for q in range(s, ids.shape[0]):
             if groups[q] == g and ids[q] == k:
                 sx, sy, n = sx + samples[q, 0], sy + samples[q, 1], n + 1
         gather(surface, k, points, x + sx / n, y + sy / n, one)
         turn_to_eye(surface, k, eye, one)
+        centre += n * depth_at(surface, k, points, x + 0.5, y + 0.5, one[17])
         for i in range(18):
             mean[i] += one[i] * n
         count += n
@@ -179,4 +188,4 @@ def shade_group(surface, points, ids, groups, g, samples, x, y, rig, maps, eye, 
         mean[i] /= count
     r, gr, b, nx, ny, nz, _ = shade(surface, last, rig, maps, eye, mean)
     out[0], out[1], out[2], out[3], out[4], out[5] = r, gr, b, nx, ny, nz
-    out[6], out[7], out[8] = mean[17], count, last
+    out[6], out[7], out[8] = centre / count, count, last
