@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from portrait360.synth.head import Eyeball, Head
 from portrait360.synth.meshes import grid, make_mesh, unit
 from portrait360.synth.noise import noise, smoothstep
+from portrait360.synth.pack import load_pack
 from portrait360.synth.parameters import HeadParameters
-from portrait360.synth.scene import F32, Material, Mesh, Part, Strands
+from portrait360.synth.reference import reference
+from portrait360.synth.scene import Material, Mesh, Part, Strands
 
 RINGS, SPOKES = 30, 44
 SCLERA = np.array([0.80, 0.76, 0.73])
@@ -38,7 +42,8 @@ def _eye(eye: Eyeball, look: np.ndarray, parameters: HeadParameters) -> Mesh:
     vertices = eye.center + (direction * bulge[..., None]).reshape(-1, 3) * eye.radii
     colour = _eye_colour(theta.ravel(), phi.ravel(), parameters)
     height = direction[..., 1].ravel()  # the upper lid and its lashes shade the ball
-    colour = colour * (1 - 0.55 * smoothstep(0.15, 0.62, height))[:, None]
+    shade = 0.55 if parameters.toon is None else 0.30
+    colour = colour * (1 - shade * smoothstep(0.15, 0.62, height))[:, None]
     return make_mesh(vertices, grid(RINGS, SPOKES, closed=True), colour, Material.EYE, Part.EYES)
 
 
@@ -85,10 +90,11 @@ def lashes(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> 
         return None
     curves, widths = [], []
     for eye, name in zip(head.eyes, ("left_lashes", "right_lashes"), strict=True):
-        roots, tips, upper = _lash_guides(head, eye, name)
+        points, _ = head.part(name)
+        roots, tips, upper = _lash_guides(name)
+        roots, tips = points[roots], points[tips]
         for top, share in ((True, 44), (False, 26)):
             rows = np.where(upper == top)[0]
-            rows = rows[np.argsort(roots[rows, 0])]
             at = np.sort(rng.uniform(0, len(rows) - 1, share))
             i, f = np.minimum(at.astype(int), len(rows) - 2), (at % 1.0)[:, None]
             root = roots[rows][i] * (1 - f) + roots[rows][i + 1] * f
@@ -113,18 +119,23 @@ def lashes(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> 
     )
 
 
-def _lash_guides(head: Head, eye: Eyeball, name: str) -> tuple[F32, F32, np.ndarray]:
-    """Roots, tips and whether they belong to the upper lid, out of the pack's lash cards."""
-    points = head.base[head.pack.parts[name]]
-    quads = head.pack.part_quads[name]
+@lru_cache(maxsize=2)
+def _lash_guides(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices at the roots and tips of the pack's lash cards, and whether they belong to the upper lid."""
+    pack, base = load_pack(), reference().base
+    points, quads = base[pack.parts[name]], pack.part_quads[name]
+    ball = base[pack.parts[name.replace("lashes", "eye")]][
+        np.unique(pack.part_quads[name.replace("lashes", "eye")])
+    ]
+    center, radius = (ball.min(0) + ball.max(0)) / 2, np.ptp(ball[:, 1]) / 2
     sides = np.concatenate([quads[:, [0, 1]], quads[:, [1, 2]], quads[:, [2, 3]], quads[:, [3, 0]]])
     sides = np.unique(np.sort(sides, axis=1), axis=0)
-    away = np.linalg.norm((points - eye.center) / eye.radii, axis=1)
+    away = np.linalg.norm(points - center, axis=1) / radius
     rise = away[sides[:, 1]] - away[sides[:, 0]]
     outward = np.where(rise[:, None] > 0, sides, sides[:, ::-1])
-    steep = (np.abs(rise) > 0.10) & (away[outward[:, 0]] < 1.28)
-    roots, tips = points[outward[steep, 0]], points[outward[steep, 1]]
-    return roots, tips, tips[:, 1] > eye.center[1] + 0.02 * eye.radii[1]
+    outward = outward[(np.abs(rise) > 0.10) & (away[outward[:, 0]] < 1.28)]
+    outward = outward[np.argsort(points[outward[:, 0], 0])]  # from one corner of the eye to the other
+    return outward[:, 0], outward[:, 1], points[outward[:, 1], 1] > center[1] + 0.02 * radius
 
 
 def mouth_meshes(head: Head) -> list[Mesh]:

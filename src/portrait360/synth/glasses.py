@@ -85,7 +85,8 @@ def _outline(head: Head, frame: Frame, which: int) -> np.ndarray:
         + frame.cat * outer * (y > 0) * (y / frame.height)
         - frame.droop * np.where(y < 0, 1, 0) * (0.3 + x / frame.width)
     )
-    x, y = x * scale, y * scale
+    room = (abs(eye.center[0]) - 0.004) / (frame.width * scale)  # the lenses do not meet over the nose
+    x, y = x * scale * min(1.0, room), y * scale * min(1.0, room)
     center = eye.center + np.array([eye.side * 0.004, -0.004, 0])
     flat = np.stack([center[0] + eye.side * x, center[1] + y], 1)
     front = eye.center[2] + eye.radii[2] * 1.06 + 0.012
