@@ -366,6 +366,6 @@ def test_blending_is_linear_in_light(front, back, alpha):
 @given(st.floats(0, 8), st.floats(0, 8))
 def test_the_tone_curve_keeps_the_order_of_light_and_leaves_the_dark_alone(a, b):
     low, high = sorted((a, b))
-    assert 0 <= tone.shoulder(low) <= tone.shoulder(high) + 1e-12 <= 1 + 1e-9
+    assert 0 <= tone.shoulder.py_func(low) <= tone.shoulder.py_func(high) + 1e-12 <= 1 + 1e-9
     if high <= tone.KNEE:
-        assert tone.shoulder(high) == high
+        assert tone.shoulder.py_func(high) == high

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from portrait360.geometry.compiled import quick, quick_inline
+from portrait360.geometry.compiled import quick_inline
 from portrait360.synth import spherical
 from portrait360.synth.fibres import stepped
 from portrait360.synth.lightmap import key_light as lightmap_key
@@ -208,7 +208,7 @@ def keys_on(rig, maps, material, px, py, pz, nx, ny, nz, vx, vy, vz):
     return dr, dg, db, sr, sg, sb
 
 
-@quick
+@quick_inline
 def surface(rig, maps, material, place, normal, view, albedo, arriving):
     """Radiance (3,) of an opaque surface; arriving: share of the ambient light that is not hidden, per
     colour."""
@@ -250,7 +250,7 @@ def surface(rig, maps, material, place, normal, view, albedo, arriving):
     return r, g, b
 
 
-@quick
+@quick_inline
 def lens(rig, normal, view, albedo, opacity):
     """A clear pane: what it adds (3,) and how much of what is behind it is lost."""
     nx, ny, nz = normal
