@@ -48,6 +48,14 @@ def empty_fragments(height: int, width: int) -> Fragments:
 
 
 @exact_inline
+def ones(bits):
+    """How many of eight bits are set."""
+    count = (bits & 0x55) + ((bits >> 1) & 0x55)
+    count = (count & 0x33) + ((count >> 2) & 0x33)
+    return (count & 15) + (count >> 4)
+
+
+@exact_inline
 def insert(f, y, x, depth, source, along, cover, samples):
     """Put a fragment in its place; equal depths are ordered by source, so that the order of drawing is not
     seen."""
@@ -59,8 +67,10 @@ def insert(f, y, x, depth, source, along, cover, samples):
     ):
         place -= 1
     if n == DEEP:
-        lost = cover if place == DEEP else f.cover[y, x, DEEP - 1]
-        f.behind[y, x] *= 1.0 - lost
+        lost, bits = cover, samples
+        if place < DEEP:
+            lost, bits = f.cover[y, x, DEEP - 1], f.samples[y, x, DEEP - 1]
+        f.behind[y, x] *= 1.0 - lost * ones(bits) / 8.0
         if place == DEEP:
             return
         n -= 1
@@ -219,10 +229,7 @@ def draw_clear(points, triangles, chosen, opacity, samples, far, f):
                 if bits == 0:
                     continue
                 total = s0 + s1 + s2
-                count = (bits & 0x55) + ((bits >> 1) & 0x55)
-                count = (count & 0x33) + ((count >> 2) & 0x33)
-                count = (count & 15) + (count >> 4)
-                z = np.float32(volume * count / total)
+                z = np.float32(volume * ones(bits) / total)
                 cover = (opacity[a] * s0 + opacity[b] * s1 + opacity[c] * s2) / total
                 if z < NEAR or z >= far[y, x] or cover < FAINT:
                     continue
