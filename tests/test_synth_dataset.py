@@ -85,7 +85,7 @@ def test_written_heads_resume_and_read_back(tmp_path: Path):
     picture = np.asarray(Image.open(folders[0] / frame["file_path"]))
     depth = np.asarray(Image.open(folders[0] / frame["depth_file_path"])) * DEPTH_UNIT
     assert picture.shape == (48, 48, 4)
-    assert 2.0 < depth[picture[..., 3] > 250].min() and depth[picture[..., 3] == 0].max(initial=0) == 0
+    assert depth[picture[..., 3] > 250].min() > 2.0 and depth[picture[..., 3] == 0].max(initial=0) == 0
     pose = np.array(frame["transform_matrix"])
     back = Camera(pose @ np.diag([1.0, -1, -1, 1]))
     assert np.allclose(opengl(back), pose) and abs(back.azimuth - 180) < 1e-6

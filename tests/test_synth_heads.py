@@ -1,4 +1,4 @@
-"""Laws of synthetic heads: the same everywhere, finite, inside the frame, linear, symmetric, covered by their hats."""
+"""Laws of synthetic heads: the same everywhere, finite, in the frame, linear, symmetric, under their hats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from portrait360.synth.build import build
 from portrait360.synth.framing import FOV
 from portrait360.synth.hair import make_hair
 from portrait360.synth.hairstyles import STYLES
-from portrait360.synth.hats import HATS, HOOPS, cover_hair, shell
+from portrait360.synth.hat_shell import cover_hair, shell
+from portrait360.synth.hats import HATS, HOOPS
 from portrait360.synth.head import make_head
 from portrait360.synth.pack import load_pack, macro_weights
 from portrait360.synth.parameters import KINDS, Hair, HeadParameters, Shape

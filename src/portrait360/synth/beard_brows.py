@@ -25,8 +25,8 @@ class BeardStyle:
     areas: tuple[str, ...]
     length: float
     chin: float = 0.0  # added towards the tip of the chin
-    count: int = 4500
-    width: float = 0.0075
+    count: int = 6000
+    width: float = 0.0055
     wave: tuple[float, float] = (0.0, 0.0)
     shade: float = 0.7  # of the skin beneath
 
@@ -41,16 +41,16 @@ BEARDS: dict[str, BeardStyle] = {
     "goatee": BeardStyle(("chin", "lip"), 0.045, chin=0.04, count=2200),
     "soul_patch": BeardStyle(("patch",), 0.035, count=300),
     "chinstrap": BeardStyle(("strap",), 0.030, count=2600),
-    "short": BeardStyle(("full",), 0.040, chin=0.01, count=6500),
-    "full": BeardStyle(("full",), 0.075, chin=0.05, count=7000, wave=(0.008, 6.0)),
-    "long": BeardStyle(("full",), 0.100, chin=0.30, count=7000, wave=(0.014, 3.5)),
-    "curly": BeardStyle(("full",), 0.090, chin=0.05, count=7000, wave=(0.016, 14.0)),
+    "short": BeardStyle(("full",), 0.040, chin=0.01, count=8500),
+    "full": BeardStyle(("full",), 0.075, chin=0.05, count=9500, wave=(0.008, 6.0)),
+    "long": BeardStyle(("full",), 0.100, chin=0.30, count=9500, wave=(0.014, 3.5)),
+    "curly": BeardStyle(("full",), 0.090, chin=0.05, count=9500, wave=(0.016, 14.0)),
     "sideburns": BeardStyle(("burns",), 0.040, count=1800),
     "friendly": BeardStyle(("burns", "lip"), 0.050, count=2600),
 }
 
 
-def area(rest: F32, name: str) -> F32:
+def area(rest: F32, name: str) -> np.ndarray:
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
     full = beard_area(rest)
     if name == "full":
@@ -123,7 +123,7 @@ def _growth(roots: Roots, style: BeardStyle, parameters: HeadParameters, rng: np
         length = np.where(
             lip, np.minimum(length, 0.055), length * (0.35 + 0.65 * smoothstep(-0.10, -0.35, y))
         )
-    length = length * (0.4 + 0.6 * smoothstep(0.05, 0.7, roots.edge))
+    length = length * (0.35 + 0.65 * smoothstep(0.05, 0.8, roots.edge))
     comb = np.zeros((count, len(COMB)), np.float32)
     comb[:, COMB.index("down")] = np.where(lip, 0.45, 1.0)
     comb[:, COMB.index("side")] = np.where(lip, 1.1, 0.12)
@@ -156,11 +156,11 @@ def brows(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> S
     facial = parameters.facial
     if facial.brow_weight <= 0:
         return None
-    count = int(240 + 260 * facial.brow_weight)
+    count = int(300 + 320 * facial.brow_weight)
     t = rng.beta(1.15, 1.25, 2 * count)
     side = np.repeat([1.0, -1.0], count)
     thick = (0.0075 + 0.0085 * facial.brow_weight) * (1 - 0.62 * t**1.6) * np.minimum(0.55 + 2.2 * t, 1)
-    across = np.clip(rng.normal(0, 0.55, 2 * count), -1.15, 1.15)
+    across = np.clip(rng.normal(0, 0.62, 2 * count), -1.5, 1.5)
     x, y = brow_line(t, facial.brow_arch)
     place = np.stack([side * x, y + across * thick], 1)
     points, normals = on_face(head, place)
@@ -176,7 +176,7 @@ def brows(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> S
         heading[:, None] * s + 0.35 * (outward - 0.35 * normals)[:, None] * s**2
     )
     curve += 0.0012 * normals[:, None]
-    width = HEIGHT * 0.0052 * (0.75 + 0.4 * facial.brow_weight) * np.exp(rng.normal(0, 0.15, 2 * count))
+    width = HEIGHT * 0.0030 * (0.75 + 0.5 * facial.brow_weight) * np.exp(rng.normal(0, 0.15, 2 * count))
     dye = Dye(facial.brow_colour, grey=parameters.hair.grey * 0.5, vary=0.15, root=0.9)
     return dress(curve, width, dye, rng, part=Part.BROWS, taper=0.2, normals=normals, thin_root=0.6)
 
@@ -184,5 +184,5 @@ def brows(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> S
 def brow_line(t: np.ndarray, arch: float) -> tuple[np.ndarray, np.ndarray]:
     """The middle of a brow on the average face, from its inner end to its tail."""
     x = 0.050 + 0.168 * t
-    y = 0.066 + 0.014 * arch + (0.020 + 0.022 * arch) * np.sin(np.pi * np.clip(t * 0.78, 0, 1)) - 0.030 * t**3
+    y = 0.066 + 0.012 * arch + (0.014 + 0.018 * arch) * np.sin(np.pi * np.clip(t * 0.74, 0, 1)) - 0.020 * t**3
     return x, y

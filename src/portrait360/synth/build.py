@@ -9,15 +9,17 @@ import numpy as np
 from portrait360.synth import fantasy, statue
 from portrait360.synth.animal import animal_head, animal_landmarks
 from portrait360.synth.beard_brows import beard, brows
-from portrait360.synth.clothes import clothes, cut_above, visible
+from portrait360.synth.clothes import clothes, visible
 from portrait360.synth.eyes import eye_meshes, lashes, mouth_meshes
 from portrait360.synth.framing import framed
 from portrait360.synth.glasses import glasses, jewellery
 from portrait360.synth.hair import HairDone, make_hair
-from portrait360.synth.hats import cover_hair, cover_meshes, hat_meshes, shell
+from portrait360.synth.hat_meshes import hat_meshes
+from portrait360.synth.hat_shell import cover_hair, cover_meshes, shell
 from portrait360.synth.head import Head, make_head
 from portrait360.synth.lights import sample_light
 from portrait360.synth.meshes import make_mesh
+from portrait360.synth.necklines import cut_above
 from portrait360.synth.parameters import HeadParameters
 from portrait360.synth.scene import F32, Material, Mesh, Part, Scene, Strands
 from portrait360.synth.skin import make_skin
@@ -62,9 +64,15 @@ def _person(head: Head, parameters: HeadParameters, rng: np.random.Generator) ->
         vertices = vertices + skin.normals * (0.012 * hair.tint + 0.005 * shade)[:, None]
     dress, bare = clothes(head, parameters)
     body = make_mesh(
-        vertices, visible(head.triangles, bare), skin.albedo, Material.SKIN, Part.SKIN,
-        rest=head.rest, normals=skin.normals, roughness=skin.roughness,
-    )  # fmt: skip
+        vertices,
+        visible(head.triangles, bare),
+        skin.albedo,
+        Material.SKIN,
+        Part.SKIN,
+        rest=head.rest,
+        normals=skin.normals,
+        roughness=skin.roughness,
+    )
     meshes = [body, *eye_meshes(head, parameters), *mouth_meshes(head), *dress, *hair.meshes, *more]
     meshes += jewellery(head, parameters)
     if parameters.wear.glasses != "none":

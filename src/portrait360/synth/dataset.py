@@ -1,4 +1,4 @@
-"""Training clips of synthetic heads, made on the fly: sequential views, two references, another head's hints."""
+"""Training clips of synthetic heads, made on the fly: views, two references, another head's hints."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def random_camera(rng: np.random.Generator, *, fov: float = FOV, elevation: floa
 class SyntheticClips:
     """An endless row of clips: clip k depends on the seed, the settings and k alone.
 
-    Iterating starts at `start`, so a run goes on where it stopped. `workers` processes render ahead; with 0 all is
-    done here. Pickling keeps what defines the row, not the workers or caches.
+    Iterating starts at `start`, so a run goes on where it stopped. `workers` processes render ahead; with 0
+    all is done here. Pickling keeps what defines the row, not the workers or caches.
     """
 
     def __init__(
@@ -166,12 +166,17 @@ class SyntheticClips:
         behind = background(rng, s.size) if s.backgrounds else None
         pictures = np.stack([_before(picture, behind) for picture in (*views, *ends)])
         return Clip(
-            index=k, seed=seed, hint_seed=other,
-            views=pictures[: s.views], alpha=np.stack([view[..., 3] for view in views]),
-            front=pictures[-2], back=pictures[-1],
-            hints=np.stack([hint[..., :3] for hint in hints]), hint_alpha=np.stack([hint[..., 3] for hint in hints]),
+            index=k,
+            seed=seed,
+            hint_seed=other,
+            views=pictures[: s.views],
+            alpha=np.stack([view[..., 3] for view in views]),
+            front=pictures[-2],
+            back=pictures[-1],
+            hints=np.stack([hint[..., :3] for hint in hints]),
+            hint_alpha=np.stack([hint[..., 3] for hint in hints]),
             cameras=tuple(cameras),
-        )  # fmt: skip
+        )
 
     def __iter__(self) -> Iterator[Clip]:
         if self.workers == 0:
@@ -198,7 +203,7 @@ class SyntheticClips:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _stride(self) -> int:
-        """How far the head that gives the hints lies from the one shown: with the same worker if that can be."""
+        """How far the head of the hints lies from the one shown: with the same worker if that can be."""
         n, w = self.settings.identities, max(self.workers, 1)
         return w if w < n else 1
 

@@ -101,6 +101,7 @@ def lashes(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> 
             tip = tips[rows][i] * (1 - f) + tips[rows][i + 1] * f
             direction = unit((tip - root) * np.array([0.55, 1.0, 1.0]) + np.array([0, 0, 0.004]))
             length = eye.radii[1] * (0.15 + 0.38 * parameters.eyes.lashes) * (1.0 if top else 0.45)
+            length *= 1.0 if parameters.toon is None else 0.62
             length = length * np.exp(rng.normal(0, 0.12, (share, 1, 1)))
             t = np.linspace(0, 1, 4)[None, :, None]
             curl = np.array([0, (0.45 if top else -0.1), 0])

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from portrait360.synth.head import Head
 from portrait360.synth.meshes import unit
@@ -32,7 +32,7 @@ def on_face(head: Head, places: ArrayLike) -> tuple[F32, F32]:
     u, v = np.clip(u[row, best], 0, 1)[:, None], np.clip(v[row, best], 0, 1)[:, None]
     t = head.triangles[tries[row, best]]
 
-    def mix(values: F32) -> F32:
+    def mix(values: F32) -> np.ndarray:
         return values[t[:, 0]] * (1 - u - v) + values[t[:, 1]] * u + values[t[:, 2]] * v
 
     return mix(head.body).astype(np.float32), unit(mix(head.normals)).astype(np.float32)
@@ -43,8 +43,8 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _front(level: int) -> tuple[cKDTree, np.ndarray, np.ndarray]:
-    """The triangles of the face that look forward: a tree of their middles, their numbers, all corners in (x, y)."""
+def _front(level: int) -> tuple[KDTree, np.ndarray, np.ndarray]:
+    """The triangles of the face that look forward: a tree of their middles, their numbers, all corners."""
     pack, rest = load_pack(), reference().fine[level]
     triangles = pack.subdivision(level).triangles
     corners = rest[triangles]
@@ -53,4 +53,4 @@ def _front(level: int) -> tuple[cKDTree, np.ndarray, np.ndarray]:
     behind = (pack.mask("eyelids", level)[triangles].mean(1) > 0.5) & (corners[:, :, 2].mean(1) < 0.24)
     front = np.where((normal[:, 2] > 0) & (corners[:, :, 2].mean(1) > 0.05) & ~inner & ~behind)[0]
     flat = corners[:, :, :2].astype(np.float64)
-    return cKDTree(flat[front].mean(1)), front, flat
+    return KDTree(flat[front].mean(1)), front, flat

@@ -32,7 +32,7 @@ def extras(head: Head, style: Fantasy) -> list[Mesh]:
     return meshes
 
 
-def face_paint(rest: F32, seed: int) -> F32:
+def face_paint(rest: F32, seed: int) -> np.ndarray:
     """How much of the painted marks covers the skin (m,): stripes under the eyes, a line on the brow."""
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
     front = smoothstep(0.05, 0.12, z)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from portrait360.synth.noise import smoothstep
-from portrait360.synth.pack import HeadPack
 from portrait360.synth.parameters import Fantasy
 from portrait360.synth.scene import F32
 
 
-def restyle(vertices: F32, neutral: F32, rest: F32, pack: HeadPack, style: Fantasy) -> F32:
+def restyle(vertices: F32, rest: F32, style: Fantasy) -> F32:
     v = vertices.astype(np.float64)
     x, y, z = rest.T
     brow = np.exp(-((y - 0.075) ** 2) / 0.0018 - (np.abs(x) / 0.24) ** 4) * (z > 0.1)

@@ -17,11 +17,25 @@ from portrait360.synth.sample import sample
 from portrait360.synth.tone import over
 
 CHOSEN = (
-    ("human", 0), ("human", 4), ("human", 11), ("human", 9), ("human", 8), ("human", 6),
-    ("toon", 1), ("toon", 4), ("toon", 11), ("fantasy", 0), ("fantasy", 6),
-    ("animal", 0), ("animal", 1), ("animal", 7), ("animal", 10), ("animal", 3),
-    ("statue", 1), ("statue", 4),
-)  # fmt: skip
+    ("human", 0),
+    ("human", 4),
+    ("human", 11),
+    ("human", 9),
+    ("human", 8),
+    ("human", 6),
+    ("toon", 1),
+    ("toon", 4),
+    ("toon", 11),
+    ("fantasy", 0),
+    ("fantasy", 6),
+    ("animal", 0),
+    ("animal", 1),
+    ("animal", 7),
+    ("animal", 10),
+    ("animal", 3),
+    ("statue", 1),
+    ("statue", 4),
+)
 AZIMUTHS = 8
 
 

@@ -86,9 +86,14 @@ def _loose(
     keep = ~_before_face(head, points) | _is_fringe(roots, style)
     widths = style.width * HEIGHT * np.exp(rng.normal(0, 0.2, len(points)))
     return dress(
-        points[keep], widths[keep], hair_dye(hair), rng, taper=0.25, thin_root=_soft(roots)[keep],
+        points[keep],
+        widths[keep],
+        hair_dye(hair),
+        rng,
+        taper=0.25,
+        thin_root=_soft(roots)[keep],
         normals=roots.normals[keep] if longest < 0.12 else None,
-    )  # fmt: skip
+    )
 
 
 def _is_fringe(roots: Roots, style: HairStyle) -> np.ndarray:
@@ -122,7 +127,7 @@ def _growth(roots: Roots, style: HairStyle, parameters: HeadParameters, rng: np.
         lift=np.where(fringe, 0.5, style.lift * hair.volume).astype(np.float32),
         gravity=np.where(fringe, 0.55, style.gravity).astype(np.float32),
         stiff=np.full(count, style.stiff, np.float32),
-        offset=_offset(roots, style, hair.volume, fringe, rng) * (1 - 0.8 * short),
+        offset=(_offset(roots, style, hair.volume, fringe, rng) * (1 - 0.8 * short)).astype(np.float32),
         cut=(np.where(fringe, FRINGE_END * HEIGHT, cut) + rng.normal(0, 0.004, count)).astype(np.float32),
         avoid_face=(~fringe & (style.fringe + style.gravity > 0.25)).astype(np.float32),
         side=np.where(roots.rest[:, 0] > hair.parting, 1, -1).astype(np.float32),

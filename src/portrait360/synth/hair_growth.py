@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from scipy.spatial import cKDTree
+from numpy.typing import ArrayLike
+from scipy.spatial import KDTree
 
 from portrait360.synth.field import LOW, STEP, sample_field
 from portrait360.synth.head import HEIGHT, Head
@@ -16,6 +17,7 @@ from portrait360.synth.scene import F32
 COMB = ("radial", "side", "forward", "back", "up", "down", "inward", "vertical")
 CROWN = np.array([0.012, 0.21, -0.06], np.float32)  # the whorl
 NOWHERE = -9.0  # a cut that cuts nothing
+POINTS_A_TURN, MOST_POINTS = 4.5, 34  # of a curl
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +36,29 @@ class Growth:
     jitter: F32  # (s, 3) added to the first heading
 
 
-def grow(head: Head, roots: F32, normals: F32, growth: Growth, steps: int) -> F32:
+def grow(head: Head, roots: ArrayLike, normals: ArrayLike, growth: Growth, steps: int) -> F32:
     """Strands (s, steps + 1, 3); a cut strand keeps its number of points, closer together."""
     ears = np.array([_ear(head, "left"), _ear(head, "right")], np.float32)
     return _grow(
-        np.ascontiguousarray(roots, np.float32), np.ascontiguousarray(normals, np.float32), growth.length, growth.comb,
-        growth.lift, growth.gravity, growth.stiff, growth.offset, growth.cut, growth.avoid_face, growth.side,
-        growth.jitter, head.field.values, LOW, np.float32(STEP), ears, CROWN, steps,
-    )  # fmt: skip
+        np.ascontiguousarray(roots, np.float32),
+        np.ascontiguousarray(normals, np.float32),
+        growth.length,
+        growth.comb,
+        growth.lift,
+        growth.gravity,
+        growth.stiff,
+        growth.offset,
+        growth.cut,
+        growth.avoid_face,
+        growth.side,
+        growth.jitter,
+        head.field.values,
+        LOW,
+        np.float32(STEP),
+        ears,
+        CROWN,
+        steps,
+    )
 
 
 def _ear(head: Head, side: str) -> np.ndarray:
@@ -53,8 +70,8 @@ def _ear(head: Head, side: str) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def _grow(
-    roots, normals, length, comb, lift, gravity, stiff, offset, cut, avoid, side, jitter, values, low, step, ears, crown,
-    steps,
+    roots, normals, length, comb, lift, gravity, stiff, offset, cut, avoid, side, jitter, values, low, step, ears,
+    crown, steps,
 ):  # noqa: ANN001, ANN202  # fmt: skip
     count = len(roots)
     out = np.empty((count, steps + 1, 3), np.float32)
@@ -177,7 +194,7 @@ def clump(strands: F32, amount: float, rng: np.random.Generator, size: int = 16)
     """Draw strands together towards their tips; also says which clump each belongs to."""
     count = len(strands)
     guides = rng.choice(count, max(count // size, 1), replace=False)
-    of = cKDTree(strands[guides, 0]).query(strands[:, 0])[1]
+    of = np.asarray(KDTree(strands[guides, 0]).query(strands[:, 0])[1])
     pull = (amount * np.linspace(0, 1, strands.shape[1]) ** 0.8)[None, :, None]
     middle = strands[guides][of]
     lengths = np.linalg.norm(np.diff(strands, axis=1), axis=2).sum(1)
@@ -187,6 +204,7 @@ def clump(strands: F32, amount: float, rng: np.random.Generator, size: int = 16)
 
 def curl(strands: F32, radius: float, turns: float, of: np.ndarray, rng: np.random.Generator) -> F32:
     """Wind strands into helices, together within a clump; `turns` are per head height of length."""
+    strands = _finer(strands, turns)
     steps = np.linalg.norm(np.diff(strands, axis=1), axis=2)
     along = np.concatenate([np.zeros((len(strands), 1)), np.cumsum(steps, 1)], 1) / HEIGHT
     groups = int(of.max()) + 1 if len(of) else 1
@@ -198,3 +216,16 @@ def curl(strands: F32, radius: float, turns: float, of: np.ndarray, rng: np.rand
     return (
         strands + swing[..., None] * (np.cos(angle)[..., None] * across + np.sin(angle)[..., None] * over)
     ).astype(np.float32)
+
+
+def _finer(strands: F32, turns: float) -> F32:
+    """More points where a turn would have too few to be round."""
+    count = strands.shape[1]
+    length = np.linalg.norm(np.diff(strands, axis=1), axis=2).sum(1) / HEIGHT
+    wanted = min(int(POINTS_A_TURN * turns * np.quantile(length, 0.75)) + 2, MOST_POINTS)
+    if wanted <= count:
+        return strands
+    at = np.linspace(0, count - 1, wanted)
+    i = np.minimum(at.astype(int), count - 2)
+    f = (at - i)[None, :, None].astype(np.float32)
+    return strands[:, i] * (1 - f) + strands[:, i + 1] * f

@@ -37,7 +37,7 @@ def knots(head: Head, style: HairStyle) -> list[Knot]:
     out = []
     for tie in style.ties:
         towards = direction(tie.azimuth, tie.elevation)
-        place = CENTER + (head.field.radius(CENTER, towards) + 0.010) * towards
+        place = (CENTER + (head.field.radius(CENTER, towards) + 0.010) * towards).astype(np.float32)
         out.append(Knot(place, head.field.gradient(place), tie))
     return out
 
@@ -77,7 +77,7 @@ def gather(
     return points.astype(np.float32)
 
 
-def crown_path(head: Head, azimuth: np.ndarray) -> F32:
+def crown_path(head: Head, azimuth: np.ndarray) -> np.ndarray:
     """A plait's way round the head, lower behind."""
     elevation = 40 - 16 * (0.5 - 0.5 * np.cos(azimuth))
     e = np.radians(elevation)
@@ -118,10 +118,17 @@ def _tail_growth(count: int, length: np.ndarray, rng: np.random.Generator, lift:
         return np.full(count, value, np.float32)
 
     return Growth(
-        length=length.astype(np.float32), comb=comb, lift=all_of(lift), gravity=all_of(0.8), stiff=all_of(0.72),
-        offset=all_of(0.016), cut=all_of(NOWHERE), avoid_face=all_of(0), side=all_of(1),
+        length=length.astype(np.float32),
+        comb=comb,
+        lift=all_of(lift),
+        gravity=all_of(0.8),
+        stiff=all_of(0.72),
+        offset=all_of(0.016),
+        cut=all_of(NOWHERE),
+        avoid_face=all_of(0),
+        side=all_of(1),
         jitter=rng.normal(0, 0.22, (count, 3)).astype(np.float32),
-    )  # fmt: skip
+    )
 
 
 def _tail(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):  # noqa: ANN202

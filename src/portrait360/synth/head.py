@@ -1,4 +1,4 @@
-"""The naked head: blended, framed, restyled, posed and subdivided, with its eyes, landmarks and distance field."""
+"""The naked head: blended, framed, restyled, posed, subdivided; its eyes, landmarks and distance field."""
 
 from __future__ import annotations
 
@@ -59,10 +59,12 @@ def make_head(parameters: HeadParameters, level: int = 1) -> Head:
     moved = {f"unit/{name}": w for name, w in shape.expression.items()}
     vertices = frame(pack, pack.blend(weights | moved), neutral)
     neutral = frame(pack, neutral, neutral)
-    for restyle, style in ((toon.restyle, parameters.toon), (folk.restyle, parameters.fantasy)):
-        if style is not None:
-            vertices, neutral = (restyle(v, neutral, average.base, pack, style) for v in (vertices, neutral))
-            vertices, neutral = frame(pack, vertices, neutral), frame(pack, neutral, neutral)
+    both = [vertices, neutral]
+    if parameters.toon is not None:
+        both = [toon.restyle(v, average.base, pack, parameters.toon) for v in both]
+    elif parameters.fantasy is not None:
+        both = [folk.restyle(v, average.base, parameters.fantasy) for v in both]
+    vertices = frame(pack, both[0], both[1])
     posed = HEIGHT * _turn_shoulders(vertices, average.base, parameters.pose)
     body = pack.subdivide(posed[: pack.body], level)
     triangles = pack.subdivision(level).triangles

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
@@ -18,10 +19,10 @@ def noise(points: ArrayLike, frequency: float, seed: int, octaves: int = 1) -> F
     for octave in range(octaves):
         out += np.float32(amplitude) * _lattice(points, frequency * 2**octave, seed + 13 * octave)
         total, amplitude = total + amplitude, amplitude / 2
-    return out / np.float32(total)
+    return (out / np.float32(total)).astype(np.float32)
 
 
-def smoothstep(low: float, high: float, x: ArrayLike) -> F32:
+def smoothstep(low: Any, high: Any, x: ArrayLike) -> F32:
     """0 below `low`, 1 above `high` (or the reverse when high < low), smooth between."""
     t = np.clip((np.asarray(x, np.float32) - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)

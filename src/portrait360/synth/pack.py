@@ -47,6 +47,10 @@ class HeadPack:
         """The 52 expression units by their ARKit names."""
         return tuple(name[5:] for name in self.names if name.startswith("unit/"))
 
+    @cached_property
+    def _transposed(self) -> sp.csr_matrix:
+        return sp.csr_matrix(self.targets.T)
+
     @property
     def body(self) -> int:
         """How many vertices the body has."""
@@ -58,11 +62,9 @@ class HeadPack:
         if unknown:
             raise KeyError(f"the head pack has no target {unknown[0]!r}")
         columns = [self.index[name] for name in weights]
-        row = sp.csr_matrix(
-            (np.fromiter(weights.values(), np.float32, len(weights)), ([0] * len(columns), columns)),
-            shape=(1, len(self.names)),
-        )
-        return self.vertices + np.asarray((row @ self.targets).todense(), np.float32).reshape(-1, 3)
+        row = np.zeros(len(self.names), np.float32)
+        row[columns] = list(weights.values())
+        return self.vertices + np.asarray(self._transposed @ row, np.float32).reshape(-1, 3)
 
     def subdivision(self, level: int) -> Subdivision:
         """The step that leads to this level (1 or 2)."""
@@ -80,7 +82,7 @@ class HeadPack:
 
     @cached_property
     def _second(self) -> Subdivision:
-        return catmull_clark(self._first.quads, self._first.matrix.shape[0])
+        return catmull_clark(self._first.quads, len(self._first.corner))
 
     def mask(self, name: str, level: int = 1) -> F32:
         """A region at subdivision level 1 or 2."""

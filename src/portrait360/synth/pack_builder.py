@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from portrait360.synth.pack import MASKS
 from portrait360.synth.subdivision import catmull_clark
@@ -183,7 +183,7 @@ def _landmarks(body: NDArray, quads: NDArray, masks: dict[str, NDArray]) -> dict
 
 def _mirror(points: NDArray) -> NDArray:
     """The vertex on the other side of the face."""
-    return cKDTree(points).query(points * [-1, 1, 1])[1]
+    return np.asarray(KDTree(points).query(points * [-1, 1, 1])[1])
 
 
 def _read_obj(data: bytes) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:

@@ -26,7 +26,8 @@ DARK_HAIR = 4  # the first ones, worn everywhere
 DYED = _all("#2456c8 #c83a86 #2c9a5c #6d3ab0 #d4483a #2fb0b4 #e8e0d0 #e07a2a")
 IRIS = _all("#2a160a #3c2412 #5b3a1a #77562c #5c6a3a #4f7a68 #4c6f92 #7f9fb8 #8a8f93")
 CLOTH = _all(
-    "#20252c #d9d7cf #7c2026 #26446c #3c5a3c #b79a5e #59385c #6d7378 #c2683a #e6dcc6 #141416 #2f6d73 #a33b52 #8aa0b4"
+    "#20252c #d9d7cf #7c2026 #26446c #3c5a3c #b79a5e #59385c "
+    "#6d7378 #c2683a #e6dcc6 #141416 #2f6d73 #a33b52 #8aa0b4"
 )
 BRIGHT = _all("#e4572e #f3a712 #3f88c5 #44af69 #d81159 #8f2d56 #f7c548 #2e86ab #e56399 #58b09c")
 LIPS = _all("#9c2833 #b54a52 #8a2a48 #b3605a #c64e66 #7a2430 #a8433c")

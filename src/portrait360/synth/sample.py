@@ -40,12 +40,27 @@ SMALL_HAIR = (
     "slick_back",
     "pixie",
 )
-HATS_MEN = {"beanie": 3, "slouch": 1, "bobble": 1, "cap": 4, "visor_back": 1, "fedora": 2, "bowler": 1, "top_hat": 0.5, "helmet": 1, "knight": 0.7, "turban": 1.5, "headband": 0.5, "crown": 0.5, "hood": 1.5, "headphones": 2}  # fmt: skip
-HATS_WOMEN = {"beanie": 2, "slouch": 2, "bobble": 2, "cap": 2, "fedora": 1, "sun_hat": 2.5, "beret": 2, "helmet": 0.7, "headband": 2, "crown": 0.8, "hood": 1, "hijab": 4, "headphones": 2, "turban": 0.5}  # fmt: skip
+HATS_MEN = {
+    "beanie": 3, "slouch": 1, "bobble": 1, "cap": 4, "visor_back": 1, "fedora": 2, "bowler": 1,
+    "top_hat": 0.5, "helmet": 1, "knight": 0.7, "turban": 1.5, "headband": 0.5, "crown": 0.5, "hood": 1.5,
+    "headphones": 2,
+}  # fmt: skip
+HATS_WOMEN = {
+    "beanie": 2, "slouch": 2, "bobble": 2, "cap": 2, "fedora": 1, "sun_hat": 2.5, "beret": 2,
+    "helmet": 0.7, "headband": 2, "crown": 0.8, "hood": 1, "hijab": 4, "headphones": 2, "turban": 0.5,
+}  # fmt: skip
+EARRINGS = {"none": 5, "stud": 2, "hoop": 1.5, "drop": 1.5}
 GLASSES = ("round", "oval", "square", "wayfarer", "browline", "aviator", "cat_eye", "reading")
 SHADES = ("sun_round", "sun_square", "sun_aviator", "sun_cat")
-COLLARS = {"crew": 5, "v_neck": 2.5, "scoop": 1.5, "turtleneck": 1.5, "shirt": 3, "polo": 1.5, "hoodie": 2, "jacket": 2, "scarf": 1.2, "none": 0.4}  # fmt: skip
-BEARDS = {"none": 9, "stubble": 3, "designer": 2, "moustache": 0.8, "pencil": 0.3, "handlebar": 0.3, "goatee": 1, "soul_patch": 0.3, "chinstrap": 0.4, "short": 2.5, "full": 2, "long": 0.7, "curly": 0.6, "sideburns": 0.4, "friendly": 0.2}  # fmt: skip
+COLLARS = {
+    "crew": 5, "v_neck": 2.5, "scoop": 1.5, "turtleneck": 1.5, "shirt": 3, "polo": 1.5, "hoodie": 2,
+    "jacket": 2, "scarf": 1.2, "none": 0.4,
+}  # fmt: skip
+BEARDS = {
+    "none": 9, "stubble": 3, "designer": 2, "moustache": 0.8, "pencil": 0.3, "handlebar": 0.3,
+    "goatee": 1, "soul_patch": 0.3, "chinstrap": 0.4, "short": 2.5, "full": 2, "long": 0.7, "curly": 0.6,
+    "sideburns": 0.4, "friendly": 0.2,
+}  # fmt: skip
 
 
 def sample(seed: int, kind: str = "any") -> HeadParameters:
@@ -81,7 +96,7 @@ def varied(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
 
 def sample_person(rng: np.random.Generator, seed: int) -> HeadParameters:
     """A human being; the other kinds start from one."""
-    shape, woman = _shape(rng), False
+    shape = _shape(rng)
     woman = shape.gender < 0.5
     origin = np.array(shape.origin)
     skin = _skin(rng, shape, woman, origin)
@@ -100,20 +115,27 @@ def sample_person(rng: np.random.Generator, seed: int) -> HeadParameters:
         necklace=bool(woman and shape.age > 0.3 and rng.random() < 0.2),
     )
     pose = Pose(
-        turn=uniform(rng, -14, 14), tilt=uniform(rng, -5, 5), nod=uniform(rng, -6, 6),
+        turn=uniform(rng, -14, 14),
+        tilt=uniform(rng, -5, 5),
+        nod=uniform(rng, -6, 6),
         gaze=(round(float(rng.normal(0, 5)), 3), round(float(rng.normal(-0.5, 3)), 3)),
-    )  # fmt: skip
+    )
     eyes = Eyes(
-        iris=varied(rng, _iris(rng, origin), 0.15), iris_size=uniform(rng, 0.44, 0.50), pupil=uniform(rng, 0.32, 0.5),
+        iris=varied(rng, _iris(rng, origin), 0.15),
+        iris_size=uniform(rng, 0.44, 0.50),
+        pupil=uniform(rng, 0.32, 0.5),
         lashes=uniform(rng, 0.45, 1.0) if woman else uniform(rng, 0.1, 0.45),
-    )  # fmt: skip
+    )
     return HeadParameters(seed, "human", shape, pose, skin, eyes, hair, facial, wear, clothes)
 
 
 def _shape(rng: np.random.Generator) -> Shape:
     ages: list[Callable[[], float]] = [
-        lambda: rng.uniform(0.14, 0.26), lambda: rng.uniform(0.36, 0.56), lambda: rng.uniform(0.56, 0.76), lambda: rng.uniform(0.76, 1.0),
-    ]  # fmt: skip
+        lambda: rng.uniform(0.14, 0.26),
+        lambda: rng.uniform(0.36, 0.56),
+        lambda: rng.uniform(0.56, 0.76),
+        lambda: rng.uniform(0.76, 1.0),
+    ]
     age = round(float(ages[int(rng.choice(4, p=[0.09, 0.53, 0.22, 0.16]))]()), 4)
     gender = float(np.clip(rng.choice([0.06, 0.94]) + rng.normal(0, 0.09), 0, 1))
     if rng.random() < 0.45:  # one origin, slightly mixed
@@ -129,12 +151,14 @@ def _shape(rng: np.random.Generator) -> Shape:
     if mood not in ("wink", "closed", "laugh", "grin", "angry"):
         units |= {name: round(max(lids, units.get(name, 0.0)), 4) for name in ("eyeWideLeft", "eyeWideRight")}
     return Shape(
-        gender=round(gender, 4), age=age,
+        gender=round(gender, 4),
+        age=age,
         muscle=round(float(np.clip(rng.normal(0.5, 0.15), 0.1, 0.9)), 4),
         weight=round(float(np.clip(rng.normal(0.5, 0.17), 0.1, 0.95)), 4),
         origin=tuple(round(float(o), 4) for o in origin),  # type: ignore[arg-type]
-        morphs=morphs, expression=units,
-    )  # fmt: skip
+        morphs=morphs,
+        expression=units,
+    )
 
 
 def _skin(rng: np.random.Generator, shape: Shape, woman: bool, origin: np.ndarray) -> Skin:
@@ -169,6 +193,16 @@ def _hair(rng: np.random.Generator, shape: Shape, woman: bool, origin: np.ndarra
             weight *= 0.4 if straight else 1.0
         elif coily and not style.ties and style.gravity > 0.4:
             weight *= 0.45
+        if shape.age > 0.6 and name in (
+            "spiky",
+            "faux_hawk",
+            "quiff",
+            "mohawk",
+            "high_top",
+            "puffs",
+            "pigtails",
+        ):
+            weight *= 0.15
         if shape.age < 0.3 and name in ("receding", "tonsure", "bald", "comb_over", "pompadour"):
             weight = 0
         odds[name] = weight
@@ -181,16 +215,22 @@ def _hair(rng: np.random.Generator, shape: Shape, woman: bool, origin: np.ndarra
         style=pick(rng, odds),
         colour=varied(rng, choose(rng, palettes.DYED) if dyed else colour, 0.12),
         tips=tips,
-        length=uniform(rng, 0.78, 1.15), volume=uniform(rng, 0.8, 1.25), curl=uniform(rng, 0.75, 1.2),
+        length=uniform(rng, 0.78, 1.15),
+        volume=uniform(rng, 0.8, 1.25),
+        curl=uniform(rng, 0.75, 1.2),
         parting=uniform(rng, -0.09, 0.09),
-        receding=0.0 if woman or shape.age < 0.4 else round(float(np.clip(rng.normal(0.15 + 0.4 * (shape.age - 0.4), 0.25), 0, 1)), 4),
+        receding=0.0 if woman or shape.age < 0.4 else _receding(rng, shape.age),
         grey=round(grey, 4),
-    )  # fmt: skip
+    )
+
+
+def _receding(rng: np.random.Generator, age: float) -> float:
+    return round(float(np.clip(rng.normal(0.15 + 0.4 * (age - 0.4), 0.25), 0, 1)), 4)
 
 
 def _facial(rng: np.random.Generator, shape: Shape, woman: bool, hair: Hair) -> Facial:
     natural = hair.colour if max(hair.colour) - min(hair.colour) < 0.25 else palettes.HAIR[2]
-    darker = tuple(round(0.75 * c + 0.001, 5) for c in natural)
+    darker = tuple(round(0.9 * c + 0.002, 5) for c in natural)
     return Facial(
         brow_weight=uniform(rng, 0.2, 0.6) if woman else uniform(rng, 0.45, 1.0),
         brow_arch=uniform(rng, 0.35, 0.95) if woman else uniform(rng, 0.05, 0.6),
@@ -221,7 +261,7 @@ def _wear(rng: np.random.Generator, shape: Shape, woman: bool, hair: Hair) -> We
         hat_trim=varied(rng, choose(rng, palettes.CLOTH + palettes.BRIGHT), 0.1),
         glasses=glasses,
         glasses_colour=choose(rng, palettes.FRAMES),
-        earrings=pick(rng, {"none": 5, "stud": 2, "hoop": 1.5, "drop": 1.5}) if woman and shape.age > 0.2 else pick(rng, {"none": 14, "stud": 1}),
+        earrings=pick(rng, EARRINGS if woman and shape.age > 0.2 else {"none": 14, "stud": 1}),
         nose_stud=bool(woman and rng.random() < 0.05),
         metal=choose(rng, palettes.METALS),
-    )  # fmt: skip
+    )

@@ -10,6 +10,7 @@ import numpy as np
 from portrait360.synth import palettes
 from portrait360.synth.parameters import Animal, Fantasy, HeadParameters, Statue, Toon
 
+STATUE_HATS = ("none",) * 5 + ("knight", "crown", "turban")
 STONES = {
     "marble": "#e9e5dd",
     "bronze": "#6e5230",
@@ -34,9 +35,14 @@ def toon(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
         person.shape, age=young, weight=_uniform(rng, 0.45, 0.7), morphs=_mild(person.shape.morphs)
     )
     skin = replace(
-        person.skin, tone=_one(rng, palettes.TOON_SKIN), wrinkles=0.0, moles=0, blood=_uniform(rng, 0.8, 1.4), stubble=0.0,
+        person.skin,
+        tone=_one(rng, palettes.TOON_SKIN),
+        wrinkles=0.0,
+        moles=0,
+        blood=_uniform(rng, 0.8, 1.4),
+        stubble=0.0,
         blush=_uniform(rng, 0.2, 0.6),
-    )  # fmt: skip
+    )
     hair = person.hair
     if rng.random() < 0.4:
         hair = replace(hair, colour=_one(rng, palettes.DYED + palettes.BRIGHT))
@@ -48,17 +54,25 @@ def toon(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
         skin=skin,
         hair=hair,
         eyes=replace(
-            person.eyes, iris=_one(rng, palettes.EYES_VIVID), iris_size=_uniform(rng, 0.56, 0.68), pupil=_uniform(rng, 0.4, 0.52),
+            person.eyes,
+            iris=_one(rng, palettes.EYES_VIVID),
+            iris_size=_uniform(rng, 0.56, 0.68),
+            pupil=_uniform(rng, 0.4, 0.52),
             lashes=_uniform(rng, 0.5, 0.9) if woman else 0.15,
         ),  # fmt: skip
         facial=replace(person.facial, brow_weight=_uniform(rng, 0.5, 1.0)),
         clothes=replace(person.clothes, colour=_one(rng, palettes.BRIGHT + palettes.CLOTH)),
         toon=Toon(
-            eyes=_uniform(rng, 0.42, 0.66), cranium=_uniform(rng, 0.3, 0.9), nose=_uniform(rng, 0.35, 0.9),
-            chin=_uniform(rng, 0.35, 0.85), cheeks=_uniform(rng, 0.2, 0.9), neck=_uniform(rng, 0.45, 0.9),
-            outline=0.0035 if celled else 0.0, steps=4 if celled else 0,
+            eyes=_uniform(rng, 0.42, 0.66),
+            cranium=_uniform(rng, 0.3, 0.9),
+            nose=_uniform(rng, 0.35, 0.9),
+            chin=_uniform(rng, 0.35, 0.85),
+            cheeks=_uniform(rng, 0.2, 0.9),
+            neck=_uniform(rng, 0.45, 0.9),
+            outline=0.0035 if celled else 0.0,
+            steps=4 if celled else 0,
         ),
-    )  # fmt: skip
+    )
 
 
 def _mild(morphs: dict[str, float]) -> dict[str, float]:
@@ -134,11 +148,18 @@ def animal(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
         shape=replace(person.shape, morphs={}, expression={}, age=0.5, weight=0.5),
         eyes=replace(person.eyes, iris=_one(rng, SPECIES[species].irises), slit=SPECIES[species].slit),
         animal=Animal(
-            species=species, coat=palettes.linear(coat), belly=palettes.linear(belly), marking=palettes.linear(marking),
-            pattern=pattern, muzzle=_uniform(rng, 0.85, 1.15), ears=_uniform(rng, 0.85, 1.15), cheeks=_uniform(rng, 0.85, 1.15),
-            mouth_open=_uniform(rng, 0.3, 1.0) if rng.random() < 0.3 else 0.0, fluff=_uniform(rng, 0.8, 1.25),
+            species=species,
+            coat=palettes.linear(coat),
+            belly=palettes.linear(belly),
+            marking=palettes.linear(marking),
+            pattern=pattern,
+            muzzle=_uniform(rng, 0.85, 1.15),
+            ears=_uniform(rng, 0.85, 1.15),
+            cheeks=_uniform(rng, 0.85, 1.15),
+            mouth_open=_uniform(rng, 0.3, 1.0) if rng.random() < 0.3 else 0.0,
+            fluff=_uniform(rng, 0.8, 1.25),
         ),
-    )  # fmt: skip
+    )
 
 
 def statue(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
@@ -148,10 +169,12 @@ def statue(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
         person,
         kind="statue",
         shape=replace(person.shape, expression=still, age=max(person.shape.age, 0.3)),
-        wear=replace(person.wear, glasses="none", earrings="none", nose_stud=False, hat=_one(rng, ("none",) * 5 + ("knight", "crown", "turban"))),
+        wear=replace(
+            person.wear, glasses="none", earrings="none", nose_stud=False, hat=_one(rng, STATUE_HATS)
+        ),
         pose=replace(person.pose, gaze=(0.0, 0.0)),
         statue=Statue(stone=stone, colour=palettes.linear(STONES[stone]), vein=_uniform(rng, 0.0, 0.6)),
-    )  # fmt: skip
+    )
 
 
 def human(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:

@@ -49,7 +49,7 @@ def above_hairline(rest: F32, receding: float, seed: int) -> F32:
     temple = np.exp(-(((around - 36) / 16) ** 2))
     line = line + receding * (0.10 * temple + 0.05 * smoothstep(40, 10, around))
     line = line + 0.022 * (noise(rest, 14.0, seed + 3) - 0.5)
-    return rest[:, 1] - line
+    return (rest[:, 1] - line).astype(np.float32)
 
 
 def hair_density(head: Head, style: HairStyle, parameters: HeadParameters) -> F32:

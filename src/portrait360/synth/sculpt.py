@@ -24,6 +24,14 @@ class Solid:
     row: tuple[float, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Sculpture:
+    vertices: F32
+    triangles: I32
+    normals: F32
+    near: dict[str, F32]  # distance of every vertex from every named solid
+
+
 def ball(
     name: str,
     center: ArrayLike,
@@ -51,10 +59,18 @@ def ball(
 
 
 def cone(
-    name: str, start: ArrayLike, end: ArrayLike, radii: tuple[float, float], *, wide: float = 1.0, flat: float = 1.0,
-    side: ArrayLike = (1.0, 0.0, 0.0), blend: float = 0.03, cut: bool = False,
-) -> Solid:  # fmt: skip
-    """A rounded cone from start to end, `wide` times as wide along `side`, `flat` times as thick across it."""
+    name: str,
+    start: ArrayLike,
+    end: ArrayLike,
+    radii: tuple[float, float],
+    *,
+    wide: float = 1.0,
+    flat: float = 1.0,
+    side: ArrayLike = (1.0, 0.0, 0.0),
+    blend: float = 0.03,
+    cut: bool = False,
+) -> Solid:
+    """A rounded cone from start to end, `wide` times as wide along `side`, `flat` times as thick across."""
     start, end = np.asarray(start, float), np.asarray(end, float)
     length = float(np.linalg.norm(end - start))
     along = (end - start) / length

@@ -60,7 +60,7 @@ def make_skin(head: Head, parameters: HeadParameters, scalp: F32, beard: F32) ->
     albedo = blend(albedo, 0.8 * np.array(parameters.facial.beard_colour) + 0.08 * np.array(skin.tone), beard)
     face = np.clip(0.35 + 0.65 * head.mask("face"), 0, 1)
     smooth = 1 - 0.8 * smoothstep(0.2, 0.7, head.mask("lips"))
-    roughness = face * smooth * (0.22 + 0.30 * skin.wrinkles)
+    roughness = (face * smooth * (0.22 + 0.30 * skin.wrinkles)).astype(np.float32)
     return SkinSurface(vertices.astype(np.float32), normals, albedo.astype(np.float32), roughness)
 
 

@@ -52,7 +52,7 @@ def catmull_clark(quads: NDArray[np.integer], count: int) -> Subdivision:
         [quads, count + of_side, np.full_like(quads, count + len(edges)), count + of_side[:, rows - 1]], -1
     )
     fine[:, :, 2] += np.arange(faces)[:, None]
-    matrix = sp.vstack([vertex_rule, edge_rule, face_rule]).tocsr().astype(np.float32)
+    matrix = sp.csr_matrix(sp.vstack([vertex_rule, edge_rule, face_rule]), dtype=np.float32)
     corner = np.concatenate([np.arange(count), edges[:, 0], quads[:, 0]]).astype(np.int32)
     return Subdivision(matrix, fine.reshape(-1, 4).astype(np.int32), corner)
 

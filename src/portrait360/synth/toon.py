@@ -15,7 +15,7 @@ from portrait360.synth.reference import reference
 from portrait360.synth.scene import F32
 
 
-def restyle(vertices: F32, neutral: F32, rest: F32, pack: HeadPack, style: Toon) -> F32:
+def restyle(vertices: F32, rest: F32, pack: HeadPack, style: Toon) -> F32:
     """Head-height coordinates in and out; `rest` (the average head) says where on the face a vertex lies."""
     v = vertices.astype(np.float64)
     v = _skull(v, rest, style)
@@ -35,7 +35,7 @@ def scale_about(
     outer: float,
     factor: np.ndarray,
 ) -> np.ndarray:
-    """Scale what lies within `inner` of `center` (on the average head) about `anchor`, fading out to `outer`."""
+    """Scale what lies within `inner` of `center` (on the average head) about `anchor`, fading to `outer`."""
     away = np.linalg.norm(rest - center, axis=1)
     weight = smoothstep(outer, inner, away)[:, None]
     return v + weight * (v - anchor) * (factor - 1)
@@ -149,7 +149,8 @@ def smoothest(quads: np.ndarray, value: np.ndarray) -> np.ndarray:
     free = np.isnan(value)
     right = -energy[free][:, ~free] @ value[~free]
     out = value.copy()
-    out[free] = np.clip(spsolve(energy[free][:, free].tocsc() + 1e-9 * sp.identity(free.sum()), right), 0, 1)
+    system = sp.csc_matrix(energy[free][:, free] + 1e-9 * sp.identity(int(free.sum())))
+    out[free] = np.clip(np.asarray(spsolve(system, right)), 0, 1)
     return out
 
 
