@@ -259,7 +259,7 @@ def test_views_five_degrees_apart_agree_through_their_depth():
 
 
 def test_a_key_throws_a_shadow_and_a_soft_one_a_soft_edge():
-    """A small ball before a wall, lit from the front: dark behind it, and a wide edge if the source is wide."""
+    """A ball before a wall, lit from the front: dark behind it, with a wide edge from a wide source."""
 
     def edge(softness: float) -> float:
         key = (

@@ -97,7 +97,8 @@ def radiance(curves, rig, a, t, vx, vy, vz):
             tilt = -0.16 + jitter
             second = 0.55 * facing * lobe(tx + nx * tilt, ty + ny * tilt, tz + nz * tilt, hx, hy, hz, 14.0)
         if rig.steps > 0:
-            first, second = 2.0 * stepped(min(first * 4.0, 1.0), 2) * 0.2, 0.0
+            band = stepped(min(first * 6.0, 1.0), 1)  # one flat band, mostly in the colour of the hair
+            first, second = 0.06 * band, 0.8 * band
         r += rig.colours[j, 0] * (first + (second + through) * cr)
         g += rig.colours[j, 1] * (first + (second + through) * cg)
         blue += rig.colours[j, 2] * (first + (second + through) * cb)

@@ -70,7 +70,7 @@ class Strands:
 class Light:
     """Low-frequency environment plus keys, linear RGB."""
 
-    ambient: F32  # (9, 3) spherical-harmonic irradiance coefficients, real order 0..2
+    ambient: F32  # (9, 3) spherical harmonics of order 0..2 of what white matt surfaces send back: see lights
     key_directions: F32  # (j, 3) unit, towards the light
     key_colours: F32  # (j, 3)
     key_softness: F32  # (j,) angular radius of the source in radians; sets the width of the shadow's edge
