@@ -91,7 +91,7 @@ def _solids(kind: Species, style: Animal) -> list[Solid]:
         both.append(ball("pad", pad, (kind.pads, kind.pads * 0.85, kind.pads * 0.9), blend=0.022))
     solids = [
         cone(
-            "neck", (0, -0.03, -0.045), (0, -0.48, -0.065), (kind.neck * 1.12, kind.neck * 0.80), blend=0.05
+            "neck", (0, -0.03, -0.045), (0, -0.48, -0.065), (kind.neck * 1.12, kind.neck * 0.98), blend=0.05
         ),
         ball("skull", kind.skull_at, kind.skull, blend=0.05),
         *both,

@@ -84,7 +84,7 @@ def _pattern(rest: np.ndarray, style: Clothes, seed: int) -> np.ndarray:
     elif style.pattern == "flowers":
         mix = smoothstep(0.64, 0.72, noise(rest, 10.0, seed))
     elif style.pattern == "yoke":
-        mix = smoothstep(-1.0, -1.02, y)
+        mix = smoothstep(-0.90, -1.10, y)
     else:
         mix = np.zeros(len(rest))
     shade = 0.94 + 0.12 * noise(rest, 30.0, seed + 8, 2)

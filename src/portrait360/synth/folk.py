@@ -24,6 +24,18 @@ def restyle(vertices: F32, rest: F32, style: Fantasy) -> F32:
     return v.astype(np.float32)
 
 
+def thick_neck(vertices: F32, rest: F32, amount: float) -> F32:
+    """A bust for an animal's head: a wide short neck on raised shoulders."""
+    v = vertices.astype(np.float64)
+    y = rest[:, 1] + 0.5 * np.maximum(rest[:, 2], 0)
+    neck = smoothstep(-0.35, -0.6, y) * smoothstep(-0.98, -0.72, y) * amount
+    v[:, 0] *= 1 + 0.38 * neck
+    v[:, 2] = (v[:, 2] + 0.10) * (1 + 0.35 * neck) - 0.10
+    v[:, 0] *= 1 - 0.10 * amount * smoothstep(-0.75, -1.05, y) * smoothstep(1.5, 0.6, np.abs(rest[:, 0]))
+    v[:, 1] += 0.055 * amount * smoothstep(-0.5, -0.8, y)
+    return v.astype(np.float32)
+
+
 def _pull_ear(v: np.ndarray, rest: F32, side: int, style: Fantasy) -> np.ndarray:
     """Draw the upper rim of the ear out to a point."""
     x, y, z = rest.T

@@ -16,26 +16,13 @@ from portrait360.synth.render import render
 from portrait360.synth.sample import sample
 from portrait360.synth.tone import over
 
-CHOSEN = (
-    ("human", 0),
-    ("human", 4),
-    ("human", 11),
-    ("human", 9),
-    ("human", 8),
-    ("human", 6),
-    ("toon", 1),
-    ("toon", 4),
-    ("toon", 11),
-    ("fantasy", 0),
-    ("fantasy", 6),
-    ("animal", 0),
-    ("animal", 1),
-    ("animal", 7),
-    ("animal", 10),
-    ("animal", 3),
-    ("statue", 1),
-    ("statue", 4),
-)
+CHOSEN = {
+    "human": (0, 21, 44, 47, 51, 57, 8),
+    "toon": (23, 24, 29, 31),
+    "fantasy": (33, 35, 39),
+    "animal": (23, 31, 30, 25, 29, 41),
+    "statue": (23, 24),
+}  # kind: seeds
 AZIMUTHS = 8
 
 
@@ -54,7 +41,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--size", type=int, default=192)
     arguments = parser.parse_args()
-    sheet = np.concatenate([strip(kind, seed, arguments.size) for kind, seed in CHOSEN])
+    sheet = np.concatenate(
+        [strip(kind, seed, arguments.size) for kind, seeds in CHOSEN.items() for seed in seeds]
+    )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.round(sheet * 255).astype(np.uint8)).save(arguments.output, quality=88, method=6)
 

@@ -63,15 +63,15 @@ def grow(head: Head, roots: ArrayLike, normals: ArrayLike, growth: Growth, steps
 
 def _ear(head: Head, side: str) -> np.ndarray:
     """Centre and radii of an ellipsoid about an ear."""
-    top, lobe = head.landmarks[f"{side}_ear_top"], head.landmarks[f"{side}_ear_lobe"]
-    center = (top + lobe) / 2
-    return np.concatenate([center, [0.022, 0.62 * abs(top[1] - lobe[1]), 0.036]])
+    # from the lobe up: the upper rim may be drawn out to a point, which hair falls behind
+    center = head.landmarks[f"{side}_ear_lobe"] + np.array([0, 0.048, 0], np.float32)
+    return np.concatenate([center, [0.022, 0.065, 0.036]])
 
 
 @numba.njit(cache=True, nogil=True)
 def _grow(
-    roots, normals, length, comb, lift, gravity, stiff, offset, cut, avoid, side, jitter, values, low, step, ears,
-    crown, steps,
+    roots, normals, length, comb, lift, gravity, stiff, offset, cut, avoid, side, jitter,
+    values, low, step, ears, crown, steps,
 ):  # noqa: ANN001, ANN202  # fmt: skip
     count = len(roots)
     out = np.empty((count, steps + 1, 3), np.float32)

@@ -88,12 +88,12 @@ def _ears(bare: Shell, head: Head) -> np.ndarray:
     points = head.body[head.mask("ears") > 0.4]
     far, share, turn = bare.polar(points)
     out = np.zeros((RINGS, SPOKES))
-    inside = share < 1.02
+    inside = share < 0.93
     i = np.clip(np.round(share[inside] * (RINGS - 1)).astype(int), 0, RINGS - 1)
     j = np.round(turn[inside] / (2 * np.pi) * SPOKES).astype(int) % SPOKES
     np.maximum.at(out, (i, j), far[inside])
     wide = maximum_filter1d(maximum_filter1d(out, 5, axis=0), 5, axis=1, mode="wrap")
-    return blur(wide, 1.0, 1.0)
+    return blur(wide, 1.5, 1.5)
 
 
 def blur(table: np.ndarray, down: float, round_: float) -> np.ndarray:

@@ -64,6 +64,8 @@ def make_head(parameters: HeadParameters, level: int = 1) -> Head:
         both = [toon.restyle(v, average.base, pack, parameters.toon) for v in both]
     elif parameters.fantasy is not None:
         both = [folk.restyle(v, average.base, parameters.fantasy) for v in both]
+    elif parameters.animal is not None:
+        both = [folk.thick_neck(v, average.base, 1.0) for v in both]
     vertices = frame(pack, both[0], both[1])
     posed = HEIGHT * _turn_shoulders(vertices, average.base, parameters.pose)
     body = pack.subdivide(posed[: pack.body], level)
@@ -122,6 +124,10 @@ def _field_rows() -> np.ndarray:
     pack, rest = load_pack(), reference()
     fine = rest.fine[1]
     inner = (pack.mask("ears") > 0.08) | (pack.mask("inside_mouth") > 0.25)
+    x, y, z = fine.T
+    inner |= (
+        (np.abs(x) > 0.335) & (np.abs(y + 0.1) < 0.3) & (np.abs(z) < 0.25)
+    )  # what moves with a drawn-out ear
     for name in ("left_eye", "right_eye"):
         points = rest.base[pack.parts[name]][np.unique(pack.part_quads[name])]
         center, radius = (points.min(0) + points.max(0)) / 2, np.ptp(points[:, 1]) / 2

@@ -69,7 +69,7 @@ def petrify(meshes: list[Mesh], style: Statue, seed: int) -> list[Mesh]:
         colour = _matter(mesh.vertices, mesh.normals, style, seed)
         if (mesh.part == Part.EYES).all():  # pupils are hollowed: what was dark stays a little darker
             tone = mesh.albedo.mean(1) / max(float(mesh.albedo.mean(1).max()), 1e-6)
-            colour = colour * (0.45 + 0.55 * smoothstep(0.02, 0.5, tone))[:, None]
+            colour = colour * (0.68 + 0.32 * smoothstep(0.02, 0.5, tone))[:, None]
         out.append(
             replace(
                 mesh,

@@ -11,7 +11,8 @@ from portrait360.synth.meshes import unit
 from portrait360.synth.parameters import Hair
 from portrait360.synth.scene import F32, Material, Part, Strands
 
-WHITE = np.array([0.62, 0.61, 0.59])
+WHITE = np.array([0.56, 0.55, 0.53])
+BRIGHTEST = 0.72  # no hair sends back more: it would burn out in strong light
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def dress(
     return Strands(
         points=points,
         widths=(np.broadcast_to(np.asarray(width), count)[:, None] * profile).astype(np.float32),
-        albedo=np.clip(colour, 0.002, 1).astype(np.float32),
+        albedo=np.clip(colour, 0.002, BRIGHTEST).astype(np.float32),
         part=np.full(count, part, np.uint8),
         material=np.full(count, material, np.uint8),
         normals=None if normals is None else np.asarray(normals, np.float32),
