@@ -19,6 +19,8 @@ from portrait360.synth.sculpt import Sculpture, Solid, ball, cone, distances, mi
 from portrait360.synth.species import SPECIES, Species
 
 STEP = 0.0085  # of the sculpture's grid
+HINGE = np.array([0.0, -0.075, 0.05])  # of the jaw
+LOWERED = np.array([0, -0.03, 0], np.float32)  # the sculpted head sits this far down on the shoulders
 
 
 def animal_head(
@@ -39,17 +41,22 @@ def animal_head(
         strands.append(mane(form, kind, style, rng))
     if kind.whiskers:
         strands.append(whiskers(kind, style, rng))
-    return meshes, strands
+    return (
+        [replace(mesh, vertices=mesh.vertices + LOWERED) for mesh in meshes],
+        [replace(some, points=some.points + LOWERED) for some in strands],
+    )
 
 
 def _looking(parameters: HeadParameters) -> HeadParameters:
     return replace(parameters, eyes=replace(parameters.eyes, iris_size=0.74, pupil=0.42))
 
 
-def animal_landmarks(kind: Species) -> dict[str, F32]:
+def animal_landmarks(style: Animal) -> dict[str, F32]:
     """The same names as on a human face, where an animal has them."""
-    out = {"nose_tip": np.array(kind.tip) + [0, kind.tip_radius * 0.5, kind.tip_radius + kind.nose[2]]}
-    out["chin"] = np.array(kind.jaw) + [0, -kind.jaw_radius, 0]
+    kind = SPECIES[style.species]
+    tip, jaw = _muzzle(kind, style)
+    out = {"nose_tip": tip + [0, kind.tip_radius * 0.52, kind.tip_radius * 0.80 + kind.nose[2]]}
+    out["chin"] = jaw + [0, -kind.jaw_radius, 0]
     for side, name in ((1, "left"), (-1, "right")):
         flip = np.array([side, 1, 1])
         x, y, z = kind.eye
@@ -58,8 +65,9 @@ def animal_landmarks(kind: Species) -> dict[str, F32]:
             np.array([x - r, y, z]) * flip,
             np.array([x + r, y, z]) * flip,
         )
-        out[f"{name}_ear_top"] = np.array(kind.ear_tip) * flip
-    return {name: point.astype(np.float32) for name, point in out.items()}
+        root = np.array(kind.ear_at)
+        out[f"{name}_ear_top"] = (root + (np.array(kind.ear_tip) - root) * style.ears) * flip
+    return {name: (point + LOWERED).astype(np.float32) for name, point in out.items()}
 
 
 def _eyes(kind: Species) -> tuple[Eyeball, Eyeball]:
@@ -67,15 +75,18 @@ def _eyes(kind: Species) -> tuple[Eyeball, Eyeball]:
     return Eyeball(center, radius, 1), Eyeball(center * np.array([-1, 1, 1], np.float32), radius, -1)
 
 
-def _solids(kind: Species, style: Animal) -> list[Solid]:
+def _muzzle(kind: Species, style: Animal) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the muzzle and of the jaw, which swings down about its hinge."""
     reach = np.array([1, 1, style.muzzle])
     tip = (np.array(kind.tip) - kind.bridge) * reach + kind.bridge
-    jaw_root = np.array([0.0, -0.075, 0.05])
+    _, y, z = np.array(kind.jaw) * reach - HINGE
     drop = np.radians(20 * style.mouth_open)
-    jaw = np.array(kind.jaw) * reach - jaw_root
-    jaw = jaw_root + np.array(
-        [0, jaw[1] * np.cos(drop) - jaw[2] * np.sin(drop), jaw[2] * np.cos(drop) + jaw[1] * np.sin(drop)]
-    )
+    jaw = np.array([0, y * np.cos(drop) - z * np.sin(drop), z * np.cos(drop) + y * np.sin(drop)])
+    return tip, HINGE + jaw
+
+
+def _solids(kind: Species, style: Animal) -> list[Solid]:
+    tip, jaw = _muzzle(kind, style)
     cheek = np.array(kind.cheek) * np.array([style.cheeks, 1, 1])
     both = [ball("cheek", kind.cheek_at, cheek, blend=0.06)]
     both.append(
@@ -106,7 +117,7 @@ def _solids(kind: Species, style: Animal) -> list[Solid]:
         ),
         cone(
             "jaw",
-            jaw_root,
+            HINGE,
             jaw,
             (kind.jaw_radius + 0.022, kind.jaw_radius),
             wide=kind.muzzle_width * 1.1,

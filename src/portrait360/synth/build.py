@@ -23,7 +23,6 @@ from portrait360.synth.necklines import cut_above
 from portrait360.synth.parameters import HeadParameters
 from portrait360.synth.scene import F32, Material, Mesh, Part, Scene, Strands
 from portrait360.synth.skin import make_skin
-from portrait360.synth.species import SPECIES
 
 NECK_CUT = -0.60  # head heights: above this an animal has its own head
 
@@ -108,4 +107,4 @@ def _animal(head: Head, parameters: HeadParameters, rng: np.random.Generator) ->
     low, triangles, _ = cut_above(values, head.triangles, NECK_CUT - head.rest[:, 1])
     coat = np.array(parameters.animal.coat)
     meshes.append(make_mesh(low[:, :3], triangles, coat, Material.FUR, Part.SKIN, normals=low[:, 3:]))
-    return Built(meshes + dress, strands, animal_landmarks(SPECIES[parameters.animal.species]))
+    return Built(meshes + dress, strands, animal_landmarks(parameters.animal))

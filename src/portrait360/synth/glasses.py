@@ -140,7 +140,7 @@ def _temple(head: Head, outline: np.ndarray, side: int) -> np.ndarray:
 def jewellery(head: Head, parameters: HeadParameters) -> list[Mesh]:
     wear = parameters.wear
     meshes = []
-    if wear.earrings != "none":
+    if wear.earrings != "none" and wear.hat not in ("hijab", "hood"):
         for side, name in ((1, "left"), (-1, "right")):
             meshes.append(_earring(head.landmarks[f"{name}_ear_lobe"], side, parameters))
     if wear.nose_stud:

@@ -34,7 +34,7 @@ def hat_meshes(head: Head, shell_: Shell | None, parameters: HeadParameters) -> 
         vertices = top + (vertices - top) * bumps[:, None]
         meshes.append(make_mesh(vertices, triangles, wear.hat_trim, Material.FUR, Part.ACCESSORY))
     if wear.hat in ("hijab", "hood"):
-        meshes += _drape(head, shell_, wear.hat_colour, parameters.seed)
+        meshes += _drape(head, wear.hat_colour, parameters.seed)
     return meshes
 
 
@@ -145,7 +145,7 @@ def _hoop(shell: Shell, colour: Colour) -> Mesh:
     return _cloth(np.concatenate([outside, inside])[::-1], np.array(colour), hat.material)
 
 
-def _drape(head: Head, shell: Shell, colour: Colour, seed: int) -> list[Mesh]:
+def _drape(head: Head, colour: Colour, seed: int) -> list[Mesh]:
     """Cloth that falls from a hood or a head scarf over neck and shoulders, in folds."""
     turn = np.linspace(0, 2 * np.pi, 97)[:-1]
     out = np.stack([np.sin(turn), 0 * turn, np.cos(turn)], -1)
@@ -159,5 +159,6 @@ def _drape(head: Head, shell: Shell, colour: Colour, seed: int) -> list[Mesh]:
     points = axis + out * (reach + ease * HEIGHT)[..., None]
     folds = noise((points * np.array([1, 0.6, 1])).reshape(-1, 3), 11.0, seed, 2).reshape(height.shape) - 0.5
     points = points + out * (0.035 * HEIGHT * folds * smoothstep(0, 0.3, t))[..., None]
+    points = head.field.push_out(points, (0.03 + 0.06 * t + 0 * turn) * HEIGHT)  # over the clothes
     shade = 0.85 + 0.3 * (folds + 0.5)
     return [_cloth(points[::-1], np.array(colour) * shade[::-1][..., None], Material.CLOTH)]

@@ -54,7 +54,7 @@ HATS: dict[str, Hat] = {
     "headband": Hat(front=0.25, back=0.02, thick=0.03, band=0.09),
     "crown": Hat(front=0.33, back=0.14, thick=0.04, band=0.09, spikes=8, material=Material.METAL),
     "hood": Hat(opening=(50, 66), thick=0.1, lowest=152, folds=0.03),
-    "hijab": Hat(opening=(40, 54), thick=0.042, lowest=158, folds=0.012),
+    "hijab": Hat(opening=(40, 50), thick=0.042, lowest=158, folds=0.012),
 }  # fmt: skip
 
 

@@ -41,6 +41,8 @@ def toon(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
         moles=0,
         blood=_uniform(rng, 0.8, 1.4),
         stubble=0.0,
+        eyeshadow=None,
+        eyeliner=min(person.skin.eyeliner, 0.3),
         blush=_uniform(rng, 0.2, 0.6),
     )
     hair = person.hair
@@ -63,8 +65,8 @@ def toon(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
         facial=replace(person.facial, brow_weight=_uniform(rng, 0.5, 1.0)),
         clothes=replace(person.clothes, colour=_one(rng, palettes.BRIGHT + palettes.CLOTH)),
         toon=Toon(
-            eyes=_uniform(rng, 0.42, 0.66),
-            cranium=_uniform(rng, 0.3, 0.9),
+            eyes=_uniform(rng, 0.48, 0.76),
+            cranium=_uniform(rng, 0.45, 1.1),
             nose=_uniform(rng, 0.35, 0.9),
             chin=_uniform(rng, 0.35, 0.85),
             cheeks=_uniform(rng, 0.2, 0.9),
