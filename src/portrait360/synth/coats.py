@@ -62,12 +62,12 @@ def inside_mouth(form: Sculpture, style: Animal) -> np.ndarray:
     return np.maximum(jaw, roof) * smoothstep(0.06, 0.10, z) * (style.mouth_open > 0)
 
 
-def _plain(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
+def _plain(paint, form, kind, coat, belly, mark, seed) -> None:
     y = form.vertices[:, 1]
     paint(coat * 0.72, smoothstep(0.02, 0.2, y) * 0.5)
 
 
-def _fox(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
+def _fox(paint, form, kind, coat, belly, mark, seed) -> None:
     x, y, z = form.vertices.T
     cheeks = (
         smoothstep(0.055, 0.10, np.abs(x))
@@ -86,7 +86,7 @@ def _fox(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
     )
 
 
-def _tabby(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
+def _tabby(paint, form, kind, coat, belly, mark, seed) -> None:
     x, y, z = form.vertices.T
     waver = 3.5 * (noise(form.vertices, 9.0, seed + 4) - 0.5)
     forehead = smoothstep(0.07, 0.12, y) * smoothstep(-0.05, 0.08, z)
@@ -97,7 +97,7 @@ def _tabby(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
     paint(mark, 0.85 * np.maximum(np.maximum(stripes, bands * smoothstep(0.16, 0.02, z)), back))
 
 
-def _tiger(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
+def _tiger(paint, form, kind, coat, belly, mark, seed) -> None:
     x, y, z = form.vertices.T
     cheeks = smoothstep(0.06, 0.11, np.abs(x)) * smoothstep(0.02, -0.05, y) * smoothstep(-0.06, 0.02, z)
     paint(
@@ -110,20 +110,20 @@ def _tiger(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
     _tabby(paint, form, kind, coat, belly, mark, seed)
 
 
-def _points(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
+def _points(paint, form, kind, coat, belly, mark, seed) -> None:
     x, y, z = form.vertices.T
     mask = smoothstep(0.12, 0.04, np.hypot(x * 0.9, y + 0.01)) * smoothstep(0.05, 0.12, z)
     paint(0.45 * mark, np.maximum(mask * 0.85, smoothstep(0.02, 0.0, form.near["ear"])))
 
 
-def _patches(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
+def _patches(paint, form, kind, coat, belly, mark, seed) -> None:
     x, y, z = form.vertices.T
     spot = smoothstep(0.09, 0.065, np.hypot(x - kind.eye[0], (y - kind.eye[1] - 0.02) * 0.9)) * (z > 0)
     blots = smoothstep(0.56, 0.62, noise(form.vertices, 6.5, seed + 6, 2)) * smoothstep(0.06, -0.02, z)
     paint(mark, np.maximum(np.maximum(spot, blots), smoothstep(0.02, 0.0, form.near["ear"])))
 
 
-def _panda(paint, form, kind, coat, belly, mark, seed) -> None:  # noqa: ANN001
+def _panda(paint, form, kind, coat, belly, mark, seed) -> None:
     x, y, z = form.vertices.T
     ax = np.abs(x) - kind.eye[0] - 0.010
     drop = np.hypot(ax + 0.5 * (y - kind.eye[1] + 0.012), (y - kind.eye[1] + 0.012) * 0.8)

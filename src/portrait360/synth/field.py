@@ -57,7 +57,7 @@ def distance_field(vertices: F32, normals: F32) -> DistanceField:
 
 
 @numba.njit(cache=True, nogil=True)
-def _sweep(nearest, vertices, normals, low, step):  # noqa: ANN001, ANN202
+def _sweep(nearest, vertices, normals, low, step):
     """Nearest vertex of every cell by passing it on between neighbours, then the distance to its plane."""
     nx, ny, nz = nearest.shape
     best = np.full(nearest.shape, np.float32(1e9))
@@ -121,7 +121,7 @@ def _sweep(nearest, vertices, normals, low, step):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def sample_field(values, low, step, x, y, z):  # noqa: ANN001, ANN202
+def sample_field(values, low, step, x, y, z):
     """Distance and its (unnormalised) gradient at one point; clamped to the box."""
     nx, ny, nz = values.shape
     u = min(max((x - low[0]) / step, 0.0), nx - 1.001)
@@ -145,7 +145,7 @@ def sample_field(values, low, step, x, y, z):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _read(values, low, step, points):  # noqa: ANN001, ANN202
+def _read(values, low, step, points):
     out = np.empty((len(points), 4), np.float32)
     for i in range(len(points)):
         d, gx, gy, gz = sample_field(values, low, step, points[i, 0], points[i, 1], points[i, 2])

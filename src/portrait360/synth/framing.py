@@ -10,8 +10,8 @@ from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at
 from portrait360.synth.scene import Mesh, Part, Scene, Strands
 
 FOV = 18.8  # degrees: of the small preset, for which heads are framed
-MARGIN = 0.485  # how far from the picture's middle anything of the head may reach, in image sides
-STRAYS = 99.8  # per cent: the last stray hairs do not count
+MARGIN = 0.482  # how far from the picture's middle anything of the head may reach, in image sides
+STRAYS = 99.95  # per cent: the last stray hairs do not count
 SHOULDERS = -0.24  # canonical: what lies lower may leave the picture
 PLACES = tuple((azimuth, elevation) for azimuth in range(0, 360, 45) for elevation in (-30, 0, 30))
 

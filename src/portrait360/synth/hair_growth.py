@@ -72,7 +72,7 @@ def _ear(head: Head, side: str) -> np.ndarray:
 def _grow(
     roots, normals, length, comb, lift, gravity, stiff, offset, cut, avoid, side, jitter,
     values, low, step, ears, crown, steps,
-):  # noqa: ANN001, ANN202  # fmt: skip
+):  # fmt: skip
     count = len(roots)
     out = np.empty((count, steps + 1, 3), np.float32)
     p, d, f, n = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
@@ -118,7 +118,7 @@ def _grow(
 
 
 @numba.njit(cache=True, nogil=True)
-def _normalise(v):  # noqa: ANN001, ANN202
+def _normalise(v):
     length = (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) ** 0.5 + 1e-9
     v[0] /= length
     v[1] /= length
@@ -126,7 +126,7 @@ def _normalise(v):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _combed(p, n, comb, side, crown, f):  # noqa: ANN001, ANN202
+def _combed(p, n, comb, side, crown, f):
     """The heading that the comb gives at p over a surface with normal n."""
     rx, ry, rz = p[0] - crown[0], p[1] - crown[1], p[2] - crown[2]
     length = (rx * rx + ry * ry + rz * rz) ** 0.5 + 1e-6
@@ -141,7 +141,7 @@ def _combed(p, n, comb, side, crown, f):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _leave_face(p, d, values, low, step):  # noqa: ANN001, ANN202
+def _leave_face(p, d, values, low, step):
     """Turn aside before the face: outwards, back and down."""
     inside = 1.0 - (p[0] / 0.112) ** 2 - ((p[1] + 0.05) / 0.19) ** 2
     if p[2] > 0.04 and inside > 0:
@@ -153,7 +153,7 @@ def _leave_face(p, d, values, low, step):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _keep_out(q, offset, values, low, step, ears):  # noqa: ANN001, ANN202
+def _keep_out(q, offset, values, low, step, ears):
     distance, gx, gy, gz = sample_field(values, low, step, q[0], q[1], q[2])
     if distance < offset:
         length = (gx * gx + gy * gy + gz * gz) ** 0.5 + 1e-9
@@ -169,7 +169,7 @@ def _keep_out(q, offset, values, low, step, ears):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _shorten(strand, last, cut):  # noqa: ANN001, ANN202
+def _shorten(strand, last, cut):
     """Spread the points of a strand over its part above the cut."""
     above = strand[last - 1, 1] - cut
     span = strand[last - 1, 1] - strand[last, 1]

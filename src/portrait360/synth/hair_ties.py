@@ -131,7 +131,7 @@ def _tail_growth(count: int, length: np.ndarray, rng: np.random.Generator, lift:
     )
 
 
-def _tail(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):  # noqa: ANN202
+def _tail(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):
     count, hair = 1500, parameters.hair
     roots = knot.place + 0.010 * rng.normal(0, 1, (count, 3)).clip(-1.4, 1.4) + 0.006 * knot.normal
     length = knot.tie.size * hair.length * HEIGHT * rng.uniform(0.72, 1.0, count)
@@ -144,7 +144,7 @@ def _tail(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.
     return dress(points, 0.0046, dye, rng, taper=0.35), [band]
 
 
-def _plait(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):  # noqa: ANN202
+def _plait(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):
     length = np.array([knot.tie.size * parameters.hair.length * HEIGHT])
     growth = _tail_growth(1, length, rng, 0.8)
     growth.jitter[:] = 0
@@ -163,7 +163,7 @@ def _ball(knot: Knot, size: float, colour: np.ndarray) -> Mesh:
     return make_mesh(vertices, triangles, colour, Material.HAIR, Part.HAIR)
 
 
-def _bun(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):  # noqa: ANN202
+def _bun(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):
     """Hair wound about the tie, with loops that cross."""
     count, size = 1300, knot.tie.size * HEIGHT * parameters.hair.volume
     across = unit(np.cross(knot.normal, [0.3, 1.0, 0.2]))
@@ -179,7 +179,7 @@ def _bun(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.r
     return dress(points, 0.0052, dye, rng, taper=0.8), [ball]
 
 
-def _puff(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):  # noqa: ANN202
+def _puff(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):
     """A round cloud of coils."""
     count, size = 3200, knot.tie.size * HEIGHT * parameters.hair.volume
     heading = unit(rng.normal(0, 1, (count, 3)) + 0.25 * knot.normal)
@@ -192,7 +192,7 @@ def _puff(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.
     return dress(points, 0.0052, dye, rng, taper=0.5), [ball, band]
 
 
-def _crown(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):  # noqa: ANN202
+def _crown(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):
     azimuth = np.linspace(0.0, 2 * np.pi, 150) + np.pi
     path = crown_path(head, azimuth)[None]
     points = braid(path, unit(path - CENTER), 0.021, 70, 17, rng)

@@ -42,7 +42,7 @@ class HairStyle:
     texture: str = "any"  # straight, curly, coily, any: on whose head it is found
 
 
-def _style(**values) -> HairStyle:  # noqa: ANN003
+def _style(**values) -> HairStyle:
     return HairStyle(**values)
 
 

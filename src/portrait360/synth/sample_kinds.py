@@ -24,7 +24,7 @@ def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return round(float(rng.uniform(low, high)), 4)
 
 
-def _one(rng: np.random.Generator, options):  # noqa: ANN001, ANN202
+def _one(rng: np.random.Generator, options):
     return options[int(rng.integers(len(options)))]
 
 
@@ -141,7 +141,7 @@ def animal(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
         person.wear,
         hat="none",
         earrings="none",
-        glasses=person.wear.glasses if rng.random() < 0.3 else "none",
+        glasses="none",
     )
     return replace(
         person,

@@ -111,7 +111,7 @@ def distances(solids: list[Solid], points: F32) -> dict[str, F32]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _shape(row, x, y, z):  # noqa: ANN001, ANN202
+def _shape(row, x, y, z):
     """Distance from one solid."""
     x, y, z = x - row[1], y - row[2], z - row[3]
     u = row[4] * x + row[5] * y + row[6] * z
@@ -139,7 +139,7 @@ def _shape(row, x, y, z):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _solid(rows, x, y, z):  # noqa: ANN001, ANN202
+def _solid(rows, x, y, z):
     """All solids, in order, joined or cut with round seams."""
     total = 1e3
     for i in range(len(rows)):
@@ -154,7 +154,7 @@ def _solid(rows, x, y, z):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill(rows, low, step, nx, ny, nz):  # noqa: ANN001, ANN202
+def _fill(rows, low, step, nx, ny, nz):
     values = np.empty((nx, ny, nz), np.float32)
     half = step * 4 / 2
     for bi in range(0, nx, 4):
@@ -176,7 +176,7 @@ def _fill(rows, low, step, nx, ny, nz):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _nets(values, low, step):  # noqa: ANN001, ANN202
+def _nets(values, low, step):
     """Surface nets: a vertex in every cell that the surface crosses, a quad across every crossing edge."""
     nx, ny, nz = values.shape
     index = np.full((nx, ny, nz), -1, np.int32)
@@ -228,7 +228,7 @@ def _nets(values, low, step):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _settle(rows, vertices, step):  # noqa: ANN001, ANN202
+def _settle(rows, vertices, step):
     """Vertices drawn onto the surface, with its normals."""
     out, normals = vertices.copy(), np.empty_like(vertices)
     e = 0.25 * step
@@ -249,7 +249,7 @@ def _settle(rows, vertices, step):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True, nogil=True)
-def _each(rows, points):  # noqa: ANN001, ANN202
+def _each(rows, points):
     out = np.empty((len(points), len(rows)), np.float32)
     for i in range(len(points)):
         for j in range(len(rows)):

@@ -57,7 +57,7 @@ def catmull_clark(quads: NDArray[np.integer], count: int) -> Subdivision:
     return Subdivision(matrix, fine.reshape(-1, 4).astype(np.int32), corner)
 
 
-def _vertex_rule(quads, edges, open_edge, middle, face_rule, count: int) -> sp.csr_matrix:  # noqa: ANN001
+def _vertex_rule(quads, edges, open_edge, middle, face_rule, count: int) -> sp.csr_matrix:
     faces = len(quads)
     valence = np.maximum(np.bincount(edges.ravel(), minlength=count), 1).astype(np.float64)
     of_faces = np.maximum(np.bincount(quads.ravel(), minlength=count), 1).astype(np.float64)
@@ -77,5 +77,5 @@ def _vertex_rule(quads, edges, open_edge, middle, face_rule, count: int) -> sp.c
     return (sp.diags(inside * 1.0) @ smooth + sp.diags(on_rim * 1.0) @ crease + sp.diags(fixed * 1.0)).tocsr()
 
 
-def _matrix(rows, columns, value: float, shape: tuple[int, int]) -> sp.csr_matrix:  # noqa: ANN001
+def _matrix(rows, columns, value: float, shape: tuple[int, int]) -> sp.csr_matrix:
     return sp.csr_matrix((np.full(len(rows), value), (rows, columns)), shape=shape)
