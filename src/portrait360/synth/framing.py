@@ -23,11 +23,22 @@ def framed(scene: Scene) -> Scene:
         + [some.points[:, some.points.shape[1] // 2 :].reshape(-1, 3)[::3] for some in scene.strands]
     )
     points = points[points[:, 1] > SHOULDERS]
-    reach = 0.0
+    factor = 1.0
+    for _ in range(4):  # what lies behind shrinks less than the factor says
+        reach = _reach(points * factor)
+        if reach <= MARGIN:
+            break
+        factor *= 0.998 * MARGIN / reach
+    return scene if factor == 1.0 else _scaled(scene, np.float32(factor))
+
+
+def _reach(points: np.ndarray) -> float:
+    """How far from the middle of the picture the points come, seen from all places."""
+    out = 0.0
     for azimuth, elevation in PLACES:
         uv, _ = Camera(look_at(azimuth, elevation, radius=RADIUS), focal_from_fov(FOV)).project(points)
-        reach = max(reach, float(np.percentile(np.abs(uv - 0.5).max(1), STRAYS)))
-    return scene if reach <= MARGIN else _scaled(scene, np.float32(MARGIN / reach))
+        out = max(out, float(np.percentile(np.abs(uv - 0.5).max(1), STRAYS)))
+    return out
 
 
 def _of_head(mesh: Mesh) -> bool:
