@@ -16,6 +16,19 @@ from tests import tiny
 
 SURFACE = {
     "doctor": [],
+    "synth": [
+        "-o/--output",
+        "--count",
+        "--views",
+        "--size",
+        "--seed",
+        "--kind",
+        "--format",
+        "--depth",
+        "--normals",
+        "--random-cameras",
+        "--workers",
+    ],
     "weights import": ["FILE", "--as", "-o/--output"],
     "weights list": ["[DIR]"],
     "weights verify": ["[DIR]"],

@@ -60,6 +60,45 @@ def doctor() -> None:
             typer.echo(f"  {line.mark}  {line.text}")
 
 
+@app.command()
+def synth(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; it may be resumed.")
+    ],
+    count: Annotated[int, typer.Option(help="How many heads.")] = 10,
+    views: Annotated[int, typer.Option(help="Views of each head, on an orbit unless --random-cameras.")] = 24,
+    size: Annotated[int, typer.Option(help="Side of a view in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="The first head; the others follow.")] = 0,
+    kind: Annotated[str, typer.Option(help="any, human, toon, fantasy, animal or statue.")] = "any",
+    format: Annotated[str, typer.Option(help="png or webp.")] = "png",
+    depth: Annotated[bool, typer.Option("--depth", help="Write depth maps too.")] = False,
+    normals: Annotated[bool, typer.Option("--normals", help="Write normal maps too.")] = False,
+    random_cameras: Annotated[bool, typer.Option("--random-cameras", help="Cameras all around instead.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that work side by side.")] = 1,
+) -> None:
+    """Render synthetic heads from all sides: RGBA views and transforms.json, one folder a head.
+
+    Example: portrait360 synth -o heads --count 100 --views 24 --size 256 --kind human --workers 2
+    """
+    from portrait360.synth.write import write_dataset
+
+    folders = write_dataset(
+        output,
+        count=count,
+        seed=seed,
+        workers=workers,
+        progress=sys.stderr.isatty(),
+        views=views,
+        size=size,
+        kind=kind,
+        format=format,
+        depth=depth,
+        normals=normals,
+        random_cameras=random_cameras,
+    )
+    typer.echo(f"{len(folders)} heads in {output}")
+
+
 @weights.command("import")
 def weights_import(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .th, .ckpt or .safetensors file, or a folder.")],

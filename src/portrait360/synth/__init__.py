@@ -1,0 +1,1 @@
+"""Synthetic heads: multi-view pictures made from nothing but CC0 geometry."""

@@ -1,0 +1,209 @@
+"""An animal's head: skull, cheeks, muzzle and jaw sculpted as one, ears, nose pad, lids and eyes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from portrait360.synth import palettes
+from portrait360.synth.coats import coat_colour
+from portrait360.synth.eyes import eye_meshes
+from portrait360.synth.fur import coat_fur, mane, whiskers
+from portrait360.synth.head import Eyeball, Head
+from portrait360.synth.meshes import ellipsoid, make_mesh, unit
+from portrait360.synth.noise import smoothstep
+from portrait360.synth.parameters import Animal, HeadParameters
+from portrait360.synth.scene import F32, Material, Mesh, Part, Strands
+from portrait360.synth.sculpt import Sculpture, Solid, ball, cone, distances, mirrored, sculpt
+from portrait360.synth.species import SPECIES, Species
+
+STEP = 0.0085  # of the sculpture's grid
+HINGE = np.array([0.0, -0.075, 0.05])  # of the jaw
+LOWERED = np.array([0, -0.03, 0], np.float32)  # the sculpted head sits this far down on the shoulders
+
+
+def animal_head(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> tuple[list[Mesh], list[Strands]]:
+    style = parameters.animal
+    assert style is not None
+    kind = SPECIES[style.species]
+    solids = _solids(kind, style)
+    vertices, triangles, normals = sculpt(solids, (-0.30, -0.40, -0.26), (0.30, 0.56, 0.42), STEP)
+    form = Sculpture(vertices, triangles, normals, distances(solids, vertices))
+    colour = coat_colour(form, kind, style, parameters.seed)
+    meshes = [make_mesh(vertices, triangles, colour, Material.FUR, Part.SKIN, normals=normals)]
+    meshes += _nose(kind, style)
+    meshes += eye_meshes(replace(head, eyes=_eyes(kind)), _looking(parameters))
+    strands = [coat_fur(form, kind, style, colour, rng)]
+    if kind.mane:
+        strands.append(mane(form, kind, style, rng))
+    if kind.whiskers:
+        strands.append(whiskers(kind, style, rng))
+    return (
+        [replace(mesh, vertices=mesh.vertices + LOWERED) for mesh in meshes],
+        [replace(some, points=some.points + LOWERED) for some in strands],
+    )
+
+
+def _looking(parameters: HeadParameters) -> HeadParameters:
+    return replace(parameters, eyes=replace(parameters.eyes, iris_size=0.74, pupil=0.42))
+
+
+def animal_landmarks(style: Animal) -> dict[str, F32]:
+    """The same names as on a human face, where an animal has them."""
+    kind = SPECIES[style.species]
+    tip, jaw = _muzzle(kind, style)
+    out = {"nose_tip": tip + [0, kind.tip_radius * 0.52, kind.tip_radius * 0.80 + kind.nose[2]]}
+    out["chin"] = jaw + [0, -kind.jaw_radius, 0]
+    for side, name in ((1, "left"), (-1, "right")):
+        flip = np.array([side, 1, 1])
+        x, y, z = kind.eye
+        r = kind.eye_radius
+        out[f"{name}_eye_inner"], out[f"{name}_eye_outer"] = (
+            np.array([x - r, y, z]) * flip,
+            np.array([x + r, y, z]) * flip,
+        )
+        root = np.array(kind.ear_at)
+        out[f"{name}_ear_top"] = (root + (np.array(kind.ear_tip) - root) * style.ears) * flip
+    return {name: (point + LOWERED).astype(np.float32) for name, point in out.items()}
+
+
+def _eyes(kind: Species) -> tuple[Eyeball, Eyeball]:
+    center, radius = np.array(kind.eye, np.float32), np.full(3, kind.eye_radius, np.float32)
+    return Eyeball(center, radius, 1), Eyeball(center * np.array([-1, 1, 1], np.float32), radius, -1)
+
+
+def _muzzle(kind: Species, style: Animal) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the muzzle and of the jaw, which swings down about its hinge."""
+    reach = np.array([1, 1, style.muzzle])
+    tip = (np.array(kind.tip) - kind.bridge) * reach + kind.bridge
+    _, y, z = np.array(kind.jaw) * reach - HINGE
+    drop = np.radians(20 * style.mouth_open)
+    jaw = np.array([0, y * np.cos(drop) - z * np.sin(drop), z * np.cos(drop) + y * np.sin(drop)])
+    return tip, HINGE + jaw
+
+
+def _solids(kind: Species, style: Animal) -> list[Solid]:
+    tip, jaw = _muzzle(kind, style)
+    cheek = np.array(kind.cheek) * np.array([style.cheeks, 1, 1])
+    both = [ball("cheek", kind.cheek_at, cheek, blend=0.06)]
+    both.append(
+        ball(
+            "brow",
+            np.array(kind.eye) + [-0.006, kind.eye_radius * 0.95, -0.012],
+            (0.042, 0.022, 0.035),
+            blend=kind.brow,
+        )
+    )
+    if kind.pads:
+        pad = tip + np.array([kind.pads * 0.72, -kind.tip_radius * 0.45, -kind.pads * 0.35])
+        both.append(ball("pad", pad, (kind.pads, kind.pads * 0.85, kind.pads * 0.9), blend=0.022))
+    solids = [
+        cone("neck", (0, -0.03, -0.045), (0, -0.48, -0.065), (kind.neck * 1.12, kind.neck * 0.98), blend=0.05),
+        ball("skull", kind.skull_at, kind.skull, blend=0.05),
+        *both,
+        *map(mirrored, both),
+        cone(
+            "muzzle",
+            kind.bridge,
+            tip,
+            (kind.bridge_radius, kind.tip_radius),
+            wide=kind.muzzle_width,
+            blend=0.055,
+        ),
+        cone(
+            "jaw",
+            HINGE,
+            jaw,
+            (kind.jaw_radius + 0.022, kind.jaw_radius),
+            wide=kind.muzzle_width * 1.1,
+            blend=0.007,
+        ),
+    ]
+    lids = [_lid(kind), _opening(kind)]
+    ears = _ear(kind, style)
+    for group in (lids, ears):
+        for solid in group:
+            solids += [solid, mirrored(solid)]
+    return solids
+
+
+def _lid(kind: Species) -> Solid:
+    return ball("lid", kind.eye, kind.eye_radius * 1.16, blend=0.030)
+
+
+def _opening(kind: Species) -> Solid:
+    """The almond between the lids, cut to the eyeball."""
+    r, slant = kind.eye_radius, np.radians(kind.eye_slant)
+    axes = np.array([[np.cos(slant), np.sin(slant), 0], [-np.sin(slant), np.cos(slant), 0], [0, 0, 1]])
+    outward = unit(np.array([kind.eye[0] * 0.55, 0.02, 0.12]))
+    center = np.array(kind.eye) + outward * r * 1.02
+    return ball("opening", center, (1.02 * r, kind.eye_open * r, 0.92 * r), blend=0.004, cut=True, axes=axes)
+
+
+def _ear(kind: Species, style: Animal) -> list[Solid]:
+    root = np.array(kind.ear_at)
+    tip = root + (np.array(kind.ear_tip) - root) * style.ears
+    width = kind.ear_width
+    if kind.ear == "round":
+        face = unit(np.array([0.35, 0.1, 1.0]))
+        center = (root + tip) / 2 + (tip - root) * 0.25
+        axes = np.stack([unit(np.cross([0, 1, 0], face)), np.cross(face, unit(np.cross([0, 1, 0], face))), face])
+        return [
+            ball("ear", center, (width, width, 0.026), blend=0.022, axes=axes),
+            ball(
+                "inner_ear",
+                center + 0.026 * face,
+                (width * 0.66, width * 0.66, 0.026),
+                blend=0.010,
+                cut=True,
+                axes=axes,
+            ),
+        ]
+    if kind.ear == "flop":
+        bend = root + np.array([0.050, 0.022, 0.0])
+        return [
+            cone("ear", root - [0.02, 0, 0], bend, (0.030, 0.028), flat=1.0, blend=0.03),
+            cone(
+                "ear",
+                bend - [0.004, 0.01, 0],
+                tip,
+                (0.026, width * 0.78),
+                side=(0.15, 0, 1.0),
+                wide=1.0,
+                flat=0.32,
+                blend=0.022,
+            ),
+        ]
+    # the cup opens forwards and a little outwards
+    ahead = np.array([0.025, -0.01, 0.055]) if kind.ear == "point" else np.array([0.012, 0.0, 0.040])
+    across = unit(np.cross(tip - root, ahead))
+    narrow = 0.15 if kind.ear == "point" else 0.55
+    return [
+        cone("ear", root, tip, (width, width * narrow), side=across, flat=0.48, blend=0.030),
+        cone(
+            "inner_ear",
+            root + 0.55 * ahead + (tip - root) * 0.10,
+            root + (tip - root) * 0.93 + 0.42 * ahead,
+            (width * 0.80, width * narrow * 0.55),
+            side=across,
+            flat=0.46,
+            blend=0.008,
+            cut=True,
+        ),
+    ]
+
+
+def _nose(kind: Species, style: Animal) -> list[Mesh]:
+    """A leathery pad with two nostrils."""
+    tip = (np.array(kind.tip) - kind.bridge) * [1, 1, style.muzzle] + kind.bridge
+    center = tip + np.array([0, kind.tip_radius * 0.52, kind.tip_radius * 0.80])
+    vertices, triangles = ellipsoid(np.zeros(3), np.ones(3), 20, 30)
+    x, y, z = vertices.T
+    shaped = np.stack([x * (1 + 0.28 * y), y * (1 - 0.12 * np.abs(x)), z], 1)  # broad above, narrow below
+    colour = np.broadcast_to(np.array(palettes.linear(kind.nose_colour)), vertices.shape)
+    hole = np.exp(-(((np.abs(x) - 0.48) / 0.20) ** 2) - ((y + 0.12) / 0.26) ** 2) * (z > 0.2)
+    groove = np.exp(-((x / 0.10) ** 2)) * smoothstep(0.1, -0.4, y) * (z > 0)
+    shaped = shaped * (1 - 0.18 * hole - 0.08 * groove)[:, None]
+    colour = colour * (1 - 0.85 * np.maximum(hole, 0.6 * groove))[:, None]
+    return [make_mesh(center + shaped * np.array(kind.nose), triangles, colour, Material.PLASTIC, Part.SKIN)]

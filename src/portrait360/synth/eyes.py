@@ -1,0 +1,149 @@
+"""Eyeballs with iris, pupil and limbus; lashes; teeth and tongue."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from portrait360.synth.head import Eyeball, Head
+from portrait360.synth.meshes import grid, make_mesh, unit
+from portrait360.synth.noise import noise, smoothstep
+from portrait360.synth.pack import load_pack
+from portrait360.synth.parameters import HeadParameters
+from portrait360.synth.reference import reference
+from portrait360.synth.scene import Material, Mesh, Part, Strands
+
+RINGS, SPOKES = 30, 44
+SCLERA = np.array([0.80, 0.76, 0.73])
+
+
+def eye_meshes(head: Head, parameters: HeadParameters) -> list[Mesh]:
+    azimuth, elevation = np.radians(parameters.pose.gaze)
+    look = np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
+    return [_eye(eye, look, parameters) for eye in head.eyes]
+
+
+def _eye(eye: Eyeball, look: np.ndarray, parameters: HeadParameters) -> Mesh:
+    """A polar grid about the line of sight; the cornea stands out over the iris."""
+    look = unit(look + np.array([-0.025 * eye.side, 0, 0]))  # eyes meet a few paces ahead
+    across = unit(np.cross([0.0, 1.0, 0.0], look))
+    up = np.cross(look, across)
+    theta = (np.linspace(0, 1, RINGS) ** 1.4 * 0.72 * np.pi)[:, None]
+    phi = (np.arange(SPOKES) / SPOKES * 2 * np.pi)[None]
+    theta, phi = np.broadcast_arrays(theta, phi)
+    direction = np.cos(theta)[..., None] * look + np.sin(theta)[..., None] * (
+        np.cos(phi)[..., None] * across + np.sin(phi)[..., None] * up
+    )
+    iris = parameters.eyes.iris_size
+    bulge = 1 + 0.05 * np.exp(-((theta / iris) ** 4))
+    vertices = eye.center + (direction * bulge[..., None]).reshape(-1, 3) * eye.radii
+    colour = _eye_colour(theta.ravel(), phi.ravel(), parameters)
+    height = direction[..., 1].ravel()  # the upper lid and its lashes shade the ball
+    shade = 0.55 if parameters.toon is None else 0.30
+    colour = colour * (1 - shade * smoothstep(0.15, 0.62, height))[:, None]
+    return make_mesh(vertices, grid(RINGS, SPOKES, closed=True), colour, Material.EYE, Part.EYES)
+
+
+def _eye_colour(theta: np.ndarray, phi: np.ndarray, parameters: HeadParameters) -> np.ndarray:
+    eyes = parameters.eyes
+    size, soft = eyes.iris_size, 0.035
+    place = np.stack([np.cos(phi) * 4, np.sin(phi) * 4, theta * 3], 1)
+    fibres = noise(place, 3.0, parameters.seed) - 0.5
+    inner = theta / size
+    iris = np.array(eyes.iris) * (1.05 + 0.9 * fibres[:, None])
+    iris = iris * (1 + 0.9 * smoothstep(0.75, 0.45, inner) * smoothstep(0.3, 0.5, inner))[:, None]
+    below = 0.5 - 0.5 * np.sin(phi)
+    iris = iris * (0.75 + 0.6 * below * smoothstep(0.2, 0.8, inner))[:, None]  # light pools under the pupil
+    iris = iris * (1 - 0.72 * smoothstep(0.78, 1.0, inner))[:, None]  # limbal ring
+    blood = smoothstep(0.5, 1.25, theta)[:, None]
+    white = SCLERA * (1 - blood * np.array([0.10, 0.30, 0.30]))
+    colour = _mix(white, iris, smoothstep(size + soft, size - soft, theta))
+    round_pupil = theta
+    slit = np.hypot(np.cos(phi) * theta * 2.6, np.sin(phi) * theta * 0.75)
+    pupil = eyes.pupil * size
+    dark = smoothstep(pupil + soft, pupil - soft, round_pupil * (1 - eyes.slit) + slit * eyes.slit)
+    colour = _mix(colour, np.array([0.004, 0.004, 0.005]), dark)
+    if parameters.toon is not None or parameters.animal is not None:
+        colour = _catchlights(colour, theta, phi, size)
+    return colour
+
+
+def _catchlights(colour: np.ndarray, theta: np.ndarray, phi: np.ndarray, size: float) -> np.ndarray:
+    """Painted sparkle: a large spot above, a small one below."""
+    x, y = np.cos(phi) * theta / size, np.sin(phi) * theta / size
+    for cx, cy, radius in ((-0.34, 0.42, 0.30), (0.36, -0.40, 0.15)):
+        spot = smoothstep(radius + 0.08, radius - 0.05, np.hypot(x - cx, y - cy))
+        colour = _mix(colour, np.array([1.0, 1.0, 1.0]), spot * 0.95)
+    return colour
+
+
+def _mix(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return a + (b - a) * t[:, None]
+
+
+def lashes(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> Strands | None:
+    """Fine curved strands from the lid line, longer above and towards the outer corner."""
+    if parameters.eyes.lashes <= 0:
+        return None
+    curves, widths = [], []
+    for eye, name in zip(head.eyes, ("left_lashes", "right_lashes"), strict=True):
+        points, _ = head.part(name)
+        roots, tips, upper = _lash_guides(name)
+        roots, tips = points[roots], points[tips]
+        for top, share in ((True, 44), (False, 26)):
+            rows = np.where(upper == top)[0]
+            at = np.sort(rng.uniform(0, len(rows) - 1, share))
+            i, f = np.minimum(at.astype(int), len(rows) - 2), (at % 1.0)[:, None]
+            root = roots[rows][i] * (1 - f) + roots[rows][i + 1] * f
+            tip = tips[rows][i] * (1 - f) + tips[rows][i + 1] * f
+            direction = unit((tip - root) * np.array([0.55, 1.0, 1.0]) + np.array([0, 0, 0.004]))
+            length = eye.radii[1] * (0.15 + 0.38 * parameters.eyes.lashes) * (1.0 if top else 0.45)
+            length *= 1.0 if parameters.toon is None else 0.62
+            length = length * np.exp(rng.normal(0, 0.12, (share, 1, 1)))
+            t = np.linspace(0, 1, 4)[None, :, None]
+            curl = np.array([0, (0.45 if top else -0.1), 0])
+            curves.append(root[:, None] + length * (direction[:, None] * t + curl * t**2))
+            widths.append(np.full((share, 1), 0.0013 if top else 0.0008) * eye.radii[0] / 0.029)
+    points = np.concatenate(curves).astype(np.float32)
+    width = np.concatenate(widths) * np.array([1.0, 0.9, 0.65, 0.25])
+    dark = np.array(parameters.facial.brow_colour) * 0.35
+    n = len(points)
+    return Strands(
+        points=points,
+        widths=width.astype(np.float32),
+        albedo=np.broadcast_to(np.clip(dark, 0.002, 1), points.shape).astype(np.float32),
+        part=np.full(n, Part.EYES, np.uint8),
+        material=np.full(n, Material.HAIR, np.uint8),
+    )
+
+
+@lru_cache(maxsize=2)
+def _lash_guides(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices at the roots and tips of the pack's lash cards, and whether they belong to the upper lid."""
+    pack, base = load_pack(), reference().base
+    points, quads = base[pack.parts[name]], pack.part_quads[name]
+    ball = base[pack.parts[name.replace("lashes", "eye")]][np.unique(pack.part_quads[name.replace("lashes", "eye")])]
+    center, radius = (ball.min(0) + ball.max(0)) / 2, np.ptp(ball[:, 1]) / 2
+    sides = np.concatenate([quads[:, [0, 1]], quads[:, [1, 2]], quads[:, [2, 3]], quads[:, [3, 0]]])
+    sides = np.unique(np.sort(sides, axis=1), axis=0)
+    away = np.linalg.norm(points - center, axis=1) / radius
+    rise = away[sides[:, 1]] - away[sides[:, 0]]
+    outward = np.where(rise[:, None] > 0, sides, sides[:, ::-1])
+    outward = outward[(np.abs(rise) > 0.10) & (away[outward[:, 0]] < 1.28)]
+    outward = outward[np.argsort(points[outward[:, 0], 0])]  # from one corner of the eye to the other
+    return outward[:, 0], outward[:, 1], points[outward[:, 1], 1] > center[1] + 0.02 * radius
+
+
+def mouth_meshes(head: Head) -> list[Mesh]:
+    colours = {
+        "upper_teeth": (0.72, 0.66, 0.55),
+        "lower_teeth": (0.66, 0.60, 0.50),
+        "tongue": (0.36, 0.10, 0.09),
+    }
+    meshes = []
+    for name, colour in colours.items():
+        vertices, triangles = head.part(name)
+        material = Material.SKIN if name == "tongue" else Material.EYE
+        meshes.append(make_mesh(vertices, triangles, colour, material, Part.SKIN))
+    return meshes

@@ -1,0 +1,49 @@
+"""The shapes of folk of fantasy: ears drawn out to points, heavy brows and jaws."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from portrait360.synth.noise import smoothstep
+from portrait360.synth.parameters import Fantasy
+from portrait360.synth.scene import F32
+
+
+def restyle(vertices: F32, rest: F32, style: Fantasy) -> F32:
+    v = vertices.astype(np.float64)
+    x, y, z = rest.T
+    brow = np.exp(-((y - 0.075) ** 2) / 0.0018 - (np.abs(x) / 0.24) ** 4) * (z > 0.1)
+    jaw = smoothstep(-0.15, -0.42, y) * smoothstep(-0.75, -0.5, y + 0.5 * np.maximum(z, 0))
+    v[:, 2] += style.brute * (0.035 * brow + 0.055 * jaw * smoothstep(0.05, 0.3, z))
+    v[:, 0] *= 1 + style.brute * 0.20 * jaw
+    neck = smoothstep(-0.35, -0.7, y) * smoothstep(-1.3, -0.9, y)
+    v[:, 0] *= 1 + style.brute * 0.25 * neck
+    v[:, 1] += style.brute * 0.06 * smoothstep(-0.6, -0.9, y)
+    for side in (1, -1):
+        v = _pull_ear(v, rest, side, style)
+    return v.astype(np.float32)
+
+
+def thick_neck(vertices: F32, rest: F32, amount: float) -> F32:
+    """A bust for an animal's head: a wide short neck on raised shoulders."""
+    v = vertices.astype(np.float64)
+    y = rest[:, 1] + 0.5 * np.maximum(rest[:, 2], 0)
+    neck = smoothstep(-0.35, -0.6, y) * smoothstep(-0.98, -0.72, y) * amount
+    v[:, 0] *= 1 + 0.38 * neck
+    v[:, 2] = (v[:, 2] + 0.10) * (1 + 0.35 * neck) - 0.10
+    v[:, 0] *= 1 - 0.10 * amount * smoothstep(-0.75, -1.05, y) * smoothstep(1.5, 0.6, np.abs(rest[:, 0]))
+    v[:, 1] += 0.055 * amount * smoothstep(-0.5, -0.8, y)
+    return v.astype(np.float32)
+
+
+def _pull_ear(v: np.ndarray, rest: F32, side: int, style: Fantasy) -> np.ndarray:
+    """Draw the upper rim of the ear out to a point."""
+    x, y, z = rest.T
+    out = smoothstep(0.315, 0.36, x * side) * (np.abs(y + 0.1) < 0.3) * (np.abs(z) < 0.25)
+    tip = out * smoothstep(-0.13, 0.03, y) ** 1.5
+    angle = np.radians(35 + style.ear_angle)
+    reach = np.array([side * 0.75 * np.cos(angle), np.sin(angle), -0.45]) * 0.30 * style.ears
+    center = np.array([side * 0.36, -0.02, -0.04])
+    v = v + tip[:, None] * reach
+    spread = np.array([1, 0.35, 0.35])  # towards the point the ear narrows
+    return np.where(out[:, None] > 0, v - (tip[:, None] * (v - center - reach)) * (1 - spread) * 0.75, v)

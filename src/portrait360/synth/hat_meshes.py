@@ -1,0 +1,158 @@
+"""What is seen of a hat: crown, brim, cuff, band, and the cloth of hoods and scarves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from portrait360.synth.glasses import headphones
+from portrait360.synth.hat_shell import RINGS, SPOKES, Shell, blur
+from portrait360.synth.hats import HOOPS
+from portrait360.synth.head import HEIGHT, Head
+from portrait360.synth.meshes import ellipsoid, grid, make_mesh, unit
+from portrait360.synth.noise import noise, smoothstep
+from portrait360.synth.parameters import Colour, HeadParameters
+from portrait360.synth.scene import Material, Mesh, Part
+
+
+def hat_meshes(head: Head, shell_: Shell | None, parameters: HeadParameters) -> list[Mesh]:
+    wear = parameters.wear
+    if wear.hat == "headphones":
+        return headphones(head, wear.hat_colour, wear.hat_trim)
+    assert shell_ is not None
+    hat = shell_.hat
+    if wear.hat in HOOPS:
+        return [_hoop(shell_, wear.hat_colour if wear.hat == "headband" else wear.metal)]
+    meshes = [_crown(shell_, parameters)]
+    if hat.brim or hat.bill:
+        meshes.append(_brim(shell_, wear.hat_colour))
+    if hat.cuff:
+        meshes.append(_cuff(shell_, wear.hat_trim))
+    if hat.pompon:
+        top = shell_.center + shell_.axes[1] * (shell_.outer[0].mean() + 0.6 * hat.pompon * HEIGHT)
+        vertices, triangles = ellipsoid(top, np.full(3, hat.pompon * HEIGHT), 14, 20)
+        bumps = 1 + 0.12 * (noise(vertices, 90.0, 1) - 0.5)
+        vertices = top + (vertices - top) * bumps[:, None]
+        meshes.append(make_mesh(vertices, triangles, wear.hat_trim, Material.FUR, Part.ACCESSORY))
+    if wear.hat in ("hijab", "hood"):
+        meshes += _drape(head, wear.hat_colour, parameters.seed)
+    return meshes
+
+
+def _surface(
+    shell: Shell, low: float = 0.0, high: float = 1.0, more: float = 0.0, rows: int = RINGS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    share, turn = np.meshgrid(np.linspace(low, high, rows), np.arange(SPOKES) / SPOKES * 2 * np.pi, indexing="ij")
+    far = shell.radius(shell.outer, share, turn) + more
+    return shell.center + shell.directions(share, turn) * far[..., None], share, turn
+
+
+def _cloth(points: np.ndarray, colour: np.ndarray, material: Material) -> Mesh:
+    rows, columns = points.shape[:2]
+    colour = np.broadcast_to(colour, points.shape).reshape(-1, 3)
+    return make_mesh(
+        points.reshape(-1, 3), grid(rows, columns, closed=True)[:, ::-1], colour, material, Part.ACCESSORY
+    )
+
+
+def _crown(shell: Shell, parameters: HeadParameters) -> Mesh:
+    hat, wear = shell.hat, parameters.wear
+    points, share, turn = _surface(shell)
+    if hat.ribs:
+        depth = 0.004 * smoothstep(0.1, 0.4, share)
+        points = (
+            points
+            + (points - shell.center) * (depth * 6 * (np.abs(np.sin(turn * hat.ribs / 2)) - 0.6))[..., None] * 0.3
+        )
+    colour = np.broadcast_to(np.array(wear.hat_colour, np.float64), points.shape).copy()
+    colour *= (0.92 + 0.16 * noise(points.reshape(-1, 3), 60.0, parameters.seed, 2).reshape(share.shape))[..., None]
+    if hat.ribs:
+        colour *= (0.80 + 0.20 * np.abs(np.sin(turn * hat.ribs / 2)))[..., None]
+    if hat.band:
+        low = 1 - hat.band * HEIGHT / shell.outer[-1].mean() / (np.pi / 2) * 1.0
+        colour = np.where((share > low)[..., None], np.array(wear.hat_trim), colour)
+    # the edge turns inwards, so that it has thickness when seen from below
+    rim = points[-1]
+    inside = shell.center + (rim - shell.center) * (1 - 0.6 * hat.thick * HEIGHT / shell.outer[-1])[:, None]
+    up = shell.center + (shell.directions(np.full(SPOKES, 0.9), turn[-1])) * (shell.head[-3] + 0.002)[:, None]
+    points = np.concatenate([points, inside[None], up[None]])
+    colour = np.concatenate([colour, colour[-1:] * 0.8, colour[-1:] * 0.5])
+    return _cloth(points, colour, hat.material)
+
+
+def _brim(shell: Shell, colour: Colour) -> Mesh:
+    """A brim all round, or a bill in front (behind where it is negative)."""
+    hat = shell.hat
+    turn = np.arange(SPOKES) / SPOKES * 2 * np.pi
+    rim = shell.center + shell.directions(np.ones(SPOKES), turn) * (shell.outer[-1] * 0.985)[:, None]
+    out = shell.directions(np.ones(SPOKES), turn)
+    pole = shell.axes[1]
+    if hat.brim:
+        width = np.full(SPOKES, hat.brim * HEIGHT)
+        t = np.linspace(0, 1, 9)[:, None, None]
+        side = np.sin(turn)[:, None] ** 2
+        lift = (hat.curl * side * t**2 - 0.015 * t) * HEIGHT
+    else:
+        away = np.abs((turn + np.pi) % (2 * np.pi) - np.pi) if hat.bill > 0 else np.abs(turn - np.pi)
+        width = abs(hat.bill) * HEIGHT * np.cos(np.clip(away / 1.12, 0, 1) * np.pi / 2) ** 0.6
+        t = np.linspace(0, 1, 9)[:, None, None]
+        bend = (away / 1.12)[:, None] ** 2
+        lift = -(0.045 + 0.10 * bend) * t * HEIGHT * (width > 1e-4)[:, None] + 0.012 * HEIGHT
+        forward = shell.axes[2] * np.sign(hat.bill)
+        out = unit(0.35 * out + 0.65 * forward)
+    top = rim + out * width[:, None] * t + pole * lift
+    under = top - pole * 0.012 * HEIGHT
+    points = np.concatenate([top, under[::-1]])
+    shade = np.concatenate([np.full(9, 0.95), np.full(9, 0.7)])[:, None, None]
+    return _cloth(points, np.array(colour) * shade, Material.CLOTH)
+
+
+def _cuff(shell: Shell, colour: Colour) -> Mesh:
+    hat = shell.hat
+    low = 1 - hat.cuff * HEIGHT / shell.outer[-1].mean() / (np.pi / 2)
+    points, share, turn = _surface(shell, low, 1.02, 0.016 * HEIGHT, 10)
+    t = (share - low) / (1.02 - low)
+    puff = np.maximum(np.sin(np.pi * np.clip(t, 0, 1)), 0) ** 0.5
+    ribs = 0.6 + 0.4 * np.abs(np.sin(turn * hat.ribs / 2))
+    points = points + shell.directions(share, turn) * (0.022 * HEIGHT * puff * ribs)[..., None]
+    inner = shell.center + (points[-1] - shell.center) * 0.93
+    points = np.concatenate([points, inner[None]])
+    shade = np.concatenate([0.72 + 0.28 * ribs, 0.6 * ribs[-1:]])[..., None]
+    return _cloth(points, np.array(colour) * shade, Material.CLOTH)
+
+
+def _hoop(shell: Shell, colour: Colour) -> Mesh:
+    """A band round the head; a crown's upper edge rises in points."""
+    hat = shell.hat
+    turn = np.arange(SPOKES) / SPOKES * 2 * np.pi
+    out = shell.directions(np.ones(SPOKES), turn)
+    pole = shell.axes[1]
+    height = np.full(SPOKES, hat.band)
+    if hat.spikes:
+        height = hat.band + 0.13 * np.abs(np.sin(turn * hat.spikes / 2)) ** 1.2
+    low = shell.center + out * (shell.head[-1] + 0.010)[:, None] - pole * 0.01
+    grow = 0.05 if hat.spikes else -0.03
+    t = np.linspace(0, 1, 8)[:, None, None]
+    rise = pole * (height * HEIGHT)[:, None]
+    bulge = 0.0 if hat.spikes else 0.010 * np.sin(np.pi * t)
+    outside = low + out * (0.022 * HEIGHT) + rise * t + out * (grow * HEIGHT * t + bulge)
+    inside = (low + rise * t + out * grow * HEIGHT * t)[::-1]
+    return _cloth(np.concatenate([outside, inside])[::-1], np.array(colour), hat.material)
+
+
+def _drape(head: Head, colour: Colour, seed: int) -> list[Mesh]:
+    """Cloth that falls from a hood or a head scarf over neck and shoulders, in folds."""
+    turn = np.linspace(0, 2 * np.pi, 97)[:-1]
+    out = np.stack([np.sin(turn), 0 * turn, np.cos(turn)], -1)
+    t = np.linspace(0, 1, 18)[:, None]
+    front = 0.5 + 0.5 * np.cos(turn)
+    height = (-0.40 - 0.10 * front - t * (0.42 - 0.02 * front)) * HEIGHT
+    axis = np.stack([0 * height, height, -0.03 - 0.07 * t + 0 * turn], -1)
+    ease = 0.045 + (0.065 + 0.02 * np.sin(7 * turn + 2.0 * np.sin(2 * turn))) * t
+    reach = head.field.radius(axis, np.broadcast_to(out, axis.shape), reach=0.5)
+    reach = blur(reach, 1.0, 1.5)
+    points = axis + out * (reach + ease * HEIGHT)[..., None]
+    folds = noise((points * np.array([1, 0.6, 1])).reshape(-1, 3), 11.0, seed, 2).reshape(height.shape) - 0.5
+    points = points + out * (0.035 * HEIGHT * folds * smoothstep(0, 0.3, t))[..., None]
+    points = head.field.push_out(points, (0.03 + 0.06 * t + 0 * turn) * HEIGHT)  # over the clothes
+    shade = 0.85 + 0.3 * (folds + 0.5)
+    return [_cloth(points[::-1], np.array(colour) * shade[::-1][..., None], Material.CLOTH)]

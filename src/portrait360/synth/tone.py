@@ -1,0 +1,59 @@
+"""From light to a picture: exposure shoulder and the sRGB code, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from portrait360.geometry.compiled import quick, quick_inline
+
+KNEE = 0.55  # below it, light is shown as it is
+WHITE = 4.0  # light that is shown as white
+
+
+@quick_inline
+def shoulder(light):
+    """Film's soft shoulder: identity up to KNEE with slope 1 there, then bends to reach 1 at WHITE with slope
+    0."""
+    if light <= KNEE:
+        return max(light, 0.0)
+    if light >= WHITE:
+        return 1.0
+    # the power that has slope 1 at the knee: 1 - (1 - KNEE) * (1 - t)^p with p = (WHITE - KNEE) / (1 - KNEE)
+    t = (light - KNEE) / (WHITE - KNEE)
+    return 1.0 - (1.0 - KNEE) * (1.0 - t) ** ((WHITE - KNEE) / (1.0 - KNEE))
+
+
+@quick_inline
+def encode(linear):
+    """One linear value in [0, 1] -> sRGB."""
+    if linear <= 0.0031308:
+        return 12.92 * linear
+    return 1.055 * linear ** (1.0 / 2.4) - 0.055
+
+
+@quick
+def develop(radiance, out):
+    """Radiance (h, w, 3) -> sRGB-encoded out (h, w, 3) in [0, 1]."""
+    for y in range(radiance.shape[0]):
+        for x in range(radiance.shape[1]):
+            for c in range(3):
+                light = radiance[y, x, c]
+                if light > 0.0:
+                    out[y, x, c] = min(encode(shoulder(light)), 1.0)
+
+
+def srgb_to_linear(srgb: ArrayLike) -> NDArray[np.float32]:
+    value = np.asarray(srgb, np.float32)
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def linear_to_srgb(linear: ArrayLike) -> NDArray[np.float32]:
+    value = np.asarray(linear, np.float32).clip(0.0, 1.0)
+    return np.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055).astype(np.float32)
+
+
+def over(rgb: ArrayLike, alpha: ArrayLike, background: ArrayLike) -> NDArray[np.float32]:
+    """A straight-alpha sRGB picture (h, w, 3), (h, w) put before a background, blended in linear light."""
+    weight = np.asarray(alpha, np.float32)[..., None]
+    return linear_to_srgb(srgb_to_linear(rgb) * weight + srgb_to_linear(background) * (1 - weight))

@@ -1,0 +1,167 @@
+"""A toon's proportions: big low eyes, a small nose and chin, round cheeks, a large skull on a thin neck."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import spsolve
+
+from portrait360.synth.noise import smoothstep
+from portrait360.synth.pack import HeadPack, load_pack
+from portrait360.synth.parameters import Toon
+from portrait360.synth.reference import reference
+from portrait360.synth.scene import F32
+
+
+def restyle(vertices: F32, rest: F32, pack: HeadPack, style: Toon) -> F32:
+    """Head-height coordinates in and out; `rest` (the average head) says where on the face a vertex lies."""
+    v = vertices.astype(np.float64)
+    v = _skull(v, rest, style)
+    v = _lower_face(v, rest, style)
+    v = _nose(v, rest, style)
+    v = _eyes(v, rest, pack, style)
+    v = _smooth(v, style)
+    return _body(v, rest, style).astype(np.float32)
+
+
+def scale_about(
+    v: np.ndarray,
+    rest: F32,
+    center: np.ndarray,
+    anchor: np.ndarray,
+    inner: float,
+    outer: float,
+    factor: np.ndarray,
+) -> np.ndarray:
+    """Scale what lies within `inner` of `center` (on the average head) about `anchor`, fading to `outer`."""
+    away = np.linalg.norm(rest - center, axis=1)
+    weight = smoothstep(outer, inner, away)[:, None]
+    return v + weight * (v - anchor) * (factor - 1)
+
+
+def _skull(v: np.ndarray, rest: F32, style: Toon) -> np.ndarray:
+    high = smoothstep(-0.12, 0.28, rest[:, 1])[:, None] * style.cranium
+    v = v * (1 + high * np.array([0.20, 0.16, 0.14]))
+    cheek = np.exp(-(((np.abs(rest[:, 0]) - 0.19) / 0.11) ** 2) - ((rest[:, 1] + 0.2) / 0.13) ** 2)
+    cheek *= style.cheeks * smoothstep(0.0, 0.2, rest[:, 2])
+    return v + np.stack([np.sign(rest[:, 0]) * cheek * 0.035, -0.01 * cheek, cheek * 0.04], 1)
+
+
+def _lower_face(v: np.ndarray, rest: F32, style: Toon) -> np.ndarray:
+    x, y, z = rest.T
+    head = smoothstep(-0.75, -0.5, y + 0.5 * np.maximum(z, 0))
+    low = smoothstep(-0.16, -0.5, y) * head * style.chin
+    v[:, 0] *= 1 - 0.30 * low * smoothstep(-0.05, 0.2, z)
+    v[:, 1] += 0.10 * smoothstep(-0.12, -0.5, y) * head * style.chin  # a short lower face
+    v[:, 2] -= 0.05 * low * smoothstep(0.1, 0.3, z)
+    mouth = np.array([0.0, -0.32, 0.36])
+    anchor = np.array([0.0, v[rest_nearest(rest, mouth), 1], v[rest_nearest(rest, mouth), 2] - 0.02])
+    return scale_about(v, rest, mouth, anchor, 0.09, 0.2, np.array([1 - 0.15 * style.chin, 0.95, 0.8]))
+
+
+def rest_nearest(rest: F32, point: np.ndarray) -> int:
+    return int(np.argmin(((rest - point) ** 2).sum(1)))
+
+
+def _nose(v: np.ndarray, rest: F32, style: Toon) -> np.ndarray:
+    tip = np.array([0.0, -0.17, 0.40])
+    anchor = v[rest_nearest(rest, tip)] * np.array([0, 1, 1]) - np.array([0, -0.02, 0.10])
+    small = 1 - 0.42 * style.nose
+    v = scale_about(v, rest, tip, anchor, 0.085, 0.19, np.array([small, small, 1 - 0.45 * style.nose]))
+    bridge = np.exp(-((rest[:, 0] / 0.05) ** 2) - ((rest[:, 1] + 0.06) / 0.09) ** 2) * (rest[:, 2] > 0.25)
+    v[:, 2] -= 0.035 * style.nose * bridge
+    return v
+
+
+def _eyes(v: np.ndarray, rest: F32, pack: HeadPack, style: Toon) -> np.ndarray:
+    grow = style.eyes
+    factor = np.array([1 + grow, 1 + 1.15 * grow, 1 + 0.6 * grow])
+    moved = np.zeros_like(v)
+    for name, side, near in zip(("left_eye", "right_eye"), (1, -1), _eye_weights(), strict=True):
+        points = v[pack.parts[name]][np.unique(pack.part_quads[name])]
+        anchor = (points.min(0) + points.max(0)) / 2
+        apart_lower_deeper = np.array([side * 0.02, 0.0, -0.075])
+        moved += near[:, None] * ((v - anchor) * (factor - 1) + grow * apart_lower_deeper)
+    return v + moved
+
+
+def _smooth(v: np.ndarray, style: Toon) -> np.ndarray:
+    """Iron the skin round the eyes and on the cheeks: a toon has no bags."""
+    mean, share = _ironing()
+    body = v[: len(share)]
+    for _ in range(60):
+        body = body + share * (mean @ body - body)
+    return np.concatenate([body, v[len(share) :]])
+
+
+@lru_cache(maxsize=1)
+def _ironing() -> tuple[sp.csr_matrix, np.ndarray]:
+    """Averaging over neighbours, and how much of it every vertex of the body takes."""
+    pack, rest = load_pack(), reference().base
+    body = rest[: pack.body]
+    x, y, z = np.abs(body[:, 0]), body[:, 1], body[:, 2]
+    points = rest[pack.parts["left_eye"]][np.unique(pack.part_quads["left_eye"])]
+    away = np.linalg.norm(np.abs(body) * [1, 0, 0] + body * [0, 1, 1] - points.mean(0), axis=1)
+    share = smoothstep(0.058, 0.085, away) * smoothstep(0.36, 0.26, away) * smoothstep(0.0, 0.1, z)
+    share *= smoothstep(0.05, 0.10, np.hypot(x * 0.9, np.maximum(np.abs(y + 0.17) - 0.05, 0)))  # not the nose
+    share *= smoothstep(0.10, 0.14, np.hypot(x, (y + 0.33) * 1.2))  # nor the mouth
+    return _neighbours(pack.quads, pack.body), (0.6 * share)[:, None]
+
+
+def _neighbours(quads: np.ndarray, n: int) -> sp.csr_matrix:
+    ends = np.stack([quads, np.roll(quads, -1, axis=1)], -1).reshape(-1, 2)
+    links = sp.csr_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(n, n))
+    links = ((links + links.T) > 0).astype(np.float64)
+    return (sp.diags(1 / np.maximum(np.asarray(links.sum(1)).ravel(), 1)) @ links).tocsr()
+
+
+@lru_cache(maxsize=1)
+def _eye_weights() -> tuple[F32, F32]:
+    """How far a vertex goes along when an eye is scaled: 1 on the lids, 0 on nose, mouth and the far face,
+    and between them the smoothest passage over the mesh, which leaves no fold."""
+    pack = load_pack()
+    rest = reference().base
+    body = rest[: pack.body]
+    x, y, _ = body.T
+    kept = (np.abs(x) < 0.075) & (y < -0.07) & (y > -0.26) | (y < -0.27) | (np.abs(x) < 0.02)
+    weights = []
+    for name in ("left", "right"):
+        points = rest[pack.parts[f"{name}_eye"]][np.unique(pack.part_quads[f"{name}_eye"])]
+        away = np.linalg.norm(body - (points.min(0) + points.max(0)) / 2, axis=1)
+        value = np.full(pack.body, np.nan)
+        value[(away > 0.26) | kept] = 0
+        value[away < 0.092] = 1
+        out = np.zeros(len(rest), np.float32)
+        out[: pack.body] = smoothest(pack.quads, value)
+        for part in ("eye", "lashes"):
+            out[pack.parts[f"{name}_{part}"]] = 1
+        weights.append(out)
+    return weights[0], weights[1]
+
+
+def smoothest(quads: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Fill the unknown (nan) values so that the bi-Laplacian over the mesh vanishes."""
+    n = len(value)
+    laplacian = sp.identity(n) - _neighbours(quads, n)
+    energy = (laplacian.T @ laplacian).tocsr()
+    free = np.isnan(value)
+    right = -energy[free][:, ~free] @ value[~free]
+    out = value.copy()
+    system = sp.csc_matrix(energy[free][:, free] + 1e-9 * sp.identity(int(free.sum())))
+    out[free] = np.clip(np.asarray(spsolve(system, right)), 0, 1)
+    return out
+
+
+def _body(v: np.ndarray, rest: F32, style: Toon) -> np.ndarray:
+    """A thin neck on narrow shoulders that still fill the width of the picture."""
+    y = rest[:, 1] + 0.5 * np.maximum(rest[:, 2], 0)
+    neck = smoothstep(-0.42, -0.62, y) * smoothstep(-1.05, -0.72, y) * style.neck
+    v[:, 0] *= 1 - 0.36 * neck
+    v[:, 2] = (v[:, 2] + 0.06) * (1 - 0.30 * neck) - 0.06
+    low = smoothstep(-0.6, -0.95, y) * style.neck
+    v[:, 0] *= 1 - 0.26 * low * smoothstep(1.5, 0.5, np.abs(rest[:, 0]))
+    v[:, 2] *= 1 - 0.2 * low
+    v[:, 1] += 0.10 * low
+    return v
