@@ -36,7 +36,7 @@ def flatten(groups: tuple[Strands, ...], keys: int) -> Curves:
     points = join([g.points.reshape(-1, 3) for g in groups], np.float32, 3)
     first = np.cumsum([0, *(g.points.shape[0] * g.points.shape[1] for g in groups)])
     segments, ends = [], []
-    for group, offset in zip(groups, first, strict=False):
+    for group, offset in zip(groups, first[:-1], strict=True):
         strands, k = group.points.shape[:2]
         index = np.arange(strands)[:, None] * k + np.arange(k - 1) + offset
         mark = np.zeros((strands, k - 1), np.uint8)

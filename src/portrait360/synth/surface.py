@@ -35,7 +35,7 @@ def flatten(meshes: tuple[Mesh, ...]) -> tuple[Surface, I32, I32]:
     values[:, REST] = join([m.rest * _rest_scale(m) for m in meshes], np.float32, 3)
     values[:, RELIEF] = join([_relief(m) for m in meshes], np.float32)
     values[:, OPACITY] = join([m.opacity for m in meshes], np.float32)
-    triangles = join([m.triangles + o for m, o in zip(meshes, first, strict=False)], np.int32, 3)
+    triangles = join([m.triangles + o for m, o in zip(meshes, first[:-1], strict=True)], np.int32, 3)
     material = join([m.material for m in meshes], np.uint8)
     part = join([m.part for m in meshes], np.uint8)
     clear = (values[triangles, OPACITY] < OPAQUE).any(1)
