@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from portrait360.models.layers import Attention, FeedForward, group_norm, zeroed
+from portrait360.models.layers import Attention, FeedForward, Linear, group_norm, zeroed
 
 PIXELS_AT_ONCE = 256
 
@@ -75,9 +75,9 @@ class ViewTransformer(nn.Module):
     def __init__(self, c: int, config: CrossViewConfig) -> None:
         super().__init__()
         self.norm = group_norm(c, eps=1e-6)
-        self.proj_in = nn.Linear(c, c)
+        self.proj_in = Linear(c, c)
         self.transformer_blocks = nn.ModuleList(ViewTransformerBlock(c, config) for _ in range(config.depth))
-        self.proj_out = zeroed(nn.Linear(c, c))
+        self.proj_out = zeroed(Linear(c, c))
 
     def forward(self, x: Tensor, views: int) -> Tensor:
         """x ((b v) c h w): b windows of v views."""

@@ -33,6 +33,23 @@ def group_norm(channels: int, eps: float = 1e-5) -> nn.GroupNorm:
     return nn.GroupNorm(32, channels, eps=eps)
 
 
+class Linear(nn.Linear):
+    """nn.Linear that, for inference on a CPU, asks oneDNN instead of the BLAS torch is built with.
+
+    MKL keeps to AVX2 on processors that are not Intel's: there oneDNN is twice as fast. The operator is the one that
+    torch's own compiler calls; where it is missing, or gradients are wanted, this is nn.Linear.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or not ONEDNN_LINEAR
+        if plain or x.device.type != "cpu" or x.dtype != torch.float32 or self.weight.dtype != torch.float32:
+            return super().forward(x)
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+ONEDNN_LINEAR = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 def zeroed(module: nn.Module) -> nn.Module:
     """A branch that starts here adds nothing at step 0."""
     for parameter in module.parameters():
@@ -59,10 +76,10 @@ class Attention(nn.Module):
     def __init__(self, dim: int, context_dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.to_q = nn.Linear(dim, dim, bias=False)
-        self.to_k = nn.Linear(context_dim, dim, bias=False)
-        self.to_v = nn.Linear(context_dim, dim, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(dim, dim), nn.Identity())
+        self.to_q = Linear(dim, dim, bias=False)
+        self.to_k = Linear(context_dim, dim, bias=False)
+        self.to_v = Linear(context_dim, dim, bias=False)
+        self.to_out = nn.Sequential(Linear(dim, dim), nn.Identity())
 
     def forward(self, x: Tensor, context: Tensor, memory: Tensor | None = None) -> Tensor:
         """x (b n c) attends to context (b or 1, m, c') and, after it, to memory (b or 1, k, c')."""
@@ -81,7 +98,7 @@ class Attention(nn.Module):
 class GEGLU(nn.Module):
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(dim, hidden * 2)
+        self.proj = Linear(dim, hidden * 2)
 
     def forward(self, x: Tensor) -> Tensor:
         x, gate = self.proj(x).chunk(2, dim=-1)
@@ -91,7 +108,7 @@ class GEGLU(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(GEGLU(dim, dim * 4), nn.Identity(), nn.Linear(dim * 4, dim))
+        self.net = nn.Sequential(GEGLU(dim, dim * 4), nn.Identity(), Linear(dim * 4, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x)
