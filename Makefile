@@ -11,7 +11,7 @@ demo: setup
 	$(BIN)/python examples/denoise_photo.py examples/astronaut.png -o out
 
 test: setup lint
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
 
 lint: setup
 	$(BIN)/ruff check .

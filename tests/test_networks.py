@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from portrait360.models import layers
 from portrait360.models.control import ControlConfig, ControlNet
 from portrait360.models.presets import BACK_HEAD, DIFFPORTRAIT3D, DIFFPORTRAIT360
 from portrait360.models.text import END, START, TextConfig, TextEncoder
@@ -124,3 +125,17 @@ def test_names_shapes_and_types_are_those_of_the_published_files(file):
     assert own(vae, "first_stage_model.") == published(file, "first_stage_model.")
     prefix = "cond_stage_model.transformer.text_model."
     assert own(text, prefix) == published(file, prefix) and len(own(text)) == 197
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (2, 3, 8), (4, 2, 3, 8)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_quick_linear_layer_is_the_plain_one(shape, bias):
+    quick = layers.Linear(8, 6, bias=bias)
+    plain = torch.nn.Linear(8, 6, bias=bias)
+    plain.load_state_dict(quick.state_dict(), strict=True)
+    for x in (torch.randn(shape), torch.randn(shape[::-1]).transpose(0, -1)):
+        with torch.no_grad():
+            torch.testing.assert_close(quick(x), plain(x), rtol=1e-5, atol=1e-6)
+        quick(x).sum().backward()  # with gradients it is the plain one
+        plain(x).sum().backward()
+        torch.testing.assert_close(quick.weight.grad, plain.weight.grad)

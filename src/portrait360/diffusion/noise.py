@@ -12,7 +12,9 @@ from torch import Generator, Tensor
 
 def view_generators(seed: int, views: int) -> list[Generator]:
     """Independent CPU generators: the same numbers whatever the device, batch or window."""
-    states = (np.random.SeedSequence([seed, view]).generate_state(1, np.uint64)[0] for view in range(views))
+    states = (
+        np.random.SeedSequence(seed, spawn_key=(view,)).generate_state(1, np.uint64)[0] for view in range(views)
+    )
     return [Generator().manual_seed(int(state)) for state in states]
 
 
