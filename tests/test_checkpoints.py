@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -23,6 +21,7 @@ from portrait360.checkpoints import (
     write_safetensors,
 )
 from portrait360.errors import UserError
+from tests.memory import run_and_read
 
 shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
 dtypes = st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
@@ -167,10 +166,9 @@ def test_a_mixture_of_precisions_names_an_example_of_each():
 def test_the_writer_holds_one_tensor_at_a_time(tmp_path):
     """Peak memory while writing 6 tensors of 64 MB stays near one of them: two copies while it is cast."""
     script = f"""
-import resource, torch
+import torch
 from pathlib import Path
 from portrait360.checkpoints import Spec, write_safetensors
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 path = Path({str(tmp_path / "x.safetensors")!r})
 specs = {{str(i): Spec((4096, 4096), torch.float32) for i in range(6)}}
 write_safetensors(path, {{"0": specs["0"]}}, lambda n: torch.ones(4096, 4096), {{}})  # all that torch sets up once
@@ -178,5 +176,4 @@ before = peak()
 write_safetensors(path, specs, lambda n: torch.ones(4096, 4096), {{}})
 print(peak() - before)
 """
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert int(out.stdout) * 1024 < 2.5 * 64 * 2**20
+    assert run_and_read(script) < 1.5 * 64 * 2**20
