@@ -76,11 +76,13 @@ def test_a_pickle_that_would_run_code_is_refused_by_name(tmp_path, legacy):
     assert not trace.exists()
 
 
-def test_a_plain_pickle_is_refused(tmp_path):
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_plain_pickle_is_refused_by_name(tmp_path, protocol, recwarn):
     path, trace = tmp_path / "evil.ckpt", tmp_path / "ran"
-    path.write_bytes(pickle.dumps(Hostile(trace)))
-    with pytest.raises(UserError):
+    path.write_bytes(pickle.dumps({"a": Hostile(trace)}, protocol))
+    with pytest.raises(UserError, match=r"wants to run code \((posix|os|nt)\.system\)"):
         TensorFile(path)
+    assert len(recwarn) == 0
     assert not trace.exists()
 
 
@@ -125,6 +127,15 @@ def test_a_file_without_named_tensors(tmp_path, content):
         TensorFile(tmp_path / "x.pt")
 
 
+def test_kinds_of_tensors_that_cannot_be_read_are_named(tmp_path):
+    save_file({"a": torch.ones(4).to(torch.float8_e4m3fn)}, tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="F8_E4M3"):
+        TensorFile(tmp_path / "x.safetensors")
+    torch.save({"sparse": torch.eye(2).to_sparse()}, tmp_path / "x.th")
+    with pytest.raises(UserError, match="sparse"):
+        TensorFile(tmp_path / "x.th")
+
+
 def test_a_missing_file():
     with pytest.raises(UserError, match="There is no file"):
         TensorFile("/nowhere/x.th")  # pyright: ignore[reportArgumentType]
@@ -137,6 +148,9 @@ def test_every_difference_is_named():
         "c is missing",
         "d is not expected",
         "b has shape [4], expected [3]",
+    ]
+    assert differences({"a": Spec((2,), torch.float32)}, {"a": Spec((2,), torch.int8)}) == [
+        "a is of type torch.int8, expected torch.float32"
     ]
 
 

@@ -84,6 +84,16 @@ def test_import_list_verify(monkeypatch, capsys, tmp_path, small_back_head):
     assert code == 2 and "unet.safetensors is missing" in err
 
 
+def test_one_damaged_import_does_not_hide_the_others(monkeypatch, capsys, tmp_path, small_back_head):
+    run(monkeypatch, capsys, "weights", "import", str(small_back_head))
+    (tmp_path / "home" / "aaa").mkdir()
+    (tmp_path / "home" / "aaa" / "manifest.json").write_text("{}")
+    for command in (["weights", "list"], ["doctor"]):
+        code, out, _ = run(monkeypatch, capsys, *command)
+        assert code == 0 and "aaa" in out and "damaged" in out
+    assert "back.th" in run(monkeypatch, capsys, "weights", "list")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

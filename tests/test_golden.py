@@ -75,3 +75,10 @@ def test_a_weight_of_another_name_is_refused(tmp_path):
 
 def test_no_file_is_no_success():
     assert main([]) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"not a golden file"])
+def test_what_cannot_be_compared_fails(tmp_path, capsys, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    assert main([str(tmp_path / "x.safetensors"), str(tmp_path / "missing.safetensors")]) == 1
+    assert capsys.readouterr().out.endswith("FAIL\n")

@@ -19,6 +19,7 @@ from portrait360.weights.convert import import_weights
 from portrait360.weights.library import (
     folders,
     load_empty_prompt,
+    load_unet,
     load_vae,
     load_view_denoiser,
     read_part,
@@ -171,6 +172,66 @@ def test_a_folder_with_other_things_is_not_touched(tmp_path):
     assert (tmp_path / "out" / "thesis.txt").read_text() == "precious"
 
 
+@pytest.mark.parametrize("manifest", ['{"name": "my extension"}', None])
+def test_only_what_an_import_made_is_replaced(tmp_path, manifest):
+    """Not a folder of somebody else's with a manifest of its own, nor one of ours to which something was added."""
+    _, folder = imported(tmp_path, "sd15")
+    (folder / "thesis.txt").write_text("precious")
+    if manifest is not None:
+        (folder / "manifest.json").write_text(manifest)
+    before = snapshot(folder)
+    with pytest.raises(UserError, match="holds something else"):
+        import_weights(tmp_path / "sd15.th", folder, tiny.system("sd15"))
+    assert snapshot(folder) == before
+
+
+def test_a_failed_swap_puts_the_old_import_back(tmp_path, monkeypatch):
+    _, folder = imported(tmp_path, "sd15")
+    before, rename = snapshot(folder), Path.rename
+
+    def broken(self, to):
+        if self.name.endswith(".partial"):
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", broken)
+    with pytest.raises(UserError, match="Input/output error"):
+        import_weights(tmp_path / "sd15.th", folder, tiny.system("sd15"))
+    assert snapshot(folder) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"sd15.th", "sd15"}
+
+
+@pytest.mark.parametrize("value", [1e6, float("nan"), float("inf")])
+def test_a_value_that_fp16_cannot_hold_is_an_error(tmp_path, value):
+    state = tiny.state_of(tiny.system("sd15"))
+    name = "model.diffusion_model.out.2.bias"
+    state[name] = torch.full_like(state[name], value)
+    with pytest.raises(UserError, match=r"out\.2\.bias holds values"):
+        import_weights(tiny.save(state, tmp_path / "x.th"), tmp_path / "out", tiny.system("sd15"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["x.th/sub", "a" * 250, "/proc/portrait360"])
+def test_places_that_cannot_be_written_are_said(tmp_path, place):
+    source = tiny.save(tiny.state_of(tiny.system("sd15")), tmp_path / "x.th")
+    with pytest.raises(UserError, match="choose another folder"):
+        import_weights(source, tmp_path / place, tiny.system("sd15"))
+
+
+def test_a_relative_place_is_taken_from_here(tmp_path, monkeypatch):
+    source = tiny.save(tiny.state_of(tiny.system("sd15")), tmp_path / "x.th")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    import_weights(source, Path("."), tiny.system("sd15"))
+    assert verify(tmp_path / "here") == []
+
+
+def test_the_unet_alone_is_where_training_starts(tmp_path):
+    state, folder = imported(tmp_path, "sd15")
+    loaded = load_unet(folder).state_dict()
+    assert all(torch.equal(loaded[n], state["model.diffusion_model." + n].half()) for n in loaded)
+
+
 def test_a_second_import_replaces_the_first(tmp_path):
     _, folder = imported(tmp_path, "sd15")
     system = tiny.system("sd15")
@@ -202,7 +263,7 @@ def test_verify_sees_damage(tmp_path, damage):
 
 def test_a_damaged_manifest_is_said(tmp_path):
     _, folder = imported(tmp_path, "sd15")
-    for text in ("{", json.dumps({"system": "sd15"}), "[]"):
+    for text in ("{", json.dumps({"system": "sd15"}), "[]", json.dumps({"system": "x", "files": {"a": 3}})):
         (folder / "manifest.json").write_text(text)
         with pytest.raises(UserError, match="damaged"):
             verify(folder)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import pickle
+import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -64,6 +65,11 @@ class TensorFile:
             slices = {name: self._file.get_slice(name) for name in self._file.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{self.path} is not a whole safetensors file ({error}); download it again.") from error
+        strange = {s.get_dtype() for s in slices.values()} - set(DTYPES)
+        if strange:
+            raise UserError(
+                f"{self.path} holds {min(strange)} tensors, which cannot be read here; bring fp16 or fp32."
+            )
         return {name: Spec(tuple(s.get_shape()), DTYPES[s.get_dtype()]) for name, s in slices.items()}
 
     @property
@@ -76,17 +82,35 @@ class TensorFile:
 
 def _load_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what matters is raised
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # damaged bytes reach the unpickler as any error at all
+        told = re.search(r"GLOBAL (\S+)", str(error))
+        wanted = told[1] if told else _first_global(path)
         if wanted:
             raise UserError(
-                f"{path} wants to run code ({wanted[1]}) when it is opened, so it was not opened; "
+                f"{path} wants to run code ({wanted}) when it is opened, so it was not opened; "
                 "bring a file that holds tensors only, if possible a .safetensors file."
             ) from error
         raise UserError(f"{path} is not a whole torch checkpoint; download it again.") from error
-    except Exception as error:  # damaged bytes reach the unpickler as any error at all
-        raise UserError(f"{path} is not a whole torch checkpoint; download it again.") from error
+
+
+def _first_global(path: Path) -> str | None:
+    """What a bare pickle would import first, read from its opcodes without running them."""
+    words: list[str] = []
+    try:
+        with path.open("rb") as file:
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name == "GLOBAL":
+                    return str(argument).replace(" ", ".")
+                if opcode.name == "STACK_GLOBAL":
+                    return ".".join(words[-2:])
+                if isinstance(argument, str):
+                    words.append(argument)
+    except Exception:  # no pickle, or a damaged one
+        return None
+    return None
 
 
 def _flat_state(loaded: Any, path: Path) -> dict[str, Tensor]:
@@ -98,6 +122,9 @@ def _flat_state(loaded: Any, path: Path) -> dict[str, Tensor]:
     state = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
     if not state:
         raise UserError(f"{path} holds no named tensors.")
+    for name, value in state.items():
+        if value.layout != torch.strided or value.dtype not in DTYPE_NAMES:
+            raise UserError(f"{path} holds {name} as {value.layout}, {value.dtype}, which cannot be read here.")
     return state
 
 
@@ -157,6 +184,8 @@ def differences(expected: Mapping[str, Spec], found: Mapping[str, Spec]) -> list
     for name, spec in expected.items():
         if name in found and tuple(found[name].shape) != tuple(spec.shape):
             problems.append(f"{name} has shape {list(found[name].shape)}, expected {list(spec.shape)}")
+        elif name in found and found[name].dtype.is_floating_point != spec.dtype.is_floating_point:
+            problems.append(f"{name} is of type {found[name].dtype}, expected {spec.dtype}")
     return problems
 
 

@@ -144,7 +144,11 @@ def weights_list(folder: WeightsFolder = None) -> None:
     if not found:
         typer.echo(f"No weights in {where}; bring some with `portrait360 weights import FILE`.")
     for path in found:
-        said = manifest(path)
+        try:
+            said = manifest(path)
+        except UserError as error:  # one damaged import does not hide the others
+            typer.echo(f"!! {error}")
+            continue
         size = sum(int(file["bytes"]) for file in said["files"].values())
         typer.echo(
             f"{said['system']:16s} {size / 1e9:6.2f} GB  {said['dtype']}  from {said['source']['name']}  {path}"

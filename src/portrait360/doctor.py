@@ -9,11 +9,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from portrait360 import __version__
+from portrait360.errors import UserError
 
-REQUIRED = ("torch", "numpy", "einops", "safetensors", "rich", "typer")
+REQUIRED = ("torch", "numpy", "scipy", "numba", "einops", "safetensors")
+REQUIRED += ("opencv-python-headless", "pillow", "psutil", "rich", "typer")
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,12 @@ def presets(weights: Path) -> list[Line]:
     from portrait360.models.presets import PRESETS
     from portrait360.weights.library import folders, manifest
 
-    have = {manifest(folder)["system"] for folder in folders(weights)}
-    lines = []
+    have, lines = set(), []
+    for folder in folders(weights):
+        try:
+            have.add(manifest(folder)["system"])
+        except UserError as error:
+            lines.append(Line("!!", str(error)))
     for preset in PRESETS.values():
         missing = [name for name in preset.weights if name not in have]
         if not missing:
@@ -71,6 +75,8 @@ def presets(weights: Path) -> list[Line]:
 
 
 def report(weights: Path) -> list[tuple[str, list[Line]]]:
+    import psutil
+
     device, _, sentence = device_and_precision()
     free, memory = shutil.disk_usage(Path.cwd()).free, psutil.virtual_memory()
     machine = [

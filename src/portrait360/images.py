@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
 from portrait360.errors import UserError
 
@@ -42,11 +42,13 @@ def load_picture(path: Path) -> Picture:
             warnings.simplefilter("ignore")  # Pillow's own limit warns below ours
             with Image.open(path, formats=FORMATS) as image:
                 return _decode(image, path)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, Image.DecompressionBombError):
-            raise _too_large(path) from error
-        if isinstance(error, PermissionError):
-            raise UserError(f"{path} may not be read; check its permissions.") from error
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except PermissionError as error:
+        raise UserError(f"{path} may not be read; check its permissions.") from error
+    except Exception as error:  # damaged bytes reach the decoders as any error at all
         raise UserError(f"{path} is not a whole JPEG, PNG, WebP, GIF, BMP or TIFF picture.") from error
 
 

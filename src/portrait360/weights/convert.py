@@ -45,9 +45,13 @@ def import_weights(
 ) -> dict[str, object]:
     """Convert `source` (a file, or a diffusers folder of SD 1.5) into the folder `target`; returns its manifest."""
     chosen = choose_system(source, system)
+    target = Path(os.path.abspath(target))
     specs = _open(source, chosen).specs
     names = _components(specs, chosen, str(source))
-    _require_free_name(target)
+    try:
+        _require_free_name(target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written ({error.strerror}); choose another folder with -o.") from error
     with _folder(target) as folder:
         manifest = _write(source, chosen, specs, names, folder, dtype, on_progress)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
@@ -114,7 +118,7 @@ def _write(
         reader = _Reader(source, system)
         theirs = {_own_name(part, name, system): name for name in names}
         specs = {own: Spec(brought[name].shape, dtype) for own, name in theirs.items()}
-        write(part, specs, lambda own, reader=reader, theirs=theirs: reader.read(theirs[own]))
+        write(part, specs, lambda own, reader=reader, theirs=theirs: _fitting(reader.read(theirs[own]), own, dtype))
     if system.name != MOTION:
         prompt = _empty_prompt(_open(source, system), system)
         write("empty_prompt", {"empty_prompt": Spec(tuple(prompt.shape), prompt.dtype)}, lambda name: prompt)
@@ -126,6 +130,14 @@ def _write(
         "config": asdict(system),
         "files": files,
     }
+
+
+def _fitting(tensor: Tensor, name: str, dtype: torch.dtype) -> Tensor:
+    """The tensor in its new type; a value that it cannot hold is an error, not an infinity."""
+    converted = tensor.to(dtype)
+    if not torch.isfinite(converted).all():
+        raise UserError(f"{name} holds values that are no numbers or do not fit into {dtype}; bring a whole file.")
+    return converted
 
 
 class _Reader:
@@ -178,16 +190,27 @@ def _require_space(folder: Path, needed: int) -> None:
 
 
 def _require_free_name(target: Path) -> None:
-    """An earlier import may be replaced; anything else that lies there is left alone."""
-    if target.is_dir() and (not any(target.iterdir()) or (target / MANIFEST).is_file()):
-        return
-    if target.exists():
+    """An earlier import with nothing else beside it may be replaced; whatever else lies there is left alone."""
+    if target.is_dir() and not target.is_symlink():
+        lying = {path.name for path in target.iterdir()}
+        if not lying or lying <= _of_an_import(target):
+            return
+    if target.exists() or target.is_symlink():
         raise UserError(f"{target} holds something else; choose another folder with -o.")
+
+
+def _of_an_import(folder: Path) -> set[str]:
+    """The names that belong to an import, by its own manifest; none if it is not one."""
+    try:
+        said = json.loads((folder / MANIFEST).read_text())
+        return {MANIFEST, *said["files"]} if "portrait360" in said else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 @contextmanager
 def _folder(target: Path) -> Iterator[Path]:
-    """A folder to write into that becomes `target` at the end, or vanishes."""
+    """A folder to write into that becomes `target` at the end, or vanishes; what was there comes back if it fails."""
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
@@ -200,9 +223,10 @@ def _folder(target: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(f"The disk with {target.parent} is full; nothing was changed there.") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(f"{target.parent} cannot be written to; choose another folder with -o.") from error
-        raise
+        reason = error.strerror or type(error).__name__
+        raise UserError(f"{target} cannot be written ({reason}); choose another folder with -o.") from error
     finally:
+        if os.path.isdir(old) and not os.path.exists(target):
+            old.rename(target)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from portrait360.checkpoints import TensorFile, load_into, sha256
 from portrait360.errors import UserError
+from portrait360.models.unet import UNet
 from portrait360.models.vae import VAE
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.weights.convert import MANIFEST
@@ -40,10 +41,12 @@ def folders(where: Path) -> list[Path]:
 def manifest(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / MANIFEST).read_text())
-        return {"system": found["system"], "files": dict(found["files"]), **found}
+        files = {name: {"bytes": int(f["bytes"]), "sha256": str(f["sha256"])} for name, f in found["files"].items()}
+        plain = {"system": str(found["system"]), "dtype": str(found["dtype"]), "source": dict(found["source"])}
+        return {**found, **plain, "files": files, "config": dict(found["config"])}
     except FileNotFoundError as error:
         raise UserError(f"{folder} is not an import: it has no {MANIFEST}.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / MANIFEST} is damaged; import the weights again.") from error
 
 
@@ -92,6 +95,16 @@ def load_view_denoiser(folder: Path) -> ViewDenoiser:
     parts = ("unet", "appearance", "control")
     state = {COMPONENTS[part] + n: v for part in parts for n, v in read_part(folder, part).items()}
     load_into(network, state, str(folder))
+    return network.eval().requires_grad_(False)
+
+
+def load_unet(folder: Path) -> UNet:
+    """The U-Net alone: of Stable Diffusion 1.5, which is where training starts, or of any other system."""
+    system = system_of(folder)
+    denoiser = system.denoiser
+    with torch.device("meta"):
+        network = UNet(denoiser.unet, denoiser.cross_view) if denoiser else UNet(system.unet)
+    load_into(network, read_part(folder, "unet"), str(folder / "unet.safetensors"))
     return network.eval().requires_grad_(False)
 
 
