@@ -57,7 +57,7 @@ class TensorFile:
             self.specs = self._open_safetensors()
         else:
             self._state = _flat_state(_load_torch(self.path), self.path)
-            self.specs = {name: Spec(tuple(value.shape), value.dtype) for name, value in self._state.items()}
+            self.specs = describe(self._state)
 
     def _open_safetensors(self) -> dict[str, Spec]:
         try:
@@ -174,7 +174,12 @@ def sha256(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> 
 
 def specs_of(network: nn.Module, prefix: str = "") -> dict[str, Spec]:
     """What a network's state consists of; build it on `meta` and nothing is allocated."""
-    return {prefix + n: Spec(tuple(v.shape), v.dtype) for n, v in network.state_dict().items()}
+    return {prefix + name: spec for name, spec in describe(network.state_dict()).items()}
+
+
+def describe(state: Mapping[str, Tensor]) -> dict[str, Spec]:
+    """What tensors are, without their values."""
+    return {name: Spec(tuple(value.shape), value.dtype) for name, value in state.items()}
 
 
 def differences(expected: Mapping[str, Spec], found: Mapping[str, Spec]) -> list[str]:
@@ -198,8 +203,7 @@ def require_same(expected: Mapping[str, Spec], found: Mapping[str, Spec], what: 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module:
     """Strict loading; the tensors become the network's own, so a network built on `meta` costs no copy."""
-    found = {name: Spec(tuple(value.shape), value.dtype) for name, value in state.items()}
-    require_same(specs_of(network), found, what)
+    require_same(specs_of(network), describe(state), what)
     network.load_state_dict(dict(state), strict=True, assign=True)
     return network
 

@@ -17,7 +17,15 @@ import torch
 from torch import Tensor
 
 from portrait360 import __version__
-from portrait360.checkpoints import Spec, TensorFile, load_into, one_precision, require_same, write_safetensors
+from portrait360.checkpoints import (
+    Spec,
+    TensorFile,
+    describe,
+    load_into,
+    one_precision,
+    require_same,
+    write_safetensors,
+)
 from portrait360.errors import UserError
 from portrait360.models.text import TextEncoder
 from portrait360.models.unet import UNet
@@ -121,7 +129,7 @@ def _write(
         write(part, specs, lambda own, reader=reader, theirs=theirs: _fitting(reader.read(theirs[own]), own, dtype))
     if system.name != MOTION:
         prompt = _empty_prompt(_open(source, system), system)
-        write("empty_prompt", {"empty_prompt": Spec(tuple(prompt.shape), prompt.dtype)}, lambda name: prompt)
+        write("empty_prompt", describe({"empty_prompt": prompt}), lambda name: prompt)
     return {
         "portrait360": __version__,
         "system": system.name,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from portrait360.checkpoints import Spec, require_same, specs_of
+from portrait360.checkpoints import Spec, describe, require_same, specs_of
 from portrait360.models.unet import UNet
 
 
@@ -28,5 +28,5 @@ def motion_specs(unet: UNet) -> dict[str, Spec]:
 def load_motion(unet: UNet, state: Mapping[str, Tensor], what: str = "The motion weights") -> None:
     """Put AnimateDiff's weights into the V of a U-Net in the 360 layout; every one must find its place."""
     renamed = {motion_name(name, unet.config.depth): value for name, value in state.items()}
-    require_same(motion_specs(unet), {n: Spec(tuple(v.shape), v.dtype) for n, v in renamed.items()}, what)
+    require_same(motion_specs(unet), describe(renamed), what)
     unet.load_state_dict({**unet.state_dict(), **renamed}, strict=True)
