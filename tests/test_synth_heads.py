@@ -26,7 +26,7 @@ from portrait360.synth.parameters import KINDS, Hair, HeadParameters, Shape
 from portrait360.synth.sample import sample
 from portrait360.synth.scene import Part, Scene
 from portrait360.synth.species import SPECIES
-from portrait360.synth.subdivision import catmull_clark
+from portrait360.geometry.subdivision import catmull_clark
 
 PACK = load_pack()
 

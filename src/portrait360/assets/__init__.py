@@ -8,3 +8,4 @@ FOLDER = Path(__file__).parent
 FACE_DETECTOR = FOLDER / "third_party" / "yunet_2023mar.onnx"
 FACE_LANDMARKS = FOLDER / "third_party" / "face_landmarks_detector.tflite"
 FOREGROUND = FOLDER / "third_party" / "u2netp.onnx"
+FACE_MODEL = FOLDER / "face_model.npz"

@@ -129,6 +129,18 @@ def on_body(places: Floats, tries: int = 24) -> sp.csr_matrix:
     return sp.csr_matrix(fine @ step.matrix)
 
 
+def hollow() -> NDArray[np.bool_]:
+    """Which of the body's quads (q,) line the mouth and the eye sockets: nobody sees them from outside."""
+    pack, rest = load_pack(), reference()
+    inner = pack.mask("inside_mouth")[: pack.body] > 0.5
+    for name in ("left_eye", "right_eye"):
+        points = rest.base[pack.parts[name]][np.unique(pack.part_quads[name])]
+        center, radius = (points.min(0) + points.max(0)) / 2, np.ptp(points[:, 1]) / 2
+        away = rest.base[: pack.body] - center
+        inner |= (np.linalg.norm(away, axis=1) < 1.7 * radius) & (away[:, 2] < 0.5 * radius)
+    return inner[pack.quads].all(1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the linear face that photos are fitted with.")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -144,6 +156,8 @@ def main() -> None:
         shape=shape.astype(np.float16),
         expression=expressions().astype(np.float16),
         spread=spread.astype(np.float32),
+        quads=load_pack().quads.astype(np.int16),
+        hollow=hollow(),
         row_data=rows.data.astype(np.float32),
         row_indices=rows.indices.astype(np.int16),
         row_offsets=rows.indptr.astype(np.int32),

@@ -20,7 +20,7 @@ class Dye:
     colour: ArrayLike
     tips: ArrayLike | None = None
     grey: float = 0.0
-    vary: float = 0.18
+    vary: float = 0.13
     root: float = 0.72  # brightness at the root
 
 
@@ -49,7 +49,7 @@ def dress(
     base = np.broadcast_to(np.asarray(dye.colour, np.float64), (count, 3))
     base = base * np.exp(rng.normal(0, dye.vary, (count, 1))) * (1 + rng.normal(0, 0.03, (count, 3)))
     if dye.grey > 0:  # strands whiten one by one, but none stays as it was
-        white = np.clip(dye.grey + rng.normal(0, 0.16, (count, 1)), 0, 1)
+        white = np.clip(dye.grey + rng.normal(0, 0.07, (count, 1)), 0, 1)
         base = base + (WHITE * rng.uniform(0.8, 1.05, (count, 1)) - base) * white
     colour = base[:, None] * (dye.root + (1.06 - dye.root) * t[..., None])
     if dye.tips is not None:
