@@ -13,6 +13,8 @@ from portrait360.assets import FACE_DETECTOR, FACE_LANDMARKS
 
 Floats = NDArray[np.floating]
 
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # its networks warn of what they do not need
+
 DETECTION_SIDES = (640, 320, 1280)  # sizes at which faces are looked for, until one is found
 CROP = 256  # side of the landmark network's input
 MARGIN = 1.5  # its crop over the face's box
@@ -40,7 +42,7 @@ class FaceLandmarks:
     presence: float  # the network's own belief that this is a face, 0..1
 
 
-def find_faces(rgb: Floats, threshold: float = 0.6) -> list[Face]:
+def find_faces(rgb: Floats, threshold: float = 0.7) -> list[Face]:
     """All faces, the largest first. Looks at several sizes: the detector misses faces that fill the picture."""
     for side in DETECTION_SIDES:
         faces = _detect(rgb, side, threshold)

@@ -74,6 +74,7 @@ def shell(head: Head, name: str) -> Shell:
     bare = Shell(hat, center.astype(np.float32), axes, rim.astype(np.float32), empty, empty)
     share, around = np.meshgrid(np.linspace(0, 1, RINGS), turn, indexing="ij")
     reach = head.field.radius(bare.center, bare.directions(share, around), reach=0.42)
+    reach = np.minimum(reach, 1.35 * np.median(reach, axis=1, keepdims=True))  # no drawn-out ear inside
     reach = np.maximum(reach, blur(reach, 1.2, 2.5))
     if _over_ears(bare):
         reach = np.maximum(reach, np.minimum(_ears(bare, head), 1.22 * reach))
