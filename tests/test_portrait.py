@@ -16,7 +16,7 @@ from portrait360.errors import UserError
 from portrait360.images import Picture, load_picture
 from portrait360.outline import find_head
 from portrait360.portrait import Portrait, make_portrait
-from portrait360.subject import MARGIN, MOST, SHOULDERS
+from portrait360.subject import MARGIN, MOST
 from tests.memory import run_and_read
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
@@ -88,7 +88,9 @@ def test_landmarks_are_where_the_crop_says(photo, portrait):
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_portrait_comes_back_from_its_files_exactly(tmp_path, portrait, mirrored):
     if mirrored:  # what a portrait by its outline has not
-        portrait = replace(portrait, landmarks=None, source="matte", notes=("ä", "b"), alpha=np.ones_like(portrait.alpha))
+        portrait = replace(
+            portrait, landmarks=None, source="matte", notes=("ä", "b"), alpha=np.ones_like(portrait.alpha)
+        )
     portrait.save(tmp_path / "new" / "folder")
     assert_same(Portrait.load(tmp_path / "new" / "folder"), portrait)
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
@@ -141,7 +143,9 @@ def test_a_foreign_folder_and_a_folder_that_cannot_be(tmp_path, portrait):
 def test_a_framed_photo_gives_the_same_crop(cutout):
     base = make_portrait(cutout, size=128)
     rgb = cv2.copyMakeBorder(cutout.rgb, 60, 0, 110, 40, cv2.BORDER_REPLICATE)
-    moved = make_portrait(Picture(rgb, cv2.copyMakeBorder(cutout.alpha, 60, 0, 110, 40, cv2.BORDER_REPLICATE)), size=128)
+    moved = make_portrait(
+        Picture(rgb, cv2.copyMakeBorder(cutout.alpha, 60, 0, 110, 40, cv2.BORDER_REPLICATE)), size=128
+    )
     assert turn(base.camera, moved.camera) < 1
     np.testing.assert_allclose(np.subtract(moved.corner, base.corner), (110, 60), atol=0.01 * base.side)
     assert moved.side == pytest.approx(base.side, rel=0.01)
@@ -345,6 +349,147 @@ def test_of_two_faces_the_larger_or_the_one_that_is_asked_for(pair):
 def test_a_face_that_is_not_there(pair, face):
     with pytest.raises(UserError, match=f"There are 2 faces in the picture, so --face {face} does not exist."):
         make_portrait(pair, face=face)
+
+
+def head(kind: str, seed: int, azimuth: float, elevation: float = 0.0) -> tuple[Picture, np.ndarray]:
+    """A synthetic head before grey, seen by the camera that portraits have; and its matte."""
+    from portrait360.synth.build import build
+    from portrait360.synth.face_model import plain
+    from portrait360.synth.render import render
+    from portrait360.synth.sample import sample
+    from portrait360.synth.tone import over
+
+    person = sample(seed, kind)
+    person = plain(person) if kind == "human" else person
+    view = render(build(person), Camera(look_at(azimuth, elevation), FOCAL), 256)
+    return Picture(over(view.rgb, view.alpha, np.full_like(view.rgb, 0.7)).astype(np.float32), None), view.alpha
+
+
+@pytest.mark.parametrize(("seed", "azimuth", "elevation"), [(705, 40, 5), (703, -30, -10)])
+def test_a_synthetic_head_is_seen_from_where_it_was_seen(seed, azimuth, elevation):
+    picture, alpha = head("human", seed, azimuth, elevation)
+    portrait = make_portrait(picture, size=128)
+    assert portrait.source == "face"
+    assert abs(azimuth_between(portrait.camera.azimuth, azimuth)) < 7
+    assert abs(portrait.camera.elevation - elevation) < 6
+    assert portrait.side == pytest.approx(256, rel=0.06)
+    np.testing.assert_allclose(portrait.corner, 0, atol=14)
+    wanted = cut(alpha, Square(portrait.corner, portrait.side), 128)
+    known = portrait.known > 0.99
+    assert abs(portrait.alpha - wanted)[known].mean() < 0.02
+
+
+def test_an_animal_is_placed_by_its_outline():
+    picture, alpha = head("animal", 31, 0)
+    portrait = make_portrait(picture, size=128)
+    assert portrait.source == "matte" and "no face" in portrait.notes[0]
+    assert portrait.camera.azimuth == 0 and 180 < portrait.side < 360
+    top = np.where((alpha > 0.5).any(1))[0][0]
+    assert (top - portrait.corner[1]) / portrait.side == pytest.approx(0.5 - 0.5 * 0.46 * FOCAL / 2.7, abs=0.03)
+
+
+# the outline
+
+
+def person(head_width: int, neck_width: int, body_width: int, head_height: int = 120) -> np.ndarray:
+    matte = np.zeros((300, 300), np.float32)
+    cv2.ellipse(matte, (140, 20 + head_height // 2), (head_width // 2, head_height // 2), 0, 0, 360, 1.0, -1)
+    matte[20 + head_height // 2 : 180, 140 - neck_width // 2 : 140 + neck_width // 2] = 1
+    matte[170:, 140 - body_width // 2 : 140 + body_width // 2] = 1
+    return matte
+
+
+def test_a_head_ends_at_its_neck():
+    found = find_head(person(90, 45, 220))
+    assert found is not None and found.height == pytest.approx(120, abs=12)
+    np.testing.assert_allclose(found.center, (140, 80), atol=7)
+
+
+def test_ears_do_not_end_a_head_and_without_a_neck_its_width_says_how_tall_it_is():
+    matte = person(90, 90, 100)
+    matte[:40, 100:110] = matte[:40, 170:180] = 1  # ears or horns
+    found = find_head(matte)
+    assert found is not None and found.height == pytest.approx(1.25 * 90, abs=8)
+    assert found.center[0] == pytest.approx(140, abs=1)
+
+
+def test_a_ball_is_a_head_and_a_speck_is_none():
+    matte = np.zeros((200, 200), np.float32)
+    cv2.circle(matte, (120, 90), 50, 1.0, -1)
+    found = find_head(matte)
+    assert found is not None and found.height == pytest.approx(100, abs=4)
+    np.testing.assert_allclose(found.center, (120.5, 90.5), atol=2)
+    assert find_head(matte * 0.4) is None
+    assert find_head(np.pad(np.ones((5, 5), np.float32), 100)) is None
+
+
+# the crop
+
+
+def test_a_crop_of_whole_pixels_is_that_part_of_the_photo(photo):
+    np.testing.assert_allclose(cut(photo.rgb, Square((100, 30), 64), 64), photo.rgb[30:94, 100:164], atol=1e-6)
+    means = photo.rgb[30:94, 100:164].reshape(16, 4, 16, 4, 3).mean((1, 3))
+    np.testing.assert_allclose(cut(photo.rgb, Square((100, 30), 64), 16), means, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "size"), [(37.3, 128), (300.7, 64), (500, 333)])
+def test_a_crop_of_a_slope_is_the_slope(side, size):
+    y, x = (np.indices((600, 600)) + 0.5) / 600
+    square = Square((40.25, 60.75), side)
+    along = (np.arange(size) + 0.5) / size * side
+    found = cut(np.stack([x, y], -1).astype(np.float32), square, size)
+    np.testing.assert_allclose(found[:, :, 0], np.broadcast_to((40.25 + along) / 600, (size, size)), atol=1e-4)
+    np.testing.assert_allclose(found[:, :, 1].T, np.broadcast_to((60.75 + along) / 600, (size, size)), atol=1e-4)
+
+
+def test_beyond_the_photo_the_subject_and_the_wall_keep_their_colours():
+    matte = np.zeros((128, 128), np.float32)
+    matte[:, 40:90] = 1
+    rgb = np.where(matte[..., None] > 0, [0.9, 0.1, 0.1], [0.1, 0.2, 0.9]).astype(np.float32)
+    beyond = Beyond(Square((0, 0), 128), (80, 128), 128)
+    damaged = rgb.copy()
+    damaged[80:] = 0
+    np.testing.assert_allclose(beyond.filled(damaged, matte), rgb, atol=0.02)
+    assert beyond.known[:78].min() > 0.99 and beyond.known[82:].max() < 0.01
+    whole = Beyond(Square((3, 4), 100), (128, 128), 64)
+    assert whole.known.min() == 1 and whole.filled(rgb[:64, :64], matte[:64, :64]) is not None
+
+
+# the command
+
+
+def align(*arguments) -> tuple[int, str, str]:
+    try:
+        done = CliRunner().invoke(cli.app, ["align", *map(str, arguments)], catch_exceptions=False)
+    except UserError as error:
+        return 2, "", str(error)
+    return done.exit_code, done.output, ""
+
+
+def test_one_photo_writes_a_portrait_and_a_sheet(tmp_path):
+    code, said, _ = align(ASTRONAUT, "-o", tmp_path / "head", "--size", 128, "--azimuth", -5)
+    assert code == 0 and "azimuth -5.0, elevation +" in said and "by its face" in said
+    assert sorted(p.name for p in (tmp_path / "head").iterdir()) == [
+        "known.png",
+        "portrait.json",
+        "portrait.png",
+        "sheet.png",
+    ]
+    assert Image.open(tmp_path / "head" / "sheet.png").size == (1536, 1024)
+    assert Portrait.load(tmp_path / "head").rgb.shape == (128, 128, 3)
+
+
+def test_several_photos_and_one_bad_one(tmp_path, small):
+    good, shuttle = (
+        saved(tmp_path / "good.png", small),
+        saved(tmp_path / "shuttle.png", IMAGE.crop((330, 0, 512, 330))),
+    )
+    (tmp_path / "bad.jpg").write_text("text")
+    code, _, said = align(good, tmp_path / "bad.jpg", shuttle, "-o", tmp_path / "heads", "--size", 64)
+    assert code == 2 and "bad.jpg is not a whole JPEG" in said
+    assert Portrait.load(tmp_path / "heads" / "00").source == "face" and not (tmp_path / "heads" / "01").exists()
+    assert Portrait.load(tmp_path / "heads" / "02").source == "matte"
+    assert Image.open(tmp_path / "heads" / "02" / "sheet.png").size == (1024, 1024)
 
 
 @pytest.mark.parametrize("what", [{"size": 3}, {"size": 10**9}, {"azimuth": 1e9}, {"elevation": 90.0}])

@@ -118,7 +118,7 @@ def _blurred(values: Floats, k: int) -> Floats:
     small = max(4, size >> max(0, k - 1))
     reduced = cv2.resize(values, (small, small), interpolation=cv2.INTER_AREA)
     reduced = cv2.GaussianBlur(reduced, (0, 0), 1.4, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(reduced, (size, size), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
 
 
 def _to_and_fro(size: int, start: int, stop: int, depth: int) -> NDArray[np.intp]:

@@ -32,7 +32,7 @@ def _coarse(rgb: Floats) -> Floats:
     edge above all, it seldom loses in both."""
     edge = max(1, round(FRAME * max(rgb.shape[:2])))
     framed = cv2.copyMakeBorder(np.ascontiguousarray(rgb[:, ::-1]), edge, edge, edge, edge, cv2.BORDER_REFLECT)
-    return np.maximum(_asked(rgb), _asked(framed)[edge:-edge, edge:-edge][:, ::-1])
+    return np.maximum(_asked(rgb), _asked(framed.astype(np.float32, copy=False))[edge:-edge, edge:-edge][:, ::-1])
 
 
 def _asked(rgb: Floats) -> Floats:

@@ -46,7 +46,7 @@ def _neck(widths: Floats) -> int | None:
     """Rows to the chin: the first marked narrowing below the widest part, if it widens again or ends there."""
     start = int(EARLIEST * len(widths))
     widest = np.maximum.accumulate(widths)
-    narrowest = np.inf
+    narrowest, at = np.inf, start
     for row in range(start, len(widths)):
         if widths[row] < min(narrowest, NECK * widest[row]):
             narrowest, at = widths[row], row

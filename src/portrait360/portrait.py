@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at
 from portrait360.crop import Beyond, Square
 from portrait360.errors import UserError
-from portrait360.faces import Face, find_faces, find_landmarks
+from portrait360.faces import Face, FaceLandmarks, find_faces, find_landmarks
 from portrait360.geometry.face_fit import FitOptions
 from portrait360.geometry.morphable import load_morphable
 from portrait360.images import Picture, load_picture, save_picture
@@ -136,12 +136,17 @@ def make_portrait(
     picture = photo if isinstance(photo, Picture) else load_picture(photo)
     name = "the picture" if isinstance(photo, Picture) else str(photo)
     visible = shown(picture)
-    faces = find_faces(visible)
+    faces = [
+        (one, marks) for one in find_faces(visible) if (marks := find_landmarks(visible, one)).presence > PRESENCE
+    ]
     if face is not None and not 1 <= face <= len(faces):
         there = {0: "is no face", 1: "is 1 face"}.get(len(faces), f"are {len(faces)} faces")
         raise UserError(f"There {there} in {name}, so --face {face} does not exist.")
-    placed = _by_face(visible, faces, face, azimuth, elevation, focal) if faces else None
-    placed = placed or _by_outline(picture, name, azimuth, elevation, focal)
+    if faces:
+        notes, points = _face_notes(faces, face), faces[(face or 1) - 1][1].points[:, :2].astype(np.float64)
+        placed = replace(_by_face(points, azimuth, elevation, focal), notes=notes)
+    else:
+        placed = _by_outline(picture, name, azimuth, elevation, focal)
     return _cut_out(picture, replace(placed, notes=picture.notes + placed.notes), size)
 
 
@@ -167,27 +172,24 @@ class _Placed:
     notes: tuple[str, ...]
 
 
-def _by_face(
-    visible: Floats, faces: list[Face], face: int | None, azimuth: float | None, elevation: float | None, focal: float
-) -> _Placed | None:
-    """By the landmarks of a face; None where the landmark network sees no face there."""
-    chosen = faces[(face or 1) - 1]
-    found = find_landmarks(visible, chosen)
-    if found.presence < PRESENCE and face is None:
-        return None
-    notes = []
+def _face_notes(faces: list[tuple[Face, FaceLandmarks]], face: int | None) -> tuple[str, ...]:
+    notes, width = [], faces[(face or 1) - 1][0].box[2]
     if len(faces) > 1 and face is None:
         notes.append(f"{len(faces)} faces were found and the largest was taken; --face N takes another")
-    if chosen.box[2] < SMALL_FACE:
-        notes.append(f"the face is only {chosen.box[2]:.0f} pixels wide, so little of it can be known")
-    points, model = found.points[:, :2].astype(np.float64), load_morphable()
+    if width < SMALL_FACE:
+        notes.append(f"the face is only {width:.0f} pixels wide, so little of it can be known")
+    return tuple(notes)
+
+
+def _by_face(points: Floats, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
+    """By the landmarks of a face; an angle that is given holds, and the rest is fitted around it."""
+    model = load_morphable()
     fit = model.fit(points, focal)
     if azimuth is not None or elevation is not None:
         seen = fit.camera
         held = (seen.azimuth if azimuth is None else azimuth, seen.elevation if elevation is None else elevation)
         fit = model.fit(points, focal, FitOptions(hold=held))
-    square = Square(fit.corner, fit.side)
-    return _Placed(square, fit.camera, "face", points, fit.shape, fit.expression, tuple(notes))
+    return _Placed(Square(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, ())
 
 
 def _by_outline(picture: Picture, name: str, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:

@@ -36,9 +36,10 @@ def align_photo(
 
 def contact_sheet(picture: Picture, portrait: Portrait) -> Floats:
     """Photo with square and landmarks, crop, matte, on checks; landmarks found and fitted, wireframe of the skin."""
-    crop = cv2.resize(portrait.rgb, (CELL, CELL), interpolation=cv2.INTER_AREA)
-    alpha = cv2.resize(portrait.alpha, (CELL, CELL), interpolation=cv2.INTER_AREA)[..., None]
-    known = cv2.resize(portrait.known, (CELL, CELL), interpolation=cv2.INTER_AREA)[..., None]
+    crop, alpha, known = (
+        cv2.resize(values, (CELL, CELL), interpolation=cv2.INTER_AREA).astype(np.float32).reshape(CELL, CELL, -1)
+        for values in (portrait.rgb, portrait.alpha, portrait.known)
+    )
     checks = 0.55 + 0.15 * ((np.indices((CELL, CELL)) // 16).sum(0) % 2)[..., None]
     matte = alpha * np.ones(3) * (0.6 + 0.4 * known) + (1 - known) * [0.15, 0.0, 0.0]
     cells = [_photo(picture, portrait), crop, matte, crop * alpha + checks * (1 - alpha)]

@@ -53,7 +53,8 @@ def reduced(values: Floats, side: int = MATTE_SIDE) -> tuple[Floats, float]:
     scale = side / max(values.shape[:2])
     if scale >= 1:
         return values, 1.0
-    return cv2.resize(values, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), scale
+    small = cv2.resize(values, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32, copy=False), scale
 
 
 def matte_around(picture: Picture, square: Square) -> Matte:
