@@ -13,6 +13,7 @@ Floats = NDArray[np.floating]
 
 STRIP = 0.03  # of the crop's side: how deep a mirror image reaches into the photo before it turns back
 BLUR = 0.4  # pixels of blur for every pixel that lies beyond the photo
+FAR = 0.02  # weight of what lies far off, against what lies near
 EDGE = 1.5  # softness of the known region's edge, in pixels of the crop
 
 
@@ -109,6 +110,8 @@ class Beyond:
         for k in range(1, math.ceil(float(level.max())) + 1):
             share = np.clip(level - (k - 1), 0, 1)[..., None]  # `out` is right up to level k - 1
             out = out * (1 - share) + _blurred(both, k) * share
+        far = _blurred(both, 8)  # where there is nothing of this kind near by
+        out = out + FAR * far / far[..., 3:]
         return out[..., :3] / out[..., 3:]
 
 

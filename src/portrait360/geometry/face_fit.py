@@ -30,7 +30,7 @@ class FitOptions:
 
     noise: float = 0.006  # of a point, in image sides of the crop
     shape_prior: float = 1.0
-    expression_prior: float = 1.6  # expressions are rarer than shapes: each unit costs more
+    expression_prior: float = 4.0  # rarer than shapes, and quick to explain away what the pose should
     steps: int = 12
     robust: float = 2.5  # residuals beyond this many noises count less (Huber)
     hold: tuple[float, float] | None = None  # azimuth, elevation: the camera stands there, only its roll is found
