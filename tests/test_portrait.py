@@ -43,6 +43,12 @@ def cutout(photo) -> Picture:
     return Picture(photo.rgb, alpha)
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Where the matte does not matter it is not looked for."""
+    monkeypatch.setattr("portrait360.subject.find_matte", lambda rgb, inside: np.zeros(rgb.shape[:2], np.float32))
+
+
 def turn(one: Camera, other: Camera) -> float:
     """Degrees between two cameras."""
     across = one.cam2world[:3, :3].T @ other.cam2world[:3, :3]
@@ -225,7 +231,7 @@ def test_a_head_cut_by_the_photo_is_rounded_off(photo):
     assert hair[rows[-1] - 5] > 0.9 and hair[0] == 0
 
 
-def test_a_face_cut_by_the_photos_border(photo):
+def test_a_face_cut_by_the_photos_border(photo, quick):
     base = make_portrait(Picture(photo.rgb, None), size=64)
     portrait = make_portrait(Picture(np.ascontiguousarray(photo.rgb[:, 205:]), None), size=64)
     assert portrait.source == "face" and portrait.known[:, :10].max() < 0.02
@@ -263,24 +269,24 @@ def test_all_orientations_give_the_same_portrait(tmp_path, small):
     assert base is not None and base.source == "face"
 
 
-def test_cmyk(tmp_path):
+def test_cmyk(tmp_path, quick):
     portrait = make_portrait(saved(tmp_path / "x.jpg", IMAGE.convert("CMYK"), quality=95), size=64)
     assert portrait.source == "face" and abs(azimuth_between(portrait.camera.azimuth, 0)) < 8
 
 
-def test_sixteen_bits(tmp_path):
+def test_sixteen_bits(tmp_path, quick):
     grey = np.asarray(IMAGE.convert("L")).astype(np.uint16) * 257
     portrait = make_portrait(saved(tmp_path / "x.png", Image.fromarray(grey)), size=64)
     assert portrait.source == "face" and np.ptp(portrait.rgb, axis=-1).max() < 0.02
 
 
-def test_an_animation(tmp_path):
+def test_an_animation(tmp_path, quick):
     path = saved(tmp_path / "x.gif", IMAGE, save_all=True, append_images=[Image.new("RGB", IMAGE.size)])
     portrait = make_portrait(path, size=64)
     assert portrait.source == "face" and "animated" in portrait.notes[0]
 
 
-def test_forty_pixels(tmp_path):
+def test_forty_pixels(tmp_path, quick):
     tiny = IMAGE.crop((140, 5, 310, 175)).resize((40, 40), Image.Resampling.LANCZOS)
     portrait = make_portrait(saved(tmp_path / "x.png", tiny), size=128)
     assert portrait.source == "face" and any("pixels wide" in note for note in portrait.notes)
