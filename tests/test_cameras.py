@@ -44,6 +44,11 @@ def test_azimuth_and_elevation_are_read_back(azimuth, elevation):
     assert camera.elevation == pytest.approx(elevation, abs=1e-9)
 
 
+@given(azimuths, elevations, st.floats(-179, 179))
+def test_roll_is_read_back(azimuth, elevation, roll):
+    assert Camera(look_at(azimuth, elevation, roll=roll)).roll == pytest.approx(roll, abs=1e-6)
+
+
 def test_signs_of_the_conventions():
     front = Camera(look_at(0))
     np.testing.assert_allclose(front.position, [0, 0, 2.7])

@@ -16,6 +16,7 @@ from tests import tiny
 
 SURFACE = {
     "doctor": [],
+    "align": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size"],
     "synth": [
         "-o/--output",
         "--count",

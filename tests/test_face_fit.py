@@ -50,6 +50,30 @@ def test_camera_crop_and_face_are_found_again(azimuth, elevation, roll, side, co
     np.testing.assert_allclose(again, points, atol=1e-3 * side)
 
 
+@settings(max_examples=20)
+@given(st.floats(-70, 70), st.floats(-40, 40), st.floats(-30, 30), st.integers(0, 2**31))
+def test_a_held_camera_stands_there_and_the_rest_is_found(azimuth, elevation, roll, seed):
+    face, rng = model(), np.random.default_rng(seed)
+    shape, expression = rng.normal(0, 0.7, 5), rng.uniform(0, 0.7, 3)
+    points = picture(face, Camera(look_at(azimuth, elevation, roll=roll), FOCAL), (30, -9), 400, shape, expression)
+    options = FitOptions(noise=1e-4, steps=40, shape_prior=0.01, expression_prior=0.01, hold=(azimuth, elevation))
+    fit = fit_face(points, np.ones(len(points)), face, FOCAL, options)
+    assert abs(azimuth_between(fit.camera.azimuth, azimuth)) < 1e-6
+    assert fit.camera.elevation == pytest.approx(elevation, abs=1e-6)
+    assert fit.error < 1e-4 and fit.camera.roll == pytest.approx(roll, abs=0.5)
+    assert fit.side == pytest.approx(400, rel=0.01)
+
+
+def test_a_camera_may_be_held_elsewhere():
+    face = model()
+    points = picture(face, Camera(look_at(10, 0, roll=15), FOCAL), (0, 0), 300, np.zeros(5), np.zeros(3))
+    for azimuth, elevation in ((-25, 10), (180, 0), (90, -89)):
+        fit = fit_face(points, np.ones(120), face, FOCAL, FitOptions(hold=(azimuth, elevation)))
+        assert abs(azimuth_between(fit.camera.azimuth, azimuth)) < 1e-6
+        assert fit.camera.elevation == pytest.approx(elevation, abs=1e-6)
+        assert 30 < fit.side < 3000 and np.isfinite(fit.residuals).all()
+
+
 def test_a_few_wild_points_do_not_pull_the_fit():
     face = model()
     camera = Camera(look_at(20, 5), FOCAL)

@@ -37,6 +37,15 @@ def test_landmarks_follow_the_picture_scaled(photo, scale):
     assert np.median(error) < 2 and found.presence > 0.9  # on a face 90 pixels wide
 
 
+@pytest.mark.parametrize("side", [40, 60])
+def test_a_face_of_twenty_pixels_is_found(photo, side):
+    tiny = cv2.resize(photo[5:175, 140:310], (side, side), interpolation=cv2.INTER_AREA)
+    (face,) = find_faces(tiny)
+    points = find_landmarks(tiny, face).points[:, :2] * 170 / side + (140, 5)
+    base = find_landmarks(photo, find_faces(photo)[0]).points[:, :2]
+    assert np.median(np.linalg.norm(points - base, axis=1)) < 5
+
+
 @pytest.mark.parametrize("angle", [-25, 15])
 def test_landmarks_follow_the_picture_turned(photo, angle):
     base = find_landmarks(photo, find_faces(photo)[0]).points[:, :2]

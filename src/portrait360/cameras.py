@@ -68,6 +68,13 @@ class Camera:
         return math.degrees(math.atan2(y, math.hypot(x, z)))
 
     @property
+    def roll(self) -> float:
+        """Degrees by which the image is turned clockwise against a camera that holds its horizon level."""
+        level = look_at(self.azimuth, self.elevation)
+        right, down = self.cam2world[:3, 0] @ level[:3, :2]
+        return math.degrees(math.atan2(0.0 - down, right))
+
+    @property
     def radius(self) -> float:
         return float(np.linalg.norm(self.position))
 

@@ -61,6 +61,45 @@ def doctor() -> None:
 
 
 @app.command()
+def align(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Pictures with a head in them.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
+    face: Annotated[int | None, typer.Option(help="Which face, counted from 1, the largest.")] = None,
+    azimuth: Annotated[
+        float | None, typer.Option(help="Where the camera stands, in degrees: 90 is the subject's left, 180 behind.")
+    ] = None,
+    elevation: Annotated[float | None, typer.Option(help="How high it stands, in degrees from the horizon.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the crop in pixels.")] = 512,
+) -> None:
+    """Find the head in a photo: a square crop, its matte, the camera, and a sheet to check them by.
+
+    Several photos go to DIR/00, DIR/01 and so on.
+
+    Example: portrait360 align photo.jpg -o head
+    """
+    from portrait360.sheet import align_photo
+
+    failed = []
+    for i, photo in enumerate(photos):
+        try:
+            lines = align_photo(
+                photo,
+                output if len(photos) == 1 else output / f"{i:02d}",
+                face=face,
+                azimuth=azimuth,
+                elevation=elevation,
+                size=size,
+            )
+        except UserError as error:  # one bad photo does not stop the others
+            failed.append(str(error))
+            continue
+        for line in lines:
+            typer.echo(line)
+    if failed:
+        raise UserError(" ".join(failed))
+
+
+@app.command()
 def synth(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; it may be resumed.")

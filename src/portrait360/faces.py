@@ -54,7 +54,8 @@ def find_faces(rgb: Floats, threshold: float = 0.7) -> list[Face]:
 def _detect(rgb: Floats, side: int, threshold: float) -> list[Face]:
     height, width = rgb.shape[:2]
     scale = side / max(height, width)
-    small = cv2.resize(_bytes(rgb), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = cv2.resize(_bytes(rgb), None, fx=scale, fy=scale, interpolation=smooth)
     border = side // 4  # a face cut by the picture's edge is found with some room around it
     small = cv2.copyMakeBorder(small, border, border, border, border, cv2.BORDER_REPLICATE)
     detector = cv2.FaceDetectorYN.create(str(FACE_DETECTOR), "", small.shape[1::-1], threshold)

@@ -30,9 +30,10 @@ class FitOptions:
 
     noise: float = 0.006  # of a point, in image sides of the crop
     shape_prior: float = 1.0
-    expression_prior: float = 1.6  # expressions are rarer than shapes: each unit costs more
+    expression_prior: float = 4.0  # rarer than shapes, and quick to explain away what the pose should
     steps: int = 12
     robust: float = 2.5  # residuals beyond this many noises count less (Huber)
+    hold: tuple[float, float] | None = None  # azimuth, elevation: the camera stands there, only its roll is found
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,8 @@ def fit_face(
     options = options or FitOptions()
     points = np.asarray(points, np.float64)
     state = _weak_perspective(points, weights, model, focal)
+    if options.hold is not None:
+        state.rotation = _stand(state.rotation, *options.hold)
     for _ in range(options.steps):
         _step(state, points, weights, model, focal, options)
     residuals = (points - _project(state, model, focal)[0]) / state.side
@@ -105,6 +108,13 @@ def _weak_perspective(points: Floats, weights: Floats, model: LinearPoints, foca
     return _State(rotation, affine[:, 3].copy(), side, *zeros)
 
 
+def _stand(rotation: Floats, azimuth: float, elevation: float) -> Floats:
+    """The rotation of a camera at that place, rolled so that up points where it did."""
+    there = look_at(azimuth, elevation)[:3, :3].T
+    (x, y), (u, v) = there[:2, 1], rotation[:2, 1]
+    return _exp(np.array([0, 0, np.arctan2(x * v - y * u, x * u + y * v)])) @ there
+
+
 def _project(state: _State, model: LinearPoints, focal: float) -> tuple[Floats, Floats, Floats]:
     """Picture points (n, 2), points in the camera's frame (n, 3), world points (n, 3)."""
     world = model.at(state.shape, state.expression)
@@ -122,6 +132,8 @@ def _step(
     distance = np.linalg.norm(residual, axis=1)
     robust = np.sqrt(weights * np.minimum(1, options.robust / np.maximum(distance, 1e-9)))
     jacobian = _jacobian(state, local, model, focal) / scale  # (n, 2, unknowns)
+    if options.hold is not None:
+        jacobian[:, :, :2] = 0  # turns about the camera's own x and y would move it
     a = (jacobian * robust[:, None, None]).reshape(2 * len(points), -1)
     b = (residual * robust[:, None]).reshape(-1)
     k, e = len(state.shape), len(state.expression)

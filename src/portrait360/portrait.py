@@ -1,0 +1,247 @@
+"""From any photo to an aligned portrait: a square crop, its matte, and the camera that sees the head like this."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at
+from portrait360.crop import Beyond, Square
+from portrait360.errors import UserError
+from portrait360.faces import Face, FaceLandmarks, find_faces, find_landmarks
+from portrait360.geometry.face_fit import FitOptions
+from portrait360.geometry.morphable import load_morphable
+from portrait360.images import Picture, load_picture, save_picture
+from portrait360.matte import find_matte
+from portrait360.outline import find_head
+from portrait360.subject import colours, continued, matte_around, reduced, room, shown
+
+Floats = NDArray[np.floating]
+
+FOV = 18.8  # degrees: of the camera for which heads are framed
+HEAD = 0.46  # canonical height of a head that is known by its outline alone
+PRESENCE = 0.5  # of the landmark network: below this it has not seen a face
+SMALL_FACE = 40  # pixels
+SIZES = (64, 2048)
+FORMAT = 1  # of the files
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """What later stages know of the photo. Pictures hold 8-bit values, so that files give back exactly the same."""
+
+    rgb: Floats  # (s, s, 3) the aligned crop, sRGB in [0, 1]
+    alpha: Floats  # (s, s) matte, straight
+    known: Floats  # (s, s) 1 where the photo had pixels, 0 where they were made up
+    camera: Camera  # of the crop, in the canonical frame
+    source: str  # "face": fitted to landmarks; "matte": placed by its outline alone
+    corner: tuple[float, float]  # of the crop, in pixels of the photo as load_picture gives it
+    side: float
+    landmarks: Floats | None  # (478, 2) in crop sides
+    shape: Floats  # coefficients of the morphable head; zeros without a face
+    expression: Floats
+    notes: tuple[str, ...] = ()
+    growth: float = 1.0  # how much larger the crop is than the fitted one: so much smaller is the head in it
+
+    def save(self, folder: Path) -> None:
+        """Each file is whole or absent; the last one written vouches for the others by their SHA-256."""
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_picture(folder / "portrait.png", self.rgb, self.alpha)
+            save_picture(folder / "known.png", np.repeat(self.known[..., None], 3, -1))
+            temporary = folder / f".portrait.json.{os.getpid()}"
+            temporary.write_text(json.dumps(self._described(folder), indent=1))
+            temporary.replace(folder / "portrait.json")
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
+
+    def _described(self, folder: Path) -> dict[str, Any]:
+        return {
+            "portrait360": FORMAT,
+            "sha256": {name: _digest(folder / name) for name in ("portrait.png", "known.png")},
+            "cam2world": self.camera.cam2world.tolist(),
+            "focal": self.camera.focal,
+            "center": list(self.camera.center),
+            "azimuth": self.camera.azimuth,  # for readers; cam2world says it all
+            "elevation": self.camera.elevation,
+            "roll": self.camera.roll,
+            "source": self.source,
+            "corner": list(self.corner),
+            "side": self.side,
+            "landmarks": None if self.landmarks is None else self.landmarks.tolist(),
+            "shape": self.shape.tolist(),
+            "expression": self.expression.tolist(),
+            "notes": list(self.notes),
+            "growth": self.growth,
+        }
+
+    @classmethod
+    def load(cls, folder: Path) -> Portrait:
+        folder = Path(folder)
+        if not (folder / "portrait.json").is_file():
+            raise UserError(f"{folder} holds no portrait; make one with `portrait360 align PHOTO -o {folder}`.")
+        try:
+            return cls._read(folder, json.loads((folder / "portrait.json").read_text()))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError) as error:
+            raise UserError(
+                f"The portrait in {folder} is damaged; make it again with `portrait360 align`."
+            ) from error
+
+    @classmethod
+    def _read(cls, folder: Path, said: dict[str, Any]) -> Portrait:
+        if said["portrait360"] != FORMAT:
+            raise ValueError("another format")
+        if any(_digest(folder / name) != said["sha256"][name] for name in ("portrait.png", "known.png")):
+            raise ValueError("pictures that do not belong to the description")
+        picture = load_picture(folder / "portrait.png")
+        alpha = np.ones_like(picture.rgb[..., 0]) if picture.alpha is None else picture.alpha
+        (cx, cy), (x, y) = said["center"], said["corner"]
+        landmarks = said["landmarks"]
+        return cls(
+            rgb=picture.rgb,
+            alpha=alpha,
+            known=load_picture(folder / "known.png").rgb[..., 0],
+            camera=Camera(np.array(said["cam2world"], np.float64), float(said["focal"]), (float(cx), float(cy))),
+            source=str(said["source"]),
+            corner=(float(x), float(y)),
+            side=float(said["side"]),
+            landmarks=None if landmarks is None else np.array(landmarks, np.float64),
+            shape=np.array(said["shape"], np.float64),
+            expression=np.array(said["expression"], np.float64),
+            notes=tuple(map(str, said["notes"])),
+            growth=float(said["growth"]),
+        )
+
+
+def make_portrait(
+    photo: Path | Picture,
+    *,
+    face: int | None = None,
+    azimuth: float | None = None,
+    elevation: float | None = None,
+    size: int = 512,
+    focal: float = focal_from_fov(FOV),
+) -> Portrait:
+    """Find the head, say where the camera stands, cut it out. `face` counts from 1, the largest."""
+    _check(azimuth, elevation, size)
+    picture = photo if isinstance(photo, Picture) else load_picture(photo)
+    name = "the picture" if isinstance(photo, Picture) else str(photo)
+    visible = shown(picture)
+    faces = [
+        (one, marks) for one in find_faces(visible) if (marks := find_landmarks(visible, one)).presence > PRESENCE
+    ]
+    if face is not None and not 1 <= face <= len(faces):
+        there = {0: "is no face", 1: "is 1 face"}.get(len(faces), f"are {len(faces)} faces")
+        raise UserError(f"There {there} in {name}, so --face {face} does not exist.")
+    if faces:
+        notes, points = _face_notes(faces, face), faces[(face or 1) - 1][1].points[:, :2].astype(np.float64)
+        placed = replace(_by_face(points, azimuth, elevation, focal), notes=notes)
+    else:
+        placed = _by_outline(picture, name, azimuth, elevation, focal)
+    return _cut_out(picture, replace(placed, notes=picture.notes + placed.notes), size)
+
+
+def _check(azimuth: float | None, elevation: float | None, size: int) -> None:
+    if not SIZES[0] <= size <= SIZES[1]:
+        raise UserError(f"--size {size} does not work; choose {SIZES[0]} to {SIZES[1]} pixels.")
+    if azimuth is not None and not -360 <= azimuth <= 360:
+        raise UserError(f"--azimuth {azimuth:g} does not work; 0 is the front, 90 the subject's left, 180 the back.")
+    if elevation is not None and not -89 <= elevation <= 89:
+        raise UserError(f"--elevation {elevation:g} does not work; choose -89 (from below) to 89 (from above).")
+
+
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """Where the crop lies and its camera stands, before anything is cut."""
+
+    square: Square
+    camera: Camera
+    source: str
+    points: Floats | None  # landmarks in photo pixels
+    shape: Floats
+    expression: Floats
+    notes: tuple[str, ...]
+
+
+def _face_notes(faces: list[tuple[Face, FaceLandmarks]], face: int | None) -> tuple[str, ...]:
+    notes, width = [], faces[(face or 1) - 1][0].box[2]
+    if len(faces) > 1 and face is None:
+        notes.append(f"{len(faces)} faces were found and the largest was taken; --face N takes another")
+    if width < SMALL_FACE:
+        notes.append(f"the face is only {width:.0f} pixels wide, so little of it can be known")
+    return tuple(notes)
+
+
+def _by_face(points: Floats, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
+    """By the landmarks of a face; an angle that is given holds, and the rest is fitted around it."""
+    model = load_morphable()
+    fit = model.fit(points, focal)
+    if azimuth is not None or elevation is not None:
+        seen = fit.camera
+        held = (seen.azimuth if azimuth is None else azimuth, seen.elevation if elevation is None else elevation)
+        fit = model.fit(points, focal, FitOptions(hold=held))
+    return _Placed(Square(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, ())
+
+
+def _by_outline(picture: Picture, name: str, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
+    """By the matte of the whole picture: the head's middle becomes the origin."""
+    small, scale = reduced(picture.rgb if picture.alpha is None else picture.alpha)
+    head = find_head(find_matte(small) if picture.alpha is None else small)
+    if head is None:
+        raise UserError(f"No head was found in {name}: bring a picture with a head in it.")
+    x, y = (place / scale for place in head.center)
+    side = head.height / scale * RADIUS / (focal * HEAD)
+    model = load_morphable().skin
+    note = "no face was found, so the outline places the head; --azimuth and --elevation say where the camera stands"
+    return _Placed(
+        Square((x - side / 2, y - side / 2), side),
+        Camera(look_at(azimuth or 0.0, elevation or 0.0), focal),
+        "matte",
+        None,
+        np.zeros(len(model.shape)),
+        np.zeros(len(model.expression)),
+        (note,),
+    )
+
+
+def _cut_out(picture: Picture, placed: _Placed, size: int) -> Portrait:
+    """Matte, framing, crop, and what lies beyond the photo."""
+    camera, matte = placed.camera, matte_around(picture, placed.square)
+    factor = room(matte, placed.square, camera)
+    square = placed.square.grown(factor)
+    height, width = picture.rgb.shape[:2]
+    beyond = Beyond(square, (height, width), size)
+    alpha = continued(matte.cut(square, size, cv2.BORDER_REPLICATE), beyond, camera, factor)
+    rgb = beyond.filled(colours(picture, square, size), alpha)
+    return Portrait(
+        rgb=_eight_bits(rgb),
+        alpha=_eight_bits(alpha),
+        known=_eight_bits(beyond.known),
+        camera=camera,
+        source=placed.source,
+        corner=square.corner,
+        side=square.side,
+        landmarks=None if placed.points is None else square.inside(placed.points),
+        shape=placed.shape,
+        expression=placed.expression,
+        notes=placed.notes,
+        growth=factor,
+    )
+
+
+def _eight_bits(values: Floats) -> Floats:
+    """As a PNG gives them back."""
+    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8).astype(np.float32) / 255
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,107 @@
+"""A contact sheet of a portrait: what one looks at to see whether eyes, mouth and jaw line were met."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.cameras import azimuth_between
+from portrait360.geometry.morphable import load_morphable
+from portrait360.images import Picture, load_picture, save_picture
+from portrait360.portrait import Portrait, make_portrait
+
+Floats = NDArray[np.floating]
+
+CELL = 512  # pixels a picture
+SHIFT = 4  # bits of a pixel's fraction that OpenCV's lines take
+FOUND, FITTED = (0.1, 0.9, 0.2), (1.0, 0.25, 0.1)
+SQUARE = (1.0, 0.85, 0.1)
+
+
+def align_photo(
+    photo: Path, folder: Path, *, face: int | None, azimuth: float | None, elevation: float | None, size: int
+) -> list[str]:
+    """Write a photo's portrait and its sheet; gives the lines that tell the user."""
+    portrait = make_portrait(photo, face=face, azimuth=azimuth, elevation=elevation, size=size)
+    portrait.save(folder)
+    save_picture(folder / "sheet.png", contact_sheet(load_picture(photo), portrait))
+    camera = portrait.camera
+    angles = f"azimuth {azimuth_between(0, camera.azimuth):+.1f}, elevation {camera.elevation:+.1f}"
+    lines = [f"{photo}: {note}" for note in portrait.notes]
+    return [*lines, f"{photo}: {angles}, roll {camera.roll:+.1f}, by its {portrait.source} -> {folder}"]
+
+
+def contact_sheet(picture: Picture, portrait: Portrait) -> Floats:
+    """Photo with square and landmarks, crop, matte, on checks; landmarks found and fitted, wireframe of the skin."""
+    crop, alpha, known = (
+        cv2.resize(values, (CELL, CELL), interpolation=cv2.INTER_AREA).astype(np.float32).reshape(CELL, CELL, -1)
+        for values in (portrait.rgb, portrait.alpha, portrait.known)
+    )
+    checks = 0.55 + 0.15 * ((np.indices((CELL, CELL)) // 16).sum(0) % 2)[..., None]
+    matte = alpha * np.ones(3) * (0.6 + 0.4 * known) + (1 - known) * [0.15, 0.0, 0.0]
+    cells = [_photo(picture, portrait), crop, matte, crop * alpha + checks * (1 - alpha)]
+    if portrait.source == "face":
+        cells += [_landmarks(crop, portrait), _wireframe(crop, portrait)]
+    half = len(cells) // 2
+    rows = [np.concatenate(row, 1) for row in (cells[:half], cells[half:])]
+    return np.clip(np.concatenate(rows), 0, 1).astype(np.float32)
+
+
+def _photo(picture: Picture, portrait: Portrait) -> Floats:
+    """The whole photo, and its surroundings where the square leaves it."""
+    height, width = picture.rgb.shape[:2]
+    low = np.minimum(portrait.corner, 0)
+    high = np.maximum(np.add(portrait.corner, portrait.side), [width, height])
+    scale = CELL / float((high - low).max())
+    shift = -low * scale
+    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+    small = cv2.resize(picture.rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    cell = np.full((CELL, CELL, 3), 0.2, np.float32)
+    x, y = (int(v) for v in shift)
+    part = small[: CELL - y, : CELL - x]
+    cell[y : y + part.shape[0], x : x + part.shape[1]] = part
+    corners = np.add(portrait.corner, portrait.side * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]))
+    _lines(cell, [corners @ matrix[:, :2] + matrix[:, 2]], SQUARE, 2)
+    if portrait.landmarks is not None:
+        _dots(cell, (portrait.landmarks * portrait.side + portrait.corner) * scale + shift, FOUND, 1)
+    return cell
+
+
+def _landmarks(crop: Floats, portrait: Portrait) -> Floats:
+    """What the network found (green), and where the fitted head has the same points (red)."""
+    cell, model = crop.copy(), load_morphable()
+    fitted = model.landmarks.at(portrait.shape, portrait.expression)
+    assert portrait.landmarks is not None
+    _dots(cell, portrait.landmarks * CELL, FOUND, 1.6)
+    _dots(cell, _seen(portrait, fitted) * CELL, FITTED, 1.2)
+    return cell
+
+
+def _wireframe(crop: Floats, portrait: Portrait) -> Floats:
+    cell, model = crop.copy(), load_morphable()
+    skin = model.skin.at(portrait.shape, portrait.expression)
+    corners = skin[model.quads[~model.hollow]]
+    normal = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
+    towards = portrait.camera.position - corners.mean(1)
+    facing = (normal * towards).sum(1) > 0
+    _lines(cell, list(_seen(portrait, corners[facing]) * CELL), FITTED, 1)
+    return crop * 0.5 + cell * 0.5
+
+
+def _seen(portrait: Portrait, points: Floats) -> Floats:
+    """Points of the fitted head in sides of the crop, which may have grown since the fit."""
+    uv, _ = portrait.camera.project(points)
+    return (uv - 0.5) / portrait.growth + 0.5
+
+
+def _lines(cell: Floats, shapes: list[Floats], colour: tuple[float, float, float], width: int) -> None:
+    places = [np.round((shape - 0.5) * 2**SHIFT).astype(np.int32) for shape in shapes]
+    cv2.polylines(cell, places, True, colour, width, cv2.LINE_AA, SHIFT)
+
+
+def _dots(cell: Floats, points: Floats, colour: tuple[float, float, float], radius: float) -> None:
+    for x, y in np.round((points - 0.5) * 2**SHIFT).astype(int):
+        cv2.circle(cell, (int(x), int(y)), round(radius * 2**SHIFT), colour, -1, cv2.LINE_AA, SHIFT)
