@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portrait360.cameras import Camera, focal_from_fov, look_at
+from portrait360.geometry.subdivision import catmull_clark
 from portrait360.synth.animal import animal_landmarks
 from portrait360.synth.build import build
 from portrait360.synth.framing import FOV
@@ -26,7 +27,6 @@ from portrait360.synth.parameters import KINDS, Hair, HeadParameters, Shape
 from portrait360.synth.sample import sample
 from portrait360.synth.scene import Part, Scene
 from portrait360.synth.species import SPECIES
-from portrait360.geometry.subdivision import catmull_clark
 
 PACK = load_pack()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,16 +61,24 @@ def doctor() -> None:
             typer.echo(f"  {line.mark}  {line.text}")
 
 
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Pictures with a head in them.")]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]
+FaceNumber = Annotated[int | None, typer.Option("--face", help="Which face, counted from 1, the largest.")]
+Azimuth = Annotated[
+    float | None, typer.Option(help="Where the camera stands, in degrees: 90 is the subject's left, 180 behind.")
+]
+Elevation = Annotated[float | None, typer.Option(help="How high it stands, in degrees from the horizon.")]
+CropSize = Annotated[int, typer.Option(help="Side of the crop in pixels.")]
+
+
 @app.command()
 def align(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Pictures with a head in them.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
-    face: Annotated[int | None, typer.Option(help="Which face, counted from 1, the largest.")] = None,
-    azimuth: Annotated[
-        float | None, typer.Option(help="Where the camera stands, in degrees: 90 is the subject's left, 180 behind.")
-    ] = None,
-    elevation: Annotated[float | None, typer.Option(help="How high it stands, in degrees from the horizon.")] = None,
-    size: Annotated[int, typer.Option(help="Side of the crop in pixels.")] = 512,
+    photos: Photos,
+    output: Output,
+    face: FaceNumber = None,
+    azimuth: Azimuth = None,
+    elevation: Elevation = None,
+    size: CropSize = 512,
 ) -> None:
     """Find the head in a photo: a square crop, its matte, the camera, and a sheet to check them by.
 
@@ -79,22 +88,44 @@ def align(
     """
     from portrait360.sheet import align_photo
 
+    each_photo(photos, output, align_photo, face=face, azimuth=azimuth, elevation=elevation, size=size)
+
+
+@app.command()
+def proxy(
+    photos: Photos,
+    output: Output,
+    face: FaceNumber = None,
+    azimuth: Azimuth = None,
+    elevation: Elevation = None,
+    size: CropSize = 512,
+) -> None:
+    """Turn a photo into a coarse 3D head, with a sheet of it from all sides and a turntable.
+
+    Several photos go to DIR/00, DIR/01 and so on.
+
+    Example: portrait360 proxy photo.jpg -o head
+    """
+    from portrait360.sheet import proxy_photo
+
+    each_photo(photos, output, proxy_photo, face=face, azimuth=azimuth, elevation=elevation, size=size)
+
+
+def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]], **options: Any) -> None:
+    """Do one photo after the other; a bad one does not stop the others, but is told at the end."""
+    from portrait360.progress import step_bar
+
     failed = []
-    for i, photo in enumerate(photos):
-        try:
-            lines = align_photo(
-                photo,
-                output if len(photos) == 1 else output / f"{i:02d}",
-                face=face,
-                azimuth=azimuth,
-                elevation=elevation,
-                size=size,
-            )
-        except UserError as error:  # one bad photo does not stop the others
-            failed.append(str(error))
-            continue
-        for line in lines:
-            typer.echo(line)
+    with step_bar("Working", len(photos)) as advance:
+        for i, photo in enumerate(photos):
+            try:
+                lines = work(photo, output if len(photos) == 1 else output / f"{i:02d}", **options)
+            except UserError as error:
+                failed.append(str(error))
+                lines = []
+            advance(photo.name)
+            for line in lines:
+                typer.echo(line)
     if failed:
         raise UserError(" ".join(failed))
 

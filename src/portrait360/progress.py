@@ -22,3 +22,16 @@ def byte_bar(title: str) -> Iterator[Callable[[str, int, int], None]]:
             progress.update(task, description=f"{title} {what}", advance=done, total=total)
 
         yield advance
+
+
+@contextmanager
+def step_bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar over steps; call what it gives with the name of each step that is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda what: progress.update(task, description=f"{title} {what}", advance=1)

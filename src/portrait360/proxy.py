@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,14 +13,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from portrait360.cameras import Camera
+from portrait360.errors import UserError
 from portrait360.geometry import raster, raster_numba
-from portrait360.geometry.completion import (
-    complete,
-    foreground,
-    look_up,
-    photographed,
-    smoothstep,
-)
+from portrait360.geometry.completion import complete, foreground, look_up, photographed, smoothstep
 from portrait360.geometry.head_map import HeadMap
 from portrait360.geometry.morphable import load_morphable
 from portrait360.geometry.shell import carve, fit_thickness, load_hair_model, outline, resampled, spread
@@ -25,6 +23,7 @@ from portrait360.portrait import Portrait
 
 Floats = NDArray[np.floating]
 
+FORMAT = 1  # of the file
 LAYOUT = HeadMap()
 MIDDLE = HeadMap(columns=128, rows=88)  # where the shell is smoothed towards the outline
 SAMPLES = np.array([[8, 8], [6, 2], [14, 6], [2, 10], [10, 14]]) / 16.0  # the centre, then four that count cover
@@ -44,6 +43,8 @@ class ProxyView:
 
 @dataclass(frozen=True, eq=False)
 class Proxy:
+    """Pictures hold 8-bit values and the radius 32-bit ones, so that the file gives back exactly the same."""
+
     layout: HeadMap
     radius: Floats  # (rows, columns)
     colours: Floats  # (rows, columns, 3) of the whole head
@@ -51,39 +52,102 @@ class Proxy:
     photo: Floats  # (s, s, 3) the crop, its subject's colours carried outwards
     alpha: Floats  # (s, s)
     camera: Camera  # of the photo
+    vertices: Floats = field(init=False, repr=False)
+    triangles: NDArray[np.int32] = field(init=False, repr=False)
+    _values: Floats = field(init=False, repr=False)  # of the vertices: colour, visibility, normal
 
     def __post_init__(self) -> None:
         vertices, triangles = self.layout.mesh(self.radius)
+        values = np.concatenate([self.colours, self.visible[..., None]], -1)
+        values = np.concatenate([values.reshape(-1, 4), values[:1].mean(1)])  # the crown's is its ring's
         normals = raster.vertex_normals(vertices, triangles)
-        crown = self.colours[0].mean(0), [self.visible[0].mean()]
-        values = np.concatenate([self.colours, self.visible[..., None]], -1).reshape(-1, 4)
-        values = np.concatenate([values, np.concatenate(crown)[None]])
-        object.__setattr__(self, "_mesh", (vertices, triangles))
+        object.__setattr__(self, "vertices", vertices)
+        object.__setattr__(self, "triangles", triangles)
         object.__setattr__(self, "_values", np.concatenate([values, normals], 1).astype(np.float32))
 
+    def save(self, folder: Path) -> None:
+        """One file, whole or absent."""
+        folder = Path(folder)
+        layout = self.layout
+        grid = np.array([layout.columns, layout.rows, layout.bend, layout.bottom, layout.cap])
+        pictures = {name: _bytes(getattr(self, name)) for name in ("colours", "visible", "photo", "alpha")}
+        pose = {"cam2world": self.camera.cam2world, "lens": np.array([self.camera.focal, *self.camera.center])}
+        temporary = folder / f".proxy.npz.{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    format=np.array(FORMAT),
+                    layout=grid,
+                    radius=self.radius.astype(np.float32),
+                    **pictures,
+                    **pose,
+                )
+            temporary.replace(folder / "proxy.npz")
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise UserError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
+
+    @classmethod
+    def load(cls, folder: Path) -> Proxy:
+        path = Path(folder) / "proxy.npz"
+        if not path.is_file():
+            raise UserError(f"{folder} holds no proxy; make one with `portrait360 proxy PHOTO -o {folder}`.")
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                if int(data["format"]) != FORMAT:
+                    raise ValueError("another format")
+                columns, rows, *rest = data["layout"].tolist()
+                focal, x, y = data["lens"].tolist()
+                pictures = {n: data[n].astype(np.float32) / 255 for n in ("colours", "visible", "photo", "alpha")}
+                layout = HeadMap(int(columns), int(rows), *rest)
+                return cls(
+                    layout, data["radius"], **pictures, camera=Camera(data["cam2world"], focal, (float(x), float(y)))
+                )
+        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"The proxy in {folder} is damaged; make it again with `portrait360 proxy`.") from error
+
     def render(self, camera: Camera, size: int = 256) -> ProxyView:
-        vertices, triangles = self._mesh  # type: ignore[attr-defined]
-        points = raster.homogeneous(vertices, camera, size, size)
-        depth = np.full((size, size, len(SAMPLES)), np.inf, np.float32)
-        ids = np.full(depth.shape, -1, np.int32)
-        raster_numba.draw(points, triangles, np.arange(len(triangles), dtype=np.int32), SAMPLES, depth, ids)
-        cover = (ids[..., 1:] >= 0).mean(-1)
-        front = np.where(ids[..., 0] >= 0, ids[..., 0], ids.max(-1))
-        barycentrics = np.zeros((size, size, 3), np.float32)
-        raster_numba.weights(points, triangles, front, barycentrics)
-        buffers = raster.Buffers(front, barycentrics, depth.min(-1))
-        values = raster.interpolate(buffers, triangles, self._values)  # type: ignore[attr-defined]
-        found = front >= 0
-        z = np.where(found, depth.min(-1), 0)
-        places = camera.unproject(_grid(size), np.where(found, z, camera.radius))
-        normals = values[..., 4:7] / np.maximum(np.linalg.norm(values[..., 4:7], axis=-1, keepdims=True), 1e-9)
+        """The photo where it is as fine as this camera looks, the completed colours elsewhere."""
+        cover, buffers = self._rasterise(camera, size)
+        found = buffers.ids >= 0
+        values = raster.interpolate(buffers, self.triangles, self._values)
+        normals = values[..., 4:] / np.maximum(np.linalg.norm(values[..., 4:], axis=-1, keepdims=True), 1e-9)
+        places = camera.unproject(_grid(size), np.where(found, buffers.depth, camera.radius))
         uv, _ = self.camera.project(places)
-        share = found * values[..., 3] * smoothstep(COARSER, AS_FINE, self._fineness(places, normals, camera))
+        fine = smoothstep(COARSER, AS_FINE, self._fineness(places, normals, camera))
+        share = found * values[..., 3] * fine
         photo = look_up(_reduced(self.photo, size), uv)
         rgb = values[..., :3] + share[..., None] * (photo - values[..., :3])
-        mask = np.where(found, np.maximum(cover, 0.25), 0) * (1 - share * (1 - look_up(self.alpha, uv)))
-        shown = (mask > 0)[..., None]
-        return ProxyView(rgb * shown, share, mask, z, normals * shown)
+        mask = cover * (1 - share * (1 - look_up(_reduced(self.alpha, size), uv)))
+        single = np.float32
+        return ProxyView(
+            (rgb * found[..., None]).clip(0, 1).astype(single),
+            share.astype(single),
+            mask.astype(single),
+            buffers.depth,
+            (normals * found[..., None]).astype(single),
+        )
+
+    def _rasterise(self, camera: Camera, size: int) -> tuple[Floats, raster.Buffers]:
+        """Cover (s, s), and what the pixels see: at their centres, or at any sample where the centre is empty."""
+        points = raster.homogeneous(self.vertices, camera, size, size)
+        depth = np.full((size, size, len(SAMPLES)), np.inf, np.float32)
+        ids = np.full(depth.shape, -1, np.int32)
+        every = np.arange(len(self.triangles), dtype=np.int32)
+        raster_numba.draw(points, self.triangles, every, SAMPLES, depth, ids)
+        front, near = ids[..., 0].copy(), depth[..., 0].copy()
+        cover = np.zeros((size, size), np.float32)
+        for i in range(1, len(SAMPLES)):
+            cover += ids[..., i] >= 0
+            empty = front < 0
+            front[empty], near[empty] = ids[..., i][empty], depth[..., i][empty]
+        barycentrics = np.zeros((size, size, 3), np.float32)
+        raster_numba.weights(points, self.triangles, front, barycentrics)
+        near[front < 0] = 0
+        cover = np.where(front >= 0, np.maximum(cover / (len(SAMPLES) - 1), 0.25), 0)
+        return cover.astype(np.float32), raster.Buffers(front, barycentrics, near)
 
     def _fineness(self, places: Floats, normals: Floats, camera: Camera) -> Floats:
         """How many pixels of the photo, of the camera's own size, a pixel of the camera has for a place."""
@@ -105,52 +169,51 @@ def _reduced(photo: Floats, size: int) -> Floats:
     return photo if size >= photo.shape[0] else cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA)
 
 
+def make_proxy(portrait: Portrait) -> Proxy:
+    """Skin from the fit, hair and clothes grown to the matte, colours from the photo completed all around."""
+    hair = load_hair_model()
+    goal = outline(portrait.alpha, portrait.known)
+    skins = {layout.rows: skin_radius(portrait, layout) for layout in (hair.layout, MIDDLE, LAYOUT)}
+    bare = (hair.share[0] > 0.8) & (portrait.source == "face")
+    thick = fit_thickness(hair, skins[hair.layout.rows], portrait.camera, goal, bare)
+    radius, extra, layout = skins[hair.layout.rows], thick, hair.layout
+    for finer, steps in ((MIDDLE, 3), (LAYOUT, 1)):
+        held = resampled(bare.astype(np.float64), hair.layout, finer) > 0.5
+        radius = skins[finer.rows] + resampled(extra, layout, finer)
+        radius = spread(finer, radius, portrait.camera, goal, held, steps=steps)
+        extra, layout = radius - skins[finer.rows], finer
+    radius = carve(LAYOUT, radius, portrait.camera, goal)
+    belief = np.stack([resampled(one, hair.layout, LAYOUT) for one in hair.kinds(thick)])
+    return textured(portrait, radius, belief)
+
+
+def textured(portrait: Portrait, radius: Floats, belief: Floats) -> Proxy:
+    """A surface with the photo's colours; belief (3, rows, columns) in skin, hair and cloth."""
+    clean = foreground(portrait.rgb, portrait.alpha)
+    seen = photographed(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.known)
+    colours = complete(LAYOUT, seen, belief)
+    pictures = (_bytes(v).astype(np.float32) / 255 for v in (colours, seen.visible, clean, portrait.alpha))
+    return Proxy(LAYOUT, radius.astype(np.float32), *pictures, portrait.camera)
+
+
 def skin_radius(portrait: Portrait, layout: HeadMap) -> Floats:
     """Radius (rows, columns) of the fitted skin; where rays meet only hollows, as around them."""
     model = load_morphable()
     vertices = model.vertices(portrait.shape, portrait.expression) / portrait.growth
-    radius, _, _ = layout.unwrap(vertices, model.triangles)
-    return _filled(radius)
+    return _filled(layout.unwrap(vertices, model.triangles)[0])
 
 
 def _filled(radius: Floats) -> Floats:
     """Holes (0) closed smoothly from their rims."""
-    holes = radius <= 0
-    if not holes.any():
-        return radius
-    weight, out = (~holes).astype(np.float64), radius.copy()
+    holes, out = radius <= 0, radius.copy()
+    weight = (~holes).astype(np.float64)
     for sigma in (1, 2, 4, 8, 16, 32):
-        mode = ("nearest", "wrap")
-        total = gaussian_filter(weight, sigma, mode=mode)
-        value = gaussian_filter(radius * weight, sigma, mode=mode) / np.maximum(total, 1e-9)
+        total = gaussian_filter(weight, sigma, mode=("nearest", "wrap"))
+        value = gaussian_filter(radius * weight, sigma, mode=("nearest", "wrap")) / np.maximum(total, 1e-9)
         now = holes & (total > 0.05)
         out[now], holes = value[now], holes & ~now
     return out
 
 
-def make_proxy(portrait: Portrait) -> Proxy:
-    """Skin from the fit, hair and clothes grown to the matte, colours from the photo completed all around."""
-    hair = load_hair_model()
-    goal = outline(portrait.alpha, portrait.known)
-    bare = (hair.share[0] > 0.8) & (portrait.source == "face")
-    thick = fit_thickness(hair, skin_radius(portrait, hair.layout), portrait.camera, goal, bare)
-    middle = skin_radius(portrait, MIDDLE) + resampled(thick, hair.layout, MIDDLE)
-    held = resampled(bare.astype(np.float64), hair.layout, MIDDLE) > 0.5
-    middle = spread(MIDDLE, middle, portrait.camera, goal, held)
-    extra = middle - skin_radius(portrait, MIDDLE)
-    radius = skin_radius(portrait, LAYOUT) + resampled(extra, MIDDLE, LAYOUT)
-    held = resampled(bare.astype(np.float64), hair.layout, LAYOUT) > 0.5
-    radius = spread(LAYOUT, radius, portrait.camera, goal, held, steps=1)
-    radius = carve(LAYOUT, radius, portrait.camera, goal)
-    return texture(portrait, radius, resampled_all(hair.kinds(thick), hair.layout))
-
-
-def resampled_all(belief: Floats, source: HeadMap) -> Floats:
-    return np.stack([resampled(one, source, LAYOUT) for one in belief])
-
-
-def texture(portrait: Portrait, radius: Floats, belief: Floats) -> Proxy:
-    clean = foreground(portrait.rgb, portrait.alpha)
-    seen = photographed(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.known)
-    colours = complete(LAYOUT, seen, belief)
-    return Proxy(LAYOUT, radius, colours, seen.visible, clean, portrait.alpha, portrait.camera)
+def _bytes(values: Floats) -> NDArray[np.uint8]:
+    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)

@@ -1,21 +1,25 @@
-"""A contact sheet of a portrait: what one looks at to see whether eyes, mouth and jaw line were met."""
+"""Contact sheets and turntables: what one looks at to see whether a stage has done well."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from portrait360.cameras import azimuth_between
+from portrait360.cameras import azimuth_between, orbit
 from portrait360.geometry.morphable import load_morphable
 from portrait360.images import Picture, load_picture, save_picture
 from portrait360.portrait import Portrait, make_portrait
+from portrait360.proxy import Proxy, ProxyView, make_proxy
 
 Floats = NDArray[np.floating]
 
 CELL = 512  # pixels a picture
+TURN, TURNS = 384, 48  # pixels and pictures of a turntable
 SHIFT = 4  # bits of a pixel's fraction that OpenCV's lines take
 FOUND, FITTED = (0.1, 0.9, 0.2), (1.0, 0.25, 0.1)
 SQUARE = (1.0, 0.85, 0.1)
@@ -32,6 +36,48 @@ def align_photo(
     angles = f"azimuth {azimuth_between(0, camera.azimuth):+.1f}, elevation {camera.elevation:+.1f}"
     lines = [f"{photo}: {note}" for note in portrait.notes]
     return [*lines, f"{photo}: {angles}, roll {camera.roll:+.1f}, by its {portrait.source} -> {folder}"]
+
+
+def proxy_photo(
+    photo: Path, folder: Path, *, face: int | None, azimuth: float | None, elevation: float | None, size: int
+) -> list[str]:
+    """Write a photo's portrait and proxy, its sheet and its turntable; gives the lines that tell the user."""
+    lines = align_photo(photo, folder / "portrait", face=face, azimuth=azimuth, elevation=elevation, size=size)
+    proxy = make_proxy(Portrait.load(folder / "portrait"))
+    proxy.save(folder / "proxy")
+    save_picture(folder / "sheet.png", proxy_sheet(proxy))
+    views = [on_grey(proxy.render(camera, TURN)) for camera in orbit(TURNS, focal=proxy.camera.focal)]
+    save_turntable(folder / "turntable.webp", views)
+    return [*lines, f"{photo}: proxy -> {folder}, to look at: {folder / 'sheet.png'}, {folder / 'turntable.webp'}"]
+
+
+def proxy_sheet(proxy: Proxy, size: int = 384) -> Floats:
+    """The photo, the proxy at the photo's camera, and twelve azimuths; below, what comes from the photo."""
+    own, crop = proxy.render(proxy.camera, size), cv2.resize(proxy.photo, (size, size), interpolation=cv2.INTER_AREA)
+    crop = crop * (matte := cv2.resize(proxy.alpha, (size, size), interpolation=cv2.INTER_AREA)[..., None])
+    views = [proxy.render(camera, size) for camera in orbit(12, focal=proxy.camera.focal)]
+    seen = np.repeat(own.visibility[..., None], 3, -1)
+    normals = own.normals @ proxy.camera.cam2world[:3, :3] * [0.5, -0.5, -0.5] + 0.5
+    first = [crop + 0.5 * (1 - matte), on_grey(own), seen, normals * (own.mask[..., None] > 0)]
+    cells = [*map(on_grey, views)]
+    rows = [np.concatenate(cells[i : i + 4], 1) for i in range(0, 12, 4)]
+    return np.clip(np.concatenate([np.concatenate(first, 1), *rows]), 0, 1).astype(np.float32)
+
+
+def on_grey(view: ProxyView) -> Floats:
+    mask = view.mask[..., None]
+    return view.rgb * mask + 0.5 * (1 - mask)
+
+
+def save_turntable(path: Path, views: list[Floats], seconds: float = 3.0) -> None:
+    """An animated WebP that any browser plays, written under a temporary name first."""
+    frames = [Image.fromarray(np.round(np.clip(v, 0, 1) * 255).astype(np.uint8)) for v in views]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    every = round(seconds * 1000 / len(frames))
+    frames[0].save(
+        temporary, format="WEBP", save_all=True, append_images=frames[1:], duration=every, loop=0, quality=85
+    )
+    temporary.replace(path)
 
 
 def contact_sheet(picture: Picture, portrait: Portrait) -> Floats:

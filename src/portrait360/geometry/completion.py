@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.sparse.linalg import splu
 
 from portrait360.cameras import Camera
@@ -91,7 +91,8 @@ def complete(layout: HeadMap, seen: Seen, belief: Floats) -> Floats:
     posterior = recognise(seen, belief**2 / (belief**2).sum(0))
     colours = np.stack([carried(seen, posterior[k]) for k in range(3)])
     fill = (posterior[..., None] * colours).sum(0)
-    fill = fill + posterior[HAIR][..., None] * grain(seen, posterior[HAIR])
+    strands = np.exp(grain(seen, posterior[HAIR]) * posterior[HAIR])[..., None]
+    fill = (fill + 0.03) * strands - 0.03
     return np.clip(blend(seen, mirrored.rgb, share, fill), 0, 1)
 
 
@@ -131,26 +132,26 @@ def _around(values: Floats, rows: float, columns: float) -> Floats:
 
 
 def grain(seen: Seen, hair: Floats, seed: int = 0) -> Floats:
-    """Strands (rows, columns, 3) as the visible hair shows them: as strong, as long and as wide, in its colours."""
-    weight = seen.trust**2 * (hair > 0.6)
-    shape = weight.shape
-    if weight.sum() < 30:
-        return np.zeros((*shape, 3))
-    fine = seen.rgb - np.stack([_around(seen.rgb[..., i], 6, 6) for i in range(3)], -1)
-    covariance = np.einsum("rc,rci,rcj->ij", weight, fine, fine) / weight.sum()
-    values, axes = np.linalg.eigh(covariance)
-    grey = fine @ axes[:, -1]
-    down, across = (_run(grey, weight, axis) for axis in (0, 1))
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(size=shape)
+    """Light and dark (rows, columns), relative to 0, as strong and as long and wide as the visible hair's strands."""
+    own = binary_erosion((seen.trust > 0.3) & (hair > 0.6), iterations=2)
+    if own.sum() < 60:
+        return np.zeros(own.shape)
+    grey = np.log(seen.rgb.mean(-1) + 0.03)
+    fine = grey - _around(grey * own, 5, 5) / np.maximum(_around(own.astype(np.float64), 5, 5), 1e-6)
+    size = 1.48 * float(np.median(np.abs(fine[own])))  # neither a highlight's edge nor a hat's band counts as strands
+    fine = np.clip(fine, -2.5 * size, 2.5 * size)
+    down, across = (_run(fine, own, axis) for axis in (0, 1))
+    # strands that lean are shorter along the map than they are; locks that are wider than strands are no grain
+    down, across = np.clip(down * max(down / across, 1) ** 3, 3.0, 9.0), min(across, 0.6)
+    noise = np.random.default_rng(seed).normal(size=own.shape)
     strands = gaussian_filter(noise, (down, across), mode=("nearest", "wrap"))
-    return (strands / strands.std() * np.sqrt(max(values[-1], 0)))[..., None] * axes[:, -1]
+    return strands / strands.std() * min(size, 0.15)
 
 
-def _run(grey: Floats, weight: Floats, axis: int) -> float:
+def _run(grey: Floats, weight: NDArray[np.bool_], axis: int) -> float:
     """Standard deviation, in cells, of the Gaussian whose noise resembles itself over one cell as `grey` does."""
     near = np.roll(grey, -1, axis)
-    both = np.minimum(weight, np.roll(weight, -1, axis))
+    both = weight & np.roll(weight, -1, axis)
     alike = float((both * grey * near).sum() / max((both * (grey**2 + near**2) / 2).sum(), 1e-12))
     # noise filtered with a Gaussian of deviation s correlates as exp(-1 / (4 s^2)) over one cell
     return float(np.clip(0.5 / np.sqrt(-np.log(np.clip(alike, 0.02, 0.995))), 0.5, 9))

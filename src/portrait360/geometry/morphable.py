@@ -5,7 +5,7 @@ The file that ships (assets/face_model.npz) is built by `portrait360.synth.face_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from portrait360.assets import FACE_MODEL
+from portrait360.cameras import Camera, azimuth_between
 from portrait360.geometry.face_fit import FaceFit, FitOptions, LinearPoints, fit_face
 from portrait360.geometry.subdivision import Subdivision, catmull_clark
 
@@ -29,7 +30,8 @@ class Morphable:
     rows: sp.csr_matrix  # (468, n): where the landmark network's points lie
     spread: Floats  # (468,) how far the network strays from them, in head heights
     quads: Ints  # (q, 4)
-    hollow: NDArray[np.bool_]  # (q,) quads inside of mouth, eye sockets and nostrils
+    hollow: NDArray[np.bool_]  # (q,) quads inside of mouth and eye sockets
+    habit: Floats  # (6, 2) what the fitted azimuth and elevation are off by, on average: see `posed`
 
     @cached_property
     def landmarks(self) -> LinearPoints:
@@ -65,8 +67,17 @@ class Morphable:
         """Landmarks (468.., 2) in pixels -> pose, crop and face. Points that turn out hidden are dropped, once."""
         points = np.asarray(points, np.float64)[: len(self.spread), :2]
         first = fit_face(points, self.weights, self.landmarks, focal, options)
-        seen = self.facing(first) > VISIBLE
-        return fit_face(points, self.weights * np.where(seen, 1.0, 0.05), self.landmarks, focal, options)
+        weights = self.weights * np.where(self.facing(first) > VISIBLE, 1.0, 0.05)
+        if options is not None and options.hold is not None:
+            return fit_face(points, weights, self.landmarks, focal, options)
+        hold = self.posed(fit_face(points, weights, self.landmarks, focal, options).camera)
+        return fit_face(points, weights, self.landmarks, focal, replace(options or FitOptions(), hold=hold))
+
+    def posed(self, camera: Camera) -> tuple[float, float]:
+        """Azimuth and elevation without the landmark network's habit of seeing faces from nearer to the front."""
+        azimuth = azimuth_between(0, camera.azimuth)
+        off = pose_terms(np.array([azimuth]), np.array([camera.elevation]))[0] @ self.habit
+        return azimuth + float(off[0]), camera.elevation + float(off[1])
 
     def facing(self, fit: FaceFit) -> Floats:
         """Cosine between each landmark's normal, on the average head, and the direction to the camera."""
@@ -85,6 +96,12 @@ class Morphable:
         return out / np.linalg.norm(out, axis=1, keepdims=True)
 
 
+def pose_terms(azimuth: Floats, elevation: Floats) -> Floats:
+    """Terms (n, 6) of a quadratic in the two angles, within what a face can be seen from."""
+    a, e = np.clip(azimuth, -60, 60) / 30, np.clip(elevation, -30, 30) / 15
+    return np.stack([np.ones_like(a), a, e, a * a, a * e, e * e], -1)
+
+
 @lru_cache(maxsize=1)
 def load_morphable() -> Morphable:
     """The model that ships with the package."""
@@ -97,4 +114,5 @@ def load_morphable() -> Morphable:
             spread=data["spread"].astype(np.float64),
             quads=data["quads"].astype(np.int32),
             hollow=data["hollow"].astype(bool),
+            habit=data["habit"].astype(np.float64),
         )

@@ -17,9 +17,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from portrait360.cameras import Camera, focal_from_fov, look_at
+from portrait360.cameras import Camera, azimuth_between, focal_from_fov, look_at
 from portrait360.faces import find_faces, find_landmarks
 from portrait360.geometry import raster
+from portrait360.geometry.face_fit import LinearPoints
+from portrait360.geometry.morphable import Morphable, pose_terms
+from portrait360.synth.backgrounds import background
 from portrait360.synth.build import build
 from portrait360.synth.framing import FOV
 from portrait360.synth.head import HEIGHT, make_head
@@ -34,7 +37,7 @@ from portrait360.synth.tone import over
 Floats = NDArray[np.floating]
 
 MODES = 60
-FIRST_PERSON = 100_000  # seeds far from those that anything else uses
+FIRST_PERSON, FIRST_SEEN = 100_000, 150_000  # seeds far from those that anything else uses
 SKIN_POINTS = 468  # the ten points after them lie on the irises
 NECK = -0.75  # head heights: what lies below counts little
 SIDE = 512  # of the pictures on which landmarks are found
@@ -141,6 +144,31 @@ def hollow() -> NDArray[np.bool_]:
     return inner[pack.quads].all(1)
 
 
+def habit(model: Morphable, people: int) -> Floats:
+    """By what azimuth and elevation of fitted people are off (6, 2): a quadratic in both, without an offset to a side.
+
+    Faces are mirrored too, so that left and right are treated alike.
+    """
+    focal, angles, off = focal_from_fov(FOV), [], []
+    for seed in range(FIRST_SEEN, FIRST_SEEN + people):
+        rng, head = np.random.default_rng(seed), prepare(build(sample(seed, "human")), occlusion=False)
+        for _ in range(4):
+            camera = Camera(look_at(rng.uniform(-45, 45), rng.uniform(-22, 22), roll=rng.uniform(-12, 12)), focal)
+            view = render(head, camera, 384)
+            picture = over(view.rgb, view.alpha, background(rng, 384)).astype(np.float32)
+            faces = find_faces(picture)
+            if not faces or (marks := find_landmarks(picture, faces[0])).presence < 0.5:
+                continue
+            fit = model.fit(marks.points[:, :2], focal).camera
+            at = np.array([azimuth_between(0, fit.azimuth), fit.elevation])
+            error = np.array([azimuth_between(fit.azimuth, camera.azimuth), camera.elevation - fit.elevation])
+            for side in (1, -1):
+                angles.append(at * [side, 1])
+                off.append(error * [side, 1])
+    terms = pose_terms(*np.array(angles).T)
+    return np.linalg.lstsq(terms, np.array(off), rcond=None)[0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the linear face that photos are fitted with.")
     parser.add_argument("-o", "--output", type=Path, required=True)
@@ -149,15 +177,18 @@ def main() -> None:
     arguments = parser.parse_args()
     mean, shape = modes(shapes(arguments.people))
     places, spread = landmark_places(arguments.pictures)
-    rows = on_body(places)
+    rows, smile = on_body(places), expressions()
+    quads, hidden = load_pack().quads, hollow()
+    raw = Morphable(LinearPoints(mean, shape, smile), rows, spread, quads, hidden, np.zeros((6, 2)))
     np.savez_compressed(
         arguments.output,
         mean=mean.astype(np.float32),
         shape=shape.astype(np.float16),
-        expression=expressions().astype(np.float16),
+        expression=smile.astype(np.float16),
         spread=spread.astype(np.float32),
-        quads=load_pack().quads.astype(np.int16),
-        hollow=hollow(),
+        quads=quads.astype(np.int16),
+        hollow=hidden,
+        habit=habit(raw, arguments.people // 8).astype(np.float32),
         row_data=rows.data.astype(np.float32),
         row_indices=rows.indices.astype(np.int16),
         row_offsets=rows.indptr.astype(np.int32),

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from portrait360.synth.scene import F32, I32
 from portrait360.geometry.subdivision import Subdivision, catmull_clark
+from portrait360.synth.scene import F32, I32
 
 AGES = (0.0, 0.1875, 0.5, 1.0)  # baby, child, young, old: where MakeHuman puts them on its age axis
 MASKS = ("face", "lips", "ears", "eyelids", "inside_mouth")

