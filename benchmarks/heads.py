@@ -32,6 +32,7 @@ from portrait360.synth.scene import Part
 from portrait360.synth.tone import over
 
 SIZE = 256
+STOCK = 0.9  # the score from which YuNet, as it comes with OpenCV, calls something a face
 
 
 def view(head: Prepared, azimuth: float, elevation: float = 0.0, size: int = SIZE) -> Rendering:
@@ -118,7 +119,7 @@ def faces_of(job: tuple[int, str]) -> tuple[bool, bool]:
     seed, kind = job
     head = prepare(build(sample(seed, kind)))
     pictures = [over(v.rgb, v.alpha, np.full_like(v.rgb, 0.6)) for v in (view(head, 0), view(head, 180))]
-    front, back = (bool(find_faces(picture.astype(np.float32))) for picture in pictures)
+    front, back = (bool(find_faces(picture.astype(np.float32), STOCK)) for picture in pictures)
     return front, back
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from portrait360.cameras import Camera
 from portrait360.errors import UserError
 from portrait360.geometry import raster, raster_numba
-from portrait360.geometry.completion import complete, foreground, look_up, photographed, smoothstep
+from portrait360.geometry.completion import around, complete, foreground, look_up, photographed, smoothstep
 from portrait360.geometry.head_map import HeadMap
 from portrait360.geometry.morphable import load_morphable
 from portrait360.geometry.shell import carve, fit_thickness, load_hair_model, outline, resampled, spread
@@ -166,7 +165,9 @@ def _grid(size: int) -> Floats:
 
 
 def _reduced(photo: Floats, size: int) -> Floats:
-    return photo if size >= photo.shape[0] else cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA)
+    if size >= photo.shape[0]:
+        return photo
+    return np.asarray(cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def make_proxy(portrait: Portrait) -> Proxy:
@@ -191,9 +192,11 @@ def textured(portrait: Portrait, radius: Floats, belief: Floats) -> Proxy:
     """A surface with the photo's colours; belief (3, rows, columns) in skin, hair and cloth."""
     clean = foreground(portrait.rgb, portrait.alpha)
     seen = photographed(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.known)
-    colours = complete(LAYOUT, seen, belief)
-    pictures = (_bytes(v).astype(np.float32) / 255 for v in (colours, seen.visible, clean, portrait.alpha))
-    return Proxy(LAYOUT, radius.astype(np.float32), *pictures, portrait.camera)
+    colours = complete(LAYOUT, seen, belief, portrait.camera.azimuth)
+    colours, visible, photo, alpha = (
+        _bytes(v).astype(np.float32) / 255 for v in (colours, seen.visible, clean, portrait.alpha)
+    )
+    return Proxy(LAYOUT, radius.astype(np.float32), colours, visible, photo, alpha, portrait.camera)
 
 
 def skin_radius(portrait: Portrait, layout: HeadMap) -> Floats:
@@ -208,8 +211,8 @@ def _filled(radius: Floats) -> Floats:
     holes, out = radius <= 0, radius.copy()
     weight = (~holes).astype(np.float64)
     for sigma in (1, 2, 4, 8, 16, 32):
-        total = gaussian_filter(weight, sigma, mode=("nearest", "wrap"))
-        value = gaussian_filter(radius * weight, sigma, mode=("nearest", "wrap")) / np.maximum(total, 1e-9)
+        total = around(weight, sigma, sigma)
+        value = around(radius * weight, sigma, sigma) / np.maximum(total, 1e-9)
         now = holes & (total > 0.05)
         out[now], holes = value[now], holes & ~now
     return out

@@ -8,6 +8,7 @@ gradient domain (Pérez et al. 2003, eq. 7).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,8 @@ from portrait360.geometry.head_map import HeadMap
 Floats = NDArray[np.floating]
 
 SKIN, HAIR, CLOTH = 0, 1, 2
+MAP_ENDS: Any = ("nearest", "wrap")  # of rows and columns
+DIMMED = 0.12  # what faces away from the camera is, on average over lights, so much darker
 GRAZING, FACING = 0.1, 0.5  # cosines between which a photo's colours gain trust
 MIRROR_TRUST = 0.6
 MIRROR_END = 112.0  # degrees: a mirror image of the face has no place further back
@@ -55,7 +58,8 @@ def look_up(picture: Floats, uv: Floats) -> Floats:
     """Bilinear values of a picture at places (..., 2) in image sides, held at its borders."""
     side = picture.shape[0]
     x, y = np.moveaxis(np.asarray(uv, np.float32) * side - 0.5, -1, 0)
-    return cv2.remap(np.asarray(picture, np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values = cv2.remap(np.asarray(picture, np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(values, np.float32)
 
 
 def smoothstep(low: float, high: float, x: Floats) -> Floats:
@@ -82,18 +86,26 @@ def photographed(
     return Seen(look_up(clean, uv), seen, seen * smoothstep(GRAZING, FACING, cosine.reshape(shape)))
 
 
-def complete(layout: HeadMap, seen: Seen, belief: Floats) -> Floats:
-    """Colours (rows, columns, 3) of all cells; belief (3, rows, columns) in skin, hair and cloth."""
+def complete(layout: HeadMap, seen: Seen, belief: Floats, azimuth: float) -> Floats:
+    """Colours (rows, columns, 3) of all cells, for a photo from this azimuth.
+
+    belief (3, rows, columns): in skin, hair and cloth.
+    """
     mirrored = Seen(seen.rgb[:, ::-1], seen.visible[:, ::-1], seen.trust[:, ::-1])
-    azimuth = (np.arange(layout.columns) + 0.5) * (360 / layout.columns)
-    behind = np.minimum(azimuth, 360 - azimuth)
+    columns = (np.arange(layout.columns) + 0.5) * (360 / layout.columns)
+    behind, away = np.abs(_wrapped(columns)), np.abs(_wrapped(columns - azimuth))
     share = mirrored.trust * MIRROR_TRUST * smoothstep(MIRROR_END, MIRROR_END - 25, behind)
     posterior = recognise(seen, belief**2 / (belief**2).sum(0))
     colours = np.stack([carried(seen, posterior[k]) for k in range(3)])
     fill = (posterior[..., None] * colours).sum(0)
     strands = np.exp(grain(seen, posterior[HAIR]) * posterior[HAIR])[..., None]
     fill = (fill + 0.03) * strands - 0.03
+    fill = fill * (1 - DIMMED * smoothstep(50, 130, away))[None, :, None]
     return np.clip(blend(seen, mirrored.rgb, share, fill), 0, 1)
+
+
+def _wrapped(degrees: Floats) -> Floats:
+    return (degrees + 180) % 360 - 180
 
 
 def recognise(seen: Seen, belief: Floats) -> Floats:
@@ -121,14 +133,15 @@ def carried(seen: Seen, belief: Floats) -> Floats:
     weight = (seen.trust * (belief**2 + 1e-4)).astype(np.float64)
     total, out = np.full(weight.shape, 1e-12), np.zeros_like(seen.rgb, dtype=np.float64)
     for rows, columns, share in KERNELS:
-        total += share * _around(weight, rows, columns)
+        total += share * around(weight, rows, columns)
         for channel in range(3):
-            out[..., channel] += share * _around(weight * seen.rgb[..., channel], rows, columns)
+            out[..., channel] += share * around(weight * seen.rgb[..., channel], rows, columns)
     return out / total[..., None]
 
 
-def _around(values: Floats, rows: float, columns: float) -> Floats:
-    return gaussian_filter(values, (rows, columns), mode=("nearest", "wrap"), truncate=3.0)
+def around(values: Floats, rows: float, columns: float) -> Floats:
+    """Gaussian mean over a map, which is circular in its columns."""
+    return gaussian_filter(values, (rows, columns), mode=MAP_ENDS, truncate=3.0)
 
 
 def grain(seen: Seen, hair: Floats, seed: int = 0) -> Floats:
@@ -137,14 +150,14 @@ def grain(seen: Seen, hair: Floats, seed: int = 0) -> Floats:
     if own.sum() < 60:
         return np.zeros(own.shape)
     grey = np.log(seen.rgb.mean(-1) + 0.03)
-    fine = grey - _around(grey * own, 5, 5) / np.maximum(_around(own.astype(np.float64), 5, 5), 1e-6)
+    fine = grey - around(grey * own, 5, 5) / np.maximum(around(own.astype(np.float64), 5, 5), 1e-6)
     size = 1.48 * float(np.median(np.abs(fine[own])))  # neither a highlight's edge nor a hat's band counts as strands
     fine = np.clip(fine, -2.5 * size, 2.5 * size)
     down, across = (_run(fine, own, axis) for axis in (0, 1))
     # strands that lean are shorter along the map than they are; locks that are wider than strands are no grain
-    down, across = np.clip(down * max(down / across, 1) ** 3, 3.0, 9.0), min(across, 0.6)
+    down, across = float(np.clip(down * max(down / across, 1) ** 3, 3.0, 9.0)), min(across, 0.6)
     noise = np.random.default_rng(seed).normal(size=own.shape)
-    strands = gaussian_filter(noise, (down, across), mode=("nearest", "wrap"))
+    strands = gaussian_filter(noise, (down, across), mode=MAP_ENDS)
     return strands / strands.std() * min(size, 0.15)
 
 

@@ -1,8 +1,8 @@
 """The closed outer surface of a head: fitted skin plus hair, hats and clothes, grown to a photo's matte.
 
 How thick hair may lie where is known from many heads (`HairModel`: mean and modes in an unwrapped map). Three steps:
-the modes' weights are fitted to the outline and to the bare face; what is left is spread smoothly from the outline over
-the map; what still sticks out of the matte is cut back (visual hull).
+the modes' weights are fitted to the outline and to the bare face; what is left is spread smoothly from the outline
+over the map; what still sticks out of the matte is cut back (visual hull).
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def outline(alpha: Floats, known: Floats | None = None) -> Outline:
     inside = (small > 0.5).astype(np.uint8)
     far = [cv2.distanceTransform(m, cv2.DIST_L2, 5) for m in (1 - inside, inside)]
     distance = np.where(inside > 0, 0.5 - far[1], far[0] - 0.5).astype(np.float32)
-    slope = np.stack(np.gradient(gaussian_filter(distance, 1.5))[::-1], -1)
+    down, across = np.gradient(gaussian_filter(distance, 1.5))
+    slope = np.stack([across, down], -1)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     pixels = np.concatenate([c[:, 0] for c in contours]) if contours else np.zeros((0, 2), int)
     x, y = pixels.T
