@@ -8,7 +8,7 @@ TORCH  ?= torch==2.13.0
 .PHONY: demo test setup lint clean
 demo: setup
 	$(BIN)/portrait360 doctor
-	$(BIN)/python examples/denoise_photo.py examples/astronaut.png -o out
+	$(BIN)/portrait360 proxy examples/astronaut.png -o out
 
 test: setup lint
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"

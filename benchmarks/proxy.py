@@ -2,10 +2,10 @@
 
 python -m benchmarks.proxy [--count 200] [--processes 2] [--sheets DIR]
 
-Every portrait is rendered from azimuth -35..35, elevation -10..10 before a random background, and goes through the whole
-path: detector, landmarks, fit, matte, shell, texture. How large a head is and where its middle lies is a convention that
-no photo tells, so the truth is brought to the scale and place that the crop gave the portrait (not to its angles: those
-errors count), and is then seen by the proxy's cameras.
+Every portrait is rendered from azimuth -35..35, elevation -10..10 before a random background, and goes through the
+whole path: detector, landmarks, fit, matte, shell, texture. How large a head is and where its middle lies is a
+convention that no photo tells, so the truth is brought to the scale and place that the crop gave the portrait (not to
+its angles: those errors count), and is then seen by the proxy's cameras.
 """
 
 from __future__ import annotations

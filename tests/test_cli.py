@@ -17,6 +17,7 @@ from tests import tiny
 SURFACE = {
     "doctor": [],
     "align": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size"],
+    "proxy": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size"],
     "synth": [
         "-o/--output",
         "--count",

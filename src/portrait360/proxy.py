@@ -144,6 +144,8 @@ class Proxy:
             front[empty], near[empty] = ids[..., i][empty], depth[..., i][empty]
         barycentrics = np.zeros((size, size, 3), np.float32)
         raster_numba.weights(points, self.triangles, front, barycentrics)
+        barycentrics = barycentrics.clip(0, 1)  # a pixel's centre may lie beside the triangle that its samples hit
+        barycentrics /= np.maximum(barycentrics.sum(-1, keepdims=True), 1e-9)
         near[front < 0] = 0
         cover = np.where(front >= 0, np.maximum(cover / (len(SAMPLES) - 1), 0.25), 0)
         return cover.astype(np.float32), raster.Buffers(front, barycentrics, near)

@@ -22,6 +22,7 @@ from portrait360.geometry import raster
 from portrait360.geometry.head_map import HeadMap
 
 Floats = NDArray[np.floating]
+Bools = NDArray[np.bool_]
 
 SKIN, HAIR, CLOTH = 0, 1, 2
 MAP_ENDS: Any = ("nearest", "wrap")  # of rows and columns
@@ -146,7 +147,7 @@ def around(values: Floats, rows: float, columns: float) -> Floats:
 
 def grain(seen: Seen, hair: Floats, seed: int = 0) -> Floats:
     """Light and dark (rows, columns), relative to 0, as strong and as long and wide as the visible hair's strands."""
-    own = binary_erosion((seen.trust > 0.3) & (hair > 0.6), iterations=2)
+    own: Bools = np.asarray(binary_erosion((seen.trust > 0.3) & (hair > 0.6), iterations=2), bool)
     if own.sum() < 60:
         return np.zeros(own.shape)
     grey = np.log(seen.rgb.mean(-1) + 0.03)
@@ -161,7 +162,7 @@ def grain(seen: Seen, hair: Floats, seed: int = 0) -> Floats:
     return strands / strands.std() * min(size, 0.15)
 
 
-def _run(grey: Floats, weight: NDArray[np.bool_], axis: int) -> float:
+def _run(grey: Floats, weight: Bools, axis: int) -> float:
     """Standard deviation, in cells, of the Gaussian whose noise resembles itself over one cell as `grey` does."""
     near = np.roll(grey, -1, axis)
     both = weight & np.roll(weight, -1, axis)

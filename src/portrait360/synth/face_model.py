@@ -145,9 +145,9 @@ def hollow() -> NDArray[np.bool_]:
 
 
 def habit(model: Morphable, people: int) -> Floats:
-    """By what azimuth and elevation of fitted people are off (6, 2): a quadratic in both, without an offset to a side.
+    """By what azimuth and elevation of fitted people are off (6, 2): a quadratic in both.
 
-    Faces are mirrored too, so that left and right are treated alike.
+    Faces are mirrored too, so that left and right are treated alike and nothing is off to one side.
     """
     focal, angles, off = focal_from_fov(FOV), [], []
     for seed in range(FIRST_SEEN, FIRST_SEEN + people):

@@ -40,7 +40,7 @@ def outer_surface(scene: Scene, layout: HeadMap = COARSE) -> tuple[Floats, NDArr
     points = [s.points[s.part == Part.HAIR].reshape(-1, 3) for s in scene.strands]
     if sum(map(len, points)):
         reached = _of_points(np.concatenate(points), layout)
-        part = np.where(reached > radius + 0.004, Part.HAIR, part)
+        part = np.where(reached > radius + 0.001, Part.HAIR, part)
         radius = np.maximum(radius, reached)
     return radius, part.astype(np.int8)
 
@@ -52,18 +52,24 @@ def _is_shell(mesh: Mesh) -> bool:
 
 
 def _of_points(points: Floats, layout: HeadMap) -> Floats:
+    """Radius below which most of the points of a cell lie, 0 where there are few. Cells near the crown are so narrow
+    that several share their points."""
     column, row, distance = layout.locate(points)
     inside = (row >= 0) & (row < layout.rows)
-    cell = np.floor(row).astype(int) * layout.columns + np.floor(column).astype(int) % layout.columns
-    cell, distance = cell[inside], distance[inside]
+    column, row, distance = column[inside], np.floor(row[inside]).astype(int), distance[inside]
+    elevation, _ = layout.place(np.arange(layout.rows) + 0.5)
+    width = 2.0 ** np.ceil(np.log2(np.minimum(1 / np.cos(elevation), layout.columns / 4)))
+    cell = row * layout.columns + (column // width[row] * width[row]).astype(int) % layout.columns
     order = np.lexsort((distance, cell))
     cell, distance = cell[order], distance[order]
-    first, count = np.unique(cell, return_index=True, return_counts=True)[1:]
+    _, first, count = np.unique(cell, return_index=True, return_counts=True)
     out = np.zeros(layout.rows * layout.columns)
     dense = count >= 4
     at = first + np.floor(OUTER * (count - 1)).astype(int)
     out[cell[first[dense]]] = distance[at[dense]]
-    return out.reshape(layout.rows, layout.columns)
+    out = out.reshape(layout.rows, layout.columns)
+    columns = np.arange(layout.columns)
+    return np.take_along_axis(out, (columns // width[:, None] * width[:, None]).astype(int), 1)
 
 
 def cover(person: HeadParameters, layout: HeadMap = COARSE) -> tuple[Floats, NDArray[np.int8]]:

@@ -1,0 +1,141 @@
+"""The proxy: closed, true to the photo at its own camera, reloadable, and no face behind."""
+
+import numpy as np
+import pytest
+
+from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
+from portrait360.errors import UserError
+from portrait360.faces import find_faces
+from portrait360.images import load_picture
+from portrait360.portrait import make_portrait
+from portrait360.proxy import LAYOUT, Proxy, make_proxy
+from portrait360.sheet import on_grey, proxy_sheet
+from tests.test_faces import ASTRONAUT
+
+FOCAL = focal_from_fov(18.8)
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return make_portrait(ASTRONAUT)
+
+
+@pytest.fixture(scope="module")
+def proxy(portrait):
+    return make_proxy(portrait)
+
+
+def ball(radius: float = 0.2, colour=(0.2, 0.5, 0.8)) -> Proxy:
+    """A proxy of one colour, whose photo has another."""
+    grid = (LAYOUT.rows, LAYOUT.columns)
+    photo = np.ones((64, 64, 3), np.float32) * np.float32([1, 0, 0])
+    colours = np.broadcast_to(np.round(np.float32(colour) * 255) / 255, (*grid, 3)).astype(np.float32)
+    camera = Camera(look_at(0), FOCAL)
+    radii = np.full(grid, radius, np.float32)
+    return Proxy(LAYOUT, radii, colours, np.ones(grid, np.float32), photo, np.ones((64, 64), np.float32), camera)
+
+
+def test_the_photo_comes_back_at_its_own_camera(portrait, proxy):
+    view = proxy.render(portrait.camera, 512)
+    whole, inside = portrait.alpha > 0.9, portrait.alpha > 0.5
+    error = (view.rgb - portrait.rgb)[whole]
+    assert -10 * np.log10((error**2).mean()) > 32
+    assert ((view.mask > 0.5) & inside).sum() > 0.965 * ((view.mask > 0.5) | inside).sum()
+    assert view.visibility[whole].mean() > 0.95
+
+
+def test_no_face_appears_behind(proxy):
+    for azimuth in (135, 165, 180, 195, 225):
+        picture = on_grey(proxy.render(Camera(look_at(azimuth), FOCAL), 256)).astype(np.float32)
+        assert find_faces(picture, 0.9) == []
+    picture = on_grey(proxy.render(Camera(look_at(0), FOCAL), 256)).astype(np.float32)
+    assert len(find_faces(picture, 0.9)) == 1  # so the test above can fail
+
+
+def test_the_photo_is_not_seen_from_behind(proxy):
+    view = proxy.render(Camera(look_at(180), FOCAL), 128)
+    assert (view.visibility > 0.05).sum() < 0.005 * (view.mask > 0.5).sum() and view.mask.mean() > 0.2
+
+
+@pytest.mark.parametrize("elevation", [-15, 0, 45])  # from further below one looks into the open bust
+def test_no_crack_from_any_azimuth(proxy, elevation):
+    """Inside of the outline there is no empty pixel, and depth does not jump through to the other side."""
+    for camera in orbit(8, focal=FOCAL, elevation=elevation):
+        view = proxy.render(camera, 96)
+        solid = view.depth > 0
+        rows = solid[20:70]
+        gaps = [np.diff(np.where(row)[0]).max(initial=1) for row in rows]
+        assert np.mean(np.array(gaps) > 1) < 0.35  # only beneath the chin and beside long hair may there be one
+        points = camera.unproject(np.stack(np.meshgrid(*[(np.arange(96) + 0.5) / 96] * 2), -1), view.depth)
+        towards = ((points - camera.position) * view.normals).sum(-1)
+        assert (towards[solid] < 0.02).mean() > 0.99  # what is seen faces the camera: never the inside
+
+
+def test_the_surface_is_one_closed_piece_but_for_its_lower_end(proxy):
+    edges = np.sort(np.concatenate([proxy.triangles[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))]), axis=1)
+    _, count = np.unique(edges, axis=0, return_counts=True)
+    assert (count <= 2).all() and (count == 1).sum() == LAYOUT.columns
+
+
+def test_a_ball_is_drawn_where_it_is():
+    proxy, camera = ball(), Camera(look_at(140, 20), FOCAL)
+    view = proxy.render(camera, 128)
+    assert view.mask[64, 64] == 1 and view.visibility[64, 64] == 0
+    np.testing.assert_allclose(view.rgb[64, 64], np.round(np.array([0.2, 0.5, 0.8]) * 255) / 255, atol=1e-5)
+    front = Camera(look_at(0), FOCAL)
+    view = proxy.render(front, 128)
+    assert view.rgb[40, 64] == pytest.approx([1, 0, 0]) and view.visibility[40, 64] == pytest.approx(1)
+    # the ray of that pixel meets the sphere that is the cap (centre (0, bend, 0)) where the depth says
+    point = front.unproject(np.array([64.5, 40.5]) / 128, view.depth[40, 64])
+    assert np.linalg.norm(point - [0, LAYOUT.bend, 0]) == pytest.approx(0.2, abs=1e-3)
+
+
+def test_a_turned_ball_shows_the_photo_less_the_further_it_is_turned():
+    proxy = ball()
+    shown = [proxy.render(Camera(look_at(a), FOCAL), 64).visibility.sum() for a in (0, 40, 80, 120)]
+    assert shown == sorted(shown, reverse=True) and shown[0] > 2 * shown[2]
+
+
+def test_files_give_back_the_same_proxy(proxy, tmp_path):
+    proxy.save(tmp_path / "a")
+    again = Proxy.load(tmp_path / "a")
+    for name in ("radius", "colours", "visible", "photo", "alpha"):
+        assert np.array_equal(getattr(proxy, name), getattr(again, name)), name
+    assert again.camera == proxy.camera and again.layout == proxy.layout
+    camera = Camera(look_at(70, 10), FOCAL)
+    assert np.array_equal(proxy.render(camera, 64).rgb, again.render(camera, 64).rgb)
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["proxy.npz"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", None])
+def test_a_damaged_or_absent_file_is_one_sentence(content, tmp_path):
+    if content is not None:
+        (tmp_path / "proxy.npz").write_bytes(content)
+    with pytest.raises(UserError, match="portrait360 proxy"):
+        Proxy.load(tmp_path)
+
+
+def test_a_cut_off_file_is_one_sentence(proxy, tmp_path):
+    proxy.save(tmp_path)
+    path = tmp_path / "proxy.npz"
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UserError, match="damaged"):
+        Proxy.load(tmp_path)
+
+
+def test_the_same_photo_gives_the_same_bytes(portrait, proxy):
+    again = make_proxy(portrait)
+    assert np.array_equal(again.radius, proxy.radius) and np.array_equal(again.colours, proxy.colours)
+
+
+def test_the_mirrored_photo_gives_the_mirrored_head(proxy, tmp_path):
+    picture = load_picture(ASTRONAUT)
+    from dataclasses import replace
+
+    mirrored = make_proxy(make_portrait(replace(picture, rgb=np.ascontiguousarray(picture.rgb[:, ::-1]))))
+    off = np.abs(mirrored.radius[:, ::-1] - proxy.radius)[: LAYOUT.rows // 2]
+    assert np.median(off) < 0.012  # of a head of .46
+
+
+def test_the_sheet_shows_sixteen_pictures(proxy):
+    assert proxy_sheet(proxy, 64).shape == (256, 256, 3)
