@@ -7,7 +7,16 @@ from portrait360.cameras import Camera, focal_from_fov, look_at
 from portrait360.geometry import raster
 from portrait360.geometry.completion import SKIN, Seen, around, carried, complete, foreground
 from portrait360.geometry.head_map import HeadMap
-from portrait360.geometry.shell import HairModel, carve, fit_thickness, load_hair_model, outline, resampled, spread
+from portrait360.geometry.shell import (
+    HairModel,
+    carve,
+    fit_thickness,
+    load_hair_model,
+    outline,
+    resampled,
+    round_crown,
+    spread,
+)
 
 FOCAL = focal_from_fov(18.8)
 LAYOUT = HeadMap(columns=64, rows=44)
@@ -64,6 +73,14 @@ def test_carving_takes_away_what_sticks_out_and_nothing_else():
     assert overlap(silhouette(cut, FRONT), silhouette(egg(0.18), FRONT)) > 0.95
     kept = carve(LAYOUT, egg(0.17), FRONT, narrow)
     np.testing.assert_allclose(kept, egg(0.17), atol=0.01)
+
+
+def test_a_crown_loses_its_tip_and_a_ball_stays():
+    ball = np.full((44, 64), 0.2)
+    np.testing.assert_allclose(round_crown(LAYOUT, ball), ball)
+    tip = ball.copy()
+    tip[0] += 0.03
+    assert (round_crown(LAYOUT, tip)[0] < 0.22).all() and np.array_equal(round_crown(LAYOUT, tip)[12:], ball[12:])
 
 
 def model(count: int = 6) -> HairModel:

@@ -157,7 +157,6 @@ def synth(
         count=count,
         seed=seed,
         workers=workers,
-        progress=sys.stderr.isatty(),
         views=views,
         size=size,
         kind=kind,

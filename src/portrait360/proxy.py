@@ -17,7 +17,7 @@ from portrait360.geometry import raster, raster_numba
 from portrait360.geometry.completion import around, complete, foreground, look_up, photographed, smoothstep
 from portrait360.geometry.head_map import HeadMap
 from portrait360.geometry.morphable import load_morphable
-from portrait360.geometry.shell import carve, fit_thickness, load_hair_model, outline, resampled, spread
+from portrait360.geometry.shell import carve, fit_thickness, load_hair_model, outline, resampled, round_crown, spread
 from portrait360.portrait import Portrait
 
 Floats = NDArray[np.floating]
@@ -185,7 +185,7 @@ def make_proxy(portrait: Portrait) -> Proxy:
         radius = skins[finer.rows] + resampled(extra, layout, finer)
         radius = spread(finer, radius, portrait.camera, goal, held, steps=steps)
         extra, layout = radius - skins[finer.rows], finer
-    radius = carve(LAYOUT, radius, portrait.camera, goal)
+    radius = carve(LAYOUT, round_crown(LAYOUT, radius), portrait.camera, goal)
     belief = np.stack([resampled(one, hair.layout, LAYOUT) for one in hair.kinds(thick)])
     return textured(portrait, radius, belief)
 

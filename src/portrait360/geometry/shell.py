@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
@@ -163,7 +163,7 @@ def fit_thickness(
             right.append(-model.mean.ravel()[open_face] * share)
         a, b = np.concatenate(rows), np.concatenate(right)
         weights = np.linalg.solve(a.T @ a + np.eye(len(flat)), a.T @ b).clip(-3, 3)
-    return model.thickness(weights)
+    return np.where(bare, 0, model.thickness(weights))
 
 
 def spread(layout: HeadMap, radius: Floats, camera: Camera, goal: Outline, bare: Bools, *, steps: int = 3) -> Floats:
@@ -217,3 +217,15 @@ def resampled(values: Floats, source: HeadMap, target: HeadMap) -> Floats:
     origins, directions = target.rays()
     column, row, _ = source.locate(origins + 0.2 * directions)
     return source.sample(values, column, row)
+
+
+def round_crown(layout: HeadMap, radius: Floats) -> Floats:
+    """The crown without a tip: its cells are so narrow that what is smooth over the map can be a spike there."""
+    elevation, _ = layout.place(np.arange(layout.rows) + 0.5)
+    flat = radius.copy()
+    for row in np.where(elevation > np.radians(45))[0]:
+        wide = min(1.5 / np.cos(elevation[row]), layout.columns / 3)
+        flat[row] = gaussian_filter1d(radius[row], wide, mode="wrap")
+    flat = gaussian_filter1d(flat, layout.rows / 40, axis=0, mode="reflect")
+    share = np.clip((np.degrees(elevation) - 50) / 25, 0, 1)[:, None]
+    return radius + share * (flat - radius)

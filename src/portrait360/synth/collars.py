@@ -75,7 +75,8 @@ def shirt_collar(head: Head, line: Neckline, style: Clothes) -> list[Mesh]:
     leaf = ridge + (drop + flare + forward) * t + out * 0.006 * np.sin(np.pi * t)
     leaf = head.field.push_out(leaf, 0.022 * HEIGHT + 0.012 * HEIGHT * t[..., 0])
     colour = np.array(style.colour)
-    return [_sheet(np.concatenate([stand, leaf]), colour, Material.CLOTH, closed=False)]
+    fold = np.concatenate([stand[-1:], leaf])[::-1]  # seen from outside, while the stand is seen from the neck
+    return [_sheet(part, colour, Material.CLOTH, closed=False) for part in (stand, fold)]
 
 
 def jacket(head: Head, edge: np.ndarray, line: Neckline, style: Clothes) -> list[Mesh]:

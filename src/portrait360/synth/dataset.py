@@ -24,6 +24,7 @@ from portrait360.synth.tone import over
 
 SPLITS = ("train", "val", "test")
 GROUP = 20  # seeds, of which each split has its share
+STRIDE = 4  # slots between the head of a clip and that of its hints
 FINE_FROM = 512  # pictures of this size and up get the second subdivision
 
 
@@ -203,9 +204,8 @@ class SyntheticClips:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _stride(self) -> int:
-        """How far the head of the hints lies from the one shown: with the same worker if that can be."""
-        n, w = self.settings.identities, max(self.workers, 1)
-        return w if w < n else 1
+        """How far the head of the hints lies from the one shown: with 2 or 4 workers, with the same of them."""
+        return STRIDE if self.settings.identities > STRIDE else 1
 
     def _slot(self, k: int) -> int:
         """Which identity of its block clip k shows: all in turns, in an order of the block's own."""

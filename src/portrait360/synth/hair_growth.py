@@ -99,7 +99,7 @@ def _grow(
                 d[a] = d[a] * stiff[s] + goal * (1 - stiff[s])
             _normalise(d)
             if avoid[s] > 0:
-                _leave_face(p, d, values, low, step)
+                _leave_face(p, d)
             for a in range(3):
                 n[a] = p[a] + d[a] * stride
             _keep_out(n, offset[s] * min(1.0, 0.15 + 2.5 * t), values, low, step, ears)
@@ -141,7 +141,7 @@ def _combed(p, n, comb, side, crown, f):
 
 
 @numba.njit(cache=True, nogil=True)
-def _leave_face(p, d, values, low, step):
+def _leave_face(p, d):
     """Turn aside before the face: outwards, back and down."""
     inside = 1.0 - (p[0] / 0.112) ** 2 - ((p[1] + 0.05) / 0.19) ** 2
     if p[2] > 0.04 and inside > 0:

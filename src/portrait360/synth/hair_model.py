@@ -79,7 +79,8 @@ def cover(person: HeadParameters, layout: HeadMap = COARSE) -> tuple[Floats, NDA
     scale = _framing(scene, head.landmarks)
     skin = layout.unwrap(head.body.astype(np.float64) * scale, head.triangles)[0]
     outer, part = outer_surface(scene, layout)
-    return np.maximum(outer - skin, 0) / scale, part
+    covered = kinds_of(part) > 0  # teeth that stand out of an open mouth are no cover
+    return np.where(covered, np.maximum(outer - skin, 0), 0) / scale, part
 
 
 def _framing(scene: Scene, landmarks: dict[str, NDArray[np.float32]]) -> float:

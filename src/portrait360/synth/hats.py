@@ -58,9 +58,6 @@ HATS: dict[str, Hat] = {
 }  # fmt: skip
 
 
-PLAIN = ("none", "headphones", *HATS)  # every name that Wear.hat may have
-
-
 HIDES_ALL_HAIR = ("hijab",)
 
 

@@ -28,18 +28,6 @@ from portrait360.synth.sample_kinds import SAMPLERS
 
 T = TypeVar("T")
 ODDS = {"human": 0.62, "toon": 0.14, "fantasy": 0.08, "animal": 0.10, "statue": 0.06}
-SMALL_HAIR = (
-    "bald",
-    "buzz",
-    "crew",
-    "fade",
-    "crop",
-    "caesar",
-    "receding",
-    "side_part",
-    "slick_back",
-    "pixie",
-)
 HATS_MEN = {
     "beanie": 3, "slouch": 1, "bobble": 1, "cap": 4, "visor_back": 1, "fedora": 2, "bowler": 1,
     "top_hat": 0.5, "helmet": 1, "knight": 0.7, "turban": 1.5, "headband": 0.5, "crown": 0.5, "hood": 1.5,
@@ -227,7 +215,8 @@ def _receding(rng: np.random.Generator, age: float) -> float:
 
 
 def _facial(rng: np.random.Generator, shape: Shape, woman: bool, hair: Hair) -> Facial:
-    natural = hair.colour if max(hair.colour) - min(hair.colour) < 0.25 else palettes.HAIR[2]
+    red, green, blue = hair.colour
+    natural = hair.colour if red >= green >= blue else palettes.HAIR[2]  # brows and beards are not dyed
     darker = tuple(round(0.9 * c + 0.002, 5) for c in natural)
     return Facial(
         brow_weight=uniform(rng, 0.2, 0.6) if woman else uniform(rng, 0.45, 1.0),

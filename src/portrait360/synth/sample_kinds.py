@@ -47,6 +47,7 @@ def toon(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
     if rng.random() < 0.4:
         hair = replace(hair, colour=_one(rng, palettes.DYED + palettes.BRIGHT))
     celled = rng.random() < 0.4
+    beard = "none" if young < 0.35 else person.facial.beard
     return replace(
         person,
         kind="toon",
@@ -60,7 +61,7 @@ def toon(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
             pupil=_uniform(rng, 0.4, 0.52),
             lashes=_uniform(rng, 0.5, 0.9) if woman else 0.15,
         ),  # fmt: skip
-        facial=replace(person.facial, brow_weight=_uniform(rng, 0.5, 1.0)),
+        facial=replace(person.facial, brow_weight=_uniform(rng, 0.5, 1.0), beard=beard),
         clothes=replace(person.clothes, colour=_one(rng, palettes.BRIGHT + palettes.CLOTH)),
         toon=Toon(
             eyes=_uniform(rng, 0.48, 0.76),

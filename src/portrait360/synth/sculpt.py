@@ -13,7 +13,7 @@ from portrait360.synth.scene import F32, I32
 
 BLOCK = 4  # cells a side of the blocks that are tested before they are filled
 ELLIPSOID, CONE = 0.0, 1.0
-COLUMNS = 19  # kind, centre (3), world to local (9), least scale, cone: length, two radii; blend, sign
+# a row of a shape: kind, centre (3), world to local (9), least scale, cone: length, two radii; blend, sign
 
 
 @dataclass(frozen=True)

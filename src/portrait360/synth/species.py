@@ -37,7 +37,6 @@ class Species:
     mane: float = 0.0
     whiskers: bool = False
     slit: float = 0.0
-    muzzle_light: bool = True
     pattern_scale: float = 1.0
     nose_colour: str = "#1c1516"
     irises: tuple[Vec, ...] = ((0.10, 0.045, 0.012),)

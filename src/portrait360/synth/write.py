@@ -8,14 +8,15 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from portrait360.cameras import Camera, focal_from_fov, orbit
 from portrait360.errors import UserError
+from portrait360.progress import step_bar
 from portrait360.synth.build import build
 from portrait360.synth.dataset import FINE_FROM, random_camera, split_of
 from portrait360.synth.framing import FOV
@@ -26,6 +27,8 @@ from portrait360.synth.sample import sample
 
 DEPTH_UNIT = 1e-4  # of the 16-bit depth pictures, in canonical units
 FORMATS = ("png", "webp")
+LAST_SEED = 2**31
+MARK = ".unfinished"  # holds the settings of a folder that is being written
 
 
 @dataclass(frozen=True)
@@ -56,35 +59,53 @@ class WriteSettings:
         return orbit(self.views, elevation=self.elevation, focal=focal_from_fov(FOV))
 
 
-def write_dataset(
-    output: Path, *, count: int, seed: int = 0, workers: int = 1, progress: bool = True, **settings: Any
-) -> list[Path]:
+def write_dataset(output: Path, *, count: int, seed: int = 0, workers: int = 1, **settings: Any) -> list[Path]:
     """Write `count` identities, seeds from `seed` on, one folder each; what is already there is kept."""
     chosen = WriteSettings(**settings)
-    if count < 1:
-        raise UserError("Ask for at least 1 head.")
+    if count < 1 or workers < 1:
+        raise UserError("Ask for at least 1 head and 1 worker.")
+    if not 0 <= seed <= LAST_SEED - count:
+        raise UserError(f"Seeds go from 0 to {LAST_SEED}.")
+    try:
+        return _write_all(output, range(seed, seed + count), workers, chosen)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}); choose another folder.") from error
+
+
+def _write_all(output: Path, seeds: range, workers: int, chosen: WriteSettings) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
-    folders = {s: output / f"{s:06d}" for s in range(seed, seed + count)}
+    folders = {s: output / f"{s:06d}" for s in seeds}
     missing = {s: folder for s, folder in folders.items() if not _finished(folder, chosen)}
-    columns = TextColumn("heads"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, disable=not progress) as bar:
-        task = bar.add_task("heads", total=count, completed=count - len(missing))
-        if workers <= 1 or len(missing) <= 1:
+    with step_bar("Heads", len(missing)) as advance:
+        if workers == 1 or len(missing) <= 1:
             for s, folder in missing.items():
                 write_identity(folder, s, chosen)
-                bar.advance(task)
+                advance(folder.name)
         else:
-            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-                waiting = [pool.submit(write_identity, folder, s, chosen) for s, folder in missing.items()]
-                for done in as_completed(waiting):
-                    done.result()
-                    bar.advance(task)
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
+                waiting = {pool.submit(write_identity, f, s, chosen): f.name for s, f in missing.items()}
+                try:
+                    for done in as_completed(waiting):
+                        done.result()
+                        advance(waiting[done])
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
     return list(folders.values())
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on writing where the next run may write."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def write_identity(folder: Path, seed: int, settings: WriteSettings) -> None:
     """All views of one head; transforms.json comes last and says that the folder is complete."""
     folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / MARK, json.dumps(asdict(settings)).encode())
     parameters = sample(seed, settings.kind)
     prepared = prepare(build(parameters, 2 if settings.size >= FINE_FROM else 1))
     frames = []
@@ -92,6 +113,7 @@ def write_identity(folder: Path, seed: int, settings: WriteSettings) -> None:
         frames.append(_write_view(folder, i, render(prepared, camera, settings.size), camera, settings))
     _replace(folder / "parameters.json", parameters.to_json().encode())
     _replace(folder / "transforms.json", _transforms(frames, seed, settings).encode())
+    (folder / MARK).unlink()
 
 
 def _write_view(folder: Path, i: int, picture: Rendering, camera: Camera, settings: WriteSettings) -> dict[str, Any]:
@@ -127,17 +149,21 @@ def _transforms(frames: list[dict[str, Any]], seed: int, settings: WriteSettings
 
 
 def _finished(folder: Path, settings: WriteSettings) -> bool:
-    """Whether the folder holds exactly this; other settings in the same place are refused, not mixed."""
-    path = folder / "transforms.json"
-    if not path.exists():
+    """Whether the folder holds exactly this, whole; other settings in the same place are refused, not mixed."""
+    path, mark = folder / "transforms.json", folder / MARK
+    if not path.exists() and not mark.exists():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f"{folder} holds other files; choose an empty folder.")
         return False
     try:
-        found = json.loads(path.read_text())["settings"]
-    except (ValueError, KeyError) as error:
+        said = json.loads((path if path.exists() else mark).read_text())
+        found = said["settings"] if path.exists() else said
+        names = [frame[key] for frame in said.get("frames", []) for key in frame if key.endswith("file_path")]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not one of ours; choose an empty folder.") from error
     if found != asdict(settings):
         raise UserError(f"{folder} holds heads of other settings; choose another folder or remove it.")
-    return True
+    return path.exists() and all((folder / name).is_file() for name in names)
 
 
 def _save(path: Path, image: Image.Image) -> None:
