@@ -1,9 +1,14 @@
 """The proxy: closed, true to the photo at its own camera, reloadable, and no face behind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
+from portrait360.cli import app
 from portrait360.errors import UserError
 from portrait360.faces import find_faces
 from portrait360.images import load_picture
@@ -130,8 +135,6 @@ def test_the_same_photo_gives_the_same_bytes(portrait, proxy):
 
 def test_the_mirrored_photo_gives_the_mirrored_head(proxy, tmp_path):
     picture = load_picture(ASTRONAUT)
-    from dataclasses import replace
-
     mirrored = make_proxy(make_portrait(replace(picture, rgb=np.ascontiguousarray(picture.rgb[:, ::-1]))))
     off = np.abs(mirrored.radius[:, ::-1] - proxy.radius)[: LAYOUT.rows // 2]
     assert np.median(off) < 0.012  # of a head of .46
@@ -139,3 +142,26 @@ def test_the_mirrored_photo_gives_the_mirrored_head(proxy, tmp_path):
 
 def test_the_sheet_shows_sixteen_pictures(proxy):
     assert proxy_sheet(proxy, 64).shape == (256, 256, 3)
+
+
+def test_the_command_writes_what_one_can_look_at_and_load(tmp_path):
+    outcome = CliRunner().invoke(app, ["proxy", str(ASTRONAUT), "-o", str(tmp_path / "out"), "--size", "128"])
+    assert outcome.exit_code == 0, outcome.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "portrait",
+        "proxy",
+        "sheet.png",
+        "turntable.webp",
+    ]
+    assert Proxy.load(tmp_path / "out" / "proxy").photo.shape == (128, 128, 3)
+    with Image.open(tmp_path / "out" / "turntable.webp") as film:
+        assert getattr(film, "n_frames", 1) == 48
+
+
+def test_one_bad_photo_does_not_stop_the_others(tmp_path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    arguments = ["proxy", str(bad), str(ASTRONAUT), "-o", str(tmp_path / "out"), "--size", "64"]
+    outcome = CliRunner().invoke(app, arguments)
+    assert isinstance(outcome.exception, UserError) and "bad.jpg" in str(outcome.exception)
+    assert (tmp_path / "out" / "01" / "proxy" / "proxy.npz").is_file()
