@@ -64,6 +64,15 @@ def test_workers_give_the_same_row():
     row.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"clips": 0}, {"size": 0}, {"views": 0}, {"steps": ()}, {"kind": "robot"}, {"split": "all"}, {"fov": 0.0}],
+)
+def test_settings_that_make_no_clip_are_refused_at_once(wrong):
+    with pytest.raises(ValueError):
+        ClipSettings(**wrong)
+
+
 def test_an_unfinished_head_is_gone_on_with_and_never_mixed(tmp_path: Path):
     what = {"views": 2, "size": 32, "kind": "statue"}
     (folder,) = write_dataset(tmp_path, count=1, **what)

@@ -16,6 +16,7 @@ from portrait360.cameras import Camera, focal_from_fov, look_at
 from portrait360.synth.backgrounds import background
 from portrait360.synth.build import build
 from portrait360.synth.framing import FOV
+from portrait360.synth.parameters import KINDS
 from portrait360.synth.prepare import Prepared, prepare
 from portrait360.synth.render import render
 from portrait360.synth.sample import sample
@@ -63,6 +64,14 @@ class ClipSettings:
     def __post_init__(self) -> None:
         if self.identities < 2:
             raise ValueError("a block needs at least 2 identities: hints come from another one")
+        if min(self.size, self.views, self.orbit, self.clips) < 1 or not self.steps:
+            raise ValueError("size, views, orbit and clips are at least 1, and there is at least one step")
+        if self.kind not in ("any", *KINDS) or self.split not in SPLITS:
+            raise ValueError(f"kind is any or one of {KINDS}, split one of {SPLITS}")
+        if self.focal_jitter < 0 or not 0 < self.fov < 120:
+            raise ValueError(
+                "the focal length's jitter is not negative, and the field of view between 0 and 120 degrees"
+            )
 
     @property
     def block(self) -> int:
@@ -89,7 +98,7 @@ class Clip:
 class _Cache:
     """The last few prepared scenes and pictures of one process."""
 
-    scenes: int = 4
+    scenes: int = 8  # a block's identities: they come in turns
     pictures: int = 256
     prepared: OrderedDict[tuple[int, str, int], Prepared] = field(default_factory=OrderedDict)
     shot: OrderedDict[tuple[Any, ...], NDArray[np.uint8]] = field(default_factory=OrderedDict)
@@ -142,6 +151,8 @@ class SyntheticClips:
         workers: int = 0,
         ahead: int = 8,
     ) -> None:
+        if start < 0 or workers < 0 or ahead < 1:
+            raise ValueError("start and workers are not negative, and at least 1 clip is made ahead")
         self.settings = settings or ClipSettings()
         self.seed, self.start, self.workers, self.ahead = seed, start, workers, ahead
         self._cache = _Cache()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 
 from portrait360.synth import palettes
 from portrait360.synth.hairstyles import STYLES
+from portrait360.synth.hats import HATS, HIDES_ALL_HAIR, HOOPS, Hat
 from portrait360.synth.morphs import EXPRESSION_ODDS, expression, sample_asymmetry, sample_morphs
 from portrait360.synth.pack import load_pack
 from portrait360.synth.parameters import (
@@ -26,6 +28,8 @@ from portrait360.synth.parameters import (
 )
 from portrait360.synth.sample_kinds import SAMPLERS
 
+STIFF_COLLARS = ("shirt", "polo", "jacket")  # their leaves would pierce a hood
+NO_HAT = Hat()
 T = TypeVar("T")
 ODDS = {"human": 0.62, "toon": 0.14, "fantasy": 0.08, "animal": 0.10, "statue": 0.06}
 HATS_MEN = {
@@ -82,6 +86,14 @@ def varied(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
     return tuple(round(float(v), 5) for v in np.clip(np.array(colour) * scale, 0.001, 0.95))  # type: ignore
 
 
+def _in_the_way(hair: Hair, hat: str) -> bool:
+    """Hats that have no room for tied hair, and headphones that would drown in long hair."""
+    style = STYLES[hair.style]
+    if hat == "headphones":
+        return not style.ties and max(style.lengths[1:]) > 0.4
+    return bool(style.ties) and hat in HATS and hat not in (*HOOPS, *HIDES_ALL_HAIR)
+
+
 def sample_person(rng: np.random.Generator, seed: int) -> HeadParameters:
     """A human being; the other kinds start from one."""
     shape = _shape(rng)
@@ -91,10 +103,11 @@ def sample_person(rng: np.random.Generator, seed: int) -> HeadParameters:
     hair = _hair(rng, shape, woman, origin)
     facial = _facial(rng, shape, woman, hair)
     wear = _wear(rng, shape, woman, hair)
-    if wear.hat in ("cap", "visor_back", "helmet", "knight", "top_hat") and STYLES[hair.style].ties:
-        wear = Wear(**{**wear.__dict__, "hat": "none"})
+    if _in_the_way(hair, wear.hat):
+        wear = replace(wear, hat="none")
+    collar = pick(rng, COLLARS)
     clothes = Clothes(
-        collar=pick(rng, COLLARS),
+        collar="crew" if HATS.get(wear.hat, NO_HAT).opening and collar in STIFF_COLLARS else collar,
         colour=varied(rng, choose(rng, palettes.CLOTH), 0.15),
         second=varied(rng, choose(rng, palettes.CLOTH), 0.15),
         pattern=pick(rng, {"plain": 7, "stripes": 1.5, "check": 1, "melange": 1, "flowers": 0.6, "yoke": 0.7}),
