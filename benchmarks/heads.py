@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import multiprocessing
 import os
-from collections import Counter
 from multiprocessing.pool import Pool
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import cv2
 import numpy as np
 
 from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at
-from portrait360.faces import find_faces
+from portrait360.faces import STOCK_SCORE, find_faces
 from portrait360.synth.build import build
 from portrait360.synth.dataset import random_camera
 from portrait360.synth.framing import FOV
@@ -32,7 +31,7 @@ from portrait360.synth.scene import Part
 from portrait360.synth.tone import over
 
 SIZE = 256
-STOCK = 0.9  # the score from which YuNet, as it comes with OpenCV, calls something a face
+COUNTS = {"seeds": 1000, "reprojection": 40, "faces": 220, "yaw": 100}
 
 
 def view(head: Prepared, azimuth: float, elevation: float = 0.0, size: int = SIZE) -> Rendering:
@@ -119,7 +118,7 @@ def faces_of(job: tuple[int, str]) -> tuple[bool, bool]:
     seed, kind = job
     head = prepare(build(sample(seed, kind)))
     pictures = [over(v.rgb, v.alpha, np.full_like(v.rgb, 0.6)) for v in (view(head, 0), view(head, 180))]
-    front, back = (bool(find_faces(picture.astype(np.float32), STOCK)) for picture in pictures)
+    front, back = (bool(find_faces(picture.astype(np.float32), STOCK_SCORE)) for picture in pictures)
     return front, back
 
 
@@ -167,7 +166,7 @@ def main() -> None:
     parser.add_argument("--kind", default="human")
     parser.add_argument("--model", type=Path)
     arguments = parser.parse_args()
-    arguments.count = arguments.count or Counter(seeds=1000, reprojection=40, faces=220, yaw=100)[arguments.measure]
+    arguments.count = arguments.count or COUNTS[arguments.measure]
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # one process is one core; the new processes inherit it
     with multiprocessing.get_context("spawn").Pool(2) as pool:

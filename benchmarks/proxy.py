@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.cameras import RADIUS, Camera, azimuth_between, focal_from_fov, look_at, orbit
-from portrait360.faces import find_faces
+from portrait360.faces import STOCK_SCORE, find_faces
 from portrait360.images import Picture, save_picture
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.proxy import Proxy, make_proxy
-from portrait360.sheet import on_grey
+from portrait360.sheet import on_grey, over_grey
 from portrait360.synth.backgrounds import background
 from portrait360.synth.build import build
 from portrait360.synth.framing import FOV
@@ -37,7 +37,6 @@ from portrait360.synth.tone import over
 
 FIRST = 300_000  # seeds far from those that anything was built with
 PHOTO, SIZE, HEAD = 512, 256, 0.46
-STOCK = 0.9  # the score from which YuNet, as it comes with OpenCV, calls something a face
 FOCAL = focal_from_fov(FOV)
 AZIMUTHS = np.arange(0, 360, 30)
 BANDS = {"front": [0, 30, 330], "side": [60, 90, 120, 240, 270, 300], "back": [150, 180, 210]}
@@ -97,17 +96,15 @@ def compared(proxy: Proxy, truth: list, scale: float, sheet: Path | None) -> Row
             both = inside & (view.mask > 0.5)
             depths.append(float(np.median(np.abs(view.depth - goal.depth * scale)[both])) / HEAD)
         if azimuth in BANDS["back"]:
-            row["faces behind"] = row.get("faces behind", 0.0) + bool(find_faces(got.astype(np.float32), STOCK)) / 3
+            row["faces behind"] = (
+                row.get("faces behind", 0.0) + bool(find_faces(got.astype(np.float32), STOCK_SCORE)) / 3
+            )
         pictures.append(np.concatenate([aim, got]))
     if sheet:
         sheet.parent.mkdir(parents=True, exist_ok=True)
         save_picture(sheet, np.concatenate([np.concatenate(pictures[:6], 1), np.concatenate(pictures[6:], 1)]))
     row |= {band: float(np.mean([errors[a] for a in members])) for band, members in BANDS.items()}
     return row | {"depth": float(np.median(depths))}
-
-
-def over_grey(rgb: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
-    return rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None])
 
 
 def psnr(error: NDArray[np.floating]) -> float:

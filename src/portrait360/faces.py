@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.assets import FACE_DETECTOR, FACE_LANDMARKS
+from portrait360.images import eight_bits
 
 Floats = NDArray[np.floating]
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # its networks warn of what they do not need
 
+STOCK_SCORE = 0.9  # from which the detector, as it comes with OpenCV, calls something a face
 DETECTION_SIDES = (640, 320, 1280)  # sizes at which faces are looked for, until one is found
 CROP = 256  # side of the landmark network's input
 MARGIN = 1.5  # its crop over the face's box
@@ -55,7 +57,7 @@ def _detect(rgb: Floats, side: int, threshold: float) -> list[Face]:
     height, width = rgb.shape[:2]
     scale = side / max(height, width)
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    small = cv2.resize(_bytes(rgb), None, fx=scale, fy=scale, interpolation=smooth)
+    small = cv2.resize(eight_bits(rgb), None, fx=scale, fy=scale, interpolation=smooth)
     border = side // 4  # a face cut by the picture's edge is found with some room around it
     small = cv2.copyMakeBorder(small, border, border, border, border, cv2.BORDER_REPLICATE)
     detector = cv2.FaceDetectorYN.create(str(FACE_DETECTOR), "", small.shape[1::-1], threshold)
@@ -111,7 +113,3 @@ def _landmark_network() -> cv2.dnn.Net:
     classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
     arguments = () if classic is None else (classic,)
     return cv2.dnn.readNetFromTFLite(str(FACE_LANDMARKS), *arguments)
-
-
-def _bytes(rgb: Floats) -> NDArray[np.uint8]:
-    return np.round(np.clip(rgb, 0, 1) * 255).astype(np.uint8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from portrait360.errors import UserError
+from portrait360.files import whole
 
 Floats = NDArray[np.floating]
 
@@ -28,6 +28,7 @@ class Picture:
     rgb: Floats  # (h w 3)
     alpha: Floats | None  # (h w) where the file had transparency
     notes: tuple[str, ...] = ()  # what was done that the user may want to know
+    name: str = "the picture"  # for messages
 
 
 def load_picture(path: Path) -> Picture:
@@ -72,7 +73,7 @@ def _decode(image: Image.Image, path: Path) -> Picture:
     image = ImageOps.exif_transpose(image)
     image.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
     values, alpha = _to_rgb(image, profile)
-    return Picture(values, alpha, tuple(notes))
+    return Picture(values, alpha, tuple(notes), str(path))
 
 
 def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Floats, Floats | None]:
@@ -102,12 +103,15 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     return converted if converted is not None else image
 
 
+def eight_bits(values: Floats) -> NDArray[np.uint8]:
+    """As files hold them."""
+    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
 def save_picture(path: Path, rgb: Floats, alpha: Floats | None = None) -> None:
     """Write a PNG or WebP (by the name's ending) under a temporary name first: no half-written file is left."""
-    values = np.round(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+    values = eight_bits(rgb)
     if alpha is not None:
-        matte = np.round(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
-        values = np.concatenate([values, matte[..., None]], -1)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(values).save(temporary, format=path.suffix[1:].upper())
-    temporary.replace(path)
+        values = np.concatenate([values, eight_bits(alpha)[..., None]], -1)
+    with whole(path) as temporary:
+        Image.fromarray(values).save(temporary, format=path.suffix[1:].upper())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at
 from portrait360.crop import Beyond, Square
 from portrait360.errors import UserError
 from portrait360.faces import Face, FaceLandmarks, find_faces, find_landmarks
+from portrait360.files import whole, writing_to
 from portrait360.geometry.face_fit import FitOptions
 from portrait360.geometry.morphable import load_morphable
-from portrait360.images import Picture, load_picture, save_picture
+from portrait360.images import Picture, eight_bits, load_picture, save_picture
 from portrait360.matte import find_matte
 from portrait360.outline import find_head
 from portrait360.subject import colours, continued, matte_around, reduced, room, shown
@@ -54,15 +54,12 @@ class Portrait:
     def save(self, folder: Path) -> None:
         """Each file is whole or absent; the last one written vouches for the others by their SHA-256."""
         folder = Path(folder)
-        try:
+        with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
             save_picture(folder / "portrait.png", self.rgb, self.alpha)
             save_picture(folder / "known.png", np.repeat(self.known[..., None], 3, -1))
-            temporary = folder / f".portrait.json.{os.getpid()}"
-            temporary.write_text(json.dumps(self._described(folder), indent=1))
-            temporary.replace(folder / "portrait.json")
-        except OSError as error:
-            raise UserError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
+            with whole(folder / "portrait.json") as temporary:
+                temporary.write_text(json.dumps(self._described(folder), indent=1))
 
     def _described(self, folder: Path) -> dict[str, Any]:
         return {
@@ -134,19 +131,18 @@ def make_portrait(
     """Find the head, say where the camera stands, cut it out. `face` counts from 1, the largest."""
     _check(azimuth, elevation, size)
     picture = photo if isinstance(photo, Picture) else load_picture(photo)
-    name = "the picture" if isinstance(photo, Picture) else str(photo)
     visible = shown(picture)
     faces = [
         (one, marks) for one in find_faces(visible) if (marks := find_landmarks(visible, one)).presence > PRESENCE
     ]
     if face is not None and not 1 <= face <= len(faces):
         there = {0: "is no face", 1: "is 1 face"}.get(len(faces), f"are {len(faces)} faces")
-        raise UserError(f"There {there} in {name}, so --face {face} does not exist.")
+        raise UserError(f"There {there} in {picture.name}, so --face {face} does not exist.")
     if faces:
         notes, points = _face_notes(faces, face), faces[(face or 1) - 1][1].points[:, :2].astype(np.float64)
         placed = replace(_by_face(points, azimuth, elevation, focal), notes=notes)
     else:
-        placed = _by_outline(picture, name, azimuth, elevation, focal)
+        placed = _by_outline(picture, azimuth, elevation, focal)
     return _cut_out(picture, replace(placed, notes=picture.notes + placed.notes), size)
 
 
@@ -192,12 +188,12 @@ def _by_face(points: Floats, azimuth: float | None, elevation: float | None, foc
     return _Placed(Square(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, ())
 
 
-def _by_outline(picture: Picture, name: str, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
+def _by_outline(picture: Picture, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
     """By the matte of the whole picture: the head's middle becomes the origin."""
     small, scale = reduced(picture.rgb if picture.alpha is None else picture.alpha)
     head = find_head(find_matte(small) if picture.alpha is None else small)
     if head is None:
-        raise UserError(f"No head was found in {name}: bring a picture with a head in it.")
+        raise UserError(f"No head was found in {picture.name}: bring a picture with a head in it.")
     x, y = (place / scale for place in head.center)
     side = head.height / scale * RADIUS / (focal * HEAD)
     model = load_morphable().skin
@@ -240,7 +236,7 @@ def _cut_out(picture: Picture, placed: _Placed, size: int) -> Portrait:
 
 def _eight_bits(values: Floats) -> Floats:
     """As a PNG gives them back."""
-    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8).astype(np.float32) / 255
+    return eight_bits(values).astype(np.float32) / 255
 
 
 def _digest(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,13 @@ from numpy.typing import NDArray
 
 from portrait360.cameras import Camera
 from portrait360.errors import UserError
+from portrait360.files import whole, writing_to
 from portrait360.geometry import raster, raster_numba
 from portrait360.geometry.completion import around, complete, foreground, look_up, photographed, smoothstep
 from portrait360.geometry.head_map import HeadMap
 from portrait360.geometry.morphable import load_morphable
 from portrait360.geometry.shell import carve, fit_thickness, load_hair_model, outline, resampled, round_crown, spread
+from portrait360.images import eight_bits
 from portrait360.portrait import Portrait
 
 Floats = NDArray[np.floating]
@@ -69,12 +70,11 @@ class Proxy:
         folder = Path(folder)
         layout = self.layout
         grid = np.array([layout.columns, layout.rows, layout.bend, layout.bottom, layout.cap])
-        pictures = {name: _bytes(getattr(self, name)) for name in ("colours", "visible", "photo", "alpha")}
+        pictures = {name: eight_bits(getattr(self, name)) for name in ("colours", "visible", "photo", "alpha")}
         pose = {"cam2world": self.camera.cam2world, "lens": np.array([self.camera.focal, *self.camera.center])}
-        temporary = folder / f".proxy.npz.{os.getpid()}"
-        try:
+        with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            with whole(folder / "proxy.npz") as temporary, temporary.open("wb") as file:
                 np.savez_compressed(
                     file,
                     format=np.array(FORMAT),
@@ -83,10 +83,6 @@ class Proxy:
                     **pictures,
                     **pose,
                 )
-            temporary.replace(folder / "proxy.npz")
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise UserError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
 
     @classmethod
     def load(cls, folder: Path) -> Proxy:
@@ -176,15 +172,15 @@ def make_proxy(portrait: Portrait) -> Proxy:
     """Skin from the fit, hair and clothes grown to the matte, colours from the photo completed all around."""
     hair = load_hair_model()
     goal = outline(portrait.alpha, portrait.known)
-    skins = {layout.rows: skin_radius(portrait, layout) for layout in (hair.layout, MIDDLE, LAYOUT)}
+    skins = skin_radii(portrait, (hair.layout, MIDDLE, LAYOUT))
     bare = (hair.share[0] > 0.8) & (portrait.source == "face")
-    thick = fit_thickness(hair, skins[hair.layout.rows], portrait.camera, goal, bare)
-    radius, extra, layout = skins[hair.layout.rows], thick, hair.layout
+    thick = fit_thickness(hair, skins[hair.layout], portrait.camera, goal, bare)
+    radius, extra, layout = thick, thick, hair.layout
     for finer, steps in ((MIDDLE, 3), (LAYOUT, 1)):
         held = resampled(bare.astype(np.float64), hair.layout, finer) > 0.5
-        radius = skins[finer.rows] + resampled(extra, layout, finer)
+        radius = skins[finer] + resampled(extra, layout, finer)
         radius = spread(finer, radius, portrait.camera, goal, held, steps=steps)
-        extra, layout = radius - skins[finer.rows], finer
+        extra, layout = radius - skins[finer], finer
     radius = carve(LAYOUT, round_crown(LAYOUT, radius), portrait.camera, goal)
     belief = np.stack([resampled(one, hair.layout, LAYOUT) for one in hair.kinds(thick)])
     return textured(portrait, radius, belief)
@@ -196,16 +192,16 @@ def textured(portrait: Portrait, radius: Floats, belief: Floats) -> Proxy:
     seen = photographed(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.known)
     colours = complete(LAYOUT, seen, belief, portrait.camera.azimuth)
     colours, visible, photo, alpha = (
-        _bytes(v).astype(np.float32) / 255 for v in (colours, seen.visible, clean, portrait.alpha)
+        eight_bits(v).astype(np.float32) / 255 for v in (colours, seen.visible, clean, portrait.alpha)
     )
     return Proxy(LAYOUT, radius.astype(np.float32), colours, visible, photo, alpha, portrait.camera)
 
 
-def skin_radius(portrait: Portrait, layout: HeadMap) -> Floats:
-    """Radius (rows, columns) of the fitted skin; where rays meet only hollows, as around them."""
+def skin_radii(portrait: Portrait, layouts: tuple[HeadMap, ...]) -> dict[HeadMap, Floats]:
+    """Radius (rows, columns) of the fitted skin in several maps; where rays meet only hollows, as around them."""
     model = load_morphable()
     vertices = model.vertices(portrait.shape, portrait.expression) / portrait.growth
-    return _filled(layout.unwrap(vertices, model.triangles)[0])
+    return {layout: _filled(layout.unwrap(vertices, model.triangles)[0]) for layout in layouts}
 
 
 def _filled(radius: Floats) -> Floats:
@@ -218,7 +214,3 @@ def _filled(radius: Floats) -> Floats:
         now = holes & (total > 0.05)
         out[now], holes = value[now], holes & ~now
     return out
-
-
-def _bytes(values: Floats) -> NDArray[np.uint8]:
-    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)

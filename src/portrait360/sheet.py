@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from portrait360.cameras import azimuth_between, orbit
+from portrait360.files import whole
 from portrait360.geometry.morphable import load_morphable
-from portrait360.images import Picture, load_picture, save_picture
+from portrait360.images import Picture, eight_bits, load_picture, save_picture
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.proxy import Proxy, ProxyView, make_proxy
 
@@ -29,21 +30,29 @@ def align_photo(
     photo: Path, folder: Path, *, face: int | None, azimuth: float | None, elevation: float | None, size: int
 ) -> list[str]:
     """Write a photo's portrait and its sheet; gives the lines that tell the user."""
-    portrait = make_portrait(photo, face=face, azimuth=azimuth, elevation=elevation, size=size)
+    _, lines = _aligned(photo, folder, face=face, azimuth=azimuth, elevation=elevation, size=size)
+    return lines
+
+
+def _aligned(photo: Path, folder: Path, **options: Any) -> tuple[Portrait, list[str]]:
+    picture = load_picture(photo)
+    portrait = make_portrait(picture, **options)
     portrait.save(folder)
-    save_picture(folder / "sheet.png", contact_sheet(load_picture(photo), portrait))
+    save_picture(folder / "sheet.png", contact_sheet(picture, portrait))
     camera = portrait.camera
     angles = f"azimuth {azimuth_between(0, camera.azimuth):+.1f}, elevation {camera.elevation:+.1f}"
     lines = [f"{photo}: {note}" for note in portrait.notes]
-    return [*lines, f"{photo}: {angles}, roll {camera.roll:+.1f}, by its {portrait.source} -> {folder}"]
+    lines.append(f"{photo}: {angles}, roll {camera.roll:+.1f}, by its {portrait.source} -> {folder}")
+    return portrait, lines
 
 
 def proxy_photo(
     photo: Path, folder: Path, *, face: int | None, azimuth: float | None, elevation: float | None, size: int
 ) -> list[str]:
     """Write a photo's portrait and proxy, its sheet and its turntable; gives the lines that tell the user."""
-    lines = align_photo(photo, folder / "portrait", face=face, azimuth=azimuth, elevation=elevation, size=size)
-    proxy = make_proxy(Portrait.load(folder / "portrait"))
+    where = folder / "portrait"
+    portrait, lines = _aligned(photo, where, face=face, azimuth=azimuth, elevation=elevation, size=size)
+    proxy = make_proxy(portrait)
     proxy.save(folder / "proxy")
     save_picture(folder / "sheet.png", proxy_sheet(proxy))
     views = [on_grey(proxy.render(camera, TURN)) for camera in orbit(TURNS, focal=proxy.camera.focal)]
@@ -65,19 +74,21 @@ def proxy_sheet(proxy: Proxy, size: int = 384) -> Floats:
 
 
 def on_grey(view: ProxyView) -> Floats:
-    mask = view.mask[..., None]
-    return view.rgb * mask + 0.5 * (1 - mask)
+    return over_grey(view.rgb, view.mask)
+
+
+def over_grey(rgb: Floats, alpha: Floats) -> Floats:
+    return rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None])
 
 
 def save_turntable(path: Path, views: list[Floats], seconds: float = 3.0) -> None:
     """An animated WebP that any browser plays, written under a temporary name first."""
-    frames = [Image.fromarray(np.round(np.clip(v, 0, 1) * 255).astype(np.uint8)) for v in views]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    frames = [Image.fromarray(eight_bits(v)) for v in views]
     every = round(seconds * 1000 / len(frames))
-    frames[0].save(
-        temporary, format="WEBP", save_all=True, append_images=frames[1:], duration=every, loop=0, quality=85
-    )
-    temporary.replace(path)
+    with whole(path) as temporary:
+        frames[0].save(
+            temporary, format="WEBP", save_all=True, append_images=frames[1:], duration=every, loop=0, quality=85
+        )
 
 
 def contact_sheet(picture: Picture, portrait: Portrait) -> Floats:

@@ -111,7 +111,6 @@ def _wrapped(degrees: Floats) -> Floats:
 
 def recognise(seen: Seen, belief: Floats) -> Floats:
     """Belief in skin, hair and cloth once the colours are looked at, where there are any."""
-    sure = seen.trust[..., None] * 1.0
     likely = np.ones_like(belief)
     for kind in (SKIN, HAIR):
         weight = seen.trust * (belief[kind] > 0.75) * belief[kind]
@@ -126,7 +125,7 @@ def recognise(seen: Seen, belief: Floats) -> Floats:
     likely[CLOTH] = np.maximum(1.0, 0.2 * likely[:CLOTH].max(0))
     posterior = belief * likely
     posterior = posterior / posterior.sum(0)
-    return belief + sure[..., 0] * (posterior - belief)
+    return belief + seen.trust * (posterior - belief)
 
 
 def carried(seen: Seen, belief: Floats) -> Floats:

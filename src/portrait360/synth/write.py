@@ -16,6 +16,7 @@ from PIL import Image
 
 from portrait360.cameras import Camera, focal_from_fov, orbit
 from portrait360.errors import UserError
+from portrait360.files import whole, writing_to
 from portrait360.progress import step_bar
 from portrait360.synth.build import build
 from portrait360.synth.dataset import FINE_FROM, random_camera, split_of
@@ -66,10 +67,8 @@ def write_dataset(output: Path, *, count: int, seed: int = 0, workers: int = 1, 
         raise UserError("Ask for at least 1 head and 1 worker.")
     if not 0 <= seed <= LAST_SEED - count:
         raise UserError(f"Seeds go from 0 to {LAST_SEED}.")
-    try:
+    with writing_to(output):
         return _write_all(output, range(seed, seed + count), workers, chosen)
-    except OSError as error:
-        raise UserError(f"{output} cannot be written ({error.strerror}); choose another folder.") from error
 
 
 def _write_all(output: Path, seeds: range, workers: int, chosen: WriteSettings) -> list[Path]:
@@ -167,13 +166,11 @@ def _finished(folder: Path, settings: WriteSettings) -> bool:
 
 
 def _save(path: Path, image: Image.Image) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     options = {"quality": 92, "method": 4} if path.suffix == ".webp" else {"compress_level": 4}
-    image.save(temporary, path.suffix[1:].upper(), **options)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        image.save(temporary, path.suffix[1:].upper(), **options)
 
 
 def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    with whole(path) as temporary:
+        temporary.write_bytes(data)
