@@ -1,0 +1,43 @@
+"""3D Gaussians with one colour each: what is fitted to views, exported, and shown in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+SH_C0 = 0.28209479177387814  # of the constant spherical harmonic: colour = 1/2 + SH_C0 * coefficient
+
+
+@dataclass(frozen=True, eq=False)
+class Splats:
+    """Plain values, not those of any file: files store logarithms, logits and coefficients instead."""
+
+    means: F32  # (n, 3) canonical frame
+    scales: F32  # (n, 3) standard deviations along the own axes
+    rotations: F32  # (n, 4) unit quaternions w x y z from the own axes to the world
+    opacities: F32  # (n,) in (0, 1)
+    colours: F32  # (n, 3) sRGB, about [0, 1]
+
+    def __post_init__(self) -> None:
+        shapes = {"means": 3, "scales": 3, "rotations": 4, "opacities": None, "colours": 3}
+        count = len(self.means)
+        for name, width in shapes.items():
+            values = np.ascontiguousarray(getattr(self, name), np.float32)
+            if values.shape != ((count,) if width is None else (count, width)):
+                raise ValueError(f"{name} of {count} splats have shape {values.shape}")
+            object.__setattr__(self, name, values)
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+    def __getitem__(self, which: NDArray[np.bool_] | NDArray[np.integer]) -> Splats:
+        return Splats(*(getattr(self, f.name)[which] for f in fields(self)))
+
+
+def joined(parts: Sequence[Splats]) -> Splats:
+    return Splats(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Splats)))
