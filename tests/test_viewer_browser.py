@@ -72,7 +72,7 @@ def camera_of(pose: dict) -> Camera:
 
 
 @pytest.mark.parametrize("pose", CAMERAS)
-def test_both_layers_show_what_we_render(tab, pose, record_property):
+def test_both_layers_show_what_we_render(tab, pose):
     tab.run(BARE)
     tab.run(f"portrait360.setCamera({pose})")
     drawing = viewer_scene.mesh().draw(camera_of(pose), SIZE)
@@ -83,9 +83,9 @@ def test_both_layers_show_what_we_render(tab, pose, record_property):
     assert psnr(wanted["splats"], wanted["mesh"]) < 30  # else the switch would prove nothing
     for mode, picture in wanted.items():
         tab.run(f"portrait360.setMode('{mode}')")
-        close = psnr(tab.picture(), picture)
-        record_property(mode, close)
-        assert close > {"splats": 35, "mesh": 28}[mode]  # the mesh's outline is smooth here, jagged there
+        assert (
+            psnr(tab.picture(), picture) > {"splats": 45, "mesh": 35}[mode]
+        )  # the mesh's outline is smooth here, jagged there
 
 
 def test_a_drag_turns_and_coasts(tab):
@@ -230,9 +230,8 @@ def test_a_lost_graphics_context_comes_back(tab):
     assert not differ(before, settled(tab))
 
 
-def test_frames_are_timed(tab, record_property):
+def test_frames_are_timed(tab):
     times = tab.run("portrait360.frameTime()")
-    record_property("milliseconds", times)
     assert 0 < times["frame"] < 10_000 and 0 <= times["sort"] < 1000
 
 

@@ -43,6 +43,11 @@ class Orbit {
     Object.assign(this.camera, this.goal);
   }
 
+  hold() {
+    this.turning = 0;
+    Object.assign(this.goal, this.camera);
+  }
+
   turn(right, up, lag = 0.09) {
     this.goal.azimuth += right;
     this.goal.elevation = Math.min(Math.max(this.goal.elevation + up, LOWEST), HIGHEST);

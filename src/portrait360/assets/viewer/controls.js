@@ -28,6 +28,7 @@ class Controls {
     this.fingers.set(event.pointerId, { x: event.clientX, y: event.clientY, path: 0 });
     this.speed = [0, 0];
     this.last = event.timeStamp;
+    this.orbit.hold();
     this.commands.touched();
   }
 

@@ -15,7 +15,8 @@ class Page {
     this.asked = false;
     this.before = 0; // when the last picture of a motion was drawn
     this.pace = 1 / 30; // seconds a picture, about
-    this.share = 1; // of the full resolution
+    this.share = 1; // of the full resolution, while moving
+    this.coarse = false; // whether it is moving, or was until just now
     this.waiting = [];
     const context = { alpha: true, antialias: false, depth: false, powerPreference: "high-performance" };
     this.gl = this.canvas.getContext("webgl2", context);
@@ -84,7 +85,7 @@ class Page {
     const seconds = this.before ? (now - this.before) / 1000 : 1 / 60;
     const moving = this.orbit.step(Math.min(seconds, 0.1));
     this.adapt(moving, seconds);
-    const final = this.draw() && !moving;
+    const final = this.draw() && !moving && !this.coarse;
     this.pressed("turn", this.orbit.turning);
     this.before = moving ? now : 0;
     if (moving) this.changed();
@@ -93,10 +94,14 @@ class Page {
 
   // A slow machine moves smoothly at a coarser resolution, and rests at the full one.
   adapt(moving, seconds) {
+    clearTimeout(this.rest);
     if (!moving) {
-      this.share = 1;
+      this.coarse &&= this.share < 1;
+      // not at once: a hand that pauses would wait for a slow picture in the middle of its turn
+      if (this.coarse) this.rest = setTimeout(() => { this.coarse = false; this.changed(); }, 150);
       return;
     }
+    this.coarse = true;
     this.pace += 0.25 * (Math.min(seconds, 0.2) - this.pace);
     if (this.pace > SLOW) this.share = Math.max(this.share * 0.85, COARSEST);
     else if (this.pace < FAST) this.share = Math.min(this.share * 1.05, 1);
@@ -107,7 +112,7 @@ class Page {
     const { gl, canvas, orbit, mode } = this;
     const layer = this.layers[mode];
     if (!layer || gl.isContextLost()) return false;
-    const sharp = Math.min(devicePixelRatio || 1, SHARPEST) * this.share;
+    const sharp = Math.min(devicePixelRatio || 1, SHARPEST) * (this.coarse ? this.share : 1);
     const width = Math.max(Math.round(canvas.clientWidth * sharp), 1);
     const height = Math.max(Math.round(canvas.clientHeight * sharp), 1);
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
