@@ -39,12 +39,12 @@ def mesh(rows: int = 48, columns: int = 96) -> TexturedMesh:
 
 
 def splats(count: int = 2000, seed: int = 0) -> Splats:
-    """Flat, long and slightly see-through, turned in every way: any wrong axis or order shows."""
+    """Flat, long and slightly see-through, some below a pixel, turned in every way: any wrong axis or order shows."""
     random = np.random.default_rng(seed)
     directions = random.normal(size=(count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     rotations = Rotation.random(count, rng=random).as_quat(scalar_first=True)
-    scales = np.array([0.022, 0.009, 0.003]) * np.exp(random.normal(0, 0.3, (count, 3)))
+    scales = np.array([0.02, 0.005, 0.002]) * np.exp(random.normal(0, 0.3, (count, 3)))
     return Splats(directions * AXES, scales, rotations, random.uniform(0.3, 0.95, count), colours_at(directions))
 
 

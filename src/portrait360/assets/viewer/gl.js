@@ -31,7 +31,7 @@ function compile(gl, vertex, fragment) {
     throw new Error([gl.getProgramInfoLog(program), ...logs].join("\n"));
   }
   const places = {};
-  for (const name of ["view", "radius", "focal", "size", "table", "picture", "ground"]) {
+  for (const name of ["view", "radius", "focal", "size", "table", "order", "picture", "ground"]) {
     places[name] = gl.getUniformLocation(program, name);
   }
   return { program, places };
@@ -45,9 +45,9 @@ function useCamera(gl, { program, places }, camera, width, height) {
   gl.uniform2f(places.size, width, height);
 }
 
-function buffer(gl, kind, values, usage = gl.STATIC_DRAW) {
+function buffer(gl, kind, values) {
   const made = gl.createBuffer();
   gl.bindBuffer(kind, made);
-  gl.bufferData(kind, values, usage);
+  gl.bufferData(kind, values, gl.STATIC_DRAW);
   return made;
 }

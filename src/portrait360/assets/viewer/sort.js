@@ -1,6 +1,6 @@
 // Splats are blended from back to front. The worker is made from this function's own text, as a page opened from a
 // folder may load no second file; so it uses nothing from outside.
-function makeSorter(means) {
+function makeSorter(means, room) { // room: for how many splats the answer has space
   const count = means.length / 3;
   const depths = new Float32Array(count);
   const keys = new Uint16Array(count);
@@ -22,17 +22,17 @@ function makeSorter(means) {
       starts[keys[i] + 1]++;
     }
     for (let k = 0; k < 65536; k++) starts[k + 1] += starts[k];
-    const order = new Uint32Array(count);
+    const order = new Uint32Array(room);
     for (let i = 0; i < count; i++) order[starts[keys[i]]++] = i;
     return order;
   };
 }
 
-function startWorker(means) {
+function startWorker(means, room) {
   const source = `${makeSorter}
     let sort;
     onmessage = ({ data }) => {
-      if (!sort) { sort = makeSorter(data); return; }
+      if (!sort) { sort = makeSorter(...data); return; }
       const began = performance.now();
       const order = sort(...data);
       postMessage({ order, milliseconds: performance.now() - began }, [order.buffer]);
@@ -40,6 +40,6 @@ function startWorker(means) {
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   const worker = new Worker(url);
   URL.revokeObjectURL(url);
-  worker.postMessage(means);
+  worker.postMessage([means, room]);
   return worker;
 }

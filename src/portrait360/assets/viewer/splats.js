@@ -1,17 +1,18 @@
 // 3D Gaussians: projected (EWA, Zwicker et al. 2001) and blended as in Kerbl et al. 2023.
 // Colours are sRGB values blended as they are, not as light: so splats are fitted, and so other viewers show them.
 
-const ROW = 512; // splats in a row of the table, three texels each
+const ROW = 512; // splats in a row of the table, three texels each, and of the order, one each
 
 const SPLAT_VERTEX = `
 precision highp usampler2D;
-uniform usampler2D table;
-in vec2 corner;
-in uint index;
+uniform usampler2D table, order;
 flat out vec4 colour;
 out vec2 offset;
 
 void main() {
+  int turn = gl_VertexID >> 2;
+  uint index = texelFetch(order, ivec2(turn % ${ROW}, turn / ${ROW}), 0).x;
+  vec2 corner = vec2(gl_VertexID & 1, (gl_VertexID >> 1) & 1) * 2.0 - 1.0;
   ivec2 at = ivec2(int(index % ${ROW}u) * 3, int(index / ${ROW}u));
   uvec4 first = texelFetch(table, at, 0);
   vec3 a = uintBitsToFloat(texelFetch(table, at + ivec2(1, 0), 0).xyz);
@@ -58,20 +59,23 @@ class SplatLayer {
     this.gl = gl;
     this.count = splats.count;
     this.program = compile(gl, SPLAT_VERTEX, SPLAT_FRAGMENT);
-    this.table = this.upload(splats);
-    this.sortNow = makeSorter(splats.means);
+    this.rows = Math.ceil(splats.count / ROW);
+    this.table = this.texture(gl.RGBA32UI, 3 * ROW);
+    this.order = this.texture(gl.R32UI, ROW);
+    this.upload(splats);
+    this.sortNow = makeSorter(splats.means, ROW * this.rows);
     this.asked = [0, 0, 0];
     this.busy = false;
     this.sortTime = 0;
     this.changed = changed;
     this.worker = this.employ(splats.means);
-    this.bind();
+    this.state = this.corners();
   }
 
   // Without a worker (some browsers refuse one to a page opened from a folder) the page sorts itself.
   employ(means) {
     try {
-      const worker = startWorker(means);
+      const worker = startWorker(means, ROW * this.rows);
       worker.onmessage = ({ data }) => this.take(data.order, data.milliseconds);
       worker.onerror = () => { this.worker = null; this.busy = false; this.asked = [0, 0, 0]; this.changed(); };
       return worker;
@@ -81,8 +85,7 @@ class SplatLayer {
   }
 
   upload({ count, means, covariances, colours }) {
-    const { gl } = this;
-    const rows = Math.ceil(count / ROW);
+    const { gl, rows } = this;
     const bits = new Uint32Array(ROW * rows * 12), floats = new Float32Array(bits.buffer);
     const rgba = new Uint8Array(bits.buffer);
     for (let n = 0; n < count; n++) {
@@ -91,35 +94,38 @@ class SplatLayer {
       floats.set(covariances.subarray(6 * n, 6 * n + 3), 12 * n + 4);
       floats.set(covariances.subarray(6 * n + 3, 6 * n + 6), 12 * n + 8);
     }
-    const texture = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, this.table);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, 3 * ROW, rows, gl.RGBA_INTEGER, gl.UNSIGNED_INT, bits);
+  }
+
+  texture(format, width) {
+    const { gl } = this, texture = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, texture);
-    gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32UI, 3 * ROW, rows, 0, gl.RGBA_INTEGER, gl.UNSIGNED_INT, bits);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, format, width, this.rows);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
     return texture;
   }
 
-  bind() {
-    const { gl } = this, { program } = this.program;
-    this.state = gl.createVertexArray();
-    gl.bindVertexArray(this.state);
-    buffer(gl, gl.ARRAY_BUFFER, new Float32Array([-1, -1, 1, -1, -1, 1, 1, 1]));
-    const corner = gl.getAttribLocation(program, "corner"), index = gl.getAttribLocation(program, "index");
-    gl.enableVertexAttribArray(corner);
-    gl.vertexAttribPointer(corner, 2, gl.FLOAT, false, 0, 0);
-    this.order = buffer(gl, gl.ARRAY_BUFFER, 4 * this.count, gl.DYNAMIC_DRAW);
-    gl.enableVertexAttribArray(index);
-    gl.vertexAttribIPointer(index, 1, gl.UNSIGNED_INT, 0, 0);
-    gl.vertexAttribDivisor(index, 1);
+  // One draw of many small quads: a software renderer takes six times as long for as many instances of a quad.
+  corners() {
+    const { gl } = this, state = gl.createVertexArray();
+    const indices = new Uint32Array(6 * this.count);
+    for (let n = 0; n < this.count; n++) {
+      indices.set([4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 2, 4 * n + 1, 4 * n + 3], 6 * n);
+    }
+    gl.bindVertexArray(state);
+    buffer(gl, gl.ELEMENT_ARRAY_BUFFER, indices);
     gl.bindVertexArray(null);
+    return state;
   }
 
   take(order, milliseconds) {
     const { gl } = this;
     this.busy = false;
     this.sortTime = milliseconds;
-    gl.bindBuffer(gl.ARRAY_BUFFER, this.order);
-    gl.bufferSubData(gl.ARRAY_BUFFER, 0, order);
+    gl.bindTexture(gl.TEXTURE_2D, this.order);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, ROW, this.rows, gl.RED_INTEGER, gl.UNSIGNED_INT, order);
     this.changed();
   }
 
@@ -143,11 +149,15 @@ class SplatLayer {
     const { gl } = this;
     const sorted = this.sort(camera.axes().slice(6));
     useCamera(gl, this.program, camera, width, height);
+    gl.uniform1i(this.program.places.order, 1);
+    gl.activeTexture(gl.TEXTURE1);
+    gl.bindTexture(gl.TEXTURE_2D, this.order);
+    gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_2D, this.table);
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     gl.bindVertexArray(this.state);
-    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, this.count);
+    gl.drawElements(gl.TRIANGLES, 6 * this.count, gl.UNSIGNED_INT, 0);
     gl.bindVertexArray(null);
     gl.disable(gl.BLEND);
     return sorted;
