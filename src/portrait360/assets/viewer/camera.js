@@ -2,7 +2,7 @@
 
 const HOME = { azimuth: 0, elevation: 0, radius: 2.7, fov: 18.8 };
 const NEAREST = 1.1, FARTHEST = 8;
-const LOWEST = -30, HIGHEST = 75; // from further below one would look into the open bust
+const LOWEST = -20, HIGHEST = 75; // from further below one would look into the open bust
 const AUTO = 14; // degrees a second
 const FIRST_TURN = 360; // degrees: after it the page rests, so that a forgotten tab costs nothing
 
