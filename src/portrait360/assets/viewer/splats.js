@@ -1,0 +1,169 @@
+// 3D Gaussians: projected (EWA, Zwicker et al. 2001) and blended as in Kerbl et al. 2023.
+// Colours are sRGB values blended as they are, not as light: so splats are fitted, and so other viewers show them.
+
+const ROW = 512; // splats in a row of the table, three texels each, and of the order, one each
+
+const SPLAT_VERTEX = `
+precision highp usampler2D;
+uniform usampler2D table, order;
+flat out vec4 colour;
+out vec2 offset;
+
+void main() {
+  int turn = gl_VertexID >> 2;
+  uint index = texelFetch(order, ivec2(turn % ${ROW}, turn / ${ROW}), 0).x;
+  vec2 corner = vec2(gl_VertexID & 1, (gl_VertexID >> 1) & 1) * 2.0 - 1.0;
+  ivec2 at = ivec2(int(index % ${ROW}u) * 3, int(index / ${ROW}u));
+  uvec4 first = texelFetch(table, at, 0);
+  vec3 a = uintBitsToFloat(texelFetch(table, at + ivec2(1, 0), 0).xyz);
+  vec3 b = uintBitsToFloat(texelFetch(table, at + ivec2(2, 0), 0).xyz);
+  uvec4 rgba = (uvec4(first.w) >> uvec4(0, 8, 16, 24)) & 255u;
+  colour = vec4(rgba) / 255.0;
+  colour.a *= kept(uintBitsToFloat(first.xyz));
+  vec3 place = seen(uintBitsToFloat(first.xyz));
+  if (place.z < ${NEAR} || colour.a < 1.0 / 255.0) { gl_Position = vec4(0, 0, 2, 1); return; }
+
+  // Beside the image the projection's slope grows without bound; it is held as where splats are fitted.
+  vec2 limit = 0.65 * size / focal;
+  vec2 slope = clamp(place.xy / place.z, -limit, limit);
+  mat3x2 jacobian = focal / place.z * mat3x2(1, 0, 0, 1, -slope);
+  mat3x2 across = jacobian * view;
+  mat3 covariance = mat3(a.x, a.y, a.z, a.y, b.x, b.y, a.z, b.y, b.z);
+  mat2 flat2 = across * covariance * transpose(across);
+  float xx = flat2[0][0] + 0.3, yy = flat2[1][1] + 0.3, xy = flat2[0][1]; // the low-pass of a pixel
+
+  // Axes of the ellipse; the quad ends where opacity falls below 1/255.
+  float middle = 0.5 * (xx + yy), spread = length(vec2(0.5 * (xx - yy), xy));
+  float angle = spread < 1e-6 ? 0.0 : 0.5 * atan(2.0 * xy, xx - yy);
+  vec2 axis = vec2(cos(angle), sin(angle));
+  offset = corner * sqrt(2.0 * log(255.0 * colour.a) + 1e-3);
+  vec2 moved = axis * offset.x * sqrt(middle + spread)
+    + vec2(-axis.y, axis.x) * offset.y * sqrt(max(middle - spread, 0.1));
+  vec4 centre = clip(place);
+  gl_Position = centre / centre.w + vec4(2.0 * moved / size * vec2(1, -1), 0, 0);
+}`;
+
+const SPLAT_FRAGMENT = `#version 300 es
+precision highp float;
+flat in vec4 colour;
+in vec2 offset;
+out vec4 pixel;
+void main() {
+  float alpha = min(0.99, colour.a * exp(-0.5 * dot(offset, offset)));
+  if (alpha < 1.0 / 255.0) discard;
+  pixel = vec4(colour.rgb * alpha, alpha);
+}`;
+
+class SplatLayer {
+  constructor(gl, splats, changed) {
+    this.gl = gl;
+    this.count = splats.count;
+    this.program = compile(gl, SPLAT_VERTEX, SPLAT_FRAGMENT);
+    this.rows = Math.ceil(splats.count / ROW);
+    this.table = this.texture(gl.RGBA32UI, 3 * ROW);
+    this.order = this.texture(gl.R32UI, ROW);
+    this.upload(splats);
+    this.sortNow = makeSorter(splats.means, ROW * this.rows);
+    this.asked = [0, 0, 0];
+    this.busy = false;
+    this.sortTime = 0;
+    this.changed = changed;
+    this.worker = this.employ(splats.means);
+    this.state = this.corners();
+  }
+
+  // Without a worker (some browsers refuse one to a page opened from a folder) the page sorts itself.
+  employ(means) {
+    try {
+      const worker = startWorker(means, ROW * this.rows);
+      worker.onmessage = ({ data }) => this.take(data.order, data.milliseconds);
+      worker.onerror = () => { this.worker = null; this.busy = false; this.asked = [0, 0, 0]; this.changed(); };
+      return worker;
+    } catch {
+      return null;
+    }
+  }
+
+  upload({ count, means, covariances, colours }) {
+    const { gl, rows } = this;
+    const bits = new Uint32Array(ROW * rows * 12), floats = new Float32Array(bits.buffer);
+    const rgba = new Uint8Array(bits.buffer);
+    for (let n = 0; n < count; n++) {
+      floats.set(means.subarray(3 * n, 3 * n + 3), 12 * n);
+      rgba.set(colours.subarray(4 * n, 4 * n + 4), 48 * n + 12);
+      floats.set(covariances.subarray(6 * n, 6 * n + 3), 12 * n + 4);
+      floats.set(covariances.subarray(6 * n + 3, 6 * n + 6), 12 * n + 8);
+    }
+    gl.bindTexture(gl.TEXTURE_2D, this.table);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, 3 * ROW, rows, gl.RGBA_INTEGER, gl.UNSIGNED_INT, bits);
+  }
+
+  texture(format, width) {
+    const { gl } = this, texture = gl.createTexture();
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, format, width, this.rows);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    return texture;
+  }
+
+  // One draw of many small quads: a software renderer takes six times as long for as many instances of a quad.
+  corners() {
+    const { gl } = this, state = gl.createVertexArray();
+    const indices = new Uint32Array(6 * this.count);
+    for (let n = 0; n < this.count; n++) {
+      indices.set([4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 2, 4 * n + 1, 4 * n + 3], 6 * n);
+    }
+    gl.bindVertexArray(state);
+    buffer(gl, gl.ELEMENT_ARRAY_BUFFER, indices);
+    gl.bindVertexArray(null);
+    return state;
+  }
+
+  take(order, milliseconds) {
+    const { gl } = this;
+    this.busy = false;
+    this.sortTime = milliseconds;
+    gl.bindTexture(gl.TEXTURE_2D, this.order);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, ROW, this.rows, gl.RED_INTEGER, gl.UNSIGNED_INT, order);
+    this.changed();
+  }
+
+  // True when the order is already that of this direction.
+  sort(forward) {
+    const first = this.asked.every((value) => value === 0);
+    if (forward.every((value, i) => value === this.asked[i])) return !this.busy;
+    if (this.busy) return false;
+    this.asked = forward;
+    if (first || !this.worker) { // the first picture shall not wait
+      const began = performance.now();
+      this.take(this.sortNow(...forward), performance.now() - began);
+      return true;
+    }
+    this.busy = true;
+    this.worker.postMessage(forward);
+    return false;
+  }
+
+  draw(camera, width, height) {
+    const { gl } = this;
+    const sorted = this.sort(camera.axes().slice(6));
+    useCamera(gl, this.program, camera, width, height);
+    gl.uniform1i(this.program.places.order, 1);
+    gl.activeTexture(gl.TEXTURE1);
+    gl.bindTexture(gl.TEXTURE_2D, this.order);
+    gl.activeTexture(gl.TEXTURE0);
+    gl.bindTexture(gl.TEXTURE_2D, this.table);
+    gl.enable(gl.BLEND);
+    gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
+    gl.bindVertexArray(this.state);
+    gl.drawElements(gl.TRIANGLES, 6 * this.count, gl.UNSIGNED_INT, 0);
+    gl.bindVertexArray(null);
+    gl.disable(gl.BLEND);
+    return sorted;
+  }
+
+  drop() {
+    this.worker?.terminate();
+  }
+}
