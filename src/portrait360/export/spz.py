@@ -27,6 +27,8 @@ HEADER = struct.Struct("<IIIBBBB")  # magic, version, count, degree, fractional 
 VERSION = 2
 FRACTIONAL_BITS = 16  # of positions in metres: 15 micrometres, up to 128 m
 COLOUR_SCALE = 0.15  # of coefficients, so that colours somewhat beyond [0, 1] can be held
+# signs of q, q i, q j, q k; component n of the product with unit m is component n ^ m of q
+HALF_TURNS = np.array([[1, 1, 1, 1], [-1, 1, 1, -1], [-1, -1, 1, 1], [-1, 1, -1, 1]], np.float32)
 HARMONICS = (0, 3, 8, 15, 24)  # coefficients a channel above the constant one, by degree
 
 
@@ -36,17 +38,27 @@ def write_spz(path: Path, splats: Splats) -> None:
     positions = fixed.astype("<i4").view(np.uint8).reshape(len(values), 3, 4)[..., :3]
     coefficients = (values.colours - 0.5) / SH_C0
     logs = np.log(np.maximum(values.scales, np.finfo(np.float32).tiny))
-    upper = values.rotations * np.where(values.rotations[:, :1] < 0, -1, 1)  # w is left out, so it must be positive
     parts = [
         positions,
         eight_bits(values.opacities),
         eight_bits(coefficients * COLOUR_SCALE + 0.5),
         np.clip(np.round((logs + 10) * 16), 0, 255).astype(np.uint8),
-        eight_bits(upper[:, 1:] / 2 + 0.5),
+        eight_bits(_large_w(values.rotations)[:, 1:] / 2 + 0.5),
     ]
     header = HEADER.pack(MAGIC, VERSION, len(values), 0, FRACTIONAL_BITS, 0, 0)
     with whole(path) as temporary:
         temporary.write_bytes(gzip.compress(header + b"".join(p.tobytes() for p in parts), mtime=0))
+
+
+def _large_w(rotations: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Quaternions of the same Gaussians whose w, which is left out and computed, is at least 1/2.
+
+    Half a turn about one of its own axes leaves a Gaussian as it is, and brings another component to w's place. A
+    small w would be lost in the rounding of the others, and with it up to 12 degrees.
+    """
+    largest = np.abs(rotations).argmax(1)[:, None]
+    turned = np.take_along_axis(rotations, largest ^ np.arange(4), 1) * HALF_TURNS[largest[:, 0]]
+    return turned * np.where(turned[:, :1] < 0, np.float32(-1), np.float32(1))
 
 
 def read_spz(path: Path) -> Splats:
