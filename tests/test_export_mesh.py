@@ -241,7 +241,9 @@ def test_the_khronos_validator_finds_nothing(tmp_path: Path, ball, texture):
     node = shutil.which("node")
     if node is None or "NODE_PATH" not in os.environ:
         pytest.skip("node or gltf-validator is not there")
-    write_glb(tmp_path / "head.glb", ball, texture)
+    normals = ball.normals.copy()
+    normals[0] = 0  # as where no triangle is
+    write_glb(tmp_path / "head.glb", replace(ball, normals=normals), texture)
     script = ROOT / "benchmarks" / "validate_glb.mjs"
     run = subprocess.run([node, script, tmp_path / "head.glb"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

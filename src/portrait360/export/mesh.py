@@ -29,13 +29,14 @@ TRIANGLES = 4
 def write_glb(path: Path, mesh: TexturedMesh, texture: Literal["png", "jpeg"] = "png") -> None:
     """One file with everything; a JPEG texture is several times smaller and slightly blurred."""
     encoded = io.BytesIO()
-    Image.fromarray(mesh.texture).save(encoded, format=texture, **({"quality": 95} if texture == "jpeg" else {}))
+    Image.fromarray(mesh.texture).save(encoded, format=texture, quality=95, subsampling=0)  # PNG has neither
     builder = Builder(bytearray(), [], [])
     places = (mesh.vertices * np.float32(METRES)).astype(np.float32)
     lengths = np.linalg.norm(mesh.normals.astype(np.float64), axis=1, keepdims=True)
+    normals = np.where(lengths > 1e-12, mesh.normals / np.maximum(lengths, 1e-12), [0, 0, 1])  # none may be 0
     attributes = {
         "POSITION": builder.array(places, FLOAT, min=places.min(0).tolist(), max=places.max(0).tolist()),
-        "NORMAL": builder.array(mesh.normals / np.maximum(lengths, 1e-12), FLOAT),
+        "NORMAL": builder.array(normals, FLOAT),
         "TEXCOORD_0": builder.array(mesh.uv, FLOAT),
     }
     indices = builder.array(mesh.triangles.ravel(), UINT)
