@@ -28,3 +28,21 @@ def writing_to(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
+
+
+def checked_size(path: Path, limit: int) -> int:
+    """Bytes of a file from outside, before any of them is read; what is absent or too large is refused."""
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.")
+    size = path.stat().st_size
+    if size > limit:
+        raise UserError(f"{path} has {size >> 20} MB; bring one of at most {limit >> 20} MB.")
+    return size
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    checked_size(path, limit)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} may not be read ({error.strerror}); check its permissions.") from error

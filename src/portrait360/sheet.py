@@ -8,19 +8,18 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from portrait360.cameras import azimuth_between, orbit
-from portrait360.files import whole
+from portrait360.export.video import save_turntable
 from portrait360.geometry.morphable import load_morphable
-from portrait360.images import Picture, eight_bits, load_picture, save_picture
+from portrait360.images import Picture, load_picture, save_picture
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.proxy import Proxy, ProxyView, make_proxy
 
 Floats = NDArray[np.floating]
 
 CELL = 512  # pixels a picture
-TURN, TURNS = 384, 48  # pixels and pictures of a turntable
+TURN, TURNS, TURN_FPS = 384, 48, 16  # pixels and pictures of a turntable, pictures a second
 SHIFT = 4  # bits of a pixel's fraction that OpenCV's lines take
 FOUND, FITTED = (0.1, 0.9, 0.2), (1.0, 0.25, 0.1)
 SQUARE = (1.0, 0.85, 0.1)
@@ -55,8 +54,8 @@ def proxy_photo(
     proxy = make_proxy(portrait)
     proxy.save(folder / "proxy")
     save_picture(folder / "sheet.png", proxy_sheet(proxy))
-    views = [on_grey(proxy.render(camera, TURN)) for camera in orbit(TURNS, focal=proxy.camera.focal)]
-    save_turntable(folder / "turntable.webp", views)
+    views = (on_grey(proxy.render(camera, TURN)) for camera in orbit(TURNS, focal=proxy.camera.focal))
+    save_turntable(folder / "turntable.webp", views, fps=TURN_FPS)
     return [*lines, f"{photo}: proxy -> {folder}, to look at: {folder / 'sheet.png'}, {folder / 'turntable.webp'}"]
 
 
@@ -79,16 +78,6 @@ def on_grey(view: ProxyView) -> Floats:
 
 def over_grey(rgb: Floats, alpha: Floats) -> Floats:
     return rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None])
-
-
-def save_turntable(path: Path, views: list[Floats], seconds: float = 3.0) -> None:
-    """An animated WebP that any browser plays, written under a temporary name first."""
-    frames = [Image.fromarray(eight_bits(v)) for v in views]
-    every = round(seconds * 1000 / len(frames))
-    with whole(path) as temporary:
-        frames[0].save(
-            temporary, format="WEBP", save_all=True, append_images=frames[1:], duration=every, loop=0, quality=85
-        )
 
 
 def contact_sheet(picture: Picture, portrait: Portrait) -> Floats:

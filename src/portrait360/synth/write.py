@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from portrait360 import transforms
 from portrait360.cameras import Camera, focal_from_fov, orbit
 from portrait360.errors import UserError
 from portrait360.files import whole, writing_to
@@ -116,7 +117,7 @@ def write_identity(folder: Path, seed: int, settings: WriteSettings) -> None:
 
 
 def _write_view(folder: Path, i: int, picture: Rendering, camera: Camera, settings: WriteSettings) -> dict[str, Any]:
-    frame: dict[str, Any] = {"file_path": f"{i:03d}.{settings.format}"}
+    frame = transforms.frame(f"{i:03d}.{settings.format}", camera, settings.size, settings.size)
     rgba = np.concatenate([picture.rgb, picture.alpha[..., None]], -1)
     _save(folder / frame["file_path"], Image.fromarray(np.round(rgba * 255).astype(np.uint8)))
     if settings.depth:
@@ -127,17 +128,7 @@ def _write_view(folder: Path, i: int, picture: Rendering, camera: Camera, settin
         frame["normal_file_path"] = f"{i:03d}_normal.png"
         normals = np.round((picture.normals * 0.5 + 0.5) * 255).astype(np.uint8)
         _save(folder / frame["normal_file_path"], Image.fromarray(normals))
-    side = settings.size
-    k = camera.intrinsics(side)
-    frame |= {"fl_x": k[0, 0], "fl_y": k[1, 1], "cx": k[0, 2], "cy": k[1, 2], "w": side, "h": side}
-    frame |= {"azimuth": camera.azimuth, "elevation": camera.elevation}
-    frame["transform_matrix"] = opengl(camera).tolist()
     return frame
-
-
-def opengl(camera: Camera) -> np.ndarray:
-    """cam2world (4, 4) with OpenGL's camera axes, as nerfstudio wants it: x right, y up, z backwards."""
-    return camera.cam2world @ np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 def _transforms(frames: list[dict[str, Any]], seed: int, settings: WriteSettings) -> str:
