@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from portrait360.synth import palettes
-from portrait360.synth.parameters import Animal, Fantasy, HeadParameters, Statue, Toon
+from portrait360.synth.parameters import Animal, Facial, Fantasy, Hair, HeadParameters, Skin, Statue, Toon, Wear
 
 STATUE_HATS = ("none",) * 5 + ("knight", "crown", "turban")
 STONES = {
@@ -134,16 +134,13 @@ def animal(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
 
     species = list(SPECIES)[int(rng.integers(len(SPECIES)))]
     coat, belly, marking, pattern = _one(rng, SPECIES[species].coats)
-    wear = replace(
-        person.wear,
-        hat="none",
-        earrings="none",
-        glasses="none",
-    )
     return replace(
         person,
         kind="animal",
-        wear=wear,
+        skin=Skin(),  # of the person only shoulders, pose, clothes and necklace are left
+        hair=Hair(style="bald"),
+        facial=Facial(),
+        wear=Wear(metal=person.wear.metal),
         shape=replace(person.shape, morphs={}, expression={}, age=0.5, weight=0.5),
         eyes=replace(person.eyes, iris=_one(rng, SPECIES[species].irises), slit=SPECIES[species].slit),
         animal=Animal(

@@ -45,7 +45,7 @@ def _locks(paths: np.ndarray, part: Part) -> Mesh:
     over = np.cross(tangent, across)
     t = np.linspace(0, 1, k)
     widest = {Part.HAIR: 0.0135, Part.BEARD: 0.0075, Part.BROWS: 0.0022}[part]
-    widest = np.minimum(widest, 0.10 + 0 * length) * np.clip(length / 0.05, 0.45, 1.0)
+    widest = widest * np.clip(length / 0.05, 0.45, 1.0)
     profile = np.sqrt(np.clip(1 - (2 * t - 0.85) ** 2 / 1.4, 0.02, 1)) * (1 - 0.3 * t)
     radius = widest[:, None] * profile
     angle = np.arange(SIDES) / SIDES * 2 * np.pi
