@@ -17,6 +17,7 @@ from portrait360.synth.scene import F32
 COMB = ("radial", "side", "forward", "back", "up", "down", "inward", "vertical")
 CROWN = np.array([0.012, 0.21, -0.06], np.float32)  # the whorl
 NOWHERE = -9.0  # a cut that cuts nothing
+OVER_EARS = 0.03  # canonical: shorter hair stands where it grows; from twice as long on hair goes round the ears
 POINTS_A_TURN, MOST_POINTS = 4.5, 34  # of a curl
 
 
@@ -87,6 +88,7 @@ def _grow(
         _normalise(d)
         stride = length[s] / steps
         last = steps
+        aside = min(max(length[s] / OVER_EARS - 1.0, 0.0), 1.0)
         for j in range(1, steps + 1):
             t = j / steps
             distance, gx, gy, gz = sample_field(values, low, step, p[0], p[1], p[2])
@@ -102,7 +104,7 @@ def _grow(
                 _leave_face(p, d)
             for a in range(3):
                 n[a] = p[a] + d[a] * stride
-            _keep_out(n, offset[s] * min(1.0, 0.15 + 2.5 * t), values, low, step, ears)
+            _keep_out(n, offset[s] * min(1.0, 0.15 + 2.5 * t), values, low, step, ears, aside)
             for a in range(3):
                 d[a] = n[a] - p[a]
                 p[a] = n[a]
@@ -153,7 +155,7 @@ def _leave_face(p, d):
 
 
 @numba.njit(cache=True, nogil=True)
-def _keep_out(q, offset, values, low, step, ears):
+def _keep_out(q, offset, values, low, step, ears, aside):
     distance, gx, gy, gz = sample_field(values, low, step, q[0], q[1], q[2])
     if distance < offset:
         length = (gx * gx + gy * gy + gz * gz) ** 0.5 + 1e-9
@@ -165,7 +167,7 @@ def _keep_out(q, offset, values, low, step, ears):
         x, y, z = q[0] - ears[e, 0], q[1] - ears[e, 1], q[2] - ears[e, 2]
         inside = (x / ears[e, 3]) ** 2 + (y / ears[e, 4]) ** 2 + (z / ears[e, 5]) ** 2
         if inside < 1:
-            q[0] += (1 if ears[e, 0] > 0 else -1) * ears[e, 3] * (1 - inside) * 0.9
+            q[0] += (1 if ears[e, 0] > 0 else -1) * ears[e, 3] * (1 - inside) * 0.9 * aside
 
 
 @numba.njit(cache=True, nogil=True)
