@@ -30,7 +30,8 @@ def _one(rng: np.random.Generator, options):
 
 def toon(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
     young = _uniform(rng, 0.20, 0.34) if person.shape.age < 0.6 else _uniform(rng, 0.5, 0.8)
-    shape = replace(person.shape, age=young, weight=_uniform(rng, 0.45, 0.7), morphs=_mild(person.shape.morphs))
+    weight, mood = _uniform(rng, 0.45, 0.7), _cheered(person.shape.expression)
+    shape = replace(person.shape, age=young, weight=weight, morphs=_mild(person.shape.morphs), expression=mood)
     skin = _smooth_skin(person.skin, rng)
     hair = person.hair
     if rng.random() < 0.4:
@@ -82,6 +83,13 @@ def _proportions(celled: bool, rng: np.random.Generator) -> Toon:
         outline=0.0035 if celled else 0.0,
         steps=4 if celled else 0,
     )
+
+
+def _cheered(expression: dict[str, float]) -> dict[str, float]:
+    """A toon that neither frowns nor purses its lips smiles at least a little."""
+    if any(name.startswith(("mouthFrown", "mouthPucker", "mouthFunnel", "mouthPress")) for name in expression):
+        return expression
+    return expression | {side: max(expression.get(side, 0.0), 0.3) for side in ("mouthSmileLeft", "mouthSmileRight")}
 
 
 def _mild(morphs: dict[str, float]) -> dict[str, float]:
