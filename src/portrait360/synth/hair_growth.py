@@ -18,6 +18,7 @@ COMB = ("radial", "side", "forward", "back", "up", "down", "inward", "vertical")
 CROWN = np.array([0.012, 0.21, -0.06], np.float32)  # the whorl
 NOWHERE = -9.0  # a cut that cuts nothing
 OVER_EARS = 0.03  # canonical: shorter hair stands where it grows; from twice as long on hair goes round the ears
+DRAWN_OUT = 0.035  # canonical: an ear whose upper rim stands out this much further than its lobe has a point
 POINTS_A_TURN, MOST_POINTS = 4.5, 34  # of a curl
 
 
@@ -63,10 +64,12 @@ def grow(head: Head, roots: ArrayLike, normals: ArrayLike, growth: Growth, steps
 
 
 def _ear(head: Head, side: str) -> np.ndarray:
-    """Centre and radii of an ellipsoid about an ear."""
-    # from the lobe up: the upper rim may be drawn out to a point, which hair falls behind
-    center = head.landmarks[f"{side}_ear_lobe"] + np.array([0, 0.048, 0], np.float32)
-    return np.concatenate([center, [0.022, 0.065, 0.036]])
+    """Centre and radii of an ellipsoid about an ear, and 1 if hair is tucked behind it, 0 if it goes over it."""
+    # from the lobe up: the upper rim may be drawn out to a point
+    lobe, top = head.landmarks[f"{side}_ear_lobe"], head.landmarks[f"{side}_ear_top"]
+    if abs(top[0]) - abs(lobe[0]) < DRAWN_OUT:
+        return np.concatenate([lobe + np.array([0, 0.048, 0], np.float32), [0.022, 0.065, 0.036, 0.0]])
+    return np.concatenate([0.55 * lobe + 0.45 * top + np.array([0, 0, 0.022]), [0.070, 0.075, 0.055, 1.0]])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -166,7 +169,9 @@ def _keep_out(q, offset, values, low, step, ears, aside):
     for e in range(len(ears)):
         x, y, z = q[0] - ears[e, 0], q[1] - ears[e, 1], q[2] - ears[e, 2]
         inside = (x / ears[e, 3]) ** 2 + (y / ears[e, 4]) ** 2 + (z / ears[e, 5]) ** 2
-        if inside < 1:
+        if inside < 1 and ears[e, 6] > 0:
+            q[2] -= ears[e, 5] * (1 - inside) * 0.5 * aside
+        elif inside < 1:
             q[0] += (1 if ears[e, 0] > 0 else -1) * ears[e, 3] * (1 - inside) * 0.9 * aside
 
 
