@@ -57,53 +57,50 @@ def distance_field(vertices: F32, normals: F32) -> DistanceField:
 @numba.njit(cache=True, nogil=True)
 def _sweep(nearest, vertices, normals, low, step):
     """Nearest vertex of every cell by passing it on between neighbours, then the distance to its plane."""
+    nx, ny, nz = nearest.shape
     best = np.full(nearest.shape, np.float32(1e9))
     for v in range(len(vertices)):
         i0 = int((vertices[v, 0] - low[0]) / step)
         j0 = int((vertices[v, 1] - low[1]) / step)
         k0 = int((vertices[v, 2] - low[2]) / step)
-        for i in range(max(i0, 0), min(i0 + 2, nearest.shape[0])):
-            for j in range(max(j0, 0), min(j0 + 2, nearest.shape[1])):
-                for k in range(max(k0, 0), min(k0 + 2, nearest.shape[2])):
-                    _offer(best, nearest, vertices, low, step, i, j, k, v)
+        for i in range(max(i0, 0), min(i0 + 2, nx)):
+            for j in range(max(j0, 0), min(j0 + 2, ny)):
+                for k in range(max(k0, 0), min(k0 + 2, nz)):
+                    d = (
+                        (low[0] + i * step - vertices[v, 0]) ** 2
+                        + (low[1] + j * step - vertices[v, 1]) ** 2
+                        + (low[2] + k * step - vertices[v, 2]) ** 2
+                    )
+                    if d < best[i, j, k]:
+                        best[i, j, k], nearest[i, j, k] = d, v
     for sweep in range(4):
-        _pass_on(best, nearest, vertices, low, step, sweep)
-    return _to_planes(best, nearest, vertices, normals, low, step)
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _offer(best, nearest, vertices, low, step, i, j, k, v):
-    """A vertex to a cell, which takes it if none was nearer."""
-    d = (
-        (low[0] + i * step - vertices[v, 0]) ** 2
-        + (low[1] + j * step - vertices[v, 1]) ** 2
-        + (low[2] + k * step - vertices[v, 2]) ** 2
-    )
-    if d < best[i, j, k]:
-        best[i, j, k], nearest[i, j, k] = d, v
-
-
-@numba.njit(cache=True, nogil=True)
-def _pass_on(best, nearest, vertices, low, step, sweep):
-    """From neighbour to neighbour through the whole grid, each sweep in another direction."""
-    nx, ny, nz = nearest.shape
-    for a in range(nx):
-        i, si = (a, -1) if sweep % 2 == 0 else (nx - 1 - a, 1)
-        for b in range(ny):
-            j, sj = (b, -1) if sweep < 2 else (ny - 1 - b, 1)
-            for c in range(nz):
-                k, sk = (c, -1) if sweep % 2 == 0 else (nz - 1 - c, 1)
-                for di, dj, dk in ((si, 0, 0), (0, sj, 0), (0, 0, sk), (si, sj, 0), (0, sj, sk), (0, 0, -sk)):
-                    p, q, r = i + di, j + dj, k + dk
-                    if p < 0 or q < 0 or r < 0 or p >= nx or q >= ny or r >= nz:
-                        continue
-                    if nearest[p, q, r] >= 0:
-                        _offer(best, nearest, vertices, low, step, i, j, k, nearest[p, q, r])
-
-
-@numba.njit(cache=True, nogil=True)
-def _to_planes(best, nearest, vertices, normals, low, step):
-    nx, ny, nz = nearest.shape
+        for a in range(nx):
+            i, si = (a, -1) if sweep % 2 == 0 else (nx - 1 - a, 1)
+            for b in range(ny):
+                j, sj = (b, -1) if sweep < 2 else (ny - 1 - b, 1)
+                for c in range(nz):
+                    k, sk = (c, -1) if sweep % 2 == 0 else (nz - 1 - c, 1)
+                    for di, dj, dk in (
+                        (si, 0, 0),
+                        (0, sj, 0),
+                        (0, 0, sk),
+                        (si, sj, 0),
+                        (0, sj, sk),
+                        (0, 0, -sk),
+                    ):
+                        p, q, r = i + di, j + dj, k + dk
+                        if p < 0 or q < 0 or r < 0 or p >= nx or q >= ny or r >= nz:
+                            continue
+                        v = nearest[p, q, r]
+                        if v < 0:
+                            continue
+                        d = (
+                            (low[0] + i * step - vertices[v, 0]) ** 2
+                            + (low[1] + j * step - vertices[v, 1]) ** 2
+                            + (low[2] + k * step - vertices[v, 2]) ** 2
+                        )
+                        if d < best[i, j, k]:
+                            best[i, j, k], nearest[i, j, k] = d, v
     out = np.empty(nearest.shape, np.float32)
     for i in range(nx):
         for j in range(ny):
