@@ -17,7 +17,7 @@ from portrait360.synth.strands import resample
 METALS = ("bronze", "gold")
 PATINA = np.array([0.16, 0.33, 0.27])
 LOCKS = {Part.HAIR: 300, Part.BEARD: 150, Part.BROWS: 70}  # how many locks are carved of each part
-PIECES = (12, 26)  # of a short lock along its length, and of one longer than LONG
+PIECES = (10, 18)  # of a short lock along its length, and of one longer than LONG
 LONG = 0.15
 WIDEST = {Part.HAIR: 0.020, Part.BEARD: 0.011, Part.BROWS: 0.0022}  # half of a lock's width
 LIE = {Part.HAIR: 0.010, Part.BEARD: 0.004, Part.BROWS: 0.0}  # over the skin: on the cap of stone
@@ -76,7 +76,7 @@ def _locks(paths: np.ndarray, part: Part) -> Mesh:
 
 def _section() -> tuple[np.ndarray, np.ndarray]:
     """Across a lock, half of its width 1: three ridges above, flat below."""
-    wide = np.linspace(-1, 1, 13)
+    wide = np.linspace(-1, 1, 9)
     high = np.sqrt(1 - wide**2) * (0.42 + 0.22 * np.cos(3 * np.pi * wide))
     return np.append(wide, 0.0), np.append(high, -0.35)
 
