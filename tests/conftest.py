@@ -1,5 +1,45 @@
-"""One thread a test process: two processes then use two cores, and none waits for the other's threads."""
+"""One thread a test process: two processes then use two cores, and none waits for the other's threads.
 
+Also the photos that several files of tests look at.
+"""
+
+import cv2
+import numpy as np
+import pytest
 import torch
+from PIL import Image
+
+from portrait360.images import Picture, load_picture
+from tests.photos import ASTRONAUT, IMAGE
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def photo() -> Picture:
+    return load_picture(ASTRONAUT)
+
+
+@pytest.fixture(scope="module")
+def cutout(photo) -> Picture:
+    """With a matte of its own: an ellipse for the head, another for the shoulders. No network is asked for one."""
+    alpha = np.zeros(photo.rgb.shape[:2], np.float32)
+    cv2.ellipse(alpha, (227, 100), (74, 85), 0, 0, 360, 1.0, -1, cv2.LINE_AA)
+    cv2.ellipse(alpha, (200, 420), (190, 210), 0, 0, 360, 1.0, -1, cv2.LINE_AA)
+    return Picture(photo.rgb, alpha)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Where the matte does not matter it is not looked for."""
+    monkeypatch.setattr("portrait360.subject.find_matte", lambda rgb, inside: np.zeros(rgb.shape[:2], np.float32))
+
+
+@pytest.fixture(scope="module")
+def small() -> Image.Image:
+    """Cut close to the head, with transparency around it."""
+    image = IMAGE.crop((120, 0, 340, 220)).convert("RGBA")
+    alpha = np.zeros((220, 220), np.uint8)
+    cv2.ellipse(alpha, (107, 110), (85, 110), 0, 0, 360, 255, -1)
+    image.putalpha(Image.fromarray(alpha))
+    return image

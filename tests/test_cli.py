@@ -29,6 +29,7 @@ SURFACE = {
         "--depth",
         "--normals",
         "--random-cameras",
+        "--elevation",
         "--workers",
     ],
     "weights import": ["FILE", "--as", "-o/--output"],

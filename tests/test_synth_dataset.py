@@ -13,7 +13,7 @@ from PIL import Image
 from portrait360.cameras import Camera
 from portrait360.errors import UserError
 from portrait360.synth.dataset import SPLITS, Clip, ClipSettings, SyntheticClips, identity, split_of
-from portrait360.synth.write import DEPTH_UNIT, write_dataset
+from portrait360.synth.write import DEPTH_UNIT, WriteSettings, write_dataset
 from portrait360.transforms import opengl
 
 SMALL = ClipSettings(size=48, views=3, orbit=12, identities=3, clips=2, kind="animal")
@@ -138,3 +138,23 @@ def test_other_settings_in_the_same_place_are_refused(tmp_path: Path):
         write_dataset(tmp_path, count=1, views=2, size=32, kind="statue")
     with pytest.raises(UserError, match="no kind"):
         write_dataset(tmp_path, count=1, kind="robot")
+
+
+def test_the_elevation_is_that_of_the_orbit_or_bounds_random_cameras(tmp_path: Path):
+    def elevations(name: str, **what) -> list[float]:
+        (folder,) = write_dataset(tmp_path / name, count=1, size=32, kind="statue", **what)
+        return [frame["elevation"] for frame in json.loads((folder / "transforms.json").read_text())["frames"]]
+
+    assert elevations("level", views=2) == pytest.approx([0, 0], abs=1e-4)
+    assert elevations("above", views=2, elevation=25.0) == pytest.approx([25, 25], abs=1e-4)
+    assert elevations("flat", views=2, random_cameras=True, elevation=0.0) == pytest.approx([0, 0], abs=1e-4)
+    free = [camera.elevation for camera in WriteSettings(200, random_cameras=True, elevation=60.0).cameras(3)]
+    assert 50 < max(free) < 60.1 and -60.1 < min(free) < -50
+
+
+@pytest.mark.parametrize("wrong", [{"elevation": 90.0}, {"elevation": float("nan")}])
+def test_elevations_that_make_no_camera_are_one_sentence(tmp_path: Path, wrong):
+    with pytest.raises(UserError, match="--elevation"):
+        write_dataset(tmp_path, count=1, **wrong)
+    with pytest.raises(UserError, match="bounds them up and down"):
+        write_dataset(tmp_path, count=1, random_cameras=True, elevation=-5.0)

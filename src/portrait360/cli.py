@@ -144,6 +144,10 @@ def synth(
     depth: Annotated[bool, typer.Option("--depth", help="Write depth maps too.")] = False,
     normals: Annotated[bool, typer.Option("--normals", help="Write normal maps too.")] = False,
     random_cameras: Annotated[bool, typer.Option("--random-cameras", help="Cameras all around instead.")] = False,
+    elevation: Annotated[
+        float | None,
+        typer.Option(help="Of the orbit, in degrees (0), or how far up and down random cameras go (30)."),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that work side by side.")] = 1,
 ) -> None:
     """Render synthetic heads from all sides: RGBA views and transforms.json, one folder a head.
@@ -164,6 +168,7 @@ def synth(
         depth=depth,
         normals=normals,
         random_cameras=random_cameras,
+        elevation=elevation,
     )
     typer.echo(f"{len(folders)} heads in {output}")
 

@@ -84,48 +84,42 @@ def _muzzle(kind: Species, style: Animal) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _solids(kind: Species, style: Animal) -> list[Solid]:
-    tip, jaw = _muzzle(kind, style)
-    cheek = np.array(kind.cheek) * np.array([style.cheeks, 1, 1])
-    both = [ball("cheek", kind.cheek_at, cheek, blend=0.06)]
-    both.append(
-        ball(
-            "brow",
-            np.array(kind.eye) + [-0.006, kind.eye_radius * 0.95, -0.012],
-            (0.042, 0.022, 0.035),
-            blend=kind.brow,
-        )
-    )
-    if kind.pads:
-        pad = tip + np.array([kind.pads * 0.72, -kind.tip_radius * 0.45, -kind.pads * 0.35])
-        both.append(ball("pad", pad, (kind.pads, kind.pads * 0.85, kind.pads * 0.9), blend=0.022))
+    """All of the head, in the order in which it is joined and cut."""
+    both = _cheeks(kind, style)
     solids = [
         cone("neck", (0, -0.03, -0.045), (0, -0.48, -0.065), (kind.neck * 1.12, kind.neck * 0.98), blend=0.05),
         ball("skull", kind.skull_at, kind.skull, blend=0.05),
         *both,
         *map(mirrored, both),
-        cone(
-            "muzzle",
-            kind.bridge,
-            tip,
-            (kind.bridge_radius, kind.tip_radius),
-            wide=kind.muzzle_width,
-            blend=0.055,
-        ),
-        cone(
-            "jaw",
-            HINGE,
-            jaw,
-            (kind.jaw_radius + 0.022, kind.jaw_radius),
-            wide=kind.muzzle_width * 1.1,
-            blend=0.007,
-        ),
+        *_jaws(kind, style),
     ]
-    lids = [_lid(kind), _opening(kind)]
-    ears = _ear(kind, style)
-    for group in (lids, ears):
-        for solid in group:
-            solids += [solid, mirrored(solid)]
+    for solid in (_lid(kind), _opening(kind), *_ear(kind, style)):
+        solids += [solid, mirrored(solid)]
     return solids
+
+
+def _cheeks(kind: Species, style: Animal) -> list[Solid]:
+    """Cheek, brow and whisker pad of one side."""
+    tip, _ = _muzzle(kind, style)
+    cheek = np.array(kind.cheek) * np.array([style.cheeks, 1, 1])
+    brow = np.array(kind.eye) + [-0.006, kind.eye_radius * 0.95, -0.012]
+    out = [
+        ball("cheek", kind.cheek_at, cheek, blend=0.06),
+        ball("brow", brow, (0.042, 0.022, 0.035), blend=kind.brow),
+    ]
+    if kind.pads:
+        pad = tip + np.array([kind.pads * 0.72, -kind.tip_radius * 0.45, -kind.pads * 0.35])
+        out.append(ball("pad", pad, (kind.pads, kind.pads * 0.85, kind.pads * 0.9), blend=0.022))
+    return out
+
+
+def _jaws(kind: Species, style: Animal) -> list[Solid]:
+    tip, jaw = _muzzle(kind, style)
+    upper, lower = (kind.bridge_radius, kind.tip_radius), (kind.jaw_radius + 0.022, kind.jaw_radius)
+    return [
+        cone("muzzle", kind.bridge, tip, upper, wide=kind.muzzle_width, blend=0.055),
+        cone("jaw", HINGE, jaw, lower, wide=kind.muzzle_width * 1.1, blend=0.007),
+    ]
 
 
 def _lid(kind: Species) -> Solid:
@@ -144,53 +138,44 @@ def _opening(kind: Species) -> Solid:
 def _ear(kind: Species, style: Animal) -> list[Solid]:
     root = np.array(kind.ear_at)
     tip = root + (np.array(kind.ear_tip) - root) * style.ears
-    width = kind.ear_width
     if kind.ear == "round":
-        face = unit(np.array([0.35, 0.1, 1.0]))
-        center = (root + tip) / 2 + (tip - root) * 0.25
-        axes = np.stack([unit(np.cross([0, 1, 0], face)), np.cross(face, unit(np.cross([0, 1, 0], face))), face])
-        return [
-            ball("ear", center, (width, width, 0.026), blend=0.022, axes=axes),
-            ball(
-                "inner_ear",
-                center + 0.026 * face,
-                (width * 0.66, width * 0.66, 0.026),
-                blend=0.010,
-                cut=True,
-                axes=axes,
-            ),
-        ]
+        return _round_ear(root, tip, kind.ear_width)
     if kind.ear == "flop":
-        bend = root + np.array([0.050, 0.022, 0.0])
-        return [
-            cone("ear", root - [0.02, 0, 0], bend, (0.030, 0.028), flat=1.0, blend=0.03),
-            cone(
-                "ear",
-                bend - [0.004, 0.01, 0],
-                tip,
-                (0.026, width * 0.78),
-                side=(0.15, 0, 1.0),
-                wide=1.0,
-                flat=0.32,
-                blend=0.022,
-            ),
-        ]
-    # the cup opens forwards and a little outwards
-    ahead = np.array([0.025, -0.01, 0.055]) if kind.ear == "point" else np.array([0.012, 0.0, 0.040])
+        return _flop_ear(root, tip, kind.ear_width)
+    return _cupped_ear(root, tip, kind.ear_width, pointed=kind.ear == "point")
+
+
+def _round_ear(root: np.ndarray, tip: np.ndarray, width: float) -> list[Solid]:
+    face = unit(np.array([0.35, 0.1, 1.0]))
+    across = unit(np.cross([0, 1, 0], face))
+    axes = np.stack([across, np.cross(face, across), face])
+    center = (root + tip) / 2 + (tip - root) * 0.25
+    hollow = (width * 0.66, width * 0.66, 0.026)
+    return [
+        ball("ear", center, (width, width, 0.026), blend=0.022, axes=axes),
+        ball("inner_ear", center + 0.026 * face, hollow, blend=0.010, cut=True, axes=axes),
+    ]
+
+
+def _flop_ear(root: np.ndarray, tip: np.ndarray, width: float) -> list[Solid]:
+    bend = root + np.array([0.050, 0.022, 0.0])
+    start, radii = bend - [0.004, 0.01, 0], (0.026, width * 0.78)
+    return [
+        cone("ear", root - [0.02, 0, 0], bend, (0.030, 0.028), flat=1.0, blend=0.03),
+        cone("ear", start, tip, radii, side=(0.15, 0, 1.0), wide=1.0, flat=0.32, blend=0.022),
+    ]
+
+
+def _cupped_ear(root: np.ndarray, tip: np.ndarray, width: float, *, pointed: bool) -> list[Solid]:
+    """The cup opens forwards and a little outwards."""
+    ahead = np.array([0.025, -0.01, 0.055]) if pointed else np.array([0.012, 0.0, 0.040])
     across = unit(np.cross(tip - root, ahead))
-    narrow = 0.15 if kind.ear == "point" else 0.55
+    narrow = 0.15 if pointed else 0.55
+    begin, end = root + 0.55 * ahead + (tip - root) * 0.10, root + (tip - root) * 0.93 + 0.42 * ahead
+    hollow = (width * 0.80, width * narrow * 0.55)
     return [
         cone("ear", root, tip, (width, width * narrow), side=across, flat=0.48, blend=0.030),
-        cone(
-            "inner_ear",
-            root + 0.55 * ahead + (tip - root) * 0.10,
-            root + (tip - root) * 0.93 + 0.42 * ahead,
-            (width * 0.80, width * narrow * 0.55),
-            side=across,
-            flat=0.46,
-            blend=0.008,
-            cut=True,
-        ),
+        cone("inner_ear", begin, end, hollow, side=across, flat=0.46, blend=0.008, cut=True),
     ]
 
 

@@ -67,7 +67,7 @@ def area(rest: F32, name: str) -> np.ndarray:
         jaw_line = smoothstep(-0.36 + 0.55 * np.maximum(x - 0.13, 0), -0.42 + 0.55 * np.maximum(x - 0.13, 0), y)
         return full * np.maximum(jaw_line, smoothstep(0.12, 0.08, z))
     if name == "burns":
-        return full * smoothstep(0.16, 0.10, z)
+        return full * smoothstep(0.16, 0.10, z) * smoothstep(-0.36, -0.28, y)
     raise KeyError(name)
 
 

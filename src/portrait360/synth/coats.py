@@ -30,20 +30,17 @@ def coat_colour(form: Sculpture, kind: Species, style: Animal, seed: int) -> np.
     throat = smoothstep(-0.085, -0.125, y + 0.35 * np.abs(x) - 0.15 * (z - 0.1)) * smoothstep(-0.04, 0.05, z)
     painter = _PATTERNS[style.pattern]
     painter(paint, form, kind, coat, belly, mark, seed)
-    if style.pattern in ("fox",):
+    if style.pattern == "fox":
         paint(belly, np.maximum(muzzle * below, throat))
     elif style.pattern != "points":
         paint(
             belly,
             np.maximum(muzzle * (1.0 if kind.ear == "round" and not kind.pads else 0.3 + 0.7 * below), throat * 0.8),
         )
-    ear = smoothstep(0.006, -0.002, -near["inner_ear"] - 0.004) if "inner_ear" in near else np.zeros(len(v))
     if "inner_ear" in near:
         ear = smoothstep(0.007, 0.0, np.abs(near["inner_ear"])) * smoothstep(0.02, 0.0, near["ear"])
         paint(0.5 * belly + 0.5 * INNER_EAR, ear)
-    seam = np.maximum(
-        smoothstep(0.013, 0.004, np.abs(near["muzzle"])) * smoothstep(0.013, 0.004, np.abs(near["jaw"])), 0
-    )
+    seam = smoothstep(0.013, 0.004, np.abs(near["muzzle"])) * smoothstep(0.013, 0.004, np.abs(near["jaw"]))
     paint(np.array([0.035, 0.015, 0.014]), seam * smoothstep(0.07, 0.11, z))
     gum = inside_mouth(form, style)
     paint(np.array([0.16, 0.035, 0.035]), gum)

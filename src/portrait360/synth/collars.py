@@ -64,7 +64,7 @@ def shirt_collar(head: Head, line: Neckline, style: Clothes) -> list[Mesh]:
     side = np.abs(np.linspace(-1, 1, 72))  # 1 at the front ends
     base, out = _collar_base(head, line, azimuth, -0.03)
     top, _ = _collar_base(head, line, azimuth, 0.075)
-    top = base * 0.35 + np.stack([top[:, 0], top[:, 1], top[:, 2]], 1) * 0.65
+    top = base * 0.35 + top * 0.65
     ease = 0.016 * HEIGHT + 0.012 * HEIGHT * side[:, None] ** 2
     stand = np.stack([base + out * ease * 0.8, 0.5 * (base + top) + out * ease, top + out * ease])
     drop = np.array([0, -1.0, 0]) * (0.105 + 0.075 * side[:, None] ** 4) * HEIGHT
@@ -147,6 +147,6 @@ def necklace(head: Head, parameters: HeadParameters) -> Mesh:
     ring, out = neck_ring(head, azimuth, height)
     path = _even(ring, 80)
     path = head.field.push_out(path, 0.004)
-    beads = 0.0035 + 0.0018 * np.sin(np.arange(80) * np.pi) + 0.0012 * (np.arange(80) % 2)
+    beads = 0.0035 + 0.0012 * (np.arange(80) % 2)
     vertices, triangles = tube(path, beads, 7, closed=True)
     return make_mesh(vertices, triangles, parameters.wear.metal, Material.METAL, Part.ACCESSORY)

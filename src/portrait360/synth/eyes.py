@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from portrait360.synth.head import Eyeball, Head
 from portrait360.synth.meshes import grid, make_mesh, unit
@@ -87,24 +88,29 @@ def lashes(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> 
     if parameters.eyes.lashes <= 0:
         return None
     curves, widths = [], []
+    lids = ((True, 44), (False, 26))[: 2 if parameters.toon is None else 1]  # a toon has none below
+    fan, thicker = (0.55, 1.0) if parameters.toon is None else (1.3, 0.4)
     for eye, name in zip(head.eyes, ("left_lashes", "right_lashes"), strict=True):
         points, _ = head.part(name)
         roots, tips, upper = _lash_guides(name)
         roots, tips = points[roots], points[tips]
-        for top, share in ((True, 44), (False, 26)):
+        if parameters.toon is not None:  # lids that are scaled and ironed leave the lash cards behind
+            shift = _on_rim(head, eye, roots) - roots
+            roots, tips = roots + shift, tips + shift
+        for top, share in lids:
             rows = np.where(upper == top)[0]
             at = np.sort(rng.uniform(0, len(rows) - 1, share))
             i, f = np.minimum(at.astype(int), len(rows) - 2), (at % 1.0)[:, None]
             root = roots[rows][i] * (1 - f) + roots[rows][i + 1] * f
             tip = tips[rows][i] * (1 - f) + tips[rows][i + 1] * f
-            direction = unit((tip - root) * np.array([0.55, 1.0, 1.0]) + np.array([0, 0, 0.004]))
+            direction = unit((tip - root) * np.array([fan, 1.0, 1.0]) + np.array([0, 0, 0.004]))
             length = eye.radii[1] * (0.15 + 0.38 * parameters.eyes.lashes) * (1.0 if top else 0.45)
-            length *= 1.0 if parameters.toon is None else 0.62
+            length *= 1.0 if parameters.toon is None else 0.7
             length = length * np.exp(rng.normal(0, 0.12, (share, 1, 1)))
             t = np.linspace(0, 1, 4)[None, :, None]
             curl = np.array([0, (0.45 if top else -0.1), 0])
             curves.append(root[:, None] + length * (direction[:, None] * t + curl * t**2))
-            widths.append(np.full((share, 1), 0.0013 if top else 0.0008) * eye.radii[0] / 0.029)
+            widths.append(np.full((share, 1), 0.0013 if top else 0.0008) * (eye.radii[0] / 0.029) ** thicker)
     points = np.concatenate(curves).astype(np.float32)
     width = np.concatenate(widths) * np.array([1.0, 0.9, 0.65, 0.25])
     dark = np.array(parameters.facial.brow_colour) * 0.35
@@ -116,6 +122,22 @@ def lashes(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> 
         part=np.full(n, Part.EYES, np.uint8),
         material=np.full(n, Material.HAIR, np.uint8),
     )
+
+
+def _on_rim(head: Head, eye: Eyeball, roots: np.ndarray) -> np.ndarray:
+    """The points (k, 3) moved, seen from the front, straight to the edge of the lids."""
+    lid = head.body[head.mask("eyelids") > 0.2]
+    offset = (lid - eye.center) / eye.radii
+    before = (np.linalg.norm(offset, axis=1) > 1.0) & (offset[:, 2] > 0.15) & (np.hypot(*offset.T[:2]) < 1.5)
+    lid, offset = lid[before], offset[before]
+    around, away = np.arctan2(offset[:, 1], offset[:, 0]), np.hypot(offset[:, 0], offset[:, 1])
+    angles = np.linspace(-np.pi, np.pi, 48, endpoint=False)
+    near = np.abs((around - angles[:, None] + np.pi) % (2 * np.pi) - np.pi) < 0.12
+    edge = lid[np.argmin(np.where(near, away, np.inf), axis=1)]
+    edge = gaussian_filter1d(edge, 1.0, axis=0, mode="wrap")
+    wanted = (roots - eye.center) / eye.radii
+    at = np.arctan2(wanted[:, 1], wanted[:, 0])
+    return np.stack([np.interp(at, angles, edge[:, a], period=2 * np.pi) for a in range(3)], 1)
 
 
 @lru_cache(maxsize=2)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from portrait360.synth.noise import smoothstep
+from portrait360.synth.pack import HeadPack
 from portrait360.synth.parameters import Fantasy
 from portrait360.synth.scene import F32
 
 
-def restyle(vertices: F32, rest: F32, style: Fantasy) -> F32:
+def restyle(vertices: F32, rest: F32, pack: HeadPack, style: Fantasy) -> F32:
     v = vertices.astype(np.float64)
     x, y, z = rest.T
     brow = np.exp(-((y - 0.075) ** 2) / 0.0018 - (np.abs(x) / 0.24) ** 4) * (z > 0.1)
@@ -19,8 +20,10 @@ def restyle(vertices: F32, rest: F32, style: Fantasy) -> F32:
     neck = smoothstep(-0.35, -0.7, y) * smoothstep(-1.3, -0.9, y)
     v[:, 0] *= 1 + style.brute * 0.25 * neck
     v[:, 1] += style.brute * 0.06 * smoothstep(-0.6, -0.9, y)
+    ears = np.zeros(len(v))
+    ears[: pack.body] = pack.mask("ears")[: pack.body]  # subdivision keeps the vertices' numbers
     for side in (1, -1):
-        v = _pull_ear(v, rest, side, style)
+        v = _pull_ear(v, rest, ears, side, style)
     return v.astype(np.float32)
 
 
@@ -36,10 +39,10 @@ def thick_neck(vertices: F32, rest: F32, amount: float) -> F32:
     return v.astype(np.float32)
 
 
-def _pull_ear(v: np.ndarray, rest: F32, side: int, style: Fantasy) -> np.ndarray:
+def _pull_ear(v: np.ndarray, rest: F32, ears: np.ndarray, side: int, style: Fantasy) -> np.ndarray:
     """Draw the upper rim of the ear out to a point."""
-    x, y, z = rest.T
-    out = smoothstep(0.315, 0.36, x * side) * (np.abs(y + 0.1) < 0.3) * (np.abs(z) < 0.25)
+    x, y, _ = rest.T
+    out = ears * smoothstep(0.315, 0.36, x * side)  # not the scalp behind it: hair grows there
     tip = out * smoothstep(-0.13, 0.03, y) ** 1.5
     angle = np.radians(35 + style.ear_angle)
     reach = np.array([side * 0.75 * np.cos(angle), np.sin(angle), -0.45]) * 0.30 * style.ears

@@ -14,15 +14,20 @@ from portrait360.synth.species import Species
 from portrait360.synth.strands import Dye, dress
 
 
-def coat_fur(form: Sculpture, kind: Species, style: Animal, colour: np.ndarray, rng: np.random.Generator) -> Strands:
-    v, t, near = form.vertices, form.triangles, form.near
-    x, y, z = v.T
+def _coated(form: Sculpture, kind: Species, style: Animal) -> np.ndarray:
+    """Share of the full density at every vertex: none on lids, nose, lips and in the mouth."""
+    v, near = form.vertices, form.near
     bare = smoothstep(0.022, 0.006, np.abs(near["opening"])) * smoothstep(0.02, 0.01, near["lid"])
     tip = np.array(kind.tip) * np.array([1, 1, style.muzzle])
     bare = np.maximum(bare, smoothstep(0.045, 0.02, np.linalg.norm(v - tip - [0, 0.01, kind.tip_radius], axis=1)))
-    bare = np.maximum(bare, smoothstep(0.012, 0.003, np.abs(near["muzzle"]) + np.abs(near["jaw"])) * (z > 0.08))
-    bare = np.maximum(bare, inside_mouth(form, style))
-    share = (1 - bare) * (y > -0.36)
+    lips = smoothstep(0.012, 0.003, np.abs(near["muzzle"]) + np.abs(near["jaw"])) * (v[:, 2] > 0.08)
+    bare = np.maximum(np.maximum(bare, lips), inside_mouth(form, style))
+    return (1 - bare) * (v[:, 1] > -0.36)
+
+
+def coat_fur(form: Sculpture, kind: Species, style: Animal, colour: np.ndarray, rng: np.random.Generator) -> Strands:
+    v, t = form.vertices, form.triangles
+    share = _coated(form, kind, style)
     area = np.linalg.norm(np.cross(v[t[:, 1]] - v[t[:, 0]], v[t[:, 2]] - v[t[:, 0]]), axis=1) * share[t].mean(1)
     chosen = rng.choice(len(t), 11000, p=area / area.sum())
     bary = rng.dirichlet([1, 1, 1], 11000)[:, :, None]
@@ -45,16 +50,8 @@ def coat_fur(form: Sculpture, kind: Species, style: Animal, colour: np.ndarray, 
     s = np.linspace(0, 1, 5)[None, :, None]
     bend = unit(flow)[:, None] * 0.35 + np.array([0, -0.18, 0])
     points = root[:, None] - 0.002 * normal[:, None] + length[:, None, None] * (heading[:, None] * s + bend * s**2)
-    return dress(
-        points,
-        0.0042,
-        Dye(tint, vary=0.14, root=0.82),
-        rng,
-        part=Part.HAIR,
-        material=Material.FUR,
-        taper=0.2,
-        normals=normal,
-    )
+    dye = Dye(tint, vary=0.14, root=0.82)
+    return dress(points, 0.0042, dye, rng, part=Part.HAIR, material=Material.FUR, taper=0.2, normals=normal)
 
 
 def mane(form: Sculpture, kind: Species, style: Animal, rng: np.random.Generator) -> Strands:

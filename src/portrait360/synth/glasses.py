@@ -13,6 +13,8 @@ from portrait360.synth.parameters import HeadParameters
 from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.synth.strands import resample
 
+DOME = 0.55  # slope of a lens at its rim, as a mirror
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -24,8 +26,8 @@ class Frame:
     droop: float = 0.0  # outer lower corner drawn down: aviators
     cat: float = 0.0  # outer upper corner drawn up
     rim: float = 0.0085
-    opacity: float = 0.10
-    tint: tuple[float, float, float] = (0.75, 0.80, 0.82)
+    opacity: float = 0.03
+    tint: tuple[float, float, float] = (0.20, 0.22, 0.23)
     metal: bool = False
     rimless_below: bool = False
 
@@ -106,8 +108,9 @@ def _upper(outline: np.ndarray) -> np.ndarray:
 
 
 def _lens(outline: np.ndarray, frame: Frame) -> Mesh:
-    """A slightly domed fan of three rings."""
+    """A slightly domed fan of three rings; it mirrors as if it were domed more, so that a highlight stays small."""
     center = outline.mean(0)
+    half = np.ptp(outline[:, :2], axis=0) / 2
     rings = [center[None]] + [
         center + (outline - center) * r + np.array([0, 0, 0.004 * (1 - r * r)]) for r in (0.4, 0.75, 1.0)
     ]
@@ -122,7 +125,10 @@ def _lens(outline: np.ndarray, frame: Frame) -> Mesh:
     normal = np.cross(vertices[triangles[0, 1]] - vertices[0], vertices[triangles[0, 2]] - vertices[0])
     if normal[2] < 0:
         triangles = triangles[:, ::-1]
-    return make_mesh(vertices, triangles, frame.tint, Material.GLASS, Part.ACCESSORY, opacity=frame.opacity)
+    bulge = np.column_stack([DOME * (vertices - center)[:, :2] / half, np.ones(len(vertices))])
+    return make_mesh(
+        vertices, triangles, frame.tint, Material.GLASS, Part.ACCESSORY, opacity=frame.opacity, normals=unit(bulge)
+    )
 
 
 def _temple(head: Head, outline: np.ndarray, side: int) -> np.ndarray:

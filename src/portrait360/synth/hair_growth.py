@@ -17,6 +17,8 @@ from portrait360.synth.scene import F32
 COMB = ("radial", "side", "forward", "back", "up", "down", "inward", "vertical")
 CROWN = np.array([0.012, 0.21, -0.06], np.float32)  # the whorl
 NOWHERE = -9.0  # a cut that cuts nothing
+OVER_EARS = 0.03  # canonical: shorter hair stands where it grows; from twice as long on hair goes round the ears
+DRAWN_OUT = 0.035  # canonical: an ear whose upper rim stands out this much further than its lobe has a point
 POINTS_A_TURN, MOST_POINTS = 4.5, 34  # of a curl
 
 
@@ -62,10 +64,12 @@ def grow(head: Head, roots: ArrayLike, normals: ArrayLike, growth: Growth, steps
 
 
 def _ear(head: Head, side: str) -> np.ndarray:
-    """Centre and radii of an ellipsoid about an ear."""
-    # from the lobe up: the upper rim may be drawn out to a point, which hair falls behind
-    center = head.landmarks[f"{side}_ear_lobe"] + np.array([0, 0.048, 0], np.float32)
-    return np.concatenate([center, [0.022, 0.065, 0.036]])
+    """Centre and radii of an ellipsoid about an ear, and 1 if hair is tucked behind it, 0 if it goes over it."""
+    # from the lobe up: the upper rim may be drawn out to a point
+    lobe, top = head.landmarks[f"{side}_ear_lobe"], head.landmarks[f"{side}_ear_top"]
+    if abs(top[0]) - abs(lobe[0]) < DRAWN_OUT:
+        return np.concatenate([lobe + np.array([0, 0.048, 0], np.float32), [0.022, 0.065, 0.036, 0.0]])
+    return np.concatenate([0.55 * lobe + 0.45 * top + np.array([0, 0, 0.022]), [0.070, 0.075, 0.055, 1.0]])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -87,6 +91,7 @@ def _grow(
         _normalise(d)
         stride = length[s] / steps
         last = steps
+        aside = min(max(length[s] / OVER_EARS - 1.0, 0.0), 1.0)
         for j in range(1, steps + 1):
             t = j / steps
             distance, gx, gy, gz = sample_field(values, low, step, p[0], p[1], p[2])
@@ -102,7 +107,7 @@ def _grow(
                 _leave_face(p, d)
             for a in range(3):
                 n[a] = p[a] + d[a] * stride
-            _keep_out(n, offset[s] * min(1.0, 0.15 + 2.5 * t), values, low, step, ears)
+            _keep_out(n, offset[s] * min(1.0, 0.15 + 2.5 * t), values, low, step, ears, aside)
             for a in range(3):
                 d[a] = n[a] - p[a]
                 p[a] = n[a]
@@ -153,7 +158,7 @@ def _leave_face(p, d):
 
 
 @numba.njit(cache=True, nogil=True)
-def _keep_out(q, offset, values, low, step, ears):
+def _keep_out(q, offset, values, low, step, ears, aside):
     distance, gx, gy, gz = sample_field(values, low, step, q[0], q[1], q[2])
     if distance < offset:
         length = (gx * gx + gy * gy + gz * gz) ** 0.5 + 1e-9
@@ -164,8 +169,10 @@ def _keep_out(q, offset, values, low, step, ears):
     for e in range(len(ears)):
         x, y, z = q[0] - ears[e, 0], q[1] - ears[e, 1], q[2] - ears[e, 2]
         inside = (x / ears[e, 3]) ** 2 + (y / ears[e, 4]) ** 2 + (z / ears[e, 5]) ** 2
-        if inside < 1:
-            q[0] += (1 if ears[e, 0] > 0 else -1) * ears[e, 3] * (1 - inside) * 0.9
+        if inside < 1 and ears[e, 6] > 0:
+            q[2] -= ears[e, 5] * (1 - inside) * 0.5 * aside
+        elif inside < 1:
+            q[0] += (1 if ears[e, 0] > 0 else -1) * ears[e, 3] * (1 - inside) * 0.9 * aside
 
 
 @numba.njit(cache=True, nogil=True)

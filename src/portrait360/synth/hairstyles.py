@@ -11,14 +11,16 @@ class Tie:
 
     azimuth: float  # degrees around the head, 180 the back
     elevation: float
-    end: str = "tail"  # tail, bun, braid, puff
+    end: str = "tail"  # tail, braid, bun, puff; crown: a plait round the head, wherever the tie is
     size: float = 0.5  # length of a tail or braid, radius of a bun or puff
 
 
 @dataclass(frozen=True)
 class HairStyle:
     lengths: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.2)  # top, sides, back, nape
-    comb: dict[str, float] = field(default_factory=lambda: {"radial": 1.0})  # radial, side, forward, back, up, down
+    # headings on the scalp, by weight: radial from the crown, side away from the parting, forward, back, down, inward
+    # to the middle; up off the scalp, vertical towards the sky
+    comb: dict[str, float] = field(default_factory=lambda: {"radial": 1.0})
     lift: float = 0.3  # how far the roots stand up
     gravity: float = 0.5
     stiff: float = 0.7  # how long a strand keeps its heading
@@ -30,7 +32,7 @@ class HairStyle:
     frizz: float = 0.004
     count: int = 8000
     width: float = 0.0088
-    region: str = "full"  # full, strip, top, ring, patchy
+    region: str = "full"  # strip: a mohawk's; ring: bald above; patchy: thin above; else all of the scalp
     fade: float = 0.0  # sides shortened to stubble up to this height above the ears
     ties: tuple[Tie, ...] = ()
     loose_below: float | None = None  # with ties: hair below this height stays loose

@@ -13,6 +13,8 @@ from portrait360.synth.noise import noise, smoothstep
 from portrait360.synth.parameters import Colour, HeadParameters
 from portrait360.synth.scene import Material, Mesh, Part
 
+INWARD = 0.5  # how steeply hanging cloth may fall back towards the neck
+
 
 def hat_meshes(head: Head, shell_: Shell | None, parameters: HeadParameters) -> list[Mesh]:
     wear = parameters.wear
@@ -34,7 +36,7 @@ def hat_meshes(head: Head, shell_: Shell | None, parameters: HeadParameters) -> 
         vertices = top + (vertices - top) * bumps[:, None]
         meshes.append(make_mesh(vertices, triangles, wear.hat_trim, Material.FUR, Part.ACCESSORY))
     if wear.hat in ("hijab", "hood"):
-        meshes += _drape(head, wear.hat_colour, parameters.seed)
+        meshes.append(_drape(head, shell_, wear.hat_colour, parameters.seed))
     return meshes
 
 
@@ -139,20 +141,32 @@ def _hoop(shell: Shell, colour: Colour) -> Mesh:
     return _cloth(np.concatenate([outside, inside])[::-1], np.array(colour), hat.material)
 
 
-def _drape(head: Head, colour: Colour, seed: int) -> list[Mesh]:
+def _drape(head: Head, shell: Shell, colour: Colour, seed: int) -> Mesh:
     """Cloth that falls from a hood or a head scarf over neck and shoulders, in folds."""
     turn = np.linspace(0, 2 * np.pi, 97)[:-1]
     out = np.stack([np.sin(turn), 0 * turn, np.cos(turn)], -1)
-    t = np.linspace(0, 1, 18)[:, None]
+    t = np.linspace(0, 1, 24)[:, None]
     front = 0.5 + 0.5 * np.cos(turn)
-    height = (-0.40 - 0.10 * front - t * (0.42 - 0.02 * front)) * HEIGHT
+    top = -0.24 - 0.26 * front**4  # it comes out of the cover behind and ends below the chin in front
+    height = (top - t * (1.02 + top)) * HEIGHT
     axis = np.stack([0 * height, height, -0.03 - 0.07 * t + 0 * turn], -1)
-    ease = 0.045 + (0.065 + 0.02 * np.sin(7 * turn + 2.0 * np.sin(2 * turn))) * t
-    reach = head.field.radius(axis, np.broadcast_to(out, axis.shape), reach=0.5)
-    reach = blur(reach, 1.0, 1.5)
-    points = axis + out * (reach + ease * HEIGHT)[..., None]
+    ease = (0.045 + (0.065 + 0.02 * np.sin(7 * turn + 2.0 * np.sin(2 * turn))) * t) * HEIGHT
+    reach = head.field.radius(axis, np.broadcast_to(out, axis.shape), reach=0.5) + ease
+    hung = _hem(shell, turn) * (0.88 + 0.14 * smoothstep(0.0, 0.16, t)) - INWARD * (height[0] - height)
+    reach = blur(np.maximum(reach, hung), 1.5, 1.5)
+    points = axis + out * reach[..., None]
     folds = noise((points * np.array([1, 0.6, 1])).reshape(-1, 3), 11.0, seed, 2).reshape(height.shape) - 0.5
     points = points + out * (0.035 * HEIGHT * folds * smoothstep(0, 0.3, t))[..., None]
     points = head.field.push_out(points, (0.03 + 0.06 * t + 0 * turn) * HEIGHT)  # over the clothes
     shade = 0.85 + 0.3 * (folds + 0.5)
-    return [_cloth(points[::-1], np.array(colour) * shade[::-1][..., None], Material.CLOTH)]
+    return _cloth(points[::-1], np.array(colour) * shade[::-1][..., None], Material.CLOTH)
+
+
+def _hem(shell: Shell, turn: np.ndarray) -> np.ndarray:
+    """How far out the lower end of a cover hangs, about the neck's axis."""
+    points, _, _ = _surface(shell)
+    low = points[(points[..., 1] < -0.26 * HEIGHT) & (points[..., 1] > -0.55 * HEIGHT)] - [0, 0, -0.03]
+    around = np.arctan2(low[:, 0], low[:, 2])
+    near = np.abs((around - turn[:, None] + np.pi) % (2 * np.pi) - np.pi) < 0.15
+    reach = np.where(near, np.hypot(low[:, 0], low[:, 2]), 0).max(1)
+    return np.interp(turn, turn[reach > 0], reach[reach > 0], period=2 * np.pi)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter1d, median_filter
 
 from portrait360.synth.hats import HATS, HIDES_ALL_HAIR, HOOPS, Hat
 from portrait360.synth.head import HEIGHT, Head
@@ -14,6 +14,7 @@ from portrait360.synth.noise import noise, smoothstep
 from portrait360.synth.scene import F32, Mesh, Strands
 
 RINGS, SPOKES = 26, 72
+STEEPEST = -0.85  # height of a unit vector: further down an opened cover would run out along the shoulders
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,10 @@ def shell(head: Head, name: str) -> Shell:
     empty = np.zeros((RINGS, SPOKES), np.float32)
     bare = Shell(hat, center.astype(np.float32), axes, rim.astype(np.float32), empty, empty)
     share, around = np.meshgrid(np.linspace(0, 1, RINGS), turn, indexing="ij")
-    reach = head.field.radius(bare.center, bare.directions(share, around), reach=0.42)
-    reach = np.minimum(reach, 1.35 * np.median(reach, axis=1, keepdims=True))  # no drawn-out ear inside
+    far = 0.42 if hat.opening is None else 0.29  # a cover that goes below the chin shall not find the shoulders
+    reach = head.field.radius(bare.center, bare.directions(share, around), reach=far)
+    around_it = median_filter(reach, (1, 5), mode="wrap")
+    reach = np.minimum(reach, 1.12 * around_it)  # no spike where the field has a hole, behind a large ear
     reach = np.maximum(reach, blur(reach, 1.2, 2.5))
     if _over_ears(bare):
         reach = np.maximum(reach, np.minimum(_ears(bare, head), 1.22 * reach))
@@ -91,8 +94,8 @@ def _ears(bare: Shell, head: Head) -> np.ndarray:
     i = np.clip(np.round(share[inside] * (RINGS - 1)).astype(int), 0, RINGS - 1)
     j = np.round(turn[inside] / (2 * np.pi) * SPOKES).astype(int) % SPOKES
     np.maximum.at(out, (i, j), far[inside])
-    wide = maximum_filter1d(maximum_filter1d(out, 5, axis=0), 5, axis=1, mode="wrap")
-    return blur(wide, 1.5, 1.5)
+    wide = maximum_filter1d(maximum_filter1d(out, 9, axis=0), 9, axis=1, mode="wrap")
+    return blur(wide, 3.0, 3.0)  # cloth spans the hollows about an ear
 
 
 def blur(table: np.ndarray, down: float, round_: float) -> np.ndarray:
@@ -117,6 +120,7 @@ def _opening(hat: Hat, axes: F32, turn: np.ndarray) -> np.ndarray:
     x = np.arctan2(world[..., 0], world @ away)
     y = np.arctan2(world[..., 1] - away[1] * (world @ away), world @ away)
     open_ = (x / wide) ** 2 + (y / high) ** 2 < 1
+    open_ |= world[..., 1] < STEEPEST
     limit = np.radians(hat.lowest)
     first = np.where(open_.any(0), angle[open_.argmax(0), 0], limit)
     return gaussian_filter(np.minimum(first, limit), 1.5, mode="wrap")

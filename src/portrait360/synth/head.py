@@ -63,7 +63,7 @@ def make_head(parameters: HeadParameters, level: int = 1) -> Head:
     if parameters.toon is not None:
         both = [toon.restyle(v, average.base, pack, parameters.toon) for v in both]
     elif parameters.fantasy is not None:
-        both = [folk.restyle(v, average.base, parameters.fantasy) for v in both]
+        both = [folk.restyle(v, average.base, pack, parameters.fantasy) for v in both]
     elif parameters.animal is not None:
         both = [folk.thick_neck(v, average.base, 1.0) for v in both]
     vertices = frame(pack, both[0], both[1])

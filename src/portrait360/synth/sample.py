@@ -28,7 +28,7 @@ from portrait360.synth.parameters import (
 )
 from portrait360.synth.sample_kinds import SAMPLERS
 
-STIFF_COLLARS = ("shirt", "polo", "jacket")  # their leaves would pierce a hood
+BULKY_COLLARS = ("shirt", "polo", "jacket", "hoodie", "scarf")  # they would pierce the cloth of a hood
 NO_HAT = Hat()
 T = TypeVar("T")
 ODDS = {"human": 0.62, "toon": 0.14, "fantasy": 0.08, "animal": 0.10, "statue": 0.06}
@@ -107,7 +107,7 @@ def sample_person(rng: np.random.Generator, seed: int) -> HeadParameters:
         wear = replace(wear, hat="none")
     collar = pick(rng, COLLARS)
     clothes = Clothes(
-        collar="crew" if HATS.get(wear.hat, NO_HAT).opening and collar in STIFF_COLLARS else collar,
+        collar="crew" if HATS.get(wear.hat, NO_HAT).opening and collar in BULKY_COLLARS else collar,
         colour=varied(rng, choose(rng, palettes.CLOTH), 0.15),
         second=varied(rng, choose(rng, palettes.CLOTH), 0.15),
         pattern=pick(rng, {"plain": 7, "stripes": 1.5, "check": 1, "melange": 1, "flowers": 0.6, "yoke": 0.7}),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from portrait360.synth import palettes
-from portrait360.synth.parameters import Animal, Fantasy, HeadParameters, Statue, Toon
+from portrait360.synth.parameters import Animal, Facial, Fantasy, Hair, HeadParameters, Skin, Statue, Toon, Wear
 
 STATUE_HATS = ("none",) * 5 + ("knight", "crown", "turban")
 STONES = {
@@ -30,23 +30,20 @@ def _one(rng: np.random.Generator, options):
 
 def toon(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
     young = _uniform(rng, 0.20, 0.34) if person.shape.age < 0.6 else _uniform(rng, 0.5, 0.8)
-    woman = person.shape.gender < 0.5
-    shape = replace(person.shape, age=young, weight=_uniform(rng, 0.45, 0.7), morphs=_mild(person.shape.morphs))
-    skin = replace(
-        person.skin,
-        tone=_one(rng, palettes.TOON_SKIN),
-        wrinkles=0.0,
-        moles=0,
-        blood=_uniform(rng, 0.8, 1.4),
-        stubble=0.0,
-        eyeshadow=None,
-        eyeliner=min(person.skin.eyeliner, 0.3),
-        blush=_uniform(rng, 0.2, 0.6),
-    )
+    weight, mood = _uniform(rng, 0.45, 0.7), _cheered(person.shape.expression)
+    shape = replace(person.shape, age=young, weight=weight, morphs=_mild(person.shape.morphs), expression=mood)
+    skin = _smooth_skin(person.skin, rng)
     hair = person.hair
     if rng.random() < 0.4:
         hair = replace(hair, colour=_one(rng, palettes.DYED + palettes.BRIGHT))
     celled = rng.random() < 0.4
+    eyes = replace(
+        person.eyes,
+        iris=_one(rng, palettes.EYES_VIVID),
+        iris_size=_uniform(rng, 0.56, 0.68),
+        pupil=_uniform(rng, 0.4, 0.52),
+        lashes=_uniform(rng, 0.5, 0.9) if person.shape.gender < 0.5 else 0.15,
+    )
     beard = "none" if young < 0.35 else person.facial.beard
     return replace(
         person,
@@ -54,26 +51,45 @@ def toon(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
         shape=shape,
         skin=skin,
         hair=hair,
-        eyes=replace(
-            person.eyes,
-            iris=_one(rng, palettes.EYES_VIVID),
-            iris_size=_uniform(rng, 0.56, 0.68),
-            pupil=_uniform(rng, 0.4, 0.52),
-            lashes=_uniform(rng, 0.5, 0.9) if woman else 0.15,
-        ),  # fmt: skip
+        eyes=eyes,
         facial=replace(person.facial, brow_weight=_uniform(rng, 0.5, 1.0), beard=beard),
         clothes=replace(person.clothes, colour=_one(rng, palettes.BRIGHT + palettes.CLOTH)),
-        toon=Toon(
-            eyes=_uniform(rng, 0.48, 0.76),
-            cranium=_uniform(rng, 0.45, 1.1),
-            nose=_uniform(rng, 0.35, 0.9),
-            chin=_uniform(rng, 0.35, 0.85),
-            cheeks=_uniform(rng, 0.2, 0.9),
-            neck=_uniform(rng, 0.45, 0.9),
-            outline=0.0035 if celled else 0.0,
-            steps=4 if celled else 0,
-        ),
+        toon=_proportions(celled, rng),
     )
+
+
+def _smooth_skin(skin: Skin, rng: np.random.Generator) -> Skin:
+    return replace(
+        skin,
+        tone=_one(rng, palettes.TOON_SKIN),
+        wrinkles=0.0,
+        moles=0,
+        blood=_uniform(rng, 0.8, 1.4),
+        stubble=0.0,
+        eyeshadow=None,
+        eyeliner=min(skin.eyeliner, 0.3),
+        blush=_uniform(rng, 0.2, 0.6),
+    )
+
+
+def _proportions(celled: bool, rng: np.random.Generator) -> Toon:
+    return Toon(
+        eyes=_uniform(rng, 0.48, 0.76),
+        cranium=_uniform(rng, 0.45, 1.1),
+        nose=_uniform(rng, 0.35, 0.9),
+        chin=_uniform(rng, 0.35, 0.85),
+        cheeks=_uniform(rng, 0.2, 0.9),
+        neck=_uniform(rng, 0.45, 0.9),
+        outline=0.0035 if celled else 0.0,
+        steps=4 if celled else 0,
+    )
+
+
+def _cheered(expression: dict[str, float]) -> dict[str, float]:
+    """A toon that neither frowns nor purses its lips smiles at least a little."""
+    if any(name.startswith(("mouthFrown", "mouthPucker", "mouthFunnel", "mouthPress")) for name in expression):
+        return expression
+    return expression | {side: max(expression.get(side, 0.0), 0.3) for side in ("mouthSmileLeft", "mouthSmileRight")}
 
 
 def _mild(morphs: dict[str, float]) -> dict[str, float]:
@@ -82,39 +98,22 @@ def _mild(morphs: dict[str, float]) -> dict[str, float]:
 
 def fantasy(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
     folk = _one(rng, ("elf", "elf", "orc", "demon", "nymph"))
-    skin, wear = person.skin, replace(person.wear, hat="none", glasses="none")
     horn = _one(rng, ("short", "long", "ram", "devil"))
-    coloured = replace(skin, tone=_one(rng, palettes.FANTASY_SKIN), lips=None, blood=0.5)
+    skin = replace(person.skin, tone=_one(rng, palettes.FANTASY_SKIN), lips=None, blood=0.5)
     marks = _one(rng, palettes.BRIGHT) if rng.random() < 0.35 else None
     shape = replace(person.shape, age=max(person.shape.age, 0.4))
+    parts, hat = _folk(folk, horn, rng), "none"
     if folk == "elf":
-        parts = Fantasy(ears=_uniform(rng, 0.8, 1.6), ear_angle=_uniform(rng, -15, 25), marks=marks)
-        skin = skin if rng.random() < 0.75 else coloured
-        wear = replace(wear, hat=_one(rng, ("none", "none", "none", "crown", "headband")))
+        skin = person.skin if rng.random() < 0.75 else skin
+        hat = _one(rng, ("none", "none", "none", "crown", "headband"))
     elif folk == "orc":
-        parts = Fantasy(
-            ears=_uniform(rng, 0.4, 0.8),
-            ear_angle=-10.0,
-            tusks=_uniform(rng, 0.5, 1.0),
-            brute=_uniform(rng, 0.6, 1.0),
-            marks=marks,
-        )
-        skin = replace(coloured, tone=palettes.FANTASY_SKIN[int(rng.integers(2))])
+        skin = replace(skin, tone=palettes.FANTASY_SKIN[int(rng.integers(2))])
         shape = replace(shape, muscle=0.9)
-    elif folk == "demon":
-        parts = Fantasy(ears=_uniform(rng, 0.5, 1.0), horns=horn, brute=_uniform(rng, 0.0, 0.4), marks=marks)
-        skin = coloured
-    else:
-        parts = Fantasy(
-            ears=_uniform(rng, 0.6, 1.0), horns=_one(rng, ("none", "short")), marks=_one(rng, palettes.BRIGHT)
-        )
-        skin = coloured
+    elif folk == "nymph":
+        marks = _one(rng, palettes.BRIGHT)
     hair = replace(person.hair, colour=_one(rng, palettes.DYED + palettes.HAIR), grey=0.0)
-    eyes = replace(
-        person.eyes,
-        iris=_one(rng, palettes.EYES_VIVID),
-        slit=1.0 if folk == "demon" and rng.random() < 0.6 else 0.0,
-    )
+    iris = _one(rng, palettes.EYES_VIVID)
+    slit = 1.0 if folk == "demon" and rng.random() < 0.6 else 0.0
     clothes = replace(person.clothes, collar=_one(rng, ("crew", "scoop", "scarf", "armour", "hoodie", "v_neck")))
     return replace(
         person,
@@ -122,11 +121,23 @@ def fantasy(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
         shape=shape,
         skin=skin,
         hair=hair,
-        eyes=eyes,
-        wear=wear,
+        eyes=replace(person.eyes, iris=iris, slit=slit),
+        wear=replace(person.wear, hat=hat, glasses="none"),
         clothes=clothes,
-        fantasy=parts,
+        fantasy=replace(parts, marks=marks),
     )
+
+
+def _folk(folk: str, horn: str, rng: np.random.Generator) -> Fantasy:
+    """Ears, horns, tusks and build of a folk."""
+    if folk == "elf":
+        return Fantasy(ears=_uniform(rng, 0.8, 1.6), ear_angle=_uniform(rng, -15, 25))
+    if folk == "orc":
+        ears, tusks, brute = _uniform(rng, 0.4, 0.8), _uniform(rng, 0.5, 1.0), _uniform(rng, 0.6, 1.0)
+        return Fantasy(ears=ears, ear_angle=-10.0, tusks=tusks, brute=brute)
+    if folk == "demon":
+        return Fantasy(ears=_uniform(rng, 0.5, 1.0), horns=horn, brute=_uniform(rng, 0.0, 0.4))
+    return Fantasy(ears=_uniform(rng, 0.6, 1.0), horns=_one(rng, ("none", "short")))
 
 
 def animal(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
@@ -134,16 +145,13 @@ def animal(person: HeadParameters, rng: np.random.Generator) -> HeadParameters:
 
     species = list(SPECIES)[int(rng.integers(len(SPECIES)))]
     coat, belly, marking, pattern = _one(rng, SPECIES[species].coats)
-    wear = replace(
-        person.wear,
-        hat="none",
-        earrings="none",
-        glasses="none",
-    )
     return replace(
         person,
         kind="animal",
-        wear=wear,
+        skin=Skin(),  # of the person only shoulders, pose, clothes and necklace are left
+        hair=Hair(style="bald"),
+        facial=Facial(),
+        wear=Wear(metal=person.wear.metal),
         shape=replace(person.shape, morphs={}, expression={}, age=0.5, weight=0.5),
         eyes=replace(person.eyes, iris=_one(rng, SPECIES[species].irises), slit=SPECIES[species].slit),
         animal=Animal(

@@ -178,6 +178,13 @@ def _fill(rows, low, step, nx, ny, nz):
 @numba.njit(cache=True, nogil=True)
 def _nets(values, low, step):
     """Surface nets: a vertex in every cell that the surface crosses, a quad across every crossing edge."""
+    vertices, index = _net_vertices(values, low, step)
+    return vertices, _net_quads(values, index)
+
+
+@numba.njit(cache=True, nogil=True)
+def _net_vertices(values, low, step):
+    """In the mean of the places where the surface crosses the cell's edges; and the number of each cell's vertex."""
     nx, ny, nz = values.shape
     index = np.full((nx, ny, nz), -1, np.int32)
     vertices = [(0.0, 0.0, 0.0)]
@@ -209,6 +216,12 @@ def _nets(values, low, step):
                 vertices.append(
                     (low[0] + (i + x / n) * step, low[1] + (j + y / n) * step, low[2] + (k + z / n) * step)
                 )
+    return np.array(vertices), index
+
+
+@numba.njit(cache=True, nogil=True)
+def _net_quads(values, index):
+    nx, ny, nz = values.shape
     quads = [(0, 0, 0, 0)]
     quads.pop()
     for i in range(1, nx - 1):
@@ -224,7 +237,7 @@ def _nets(values, low, step):
                 if here != (values[i, j, k + 1] < 0):
                     q = (index[i - 1, j - 1, k], index[i, j - 1, k], index[i, j, k], index[i - 1, j, k])
                     quads.append(q if here else (q[3], q[2], q[1], q[0]))
-    return np.array(vertices), np.array(quads, dtype=np.int32)
+    return np.array(quads, dtype=np.int32)
 
 
 @numba.njit(cache=True, nogil=True)

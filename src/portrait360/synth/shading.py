@@ -143,8 +143,8 @@ def disc(rx, ry, rz, lx, ly, lz, angle):
 
 @quick_inline
 def glints(rig, rx, ry, rz, keys):
-    """Images of the keys, and of the light all eyes catch, in something wet; keys says whether those of the
-    keys are wanted too (a lens shows them, too many of them trouble an eye)."""
+    """Images of the light all eyes catch, and of those keys that come from the front at least as much as `keys`
+    says: too many of them trouble an eye, and a lens shows one highlight."""
     d = disc(rx, ry, rz, 0.38, 0.46, 0.80, 0.20)
     r, g, b = rig.glint[0] * d, rig.glint[1] * d, rig.glint[2] * d
     for j in range(rig.directions.shape[0]):
@@ -255,11 +255,11 @@ def lens(rig, normal, view, albedo, opacity):
     """A clear pane: what it adds (3,) and how much of what is behind it is lost."""
     nx, ny, nz = normal
     vx, vy, vz = view
-    k = fresnel(nx * vx + ny * vy + nz * vz, 0.04, 1.0)
+    k = fresnel(nx * vx + ny * vy + nz * vz, 0.02, 1.0)  # coated: half of what bare glass mirrors
     rx, ry, rz = mirror(nx, ny, nz, vx, vy, vz)
     mr, mg, mb = environment(rig, EYE, rx, ry, rz)
     er, eg, eb = spherical.light(rig.sh, nx, ny, nz, 1.0, 1.0)
-    gr, gg, gb = glints(rig, rx, ry, rz, -1.0)
+    gr, gg, gb = glints(rig, rx, ry, rz, 2.0)
     r = albedo[0] * er * opacity * (1 - k) + mr * k + 0.35 * gr
     g = albedo[1] * eg * opacity * (1 - k) + mg * k + 0.35 * gg
     b = albedo[2] * eb * opacity * (1 - k) + mb * k + 0.35 * gb

@@ -118,12 +118,13 @@ def _beard_shade(colour: np.ndarray, rest: F32, amount: float, hair: np.ndarray)
 
 
 def beard_area(rest: F32) -> F32:
-    """Where a full beard grows: jaw, chin, moustache, up to the sideburns."""
+    """Where a full beard grows: jaw, chin, moustache, up to the sideburns before the ears."""
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
     # from the mouth's corner back to the sideburn before the ear
-    cheek_line = np.interp(z, (0.03, 0.075, 0.12, 0.20, 0.30), (0.01, -0.06, -0.20, -0.262, -0.295))
+    cheek_line = np.interp(z, (0.03, 0.08, 0.12, 0.15, 0.20, 0.30), (0.01, -0.05, -0.13, -0.225, -0.262, -0.295))
     under = smoothstep(cheek_line + 0.03, cheek_line - 0.03, y) * smoothstep(-0.62, -0.53, y)
-    jaw = under * smoothstep(0.03, 0.10, z + 0.25 * smoothstep(-0.3, -0.1, y))
+    back = np.interp(y, (-0.32, -0.22, -0.10, 0.00), (0.045, 0.075, 0.070, 0.045))  # the ear begins a little behind
+    jaw = under * smoothstep(back - 0.005, back + 0.03, z)
     lip = np.exp(-((x / 0.105) ** 4) - ((y + 0.247 + 0.10 * x) / 0.032) ** 4) * (z > 0.2)
     mouth = np.exp(-((x / 0.085) ** 4) - ((y + 0.328) / 0.038) ** 4) * (z > 0.2)
     return np.maximum(jaw, lip) * (1 - mouth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from portrait360.synth.meshes import make_mesh, unit
 from portrait360.synth.noise import noise, smoothstep
@@ -16,8 +17,13 @@ from portrait360.synth.strands import resample
 METALS = ("bronze", "gold")
 PATINA = np.array([0.16, 0.33, 0.27])
 LOCKS = {Part.HAIR: 300, Part.BEARD: 150, Part.BROWS: 70}  # how many locks are carved of each part
-SIDES = 7
+PIECES = (10, 18)  # of a short lock along its length, and of one longer than LONG
+LONG = 0.15
+WIDEST = {Part.HAIR: 0.020, Part.BEARD: 0.011, Part.BROWS: 0.0022}  # half of a lock's width
+LIE = {Part.HAIR: 0.010, Part.BEARD: 0.004, Part.BROWS: 0.0}  # over the skin: on the cap of stone
 SHORTEST = 0.018  # of a strand that becomes a lock
+OVERLAP = 0.055  # length from which locks of hair lie over one another
+MIDDLE = np.array([0, 0.03, -0.03])  # of the head
 
 
 def carve(strands: list[Strands], rng: np.random.Generator) -> list[Mesh]:
@@ -30,35 +36,57 @@ def carve(strands: list[Strands], rng: np.random.Generator) -> list[Mesh]:
             continue  # stubble is left to the cap of stone beneath
         count = min(LOCKS[part], len(some.points))
         rows = spread(some.points[:, 0], count, rng)
-        paths = np.stack([resample(path, 9) for path in some.points[rows]])
+        pieces = PIECES[int(np.median(length) > LONG)]
+        paths = np.stack([resample(path, pieces) for path in some.points[rows]])
+        paths = _lengthened(paths) if part == Part.HAIR else paths
         meshes.append(_locks(paths, part))
     return meshes
 
 
+def _lengthened(paths: np.ndarray) -> np.ndarray:
+    """Short hair laid down and drawn out along the skull, so that its locks lie over one another like shingles."""
+    root = paths[:, :1]
+    reach = np.linalg.norm(root - MIDDLE, axis=2, keepdims=True)
+    outward = (root - MIDDLE) / reach
+    off = paths - root
+    grow = OVERLAP / np.linalg.norm(np.diff(paths, axis=1), axis=2).sum(1)[:, None, None]
+    off = off - 0.75 * (off * outward).sum(2, keepdims=True) * outward
+    laid = root + grow * off - (grow**2 * (off**2).sum(2, keepdims=True) / (2 * reach)) * outward
+    return paths + np.clip(2 * (grow - 1), 0, 1) * (laid - paths)
+
+
 def _locks(paths: np.ndarray, part: Part) -> Mesh:
-    """Flattened tubes (g, k, 3) -> one mesh, as thick as their spacing asks for."""
+    """Leaves of stone along the paths (g, k, 3), as wide as these stand apart, grooved and drawn to a point."""
     g, k, _ = paths.shape
     length = np.linalg.norm(np.diff(paths, axis=1), axis=2).sum(1)
+    apart = np.sort(cdist(paths[:, 0], paths[:, 0]), axis=1)[:, 1:4].mean(1) if g > 3 else np.full(g, 1.0)
     tangent = unit(np.gradient(paths, axis=1) + 1e-7)
-    outward = unit(paths - np.array([0, 0.03, -0.03]))
+    outward = unit(paths - MIDDLE)
     across = unit(np.cross(outward, tangent))
     over = np.cross(tangent, across)
     t = np.linspace(0, 1, k)
-    widest = {Part.HAIR: 0.0135, Part.BEARD: 0.0075, Part.BROWS: 0.0022}[part]
-    widest = np.minimum(widest, 0.10 + 0 * length) * np.clip(length / 0.05, 0.45, 1.0)
-    profile = np.sqrt(np.clip(1 - (2 * t - 0.85) ** 2 / 1.4, 0.02, 1)) * (1 - 0.3 * t)
-    radius = widest[:, None] * profile
-    angle = np.arange(SIDES) / SIDES * 2 * np.pi
-    ridge = 1 + 0.22 * np.cos(3 * angle)  # a groove or two along every lock
-    ring = (np.cos(angle) * ridge)[:, None] * across[:, :, None] + (0.75 * np.sin(angle) * ridge)[:, None] * over[
-        :, :, None
-    ]
-    vertices = paths[:, :, None] + radius[:, :, None, None] * ring
-    i, j = np.meshgrid(np.arange(k - 1), np.arange(SIDES), indexing="ij")
-    a, b = (i * SIDES + j).ravel(), (i * SIDES + (j + 1) % SIDES).ravel()
-    faces = np.concatenate([np.stack([a, b, b + SIDES], 1), np.stack([a, b + SIDES, a + SIDES], 1)])
-    triangles = (faces[None] + (np.arange(g) * k * SIDES)[:, None, None]).reshape(-1, 3)
-    return make_mesh(vertices.reshape(-1, 3), triangles, (0.5, 0.5, 0.5), Material.STONE, part)
+    half = np.minimum(0.8 * apart, WIDEST[part]) * np.clip(length / 0.05, 0.45, 1.0)
+    radius = half[:, None] * np.clip((t + 0.06) ** 0.4 * (1 - t) ** 0.55 * 1.35, 0.04, 1)
+    wide, high = _section()
+    ring = wide[:, None] * across[:, :, None] + high[:, None] * over[:, :, None]
+    lie = LIE[part] * np.minimum(1, 6 * t)[:, None] * outward
+    vertices = (paths + lie)[:, :, None] + radius[:, :, None, None] * ring
+    return make_mesh(vertices.reshape(-1, 3), _tubes(g, k, len(wide)), (0.5, 0.5, 0.5), Material.STONE, part)
+
+
+def _section() -> tuple[np.ndarray, np.ndarray]:
+    """Across a lock, half of its width 1: three ridges above, flat below."""
+    wide = np.linspace(-1, 1, 9)
+    high = np.sqrt(1 - wide**2) * (0.42 + 0.22 * np.cos(3 * np.pi * wide))
+    return np.append(wide, 0.0), np.append(high, -0.35)
+
+
+def _tubes(count: int, rows: int, sides: int) -> np.ndarray:
+    """Triangles of as many tubes, their rings one after the other."""
+    i, j = np.meshgrid(np.arange(rows - 1), np.arange(sides), indexing="ij")
+    a, b = (i * sides + j).ravel(), (i * sides + (j + 1) % sides).ravel()
+    faces = np.concatenate([np.stack([a, b + sides, b], 1), np.stack([a, a + sides, b + sides], 1)])
+    return (faces[None] + (np.arange(count) * rows * sides)[:, None, None]).reshape(-1, 3)
 
 
 def petrify(meshes: list[Mesh], style: Statue, seed: int) -> list[Mesh]:

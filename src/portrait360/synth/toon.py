@@ -1,4 +1,4 @@
-"""A toon's proportions: big low eyes, a small nose and chin, round cheeks, a large skull on a thin neck."""
+"""A toon's proportions: big low eyes, a small nose and chin, round cheeks, a large skull on a child's shoulders."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from portrait360.synth.pack import HeadPack, load_pack
 from portrait360.synth.parameters import Toon
 from portrait360.synth.reference import reference
 from portrait360.synth.scene import F32
+
+LIFT = 0.15  # of the eyes' outer corners, which would droop when they grow
 
 
 def restyle(vertices: F32, rest: F32, pack: HeadPack, style: Toon) -> F32:
@@ -58,7 +60,10 @@ def _lower_face(v: np.ndarray, rest: F32, style: Toon) -> np.ndarray:
     v[:, 2] -= 0.05 * low * smoothstep(0.1, 0.3, z)
     mouth = np.array([0.0, -0.32, 0.36])
     anchor = np.array([0.0, v[rest_nearest(rest, mouth), 1], v[rest_nearest(rest, mouth), 2] - 0.02])
-    return scale_about(v, rest, mouth, anchor, 0.09, 0.2, np.array([1 - 0.15 * style.chin, 0.95, 0.8]))
+    v = scale_about(v, rest, mouth, anchor, 0.09, 0.2, np.array([1.16 - 0.12 * style.chin, 1.0, 0.85]))
+    corner = np.exp(-(((np.abs(x) - 0.115) / 0.05) ** 2) - ((y + 0.325) / 0.06) ** 2) * (z > 0.15)
+    v[:, 1] += 0.016 * corner  # at rest it smiles a little
+    return v
 
 
 def rest_nearest(rest: F32, point: np.ndarray) -> int:
@@ -82,8 +87,9 @@ def _eyes(v: np.ndarray, rest: F32, pack: HeadPack, style: Toon) -> np.ndarray:
     for name, side, near in zip(("left_eye", "right_eye"), (1, -1), _eye_weights(), strict=True):
         points = v[pack.parts[name]][np.unique(pack.part_quads[name])]
         anchor = (points.min(0) + points.max(0)) / 2
-        apart_lower_deeper = np.array([side * 0.02, 0.0, -0.075])
-        moved += near[:, None] * ((v - anchor) * (factor - 1) + grow * apart_lower_deeper)
+        apart_deeper = np.array([side * 0.02, 0.0, -0.075])
+        moved += near[:, None] * ((v - anchor) * (factor - 1) + grow * apart_deeper)
+        moved[:, 1] += LIFT * grow * near * side * (v[:, 0] - anchor[0])
     return v + moved
 
 
@@ -155,13 +161,11 @@ def smoothest(quads: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 def _body(v: np.ndarray, rest: F32, style: Toon) -> np.ndarray:
-    """A thin neck on narrow shoulders that still fill the width of the picture."""
+    """A thin short neck on narrow shoulders."""
     y = rest[:, 1] + 0.5 * np.maximum(rest[:, 2], 0)
     neck = smoothstep(-0.42, -0.62, y) * smoothstep(-1.05, -0.72, y) * style.neck
-    v[:, 0] *= 1 - 0.36 * neck
-    v[:, 2] = (v[:, 2] + 0.06) * (1 - 0.30 * neck) - 0.06
-    low = smoothstep(-0.6, -0.95, y) * style.neck
-    v[:, 0] *= 1 - 0.26 * low * smoothstep(1.5, 0.5, np.abs(rest[:, 0]))
-    v[:, 2] *= 1 - 0.2 * low
-    v[:, 1] += 0.10 * low
-    return v
+    v[:, 0] *= 1 - 0.42 * neck
+    v[:, 2] = (v[:, 2] + 0.06) * (1 - 0.36 * neck) - 0.06
+    low = (smoothstep(-0.55, -0.9, y) * (0.5 + 0.5 * style.neck))[:, None]
+    root = np.array([0.0, -0.62, -0.08])
+    return v + low * ((v - root) * (np.array([0.58, 0.78, 0.70]) - 1) + np.array([0.0, 0.11, 0.0]))

@@ -30,6 +30,7 @@ from portrait360.synth.sample import sample
 DEPTH_UNIT = 1e-4  # of the 16-bit depth pictures, in canonical units
 FORMATS = ("png", "webp")
 LAST_SEED = 2**31
+ALL_AROUND = 30.0  # degrees up and down within which random cameras lie unless told
 MARK = ".unfinished"  # holds the settings of a folder that is being written
 
 
@@ -47,6 +48,12 @@ class WriteSettings:
     elevation: float = 0.0  # of the orbit, or the bound of random cameras
 
     def __post_init__(self) -> None:
+        if not -89 <= self.elevation <= 89:
+            raise UserError(
+                f"--elevation {self.elevation:g} does not work; choose -89 (from below) to 89 (from above)."
+            )
+        if self.random_cameras and self.elevation < 0:
+            raise UserError("With --random-cameras, --elevation bounds them up and down: choose 0 to 89.")
         if self.views < 1 or not 16 <= self.size <= 4096:
             raise UserError("Ask for at least 1 view, of a size between 16 and 4096 pixels.")
         if self.kind not in ("any", *KINDS):
@@ -57,13 +64,17 @@ class WriteSettings:
     def cameras(self, seed: int) -> list[Camera]:
         if self.random_cameras:
             rng = np.random.default_rng([seed, 30])
-            return [random_camera(rng, elevation=self.elevation or 30.0) for _ in range(self.views)]
+            return [random_camera(rng, elevation=self.elevation) for _ in range(self.views)]
         return orbit(self.views, elevation=self.elevation, focal=focal_from_fov(FOV))
 
 
-def write_dataset(output: Path, *, count: int, seed: int = 0, workers: int = 1, **settings: Any) -> list[Path]:
+def write_dataset(
+    output: Path, *, count: int, seed: int = 0, workers: int = 1, elevation: float | None = None, **settings: Any
+) -> list[Path]:
     """Write `count` identities, seeds from `seed` on, one folder each; what is already there is kept."""
-    chosen = WriteSettings(**settings)
+    if elevation is None:
+        elevation = ALL_AROUND if settings.get("random_cameras") else 0.0
+    chosen = WriteSettings(elevation=elevation, **settings)
     if count < 1 or workers < 1:
         raise UserError("Ask for at least 1 head and 1 worker.")
     if not 0 <= seed <= LAST_SEED - count:
