@@ -23,10 +23,11 @@ def upright(rgb: Floats, fit: FaceFit) -> Floats:
     shrink = min(1.0, 2 * PIXELS / side)  # first by areas, so that no pixel is skipped
     if shrink < 1:
         size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     scale = np.array(rgb.shape[1::-1]) / (width, height)
     matrix = scale[:, None] * turn * side / PIXELS
     offset = middle * scale - matrix @ np.full(2, PIXELS / 2 - 0.5) - 0.5  # OpenCV counts from a pixel's centre
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     whole = np.column_stack([matrix, offset])
-    return cv2.warpAffine(rgb, whole, (PIXELS, PIXELS), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    out = cv2.warpAffine(rgb, whole, (PIXELS, PIXELS), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return out.astype(np.float32, copy=False)

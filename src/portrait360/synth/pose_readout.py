@@ -1,6 +1,6 @@
 """Learning to read the pose (geometry/pose_readout.py) on synthetic people: ridge regression in closed form.
 
-    python -m portrait360.synth.pose_readout -o FILE [--people 450] [--views 6]
+    python -m portrait360.synth.pose_readout -o FILE [--people 500] [--views 6]
 
 It learns what the landmark fit is off by, so it stands on top of it. Every view is learnt with its mirror image.
 """
@@ -119,7 +119,7 @@ def _views_of(job: tuple[int, int]) -> list[tuple[int, KnownView]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Learn to read where the camera stands.")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--people", type=int, default=450)
+    parser.add_argument("--people", type=int, default=500)
     parser.add_argument("--views", type=int, default=6)
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()

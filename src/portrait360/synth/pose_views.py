@@ -97,7 +97,7 @@ def photographed(picture: Floats, rng: np.random.Generator) -> Floats:
     out = eight_bits(np.clip(out, 0, 1))
     if rng.random() < 0.5:
         code = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))])[1]
-        out = cv2.imdecode(code, cv2.IMREAD_UNCHANGED)
+        out = np.asarray(cv2.imdecode(code, cv2.IMREAD_UNCHANGED))
     return (out / np.float32(255)).astype(np.float32)
 
 
