@@ -92,7 +92,7 @@ def face_features(rgb: Floats) -> Floats:
     network = _feature_network()
     network.setInput(np.ascontiguousarray(shown.transpose(2, 0, 1)[None], dtype=np.float32))
     layer = next(name for name in reversed(network.getLayerNames()) if FEATURE_LAYER in name and "Relu" in name)
-    return network.forward(layer).reshape(-1)
+    return network.forward(layer).reshape(-1).astype(np.float32, copy=False)
 
 
 def _center(face: Face) -> Floats:
