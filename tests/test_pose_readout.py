@@ -93,7 +93,7 @@ def test_an_expected_skin_draws_the_fit():
     uv, _ = Camera(look_at(0), FOCAL).project(MODEL.landmarks.mean)
     mean = np.zeros(len(MODEL.skin.shape))
     mean[0] = 2
-    plain, drawn = (MODEL.raw_fit(uv * 300, FOCAL, FitOptions(shape_mean=m)) for m in (0.0, mean))
+    plain, drawn = (MODEL.fit(uv * 300, FOCAL, FitOptions(shape_mean=m)) for m in (0.0, mean))
     assert abs(plain.shape[0]) < 0.1 < drawn.shape[0]
 
 

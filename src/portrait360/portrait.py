@@ -181,14 +181,14 @@ def _face_notes(faces: list[tuple[Face, FaceLandmarks]], face: int | None) -> tu
 def _by_face(rgb: Floats, points: Floats, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
     """By the landmarks of a face and by its look; an angle that is given holds, and the rest is fitted around it."""
     model = load_morphable()
-    raw = model.raw_fit(points, focal)
+    raw = model.fit(points, focal)
     head = upright(rgb, raw)
     belief = load_pose_readout()(face_features(head), face_features(head[:, ::-1]), raw)
     options = believing(model, belief, raw)
     assert options.hold is not None
     seen = options.hold
     held = (seen[0] if azimuth is None else azimuth, seen[1] if elevation is None else elevation)
-    fit = model.raw_fit(points, focal, replace(options, hold=held))
+    fit = model.fit(points, focal, replace(options, hold=held))
     return _Placed(Square(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, ())
 
 

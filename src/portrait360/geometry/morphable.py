@@ -5,7 +5,7 @@ The file that ships (assets/face_model.npz) is built by `portrait360.synth.face_
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -64,14 +64,10 @@ class Morphable:
         return self.subdivision(skin.at(shape, expression))
 
     def fit(self, points: Floats, focal: float, options: FitOptions | None = None) -> FaceFit:
-        """Landmarks (468.., 2) in pixels -> pose, crop and face."""
-        raw = self.raw_fit(points, focal, options)
-        if options is not None and options.hold is not None:
-            return raw
-        return self.raw_fit(points, focal, replace(options or FitOptions(), hold=self.posed(raw.camera)))
+        """Landmarks (468.., 2) in pixels -> pose, crop and face, with the network's habits (see `posed`).
 
-    def raw_fit(self, points: Floats, focal: float, options: FitOptions | None = None) -> FaceFit:
-        """As the landmarks say it, habits included. Points that turn out hidden are dropped, once."""
+        Points that turn out hidden are dropped, once.
+        """
         points = np.asarray(points, np.float64)[: len(self.spread), :2]
         first = fit_face(points, self.weights, self.landmarks, focal, options)
         weights = self.weights * np.where(self.facing(first) > VISIBLE, 1.0, 0.05)

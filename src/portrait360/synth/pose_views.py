@@ -60,7 +60,7 @@ def known_views(seed: int, count: int, model: Morphable) -> list[KnownView]:
         marks = find_landmarks(picture, seen_face(scene, camera), passes=2)
         if marks.presence < 0.5:
             continue
-        fit = model.raw_fit(marks.points[:, :2], FOCAL)
+        fit = model.fit(marks.points[:, :2], FOCAL)
         fitted, angles = ((azimuth_between(0, c.azimuth), c.elevation) for c in (fit.camera, camera))
         if np.abs(np.subtract(fitted, angles)).sum() > ASTRAY:
             continue  # the landmarks lie elsewhere
