@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at
 from portrait360.crop import Beyond, Square
 from portrait360.errors import UserError
-from portrait360.faces import Face, FaceLandmarks, find_faces, find_landmarks
+from portrait360.faces import Face, FaceLandmarks, face_features, find_faces, find_landmarks
 from portrait360.files import whole, writing_to
-from portrait360.geometry.face_fit import FitOptions
 from portrait360.geometry.morphable import load_morphable
+from portrait360.geometry.pose_readout import believing, load_pose_readout
+from portrait360.geometry.pose_view import upright
 from portrait360.images import Picture, eight_bits, load_picture, save_picture
 from portrait360.matte import find_matte
 from portrait360.outline import find_head
@@ -140,7 +141,7 @@ def make_portrait(
         raise UserError(f"There {there} in {picture.name}, so --face {face} does not exist.")
     if faces:
         notes, points = _face_notes(faces, face), faces[(face or 1) - 1][1].points[:, :2].astype(np.float64)
-        placed = replace(_by_face(points, azimuth, elevation, focal), notes=notes)
+        placed = replace(_by_face(visible, points, azimuth, elevation, focal), notes=notes)
     else:
         placed = _by_outline(picture, azimuth, elevation, focal)
     return _cut_out(picture, replace(placed, notes=picture.notes + placed.notes), size)
@@ -177,14 +178,17 @@ def _face_notes(faces: list[tuple[Face, FaceLandmarks]], face: int | None) -> tu
     return tuple(notes)
 
 
-def _by_face(points: Floats, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
-    """By the landmarks of a face; an angle that is given holds, and the rest is fitted around it."""
+def _by_face(rgb: Floats, points: Floats, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
+    """By the landmarks of a face and by its look; an angle that is given holds, and the rest is fitted around it."""
     model = load_morphable()
-    fit = model.fit(points, focal)
-    if azimuth is not None or elevation is not None:
-        seen = fit.camera
-        held = (seen.azimuth if azimuth is None else azimuth, seen.elevation if elevation is None else elevation)
-        fit = model.fit(points, focal, FitOptions(hold=held))
+    raw = model.fit(points, focal)
+    head = upright(rgb, raw)
+    belief = load_pose_readout()(face_features(head), face_features(head[:, ::-1]), raw)
+    options = believing(model, belief, raw)
+    assert options.hold is not None
+    seen = options.hold
+    held = (seen[0] if azimuth is None else azimuth, seen[1] if elevation is None else elevation)
+    fit = model.fit(points, focal, replace(options, hold=held))
     return _Placed(Square(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, ())
 
 

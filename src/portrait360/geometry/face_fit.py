@@ -24,12 +24,13 @@ class LinearPoints:
         return self.mean + np.tensordot(shape, self.shape, 1) + np.tensordot(expression, self.expression, 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FitOptions:
     """How strongly the fit is held back; residuals are in units of the noise of a point."""
 
     noise: float = 0.006  # of a point, in image sides of the crop
-    shape_prior: float = 1.0
+    shape_prior: float | Floats = 1.0  # of all modes or (k,): the inverse of how far they stray from the mean
+    shape_mean: float | Floats = 0.0  # where the prior pulls them
     expression_prior: float = 4.0  # rarer than shapes, and quick to explain away what the pose should
     steps: int = 12
     robust: float = 2.5  # residuals beyond this many noises count less (Huber)
@@ -137,8 +138,9 @@ def _step(
     a = (jacobian * robust[:, None, None]).reshape(2 * len(points), -1)
     b = (residual * robust[:, None]).reshape(-1)
     k, e = len(state.shape), len(state.expression)
-    prior = np.r_[np.full(6, 1e-3), np.full(k, options.shape_prior), np.full(e, options.expression_prior)]
-    current = np.r_[np.zeros(6), state.shape, state.expression]
+    stiff = np.broadcast_to(options.shape_prior, k)
+    prior = np.r_[np.full(6, 1e-3), stiff, np.full(e, options.expression_prior)]
+    current = np.r_[np.zeros(6), state.shape - options.shape_mean, state.expression]
     # many neighbouring points see the same thing: their noise is shared, so all of them count as this many
     count = 60 / max(float(weights.sum()), 1e-9)
     normal = count * a.T @ a + np.diag(prior**2)

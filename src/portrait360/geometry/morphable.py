@@ -5,7 +5,7 @@ The file that ships (assets/face_model.npz) is built by `portrait360.synth.face_
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -64,14 +64,14 @@ class Morphable:
         return self.subdivision(skin.at(shape, expression))
 
     def fit(self, points: Floats, focal: float, options: FitOptions | None = None) -> FaceFit:
-        """Landmarks (468.., 2) in pixels -> pose, crop and face. Points that turn out hidden are dropped, once."""
+        """Landmarks (468.., 2) in pixels -> pose, crop and face, with the network's habits (see `posed`).
+
+        Points that turn out hidden are dropped, once.
+        """
         points = np.asarray(points, np.float64)[: len(self.spread), :2]
         first = fit_face(points, self.weights, self.landmarks, focal, options)
         weights = self.weights * np.where(self.facing(first) > VISIBLE, 1.0, 0.05)
-        if options is not None and options.hold is not None:
-            return fit_face(points, weights, self.landmarks, focal, options)
-        hold = self.posed(fit_face(points, weights, self.landmarks, focal, options).camera)
-        return fit_face(points, weights, self.landmarks, focal, replace(options or FitOptions(), hold=hold))
+        return fit_face(points, weights, self.landmarks, focal, options)
 
     def posed(self, camera: Camera) -> tuple[float, float]:
         """Azimuth and elevation without the landmark network's habit of seeing faces from nearer to the front."""
