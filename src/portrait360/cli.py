@@ -111,6 +111,69 @@ def proxy(
     each_photo(photos, output, proxy_photo, face=face, azimuth=azimuth, elevation=elevation, size=size)
 
 
+@app.command()
+def fit(
+    views: Annotated[
+        Path, typer.Argument(metavar="VIEWS", help="A folder with a proxy, or with pictures and a transforms.json.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; VIEWS if not given.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A quarter of the work, for a first look.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="field, splats or mesh; all of them if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; whatever is there if not given.")] = None,
+) -> None:
+    """Fit a head to views: a field, Gaussian splats and a textured mesh, in DIR/head.
+
+    A stopped run is taken up again.
+
+    Examples:
+
+      portrait360 fit out
+
+      portrait360 fit nerfstudio-folder -o head --only mesh
+    """
+    from portrait360.fit.command import fit_folder
+
+    typer.echo(fit_folder(views, output or views, quick=quick, only=tuple(only or ()), seed=seed, device=device))
+
+
+@app.command()
+def export(
+    head: Annotated[
+        Path, typer.Argument(metavar="HEAD", help="A fitted head, or a .ply, .splat, .spz or .glb file.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; HEAD's if not given.")
+    ] = None,
+    format: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="ply, splat, spz, glb, obj, html, mp4, webp, gif, scene or sheet."),
+    ] = None,
+    path: Annotated[str, typer.Option(help="Way of the turntable's camera: orbit or eight.")] = "orbit",
+    title: Annotated[str, typer.Option(help="Of the page.")] = "portrait360",
+) -> None:
+    """Write a head as files that anyone can open: head.ply, head.glb, viewer.html, turntable.mp4, head.png.
+
+    Examples:
+
+      portrait360 export out
+
+      portrait360 export head.ply --format spz --format html
+    """
+    from portrait360.export.head import USUAL, open_head, write_head
+    from portrait360.progress import step_bar
+
+    formats = tuple(format or USUAL)
+    folder = output or (head if head.is_dir() else head.parent)
+    with step_bar("Writing", len(formats)) as advance:
+        for file in write_head(open_head(head), folder, formats, path=path, title=title, on_file=advance):
+            typer.echo(file)
+
+
 def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]], **options: Any) -> None:
     """Do one photo after the other; a bad one does not stop the others, but is told at the end."""
     from portrait360.progress import step_bar

@@ -1,0 +1,156 @@
+"""The stage `export`: a fitted head, or another program's file, as files that anyone can open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.cameras import Camera, focal_from_fov, orbit
+from portrait360.errors import UserError
+from portrait360.export.mesh import read_glb, write_glb, write_obj
+from portrait360.export.paths import figure_eight
+from portrait360.export.ply import read_ply, write_ply
+from portrait360.export.scene import View as SceneView
+from portrait360.export.scene import write_scene
+from portrait360.export.splat import read_splat, write_splat
+from portrait360.export.spz import read_spz, write_spz
+from portrait360.export.video import save_turntable
+from portrait360.files import writing_to
+from portrait360.geometry.splat_picture import picture
+from portrait360.head import Head
+from portrait360.images import save_picture
+from portrait360.viewer import save_viewer
+
+Floats = NDArray[np.floating]
+
+FORMATS = ("ply", "splat", "spz", "glb", "obj", "html", "mp4", "webp", "gif", "scene", "sheet")
+USUAL = ("ply", "glb", "html", "mp4", "sheet")
+SPLATS_ALONE = ("ply", "splat", "spz")
+MESH_ALONE = ("glb", "obj")
+FOV = 18.8  # degrees
+FILM, FRAMES = 512, 180  # pixels and frames of a turn: six seconds
+CELL, BEHIND = 384, 0.5
+
+
+def open_head(path: Path) -> Head:
+    """A folder with a fitted head, or one file of Gaussians or of a mesh."""
+    path = Path(path)
+    if path.is_dir():
+        return Head.load(path / "head" if (path / "head").is_dir() else path)
+    readers: dict[str, Callable[[Path], object]] = {".ply": read_ply, ".splat": read_splat, ".spz": read_spz}
+    if path.suffix.lower() in readers:
+        return Head(splats=readers[path.suffix.lower()](path))  # type: ignore[arg-type]
+    if path.suffix.lower() == ".glb":
+        return Head(mesh=read_glb(path))
+    raise UserError(f"{path} is neither a folder with a fitted head nor a .ply, .splat, .spz or .glb file.")
+
+
+def write_head(
+    head: Head,
+    folder: Path,
+    formats: Sequence[str] = USUAL,
+    *,
+    path: str = "orbit",
+    title: str = "portrait360",
+    on_file: Callable[[str], None] = lambda name: None,
+) -> list[Path]:
+    """Every format that the head has what it takes for; gives what was written."""
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UserError(f"There is no format {unknown[0]!r}; choose from {', '.join(FORMATS)}.")
+    if path not in PATHS:
+        raise UserError(f"There is no path {path!r}; choose from {', '.join(PATHS)}.")
+    out = []
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in formats:
+            written = _write(head, folder, name, PATHS[path], title)
+            out += [written] if written else []
+            on_file(name)
+    if not out:
+        raise UserError(f"This head has neither splats nor mesh for {', '.join(formats)}.")
+    return out
+
+
+def _write(head: Head, folder: Path, name: str, path: Callable[[int], list[Camera]], title: str) -> Path | None:
+    file = folder / f"head.{name}"
+    if name in SPLATS_ALONE:
+        if head.splats is None:
+            return None
+        {"ply": write_ply, "splat": write_splat, "spz": write_spz}[name](file, head.splats)
+    elif name in MESH_ALONE:
+        if head.mesh is None:
+            return None
+        if name == "glb":
+            write_glb(file, head.mesh, "jpeg")
+        else:
+            write_obj(folder, head.mesh)
+    elif name == "html":
+        file = folder / "viewer.html"
+        save_viewer(file, head.splats, head.mesh, title=title)
+    elif name == "sheet":
+        file = folder / "head.png"
+        save_picture(file, head_sheet(head))
+    elif name == "scene":
+        file = folder / "scene"
+        write_scene(file, _scene(head))
+    else:
+        file = folder / f"turntable.{name}"
+        frames = FRAMES if name == "mp4" else FRAMES // 4
+        cameras = path(frames)
+        save_turntable(file, (shown(head, camera, FILM) for camera in cameras), frames / (FRAMES / 30))
+    return file
+
+
+def seen(head: Head, camera: Camera, size: int) -> tuple[Floats, Floats]:
+    """Straight rgb (s, s, 3) and alpha (s, s): the splats if there are any, else the mesh, else the field."""
+    if head.splats is not None:
+        rgb, alpha, _ = picture(head.splats, camera, size)
+    elif head.mesh is not None:
+        rgb, alpha = mesh_picture(head, camera, size)
+    elif head.field is not None:
+        rgb, alpha, _ = head.field.picture(camera, size)
+    else:
+        raise UserError("This head holds nothing that could be shown.")
+    return rgb, alpha
+
+
+def mesh_picture(head: Head, camera: Camera, size: int) -> tuple[Floats, Floats]:
+    """The mesh at twice the size, reduced: no steps at its outline."""
+    assert head.mesh is not None
+    drawing = head.mesh.draw(camera, 2 * size)
+    both = np.concatenate([drawing.rgb, drawing.mask[..., None]], -1).astype(np.float32)
+    both = cv2.resize(both, (size, size), interpolation=cv2.INTER_AREA)
+    return both[..., :3] / np.maximum(both[..., 3:], 1e-6), both[..., 3]
+
+
+def shown(head: Head, camera: Camera, size: int) -> Floats:
+    rgb, alpha = seen(head, camera, size)
+    return (rgb * alpha[..., None] + BEHIND * (1 - alpha[..., None])).astype(np.float32)
+
+
+def head_sheet(head: Head) -> Floats:
+    """A row for each result that is there, from six sides and from above."""
+    cameras = _around(6) + [_around(1)[0].moved(azimuth=30, elevation=35)]
+    alone = [Head(field=head.field), Head(splats=head.splats), Head(mesh=head.mesh)]
+    rows = [part for part in alone if part.field or part.splats or part.mesh]
+    return np.concatenate([np.concatenate([shown(part, c, CELL) for c in cameras], 1) for part in rows])
+
+
+def _scene(head: Head) -> Iterator[SceneView]:
+    for camera in _around(36):
+        yield SceneView(*seen(head, camera, FILM), camera)
+
+
+def _around(count: int) -> list[Camera]:
+    return orbit(count, focal=focal_from_fov(FOV))
+
+
+PATHS: dict[str, Callable[[int], list[Camera]]] = {
+    "orbit": _around,
+    "eight": lambda count: figure_eight(count, focal=focal_from_fov(FOV)),
+}

@@ -1,0 +1,1 @@
+"""From a view sheet to 3D: field, splats, mesh."""

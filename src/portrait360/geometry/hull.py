@@ -1,0 +1,52 @@
+"""The visual hull: the cells of a cube that no matte rules out (Laurentini 1994)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from portrait360.cameras import Camera
+
+SHOWS = 0.02  # a matte above this may belong to the head
+TOLERATED = 0.05  # share of the views that may say otherwise: mattes err, too
+SEEN = 0.1  # share of the views that must have the cell in their frame
+
+
+def visual_hull(
+    mattes: Sequence[NDArray[np.floating]], cameras: Sequence[Camera], *, half: float, cells: int
+) -> NDArray[np.bool_]:
+    """(cells, cells, cells) over x, y, z of the cube with this half side."""
+    against = np.zeros((cells,) * 3, np.int32)
+    seen = np.zeros((cells,) * 3, np.int32)
+    for matte, camera in zip(mattes, cameras, strict=True):
+        size = matte.shape[0]
+        pixels = camera.focal * size / camera.radius * (2 * half / cells)  # of a cell, at the middle
+        reach = int(np.ceil(pixels)) * 2 + 1  # half a cell's diagonal and a pixel on either side
+        solid = cv2.dilate((matte > SHOWS).astype(np.uint8), np.ones((reach, reach), np.uint8))
+        matrix = camera.intrinsics(size) @ camera.world2cam[:3]
+        _vote(solid, matrix, half, against, seen)
+    return (against <= TOLERATED * len(mattes)) & (seen >= SEEN * len(mattes))
+
+
+@njit(parallel=True, cache=True)
+def _vote(solid, matrix, half, against, seen):  # noqa: ANN001, ANN202 (numba)
+    side, size = against.shape[0], solid.shape[0]
+    for i in prange(side):
+        x = (i + 0.5) / side * 2 * half - half
+        for j in range(side):
+            y = (j + 0.5) / side * 2 * half - half
+            for k in range(side):
+                z = (k + 0.5) / side * 2 * half - half
+                depth = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z + matrix[2, 3]
+                if depth <= 1e-6:
+                    continue
+                u = (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + matrix[0, 3]) / depth
+                v = (matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + matrix[1, 3]) / depth
+                if 0 <= u < size and 0 <= v < size:
+                    seen[i, j, k] += 1
+                    if solid[int(v), int(u)] == 0:
+                        against[i, j, k] += 1
