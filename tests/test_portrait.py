@@ -45,8 +45,13 @@ def cutout(photo) -> Picture:
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Where the matte does not matter it is not looked for."""
-    monkeypatch.setattr("portrait360.subject.find_matte", lambda rgb, inside: np.zeros(rgb.shape[:2], np.float32))
+    """Where the matte does not matter it is not looked for: a disc small enough for any crop."""
+
+    def disc(rgb: np.ndarray, inside: tuple[float, float]) -> np.ndarray:
+        y, x = np.indices(rgb.shape[:2])
+        return (np.hypot(x - inside[0], y - inside[1]) < 0.15 * min(rgb.shape[:2])).astype(np.float32)
+
+    monkeypatch.setattr("portrait360.subject.find_matte", disc)
 
 
 def turn(one: Camera, other: Camera) -> float:
@@ -119,7 +124,7 @@ def test_a_portrait_replaces_another(tmp_path, portrait):
         lambda d: (d / "portrait.json").write_text("[" * 100_000),
         lambda d: (d / "portrait.json").write_bytes(b"\xff\xfe\x00"),
         lambda d: (d / "portrait.json").write_text((d / "portrait.json").read_text().replace("2.7", "NaN", 1)),
-        lambda d: (d / "portrait.json").write_text((d / "portrait.json").read_text().replace('360": 1', '360": 9')),
+        lambda d: (d / "portrait.json").write_text((d / "portrait.json").read_text().replace('360": 2', '360": 9')),
         lambda d: (d / "portrait.png").unlink(),
         lambda d: IMAGE.save(d / "portrait.png"),  # of another portrait: the writing was stopped half-way
         lambda d: (d / "known.png").write_bytes(b"\x89PNG"),

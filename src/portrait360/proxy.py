@@ -173,6 +173,7 @@ def make_proxy(portrait: Portrait) -> Proxy:
     hair = load_hair_model()
     goal = outline(portrait.alpha, portrait.known)
     skins = skin_radii(portrait, (hair.layout, MIDDLE, LAYOUT))
+    hair = hair.on(skins[hair.layout], portrait.growth)
     bare = (hair.share[0] > 0.8) & (portrait.source == "face")
     thick = fit_thickness(hair, skins[hair.layout], portrait.camera, goal, bare)
     radius, extra, layout = thick, thick, hair.layout

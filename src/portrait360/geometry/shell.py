@@ -20,6 +20,7 @@ from scipy.spatial import KDTree
 
 from portrait360.assets import HAIR_MODEL
 from portrait360.cameras import Camera
+from portrait360.geometry import raster
 from portrait360.geometry.head_map import HeadMap
 
 Floats = NDArray[np.floating]
@@ -43,6 +44,20 @@ class HairModel:
     share: Floats  # (3, rows, columns) how often skin, hair (and hats), clothes are seen there
     thickness_of: Floats  # (3, rows, columns) mean thickness where they are
     spread_of: Floats  # (3, rows, columns)
+
+    def on(self, skin: Floats, growth: float) -> HairModel:
+        """For a head that is drawn smaller by `growth`, its skin at these radii: cells see what lies further out."""
+        if growth == 1:
+            return self
+        column, row, _ = self.layout.locate(self.layout.points(skin) * growth)
+
+        def moved(values: Floats) -> Floats:
+            return np.stack([self.layout.sample(one, column, row) for one in values])
+
+        mean = self.layout.sample(self.mean, column, row)
+        thick = (mean, moved(self.modes), moved(self.thickness_of), moved(self.spread_of))
+        mean, modes, thickness, deviation = (values / growth for values in thick)
+        return HairModel(self.layout, mean, modes, moved(self.share), thickness, deviation)
 
     def kinds(self, thick: Floats) -> Floats:
         """Belief (3, rows, columns) that skin, hair, clothes are what is seen, given the thickness there."""
@@ -117,11 +132,8 @@ class Rim:
 def rim_of(layout: HeadMap, radius: Floats, camera: Camera) -> Rim:
     """Cells of a surface that lie on its own outline as the camera sees it."""
     vertices, triangles = layout.mesh(radius)
-    uv, depth = camera.project(vertices[:-1])
-    pixels = np.concatenate([uv, camera.project(vertices[-1:])[0]]) * SIDE
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    for polygon in np.round(pixels[triangles] * 16).astype(np.int32):
-        cv2.fillConvexPoly(mask, polygon, 1, shift=4)
+    uv, _ = camera.project(vertices[:-1])
+    mask = (raster.rasterise(vertices, triangles, camera, SIDE).ids >= 0).astype(np.uint8)
     deep = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     x, y = np.clip(np.floor(uv * SIDE).astype(int), 0, SIDE - 1).T
     on = (deep[y, x] <= 2.5) & (np.abs(uv - 0.5) < 0.5).all(1)
