@@ -60,7 +60,9 @@ def _thinned(image: Floats, square: Square, size: int) -> tuple[Floats, Square]:
         return image, square
     below, right = (-n % factor for n in image.shape[:2])
     whole = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
-    small = cv2.resize(whole, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+    small = np.asarray(
+        cv2.resize(whole, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA), np.float32
+    )
     x, y = square.corner
     return small, Square((x / factor, y / factor), square.side / factor)
 

@@ -69,7 +69,9 @@ def proxy_photo(
 
 def proxy_sheet(proxy: Proxy, size: int = 384) -> Floats:
     """The photo, the proxy at the photo's camera, what comes from the photo, normals; below, twelve azimuths."""
-    photo, alpha = (cv2.resize(v, (size, size), interpolation=cv2.INTER_AREA) for v in (proxy.photo, proxy.alpha))
+    photo, alpha = (
+        np.asarray(cv2.resize(v, (size, size), interpolation=cv2.INTER_AREA)) for v in (proxy.photo, proxy.alpha)
+    )
     own = proxy.render(proxy.camera, size)
     views = [proxy.render(camera, size) for camera in orbit(12, focal=proxy.camera.focal)]
     seen = np.repeat(own.visibility[..., None], 3, -1)
@@ -125,7 +127,7 @@ def _photo(picture: Picture, portrait: Portrait) -> Floats:
     step = scale * np.array([width / rgb.shape[1], height / rgb.shape[0]])
     by_centers = np.c_[np.diag(step), shift + step / 2 - 0.5]  # OpenCV counts from the first pixel's centre
     around = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (0.2, 0.2, 0.2)}
-    cell = cv2.warpAffine(rgb, by_centers, (CELL, CELL), flags=cv2.INTER_LINEAR, **around)
+    cell = np.asarray(cv2.warpAffine(rgb, by_centers, (CELL, CELL), flags=cv2.INTER_LINEAR, **around), np.float32)
     corners = np.add(portrait.corner, portrait.side * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]))
     _lines(cell, [corners * scale + shift], SQUARE, 2)
     if portrait.landmarks is not None:
