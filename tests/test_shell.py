@@ -112,6 +112,26 @@ def test_the_shipped_hair_is_hair_above_and_skin_in_front():
     assert thick.sum(0) == pytest.approx(1)
 
 
+def test_hair_on_a_head_that_is_drawn_smaller_is_the_same_hair_smaller():
+    hair, skin, growth = model(), egg(0.16), 1.4
+    weights = np.array([1.0, -1.0, 0.5, 0, 0, 0])
+    shrunk = LAYOUT.unwrap(LAYOUT.mesh(skin)[0] / growth, LAYOUT.triangles())[0]
+    goal = LAYOUT.mesh(skin + hair.thickness(weights))
+    found = LAYOUT.mesh(shrunk + hair.on(shrunk, growth).thickness(weights))
+    wanted, seen, bare = (
+        (raster.rasterise(*mesh, FRONT, 256).ids >= 0).astype(np.float32)[:150]
+        for mesh in ((goal[0] / growth, goal[1]), found, (LAYOUT.mesh(skin)[0] / growth, goal[1]))
+    )
+    assert overlap(seen, wanted) > 0.985 > 0.9 > overlap(bare, wanted)
+    assert hair.on(skin, 1) is hair
+
+
+def test_a_surface_that_leaves_the_picture_ends_where_the_matte_ends():
+    wide = egg(0.5)  # to both sides of a picture that shows .89 in all
+    cut = carve(LAYOUT, wide, FRONT, outline(silhouette(egg(0.3), FRONT)))
+    assert (LAYOUT.points(cut)[..., 0].max() < 0.4) and wide.max() > 0.49
+
+
 def test_a_map_brought_to_another_layout_and_back():
     smooth = around(np.random.default_rng(1).normal(size=(44, 64)), 4, 4)
     fine = HeadMap(columns=128, rows=88)

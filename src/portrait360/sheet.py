@@ -70,7 +70,8 @@ def proxy_photo(
 def proxy_sheet(proxy: Proxy, size: int = 384) -> Floats:
     """The photo, the proxy at the photo's camera, what comes from the photo, normals; below, twelve azimuths."""
     photo, alpha = (
-        np.asarray(cv2.resize(v, (size, size), interpolation=cv2.INTER_AREA)) for v in (proxy.photo, proxy.alpha)
+        np.asarray(cv2.resize(v, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+        for v in (proxy.photo, proxy.alpha)
     )
     own = proxy.render(proxy.camera, size)
     views = [proxy.render(camera, size) for camera in orbit(12, focal=proxy.camera.focal)]
