@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
@@ -31,7 +31,6 @@ OUTLINE_NOISE = 0.004  # image sides: how well an outline is known
 REACH = 0.12  # image sides: outlines further apart than this are not pulled together
 BARE_NOISE = 0.004  # thickness that a bare face may have all the same
 OVER = 0.001  # image sides: how far the surface may stand out, so that no hair of the photo falls beside it
-CROWN = (35, 45, 65)  # degrees of elevation: of what the crown is made, where it begins to show, where it is all
 FEWEST = 0.02  # no ray ends nearer to its origin
 
 
@@ -233,15 +232,12 @@ def resampled(values: Floats, source: HeadMap, target: HeadMap) -> Floats:
 
 
 def round_crown(layout: HeadMap, radius: Floats) -> Floats:
-    """The crown without a tip: its cells are so narrow that what is smooth over the map can be a spike there. A
-    polynomial in the rays' horizontal parts knows neither tips nor dents."""
+    """The crown without a tip: its cells are so narrow that what is smooth over the map can be a spike there."""
     elevation, _ = layout.place(np.arange(layout.rows) + 0.5)
-    cap = np.where(elevation > np.radians(CROWN[0]))[0]
-    x, _, z = np.moveaxis(layout.rays()[1][cap], -1, 0)
-    terms = np.stack([x**i * z**j for i in range(3) for j in range(3 - i)], -1).reshape(x.size, -1)
-    area = np.repeat(np.sqrt(np.cos(elevation[cap])), layout.columns)
-    weights = np.linalg.lstsq(terms * area[:, None], radius[cap].ravel() * area, rcond=None)[0]
-    share = np.clip((np.degrees(elevation[cap]) - CROWN[1]) / (CROWN[2] - CROWN[1]), 0, 1)[:, None]
-    out = radius.copy()
-    out[cap] += share * ((terms @ weights).reshape(x.shape) - radius[cap])
-    return out
+    flat = radius.copy()
+    for row in np.where(elevation > np.radians(45))[0]:
+        wide = min(1.5 / np.cos(elevation[row]), layout.columns / 3)
+        flat[row] = gaussian_filter1d(radius[row], wide, mode="wrap")
+    flat = gaussian_filter1d(flat, layout.rows / 40, axis=0, mode="reflect")
+    share = np.clip((np.degrees(elevation) - 50) / 25, 0, 1)[:, None]
+    return radius + share * (flat - radius)
