@@ -113,17 +113,18 @@ def test_the_shipped_hair_is_hair_above_and_skin_in_front():
 
 
 def test_hair_on_a_head_that_is_drawn_smaller_is_the_same_hair_smaller():
-    hair, skin, growth = model(), egg(0.16), 1.4
-    weights = np.array([1.0, -1.0, 0.5, 0, 0, 0])
-    shrunk = LAYOUT.unwrap(LAYOUT.mesh(skin)[0] / growth, LAYOUT.triangles())[0]
-    goal = LAYOUT.mesh(skin + hair.thickness(weights))
-    found = LAYOUT.mesh(shrunk + hair.on(shrunk, growth).thickness(weights))
-    wanted, seen, bare = (
-        (raster.rasterise(*mesh, FRONT, 256).ids >= 0).astype(np.float32)[:150]
-        for mesh in ((goal[0] / growth, goal[1]), found, (LAYOUT.mesh(skin)[0] / growth, goal[1]))
-    )
-    assert overlap(seen, wanted) > 0.985 > 0.9 > overlap(bare, wanted)
-    assert hair.on(skin, 1) is hair
+    hair, weights = load_hair_model(), np.random.default_rng(0).normal(size=64)
+    small = hair.smaller(1.4)
+    thick = hair.thickness(weights)
+    np.testing.assert_allclose(small.thickness(weights), thick / 1.4, atol=1e-12)
+    np.testing.assert_allclose(small.kinds(thick / 1.4), hair.kinds(thick), atol=1e-12)
+    goal = outline(silhouette(egg(0.26) / 1.4, FRONT))  # what is fitted to a smaller outline is smaller, too
+    middle, small_model = slice(20, 30), model().smaller(1.4)
+    found = [
+        fit_thickness(one, egg(0.16) / size, FRONT, aim, nowhere())[middle].mean()
+        for one, size, aim in ((model(), 1, outline(silhouette(egg(0.26), FRONT))), (small_model, 1.4, goal))
+    ]
+    assert found[1] == pytest.approx(found[0] / 1.4, rel=0.15)
 
 
 def test_a_surface_that_leaves_the_picture_ends_where_the_matte_ends():

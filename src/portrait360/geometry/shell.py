@@ -45,19 +45,12 @@ class HairModel:
     thickness_of: Floats  # (3, rows, columns) mean thickness where they are
     spread_of: Floats  # (3, rows, columns)
 
-    def on(self, skin: Floats, growth: float) -> HairModel:
-        """For a head that is drawn smaller by `growth`, its skin at these radii: cells see what lies further out."""
-        if growth == 1:
-            return self
-        column, row, _ = self.layout.locate(self.layout.points(skin) * growth)
-
-        def moved(values: Floats) -> Floats:
-            return np.stack([self.layout.sample(one, column, row) for one in values])
-
-        mean = self.layout.sample(self.mean, column, row)
-        thick = (mean, moved(self.modes), moved(self.thickness_of), moved(self.spread_of))
-        mean, modes, thickness, deviation = (values / growth for values in thick)
-        return HairModel(self.layout, mean, modes, moved(self.share), thickness, deviation)
+    def smaller(self, growth: float) -> HairModel:
+        """For a head that is drawn smaller by `growth`: all hair is thinner by as much. The cells stay, since people
+        with tall hair and hats were drawn smaller when the model was made, too."""
+        thick = (self.mean, self.modes, self.thickness_of, self.spread_of)
+        mean, modes, thickness_of, spread_of = (values / growth for values in thick)
+        return HairModel(self.layout, mean, modes, self.share, thickness_of, spread_of)
 
     def kinds(self, thick: Floats) -> Floats:
         """Belief (3, rows, columns) that skin, hair, clothes are what is seen, given the thickness there."""
