@@ -72,8 +72,10 @@ def test_a_hat_makes_the_head_smaller_and_skin_and_hair_stay_together(portrait, 
     assert ((view.mask > 0.5) & inside).sum() > 0.93 * ((view.mask > 0.5) | inside).sum()
     column, row, radius = LAYOUT.locate(LAYOUT.points(proxy.radius) / tall.growth)
     off = LAYOUT.sample(hat.radius, column, row) / radius - 1
-    level = slice(LAYOUT.cap_rows, LAYOUT.cap_rows + 40)  # from above the brows to the chin
-    assert np.abs(np.median(off[level])) < 0.03 and np.percentile(np.abs(off[level]), 90) < 0.15
+    level = off[LAYOUT.cap_rows : LAYOUT.cap_rows + 40]  # from above the brows to the chin
+    face = np.r_[-32:32]  # columns around the front
+    assert np.percentile(np.abs(level[:, face]), 75) < 0.04
+    assert np.abs(np.median(level)) < 0.08  # the hat pulls hair at the sides and behind along
 
 
 def test_the_photo_is_not_seen_from_behind(proxy):
