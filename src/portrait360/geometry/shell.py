@@ -20,7 +20,6 @@ from scipy.spatial import KDTree
 
 from portrait360.assets import HAIR_MODEL
 from portrait360.cameras import Camera
-from portrait360.geometry import raster
 from portrait360.geometry.head_map import HeadMap
 
 Floats = NDArray[np.floating]
@@ -126,7 +125,10 @@ def rim_of(layout: HeadMap, radius: Floats, camera: Camera) -> Rim:
     """Cells of a surface that lie on its own outline as the camera sees it."""
     vertices, triangles = layout.mesh(radius)
     uv, _ = camera.project(vertices[:-1])
-    mask = (raster.rasterise(vertices, triangles, camera, SIDE).ids >= 0).astype(np.uint8)
+    pixels = camera.project(vertices)[0] * SIDE
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    for polygon in np.round(pixels[triangles] * 16).astype(np.int32):  # covers every pixel that is touched
+        cv2.fillConvexPoly(mask, polygon, 1, shift=4)
     deep = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     x, y = np.clip(np.floor(uv * SIDE).astype(int), 0, SIDE - 1).T
     on = (deep[y, x] <= 2.5) & (np.abs(uv - 0.5) < 0.5).all(1)
