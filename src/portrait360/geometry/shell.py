@@ -86,10 +86,10 @@ class Outline:
     distance: Floats  # (SIDE, SIDE) image sides, positive outside
 
     def at(self, uv: Floats) -> Floats:
-        """Signed distance at places (n, 2); the matte goes straight on beyond the picture."""
+        """Signed distance at places (n, 2); beyond the picture the matte goes straight on, and shoulders widen below."""
         x, y = np.moveaxis(np.asarray(uv) * SIDE - 0.5, -1, 0)
-        values = map_coordinates(self.distance, [y.ravel(), x.ravel()], order=1, mode="nearest")
-        return values.reshape(x.shape)
+        values = map_coordinates(self.distance, [y.ravel(), x.ravel()], order=1, mode="nearest").reshape(x.shape)
+        return values - np.maximum(y / SIDE - 1, 0)
 
 
 def outline(alpha: Floats, known: Floats | None = None) -> Outline:
