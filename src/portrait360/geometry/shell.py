@@ -86,7 +86,7 @@ class Outline:
     distance: Floats  # (SIDE, SIDE) image sides, positive outside
 
     def at(self, uv: Floats) -> Floats:
-        """Signed distance at places (n, 2); beyond the picture the matte goes straight on, and shoulders widen below."""
+        """Signed distance at places (n, 2); beside the picture the matte goes straight on, below it it widens."""
         x, y = np.moveaxis(np.asarray(uv) * SIDE - 0.5, -1, 0)
         values = map_coordinates(self.distance, [y.ravel(), x.ravel()], order=1, mode="nearest").reshape(x.shape)
         return values - np.maximum(y / SIDE - 1, 0)
