@@ -32,7 +32,12 @@ def cutout(photo) -> Picture:
 @pytest.fixture
 def quick(monkeypatch):
     """Where the matte does not matter it is not looked for."""
-    monkeypatch.setattr("portrait360.subject.find_matte", lambda rgb, inside: np.zeros(rgb.shape[:2], np.float32))
+
+    def disc(rgb: np.ndarray, inside: tuple[float, float]) -> np.ndarray:
+        y, x = np.indices(rgb.shape[:2])
+        return (np.hypot(x - inside[0], y - inside[1]) < 0.15 * min(rgb.shape[:2])).astype(np.float32)
+
+    monkeypatch.setattr("portrait360.subject.find_matte", disc)
 
 
 @pytest.fixture(scope="module")

@@ -118,3 +118,8 @@ def test_moved_keeps_the_lens():
 def test_a_broken_pose_is_refused(pose):
     with pytest.raises(ValueError, match="4 x 4"):
         Camera(pose)
+
+
+def test_half_a_turn_is_told_as_180_and_arrays_turn_too():
+    assert azimuth_between(0, 180) == azimuth_between(90, -90) == 180
+    np.testing.assert_array_equal(azimuth_between(10, np.array([10.0, 350.0, 200.0])), [0, -20, -170])

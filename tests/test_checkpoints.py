@@ -16,11 +16,11 @@ from portrait360.checkpoints import (
     differences,
     load_into,
     one_precision,
-    sha256,
     specs_of,
     write_safetensors,
 )
 from portrait360.errors import UserError
+from portrait360.files import sha256
 from tests.memory import run_and_read
 
 shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)

@@ -103,7 +103,21 @@ def test_what_is_no_picture(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("brand", [b"heic", b"avif"])
+def test_what_phones_write_is_told_how_to_become_readable(tmp_path, brand):
+    (tmp_path / "x.heic").write_bytes(b"\0\0\0\x20ftyp" + brand + bytes(40))
+    with pytest.raises(UserError, match="picture; convert it to JPEG first.$"):
+        load_picture(tmp_path / "x.heic")
+
+
+def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path):
+    Image.fromarray(np.full((20, 20), 200, np.uint16)).save(tmp_path / "x.png")
+    assert load_picture(tmp_path / "x.png").rgb.max() < 0.004
+
+
 def test_missing_tiny_and_enormous(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="is a folder; give the pictures in it"):
+        load_picture(tmp_path)
     with pytest.raises(UserError, match="There is no file"):
         load_picture(tmp_path / "none.png")
     RGB.resize((40, 9)).save(tmp_path / "tiny.png")

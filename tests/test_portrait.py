@@ -75,7 +75,7 @@ def test_a_portrait_replaces_another(tmp_path, portrait):
         lambda d: (d / "portrait.json").write_text("[" * 100_000),
         lambda d: (d / "portrait.json").write_bytes(b"\xff\xfe\x00"),
         lambda d: (d / "portrait.json").write_text((d / "portrait.json").read_text().replace("2.7", "NaN", 1)),
-        lambda d: (d / "portrait.json").write_text((d / "portrait.json").read_text().replace('360": 1', '360": 9')),
+        lambda d: (d / "portrait.json").write_text((d / "portrait.json").read_text().replace('360": 2', '360": 9')),
         lambda d: (d / "portrait.png").unlink(),
         lambda d: IMAGE.save(d / "portrait.png"),  # of another portrait: the writing was stopped half-way
         lambda d: (d / "known.png").write_bytes(b"\x89PNG"),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +12,8 @@ from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.cli import app
 from portrait360.errors import UserError
 from portrait360.faces import find_faces
-from portrait360.images import load_picture
+from portrait360.images import Picture, load_picture
+from portrait360.matte import find_matte
 from portrait360.portrait import make_portrait
 from portrait360.proxy import LAYOUT, Proxy, make_proxy
 from portrait360.sheet import on_grey, proxy_sheet
@@ -55,6 +57,25 @@ def test_no_face_appears_behind(proxy):
         assert find_faces(picture, 0.9) == []
     picture = on_grey(proxy.render(Camera(look_at(0), FOCAL), 256)).astype(np.float32)
     assert len(find_faces(picture, 0.9)) == 1  # so the test above can fail
+
+
+def test_a_hat_makes_the_head_smaller_and_skin_and_hair_stay_together(portrait, proxy):
+    """The same photo in a crop that grew for a hat: the same head, smaller, but for the hat."""
+    picture = load_picture(ASTRONAUT)
+    rgb = cv2.copyMakeBorder(picture.rgb, 80, 0, 0, 0, cv2.BORDER_REPLICATE)
+    alpha = cv2.copyMakeBorder(find_matte(picture.rgb, (222, 110)), 80, 0, 0, 0, cv2.BORDER_CONSTANT)
+    alpha[20:180, 190:260] = 1
+    tall = make_portrait(Picture(rgb, alpha))
+    assert tall.growth > 1.2
+    hat = make_proxy(tall)
+    view, inside = hat.render(tall.camera, 512), tall.alpha > 0.5
+    assert ((view.mask > 0.5) & inside).sum() > 0.93 * ((view.mask > 0.5) | inside).sum()
+    column, row, radius = LAYOUT.locate(LAYOUT.points(proxy.radius) / tall.growth)
+    off = LAYOUT.sample(hat.radius, column, row) / radius - 1
+    level = off[LAYOUT.cap_rows : LAYOUT.cap_rows + 40]  # from above the brows to the chin
+    face = np.r_[-32:32]  # columns around the front
+    assert np.percentile(np.abs(level[:, face]), 75) < 0.04
+    assert np.abs(np.median(level)) < 0.08  # the hat pulls hair at the sides and behind along
 
 
 def test_the_photo_is_not_seen_from_behind(proxy):

@@ -112,6 +112,28 @@ def test_the_shipped_hair_is_hair_above_and_skin_in_front():
     assert thick.sum(0) == pytest.approx(1)
 
 
+def test_hair_on_a_head_that_is_drawn_smaller_is_the_same_hair_smaller():
+    hair, weights = load_hair_model(), np.random.default_rng(0).normal(size=64)
+    small = hair.smaller(1.4)
+    thick = hair.thickness(weights)
+    np.testing.assert_allclose(small.thickness(weights), thick / 1.4, atol=1e-12)
+    np.testing.assert_allclose(small.kinds(thick / 1.4), hair.kinds(thick), atol=1e-12)
+    goal = outline(silhouette(egg(0.26) / 1.4, FRONT))  # what is fitted to a smaller outline is smaller, too
+    middle, small_model = slice(20, 30), model().smaller(1.4)
+    found = [
+        fit_thickness(one, egg(0.16) / size, FRONT, aim, nowhere())[middle].mean()
+        for one, size, aim in ((model(), 1, outline(silhouette(egg(0.26), FRONT))), (small_model, 1.4, goal))
+    ]
+    assert found[1] == pytest.approx(found[0] / 1.4, rel=0.15)
+
+
+def test_a_surface_that_leaves_the_picture_ends_where_the_matte_ends():
+    wide = egg(0.5)  # to both sides of a picture that shows .89 in all
+    cut = carve(LAYOUT, wide, FRONT, outline(silhouette(egg(0.3), FRONT)))
+    x, y, _ = np.moveaxis(LAYOUT.points(cut), -1, 0)
+    assert x[y > -0.4].max() < 0.4 and wide.max() > 0.49
+
+
 def test_a_map_brought_to_another_layout_and_back():
     smooth = around(np.random.default_rng(1).normal(size=(44, 64)), 4, 4)
     fine = HeadMap(columns=128, rows=88)

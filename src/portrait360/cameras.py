@@ -12,11 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Angles = TypeVar("Angles", float, NDArray[np.floating])
 
 RADIUS = 2.7  # distance of the camera from the head's centre
 FOCAL_SD15 = 4.2647  # focal length / image side: a field of view of 13.4 degrees
@@ -162,9 +164,9 @@ def orbit(
     return [Camera(look_at(a, elevation, radius=radius), focal) for a in azimuths]
 
 
-def azimuth_between(a: float, b: float) -> float:
-    """Signed smallest turn from azimuth a to azimuth b, in [-180, 180)."""
-    return (b - a + 180.0) % 360.0 - 180.0
+def azimuth_between(a: float, b: Angles) -> Angles:
+    """Signed smallest turn from azimuth a to azimuth b, in (-180, 180]; b may be an array."""
+    return 180.0 - (a - b + 180.0) % 360.0
 
 
 def poses(cameras: Sequence[Camera]) -> Array:

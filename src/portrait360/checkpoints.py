@@ -163,15 +163,6 @@ def write_safetensors(
     return digest.hexdigest()
 
 
-def sha256(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-            on_bytes(len(block))
-    return digest.hexdigest()
-
-
 def specs_of(network: nn.Module, prefix: str = "") -> dict[str, Spec]:
     """What a network's state consists of; build it on `meta` and nothing is allocated."""
     return {prefix + name: spec for name, spec in describe(network.state_dict()).items()}

@@ -14,6 +14,7 @@ Floats = NDArray[np.floating]
 STRIP = 0.03  # of the crop's side: how deep a mirror image reaches into the photo before it turns back
 BLUR = 0.4  # pixels of blur for every pixel that lies beyond the photo
 FAR = 0.02  # weight of what lies far off, against what lies near
+MOST_SAMPLES = 4  # along each axis of a pixel
 EDGE = 1.5  # softness of the known region's edge, in pixels of the crop
 
 
@@ -41,6 +42,7 @@ class Square:
 
 def cut(image: Floats, square: Square, size: int, border: int = cv2.BORDER_REPLICATE) -> Floats:
     """The square as size x size pixels: each the mean of the samples in it, or cubic between the photo's pixels."""
+    image, square = _thinned(image, square, size)
     samples = max(1, math.ceil(square.side / size - 1e-6))  # along each axis of a pixel: none is skipped
     step = square.side / (size * samples)
     first = [corner + step / 2 - 0.5 for corner in square.corner]  # OpenCV counts from the first pixel's centre
@@ -49,6 +51,20 @@ def cut(image: Floats, square: Square, size: int, border: int = cv2.BORDER_REPLI
     out = cv2.warpAffine(image, matrix, (size * samples, size * samples), flags=flags, borderMode=border)
     out = cv2.resize(out, (size, size), interpolation=cv2.INTER_AREA) if samples > 1 else out
     return np.clip(out, 0, 1).astype(np.float32)
+
+
+def _thinned(image: Floats, square: Square, size: int) -> tuple[Floats, Square]:
+    """The picture and the square in it, reduced as far as it takes to need but a few samples a pixel."""
+    factor = int(square.side / size / MOST_SAMPLES)
+    if factor < 2:
+        return image, square
+    below, right = (-n % factor for n in image.shape[:2])
+    whole = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    small = np.asarray(
+        cv2.resize(whole, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA), np.float32
+    )
+    x, y = square.corner
+    return small, Square((x / factor, y / factor), square.side / factor)
 
 
 class Beyond:

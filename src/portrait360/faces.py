@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -17,7 +18,11 @@ Floats = NDArray[np.floating]
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # its networks warn of what they do not need
 
 STOCK_SCORE = 0.9  # from which the detector, as it comes with OpenCV, calls something a face
-DETECTION_SIDES = (640, 320, 1280)  # sizes at which faces are looked for, until one is found
+DETECTION_SIDES = (640, 320, 1280)  # sizes at which faces are looked for: large, very large, small ones
+SAME = 0.3  # overlap from which two boxes hold one face
+PRESENCE = 0.5  # of the landmark network: below this it has not seen a face
+TURNED_SCORE, TURNED_GAIN = 0.85, 0.03  # of a face in a picture that lies on its side, and over the picture as it is
+LANDMARKS = 478  # points on a face
 CROP = 256  # side of the landmark network's input
 FEATURE_LAYER = "p_re_lu_174/"  # the last one with 8 x 8 cells
 MARGIN = 1.5  # its crop over the face's box
@@ -41,17 +46,54 @@ class Face:
 
 @dataclass(frozen=True)
 class FaceLandmarks:
-    points: Floats  # (478, 3) pixels; z in pixels too, towards the viewer negative
+    points: Floats  # (LANDMARKS, 3) pixels; z in pixels too, towards the viewer negative
     presence: float  # the network's own belief that this is a face, 0..1
 
 
-def find_faces(rgb: Floats, threshold: float = 0.7) -> list[Face]:
-    """All faces, the largest first. Looks at several sizes: the detector misses faces that fill the picture."""
-    for side in DETECTION_SIDES:
-        faces = _detect(rgb, side, threshold)
-        if faces:
-            return sorted(faces, key=lambda face: -face.size)
-    return []
+def find_faces(rgb: Floats, threshold: float = 0.7, sides: tuple[int, ...] = DETECTION_SIDES) -> list[Face]:
+    """All faces, the largest first. Looks at several sizes: the detector misses faces that fill the picture, and
+    small ones beside them."""
+    faces: list[Face] = []
+    for side in sides:
+        if faces and side > max(DETECTION_SIDES[0], *rgb.shape[:2]):
+            break  # enlarging is slow, and worth it only where nothing was found
+        faces += [
+            face for face in _detect(rgb, side, threshold) if all(_overlap(face, other) < SAME for other in faces)
+        ]
+    return sorted(faces, key=lambda face: -face.size)
+
+
+def _overlap(one: Face, other: Face) -> float:
+    """Of their boxes, as a share of the smaller one."""
+    width, height = (
+        min(one.box[i] + one.box[i + 2], other.box[i] + other.box[i + 2]) - max(one.box[i], other.box[i])
+        for i in (0, 1)
+    )
+    return max(width, 0) * max(height, 0) / min(one.box[2] * one.box[3], other.box[2] * other.box[3])
+
+
+def sure_faces(rgb: Floats, most: int, sides: tuple[int, ...] = DETECTION_SIDES) -> list[tuple[Face, FaceLandmarks]]:
+    """The largest faces in which the landmark network believes too."""
+    both = ((face, find_landmarks(rgb, face)) for face in find_faces(rgb, sides=sides))
+    return list(islice((pair for pair in both if pair[1].presence > PRESENCE), most))
+
+
+def upright_faces(rgb: Floats, most: int) -> tuple[int, list[tuple[Face, FaceLandmarks]]]:
+    """By how many quarters, counter-clockwise, the picture must be turned to stand upright; its faces then.
+
+    Only the detector's score tells: the landmark network sees faces upside down too, and fits them well.
+    """
+    faces = sure_faces(rgb, most)
+    scores = [max((face.score for face, _ in faces), default=0.0)]
+    if scores[0] >= STOCK_SCORE:
+        return 0, faces
+    for turn in (1, 2, 3):  # small faces are not looked for: that would take longest, and they tell least
+        turned = sure_faces(np.ascontiguousarray(np.rot90(rgb, turn)), most, DETECTION_SIDES[:2])
+        scores.append(max((face.score for face, _ in turned), default=0.0))
+    best = int(np.argmax(scores))
+    if best == 0 or scores[best] < max(TURNED_SCORE, scores[0] + TURNED_GAIN):
+        return 0, faces
+    return best, sure_faces(np.ascontiguousarray(np.rot90(rgb, best)), most)
 
 
 def _detect(rgb: Floats, side: int, threshold: float) -> list[Face]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from portrait360.errors import UserError
@@ -13,12 +15,33 @@ from portrait360.errors import UserError
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A temporary place beside `path` that takes its name once it is written, and leaves nothing if it is not."""
+    _clear(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _clear(path: Path) -> None:
+    """Remove what killed processes have left beside a file that is written again."""
+    for left in path.parent.glob(f".{escape(path.name)}.*"):
+        number = left.suffix[1:]
+        if number.isdigit() and not _alive(int(number)):
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name != "posix":  # elsewhere to ask means to end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 @contextmanager
@@ -46,3 +69,13 @@ def read_limited(path: Path, limit: int) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} may not be read ({error.strerror}); check its permissions.") from error
+
+
+def sha256(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> str:
+    """Of a file; `on_bytes` is told how many were read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+            on_bytes(len(block))
+    return digest.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,19 @@ class Picture:
     notes: tuple[str, ...] = ()  # what was done that the user may want to know
     name: str = "the picture"  # for messages
 
+    def turned(self, quarters: int) -> Picture:
+        """Turned counter-clockwise by quarters."""
+        if quarters == 0:
+            return self
+        rgb, alpha = (v if v is None else np.ascontiguousarray(np.rot90(v, quarters)) for v in (self.rgb, self.alpha))
+        return replace(self, rgb=rgb, alpha=alpha)
+
 
 def load_picture(path: Path) -> Picture:
     """Open any common picture as a person sees it: upright, in sRGB, first frame, opaque or with straight alpha."""
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the pictures in it.")
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
@@ -50,7 +59,15 @@ def load_picture(path: Path) -> Picture:
     except PermissionError as error:
         raise UserError(f"{path} may not be read; check its permissions.") from error
     except Exception as error:  # damaged bytes reach the decoders as any error at all
-        raise UserError(f"{path} is not a whole JPEG, PNG, WebP, GIF, BMP or TIFF picture.") from error
+        advice = "; convert it to JPEG first" if _phone_picture(path) else ""
+        raise UserError(f"{path} is not a whole JPEG, PNG, WebP, GIF, BMP or TIFF picture{advice}.") from error
+
+
+def _phone_picture(path: Path) -> bool:
+    """Whether a file that could be read is HEIC or AVIF, as phones write them."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp"
 
 
 def _too_large(path: Path) -> UserError:
@@ -77,10 +94,11 @@ def _decode(image: Image.Image, path: Path) -> Picture:
 
 
 def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Floats, Floats | None]:
-    if image.mode.startswith(("I", "F")):  # 16-bit or float grey: stretched to what is there
-        grey = np.asarray(image, dtype=np.float32)
-        grey = grey / (65535.0 if image.mode != "F" and grey.max() > 255 else max(float(grey.max()), 1.0))
-        grey = np.clip(np.nan_to_num(grey), 0, 1).astype(np.float32)
+    if image.mode.startswith(("I", "F")):
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        # integers have 16 bits; floats no agreed white, so the brightest is white
+        white = max(float(grey.max()), 1.0) if image.mode == "F" else 65535.0
+        grey = np.clip(grey / white, 0, 1).astype(np.float32)
         return np.repeat(grey[..., None], 3, -1), None
     alpha = None
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -13,6 +13,7 @@ from portrait360.assets import FOREGROUND
 Floats = NDArray[np.floating]
 
 SIDE = 320  # of the network's input
+FAINT = 0.5  # what the network answers where it sees no subject at all stays far below this
 FRAME = 0.05  # of the picture's longer side
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -45,7 +46,9 @@ def _asked(rgb: Floats) -> Floats:
     network = _network()
     network.setInput(np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32))
     out = network.forward(network.getUnconnectedOutLayersNames()[0])[0, 0]
-    out = (out - out.min()) / max(float(out.max() - out.min()), 1e-6)
+    if out.max() < FAINT:  # to stretch this would make a subject of noise
+        return np.zeros((height, width), np.float32)
+    out = (out - out.min()) / (out.max() - out.min())
     return cv2.resize(out, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)
 
 

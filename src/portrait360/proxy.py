@@ -170,7 +170,7 @@ def _reduced(photo: Floats, size: int) -> Floats:
 
 def make_proxy(portrait: Portrait) -> Proxy:
     """Skin from the fit, hair and clothes grown to the matte, colours from the photo completed all around."""
-    hair = load_hair_model()
+    hair = load_hair_model().smaller(portrait.growth)
     goal = outline(portrait.alpha, portrait.known)
     skins = skin_radii(portrait, (hair.layout, MIDDLE, LAYOUT))
     bare = (hair.share[0] > 0.8) & (portrait.source == "face")

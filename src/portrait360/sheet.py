@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,10 +10,12 @@ from numpy.typing import NDArray
 
 from portrait360.cameras import azimuth_between, orbit
 from portrait360.export.video import save_turntable
+from portrait360.files import writing_to
 from portrait360.geometry.morphable import load_morphable
 from portrait360.images import Picture, load_picture, save_picture
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.proxy import Proxy, ProxyView, make_proxy
+from portrait360.subject import reduced, shown
 
 Floats = NDArray[np.floating]
 
@@ -29,44 +30,54 @@ def align_photo(
     photo: Path, folder: Path, *, face: int | None, azimuth: float | None, elevation: float | None, size: int
 ) -> list[str]:
     """Write a photo's portrait and its sheet; gives the lines that tell the user."""
-    _, lines = _aligned(photo, folder, face=face, azimuth=azimuth, elevation=elevation, size=size)
-    return lines
-
-
-def _aligned(photo: Path, folder: Path, **options: Any) -> tuple[Portrait, list[str]]:
     picture = load_picture(photo)
-    portrait = make_portrait(picture, **options)
-    portrait.save(folder)
-    save_picture(folder / "sheet.png", contact_sheet(picture, portrait))
+    portrait = make_portrait(picture, face=face, azimuth=azimuth, elevation=elevation, size=size)
+    return _write_aligned(photo, picture, portrait, folder)
+
+
+def _write_aligned(photo: Path, picture: Picture, portrait: Portrait, folder: Path) -> list[str]:
+    """The sheet of an earlier photo goes first: whenever the work is stopped, what lies there belongs together."""
+    with writing_to(folder):
+        (folder / "sheet.png").unlink(missing_ok=True)
+        portrait.save(folder)
+        save_picture(folder / "sheet.png", contact_sheet(picture.turned(portrait.quarters), portrait))
     camera = portrait.camera
-    angles = f"azimuth {azimuth_between(0, camera.azimuth):+.1f}, elevation {camera.elevation:+.1f}"
+    azimuth = azimuth_between(0, round(camera.azimuth, 1))
+    angles = f"azimuth {azimuth:+.1f}, elevation {camera.elevation:+.1f}"
     lines = [f"{photo}: {note}" for note in portrait.notes]
     lines.append(f"{photo}: {angles}, roll {camera.roll:+.1f}, by its {portrait.source} -> {folder}")
-    return portrait, lines
+    return lines
 
 
 def proxy_photo(
     photo: Path, folder: Path, *, face: int | None, azimuth: float | None, elevation: float | None, size: int
 ) -> list[str]:
     """Write a photo's portrait and proxy, its sheet and its turntable; gives the lines that tell the user."""
-    where = folder / "portrait"
-    portrait, lines = _aligned(photo, where, face=face, azimuth=azimuth, elevation=elevation, size=size)
-    proxy = make_proxy(portrait)
-    proxy.save(folder / "proxy")
-    save_picture(folder / "sheet.png", proxy_sheet(proxy))
-    views = (on_grey(proxy.render(camera, TURN)) for camera in orbit(TURNS, focal=proxy.camera.focal))
-    save_turntable(folder / "turntable.webp", views, fps=TURN_FPS)
+    picture = load_picture(photo)
+    portrait = make_portrait(picture, face=face, azimuth=azimuth, elevation=elevation, size=size)
+    with writing_to(folder):
+        for old in ("turntable.webp", "sheet.png", "proxy/proxy.npz"):  # of an earlier photo
+            (folder / old).unlink(missing_ok=True)
+        lines = _write_aligned(photo, picture, portrait, folder / "portrait")
+        proxy = make_proxy(portrait)
+        proxy.save(folder / "proxy")
+        save_picture(folder / "sheet.png", proxy_sheet(proxy))
+        views = (on_grey(proxy.render(camera, TURN)) for camera in orbit(TURNS, focal=proxy.camera.focal))
+        save_turntable(folder / "turntable.webp", views, fps=TURN_FPS)
     return [*lines, f"{photo}: proxy -> {folder}, to look at: {folder / 'sheet.png'}, {folder / 'turntable.webp'}"]
 
 
 def proxy_sheet(proxy: Proxy, size: int = 384) -> Floats:
-    """The photo, the proxy at the photo's camera, and twelve azimuths; below, what comes from the photo."""
-    own, crop = proxy.render(proxy.camera, size), cv2.resize(proxy.photo, (size, size), interpolation=cv2.INTER_AREA)
-    crop = crop * (matte := cv2.resize(proxy.alpha, (size, size), interpolation=cv2.INTER_AREA)[..., None])
+    """The photo, the proxy at the photo's camera, what comes from the photo, normals; below, twelve azimuths."""
+    photo, alpha = (
+        np.asarray(cv2.resize(v, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+        for v in (proxy.photo, proxy.alpha)
+    )
+    own = proxy.render(proxy.camera, size)
     views = [proxy.render(camera, size) for camera in orbit(12, focal=proxy.camera.focal)]
     seen = np.repeat(own.visibility[..., None], 3, -1)
     normals = own.normals @ proxy.camera.cam2world[:3, :3] * [0.5, -0.5, -0.5] + 0.5
-    first = [crop + 0.5 * (1 - matte), on_grey(own), seen, normals * (own.mask[..., None] > 0)]
+    first = [over_grey(photo, alpha), on_grey(own), seen, normals * (own.mask[..., None] > 0)]
     cells = [*map(on_grey, views)]
     rows = [np.concatenate(cells[i : i + 4], 1) for i in range(0, 12, 4)]
     return np.clip(np.concatenate([np.concatenate(first, 1), *rows]), 0, 1).astype(np.float32)
@@ -98,19 +109,18 @@ def contact_sheet(picture: Picture, portrait: Portrait) -> Floats:
 
 def _photo(picture: Picture, portrait: Portrait) -> Floats:
     """The whole photo, and its surroundings where the square leaves it."""
+    rgb, _ = reduced(shown(picture), 2 * CELL)
     height, width = picture.rgb.shape[:2]
     low = np.minimum(portrait.corner, 0)
     high = np.maximum(np.add(portrait.corner, portrait.side), [width, height])
     scale = CELL / float((high - low).max())
     shift = -low * scale
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    small = cv2.resize(picture.rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    cell = np.full((CELL, CELL, 3), 0.2, np.float32)
-    x, y = (int(v) for v in shift)
-    part = small[: CELL - y, : CELL - x]
-    cell[y : y + part.shape[0], x : x + part.shape[1]] = part
+    step = scale * np.array([width / rgb.shape[1], height / rgb.shape[0]])
+    by_centers = np.c_[np.diag(step), shift + step / 2 - 0.5]  # OpenCV counts from the first pixel's centre
+    around = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (0.2, 0.2, 0.2)}
+    cell = np.asarray(cv2.warpAffine(rgb, by_centers, (CELL, CELL), flags=cv2.INTER_LINEAR, **around), np.float32)
     corners = np.add(portrait.corner, portrait.side * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]))
-    _lines(cell, [corners @ matrix[:, :2] + matrix[:, 2]], SQUARE, 2)
+    _lines(cell, [corners * scale + shift], SQUARE, 2)
     if portrait.landmarks is not None:
         _dots(cell, (portrait.landmarks * portrait.side + portrait.corner) * scale + shift, FOUND, 1)
     return cell
@@ -138,9 +148,8 @@ def _wireframe(crop: Floats, portrait: Portrait) -> Floats:
 
 
 def _seen(portrait: Portrait, points: Floats) -> Floats:
-    """Points of the fitted head in sides of the crop, which may have grown since the fit."""
-    uv, _ = portrait.camera.project(points)
-    return (uv - 0.5) / portrait.growth + 0.5
+    """Points of the fitted head in sides of the crop; where that grew since the fit the head is as much smaller."""
+    return portrait.camera.project(points / portrait.growth)[0]
 
 
 def _lines(cell: Floats, shapes: list[Floats], colour: tuple[float, float, float], width: int) -> None:

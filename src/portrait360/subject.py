@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from portrait360.cameras import RADIUS, Camera
 from portrait360.crop import Beyond, Square, cut
+from portrait360.geometry.completion import foreground
 from portrait360.images import Picture
 from portrait360.matte import find_matte
 
@@ -18,11 +19,13 @@ Floats = NDArray[np.floating]
 MARGIN = 0.482  # how far from the crop's middle a head may reach, in crop sides
 MOST = 1.6  # how much larger a crop may become for hair and hats
 STRAYS = 99.7  # per cent: the last stray pixels of hair do not count
+NEAR = 0.15  # crop sides: what is solid so near to the crop's middle is the head
 SHOULDERS = -0.24  # canonical: what lies lower may leave the crop
 HALVES = (0.21, 0.27, 0.25)  # canonical: half axes of the ellipsoid in which a head that the photo cuts goes on
 WIDEST = 1.4  # how much larger hair may make it
 SOFT = 0.02  # canonical: width of its edge
 MATTE_SIDE = 832  # pixels: the region in which a matte is looked for is reduced to this
+CONVEX = 0.95  # share of its convex hull from which what is opaque is a frame (heads on shoulders: .64 to .81)
 GREY = 0.5  # shown in place of what is transparent
 
 
@@ -57,20 +60,32 @@ def reduced(values: Floats, side: int = MATTE_SIDE) -> tuple[Floats, float]:
     return small.astype(np.float32, copy=False), scale
 
 
-def matte_around(picture: Picture, square: Square) -> Matte:
-    """The photo's own transparency, or what the network finds in and around the square."""
-    if picture.alpha is not None:
+def framed(alpha: Floats) -> bool:
+    """Whether transparency only frames a photo (rounded corners, a disc, a stray pixel) instead of cutting out a
+    subject."""
+    opaque = cv2.findNonZero((reduced(alpha)[0] > 0.5).astype(np.uint8))
+    return opaque is not None and len(opaque) > CONVEX * cv2.contourArea(cv2.convexHull(opaque))
+
+
+def matte_of(picture: Picture, square: Square | None = None) -> Matte:
+    """The photo's own transparency, or what the network finds: in and around the square, or in the whole photo."""
+    if picture.alpha is not None and not framed(picture.alpha):
         return Matte(picture.alpha, (0.0, 0.0), 1.0)
     height, width = picture.rgb.shape[:2]
-    wide = square.grown(MOST)
+    wide = Square((0.0, 0.0), float(max(height, width))) if square is None else square.grown(MOST)
     x, y = (int(np.clip(c, 0, n - 1)) for c, n in zip(wide.corner, (width, height), strict=True))
     right, below = (
         int(np.clip(np.ceil(c + wide.side), low + 1, n))
         for c, low, n in zip(wide.corner, (x, y), (width, height), strict=True)
     )
     part, scale = reduced(picture.rgb[y:below, x:right])
-    inside = ((square.center[0] - x) * scale, (square.center[1] - y) * scale)
-    return Matte(find_matte(np.ascontiguousarray(part), inside), (float(x), float(y)), scale)
+    inside = None if square is None else ((square.center[0] - x) * scale, (square.center[1] - y) * scale)
+    if picture.alpha is None:
+        values = find_matte(np.ascontiguousarray(part), inside)
+    else:  # a frame that stood out would itself be taken for the subject
+        frame = reduced(picture.alpha[y:below, x:right])[0]
+        values = find_matte(foreground(part, frame), inside) * frame
+    return Matte(values, (float(x), float(y)), scale)
 
 
 def colours(picture: Picture, square: Square, size: int) -> Floats:
@@ -86,9 +101,12 @@ def colours(picture: Picture, square: Square, size: int) -> Floats:
 def room(matte: Matte, square: Square, camera: Camera) -> float:
     """By how much the square must grow so that hair and hats are inside; at least 1."""
     size = 256
-    solid = matte.cut(square.grown(MOST), size, cv2.BORDER_CONSTANT) > 0.5
     x, y, height = _places(size, MOST, camera)
-    reach = np.maximum(abs(x), abs(y))[solid & (height > SHOULDERS)]
+    solid = (matte.cut(square.grown(MOST), size, cv2.BORDER_CONSTANT) > 0.5) & (height > SHOULDERS)
+    _, pieces = cv2.connectedComponents(solid.astype(np.uint8))  # other people may touch the shoulders
+    middle = pieces[solid & (np.hypot(x, y) < NEAR)]
+    own = pieces == np.bincount(middle).argmax() if len(middle) else solid
+    reach = np.maximum(abs(x), abs(y))[solid & own]
     return float(np.clip(np.percentile(reach, STRAYS) / MARGIN, 1, MOST)) if len(reach) else 1.0
 
 

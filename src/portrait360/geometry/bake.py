@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from portrait360.cameras import Camera
 from portrait360.geometry import raster, raster_numba
+from portrait360.geometry.compiled import kept
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int32]
@@ -102,7 +103,7 @@ def _filled(image: Floats) -> Floats:
     return np.where(image[..., 3:] > 0, share * own + (1 - share) * coarse, coarse)
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@kept(parallel=True, fastmath=True)
 def _add(places, normals, matrix, eye, rgb, trust, depth, fine, total):  # noqa: ANN001, ANN202 (numba)
     size = trust.shape[0]
     for n in prange(places.shape[0]):

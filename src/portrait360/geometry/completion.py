@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, gaussian_filter
 from scipy.sparse.linalg import splu
 
-from portrait360.cameras import Camera
+from portrait360.cameras import Camera, azimuth_between
 from portrait360.geometry import raster
 from portrait360.geometry.head_map import HeadMap
 
@@ -94,7 +94,7 @@ def complete(layout: HeadMap, seen: Seen, belief: Floats, azimuth: float) -> Flo
     """
     mirrored = Seen(seen.rgb[:, ::-1], seen.visible[:, ::-1], seen.trust[:, ::-1])
     columns = (np.arange(layout.columns) + 0.5) * (360 / layout.columns)
-    behind, away = np.abs(_wrapped(columns)), np.abs(_wrapped(columns - azimuth))
+    behind, away = np.abs(azimuth_between(0, columns)), np.abs(azimuth_between(azimuth, columns))
     share = mirrored.trust * MIRROR_TRUST * smoothstep(MIRROR_END, MIRROR_END - 25, behind)
     posterior = recognise(seen, belief**2 / (belief**2).sum(0))
     colours = np.stack([carried(seen, posterior[k]) for k in range(3)])
@@ -103,10 +103,6 @@ def complete(layout: HeadMap, seen: Seen, belief: Floats, azimuth: float) -> Flo
     fill = (fill + 0.03) * strands - 0.03
     fill = fill * (1 - DIMMED * smoothstep(50, 130, away))[None, :, None]
     return np.clip(blend(seen, mirrored.rgb, share, fill), 0, 1)
-
-
-def _wrapped(degrees: Floats) -> Floats:
-    return (degrees + 180) % 360 - 180
 
 
 def recognise(seen: Seen, belief: Floats) -> Floats:

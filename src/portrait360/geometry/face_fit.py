@@ -101,9 +101,10 @@ def _weak_perspective(points: Floats, weights: Floats, model: LinearPoints, foca
     u, singular, v = np.linalg.svd(affine[:, :3], full_matrices=False)
     rows = u @ v
     rotation = np.stack([rows[0], rows[1], np.cross(rows[0], rows[1])])
-    if rotation[2, 2] > 0:  # the face looks away: the mirror image of the same orthographic picture looks here
-        front = look_at(0)[:3, :3].T
-        rotation = front
+    if (
+        rotation[2, 2] > 0
+    ):  # a face that looks away has no landmarks: the picture tells too little, so the front it is
+        rotation = _stand(rotation, 0.0, 0.0)
     side = float(singular.mean()) * RADIUS / focal
     zeros = np.zeros(len(model.shape)), np.zeros(len(model.expression))
     return _State(rotation, affine[:, 3].copy(), side, *zeros)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from portrait360.cameras import Camera
+from portrait360.geometry.compiled import kept
 
 Floats = NDArray[np.floating]
 
@@ -28,7 +29,7 @@ def fuse(depths: Sequence[Floats], cameras: Sequence[Camera], *, half: float, ce
     return np.where(weight > 0, total / np.maximum(weight, 1e-6), -BAND).astype(np.float32)
 
 
-@njit(parallel=True, cache=True)
+@kept(parallel=True)
 def _add(depth, matrix, half, total, weight):  # noqa: ANN001, ANN202 (numba)
     side, size = total.shape[0], depth.shape[0]
     cell = 2 * half / side

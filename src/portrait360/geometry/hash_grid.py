@@ -15,6 +15,8 @@ import torch
 from numba import njit, prange
 from torch import Tensor, nn
 
+from portrait360.geometry.compiled import kept
+
 PRIMES = (1, 2654435761, 805459861)
 BITS = 0xFFFFFFFF
 ONE = np.float32(1)
@@ -105,7 +107,7 @@ def _cell(value, resolution):  # noqa: ANN001, ANN202 (numba)
     return low, scaled - np.float32(low)
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@kept(parallel=True, fastmath=True)
 def _gather(table, places, resolutions, starts, out):  # noqa: ANN001, ANN202 (numba)
     """Level by level, so that a level's table stays in the cache."""
     blocks = (places.shape[0] + BLOCK - 1) // BLOCK
@@ -128,7 +130,7 @@ def _gather(table, places, resolutions, starts, out):  # noqa: ANN001, ANN202 (n
                 out[n, level * WIDTH + 1] = second
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@kept(parallel=True, fastmath=True)
 def _scatter(gradient, places, resolutions, starts, above):  # noqa: ANN001, ANN202 (numba)
     """Levels side by side: each owns its rows, so that no two threads write the same one."""
     for level in prange(len(resolutions)):

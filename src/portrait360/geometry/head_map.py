@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from portrait360.geometry.compiled import exact
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int32]
@@ -109,7 +110,7 @@ class HeadMap:
         return *out, weights
 
 
-@njit(cache=True)
+@exact
 def _cast(corners, columns, rows, origins, directions, radius, ids, weights):  # noqa: ANN001, ANN202 (numba)
     """Every triangle against the rays of the cells that its corners span; the farthest hit wins."""
     height, width = radius.shape

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from portrait360.cameras import Camera
+from portrait360.geometry.compiled import kept
 
 SHOWS = 0.02  # a matte above this may belong to the head
 TOLERATED = 0.05  # share of the views that may say otherwise: mattes err, too
@@ -32,7 +33,7 @@ def visual_hull(
     return (against <= TOLERATED * len(mattes)) & (seen >= SEEN * len(mattes))
 
 
-@njit(parallel=True, cache=True)
+@kept(parallel=True)
 def _vote(solid, matrix, half, against, seen):  # noqa: ANN001, ANN202 (numba)
     side, size = against.shape[0], solid.shape[0]
     for i in prange(side):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 from torch import Tensor
+
+from portrait360.geometry.compiled import kept
 
 OPAQUE = 7.0  # optical thickness after which a ray sees nothing more
 CHUNK = 4096  # rays that the torch version marches at a time
@@ -72,7 +74,7 @@ def _span(origins: Tensor, directions: Tensor, half: float) -> tuple[Tensor, Ten
     return torch.minimum(a, b).amax(1).clamp(min=0), torch.maximum(a, b).amin(1)
 
 
-@njit(parallel=True, cache=True)
+@kept(parallel=True)
 def _walk(density, origins, directions, offsets, lens, counts, starts, ray, distance, write):  # noqa: ANN001, ANN202 (numba)
     half, step, empty = lens
     side = density.shape[0]

@@ -44,6 +44,13 @@ class HairModel:
     thickness_of: Floats  # (3, rows, columns) mean thickness where they are
     spread_of: Floats  # (3, rows, columns)
 
+    def smaller(self, growth: float) -> HairModel:
+        """For a head that is drawn smaller by `growth`: all hair is thinner by as much. The cells stay, since people
+        with tall hair and hats were drawn smaller when the model was made, too."""
+        thick = (self.mean, self.modes, self.thickness_of, self.spread_of)
+        mean, modes, thickness_of, spread_of = (values / growth for values in thick)
+        return HairModel(self.layout, mean, modes, self.share, thickness_of, spread_of)
+
     def kinds(self, thick: Floats) -> Floats:
         """Belief (3, rows, columns) that skin, hair, clothes are what is seen, given the thickness there."""
         off = (thick - self.thickness_of) / self.spread_of
@@ -79,10 +86,10 @@ class Outline:
     distance: Floats  # (SIDE, SIDE) image sides, positive outside
 
     def at(self, uv: Floats) -> Floats:
-        """Signed distance at places (n, 2); what lies beyond the picture counts as on the outline."""
+        """Signed distance at places (n, 2); beside the picture the matte goes straight on, below it it widens."""
         x, y = np.moveaxis(np.asarray(uv) * SIDE - 0.5, -1, 0)
-        values = map_coordinates(self.distance, [y.ravel(), x.ravel()], order=1, mode="constant", cval=0.0)
-        return values.reshape(x.shape)
+        values = map_coordinates(self.distance, [y.ravel(), x.ravel()], order=1, mode="nearest").reshape(x.shape)
+        return values - np.maximum(y / SIDE - 1, 0)
 
 
 def outline(alpha: Floats, known: Floats | None = None) -> Outline:
@@ -117,10 +124,10 @@ class Rim:
 def rim_of(layout: HeadMap, radius: Floats, camera: Camera) -> Rim:
     """Cells of a surface that lie on its own outline as the camera sees it."""
     vertices, triangles = layout.mesh(radius)
-    uv, depth = camera.project(vertices[:-1])
-    pixels = np.concatenate([uv, camera.project(vertices[-1:])[0]]) * SIDE
+    uv, _ = camera.project(vertices[:-1])
+    pixels = camera.project(vertices)[0] * SIDE
     mask = np.zeros((SIDE, SIDE), np.uint8)
-    for polygon in np.round(pixels[triangles] * 16).astype(np.int32):
+    for polygon in np.round(pixels[triangles] * 16).astype(np.int32):  # covers every pixel that is touched
         cv2.fillConvexPoly(mask, polygon, 1, shift=4)
     deep = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     x, y = np.clip(np.floor(uv * SIDE).astype(int), 0, SIDE - 1).T

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from portrait360.geometry.compiled import kept
 
 TILE = 16
 LEAST = 1 / 255  # of alpha: less is not drawn
@@ -20,7 +22,7 @@ ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 LEAST32, MOST32, CLOSED32 = np.float32(LEAST), np.float32(MOST), np.float32(CLOSED)
 
 
-@njit(cache=True)
+@kept()
 def boxes(means, opacities, extents, size):  # noqa: ANN001, ANN201 (numba)
     """Pixels (n, 4) x0 x1 y0 y1, ends excluded, where a splat's alpha may reach LEAST; empty boxes have x0 = x1."""
     out = np.zeros((len(means), 4), np.int32)
@@ -39,7 +41,7 @@ def boxes(means, opacities, extents, size):  # noqa: ANN001, ANN201 (numba)
     return out
 
 
-@njit(cache=True)
+@kept()
 def bins(boxes, order, size):  # noqa: ANN001, ANN201 (numba)
     """Of every tile, where its list begins (tiles + 1), and the lists: splats from near to far."""
     across = (size + TILE - 1) // TILE
@@ -61,7 +63,7 @@ def bins(boxes, order, size):  # noqa: ANN001, ANN201 (numba)
     return starts, ids
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@kept(parallel=True, fastmath=True)
 def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  # noqa: ANN001, ANN201 (numba)
     size = out.shape[0]
     across = (size + TILE - 1) // TILE
@@ -99,7 +101,7 @@ def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  #
                 out[y, x, 3] = ONE - through[y - top, x - left]
 
 
-@njit(parallel=True, fastmath=True, cache=True)
+@kept(parallel=True, fastmath=True)
 def draw_backward(means, conics, opacities, colours, boxes, starts, ids, out, above, pairs):  # noqa: ANN001, ANN201 (numba)
     """Gradients (pairs, 9) of every splat in every tile: place 2, conic 3, opacity, colour 3."""
     size = out.shape[0]
@@ -149,7 +151,7 @@ def draw_backward(means, conics, opacities, colours, boxes, starts, ids, out, ab
                     pairs[k, 4] -= slope * HALF * dy * dy
 
 
-@njit(cache=True)
+@kept()
 def gather(ids, pairs, count):  # noqa: ANN001, ANN201 (numba)
     """Gradients of the splats (count, 9): the sum over their tiles."""
     out = np.zeros((count, pairs.shape[1]), np.float32)

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from portrait360.checkpoints import TensorFile, load_into, sha256
+from portrait360.checkpoints import TensorFile, load_into
 from portrait360.errors import UserError
+from portrait360.files import sha256
 from portrait360.models.unet import UNet
 from portrait360.models.vae import VAE
 from portrait360.models.view_denoiser import ViewDenoiser
