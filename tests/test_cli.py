@@ -32,6 +32,8 @@ SURFACE = {
         "--elevation",
         "--workers",
     ],
+    "fit": ["VIEWS", "-o/--output", "--quick", "--only", "--seed", "--device"],
+    "export": ["HEAD", "-o/--output", "--format", "--path", "--title"],
     "weights import": ["FILE", "--as", "-o/--output"],
     "weights list": ["[DIR]"],
     "weights verify": ["[DIR]"],

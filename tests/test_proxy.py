@@ -64,7 +64,7 @@ def test_a_hat_makes_the_head_smaller_and_skin_and_hair_stay_together(portrait, 
     picture = load_picture(ASTRONAUT)
     rgb = cv2.copyMakeBorder(picture.rgb, 80, 0, 0, 0, cv2.BORDER_REPLICATE)
     alpha = cv2.copyMakeBorder(find_matte(picture.rgb, (222, 110)), 80, 0, 0, 0, cv2.BORDER_CONSTANT)
-    alpha[20:180, 190:260] = 1
+    alpha[6:180, 190:260] = 1
     tall = make_portrait(Picture(rgb, alpha))
     assert tall.growth > 1.2
     hat = make_proxy(tall)

@@ -125,7 +125,7 @@ def mesh_picture(head: Head, camera: Camera, size: int) -> tuple[Floats, Floats]
     drawing = head.mesh.draw(camera, 2 * size)
     both = np.concatenate([drawing.rgb, drawing.mask[..., None]], -1).astype(np.float32)
     both = cv2.resize(both, (size, size), interpolation=cv2.INTER_AREA)
-    return both[..., :3] / np.maximum(both[..., 3:], 1e-6), both[..., 3]
+    return (both[..., :3] / np.maximum(both[..., 3:], 1e-6)).astype(np.float32), np.asarray(both[..., 3], np.float32)
 
 
 def shown(head: Head, camera: Camera, size: int) -> Floats:

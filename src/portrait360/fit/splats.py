@@ -27,7 +27,6 @@ class SplatFit:
     faint: float = 0.02  # opacity below which a splat is pruned
     last_rate: float = 0.05
     huber: float = 0.1
-    flat: float = 0.01
     seed: int = 0
 
 
@@ -52,7 +51,7 @@ class _State:
         groups = [{"params": [value.requires_grad_()], "lr": RATES[name]} for name, value in self.values.items()]
         return torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-12, fused=True)
 
-    def plain(self) -> tuple[Tensor, ...]:
+    def plain(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         v = self.values
         return v["means"], v["scales"].exp(), v["rotations"], v["opacities"].sigmoid(), v["colours"]
 
@@ -119,8 +118,6 @@ def _step(
     error = seen[..., :3] - goal[..., :3] + behind * (goal[..., 3:4] - seen[..., 3:4])
     each = torch.nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=options.huber)
     loss = (each * goal[..., 4:]).sum() / (goal[..., 3] > 0).sum()
-    thick = state.values["scales"].exp().amax(1)
-    loss = loss + options.flat * (thick / 0.02 - 1).clamp(min=0).mean()
     state.optimiser.zero_grad()
     loss.backward()
     state.optimiser.step()

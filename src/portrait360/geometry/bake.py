@@ -96,7 +96,7 @@ def _filled(image: Floats) -> Floats:
     """Colours (t, t, 3) of premultiplied (t, t, 4), its holes filled from coarser and coarser means."""
     if min(image.shape[:2]) <= 2:
         return image[..., :3] / np.maximum(image[..., 3:], 1e-9)
-    small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.float32)
     coarse = cv2.resize(_filled(small), image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     share = np.minimum(image[..., 3:], 1)
     own = image[..., :3] / np.maximum(image[..., 3:], 1e-9)
