@@ -20,6 +20,7 @@ Floats = NDArray[np.floating]
 
 ROBUST = 0.05  # colour: larger errors count by their size, not by its square
 STIFF = 0.02  # share of the pixels: so much do gain 1 and bias 0 count
+AGREEING = (0.001, 0.015, 0.012)  # shift in picture sides, gain, bias: less is gloss and chance, not a fault of views
 FARTHEST = 0.02  # picture sides: no view is shifted by more
 
 
@@ -81,6 +82,13 @@ def _robust(rows: Floats, goals: Floats, count: int) -> Floats:
             weighted.T @ rows + prior + 1e-6 * np.eye(8), weighted.T @ goals + prior @ [0, 0, 1, 1, 1, 0, 0, 0]
         )
     return found
+
+
+def agreeing(corrections: Sequence[Correction]) -> bool:
+    """Whether the views differ by so little that correcting them would only blur what is right."""
+    shift = float(np.sqrt(np.mean([c.shift**2 for c in corrections])))
+    gain, bias = float(np.std([c.gain for c in corrections])), float(np.std([c.bias for c in corrections]))
+    return shift < AGREEING[0] and gain < AGREEING[1] and bias < AGREEING[2]
 
 
 def centred(corrections: Sequence[Correction], fixed: int | None) -> list[Correction]:

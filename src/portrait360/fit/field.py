@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from portrait360.errors import UserError
-from portrait360.fit.corrections import Correction, centred, compare
+from portrait360.fit.corrections import Correction, agreeing, centred, compare
 from portrait360.fit.rays import Rays, all_rays
 from portrait360.geometry.field import CELLS, HALF, Field, FieldOptions
 from portrait360.geometry.hull import visual_hull
 from portrait360.view_sheet import View
 
 REFRESHED = 16  # steps between looks at random places of the hull
+REFRESHED_UNTIL = 0.6  # of the steps: where no ray goes the network says anything, and later looks would show it
 COMPARED = 96  # pixels: of the pictures that views are compared with
 FIRST_LOGARITHM = 4.0  # of the density everywhere in the hull, before anything is known
 
@@ -80,6 +81,8 @@ class _Training:
         for view in self.views:
             rgb, alpha, _ = self.field.picture(view.camera, COMPARED)
             still.append(compare(view, rgb, alpha))
+        if self.views is self.given and agreeing(still):
+            return
         self.corrections = centred([a.then(b) for a, b in zip(self.corrections, still, strict=True)], fixed)
         self.views = tuple(c.apply(view) for c, view in zip(self.corrections, self.given, strict=True))
         self.rays = all_rays(self.views, self.rays.view.device)
@@ -99,7 +102,7 @@ def fit_field(
     rounds = {round(options.steps * share) for share in options.compare_at}
     for step in range(options.steps):
         loss = training.step()
-        if step % REFRESHED == 0:
+        if step % REFRESHED == 0 and step < REFRESHED_UNTIL * options.steps:
             refresh(training.field, training.hull, training.generator)
         if step in rounds:
             training.correct(fixed)
