@@ -3,14 +3,18 @@
 Also the photos that several files of tests look at.
 """
 
-import cv2
-import numpy as np
-import pytest
-import torch
-from PIL import Image
+import os
 
-from portrait360.images import Picture, load_picture
-from tests.photos import ASTRONAUT, IMAGE
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # before numba is there
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from portrait360.images import Picture, load_picture  # noqa: E402
+from tests.photos import ASTRONAUT, IMAGE  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -13,7 +13,7 @@ from portrait360.cameras import Camera
 from portrait360.geometry.compiled import kept
 
 SHOWS = 0.02  # a matte above this may belong to the head
-TOLERATED = 0.05  # share of the views that may say otherwise: mattes err, too
+TOLERATED = 0.05  # share of the views that see a cell that may say otherwise: mattes err, too
 SEEN = 0.1  # share of the views that must have the cell in their frame
 
 
@@ -30,7 +30,7 @@ def visual_hull(
         solid = cv2.dilate((matte > SHOWS).astype(np.uint8), np.ones((reach, reach), np.uint8))
         matrix = camera.intrinsics(size) @ camera.world2cam[:3]
         _vote(solid, matrix, half, against, seen)
-    return (against <= TOLERATED * len(mattes)) & (seen >= SEEN * len(mattes))
+    return (against <= TOLERATED * seen) & (seen >= SEEN * len(mattes))
 
 
 @kept(parallel=True)

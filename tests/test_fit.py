@@ -1,0 +1,180 @@
+"""The fits: what they reach on a body that is known, corrections, bytes, resuming, files."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from portrait360 import cli
+from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
+from portrait360.errors import UserError
+from portrait360.export.head import FORMATS, mesh_picture, open_head, write_head
+from portrait360.fit.corrections import Correction, agreeing, centred, compare
+from portrait360.fit.field import FieldFit, fit_field
+from portrait360.fit.head import FitSettings, fit_head
+from portrait360.fit.mesh import MeshFit
+from portrait360.fit.splats import SplatFit
+from portrait360.geometry.field import FieldOptions
+from portrait360.geometry.splat_picture import picture
+from portrait360.head import NAMES, Head
+from portrait360.view_sheet import View, ViewSheet
+from tests.viewer_scene import mesh
+
+FOCAL = focal_from_fov(18.8)
+SETTINGS = FitSettings(
+    FieldFit(steps=120, samples=12_000),
+    SplatFit(steps=80, count=3000, every=30),
+    MeshFit(cells=48, depth_size=96, looks=8, texture=256),
+)
+
+
+def view(camera: Camera, size: int = 64) -> View:
+    drawn = mesh().draw(camera, 4 * size)
+    both = np.concatenate([drawn.rgb, drawn.mask[..., None]], -1).reshape(size, 4, size, 4, 4).mean((1, 3))
+    rgb = both[..., :3] / np.maximum(both[..., 3:], 1e-6)
+    return View(rgb.astype(np.float32), both[..., 3].astype(np.float32), camera)
+
+
+@pytest.fixture(scope="module")
+def sheet() -> ViewSheet:
+    return ViewSheet(tuple(view(c) for c in orbit(12, focal=FOCAL)), view(Camera(look_at(5, 3), FOCAL), 128))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fit") / "head"
+
+
+@pytest.fixture(scope="module")
+def head(sheet, folder) -> Head:
+    return fit_head(sheet, SETTINGS, folder=folder)
+
+
+def psnr(got: tuple[np.ndarray, np.ndarray], goal: View) -> float:
+    a, b = (rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None]) for rgb, alpha in (got, (goal.rgb, goal.alpha)))
+    return float(-10 * np.log10(((a - b) ** 2).mean()))
+
+
+def test_every_result_shows_the_body_from_where_no_view_was(head):
+    goal = view(Camera(look_at(45, 8), FOCAL), 64)
+    assert psnr(head.field.picture(goal.camera, 64)[:2], goal) > 25
+    assert psnr(picture(head.splats, goal.camera, 64)[:2], goal) > 25
+    assert psnr(mesh_picture(head, goal.camera, 64), goal) > 23
+    assert len(head.mesh.triangles) <= SETTINGS.mesh.faces
+
+
+def test_a_finished_fit_is_not_done_again_and_another_is(head, sheet, folder):
+    steps = []
+    again = fit_head(sheet, SETTINGS, folder=folder, on_step=lambda *step: steps.append(step))
+    assert steps == []
+    for name in ("splats", "mesh"):
+        for part in fields(getattr(head, name)):
+            np.testing.assert_array_equal(
+                getattr(getattr(again, name), part.name), getattr(getattr(head, name), part.name)
+            )
+    (folder / "mesh.safetensors").unlink()  # as after a kill
+    fit_head(sheet, SETTINGS, folder=folder, on_step=lambda *step: steps.append(step))
+    assert {what for what, _, _ in steps} == {"mesh"}
+
+
+def test_other_views_or_settings_begin_anew(sheet, tmp_path):
+    settings = replace(SETTINGS, field=replace(SETTINGS.field, steps=3))
+    fit_head(sheet, settings, folder=tmp_path, wanted=("field",))
+    before = (tmp_path / "field.safetensors").read_bytes()
+    other = ViewSheet(sheet.views[::-1])
+    fit_head(other, settings, folder=tmp_path, wanted=("field",))
+    assert (tmp_path / "field.safetensors").read_bytes() != before
+
+
+def test_the_same_seed_gives_the_same_field(sheet):
+    options = FieldFit(steps=12, samples=4000, compare_at=(0.5,))
+    sizes = FieldOptions(levels=4, rows=1 << 12)
+    first, second = (fit_field(sheet.views, options, sizes=sizes)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_known_fault_of_a_view_is_found():
+    good = view(Camera(look_at(20), FOCAL), 96)
+    gain, bias = np.array([1.06, 0.94, 1.0]), np.array([0.02, 0.0, -0.03])
+    lens = Camera(look_at(20), FOCAL, (0.5 + 0.7 / 96, 0.5 - 0.5 / 96))
+    right = view(lens, 96)
+    bad = replace(right, rgb=(right.rgb * gain + bias).clip(0, 1).astype(np.float32), camera=good.camera)
+    found = compare(bad, good.rgb, good.alpha)
+    nearer = view(found.apply(bad).camera, 96)  # a second round, as the fit does
+    found = found.then(compare(found.apply(bad), nearer.rgb, nearer.alpha))
+    np.testing.assert_allclose(found.shift * 96, [-0.7, 0.5], atol=0.15)
+    mended = found.apply(bad)
+    np.testing.assert_allclose(mended.camera.center, lens.center, atol=0.15 / 96)
+    inside = right.alpha > 0.99
+    before, after = (np.abs((one.rgb - right.rgb)[inside].mean(0)) for one in (bad, mended))
+    assert before.max() > 0.025 and after.max() < 0.01
+
+
+def test_corrections_follow_one_another_and_leave_the_mean_or_the_photo_alone():
+    rng = np.random.default_rng(0)
+    some = [Correction(rng.uniform(0.9, 1.1, 3), rng.normal(0, 0.02, 3), rng.normal(0, 0.003, 2)) for _ in range(5)]
+    one, two = some[:2]
+    values = rng.random((4, 3))
+    np.testing.assert_allclose(one.gain * (two.gain * values + two.bias) + one.bias,
+                               one.then(two).gain * values + one.then(two).bias)  # fmt: skip
+    still = centred(some, fixed=3)[3]
+    np.testing.assert_allclose([*still.gain, *still.bias, *still.shift], [1, 1, 1, 0, 0, 0, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(np.mean([c.shift for c in centred(some, None)], 0), 0, atol=1e-12)
+    assert agreeing([Correction()] * 4) and not agreeing(some)
+
+
+def test_a_head_comes_back_from_its_files_and_damage_is_told(head, folder, tmp_path):
+    head.save(tmp_path)
+    again = Head.load(tmp_path)
+    camera = Camera(look_at(30), FOCAL)
+    for a, b in zip(head.field.picture(camera, 24), again.field.picture(camera, 24), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in NAMES:
+        path = tmp_path / f"{name}.safetensors"
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(UserError, match="damaged"):
+            Head.load(tmp_path)
+        path.write_bytes(whole)
+    with pytest.raises(UserError, match="no fitted head"):
+        Head.load(tmp_path / "nothing")
+
+
+def test_every_format_is_written_and_files_of_others_are_opened(head, tmp_path, monkeypatch):
+    monkeypatch.setattr("portrait360.export.head.FRAMES", 8)
+    monkeypatch.setattr("portrait360.export.head.FILM", 64)
+    monkeypatch.setattr("portrait360.export.head.CELL", 48)
+    files = write_head(head, tmp_path, FORMATS)
+    assert len(files) == len(FORMATS) and all(file.exists() for file in files)
+    camera = Camera(look_at(30), FOCAL)
+    goal = view(camera, 64)
+    for name in ("ply", "splat", "spz"):
+        got = open_head(tmp_path / f"head.{name}")
+        assert psnr(picture(got.splats, camera, 64)[:2], View(*picture(head.splats, camera, 64)[:2], camera)) > 35, (
+            name
+        )
+    assert psnr(mesh_picture(open_head(tmp_path / "head.glb"), camera, 64), goal) > 22
+    only = open_head(tmp_path / "head.ply")
+    assert write_head(only, tmp_path / "b", ("ply", "glb")) == [tmp_path / "b" / "head.ply"]
+    for formats, path in ((("stl",), "orbit"), (("ply",), "zigzag"), (("glb",), "orbit")):
+        with pytest.raises(UserError):
+            write_head(only, tmp_path / "c", formats, path=path)
+
+
+def test_the_commands_take_a_folder_of_views(sheet, tmp_path, monkeypatch):
+    small = replace(SETTINGS, field=replace(SETTINGS.field, steps=8), splats=replace(SETTINGS.splats, steps=4))
+    monkeypatch.setattr("portrait360.fit.command.FitSettings", lambda: small)
+    monkeypatch.setattr("portrait360.export.head.FRAMES", 4)
+    sheet.save(tmp_path / "views")
+    run = CliRunner().invoke(cli.app, ["fit", str(tmp_path), "--only", "splats"])
+    assert run.exit_code == 0 and "splats from 13 views" in run.output
+    run = CliRunner().invoke(cli.app, ["export", str(tmp_path), "--format", "ply", "--format", "sheet"])
+    assert run.exit_code == 0 and (tmp_path / "head.ply").is_file() and (tmp_path / "head.png").is_file()
+    for arguments in (
+        ["fit", str(tmp_path / "none")],
+        ["fit", str(tmp_path), "--only", "hair"],
+        ["fit", str(tmp_path), "--device", "abacus"],
+    ):
+        assert isinstance(CliRunner().invoke(cli.app, arguments).exception, UserError)
