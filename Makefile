@@ -9,6 +9,8 @@ TORCH  ?= torch==2.13.0
 demo: setup
 	$(BIN)/portrait360 doctor
 	$(BIN)/portrait360 proxy examples/astronaut.png -o out
+	$(BIN)/portrait360 fit out --quick
+	$(BIN)/portrait360 export out
 
 test: setup lint
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
