@@ -17,7 +17,7 @@ from portrait360.geometry.hull import visual_hull
 from portrait360.view_sheet import View
 
 REFRESHED = 16  # steps between looks at random places of the hull
-REFRESHED_UNTIL = 0.6  # of the steps: where no ray goes the network says anything, and later looks would show it
+REFRESHED_UNTIL = 0.3  # of the steps: where no ray goes the network says anything, and later looks would show it
 COMPARED = 96  # pixels: of the pictures that views are compared with
 FIRST_LOGARITHM = 4.0  # of the density everywhere in the hull, before anything is known
 
