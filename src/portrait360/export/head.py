@@ -23,6 +23,7 @@ from portrait360.files import writing_to
 from portrait360.geometry.splat_picture import picture
 from portrait360.head import Head
 from portrait360.images import save_picture
+from portrait360.portrait import FOV
 from portrait360.viewer import save_viewer
 
 Floats = NDArray[np.floating]
@@ -31,7 +32,6 @@ FORMATS = ("ply", "splat", "spz", "glb", "obj", "html", "mp4", "webp", "gif", "s
 USUAL = ("ply", "glb", "html", "mp4", "sheet")
 SPLATS_ALONE = ("ply", "splat", "spz")
 MESH_ALONE = ("glb", "obj")
-FOV = 18.8  # degrees
 FILM, FRAMES = 512, 180  # pixels and frames of a turn: six seconds
 CELL, BEHIND = 384, 0.5
 
