@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.proxy import overlap, psnr
 from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.export.head import mesh_picture
+from portrait360.fit.corrections import corrected
 from portrait360.fit.field import fit_field
 from portrait360.fit.head import FitSettings, seen_points
 from portrait360.fit.mesh import fit_mesh
@@ -74,12 +75,13 @@ def measure(seed: int, harm: bool, sheet: Path | None) -> Row:
         views = damaged(views, np.random.default_rng(seed))
     settings, row = FitSettings(), {}
     begin = time.perf_counter()
-    field, corrected = fit_field(views, settings.field)
+    field, corrections = fit_field(views, settings.field)
+    views = corrected(views, corrections)
     row["field seconds"] = time.perf_counter() - begin
     start = on_surface(*seen_points(field, views), settings.splats.count, np.random.default_rng(0))
-    splats = fit_splats(start, corrected, settings.splats)
+    splats = fit_splats(start, views, settings.splats)
     row["splats seconds"] = time.perf_counter() - begin - row["field seconds"]
-    mesh = fit_mesh(field, corrected, settings.mesh)
+    mesh = fit_mesh(field, views, settings.mesh)
     row["mesh seconds"] = time.perf_counter() - begin - row["field seconds"] - row["splats seconds"]
     both = Head(mesh=mesh)
     shows = {

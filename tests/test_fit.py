@@ -79,6 +79,36 @@ def test_a_finished_fit_is_not_done_again_and_another_is(head, sheet, folder):
     assert {what for what, _, _ in steps} == {"mesh"}
 
 
+def test_the_views_that_splats_and_mesh_see_are_the_corrected_ones_also_after_a_kill(sheet, tmp_path, monkeypatch):
+    """Half of the views are darker: the field says so; what is made later, in the same run or the next, knows it."""
+    dark = [replace(v, rgb=v.rgb * 0.8) if i % 2 else v for i, v in enumerate(sheet.views)]
+    uneven = ViewSheet(tuple(dark), sheet.reference)
+    seen = []
+
+    def spy(start, views, options, **rest):
+        seen.append(np.array([v.rgb.mean() for v in views[: len(dark)]]))
+        return start
+
+    monkeypatch.setattr("portrait360.fit.head.fit_splats", spy)
+    settings = replace(SETTINGS, field=replace(SETTINGS.field, compare_at=(0.5, 0.7)))
+    fit_head(uneven, settings, folder=tmp_path, wanted=("field", "splats"))
+    (tmp_path / "splats.safetensors").unlink()
+    fit_head(uneven, settings, folder=tmp_path, wanted=("splats",))
+    np.testing.assert_array_equal(seen[0], seen[1])
+    given = np.array([v.rgb.mean() for v in dark])
+    gain = seen[0] / given
+    assert gain[1::2].mean() / gain[::2].mean() > 1.15  # brought together
+
+
+def test_a_damaged_result_is_fitted_again(sheet, tmp_path):
+    settings = replace(SETTINGS, field=replace(SETTINGS.field, steps=3))
+    fit_head(sheet, settings, folder=tmp_path, wanted=("field",))
+    whole = (tmp_path / "field.safetensors").read_bytes()
+    (tmp_path / "field.safetensors").write_bytes(whole[:100])
+    fit_head(sheet, settings, folder=tmp_path, wanted=("field",))
+    assert (tmp_path / "field.safetensors").read_bytes() == whole
+
+
 def test_other_views_or_settings_begin_anew(sheet, tmp_path):
     settings = replace(SETTINGS, field=replace(SETTINGS.field, steps=3))
     fit_head(sheet, settings, folder=tmp_path, wanted=("field",))

@@ -41,6 +41,20 @@ class Correction:
         rgb = ((view.rgb - self.bias) / self.gain).clip(0, 1).astype(np.float32)
         return replace(view, rgb=rgb, camera=replace(view.camera, center=(float(x), float(y))))
 
+    def label(self) -> list[list[float]]:
+        return [values.tolist() for values in (self.gain, self.bias, self.shift)]
+
+    @classmethod
+    def from_label(cls, label: Sequence[Sequence[float]]) -> Correction:
+        gain, bias, shift = (np.array(values, float) for values in label)
+        if [len(v) for v in (gain, bias, shift)] != [3, 3, 2]:
+            raise ValueError("a correction has three gains, three biases and two shifts")
+        return cls(gain, bias, shift)
+
+
+def corrected(views: Sequence[View], corrections: Sequence[Correction]) -> tuple[View, ...]:
+    return tuple(c.apply(view) for c, view in zip(corrections, views, strict=True))
+
 
 def compare(view: View, rgb: Floats, alpha: Floats) -> Correction:
     """How the view differs from the fit's straight rgb (s, s, 3) and alpha (s, s) at its camera."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from portrait360.errors import UserError
-from portrait360.fit.corrections import Correction, agreeing, centred, compare
+from portrait360.fit.corrections import Correction, agreeing, centred, compare, corrected
 from portrait360.fit.rays import Rays, all_rays
 from portrait360.geometry.field import CELLS, HALF, Field, FieldOptions
 from portrait360.geometry.hull import visual_hull
@@ -84,7 +84,7 @@ class _Training:
         if self.views is self.given and agreeing(still):
             return
         self.corrections = centred([a.then(b) for a, b in zip(self.corrections, still, strict=True)], fixed)
-        self.views = tuple(c.apply(view) for c, view in zip(self.corrections, self.given, strict=True))
+        self.views = corrected(self.given, self.corrections)
         self.rays = all_rays(self.views, self.rays.view.device)
 
 
@@ -96,8 +96,8 @@ def fit_field(
     sizes: FieldOptions = FieldOptions(),  # noqa: B008 (frozen)
     device: torch.device | str = "cpu",
     on_step: Callable[[int, float], None] | None = None,
-) -> tuple[Field, tuple[View, ...]]:
-    """The field, and the views as they were corrected; the view `fixed` is taken as it is."""
+) -> tuple[Field, list[Correction]]:
+    """The field, and what was wrong with each view; the view `fixed` is taken as it is."""
     training = _Training(views, options, sizes, torch.device(device))
     rounds = {round(options.steps * share) for share in options.compare_at}
     for step in range(options.steps):
@@ -108,7 +108,7 @@ def fit_field(
             training.correct(fixed)
         if on_step:
             on_step(step, loss)
-    return training.field, training.views
+    return training.field, training.corrections
 
 
 def _loss(
