@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
-from portrait360.geometry.field import HALF, STEP, Field, FieldOptions, halfway, weights
+from portrait360.geometry.field import HALF, SHOWS, STEP, Field, FieldOptions, surface, weights
 from portrait360.geometry.hash_grid import HashGrid, features
 from portrait360.geometry.hull import visual_hull
 from portrait360.geometry.marching import march, march_in_torch
@@ -60,7 +60,7 @@ def test_both_ways_of_marching_take_the_same_samples():
     assert (fast[0].diff() >= 0).all()
 
 
-def test_weights_sum_to_what_a_ray_stops_and_halves_lie_where_half_is_stopped():
+def test_weights_sum_to_what_a_ray_stops_and_surfaces_lie_where_their_share_is_reached():
     generator = torch.Generator().manual_seed(3)
     ray = torch.tensor([0] * 5 + [2] * 7 + [3] * 2)
     thickness = torch.rand(len(ray), generator=generator)
@@ -72,11 +72,13 @@ def test_weights_sum_to_what_a_ray_stops_and_halves_lie_where_half_is_stopped():
         torch.testing.assert_close(got[ray == i], torch.exp(-before) * (1 - torch.exp(-own)))
     alpha = torch.zeros(4).index_add(0, ray, got)
     distance = torch.arange(len(ray)).float()
-    middle = halfway(got, distance, ray, alpha)
-    assert middle[1] == 0
+    front = surface(got, distance, ray, alpha)
+    assert front[1] == 0
     for i in (0, 2, 3):
-        total = got[ray == i].cumsum(0)
-        assert middle[i] == distance[ray == i][int((total < 0.5 * total[-1]).sum())]
+        own = distance[ray == i].double().numpy()
+        edges = np.concatenate([own - STEP / 2, own + STEP / 2]).reshape(2, -1).T.ravel()
+        total = np.repeat(np.concatenate([[0], got[ray == i].double().cumsum(0).numpy()]), 2)[1:-1]
+        assert float(front[i]) == pytest.approx(np.interp(SHOWS * total[-1], total, edges), abs=1e-5)
 
 
 def test_an_even_fog_stops_light_as_beer_and_lambert_say():

@@ -31,6 +31,8 @@ class FieldFit:
     last_rate: float = 0.02  # share of it at the end
     huber: float = 0.1
     compare_at: tuple[float, ...] = (0.1, 0.25, 0.45)  # shares of the steps after which views are corrected
+    harder: float = 4.0  # logarithm by which all density is raised on the way
+    harden_in: tuple[float, float] = (0.1, 0.6)  # shares of the steps
     seed: int = 0
 
 
@@ -62,6 +64,14 @@ class _Training:
             self.optimiser, lambda s: min(1, (s + 1) / 20) * options.last_rate ** (s / options.steps)
         )
         self.count = 2048  # rays of a step
+
+    @torch.no_grad()
+    def harden(self, step: int) -> None:
+        """Raise all density a little. What began as mist would stay half transparent, its surface two samples deep:
+        colours alone hardly say that it is solid."""
+        begin, end = (round(self.options.steps * share) for share in self.options.harden_in)
+        if begin <= step < end:
+            self.field.last.bias[0] += self.options.harder / (end - begin)
 
     def step(self) -> float:
         device = self.rays.view.device
@@ -102,6 +112,7 @@ def fit_field(
     rounds = {round(options.steps * share) for share in options.compare_at}
     for step in range(options.steps):
         loss = training.step()
+        training.harden(step)
         if step % REFRESHED == 0 and step < REFRESHED_UNTIL * options.steps:
             refresh(training.field, training.hull, training.generator)
         if step in rounds:

@@ -20,7 +20,7 @@ from portrait360.view_sheet import View, ViewSheet
 
 PHOTO_RAYS = 2.0  # how much the photo's pixels count in the field beside those of other views
 PHOTO_TURNS = 3  # how often it is shown to the splats while every view is shown once
-PHOTO_TEXELS = 50.0  # how much it counts in the texture
+PHOTO_TEXELS = 20_000.0  # how much it counts in the texture: it wins wherever it looks at more than an edge
 LOOKS = 24  # views whose pictures of the field the splats begin on
 
 OnStep = Callable[[str, int, int], None]  # what is worked on, steps done, steps in all

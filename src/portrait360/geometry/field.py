@@ -21,7 +21,9 @@ HALF = 0.5  # the field fills the cube [-HALF, HALF]^3 of the canonical frame
 CELLS = 128  # of the grid along a side
 STEP = 2 * HALF / 256  # between samples
 EMPTY = 0.1  # density below which a cell holds nothing
+DENSEST = 7.0  # logarithm of density: one sample stops 98.6 % of the light, and still feels what lies behind it
 NEWER = 0.5  # share of the newest look in what the grid remembers
+SHOWS = 0.3  # share of a ray's alpha in front of its surface: a field is a little soft, and half would lie too deep
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class FieldOptions:
 class RayColours:
     rgb: Tensor  # (n, 3) premultiplied
     alpha: Tensor  # (n,)
-    distance: Tensor  # (n,) along the ray to where half of its alpha is reached (no gradient); 0 where nothing is
+    distance: Tensor  # (n,) along the ray to the surface (no gradient); 0 where nothing is
     samples: int = 0  # how many were taken
 
 
@@ -69,7 +71,9 @@ class Field(nn.Module):
         colour = out[:, 1:4]
         if directions is not None:
             colour = colour + torch.einsum("nkc,nk->nc", out[:, 4:].unflatten(1, (-1, 3)), around(directions))
-        return torch.exp(out[:, 0].clamp(max=10)), torch.sigmoid(colour)
+        logarithm = out[:, 0]  # its gradient goes through the limit, or what is once too dense would remain so
+        logarithm = logarithm + (logarithm.clamp(max=DENSEST) - logarithm).detach()
+        return torch.exp(logarithm), torch.sigmoid(colour)
 
     def render(
         self, origins: Tensor, directions: Tensor, *, offsets: Tensor | None = None, remember: bool = False
@@ -87,8 +91,8 @@ class Field(nn.Module):
         weight = weights(density * STEP, ray)
         values = weight[:, None] * torch.cat([colour, torch.ones_like(colour[:, :1])], 1)
         total = torch.zeros(count, 4, device=origins.device).index_add(0, ray, values)
-        middle = halfway(weight.detach(), distance, ray, total[:, 3].detach())
-        return RayColours(total[:, :3], total[:, 3], middle, len(ray))
+        front = surface(weight.detach(), distance, ray, total[:, 3].detach())
+        return RayColours(total[:, :3], total[:, 3], front, len(ray))
 
     @torch.no_grad()
     def look(self, places: Tensor, density: Tensor) -> None:
@@ -134,14 +138,16 @@ def weights(thickness: Tensor, ray: Tensor) -> Tensor:
     return (torch.exp(start - before) * -torch.expm1(-thickness.double())).float()
 
 
-def halfway(weight: Tensor, distance: Tensor, ray: Tensor, alpha: Tensor) -> Tensor:
-    """Distance (rays,) of the sample with which half of the ray's alpha is reached; 0 for rays without samples."""
+def surface(weight: Tensor, distance: Tensor, ray: Tensor, alpha: Tensor) -> Tensor:
+    """Distance (rays,) at which the share SHOWS of the ray's alpha is reached; 0 for rays without samples. A sample
+    stands for a step around it, through which its share is taken to grow evenly."""
     total = torch.cumsum(weight.double(), 0)
     before = torch.cumsum(alpha.double(), 0) - alpha  # what all earlier rays hold
-    reached = total - before[ray] >= 0.5 * alpha[ray]
+    reached = total - before[ray] >= SHOWS * alpha[ray]
     first = reached & ~torch.cat(
         [(reached[:-1] & (ray[1:] == ray[:-1])).new_zeros(1), reached[:-1] & (ray[1:] == ray[:-1])]
     )
     out = torch.zeros_like(alpha)
-    out[ray[first]] = distance[first]
+    missing = (SHOWS * alpha[ray] - (total - before[ray] - weight))[first] / weight[first].clamp(min=1e-9)
+    out[ray[first]] = distance[first] + (missing.float() - 0.5) * STEP
     return out
