@@ -15,7 +15,7 @@ from portrait360.errors import UserError
 from portrait360.export.ply import NAMES, read_ply, write_ply
 from portrait360.export.splat import read_splat, write_splat
 from portrait360.export.spz import read_spz, write_spz
-from portrait360.export.units import METRES
+from portrait360.export.units import METRES, stood_over
 from portrait360.geometry.splats import SH_C0, Splats
 
 READERS = {"ply": read_ply, "splat": read_splat, "spz": read_spz}
@@ -71,11 +71,11 @@ def test_an_independent_reader_finds_metres_logarithms_and_strict_rows(tmp_path:
     vertex = PlyData.read(tmp_path / "head.ply")["vertex"]
     assert vertex.data.dtype.itemsize == 248 and vertex.data.dtype.names == NAMES and len(vertex) == len(splats)
     places = np.stack([vertex[name] for name in "xyz"], 1)
-    assert np.allclose(places / METRES, splats.means, atol=1e-6)
+    assert np.allclose(places / METRES * [-1, -1, 1], splats.means, atol=1e-6)  # y points down, the face to +z
     assert np.allclose(np.exp(vertex["scale_1"]) / METRES, splats.scales[:, 1], rtol=1e-5)
     assert np.allclose(1 / (1 + np.exp(-vertex["opacity"])), splats.opacities, atol=1e-6)
     assert np.allclose(vertex["f_dc_2"] * SH_C0 + 0.5, splats.colours[:, 2], atol=1e-6)
-    assert np.allclose(vertex["rot_0"], splats.rotations[:, 0]) and not vertex["f_rest_44"].any()
+    assert not vertex["f_rest_44"].any()
 
 
 @pytest.mark.parametrize("text,order", [(True, "="), (False, "<"), (False, ">")])
@@ -96,6 +96,16 @@ def test_layouts_of_other_programs_are_read(tmp_path: Path, text, order, rest):
     back = read_ply(tmp_path / "other.ply")
     for field in fields(Splats):
         assert np.allclose(getattr(back, field.name), getattr(splats, field.name), rtol=1e-5, atol=1e-6), field.name
+
+
+def test_standing_over_turns_every_gaussian_half_about_z_and_back():
+    splats = some_splats()
+    turned, half = stood_over(splats), np.diag([-1.0, -1.0, 1.0])
+    assert np.allclose(turned.means, splats.means @ half) and np.allclose(
+        matrices(turned), half @ matrices(splats), atol=1e-6
+    )
+    again = stood_over(turned, back=True)
+    assert all(np.array_equal(getattr(again, f.name), getattr(splats, f.name)) for f in fields(Splats))
 
 
 def test_splat_comes_back_to_its_bytes_the_most_important_first(tmp_path: Path):

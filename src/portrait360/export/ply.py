@@ -1,4 +1,4 @@
-"""Gaussians as a .ply file in the layout of the 3D Gaussian splatting paper, which most programs read.
+"""Gaussians as a .ply file in the layout of the 3D Gaussian splatting paper, which most programs read; y points down.
 
 Vertices have 62 floats (248 bytes), as strict readers demand, though a head's colour does not depend on the view.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.errors import UserError
-from portrait360.export.units import MAX_BYTES, MAX_SPLATS, NEARLY, in_metres, splats_from_file
+from portrait360.export.units import MAX_BYTES, MAX_SPLATS, NEARLY, in_metres, splats_from_file, stood_over
 from portrait360.files import checked_size, whole
 from portrait360.geometry.splats import SH_C0, Splats
 
@@ -39,7 +39,7 @@ class Header(NamedTuple):
 
 def write_ply(path: Path, splats: Splats) -> None:
     """Little-endian binary: logarithms of scales, logits of opacities, coefficients of the constant harmonic."""
-    values = in_metres(splats)
+    values = stood_over(in_metres(splats))
     rows = np.zeros(len(splats), [(name, "<f4") for name in NAMES])
     opacities = np.clip(values.opacities.astype(np.float64), NEARLY, 1 - NEARLY)
     scales = np.log(np.maximum(values.scales, np.finfo(np.float32).tiny).astype(np.float64))
@@ -74,7 +74,8 @@ def read_ply(path: Path) -> Splats:
     means, scales, rotations, opacity, colours = np.split(columns, [3, 6, 10, 11], axis=1)
     with np.errstate(over="ignore"):
         plain = np.exp(scales), 1 / (1 + np.exp(-opacity[:, 0])), 0.5 + SH_C0 * colours
-    return splats_from_file(path, means, plain[0], rotations, plain[1], plain[2])
+    splats = splats_from_file(path, means, plain[0], rotations, plain[1], plain[2])
+    return stood_over(splats, back=True)
 
 
 def _header(path: Path, start: bytes) -> Header:

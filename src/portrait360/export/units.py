@@ -22,6 +22,14 @@ def in_metres(splats: Splats, *, metres: float = METRES) -> Splats:
     return replace(splats, means=splats.means * np.float32(metres), scales=splats.scales * np.float32(metres))
 
 
+def stood_over(splats: Splats, *, back: bool = False) -> Splats:
+    """Half a turn about z, so that y points down as in most files of Gaussians: they come from COLMAP, and programs
+    turn them all over. Back leads what was turned to where it was."""
+    w, x, y, z = splats.rotations.T  # k q, and -k q back
+    turns = np.stack([-z, -y, x, w], 1) * np.float32(-1 if back else 1)
+    return replace(splats, means=splats.means * np.array([-1, -1, 1], np.float32), rotations=turns)
+
+
 def splats_from_file(
     path: Path, means: ArrayLike, scales: ArrayLike, rotations: ArrayLike, opacities: ArrayLike, colours: ArrayLike
 ) -> Splats:
