@@ -30,8 +30,7 @@ from portrait360.fit.mesh import fit_mesh
 from portrait360.fit.splats import fit_splats, on_surface
 from portrait360.geometry.splat_picture import picture
 from portrait360.head import Head
-from portrait360.images import save_picture
-from portrait360.sheet import over_grey
+from portrait360.images import over_grey, save_picture
 from portrait360.synth.build import build
 from portrait360.synth.framing import FOV
 from portrait360.synth.prepare import prepare

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from portrait360.cameras import RADIUS, Camera, azimuth_between, focal_from_fov, look_at, orbit
 from portrait360.faces import STOCK_SCORE, find_faces
-from portrait360.images import Picture, save_picture
+from portrait360.images import Picture, over_grey, save_picture
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.proxy import Proxy, make_proxy
-from portrait360.sheet import on_grey, over_grey
+from portrait360.sheet import on_grey
 from portrait360.synth.backgrounds import background
 from portrait360.synth.build import build
 from portrait360.synth.framing import FOV

@@ -99,18 +99,26 @@ class Chromium:
 
 
 class Tab:
-    """One page of a given size, with the network off."""
+    """One page of a given size, with the network off unless it is said."""
 
     def __init__(
-        self, browser: Chromium, width: int, height: int, *, sharp: float = 1.0, phone: bool = False
+        self,
+        browser: Chromium,
+        width: int,
+        height: int,
+        *,
+        sharp: float = 1.0,
+        phone: bool = False,
+        online: bool = False,
     ) -> None:
         self.browser = browser
         self._target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = browser.call("Target.attachToTarget", targetId=self._target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        nothing = {"latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-        self.call("Network.emulateNetworkConditions", offline=True, **nothing)
+        if not online:
+            nothing = {"latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+            self.call("Network.emulateNetworkConditions", offline=True, **nothing)
         self.resize(width, height, sharp, phone)
         if phone:
             self.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
@@ -125,9 +133,9 @@ class Tab:
         metrics = {"width": width, "height": height, "deviceScaleFactor": sharp, "mobile": phone}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
 
-    def open(self, path: Path) -> None:
-        """As a double click does: from the disk."""
-        self.call("Page.navigate", url=Path(path).resolve().as_uri())
+    def open(self, place: Path | str) -> None:
+        """A path as a double click does, from the disk; or an address."""
+        self.call("Page.navigate", url=place if isinstance(place, str) else place.resolve().as_uri())
         self.run("new Promise(done => document.readyState == 'complete' ? done() : addEventListener('load', done))")
 
     def run(self, expression: str) -> Any:

@@ -34,6 +34,7 @@ SURFACE = {
     ],
     "fit": ["VIEWS", "-o/--output", "--quick", "--only", "--seed", "--device"],
     "export": ["HEAD", "-o/--output", "--format", "--path", "--title"],
+    "view": ["DIR", "--port"],
     "weights import": ["FILE", "--as", "-o/--output"],
     "weights list": ["[DIR]"],
     "weights verify": ["[DIR]"],

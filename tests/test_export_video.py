@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from portrait360.cameras import RADIUS, Camera, azimuth_between, orbit
 from portrait360.errors import UserError
 from portrait360.export.paths import figure_eight, through_keys
 from portrait360.export.video import save_turntable
+from tests.chromium import FOUND, Chromium, Tab
 
 
 def turning(count: int, height: int = 64, width: int = 64):
@@ -48,6 +50,26 @@ def test_mp4_is_what_browsers_and_phones_play_and_closes(tmp_path: Path):
     truth = np.stack(list(turning(60))) * 255
     assert np.abs(frames - truth).mean() < 2.5
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(FOUND is None, reason="no Chromium on this machine")
+def test_a_browser_plays_the_film(tmp_path: Path):
+    save_turntable(tmp_path / "turntable.mp4", turning(30))
+    page = "<video id=v muted src=turntable.mp4 style='position:fixed;left:0;top:0;width:64px;height:64px'></video>"
+    (tmp_path / "page.html").write_text(page)
+    seeking = (
+        "new Promise((done, no) => {v.onerror = () => no(v.error.message); v.onseeked = done; v.currentTime = 0.51})"
+    )
+    with Chromium(tmp_path / "profile") as browser:
+        tab = Tab(browser, 64, 64)
+        tab.open(tmp_path / "page.html")
+        tab.run(seeking)
+        assert tab.run("[v.videoWidth, v.videoHeight, v.duration]") == pytest.approx([64, 64, 1], abs=0.05)
+        until = time.monotonic() + 10
+        while tab.picture().max() < 0.5 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert np.abs(tab.picture() - list(turning(30))[15]).mean() < 0.03
+        assert not tab.complaints()
 
 
 @pytest.mark.parametrize("colour", [(200, 40, 40), (40, 160, 60), (224, 172, 140)])

@@ -15,7 +15,7 @@ from portrait360.fit.corrections import Correction, agreeing, centred, compare
 from portrait360.fit.field import FieldFit, fit_field
 from portrait360.fit.head import FitSettings, fit_head
 from portrait360.fit.mesh import MeshFit
-from portrait360.fit.splats import SplatFit
+from portrait360.fit.splats import SplatFit, often_framed
 from portrait360.geometry.field import FieldOptions
 from portrait360.geometry.splat_picture import picture
 from portrait360.head import NAMES, Head
@@ -98,6 +98,15 @@ def test_the_views_that_splats_and_mesh_see_are_the_corrected_ones_also_after_a_
     given = np.array([v.rgb.mean() for v in dark])
     gain = seen[0] / given
     assert gain[1::2].mean() / gain[::2].mean() > 1.15  # brought together
+
+
+def test_places_at_the_rim_of_most_frames_are_left_out(sheet):
+    """The frame ends .447 from the middle: what lies lower is in no level view, and in few of those from above."""
+    above = [replace(sheet.views[0], camera=c) for c in orbit(4, elevation=30, focal=FOCAL)]
+    places = np.array([[0.0, y, 0.0] for y in (0.3, 0.0, -0.3, -0.46, -3.0)])
+    assert often_framed(places, (*sheet.views, *above)).tolist() == [0, 1, 2]
+    near = [replace(v, camera=replace(v.camera, focal=v.camera.focal * 8)) for v in sheet.views]
+    assert often_framed(places[:3], (*sheet.views, *near)).tolist() == [0, 1, 2]  # close-ups cost nothing
 
 
 def test_a_damaged_result_is_fitted_again(sheet, tmp_path):

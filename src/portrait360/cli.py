@@ -172,6 +172,24 @@ def export(
             typer.echo(file)
 
 
+@app.command()
+def view(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="What proxy, fit or another program wrote, or a file of a head.")
+    ],
+    port: Annotated[int, typer.Option(help="Of this machine; another one if it is taken.", min=1, max=65535)] = 8080,
+) -> None:
+    """Look at views, cameras, proxy and head in the browser, and compare the head with any view.
+
+    Example: portrait360 view out
+    """
+    from portrait360.studio import Exhibit, show
+
+    server = show(Exhibit.find(folder), port)
+    typer.echo(f"Open http://{server.get_host()}:{server.get_port()} in a browser; stop with Ctrl-C.")
+    server.sleep_forever()
+
+
 def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]], **options: Any) -> None:
     """Do one photo after the other; a bad one does not stop the others, but is told at the end, in a line of its
     own. A mistake of ours stops nothing either, if there are others to do."""

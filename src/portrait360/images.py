@@ -126,6 +126,11 @@ def eight_bits(values: Floats) -> NDArray[np.uint8]:
     return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
+def over_grey(rgb: Floats, alpha: Floats) -> Floats:
+    """Straight colours and their cover as one picture to look at."""
+    return (rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None])).astype(np.float32)
+
+
 def save_picture(path: Path, rgb: Floats, alpha: Floats | None = None) -> None:
     """Write a PNG or WebP (by the name's ending) under a temporary name first: no half-written file is left."""
     values = eight_bits(rgb)

@@ -12,7 +12,7 @@ from portrait360.cameras import azimuth_between, orbit
 from portrait360.export.video import save_turntable
 from portrait360.files import writing_to
 from portrait360.geometry.morphable import load_morphable
-from portrait360.images import Picture, load_picture, save_picture
+from portrait360.images import Picture, load_picture, over_grey, save_picture
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.proxy import Proxy, ProxyView, make_proxy
 from portrait360.subject import reduced, shown
@@ -85,10 +85,6 @@ def proxy_sheet(proxy: Proxy, size: int = 384) -> Floats:
 
 def on_grey(view: ProxyView) -> Floats:
     return over_grey(view.rgb, view.mask)
-
-
-def over_grey(rgb: Floats, alpha: Floats) -> Floats:
-    return rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None])
 
 
 def contact_sheet(picture: Picture, portrait: Portrait) -> Floats:

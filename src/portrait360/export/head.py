@@ -22,7 +22,7 @@ from portrait360.export.video import save_turntable
 from portrait360.files import writing_to
 from portrait360.geometry.splat_picture import picture
 from portrait360.head import Head
-from portrait360.images import save_picture
+from portrait360.images import over_grey, save_picture
 from portrait360.portrait import FOV
 from portrait360.viewer import save_viewer
 
@@ -33,7 +33,7 @@ USUAL = ("ply", "glb", "html", "mp4", "sheet")
 SPLATS_ALONE = ("ply", "splat", "spz")
 MESH_ALONE = ("glb", "obj")
 FILM, FRAMES = 512, 180  # pixels and frames of a turn: six seconds
-CELL, BEHIND = 384, 0.5
+CELL = 384
 
 
 def open_head(path: Path) -> Head:
@@ -129,8 +129,7 @@ def mesh_picture(head: Head, camera: Camera, size: int) -> tuple[Floats, Floats]
 
 
 def shown(head: Head, camera: Camera, size: int) -> Floats:
-    rgb, alpha = seen(head, camera, size)
-    return (rgb * alpha[..., None] + BEHIND * (1 - alpha[..., None])).astype(np.float32)
+    return over_grey(*seen(head, camera, size))
 
 
 def head_sheet(head: Head) -> Floats:

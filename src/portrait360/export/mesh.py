@@ -27,6 +27,11 @@ TRIANGLES = 4
 
 
 def write_glb(path: Path, mesh: TexturedMesh, texture: Literal["png", "jpeg"] = "png") -> None:
+    with whole(path) as temporary:
+        temporary.write_bytes(packed_glb(mesh, texture))
+
+
+def packed_glb(mesh: TexturedMesh, texture: Literal["png", "jpeg"] = "png") -> bytes:
     """One file with everything; a JPEG texture is several times smaller and slightly blurred."""
     encoded = io.BytesIO()
     Image.fromarray(mesh.texture).save(encoded, format=texture, quality=95, subsampling=0)  # PNG has neither
@@ -59,8 +64,7 @@ def write_glb(path: Path, mesh: TexturedMesh, texture: Literal["png", "jpeg"] = 
         "samplers": [{"magFilter": LINEAR, "minFilter": MIPMAPS, "wrapS": CLAMP, "wrapT": CLAMP}],
         "images": [{"bufferView": image, "mimeType": f"image/{texture}"}],
     }
-    with whole(path) as temporary:
-        temporary.write_bytes(builder.file(tree))
+    return builder.file(tree)
 
 
 def write_obj(folder: Path, mesh: TexturedMesh, name: str = "head") -> None:

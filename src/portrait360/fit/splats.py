@@ -98,7 +98,16 @@ def fit_splats(
             blame = torch.zeros(len(state.values["means"]), device=device)
         if on_step:
             on_step(step, loss)
-    return _finished(state)
+    splats = _finished(state)
+    return splats[often_framed(splats.means, views)]
+
+
+def often_framed(places: np.ndarray, views: Sequence[View]) -> np.ndarray:
+    """Which places at least half as many views have in their frame as they have a usual one: at the rim, where a bust
+    leaves most of the frames, splats cover what few views see, and look torn from anywhere else."""
+    projected = (view.camera.project(places)[0] for view in views)
+    share = np.mean([((uv > 0) & (uv < 1)).all(-1) for uv in projected], 0)
+    return np.flatnonzero(share >= 0.5 * np.median(share))
 
 
 def _goal(view: View, device: torch.device | str) -> Tensor:
