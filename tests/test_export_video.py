@@ -13,7 +13,7 @@ from PIL import Image
 
 from portrait360.cameras import RADIUS, Camera, azimuth_between, orbit
 from portrait360.errors import UserError
-from portrait360.export.paths import figure_eight, through_keys
+from portrait360.export.paths import figure_eight, named_path, through_keys
 from portrait360.export.video import save_turntable
 from tests.chromium import FOUND, Chromium, Tab
 
@@ -127,6 +127,15 @@ def test_a_film_that_fails_leaves_nothing(tmp_path: Path):
 
 
 KEYS = [(0, 0), (80, 20), (180, 0, 3.5), (-80, -20)]
+
+
+def test_a_path_is_named_or_spelled_out():
+    for text, same in (("orbit", orbit(7, focal=3)), ("eight", figure_eight(7, focal=3)),
+                       ("0,0 60,10 180,20,3.5", through_keys(7, [(0, 0), (60, 10), (180, 20, 3.5)], focal=3))):  # fmt: skip
+        assert named_path(text, focal=3)(7) == same
+    for text in ("spiral", "", "0", "0,0 x,1", "0,95", "0,0,0", "nan,0", "1,2,3,4"):
+        with pytest.raises(UserError):
+            named_path(text, focal=3)
 
 
 @pytest.mark.parametrize("path", [orbit, figure_eight, lambda n: through_keys(n, KEYS)])

@@ -151,7 +151,9 @@ def export(
         list[str] | None,
         typer.Option("--format", help="ply, splat, spz, glb, obj, html, mp4, webp, gif, scene or sheet."),
     ] = None,
-    path: Annotated[str, typer.Option(help="Way of the turntable's camera: orbit or eight.")] = "orbit",
+    path: Annotated[
+        str, typer.Option(help='Of the camera: orbit, eight, or places like "0,0 60,10 180,20".')
+    ] = "orbit",
     title: Annotated[str, typer.Option(help="Of the page.")] = "portrait360",
 ) -> None:
     """Write a head as files that anyone can open: head.ply, head.glb, viewer.html, turntable.mp4, head.png.

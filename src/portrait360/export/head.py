@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from portrait360.cameras import Camera, focal_from_fov, orbit
 from portrait360.errors import UserError
 from portrait360.export.mesh import read_glb, write_glb, write_obj
-from portrait360.export.paths import figure_eight
+from portrait360.export.paths import named_path
 from portrait360.export.ply import read_ply, write_ply
 from portrait360.export.scene import View as SceneView
 from portrait360.export.scene import write_scene
@@ -62,13 +62,11 @@ def write_head(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UserError(f"There is no format {unknown[0]!r}; choose from {', '.join(FORMATS)}.")
-    if path not in PATHS:
-        raise UserError(f"There is no path {path!r}; choose from {', '.join(PATHS)}.")
-    out = []
+    way, out = named_path(path, focal=focal_from_fov(FOV)), []
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in formats:
-            written = _write(head, folder, name, PATHS[path], title)
+            written = _write(head, folder, name, way, title)
             out += [written] if written else []
             on_file(name)
     if not out:
@@ -147,9 +145,3 @@ def _scene(head: Head) -> Iterator[SceneView]:
 
 def _around(count: int) -> list[Camera]:
     return orbit(count, focal=focal_from_fov(FOV))
-
-
-PATHS: dict[str, Callable[[int], list[Camera]]] = {
-    "orbit": _around,
-    "eight": lambda count: figure_eight(count, focal=focal_from_fov(FOV)),
-}

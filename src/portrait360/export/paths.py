@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from portrait360.cameras import FOCAL_SD15, RADIUS, Array, Camera, azimuth_between, look_at
+from portrait360.cameras import FOCAL_SD15, RADIUS, Array, Camera, azimuth_between, look_at, orbit
 from portrait360.errors import UserError
 
 STEEPEST = 89.0  # degrees of elevation; beyond, the camera would turn over
@@ -44,6 +44,22 @@ def through_keys(views: int, keys: Sequence[Sequence[float]], *, focal: float = 
     curve = p1 + t / 2 * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))
     curve[:, 1] = np.clip(curve[:, 1], -STEEPEST, STEEPEST)
     return [Camera(look_at(a, e, radius=r), focal) for a, e, r in curve]
+
+
+def named_path(text: str, *, focal: float) -> Callable[[int], list[Camera]]:
+    """`orbit`, `eight`, or places in degrees like "0,0 60,10 180,20,3.5": azimuth, elevation and perhaps radius."""
+    if text == "orbit":
+        return lambda count: orbit(count, focal=focal)
+    if text == "eight":
+        return lambda count: figure_eight(count, focal=focal)
+    try:
+        keys = [[float(number) for number in place.split(",")] for place in text.split()]
+    except ValueError as error:
+        raise UserError(
+            f'There is no path {text!r}; choose orbit, eight, or places like "0,0 60,10 180,20".'
+        ) from error
+    _places(keys)  # speak up before anything is drawn
+    return lambda count: through_keys(count, keys, focal=focal)
 
 
 def _places(keys: Sequence[Sequence[float]]) -> Array:
