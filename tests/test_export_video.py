@@ -130,9 +130,10 @@ KEYS = [(0, 0), (80, 20), (180, 0, 3.5), (-80, -20)]
 
 
 def test_a_path_is_named_or_spelled_out():
-    for text, same in (("orbit", orbit(7, focal=3)), ("eight", figure_eight(7, focal=3)),
-                       ("0,0 60,10 180,20,3.5", through_keys(7, [(0, 0), (60, 10), (180, 20, 3.5)], focal=3))):  # fmt: skip
-        assert named_path(text, focal=3)(7) == same
+    spelled = through_keys(7, [(0, 0), (60, 10), (180, 20, 3.5)], focal=3)
+    same = {"orbit": orbit(7, focal=3), "eight": figure_eight(7, focal=3), "0,0 60,10 180,20,3.5": spelled}
+    for text, cameras in same.items():
+        assert named_path(text, focal=3)(7) == cameras
     for text in ("spiral", "", "0", "0,0 x,1", "0,95", "0,0,0", "nan,0", "1,2,3,4"):
         with pytest.raises(UserError):
             named_path(text, focal=3)
