@@ -11,7 +11,7 @@ from portrait360.synth.scene import Mesh, Part, Scene, Strands
 
 FOV = 18.8  # degrees: of the small preset, for which heads are framed
 MARGIN = 0.482  # how far from the picture's middle anything of the head may reach, in image sides
-STRAYS = 99.95  # per cent: the last stray hairs do not count
+STRAYS = 99.99  # per cent: the last stray hairs do not count
 SHOULDERS = -0.24  # canonical: what lies lower may leave the picture
 PLACES = tuple((azimuth, elevation) for azimuth in range(0, 360, 45) for elevation in (-30, 0, 30))
 
