@@ -99,7 +99,7 @@ def test_turning_splats_and_camera_together_changes_nothing():
 def test_the_depth_is_that_of_the_nearest_opaque_splat():
     means = np.array([[0, 0, 0.1], [0, 0, -0.2], [0, 0, 0.3]], np.float32)
     turns = np.tile(np.float32([1, 0, 0, 0]), (3, 1))
-    values = Splats(means, np.full((3, 3), 0.05, np.float32), turns, np.float32([0.9, 0.9, 0.3]), np.zeros((3, 3)))
+    values = Splats(means, np.full((3, 3), 0.05, np.float32), turns, np.float32([0.9, 0.9, 0.2]), np.zeros((3, 3)))
     depth = picture(values, Camera(look_at(0), focal_from_fov(18.8)), 33)[2]
     assert depth[16, 16] == pytest.approx(2.7 - 0.1, abs=1e-5)  # the one at .3 stops too little
     assert depth[0, 0] == 0

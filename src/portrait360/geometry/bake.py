@@ -22,6 +22,7 @@ GRAZING = 0.15  # cosine: below, a view says nothing
 POWER = 6.0  # of the cosine: views that look straight at a place win
 DEEP = 0.012  # canonical: a place so far behind what a view sees is hidden
 EDGE = 2.5  # pixels: so close to the matte's edge colours mix with the background
+GRAIN, NEIGHBOURS = 0.004, 100_000  # canonical, and how many: as fine as colours are carried to unseen places
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,12 +85,18 @@ def _spread(surface: Texels, total: Floats) -> NDArray[np.uint8]:
     seen = total[:, 3] > 0
     colours = total[:, :3] / np.maximum(total[:, 3:], 1e-12)
     if seen.any() and not seen.all():
-        some = np.flatnonzero(seen)[:: max(seen.sum() // 200_000, 1)]
-        colours[~seen] = colours[some[KDTree(surface.places[some]).query(surface.places[~seen])[1]]]
+        colours[~seen] = colours[_nearest(surface.places, seen)]
     image = np.zeros((surface.size**2, 4), np.float32)
     image[surface.where, :3], image[surface.where, 3] = colours, 1
     image = image.reshape(surface.size, surface.size, 4)
     return np.round(np.clip(_filled(image), 0, 1) * 255).astype(np.uint8)
+
+
+def _nearest(places: Floats, seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """For every place that is not seen one that is, about the nearest: those within a grain share theirs."""
+    some = np.flatnonzero(seen)[:: max(seen.sum() // NEIGHBOURS, 1)]
+    grains, of_place = np.unique(np.round(places[~seen] / GRAIN).astype(np.int32), axis=0, return_inverse=True)
+    return some[KDTree(places[some]).query(grains * GRAIN, workers=-1)[1]][of_place.ravel()]
 
 
 def _filled(image: Floats) -> Floats:

@@ -17,7 +17,7 @@ from portrait360.geometry.splat_project import Projected
 
 
 def blend(splats: Projected, size: int) -> Tensor:
-    """(s, s, 5): premultiplied colour, alpha, and the depth at which half of the light is stopped (no gradient)."""
+    """(s, s, 5): premultiplied colour, alpha, and the depth of the surface (no gradient)."""
     if splats.means.is_cuda:
         return blend_in_torch(splats, size)
     inputs = (splats.means, splats.conics, splats.opacities, splats.colours, splats.depths, splats.extents)
@@ -37,7 +37,7 @@ def blend_in_torch(splats: Projected, size: int) -> Tensor:
     left = torch.cumprod(torch.cat([torch.ones_like(alpha[:1]), 1 - alpha]), 0)
     weight = torch.where(left[:-1] >= kernels.CLOSED, left[:-1] * alpha, 0)
     rgb = torch.einsum("nhw,nc->hwc", weight, splats.colours[order])
-    crosses = (left[:-1] > 0.5) & (left[1:] <= 0.5) & (weight > 0)
+    crosses = (left[:-1] > kernels.SURFACE) & (left[1:] <= kernels.SURFACE) & (weight > 0)
     depth = (crosses * splats.depths[order, None, None]).sum(0).detach()
     return torch.cat([rgb, weight.sum(0)[..., None], depth[..., None]], -1)
 

@@ -16,10 +16,11 @@ from portrait360.geometry.compiled import kept
 TILE = 16
 LEAST = 1 / 255  # of alpha: less is not drawn
 MOST = 0.99  # of alpha: a splat is never quite opaque
+SURFACE = 0.75  # of the light is left where the surface lies: splats fill a layer around it
 CLOSED = 1e-4  # of what shines through: less, and nothing behind is drawn
 
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
-LEAST32, MOST32, CLOSED32 = np.float32(LEAST), np.float32(MOST), np.float32(CLOSED)
+LEAST32, MOST32, CLOSED32, SURFACE32 = (np.float32(value) for value in (LEAST, MOST, CLOSED, SURFACE))
 
 
 @kept()
@@ -92,7 +93,7 @@ def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  #
                     for channel in range(3):
                         out[y, x, channel] += weight * colours[n, channel]
                     after = before * (ONE - alpha)
-                    if before > HALF >= after:
+                    if before > SURFACE32 >= after:
                         out[y, x, 4] = depths[n]
                     through[y - top, x - left] = after
                     open_pixels -= after < CLOSED32

@@ -16,7 +16,7 @@ F32 = NDArray[np.float32]
 
 @torch.no_grad()
 def picture(splats: Splats, camera: Camera, size: int) -> tuple[F32, F32, F32]:
-    """Straight rgb (s, s, 3), alpha (s, s), and depth along the optical axis (s, s), 0 where less than half is
+    """Straight rgb (s, s, 3), alpha (s, s), and depth along the optical axis (s, s), 0 where a quarter or less is
     covered."""
     places, turns = torch.from_numpy(splats.means), torch.from_numpy(splats.rotations)
     scales, opacities = torch.from_numpy(splats.scales), torch.from_numpy(splats.opacities)
