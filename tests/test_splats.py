@@ -96,6 +96,21 @@ def test_turning_splats_and_camera_together_changes_nothing():
         assert np.abs(a - b)[..., None].max() < 0.05 and psnr(a, b) > 60
 
 
+@pytest.mark.gpu
+def test_gsplat_and_formula_agree_on_pictures_and_gradients():
+    gsplat = pytest.importorskip("portrait360.geometry.splat_gsplat")
+    weight = torch.randn(40, 40, 4, generator=torch.Generator().manual_seed(1)).cuda()
+    results = []
+    for way in (gsplat.blend_with_gsplat, blend_in_torch):
+        values = [value.detach().cuda().requires_grad_() for value in tensors(300)]
+        seen = way(project(*values, CAMERA, 40), 40)[..., :4]
+        results.append((seen.detach().cpu().numpy(), torch.autograd.grad((seen * weight).sum(), values)))
+    (picture_a, gradients_a), (picture_b, gradients_b) = results
+    assert psnr(picture_a, picture_b) > 45
+    for a, b in zip(gradients_a, gradients_b, strict=True):
+        assert float((a - b).norm() / b.norm()) < 0.05
+
+
 def test_the_depth_is_that_of_the_nearest_opaque_splat():
     means = np.array([[0, 0, 0.1], [0, 0, -0.2], [0, 0, 0.3]], np.float32)
     turns = np.tile(np.float32([1, 0, 0, 0]), (3, 1))

@@ -1,4 +1,5 @@
-"""2D Gaussians blended from front to back, with gradients: in torch for any device, and by tiles on the CPU.
+"""2D Gaussians blended from front to back, with gradients: by tiles on the CPU, by gsplat on CUDA where it is
+installed, and in torch for any device.
 
 Both leave out what changes a pixel by less than 1/255 of its own opacity, and what lies behind pixels that are opaque
 already, as every 3DGS renderer does: the same splats look the same there.
@@ -13,13 +14,14 @@ import torch
 from torch import Tensor
 
 from portrait360.geometry import splat_kernels as kernels
+from portrait360.geometry.splat_gsplat import INSTALLED, blend_with_gsplat
 from portrait360.geometry.splat_project import Projected
 
 
 def blend(splats: Projected, size: int) -> Tensor:
     """(s, s, 5): premultiplied colour, alpha, and the depth of the surface (no gradient)."""
     if splats.means.is_cuda:
-        return blend_in_torch(splats, size)
+        return (blend_with_gsplat if INSTALLED else blend_in_torch)(splats, size)
     inputs = (splats.means, splats.conics, splats.opacities, splats.colours, splats.depths, splats.extents)
     return _Tiles.apply(*inputs, size)  # type: ignore[no-any-return]
 
