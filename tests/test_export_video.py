@@ -134,7 +134,7 @@ def test_a_path_is_named_or_spelled_out():
     same = {"orbit": orbit(7, focal=3), "eight": figure_eight(7, focal=3), "0,0 60,10 180,20,3.5": spelled}
     for text, cameras in same.items():
         assert named_path(text, focal=3)(7) == cameras
-    for text in ("spiral", "", "0", "0,0 x,1", "0,95", "0,0,0", "nan,0", "1,2,3,4"):
+    for text in ("spiral", "", "0", "0,0", "0,0 x,1", "0,95", "0,0,0", "nan,0", "1,2,3,4"):
         with pytest.raises(UserError):
             named_path(text, focal=3)
 

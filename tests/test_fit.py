@@ -197,6 +197,10 @@ def test_every_format_is_written_and_files_of_others_are_opened(head, tmp_path, 
     assert psnr(mesh_picture(open_head(tmp_path / "head.glb"), camera, 64), goal) > 22
     only = open_head(tmp_path / "head.ply")
     assert write_head(only, tmp_path / "b", ("ply", "glb")) == [tmp_path / "b" / "head.ply"]
+    mist = Head(field=head.field)
+    assert [file.name for file in write_head(mist, tmp_path / "d", ("html", "sheet"))] == ["head.png"]
+    with pytest.raises(UserError, match="no splats or mesh for html"):
+        write_head(mist, tmp_path / "d", ("html",))
     for formats, path in ((("stl",), "orbit"), (("ply",), "zigzag"), (("glb",), "orbit")):
         with pytest.raises(UserError):
             write_head(only, tmp_path / "c", formats, path=path)
@@ -211,9 +215,14 @@ def test_the_commands_take_a_folder_of_views(sheet, tmp_path, monkeypatch):
     assert run.exit_code == 0 and "splats from 13 views" in run.output
     run = CliRunner().invoke(cli.app, ["export", str(tmp_path), "--format", "ply", "--format", "sheet"])
     assert run.exit_code == 0 and (tmp_path / "head.ply").is_file() and (tmp_path / "head.png").is_file()
+    run = CliRunner().invoke(cli.app, ["export", str(tmp_path / "head.ply"), "--format", "spz", "--format", "glb"])
+    assert run.exit_code == 0 and (tmp_path / "head.spz").is_file() and "No glb: this head has no mesh" in run.output
+    before = (tmp_path / "head.ply").read_bytes()
     for arguments in (
+        ["export", str(tmp_path / "head.ply")],  # would replace what it reads
         ["fit", str(tmp_path / "none")],
         ["fit", str(tmp_path), "--only", "hair"],
         ["fit", str(tmp_path), "--device", "abacus"],
     ):
         assert isinstance(CliRunner().invoke(cli.app, arguments).exception, UserError)
+    assert (tmp_path / "head.ply").read_bytes() == before

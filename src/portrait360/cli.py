@@ -164,14 +164,20 @@ def export(
 
       portrait360 export head.ply --format spz --format html
     """
-    from portrait360.export.head import USUAL, open_head, write_head
+    from portrait360.export.head import USUAL, lacking, open_head, write_head
     from portrait360.progress import step_bar
 
     formats = tuple(format or USUAL)
     folder = output or (head if head.is_dir() else head.parent)
+    if any((folder / f"head.{name}").resolve() == head.resolve() for name in formats):
+        raise UserError(f"{head} itself would be replaced; choose another folder with -o, or other formats.")
+    found = open_head(head)
     with step_bar("Writing", len(formats)) as advance:
-        for file in write_head(open_head(head), folder, formats, path=path, title=title, on_file=advance):
+        for file in write_head(found, folder, formats, path=path, title=title, on_file=advance):
             typer.echo(file)
+    for name in formats:
+        if needed := lacking(found, name):
+            typer.echo(f"No {name}: this head has no {needed}; `portrait360 fit VIEWS` makes them.")
 
 
 @app.command()

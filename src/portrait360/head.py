@@ -103,6 +103,7 @@ def device_of(name: str | None) -> torch.device:
     """The device asked for, or CUDA where it is there."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise UserError(f"There is no device {name!r} here; choose cpu" + (" or cuda." if name == "cuda" else "."))
+    there = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    if name not in there:
+        raise UserError(f"There is no device {name!r} here; choose {' or '.join(there)}.")
     return torch.device(name)

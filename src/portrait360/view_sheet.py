@@ -81,7 +81,7 @@ class ViewSheet:
             raise UserError(f"{folder} holds no transforms.json, so nothing says where its cameras stand.")
         shots = read_transforms(path)
         if not FEWEST <= len(shots) <= MOST_VIEWS:
-            raise UserError(f"{path} has {len(shots)} views; bring {FEWEST} to {MOST_VIEWS}.")
+            raise UserError(f"{path} has {len(shots)} view{'s' * (len(shots) != 1)}; bring {FEWEST} to {MOST_VIEWS}.")
         own = json.loads(read_limited(path, MAX_BYTES)).get(OWN)
         if not isinstance(own, dict) or own.get("format") != FORMAT:
             shots, own = canonical(shots, path), {}

@@ -59,30 +59,42 @@ def write_head(
     on_file: Callable[[str], None] = lambda name: None,
 ) -> list[Path]:
     """Every format that the head has what it takes for; gives what was written."""
+    possible = [name for name in formats if lacking(head, name) is None]
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UserError(f"There is no format {unknown[0]!r}; choose from {', '.join(FORMATS)}.")
+    if not possible:
+        needed = lacking(head, formats[0])
+        raise UserError(
+            f"This head has no {needed} for {', '.join(formats)}; make them with `portrait360 fit VIEWS`."
+        )
     way, out = named_path(path, focal=focal_from_fov(FOV)), []
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name in formats:
-            written = _write(head, folder, name, way, title)
-            out += [written] if written else []
+        for name in possible:
+            out.append(_write(head, folder, name, way, title))
             on_file(name)
-    if not out:
-        raise UserError(f"This head has neither splats nor mesh for {', '.join(formats)}.")
     return out
 
 
-def _write(head: Head, folder: Path, name: str, path: Callable[[int], list[Camera]], title: str) -> Path | None:
+def lacking(head: Head, name: str) -> str | None:
+    """What the format needs and the head has not."""
+    if name in SPLATS_ALONE and head.splats is None:
+        return "splats"
+    if name in MESH_ALONE and head.mesh is None:
+        return "mesh"
+    if name == "html" and head.splats is None and head.mesh is None:
+        return "splats or mesh"
+    return None
+
+
+def _write(head: Head, folder: Path, name: str, path: Callable[[int], list[Camera]], title: str) -> Path:
     file = folder / f"head.{name}"
     if name in SPLATS_ALONE:
-        if head.splats is None:
-            return None
+        assert head.splats is not None
         {"ply": write_ply, "splat": write_splat, "spz": write_spz}[name](file, head.splats)
     elif name in MESH_ALONE:
-        if head.mesh is None:
-            return None
+        assert head.mesh is not None
         if name == "glb":
             write_glb(file, head.mesh, "jpeg")
         else:

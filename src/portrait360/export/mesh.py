@@ -68,12 +68,13 @@ def packed_glb(mesh: TexturedMesh, texture: Literal["png", "jpeg"] = "png") -> b
 
 
 def write_obj(folder: Path, mesh: TexturedMesh, name: str = "head") -> None:
-    """`name`.obj, .mtl and .png in a folder; texture coordinates grow upwards there."""
-    material = f"newmtl {name}\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka {name}.png\nmap_Kd {name}.png\n"
+    """`name`.obj, `name`.mtl and `name`_texture.png in a folder; texture coordinates grow upwards there."""
+    texture = f"{name}_texture.png"
+    material = f"newmtl {name}\nillum 0\nKa 1 1 1\nKd 1 1 1\nKs 0 0 0\nmap_Ka {texture}\nmap_Kd {texture}\n"
     corners = np.repeat(mesh.triangles + 1, 3, axis=1)  # of place, uv and normal alike
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with whole(folder / f"{name}.png") as temporary:
+        with whole(folder / texture) as temporary:
             Image.fromarray(mesh.texture).save(temporary, format="PNG")
         with whole(folder / f"{name}.mtl") as temporary:
             temporary.write_text(material)

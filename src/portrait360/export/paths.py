@@ -58,7 +58,8 @@ def named_path(text: str, *, focal: float) -> Callable[[int], list[Camera]]:
         raise UserError(
             f'There is no path {text!r}; choose orbit, eight, or places like "0,0 60,10 180,20".'
         ) from error
-    _places(keys)  # speak up before anything is drawn
+    if len(_places(keys)) < 2:
+        raise UserError("A path needs two places at least.")
     return lambda count: through_keys(count, keys, focal=focal)
 
 
@@ -67,6 +68,8 @@ def _places(keys: Sequence[Sequence[float]]) -> Array:
     if not keys or any(len(key) not in (2, 3) for key in keys):
         raise UserError("A path needs places of azimuth, elevation and, if you like, radius.")
     places = np.array([[*key, RADIUS][:3] for key in keys], np.float64)
-    if not np.isfinite(places).all() or np.abs(places[:, 1]).max() > STEEPEST or places[:, 2].min() <= 0:
+    if not np.isfinite(places).all():
+        raise UserError("A path's places are numbers.")
+    if np.abs(places[:, 1]).max() > STEEPEST or places[:, 2].min() <= 0:
         raise UserError(f"Elevations of a path lie between -{STEEPEST:g} and {STEEPEST:g}, and radii above 0.")
     return places

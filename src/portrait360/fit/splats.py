@@ -24,6 +24,7 @@ class SplatFit:
     count: int = 24_000
     every: int = 150  # steps between prunings
     until: float = 0.6  # of the steps: later none are split
+    finest: float = 0.4  # pixels of the views: smaller splats are dots and needles in any larger picture
     faint: float = 0.02  # opacity below which a splat is pruned
     last_rate: float = 0.05
     huber: float = 0.1
@@ -33,7 +34,7 @@ class SplatFit:
 class _State:
     """What is optimised: logarithms, logits, and plain values."""
 
-    def __init__(self, start: Splats, options: SplatFit, device: torch.device | str) -> None:
+    def __init__(self, start: Splats, options: SplatFit, finest: float, device: torch.device | str) -> None:
         def tensor(values: np.ndarray) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device)
 
@@ -44,7 +45,7 @@ class _State:
             "opacities": torch.logit(tensor(start.opacities).clamp(1e-3, 1 - 1e-3)),
             "colours": tensor(start.colours),
         }
-        self.options = options
+        self.options, self.finest = options, finest
         self.optimiser = self._optimiser()
 
     def _optimiser(self) -> torch.optim.Adam:
@@ -53,7 +54,8 @@ class _State:
 
     def plain(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         v = self.values
-        return v["means"], v["scales"].exp(), v["rotations"], v["opacities"].sigmoid(), v["colours"]
+        scales = (torch.exp(2 * v["scales"]) + self.finest**2).sqrt()
+        return v["means"], scales, v["rotations"], v["opacities"].sigmoid(), v["colours"]
 
     def set_rates(self, share: float) -> None:
         for group, rate in zip(self.optimiser.param_groups, RATES.values(), strict=True):
@@ -82,7 +84,8 @@ def fit_splats(
     on_step: Callable[[int, float], None] | None = None,
 ) -> Splats:
     generator = torch.Generator(device).manual_seed(options.seed)
-    state = _State(start, options, device)
+    pixel = float(np.median([view.camera.radius / (view.camera.focal * view.size) for view in views]))
+    state = _State(start, options, options.finest * pixel, device)
     goals = [_goal(view, device) for view in views]
     order: list[int] = []
     blame = torch.zeros(len(start), device=device)
