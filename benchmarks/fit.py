@@ -29,7 +29,6 @@ from portrait360.fit.head import FitSettings, seen_points
 from portrait360.fit.mesh import fit_mesh
 from portrait360.fit.splats import fit_splats, on_surface
 from portrait360.geometry.splat_picture import picture
-from portrait360.head import Head
 from portrait360.images import over_grey, save_picture
 from portrait360.synth.build import build
 from portrait360.synth.framing import FOV
@@ -82,11 +81,10 @@ def measure(seed: int, harm: bool, sheet: Path | None) -> Row:
     row["splats seconds"] = time.perf_counter() - begin - row["field seconds"]
     mesh = fit_mesh(field, views, settings.mesh)
     row["mesh seconds"] = time.perf_counter() - begin - row["field seconds"] - row["splats seconds"]
-    both = Head(mesh=mesh)
     shows = {
         "field": lambda camera: field.picture(camera, SIZE),
         "splats": lambda camera: picture(splats, camera, SIZE),
-        "mesh": lambda camera: (*mesh_picture(both, camera, SIZE), mesh.draw(camera, SIZE).buffers.depth),
+        "mesh": lambda camera: (*mesh_picture(mesh, camera, SIZE), mesh.draw(camera, SIZE).buffers.depth),
     }
     rows = []
     for name, show in shows.items():

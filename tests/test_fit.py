@@ -61,7 +61,7 @@ def test_every_result_shows_the_body_from_where_no_view_was(head):
     goal = view(Camera(look_at(45, 8), FOCAL), 64)
     assert psnr(head.field.picture(goal.camera, 64)[:2], goal) > 25
     assert psnr(picture(head.splats, goal.camera, 64)[:2], goal) > 25
-    assert psnr(mesh_picture(head, goal.camera, 64), goal) > 23
+    assert psnr(mesh_picture(head.mesh, goal.camera, 64), goal) > 23
     assert len(head.mesh.triangles) <= SETTINGS.mesh.faces
 
 
@@ -194,7 +194,7 @@ def test_every_format_is_written_and_files_of_others_are_opened(head, tmp_path, 
         assert psnr(picture(got.splats, camera, 64)[:2], View(*picture(head.splats, camera, 64)[:2], camera)) > 35, (
             name
         )
-    assert psnr(mesh_picture(open_head(tmp_path / "head.glb"), camera, 64), goal) > 22
+    assert psnr(mesh_picture(open_head(tmp_path / "head.glb").mesh, camera, 64), goal) > 22
     only = open_head(tmp_path / "head.ply")
     assert write_head(only, tmp_path / "b", ("ply", "glb")) == [tmp_path / "b" / "head.ply"]
     mist = Head(field=head.field)

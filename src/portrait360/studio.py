@@ -20,11 +20,12 @@ from portrait360.export.mesh import packed_glb
 from portrait360.export.units import METRES
 from portrait360.geometry.splat_project import matrices
 from portrait360.geometry.splats import Splats
-from portrait360.head import Head
+from portrait360.head import NAMES, Head
 from portrait360.images import eight_bits, over_grey
+from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
 from portrait360.view_sheet import View, ViewSheet
-from portrait360.views import find_views
+from portrait360.views import own_views, proxy_views
 
 if TYPE_CHECKING:
     import viser
@@ -53,24 +54,19 @@ class Exhibit:
         place = Path(place)
         if not place.exists():
             raise UserError(f"There is no {place}.")
-        sheet = proxy = head = None
+        sheet = proxy = None
         if place.is_dir():
             proxy = Proxy.load(place / "proxy") if (place / "proxy" / "proxy.npz").is_file() else None
-            sheet = find_views(place) if proxy or _has_views(place) else None
-        if not place.is_dir() or any(p.is_dir() or p.suffix == ".safetensors" for p in _heads(place)):
-            head = open_head(place)
+            sheet = own_views(place) or (proxy_views(Portrait.load(place / "portrait"), proxy) if proxy else None)
+        head = open_head(place) if _has_head(place) else None
         if not (sheet or proxy or head):
             raise UserError(f"{place} holds neither views nor a proxy nor a head; begin with `portrait360 proxy`.")
         return cls(sheet, proxy, head)
 
 
-def _has_views(place: Path) -> bool:
-    return any((folder / "transforms.json").is_file() for folder in (place, place / "views"))
-
-
-def _heads(place: Path) -> list[Path]:
-    names = ("head", "field.safetensors", "splats.safetensors", "mesh.safetensors")
-    return [place / name for name in names if (place / name).exists()]
+def _has_head(place: Path) -> bool:
+    folders = (place, place / "head")
+    return place.is_file() or any((f / f"{name}.safetensors").is_file() for f in folders for name in NAMES)
 
 
 def compared(view: View, head: Head, size: int = COMPARED) -> Bytes:
@@ -109,8 +105,7 @@ def show(exhibit: Exhibit, port: int = 8080) -> viser.ViserServer:
     camera.position, camera.look_at, camera.up = look_at(0.0)[:3, 3], np.zeros(3), np.array([0.0, 1.0, 0.0])
     camera.fov = float(np.radians(25))
     camera.near = 2 * FRUSTUM  # who looks through a camera does not see its picture
-    folder = server.gui.add_folder("Show")
-    with folder:
+    with server.gui.add_folder("Show"):
         for name, node in _nodes(server, exhibit).items():
             _switch(server, name, node)
     if exhibit.sheet is not None:
@@ -167,7 +162,7 @@ def _cameras(server: viser.ViserServer, sheet: ViewSheet, visible: bool) -> None
     for i, view in enumerate(sheet.all):
         node = server.scene.add_camera_frustum(
             f"/cameras/{i}",
-            fov=2 * float(np.arctan(0.5 / view.camera.focal)),
+            fov=_fov(view.camera),
             aspect=1.0,
             scale=FRUSTUM,
             image=eight_bits(_small(view, THUMB)),
@@ -193,7 +188,11 @@ def _look_through(client: viser.ClientHandle, camera: Camera) -> None:
         client.camera.up_direction = tuple(-camera.cam2world[:3, 1])
         client.camera.position = tuple(camera.position)
         client.camera.look_at = tuple(camera.position + camera.cam2world[:3, 2] * min(camera.radius, 2 * RADIUS))
-        client.camera.fov = 2 * float(np.arctan(0.5 / camera.focal))
+        client.camera.fov = _fov(camera)
+
+
+def _fov(camera: Camera) -> float:
+    return 2 * float(np.arctan(0.5 / camera.focal))
 
 
 def _comparison(server: viser.ViserServer, sheet: ViewSheet, head: Head) -> None:
@@ -203,15 +202,15 @@ def _comparison(server: viser.ViserServer, sheet: ViewSheet, head: Head) -> None
     with server.gui.add_folder("Compare"):
         note = "; the last is the photo" if first else ""
         server.gui.add_markdown(f"The view, the head from there, {LOUDER:.0f} × their difference{note}.")
-        slider = server.gui.add_slider("view", 0, max(len(views) - 1, 1), 1, first)
+        slider = server.gui.add_slider("view", 0, len(views) - 1, 1, first)
         picture = server.gui.add_image(compared(views[first], head), format="png")
         button = server.gui.add_button("Look from there")
 
     @slider.on_update
     def _(_: object) -> None:
-        picture.image = compared(views[min(slider.value, len(views) - 1)], head)
+        picture.image = compared(views[slider.value], head)
 
     @button.on_click
     def _(event: viser.GuiEvent[viser.GuiButtonHandle]) -> None:
         if event.client is not None:
-            _look_through(event.client, views[min(slider.value, len(views) - 1)].camera)
+            _look_through(event.client, views[slider.value].camera)

@@ -28,12 +28,20 @@ def proxy_views(portrait: Portrait, proxy: Proxy, *, views: int = VIEWS, size: i
 def find_views(folder: Path) -> ViewSheet:
     """The view sheet of a folder: its own, that in its `views`, or one made from the proxy that lies there."""
     folder = Path(folder)
-    for place in (folder, folder / "transforms.json", folder / "views"):
-        if place.name.endswith(".json") and place.is_file() or (place / "transforms.json").is_file():
-            return ViewSheet.load(place)
+    sheet = own_views(folder)
+    if sheet is not None:
+        return sheet
     if (folder / "proxy" / "proxy.npz").is_file():
         return proxy_views(Portrait.load(folder / "portrait"), Proxy.load(folder / "proxy"))
     raise UserError(
         f"{folder} holds neither views with a transforms.json nor a proxy; "
         "make one with `portrait360 proxy PHOTO -o DIR`, or bring views of a head with their cameras."
     )
+
+
+def own_views(folder: Path) -> ViewSheet | None:
+    """The view sheet that lies in a folder or in its `views`."""
+    for place in (folder, folder / "transforms.json", folder / "views"):
+        if place.name.endswith(".json") and place.is_file() or (place / "transforms.json").is_file():
+            return ViewSheet.load(place)
+    return None

@@ -21,6 +21,7 @@ from portrait360.export.spz import read_spz, write_spz
 from portrait360.export.video import save_turntable
 from portrait360.files import writing_to
 from portrait360.geometry.splat_picture import picture
+from portrait360.geometry.textured import TexturedMesh
 from portrait360.head import Head
 from portrait360.images import over_grey, save_picture
 from portrait360.portrait import FOV
@@ -59,10 +60,10 @@ def write_head(
     on_file: Callable[[str], None] = lambda name: None,
 ) -> list[Path]:
     """Every format that the head has what it takes for; gives what was written."""
-    possible = [name for name in formats if lacking(head, name) is None]
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UserError(f"There is no format {unknown[0]!r}; choose from {', '.join(FORMATS)}.")
+    possible = [name for name in formats if lacking(head, name) is None]
     if not possible:
         needed = lacking(head, formats[0])
         raise UserError(
@@ -121,7 +122,7 @@ def seen(head: Head, camera: Camera, size: int) -> tuple[Floats, Floats]:
     if head.splats is not None:
         rgb, alpha, _ = picture(head.splats, camera, size)
     elif head.mesh is not None:
-        rgb, alpha = mesh_picture(head, camera, size)
+        rgb, alpha = mesh_picture(head.mesh, camera, size)
     elif head.field is not None:
         rgb, alpha, _ = head.field.picture(camera, size)
     else:
@@ -129,10 +130,9 @@ def seen(head: Head, camera: Camera, size: int) -> tuple[Floats, Floats]:
     return rgb, alpha
 
 
-def mesh_picture(head: Head, camera: Camera, size: int) -> tuple[Floats, Floats]:
+def mesh_picture(mesh: TexturedMesh, camera: Camera, size: int) -> tuple[Floats, Floats]:
     """The mesh at twice the size, reduced: no steps at its outline."""
-    assert head.mesh is not None
-    drawing = head.mesh.draw(camera, 2 * size)
+    drawing = mesh.draw(camera, 2 * size)
     both = np.concatenate([drawing.rgb, drawing.mask[..., None]], -1).astype(np.float32)
     both = cv2.resize(both, (size, size), interpolation=cv2.INTER_AREA)
     return (both[..., :3] / np.maximum(both[..., 3:], 1e-6)).astype(np.float32), np.asarray(both[..., 3], np.float32)

@@ -58,20 +58,18 @@ def fit_head(
         views, fixed = weighted(sheet, PHOTO_RAYS)
         counted = _counted(on_step, "field", settings.field.steps)
         field, corrections = fit_field(views, settings.field, fixed=fixed, device=device, on_step=counted)
-        done = Head(field=field)
-        record.keep(done, corrections)
+        record.keep(Head(field=field), corrections)
     field = field.to(device)
     sheet = replace(sheet, views=corrected(sheet.views, corrections[: len(sheet.views)]))
     splats, mesh = done.splats, done.mesh
     if "splats" in wanted and splats is None:
         splats = _splats(field, sheet, settings.splats, device, on_step)
-        done = replace(done, splats=splats)
-        record.keep(done, corrections)
+        record.keep(Head(splats=splats), corrections)
     if "mesh" in wanted and mesh is None:
         views, _ = weighted(sheet, PHOTO_TEXELS)
         parts = iter(range(1, 4))
         mesh = fit_mesh(field, views, settings.mesh, on_step=lambda _: on_step("mesh", next(parts), 3))
-        record.keep(replace(done, mesh=mesh), corrections)
+        record.keep(Head(mesh=mesh), corrections)
     return Head(field, splats, mesh)
 
 

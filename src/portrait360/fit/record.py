@@ -47,7 +47,7 @@ class Record:
         return Head(), []
 
     def keep(self, head: Head, corrections: Sequence[Correction]) -> None:
-        """The mark is written last: results without one are not taken up."""
+        """Results that are new. The mark is written last: without one they are not taken up."""
         if self.folder is None:
             return
         head.save(self.folder)
