@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
 from portrait360.geometry.compiled import kept
 
@@ -64,6 +64,13 @@ def bins(boxes, order, size):  # noqa: ANN001, ANN201 (numba)
     return starts, ids
 
 
+@njit(inline="always")
+def _bell(conics, n, dx, dy):  # noqa: ANN001, ANN202 (numba)
+    """A splat's height at an offset from its centre."""
+    a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
+    return np.float32(math.exp(-HALF * (a * dx * dx + c * dy * dy) - b * dx * dy))
+
+
 @kept(parallel=True, fastmath=True)
 def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  # noqa: ANN001, ANN201 (numba)
     size = out.shape[0]
@@ -77,7 +84,6 @@ def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  #
             if open_pixels == 0:
                 break
             n = ids[k]
-            a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
             for y in range(max(top, boxes[n, 2]), min(bottom, boxes[n, 3])):
                 dy = np.float32(y) + HALF - means[n, 1]
                 for x in range(max(left, boxes[n, 0]), min(right, boxes[n, 1])):
@@ -85,8 +91,7 @@ def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  #
                     if before < CLOSED32:
                         continue
                     dx = np.float32(x) + HALF - means[n, 0]
-                    power = -HALF * (a * dx * dx + c * dy * dy) - b * dx * dy
-                    alpha = min(opacities[n] * math.exp(power), MOST32)
+                    alpha = min(opacities[n] * _bell(conics, n, dx, dy), MOST32)
                     if alpha < LEAST32:
                         continue
                     weight = alpha * before
@@ -128,8 +133,7 @@ def draw_backward(means, conics, opacities, colours, boxes, starts, ids, out, ab
                     if before < CLOSED32:
                         continue
                     dx = np.float32(x) + HALF - means[n, 0]
-                    power = -HALF * (a * dx * dx + c * dy * dy) - b * dx * dy
-                    bell = np.float32(math.exp(power))
+                    bell = _bell(conics, n, dx, dy)
                     alpha = min(opacities[n] * bell, MOST32)
                     if alpha < LEAST32:
                         continue
