@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait360 import __version__
+from portrait360 import __version__, cli_make
 from portrait360.cli_weights import weights
 from portrait360.errors import UserError
 
@@ -37,6 +38,9 @@ def options(
     ] = False,
 ) -> None:
     """Options that stand before any command."""
+
+
+cli_make.add_to(app)
 
 
 @app.command()
@@ -268,12 +272,14 @@ def synth(
 
 def main() -> None:
     """Run a command; whatever goes wrong ends in one plain sentence and an exit code, not in a traceback."""
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing half is left
     try:
         app()
     except UserError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
-        fail("Stopped.", 130)
+        fail("Stopped; the same command goes on from here.", 130)
     except Exception as error:  # the last line of defence; the sentence says how to see more
         if os.environ.get("PORTRAIT360_DEBUG"):
             raise

@@ -45,6 +45,27 @@ def _alive(process: int) -> bool:
 
 
 @contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Nobody else works in the folder meanwhile; who ends or is killed, holds nothing any more."""
+    if os.name != "posix":  # a folder cannot be locked there
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another run is at work in {folder}; wait until it ends, or choose another folder."
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
     """What the disk or its permissions refuse becomes one plain sentence."""
     try:

@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
+
+REST = 0.2  # seconds between two steps that are told of the same thing
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run."""
+
+    stage: str
+    state: str  # begin, step, done, kept (an earlier run had made it), note
+    what: str = ""  # the part of the stage that makes steps, or the note
+    done: int = 0
+    of: int = 0
+    seconds: float | None = None  # that the stage took
+    left: float | None = None  # seconds, of the whole run
+
+
+Tell = Callable[[Event], None]
 
 
 @contextmanager
@@ -55,3 +76,67 @@ def stage_bar() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[what], completed=done)
 
         yield advance
+
+
+@contextmanager
+def screen(mode: str) -> Iterator[Tell]:
+    """How a run tells: `bars` for a person at a terminal, `lines` for one who reads later, `json` for programs, or
+    `quiet`."""
+    if mode == "bars" and sys.stderr.isatty():
+        with _bars() as tell:
+            yield tell
+    else:
+        yield {"bars": _lines, "lines": _lines, "json": _JsonLines(), "quiet": lambda event: None}[mode]
+
+
+@contextmanager
+def _bars() -> Iterator[Tell]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
+        task = progress.add_task("", total=None, left="")
+
+        def tell(event: Event) -> None:
+            if event.state in ("done", "kept", "note"):
+                progress.console.print(_line(event), highlight=False, markup=False)
+            elif event.state == "begin":
+                progress.reset(task, description=event.stage, total=None, left=_left(event))
+            else:
+                words = f"{event.stage}: {event.what} {event.done}/{event.of}"
+                progress.update(task, description=words, completed=event.done, total=event.of, left=_left(event))
+
+        yield tell
+
+
+def _lines(event: Event) -> None:
+    if event.state in ("done", "kept", "note"):
+        print(_line(event), file=sys.stderr, flush=True)
+
+
+def _line(event: Event) -> str:
+    if event.state == "note":
+        return f"{event.stage}: {event.what}"
+    return f"{event.stage}: there already" if event.state == "kept" else f"{event.stage}: {event.seconds or 0:.1f} s"
+
+
+def _left(event: Event) -> str:
+    if event.left is None:
+        return ""
+    minutes, seconds = divmod(round(event.left), 60)
+    return f"about {minutes} min {seconds:02d} s left" if minutes else f"about {seconds} s left"
+
+
+class _JsonLines:
+    """One event a line on standard output; not more steps of one thing than a program can use."""
+
+    def __init__(self) -> None:
+        self.last, self.what = 0.0, ""
+
+    def __call__(self, event: Event) -> None:
+        now, what = time.monotonic(), event.stage + event.what
+        if event.state == "step" and what == self.what and now - self.last < REST and event.done < event.of:
+            return
+        self.last, self.what = now, what
+        print(json.dumps({k: v for k, v in asdict(event).items() if v not in (None, "")}), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from portrait360.geometry.head_map import HeadMap
 from portrait360.geometry.morphable import load_morphable
 from portrait360.geometry.shell import carve, fit_thickness, load_hair_model, outline, resampled, round_crown, spread
 from portrait360.images import eight_bits
+from portrait360.more_photos import camera_on, together
 from portrait360.portrait import Portrait
 
 Floats = NDArray[np.floating]
@@ -168,8 +170,9 @@ def _reduced(photo: Floats, size: int) -> Floats:
     return np.asarray(cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def make_proxy(portrait: Portrait) -> Proxy:
-    """Skin from the fit, hair and clothes grown to the matte, colours from the photo completed all around."""
+def make_proxy(portrait: Portrait, others: Sequence[Portrait] = ()) -> Proxy:
+    """Skin from the fit, hair and clothes grown to the matte, colours from the photo, and where it shows nothing from
+    others of the same head, completed all around."""
     hair = load_hair_model().smaller(portrait.growth)
     goal = outline(portrait.alpha, portrait.known)
     skins = skin_radii(portrait, (hair.layout, MIDDLE, LAYOUT))
@@ -183,14 +186,18 @@ def make_proxy(portrait: Portrait) -> Proxy:
         extra, layout = radius - skins[finer], finer
     radius = carve(LAYOUT, round_crown(LAYOUT, radius), portrait.camera, goal)
     belief = np.stack([resampled(one, hair.layout, LAYOUT) for one in hair.kinds(thick)])
-    return textured(portrait, radius, belief)
+    return textured(portrait, radius, belief, others)
 
 
-def textured(portrait: Portrait, radius: Floats, belief: Floats) -> Proxy:
-    """A surface with the photo's colours; belief (3, rows, columns) in skin, hair and cloth."""
+def textured(portrait: Portrait, radius: Floats, belief: Floats, others: Sequence[Portrait] = ()) -> Proxy:
+    """A surface with the photos' colours; belief (3, rows, columns) in skin, hair and cloth."""
     clean = foreground(portrait.rgb, portrait.alpha)
-    seen = photographed(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.known)
-    colours = complete(LAYOUT, seen, belief, portrait.camera.azimuth)
+    seen = every = photographed(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.known)
+    surface = LAYOUT.mesh(radius)
+    for other in others:
+        camera, rgb = camera_on(other, portrait, *surface), foreground(other.rgb, other.alpha)
+        every = together(every, photographed(LAYOUT, radius, camera, rgb, other.alpha, other.known))
+    colours = complete(LAYOUT, every, belief, portrait.camera.azimuth)
     colours, visible, photo, alpha = (
         eight_bits(v).astype(np.float32) / 255 for v in (colours, seen.visible, clean, portrait.alpha)
     )

@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.cameras import azimuth_between, orbit
+from portrait360.export.head import shown as head_shown
 from portrait360.export.video import save_turntable
 from portrait360.files import writing_to
 from portrait360.geometry.morphable import load_morphable
+from portrait360.head import Head
 from portrait360.images import Picture, load_picture, over_grey, save_picture
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.proxy import Proxy, ProxyView, make_proxy
 from portrait360.subject import reduced, shown
+from portrait360.view_sheet import ViewSheet
 
 Floats = NDArray[np.floating]
 
@@ -81,6 +84,34 @@ def proxy_sheet(proxy: Proxy, size: int = 384) -> Floats:
     cells = [*map(on_grey, views)]
     rows = [np.concatenate(cells[i : i + 4], 1) for i in range(0, 12, 4)]
     return np.clip(np.concatenate([np.concatenate(first, 1), *rows]), 0, 1).astype(np.float32)
+
+
+def run_sheet(views: ViewSheet, head: Head | None, size: int = 320) -> Floats:
+    """The photo, and around it the head from twelve sides and twice from above; without a head, the views."""
+    if head is None:
+        some = np.linspace(0, len(views.views), min(14, len(views.views)), endpoint=False).astype(int)
+        cells = [_fitted(over_grey(view.rgb, view.alpha), size) for view in (views.views[i] for i in some)]
+        cells += [np.full((size, size, 3), 0.5, np.float32)] * (14 - len(cells))
+    else:
+        focal = views.views[0].camera.focal
+        cameras = orbit(12, focal=focal) + [orbit(1, elevation=30, start=a, focal=focal)[0] for a in (30, 210)]
+        cells = [head_shown(head, camera, size) for camera in cameras]
+    assert views.reference is not None
+    photo = _fitted(over_grey(views.reference.rgb, views.reference.alpha), 2 * size)
+    right = [np.concatenate(cells[i : i + 4], 1) for i in (0, 4)]
+    top = np.concatenate([photo, np.concatenate(right)], 1)
+    return np.clip(np.concatenate([top, np.concatenate(cells[8:14], 1)]), 0, 1).astype(np.float32)
+
+
+def run_film(path: Path, views: ViewSheet, seconds: float = 6.0) -> None:
+    """The views in their order, without a fitted head between them."""
+    frames = [over_grey(view.rgb, view.alpha) for view in views.views]
+    save_turntable(path, frames, max(len(frames) / seconds, 1))
+
+
+def _fitted(picture: Floats, size: int) -> Floats:
+    way = cv2.INTER_AREA if picture.shape[0] > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=way), np.float32)
 
 
 def on_grey(view: ProxyView) -> Floats:

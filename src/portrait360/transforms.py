@@ -82,7 +82,7 @@ def _shot(path: Path, i: int, shared: Mapping[str, Any], entry: Any) -> Shot:
         raise UserError(f"{where}, has no focal length (fl_x or camera_angle_x).")
     fx, fy = fx or fy or 0.0, fy or fx or 0.0
     cx, cy = _number(values, "cx", where, width / 2), _number(values, "cy", where, height / 2)
-    return Shot(image, _pose(entry, where), width, height, fx, fy, cx, cy)
+    return Shot(image, pose_of(entry, where), width, height, fx, fy, cx, cy)
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
@@ -133,7 +133,7 @@ def _focal(values: Mapping[str, Any], axis: str, side: int, where: str) -> float
     return side / 2 / math.tan(angle / 2) if angle else None
 
 
-def _pose(entry: Mapping[str, Any], where: str) -> Array:
+def pose_of(entry: Mapping[str, Any], where: str) -> Array:
     try:
         matrix = np.array(entry.get("transform_matrix"), np.float64)
     except (TypeError, ValueError, OverflowError) as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from portrait360.cameras import orbit
+from portrait360.cameras import Camera, orbit
 from portrait360.errors import UserError
+from portrait360.orbit_file import read_orbit
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
 from portrait360.view_sheet import View, ViewSheet
@@ -13,16 +15,56 @@ from portrait360.view_sheet import View, ViewSheet
 VIEWS, SIZE = 32, 256
 HIGH = (20.0, 50.0)  # elevations of further views, which close the crown
 ROUND = 8  # of them each
+MOST = 360  # views of an orbit
+
+OnView = Callable[[int, int, View], None]  # which, of how many, the view
 
 
-def proxy_views(portrait: Portrait, proxy: Proxy, *, views: int = VIEWS, size: int = SIZE) -> ViewSheet:
-    """An orbit of the proxy, some views from above, and the photo itself as reference."""
+def usual_cameras(views: int, elevation: float, focal: float, *, high: bool = True) -> list[Camera]:
+    """An orbit, and with `high` some cameras from above."""
+    cameras = orbit(views, elevation=elevation, focal=focal)
+    if high:
+        cameras += [c for i, e in enumerate(HIGH) for c in orbit(ROUND, elevation=e, start=22.5 * i, focal=focal)]
+    return cameras
+
+
+def proxy_views(
+    portrait: Portrait,
+    proxy: Proxy,
+    cameras: Sequence[Camera] | None = None,
+    *,
+    size: int = SIZE,
+    seed: int | None = None,
+    on_view: OnView = lambda i, of, view: None,
+) -> ViewSheet:
+    """What the cameras see of the proxy, and the photo itself as reference."""
+    cameras = usual_cameras(VIEWS, 0.0, portrait.camera.focal) if cameras is None else cameras
+    views = []
+    for i, camera in enumerate(cameras):
+        seen = proxy.render(camera, size)
+        views.append(View(seen.rgb, seen.mask, camera))
+        on_view(i, len(cameras), views[-1])
+    return ViewSheet(tuple(views), View(proxy.photo, portrait.alpha, portrait.camera, portrait.known), seed)
+
+
+def folder_views(
+    folder: Path,
+    count: int,
+    size: int,
+    orbit: Path | None,
+    elevation: float,
+    seed: int,
+    advance: Callable[[str], None],
+) -> int:
+    """Views of the proxy in a folder, written to its `views`; gives how many."""
+    portrait, proxy = Portrait.load(folder / "portrait"), Proxy.load(folder / "proxy")
     focal = portrait.camera.focal
-    cameras = orbit(views, focal=focal)
-    cameras += [c for i, e in enumerate(HIGH) for c in orbit(ROUND, elevation=e, start=22.5 * i, focal=focal)]
-    seen = [(camera, proxy.render(camera, size)) for camera in cameras]
-    photo = View(proxy.photo, portrait.alpha, portrait.camera, portrait.known)
-    return ViewSheet(tuple(View(view.rgb, view.mask, camera) for camera, view in seen), photo)
+    cameras = read_orbit(orbit, focal) if orbit else usual_cameras(count, elevation, focal, high=False)
+    sheet = proxy_views(
+        portrait, proxy, cameras, size=size, seed=seed, on_view=lambda i, of, view: advance(f"{i + 1}")
+    )
+    sheet.save(folder / "views")
+    return len(sheet.views)
 
 
 def find_views(folder: Path) -> ViewSheet:

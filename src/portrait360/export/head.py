@@ -29,7 +29,7 @@ from portrait360.viewer import save_viewer
 
 Floats = NDArray[np.floating]
 
-FORMATS = ("ply", "splat", "spz", "glb", "obj", "html", "mp4", "webp", "gif", "scene", "sheet")
+FORMATS = ("ply", "splat", "spz", "glb", "obj", "field", "html", "mp4", "webp", "gif", "scene", "sheet")
 USUAL = ("ply", "glb", "html", "mp4", "sheet")
 SPLATS_ALONE = ("ply", "splat", "spz")
 MESH_ALONE = ("glb", "obj")
@@ -84,6 +84,8 @@ def lacking(head: Head, name: str) -> str | None:
         return "splats"
     if name in MESH_ALONE and head.mesh is None:
         return "mesh"
+    if name == "field" and head.field is None:
+        return "field"
     if name == "html" and head.splats is None and head.mesh is None:
         return "splats or mesh"
     return None
@@ -100,6 +102,9 @@ def _write(head: Head, folder: Path, name: str, path: Callable[[int], list[Camer
             write_glb(file, head.mesh, "jpeg")
         else:
             write_obj(folder, head.mesh)
+    elif name == "field":
+        file = folder / "field.safetensors"
+        Head(field=head.field).save(folder)
     elif name == "html":
         file = folder / "viewer.html"
         save_viewer(file, head.splats, head.mesh, title=title)

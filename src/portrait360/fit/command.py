@@ -15,6 +15,14 @@ from portrait360.views import find_views
 QUICK = 0.25
 
 
+def fit_settings(seed: int, share: float = 1.0) -> FitSettings:
+    """With so much of the usual work."""
+    settings = FitSettings()
+    return replace(
+        settings, field=replace(settings.field, seed=seed), splats=replace(settings.splats, seed=seed)
+    ).shorter(share)
+
+
 def fit_folder(
     views: Path, output: Path, *, quick: bool, only: tuple[str, ...], seed: int, device: str | None
 ) -> str:
@@ -23,10 +31,7 @@ def fit_folder(
     if unknown:
         raise UserError(f"A head has no {unknown[0]!r}; choose from {', '.join(NAMES)}.")
     chosen, sheet = device_of(device), find_views(views)
-    settings = FitSettings()
-    settings = replace(
-        settings, field=replace(settings.field, seed=seed), splats=replace(settings.splats, seed=seed)
-    ).shorter(QUICK if quick else 1)
+    settings = fit_settings(seed, QUICK if quick else 1)
     begin = time.perf_counter()
     with stage_bar() as advance:
         head = fit_head(sheet, settings, folder=output / "head", wanted=only or NAMES, device=chosen, on_step=advance)

@@ -1,0 +1,100 @@
+"""More photos of the same head, among them one from behind: their cameras brought to the first photo's head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.cameras import Camera
+from portrait360.errors import UserError
+from portrait360.geometry import raster
+from portrait360.geometry.completion import Seen
+from portrait360.geometry.morphable import load_morphable
+from portrait360.outline import find_head
+from portrait360.portrait import Portrait, make_portrait
+
+Floats = NDArray[np.floating]
+
+BEHIND = 180.0
+SIZE = 256  # pixels: of the outlines that are compared
+FACING = 0.2  # cosine: landmarks on skin that is turned further away are not used
+ENOUGH = 200  # cells that two photos both show: with fewer nothing says how their colours differ
+STRONGEST = 1.6  # how much brighter a photo may be made
+
+
+def back_portrait(photo: Path, size: int) -> Portrait:
+    """A photo from behind."""
+    try:
+        return make_portrait(photo, azimuth=BEHIND, elevation=0.0, size=size)
+    except UserError as error:
+        if "--azimuth" not in str(error):
+            raise
+        raise UserError(f"{photo} shows a face, so it is not taken from behind; give it as --reference.") from error
+
+
+def reference_portrait(photo: Path, size: int) -> Portrait:
+    """A further photo, which must tell by a face where it was taken from."""
+    portrait = make_portrait(photo, size=size)
+    if portrait.source != "face":
+        raise UserError(f"No face was found in {photo}, so nothing says where it was taken from; leave it away.")
+    return portrait
+
+
+def camera_on(other: Portrait, first: Portrait, vertices: Floats, triangles: NDArray[np.int32]) -> Camera:
+    """The camera of another photo around the head that was made from the first."""
+    if other.source == "face" and first.source == "face":
+        return _by_landmarks(other, first)
+    return _by_outline(other, vertices, triangles)
+
+
+def _by_landmarks(other: Portrait, first: Portrait) -> Camera:
+    """Where the first photo's face, as it was fitted, meets the landmarks of the other."""
+    assert other.landmarks is not None
+    model, camera = load_morphable(), other.camera
+    points = model.landmarks.at(first.shape, other.expression) / first.growth
+    centred = points - points.mean(0)
+    outward = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    towards = camera.position / camera.radius
+    used = (outward @ towards > FACING) & (model.weights > 0.3)
+    world2cam, lens = camera.world2cam, camera.intrinsics(1.0)
+    turn, _ = cv2.Rodrigues(world2cam[:3, :3])
+    turn, move = cv2.solvePnPRefineLM(
+        points[used], other.landmarks[: len(points)][used], lens, None, turn, world2cam[:3, 3:].copy()
+    )
+    pose = np.eye(4)
+    pose[:3, :3] = cv2.Rodrigues(turn)[0]
+    pose[:3, 3] = np.asarray(move).ravel()
+    return replace(camera, cam2world=np.linalg.inv(pose))
+
+
+def _by_outline(other: Portrait, vertices: Floats, triangles: NDArray[np.int32]) -> Camera:
+    """The lens is shifted and its focal length changed until the head's outline has its place and height."""
+    camera = other.camera
+    alpha = np.asarray(cv2.resize(other.alpha, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.float32)
+    drawn = raster.rasterise(vertices, triangles, camera, SIZE).ids >= 0
+    there, here = find_head(alpha), find_head(drawn.astype(np.float32))
+    if there is None or here is None:
+        return camera
+    scale = there.height / here.height
+    shift = (np.array(there.center) - scale * np.array(here.center)) / SIZE
+    x, y = np.array(camera.center) * scale + shift
+    return replace(camera, focal=camera.focal * scale, center=(float(x), float(y)))
+
+
+def together(first: Seen, other: Seen) -> Seen:
+    """The first photo wherever it is to be trusted; elsewhere the other, in the first one's light."""
+    both = (first.trust > 0.3) & (other.trust > 0.3)
+    gain = np.ones(3)
+    if both.sum() >= ENOUGH:
+        gain = (np.median(first.rgb[both], 0) / np.maximum(np.median(other.rgb[both], 0), 0.02)).clip(
+            1 / STRONGEST, STRONGEST
+        )
+    share = other.trust * (1 - first.trust)
+    total = first.trust + share
+    part = np.where(total > 1e-6, share / np.maximum(total, 1e-6), 0)[..., None]
+    rgb = first.rgb + part * ((other.rgb * gain).clip(0, 1) - first.rgb)
+    return Seen(rgb, np.maximum(first.visible, other.visible), total)

@@ -1,0 +1,106 @@
+"""What a run is asked for, and the sentences for what cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from portrait360.errors import UserError
+from portrait360.files import checked_size, sha256
+from portrait360.head import NAMES
+from portrait360.images import MAX_BYTES
+from portrait360.models.presets import PRESETS
+from portrait360.views import MOST, VIEWS
+
+CROP = 512  # pixels: of the portrait
+SIZES = (64, 1024)
+KNOWN_AS = {"nerf": "field"}  # what a user may call a result
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The defaults are those of the command."""
+
+    preset: str = "small"
+    views: int = VIEWS
+    size: int | None = None  # pixels of a view; the preset's if not given
+    seed: int = 0
+    back: Path | None = None
+    references: tuple[Path, ...] = ()
+    face: int | None = None
+    azimuth: float | None = None
+    elevation: float | None = None
+    orbit: Path | None = None
+    orbit_elevation: float = 0.0
+    results: tuple[str, ...] = NAMES
+    fit: bool = True
+    quick: bool = False
+    steps: int | None = None
+    device: str | None = None
+    faithful: bool = False
+
+    def checked(self) -> Wish:
+        """Before anything is begun."""
+        if self.preset not in PRESETS:
+            raise UserError(f"There is no preset {self.preset!r}; choose from {', '.join(PRESETS)}.")
+        if self.preset != "small":
+            raise UserError(f"The preset {self.preset} cannot run whole yet; choose small.")
+        if self.steps is not None or self.faithful:
+            word = "--faithful" if self.faithful else "--steps"
+            raise UserError(f"{word} is for views that a network makes; the preset small does not; leave it away.")
+        if not 1 <= self.views <= MOST or (self.fit and self.views < 4 and not self.orbit):
+            raise UserError(f"--views {self.views} does not work; choose 4 to {MOST}, or 1 and more with --no-fit.")
+        if not SIZES[0] <= self.pixels <= SIZES[1]:
+            raise UserError(f"--size {self.size} does not work; choose {SIZES[0]} to {SIZES[1]} pixels.")
+        if not -60 <= self.orbit_elevation <= 60:
+            raise UserError(f"--orbit-elevation {self.orbit_elevation:g} does not work; choose -60 to 60 degrees.")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"--seed {self.seed} does not work; choose 0 to {2**31 - 1}.")
+        if not self.results:
+            raise UserError(f"--as names no result; choose from nerf, {', '.join(NAMES[1:])}.")
+        return self
+
+    @property
+    def pixels(self) -> int:
+        return self.size or PRESETS[self.preset].size
+
+    def settings(self) -> dict[str, Any]:
+        """For the record: what was asked for, files by their content."""
+        return {
+            "preset": self.preset,
+            "seed": self.seed,
+            "settings": {
+                "views": self.views,
+                "size": self.pixels,
+                "back": content(self.back),
+                "references": [content(photo) for photo in self.references],
+                "face": self.face,
+                "azimuth": self.azimuth,
+                "elevation": self.elevation,
+                "orbit": content(self.orbit),
+                "orbit_elevation": self.orbit_elevation,
+                "results": list(self.results) if self.fit else [],
+                "quick": self.quick,
+            },
+        }
+
+
+def results_of(text: str) -> tuple[str, ...]:
+    """`nerf,splats,mesh` in the order in which they are made."""
+    asked = {KNOWN_AS.get(word.strip().lower(), word.strip().lower()) for word in text.split(",") if word.strip()}
+    unknown = sorted(asked - set(NAMES))
+    if unknown:
+        raise UserError(f"A head cannot be had as {unknown[0]!r}; choose from nerf, splats, mesh.")
+    return tuple(name for name in NAMES if name in asked)
+
+
+def content(file: Path | None) -> str | None:
+    """The SHA-256 of an input file: the same picture under another name is the same input."""
+    if file is None:
+        return None
+    checked_size(Path(file), MAX_BYTES)
+    try:
+        return sha256(Path(file))
+    except OSError as error:
+        raise UserError(f"{file} may not be read ({error.strerror}); check its permissions.") from error
