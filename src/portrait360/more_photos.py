@@ -21,6 +21,7 @@ Floats = NDArray[np.floating]
 
 BEHIND = 180.0
 SIZE = 256  # pixels: of the outlines that are compared
+SURE = 0.3  # weight: landmarks that the network places less surely are not used
 FACING = 0.2  # cosine: landmarks on skin that is turned further away are not used
 ENOUGH = 200  # cells that two photos both show: with fewer nothing says how their colours differ
 STRONGEST = 1.6  # how much brighter a photo may be made
@@ -52,37 +53,34 @@ def camera_on(other: Portrait, first: Portrait, vertices: Floats, triangles: NDA
 
 
 def _by_landmarks(other: Portrait, first: Portrait) -> Camera:
-    """Where the first photo's face, as it was fitted, meets the landmarks of the other."""
+    """As the other photo was posed by itself, the lens set so that the first one's face meets its landmarks. The
+    landmarks say less well than that pose where the face is turned to."""
     assert other.landmarks is not None
     model, camera = load_morphable(), other.camera
     points = model.landmarks.at(first.shape, other.expression) / first.growth
     centred = points - points.mean(0)
     outward = centred / np.linalg.norm(centred, axis=1, keepdims=True)
-    towards = camera.position / camera.radius
-    used = (outward @ towards > FACING) & (model.weights > 0.3)
-    world2cam, lens = camera.world2cam, camera.intrinsics(1.0)
-    turn, _ = cv2.Rodrigues(world2cam[:3, :3])
-    turn, move = cv2.solvePnPRefineLM(
-        points[used], other.landmarks[: len(points)][used], lens, None, turn, world2cam[:3, 3:].copy()
-    )
-    pose = np.eye(4)
-    pose[:3, :3] = cv2.Rodrigues(turn)[0]
-    pose[:3, 3] = np.asarray(move).ravel()
-    return replace(camera, cam2world=np.linalg.inv(pose))
+    used = (outward @ (camera.position / camera.radius) > FACING) & (model.weights > SURE)
+    return _with_lens(camera, camera.project(points[used])[0], other.landmarks[: len(points)][used])
+
+
+def _with_lens(camera: Camera, drawn: Floats, seen: Floats) -> Camera:
+    """Focal length and centre changed so that what is drawn (n, 2) lies on what is seen, by least squares."""
+    middle, goal = drawn.mean(0), seen.mean(0)
+    scale = float(((drawn - middle) * (seen - goal)).sum() / ((drawn - middle) ** 2).sum())
+    x, y = scale * (np.array(camera.center) - middle) + goal
+    return replace(camera, focal=camera.focal * scale, center=(float(x), float(y)))
 
 
 def _by_outline(other: Portrait, vertices: Floats, triangles: NDArray[np.int32]) -> Camera:
-    """The lens is shifted and its focal length changed until the head's outline has its place and height."""
-    camera = other.camera
+    """Crown and chin of the head's outline have their places."""
     alpha = np.asarray(cv2.resize(other.alpha, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.float32)
-    drawn = raster.rasterise(vertices, triangles, camera, SIZE).ids >= 0
-    there, here = find_head(alpha), find_head(drawn.astype(np.float32))
-    if there is None or here is None:
-        return camera
-    scale = there.height / here.height
-    shift = (np.array(there.center) - scale * np.array(here.center)) / SIZE
-    x, y = np.array(camera.center) * scale + shift
-    return replace(camera, focal=camera.focal * scale, center=(float(x), float(y)))
+    drawn = raster.rasterise(vertices, triangles, other.camera, SIZE).ids >= 0
+    heads = find_head(drawn.astype(np.float32)), find_head(alpha)
+    if heads[0] is None or heads[1] is None:
+        return other.camera
+    here, there = (np.add(h.center, [[0, -h.height / 2], [0, h.height / 2]]) / SIZE for h in heads if h)
+    return _with_lens(other.camera, here, there)
 
 
 def together(first: Seen, other: Seen) -> Seen:

@@ -49,8 +49,8 @@ def _is_photo(entry: Any) -> bool:
 
 def _place(path: Path, numbers: list[Any], focal: float) -> Camera:
     try:
-        azimuth, elevation, radius = [*map(float, numbers), *[RADIUS] * (3 - len(numbers))]
-    except (TypeError, ValueError):  # no numbers, or not two or three
+        azimuth, elevation, radius = map(float, [*numbers, RADIUS] if len(numbers) == 2 else numbers)
+    except (TypeError, ValueError):  # no numbers, or neither two nor three
         azimuth = elevation = radius = float("nan")
     if not (abs(azimuth) <= 3600 and abs(elevation) <= STEEPEST and NEAREST <= radius <= FURTHEST):
         raise UserError(

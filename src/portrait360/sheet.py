@@ -87,11 +87,12 @@ def proxy_sheet(proxy: Proxy, size: int = 384) -> Floats:
 
 
 def run_sheet(views: ViewSheet, head: Head | None, size: int = 320) -> Floats:
-    """The photo, and around it the head from twelve sides and twice from above; without a head, the views."""
+    """The photo, and around it the head from twelve sides and twice from above; without a head, some of the views."""
     if head is None:
-        some = np.linspace(0, len(views.views), min(14, len(views.views)), endpoint=False).astype(int)
+        count = 14 if len(views.views) >= 14 else min(len(views.views), 8)
+        some = (np.arange(count) * len(views.views) / count).astype(int)
         cells = [_fitted(over_grey(view.rgb, view.alpha), size) for view in (views.views[i] for i in some)]
-        cells += [np.full((size, size, 3), 0.5, np.float32)] * (14 - len(cells))
+        cells += [np.full((size, size, 3), 0.5, np.float32)] * (8 - len(cells))
     else:
         focal = views.views[0].camera.focal
         cameras = orbit(12, focal=focal) + [orbit(1, elevation=30, start=a, focal=focal)[0] for a in (30, 210)]
@@ -99,8 +100,9 @@ def run_sheet(views: ViewSheet, head: Head | None, size: int = 320) -> Floats:
     assert views.reference is not None
     photo = _fitted(over_grey(views.reference.rgb, views.reference.alpha), 2 * size)
     right = [np.concatenate(cells[i : i + 4], 1) for i in (0, 4)]
-    top = np.concatenate([photo, np.concatenate(right)], 1)
-    return np.clip(np.concatenate([top, np.concatenate(cells[8:14], 1)]), 0, 1).astype(np.float32)
+    rows = [np.concatenate([photo, np.concatenate(right)], 1)]
+    rows += [np.concatenate(cells[8:], 1)] if len(cells) > 8 else []
+    return np.clip(np.concatenate(rows), 0, 1).astype(np.float32)
 
 
 def run_film(path: Path, views: ViewSheet, seconds: float = 6.0) -> None:

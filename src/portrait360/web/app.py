@@ -1,3 +1,6 @@
 """stub"""
+
 from pathlib import Path
+
+
 def serve(folder: Path, port: int) -> None: ...

@@ -1,0 +1,299 @@
+"""The whole way as one run: what it leaves, that it resumes to the same bytes, that nothing of others is lost."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from portrait360 import pipeline
+from portrait360.errors import UserError
+from portrait360.files import locked, sha256
+from portrait360.fit.field import FieldFit
+from portrait360.fit.head import FitSettings
+from portrait360.fit.mesh import MeshFit
+from portrait360.fit.splats import SplatFit
+from portrait360.pipeline import Made, make
+from portrait360.run import OWN
+from portrait360.transforms import read_transforms
+from portrait360.wish import Wish, results_of
+from tests.photos import ASTRONAUT, IMAGE
+
+LOOK = Wish(views=4, size=64, fit=False)
+TINY = FitSettings(
+    FieldFit(steps=40, samples=6_000),
+    SplatFit(steps=20, count=1000, every=10),
+    MeshFit(cells=32, depth_size=64, looks=6, texture=128),
+)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    IMAGE.resize((256, 256)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def looked(photo, tmp_path_factory) -> tuple[Path, Made]:
+    folder = tmp_path_factory.mktemp("run") / "out"
+    return folder, make(photo, folder, LOOK)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr(pipeline, "fit_settings", lambda seed, share: TINY)
+    monkeypatch.setattr("portrait360.export.head.FILM", 64)
+    monkeypatch.setattr("portrait360.export.head.FRAMES", 8)
+    monkeypatch.setattr("portrait360.pipeline.run_sheet", lambda views, head: views.views[0].rgb)
+    return Wish(views=8, size=64)
+
+
+def left(folder: Path) -> dict[str, str]:
+    """Every file of a run but its record, which tells the time."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file())
+    return {str(f.relative_to(folder)): sha256(f) for f in files if f.name != "run.json"}
+
+
+def told(into: list):
+    return lambda event: into.append((event.stage, event.state))
+
+
+# what it leaves
+
+
+def test_the_record_vouches_for_every_file_and_there_are_no_others(looked):
+    folder, _ = looked
+    record = json.loads((folder / "run.json").read_text())
+    files = {name: digest for stage in record["stages"].values() for name, digest in stage["files"].items()}
+    assert files == left(folder)
+    assert {path.name for path in folder.iterdir()} < set(OWN)
+    assert all(stage["peak_memory_mb"] > 50 and stage["seconds"] >= 0 for stage in record["stages"].values())
+    assert record["seed"] == 0 and record["photo"] and record["portrait360"]["version"]
+
+
+def test_views_are_an_orbit_of_the_size_asked_for(looked):
+    folder, made = looked
+    assert [round(view.camera.azimuth) for view in made.views.views] == [0, 90, 180, 270]
+    shots = read_transforms(folder / "views")
+    assert [(shot.width, shot.height) for shot in shots] == [(64, 64)] * 4 + [(512, 512)]
+
+
+def test_with_a_fit_every_file_of_the_design_is_there(photo, tiny, tmp_path):
+    made = make(photo, tmp_path, tiny)
+    for name in ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors"):
+        assert (tmp_path / name).stat().st_size > 100, name
+    assert made.head is not None and made.head.mesh is not None
+    make(photo, tmp_path, replace(tiny, results=("mesh",)))
+    assert (tmp_path / "head.glb").is_file() and not (tmp_path / "head.ply").exists()
+
+
+def test_the_same_photo_and_seed_give_the_same_bytes(photo, looked, tmp_path):
+    make(photo, tmp_path, LOOK)
+    assert left(tmp_path) == left(looked[0])
+
+
+# resuming
+
+
+class Stop(Exception):
+    """As if the process had been ended there."""
+
+
+@pytest.mark.parametrize("moment", range(0, 40, 3))
+def test_a_run_stopped_anywhere_ends_with_the_same_bytes(photo, tiny, whole_run, stopped_run, moment):
+    """One folder is stopped again and again, each time a little later, and goes on every time."""
+    count = iter(range(1000))
+
+    def stop(event):
+        if next(count) == moment:
+            raise Stop
+
+    try:
+        make(photo, stopped_run, tiny, stop)
+    except Stop:
+        pass
+    else:
+        assert left(stopped_run) == whole_run
+    if moment >= 36:
+        make(photo, stopped_run, tiny)
+        assert left(stopped_run) == whole_run
+
+
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory):
+    return tmp_path_factory.mktemp("stopped") / "out"
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return {}
+
+
+@pytest.fixture
+def whole_run(photo, tiny, tmp_path_factory, kept):
+    if not kept:
+        folder = tmp_path_factory.mktemp("whole") / "out"
+        make(photo, folder, tiny)
+        kept.update(left(folder))
+    return kept
+
+
+def test_a_finished_run_is_not_done_again_and_what_depends_on_a_change_is(photo, looked, tmp_path):
+    folder = tmp_path / "out"
+    make(photo, folder, LOOK)
+    events: list = []
+    make(photo, folder, LOOK, told(events))
+    assert {state for _, state in events} <= {"kept", "note"}
+    events.clear()
+    make(photo, folder, replace(LOOK, views=3), told(events))
+    assert [e for e in events if e[1] in ("kept", "begin")] == [
+        ("portrait", "kept"), ("proxy", "kept"), ("back", "kept"), ("views", "begin"), ("files", "begin"),
+    ]  # fmt: skip
+    assert not (folder / "views" / "003.png").exists()
+
+
+def test_a_damaged_or_missing_file_is_made_again(photo, looked, tmp_path):
+    folder = tmp_path / "out"
+    make(photo, folder, LOOK)
+    (folder / "views" / "001.png").write_bytes(b"damaged")
+    (folder / "sheet.png").unlink()
+    make(photo, folder, LOOK)
+    assert left(folder) == left(looked[0])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"portrait360": 1}', '{"portrait360": {"format": 1}, "stages": 3}'])
+def test_a_damaged_record_is_told(photo, tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError, match="already holds run.json"):
+        make(photo, tmp_path, LOOK)
+
+
+# nothing that was there is lost
+
+
+def test_files_of_others_and_runs_of_other_photos_are_left_alone(photo, looked, tmp_path):
+    (tmp_path / "sheet.png").write_bytes(b"mine")
+    with pytest.raises(UserError, match="already holds sheet.png.*--overwrite"):
+        make(photo, tmp_path, LOOK)
+    assert (tmp_path / "sheet.png").read_bytes() == b"mine"
+    folder, _ = looked
+    before = left(folder)
+    other = tmp_path / "other.png"
+    IMAGE.resize((200, 200)).save(other)
+    with pytest.raises(UserError, match="another photo.*--overwrite"):
+        make(other, folder, LOOK)
+    assert left(folder) == before
+
+
+def test_overwriting_leaves_what_is_not_a_runs(photo, looked, tmp_path):
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "notes.txt").write_text("of another program")
+    (tmp_path / "mine.txt").write_text("mine")
+    make(photo, tmp_path, LOOK, over=True)
+    assert left(tmp_path) == {**left(looked[0]), "mine.txt": sha256(tmp_path / "mine.txt")}
+
+
+def test_two_runs_in_one_folder_at_once(photo, tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="Another run is at work"):
+        make(photo, tmp_path, LOOK)
+    assert list(tmp_path.iterdir()) == []
+
+
+# what cannot be
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"preset": "sdxl"}, "no preset"),
+        ({"preset": "sd15"}, "cannot run whole yet"),
+        ({"views": 0}, "--views 0"),
+        ({"views": 3, "fit": True}, "--views 3"),
+        ({"views": 10_000}, "--views"),
+        ({"size": 8}, "--size 8"),
+        ({"seed": -1}, "--seed -1"),
+        ({"steps": 5}, "--steps"),
+        ({"faithful": True}, "--faithful"),
+        ({"results": ()}, "--as"),
+        ({"device": "tpu"}, "no device"),
+        ({"orbit_elevation": 80.0}, "--orbit-elevation"),
+        ({"azimuth": 400.0}, "--azimuth"),
+        ({"back": Path("/nowhere.jpg")}, "There is no file /nowhere.jpg"),
+        ({"references": (Path("/nowhere.jpg"),)}, "There is no file /nowhere.jpg"),
+        ({"orbit": Path("/nowhere.txt")}, "There is no file /nowhere.txt"),
+    ],
+)
+def test_wishes_that_cannot_be_are_one_sentence(photo, tmp_path, change, words):
+    with pytest.raises(UserError, match=words) as told:
+        make(photo, tmp_path / "out", replace(LOOK, **change))
+    assert "\n" not in str(told.value) and str(told.value).endswith(".")
+
+
+def test_results_by_their_names():
+    assert results_of("nerf,splats,mesh") == ("field", "splats", "mesh")
+    assert results_of(" Mesh ,nerf,") == ("field", "mesh")
+    with pytest.raises(UserError, match="'obj'"):
+        results_of("mesh,obj")
+
+
+def bad_photos(folder: Path) -> dict[str, Path]:
+    paths = {name: folder / name for name in ("text.jpg", "empty.png", "cut.png", "dot.png", "blank.png", "none.jpg")}
+    paths["text.jpg"].write_text("this is not a picture")
+    paths["empty.png"].write_bytes(b"")
+    paths["cut.png"].write_bytes(ASTRONAUT.read_bytes()[:20_000])
+    Image.new("RGB", (1, 1)).save(paths["dot.png"])
+    Image.new("RGB", (300, 300), (90, 120, 60)).save(paths["blank.png"])
+    return {**paths, "a folder": folder}
+
+
+@pytest.mark.parametrize("name", ["text.jpg", "empty.png", "cut.png", "dot.png", "blank.png", "none.jpg", "a folder"])
+def test_bad_photos_are_one_sentence(tmp_path, name):
+    photo = bad_photos(tmp_path)[name]
+    with pytest.raises(UserError) as told:
+        make(photo, tmp_path / "out", LOOK)
+    assert "\n" not in str(told.value) and str(told.value).endswith(".")
+
+
+# the command
+
+
+def command(*arguments: str, **options) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-m", "portrait360", "make", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, **options)
+
+
+LITTLE = ("--no-fit", "--views", 3, "--size", 64)
+
+
+def test_json_lines_tell_everything_and_end_with_nothing_left(photo, tmp_path):
+    done = command(photo, "-o", tmp_path / "out", "--json", *LITTLE)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0 and done.stderr == ""
+    assert [e["stage"] for e in events if e["state"] == "done"] == ["portrait", "proxy", "back", "views", "files"]
+    assert [e["done"] for e in events if e["stage"] == "views" and e["state"] == "step"][-1] == 3
+    assert events[-1]["left"] == 0
+    assert command(photo, "-o", tmp_path / "out", "--quiet", *LITTLE).stdout == ""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_that_may_not_be_written(photo, tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot be written"):
+        make(photo, tmp_path / "out", LOOK)
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_afterwards(photo, looked, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("portrait360.proxy.np.savez_compressed", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            make(photo, tmp_path, LOOK)
+    make(photo, tmp_path, LOOK)
+    assert left(tmp_path) == left(looked[0])
