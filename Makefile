@@ -5,12 +5,10 @@ BIN    := $(VENV)/bin
 # A build of torch that is already in $(VENV) is kept, so a CUDA build can be put there first.
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo test setup lint clean
+.PHONY: demo test setup lint wheel clean
 demo: setup
 	$(BIN)/portrait360 doctor
-	$(BIN)/portrait360 proxy examples/astronaut.png -o out
-	$(BIN)/portrait360 fit out --quick
-	$(BIN)/portrait360 export out
+	$(BIN)/portrait360 make examples/astronaut.png -o out --overwrite
 
 test: setup lint
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
@@ -20,6 +18,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+# The wheel as a user gets it: into an empty environment, run from elsewhere.
+wheel: setup
+	rm -rf dist && $(BIN)/python -m pip wheel --quiet --no-deps -w dist .
+	PYTHON=$(PYTHON) TORCH="$(TORCH)" sh tests/wheel.sh dist/portrait360-*.whl
 
 setup: $(VENV)/.ready
 
@@ -31,4 +34,4 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) out .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out dist .pytest_cache .ruff_cache .hypothesis

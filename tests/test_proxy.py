@@ -186,3 +186,14 @@ def test_one_bad_photo_does_not_stop_the_others(tmp_path):
     outcome = CliRunner().invoke(app, arguments)
     assert isinstance(outcome.exception, UserError) and "bad.jpg" in str(outcome.exception)
     assert (tmp_path / "out" / "01" / "proxy" / "proxy.npz").is_file()
+
+
+def test_as_a_textured_mesh_it_looks_the_same(proxy):
+    """Without the photo's own pixels, which are finer than the map; the map's seam is in front."""
+    bare = replace(proxy, visible=np.zeros_like(proxy.visible))
+    mesh = bare.textured()
+    for azimuth in (0, 90, 180):
+        view, drawn = (what(Camera(look_at(azimuth, 20), FOCAL), 128) for what in (bare.render, mesh.draw))
+        both = drawn.mask & (view.mask > 0.99)
+        error = np.abs(drawn.rgb - view.rgb)[both]
+        assert both.sum() > 3000 and np.median(error) < 0.005 and np.percentile(error, 95) < 0.05

@@ -19,6 +19,7 @@ from portrait360.geometry.completion import around, complete, foreground, look_u
 from portrait360.geometry.head_map import HeadMap
 from portrait360.geometry.morphable import load_morphable
 from portrait360.geometry.shell import carve, fit_thickness, load_hair_model, outline, resampled, round_crown, spread
+from portrait360.geometry.textured import TexturedMesh
 from portrait360.images import eight_bits
 from portrait360.more_photos import camera_on, together
 from portrait360.portrait import Portrait
@@ -125,6 +126,24 @@ class Proxy:
             mask.astype(single),
             buffers.depth,
             (normals * found[..., None]).astype(single),
+        )
+
+    def textured(self) -> TexturedMesh:
+        """The completed head with its map as texture, for programs that draw meshes."""
+        rows, columns = self.layout.rows, self.layout.columns
+        row, column = np.divmod(self.triangles.astype(np.float64), columns)
+        crown = self.triangles == rows * columns
+        row[crown] = -0.5
+        column[crown] = column[crown.any(1)][:, 1:].mean(1)
+        around = (np.ptp(column, axis=1) > columns / 2)[:, None] & (column < columns / 2)
+        uv = np.stack([(column + columns * around + 0.5) / (columns + 1), (row + 0.5) / rows], -1)
+        corners = self.triangles.ravel()
+        return TexturedMesh(
+            self.vertices[corners].astype(np.float32),
+            self._values[corners, 4:],
+            uv.reshape(-1, 2).astype(np.float32),
+            np.arange(len(corners), dtype=np.int32).reshape(-1, 3),
+            eight_bits(np.concatenate([self.colours, self.colours[:, :1]], 1)),
         )
 
     def _rasterise(self, camera: Camera, size: int) -> tuple[Floats, raster.Buffers]:

@@ -90,7 +90,7 @@ def run_sheet(views: ViewSheet, head: Head | None, size: int = 320) -> Floats:
     """The photo, and around it the head from twelve sides and twice from above; without a head, some of the views."""
     if head is None:
         count = 14 if len(views.views) >= 14 else min(len(views.views), 8)
-        some = (np.arange(count) * len(views.views) / count).astype(int)
+        some = [i * len(views.views) // count for i in range(count)]
         cells = [_fitted(over_grey(view.rgb, view.alpha), size) for view in (views.views[i] for i in some)]
         cells += [np.full((size, size, 3), 0.5, np.float32)] * (8 - len(cells))
     else:

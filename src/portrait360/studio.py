@@ -35,6 +35,7 @@ Bytes = NDArray[np.uint8]
 
 HOST = "127.0.0.1"  # what is shown is nobody else's business
 FRUSTUM = 0.12  # canonical: depth of a camera's pyramid
+OUTSIDE = 1.6  # times the cameras' distance
 THUMB = 96  # pixels of the picture in it
 COMPARED = 192  # pixels of each of the pictures that are compared
 LOUDER = 3.0  # so much are differences made larger
@@ -117,8 +118,6 @@ def show(exhibit: Exhibit, port: int = 8080) -> viser.ViserServer:
 
 def _nodes(server: viser.ViserServer, exhibit: Exhibit) -> dict[str, viser.SceneNodeHandle]:
     """What stands in the middle: the best is seen first, the others when they are asked for."""
-    import trimesh
-
     nodes: dict[str, viser.SceneNodeHandle] = {}
     head, proxy = exhibit.head, exhibit.proxy
     if head and head.splats:
@@ -127,9 +126,8 @@ def _nodes(server: viser.ViserServer, exhibit: Exhibit) -> dict[str, viser.Scene
         data = packed_glb(head.mesh, "jpeg")
         nodes["mesh"] = server.scene.add_glb("/mesh", data, scale=1 / METRES, visible=not nodes)
     if proxy:
-        colours = np.concatenate([proxy.colours.reshape(-1, 3), proxy.colours[:1].mean(1)])
-        mesh = trimesh.Trimesh(proxy.vertices, proxy.triangles, vertex_colors=eight_bits(colours), process=False)
-        nodes["proxy"] = server.scene.add_mesh_trimesh("/proxy", mesh, visible=not nodes)
+        data = packed_glb(proxy.textured(), "jpeg")
+        nodes["proxy"] = server.scene.add_glb("/proxy", data, scale=1 / METRES, visible=not nodes)
     return nodes
 
 
@@ -181,6 +179,16 @@ def _cameras(server: viser.ViserServer, sheet: ViewSheet, visible: bool) -> None
     def _(_: object) -> None:
         for node in nodes:
             node.visible = box.value
+        for client in server.get_clients().values():
+            _step_back(client)
+
+
+def _step_back(client: viser.ClientHandle) -> None:
+    """Outside of the ring of cameras, whose pictures would hide the head."""
+    place = np.asarray(client.camera.position, np.float64)
+    away = float(np.linalg.norm(place))
+    if 0 < away < OUTSIDE * RADIUS:
+        client.camera.position = tuple(place * (OUTSIDE * RADIUS / away))
 
 
 def _look_through(client: viser.ClientHandle, camera: Camera) -> None:
