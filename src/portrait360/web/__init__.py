@@ -1,1 +1,1 @@
-"""The browser app."""
+"""The browser app: jobs one after the other, and a page for them."""
