@@ -149,7 +149,7 @@ def _own(scope: Any) -> bool:
 
 def _guarded(headers: Any) -> list[tuple[bytes, bytes]]:
     given = [(name, value) for name, value in headers if name.lower() != b"access-control-allow-origin"]
-    own = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"no-referrer"}
+    own = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"same-origin"}
     if not any(name.lower() == b"content-security-policy" for name, _ in given):
         own[b"content-security-policy"] = POLICY.encode()
     return given + list(own.items())
