@@ -412,8 +412,8 @@ def appears(selector: str, seconds: int = 55) -> str:
 
 def test_a_server_that_is_ended_ends_what_is_at_work(tmp_path):
     with Server(tmp_path / "runs", free_port(8872)) as server:
-        id = server.make(server.upload(ASTRONAUT.read_bytes()), what="3D head")
-        assert until(lambda: server.job(id)["stage"] == "portrait")
+        server.make(server.upload(ASTRONAUT.read_bytes()), what="3D head")
+        assert until(server.children)
         at_work = server.children()
         assert len(at_work) == 1 and server.end() == 0
         assert not psutil.pid_exists(at_work[0].pid) and list((tmp_path / "runs").iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
@@ -37,14 +38,17 @@ KEPT = "private, max-age=600"
 
 def serve(folder: Path, port: int) -> None:
     """Until Ctrl-C or SIGTERM. What is at work then is ended, and uploads are gone."""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)  # a closed terminal is Ctrl-C, too
     os.environ |= TOLD
     uploads = tempfile.mkdtemp(prefix="portrait360-")  # readable by this user alone
     os.environ["GRADIO_TEMP_DIR"] = uploads
     jobs = None
     try:
         shelf = Shelf(Path(folder))
-        app = application(jobs := Jobs(shelf), Path(uploads))
-        _listen(app, free_port(port), shelf.folder)
+        jobs = Jobs(shelf)
+        with contextlib.suppress(KeyboardInterrupt):  # that is how it is stopped
+            _listen(application(jobs, Path(uploads)), free_port(port), shelf.folder)
     finally:
         if jobs is not None:
             jobs.close()
@@ -70,8 +74,7 @@ def _listen(app: FastAPI, port: int, folder: Path) -> None:
             print(f"Open http://{HOST}:{port} in a browser; stop with Ctrl-C. Runs are in {folder}.", flush=True)
 
     config = uvicorn.Config(app, host=HOST, port=port, log_level="error", timeout_graceful_shutdown=2)
-    with contextlib.suppress(KeyboardInterrupt):  # that is how it is stopped
-        Server(config).run()
+    Server(config).run()
 
 
 def free_port(wanted: int) -> int:
@@ -149,7 +152,7 @@ def _own(scope: Any) -> bool:
 
 def _guarded(headers: Any) -> list[tuple[bytes, bytes]]:
     given = [(name, value) for name, value in headers if name.lower() != b"access-control-allow-origin"]
-    own = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"no-referrer"}
+    own = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"same-origin"}
     if not any(name.lower() == b"content-security-policy" for name, _ in given):
         own[b"content-security-policy"] = POLICY.encode()
     return given + list(own.items())

@@ -163,7 +163,9 @@ class Page:
         return self._parts(shown, seen)
 
     def open(self, event: gr.EventData) -> tuple[Any, ...]:
-        return self._parts(str(event._data.get("run", "")), ())
+        id = str(event._data.get("run", ""))
+        there = self.jobs.get(id) or self.jobs.shelf.finished(id)
+        return self._parts(id, (), said="" if there else "This run is no longer in the folder.")
 
     def begin(self) -> tuple[Any, ...]:
         """A tab that is opened, or opened again: what is at work is shown."""
@@ -184,7 +186,7 @@ class Page:
             shown,
             panels.sentence(said) if said else panels.status(job, jobs.before(job)) if job else "",
             gr.skip() if same[0] else self._stage(shown, views),
-            gr.skip() if same[1] and same[0] else self._past(at_work),
+            gr.skip() if same[1] else self._past(at_work),
             gr.skip() if same[2] else gr.update(visible=not open_now),
             gr.skip() if same[2] else gr.update(visible=open_now),
             gr.Timer(active=bool(at_work)) if not same[1] or not seen else gr.skip(),

@@ -4,5 +4,5 @@ element.addEventListener("click", event => {
   if (!card) return;
   trigger("click", { run: card.dataset.run });
   const top = document.getElementById("p360-result").getBoundingClientRect().top + scrollY;
-  scrollTo({ top: Math.max(top - 110, 0), behavior: "smooth" });
+  scrollTo({ top: Math.max(top - 160, 0), behavior: "smooth" });
 });
