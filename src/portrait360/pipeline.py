@@ -30,8 +30,12 @@ from portrait360.wish import CROP, Wish, content
 USUAL = 0.6  # of the work of `portrait360 fit`: photo to files in three minutes on two cores
 FORMATS = {"field": ("field",), "splats": ("ply",), "mesh": ("glb",)}
 WRITTEN = ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors")
-PIXEL = 260  # bytes that a fit needs for a pixel of its views
-BASE = {"proxy": 900 << 20, "views": 700 << 20, "fit": 1200 << 20}  # bytes that a stage needs besides
+PIXEL = 120  # bytes that a fit needs for a pixel of its views
+BASE = {
+    "proxy": 300 << 20,
+    "views": 150 << 20,
+    "fit": 700 << 20,
+}  # bytes that a stage needs besides, and torch and the networks
 
 
 @dataclass(frozen=True, eq=False)

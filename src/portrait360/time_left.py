@@ -9,9 +9,9 @@ from portrait360.progress import Event, Tell
 from portrait360.wish import Wish
 
 # seconds on two cores of an AMD EPYC
-PORTRAIT, PROXY, BACK, VIEW, FILES = 1.5, 4.0, 0.3, 0.03, 18.0
-FIT = {"field": 60.0, "splats": 45.0, "mesh": 20.0}
-QUICK = 0.35  # of them
+PORTRAIT, PROXY, BACK, VIEW, FILES = 1.3, 2.8, 0.2, 0.06, 11.0
+FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
+QUICK = 0.56  # of them
 SURE = 5.0  # seconds of a stage after which its own speed counts
 
 
