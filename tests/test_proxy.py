@@ -12,6 +12,7 @@ from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.cli import app
 from portrait360.errors import UserError
 from portrait360.faces import find_faces
+from portrait360.geometry.completion import tidied
 from portrait360.images import Picture, load_picture
 from portrait360.matte import find_matte
 from portrait360.portrait import make_portrait
@@ -197,3 +198,13 @@ def test_as_a_textured_mesh_it_looks_the_same(proxy):
         both = drawn.mask & (view.mask > 0.99)
         error = np.abs(drawn.rgb - view.rgb)[both]
         assert both.sum() > 3000 and np.median(error) < 0.005 and np.percentile(error, 95) < 0.05
+
+
+def test_hair_does_not_begin_again_below_its_end_behind_the_face():
+    belief = np.zeros((3, 40, 64))
+    belief[1, :15] = belief[0, 15:20] = belief[1, 20:25] = belief[2, 25:] = 1  # hair, neck, hair on the collar, cloth
+    out = tidied(belief)
+    assert np.allclose(out.sum(0), 1) and (out >= -1e-12).all()
+    assert (out[1, 19:, 24:40] < 0.01).all() and (out[2, 21:24, 24:40] > 0.7).all()
+    assert (out[1, :12, 24:40] > 0.99).all()
+    assert np.array_equal(out[..., :10], belief[..., :10]) and np.array_equal(out[..., -10:], belief[..., -10:])

@@ -30,6 +30,7 @@ DIMMED = 0.12  # what faces away from the camera is, on average over lights, so 
 GRAZING, FACING = 0.1, 0.5  # cosines between which a photo's colours gain trust
 MIRROR_TRUST = 0.6
 MIRROR_END = 112.0  # degrees: a mirror image of the face has no place further back
+BEHIND = (60.0, 90.0)  # degrees from the front, between which what the model believes of kinds is smoothed
 KERNELS = ((3, 6, 1.0), (3, 60, 0.1), (8, 120, 1e-2), (40, 400, 1e-4))  # rows, columns, weight of a colour's reach
 
 
@@ -96,6 +97,7 @@ def complete(layout: HeadMap, seen: Seen, belief: Floats, azimuth: float) -> Flo
     columns = (np.arange(layout.columns) + 0.5) * (360 / layout.columns)
     behind, away = np.abs(azimuth_between(0, columns)), np.abs(azimuth_between(azimuth, columns))
     share = mirrored.trust * MIRROR_TRUST * smoothstep(MIRROR_END, MIRROR_END - 25, behind)
+    belief = tidied(belief)
     posterior = recognise(seen, belief**2 / (belief**2).sum(0))
     colours = np.stack([carried(seen, posterior[k]) for k in range(3)])
     fill = (posterior[..., None] * colours).sum(0)
@@ -103,6 +105,20 @@ def complete(layout: HeadMap, seen: Seen, belief: Floats, azimuth: float) -> Flo
     fill = (fill + 0.03) * strands - 0.03
     fill = fill * (1 - DIMMED * smoothstep(50, 130, away))[None, :, None]
     return np.clip(blend(seen, mirrored.rgb, share, fill), 0, 1)
+
+
+def tidied(belief: Floats) -> Floats:
+    """Behind the face, where no photo corrects it: hair that begins again below its end is cloth, and the borders are
+    soft. A collar that stands off looks to the model like hair on it, and its borders are ragged."""
+    columns = (np.arange(belief.shape[2]) + 0.5) * (360 / belief.shape[2])
+    behind = smoothstep(*BEHIND, np.abs(azimuth_between(0, columns)))
+    out, hair = belief.copy(), belief[HAIR]
+    ended = np.maximum.accumulate(np.maximum.accumulate(hair >= 0.5, 0) & (hair < 0.35), 0)
+    again = hair * ended * (behind > 0)
+    out[HAIR] -= again
+    out[CLOTH] += again
+    soft = np.stack([around(kind, 1, 4) for kind in out])
+    return out + behind * (soft - out)
 
 
 def recognise(seen: Seen, belief: Floats) -> Floats:
