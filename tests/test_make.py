@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -190,6 +191,31 @@ def test_files_of_others_and_runs_of_other_photos_are_left_alone(photo, looked, 
     assert left(folder) == before
 
 
+def test_a_photo_that_came_to_nothing_blocks_nobody(photo, looked, tmp_path):
+    blank = bad_photos(tmp_path)["blank.png"]
+    folder = tmp_path / "out"
+    for _ in range(2):
+        with pytest.raises(UserError, match="No head was found"):
+            make(blank, folder, LOOK)
+    make(photo, folder, LOOK)
+    assert left(folder) == left(looked[0])
+
+
+def test_a_file_is_no_folder(photo):
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        make(photo, photo, LOOK)
+
+
+def test_few_cameras_for_a_head_are_told(photo, tiny, tmp_path, monkeypatch):
+    (tmp_path / "cameras").write_text("0,0\n90,0\n180,0\n270,0\n")
+    monkeypatch.setattr(pipeline, "_head", lambda *_: None)
+    monkeypatch.setattr(pipeline, "_files", lambda *_: None)
+    notes: list[str] = []
+    wish = replace(tiny, orbit=tmp_path / "cameras")
+    make(photo, tmp_path / "out", wish, lambda event: notes.append(event.what) if event.state == "note" else None)
+    assert any("4 cameras are few" in note for note in notes)
+
+
 def test_overwriting_leaves_what_is_not_a_runs(photo, looked, tmp_path):
     (tmp_path / "views").mkdir()
     (tmp_path / "views" / "notes.txt").write_text("of another program")
@@ -267,6 +293,7 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(line, capture_output=True, text=True, timeout=300, **options)
 
 
+STAGES = ["portrait", "proxy", "back", "views", "files"]
 LITTLE = ("--no-fit", "--views", 3, "--size", 64)
 
 
@@ -274,10 +301,35 @@ def test_json_lines_tell_everything_and_end_with_nothing_left(photo, tmp_path):
     done = command(photo, "-o", tmp_path / "out", "--json", *LITTLE)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0 and done.stderr == ""
-    assert [e["stage"] for e in events if e["state"] == "done"] == ["portrait", "proxy", "back", "views", "files"]
+    assert [e["stage"] for e in events if e["state"] == "done"] == [*STAGES, "run"]
     assert [e["done"] for e in events if e["stage"] == "views" and e["state"] == "step"][-1] == 3
-    assert events[-1]["left"] == 0
+    assert events[-1] == {"stage": "run", "state": "done", "what": str(tmp_path / "out"), "left": 0.0}
+    failed = command(tmp_path, "-o", tmp_path / "out", "--json")
+    assert failed.returncode == 2 and json.loads(failed.stdout)["state"] == "failed"
     assert command(photo, "-o", tmp_path / "out", "--quiet", *LITTLE).stdout == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no such signals there")
+@pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
+def test_to_be_stopped_is_told_and_leaves_nothing_half(photo, tmp_path, signal_):
+    line = [
+        sys.executable,
+        "-m",
+        "portrait360",
+        "make",
+        str(photo),
+        "-o",
+        str(tmp_path / "out"),
+        "--json",
+        "--no-fit",
+    ]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()  # it has begun
+        process.send_signal(signal_)
+        assert "Stopped; the same command goes on from here." in process.stderr.read()
+    assert process.returncode == 130
+    assert [f for f in (tmp_path / "out").rglob(".*")] == []
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write anywhere")

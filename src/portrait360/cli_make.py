@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from portrait360.errors import UserError
+
 Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with a head in it.")]
 Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; a stopped run goes on there.")
@@ -25,7 +27,7 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; whatever is there
 def make(
     photo: Photo,
     output: Output,
-    preset: Annotated[str, typer.Option(help="small, or sd15 with the published weights.")] = "small",
+    preset: Annotated[str, typer.Option(help="small; sd15 cannot run whole yet.")] = "small",
     views: Views = 32,
     size: Size = None,
     seed: Seed = 0,
@@ -47,7 +49,7 @@ def make(
     quick: Annotated[bool, typer.Option("--quick", help="Less work for the head, for a first look.")] = False,
     steps: Annotated[int | None, typer.Option(help="Of the sampler, in presets whose views a network makes.")] = None,
     device: Device = None,
-    faithful: Annotated[bool, typer.Option("--faithful", help="sd15 exactly as published, slower.")] = False,
+    faithful: Annotated[bool, typer.Option("--faithful", help="For sd15: exactly as published, slower.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace another photo's run, or files of these names, in DIR.")
     ] = False,
@@ -65,7 +67,7 @@ def make(
       portrait360 make photo.jpg -o out --back behind.jpg --as mesh
     """
     from portrait360.pipeline import make as run
-    from portrait360.progress import screen
+    from portrait360.progress import Event, screen
     from portrait360.wish import Wish, results_of
 
     wish = Wish(
@@ -73,7 +75,12 @@ def make(
         results_of(results), fit, quick, steps, device, faithful,
     )  # fmt: skip
     with screen("json" if json else "quiet" if quiet else "bars") as tell:
-        run(photo, output, wish, tell, over=overwrite)
+        try:
+            run(photo, output, wish, tell, over=overwrite)
+        except UserError as error:
+            tell(Event("run", "failed", str(error)))
+            raise
+        tell(Event("run", "done", str(output), left=0.0))
     if not (quiet or json):
         looks = [output / name for name in ("viewer.html", "sheet.png") if (output / name).is_file()]
         typer.echo(f"{photo} -> {output}; to look at: {', '.join(map(str, looks))}")

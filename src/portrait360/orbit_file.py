@@ -54,8 +54,8 @@ def _place(path: Path, numbers: list[Any], focal: float) -> Camera:
         azimuth = elevation = radius = float("nan")
     if not (abs(azimuth) <= 3600 and abs(elevation) <= STEEPEST and NEAREST <= radius <= FURTHEST):
         raise UserError(
-            f"{path} has a camera {numbers} that cannot be; bring {FORMS}, elevations up to {STEEPEST:g} degrees, "
-            f"radii of {NEAREST:g} to {FURTHEST:g}."
+            f"{path} has a camera {' '.join(map(str, numbers))!r} that cannot be; bring {FORMS}, elevations up to "
+            f"{STEEPEST:g} degrees, radii of {NEAREST:g} to {FURTHEST:g}."
         )
     return Camera(look_at(azimuth, elevation, radius=radius), focal)
 

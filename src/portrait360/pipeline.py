@@ -30,6 +30,7 @@ from portrait360.wish import CROP, Wish, content
 USUAL = 0.6  # of the work of `portrait360 fit`: photo to files in three minutes on two cores
 FORMATS = {"field": ("field",), "splats": ("ply",), "mesh": ("glb",)}
 WRITTEN = ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors")
+FEW = 12  # cameras
 PIXEL = 120  # bytes that a fit needs for a pixel of its views
 BASE = {
     "proxy": 300 << 20,
@@ -60,6 +61,11 @@ def make(
     """The whole way. What a stopped run of the same photo and wish has finished is taken up again."""
     photo, folder, wish = Path(photo), Path(folder), wish.checked()
     device_of(wish.device)
+    for other in (*wish.references, wish.back):
+        if other:
+            load_picture(other)  # what cannot be opened is told before anything is made
+    if wish.orbit:
+        read_orbit(wish.orbit, 1.0)
     with Run.opened(folder, str(content(photo)), wish.settings(), TimeLeft(wish, tell), over=over) as run:
         portrait = _portrait(run, photo, wish)
         others = _references(run, wish) + ([_photo_from_behind(run, wish.back)] if wish.back else [])
@@ -148,6 +154,10 @@ def _views(run: Run, portrait: Portrait, proxy: Proxy, wish: Wish) -> ViewSheet:
     cameras = read_orbit(wish.orbit, focal) if wish.orbit else usual_cameras(
         wish.views, wish.orbit_elevation, focal, high=high
     )  # fmt: skip
+
+    if wish.fit and len(cameras) < FEW:
+        words = f"{len(cameras)} cameras are few for a head; between them it may look torn, {FEW} and more are better"
+        run.tell(Event("views", "note", words))
 
     def show(i: int, of: int, view: View) -> None:
         save_picture(place / f"{i:03d}.png", view.rgb, view.alpha)  # to be looked at while others are made

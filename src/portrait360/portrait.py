@@ -234,9 +234,9 @@ def _by_outline(picture: Picture, azimuth: float | None, elevation: float | None
     x, y = (place / matte.scale for place in head.center)
     side = head.height / matte.scale * RADIUS / (focal * HEAD)
     model = load_morphable().skin
-    note = "no face was found, so the outline places the head; --azimuth and --elevation say where the camera stands"
+    note = "no face was found, so the outline places the head"
     if azimuth is None:
-        note += " (a profile: 90 or -90)"
+        note += "; --azimuth and --elevation say where the camera stands (a profile: 90 or -90, from behind: 180)"
     return _Placed(
         Square((x - side / 2, y - side / 2), side),
         Camera(look_at(azimuth or 0.0, elevation or 0.0), focal),

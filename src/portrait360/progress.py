@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+SELDOM = 20.0  # seconds between two lines of one stage, where nobody watches
 REST = 0.2  # seconds between two steps that are told of the same thing
 
 
@@ -18,7 +19,7 @@ class Event:
     """Something that happened in a run."""
 
     stage: str
-    state: str  # begin, step, done, kept (an earlier run had made it), note
+    state: str  # begin, step, done, kept (an earlier run had made it), note, failed
     what: str = ""  # the part of the stage that makes steps, or the note
     done: int = 0
     of: int = 0
@@ -86,7 +87,7 @@ def screen(mode: str) -> Iterator[Tell]:
         with _bars() as tell:
             yield tell
     else:
-        yield {"bars": _lines, "lines": _lines, "json": _JsonLines(), "quiet": lambda event: None}[mode]
+        yield {"bars": _Lines(), "lines": _Lines(), "json": _JsonLines(), "quiet": lambda event: None}[mode]
 
 
 @contextmanager
@@ -99,6 +100,8 @@ def _bars() -> Iterator[Tell]:
         task = progress.add_task("", total=None, left="")
 
         def tell(event: Event) -> None:
+            if event.stage == "run":
+                return
             if event.state in ("done", "kept", "note"):
                 progress.console.print(_line(event), highlight=False, markup=False)
             elif event.state == "begin":
@@ -110,9 +113,21 @@ def _bars() -> Iterator[Tell]:
         yield tell
 
 
-def _lines(event: Event) -> None:
-    if event.state in ("done", "kept", "note"):
-        print(_line(event), file=sys.stderr, flush=True)
+class _Lines:
+    """One line a stage, and now and then one from within a long one."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if event.stage == "run":
+            return
+        words = _line(event) if event.state in ("done", "kept", "note") else ""
+        if event.state == "step" and time.monotonic() - self.last > SELDOM:
+            words = f"{event.stage}: {event.what} {event.done}/{event.of}, {_left(event)}"
+        if words:
+            self.last = time.monotonic()
+            print(words, file=sys.stderr, flush=True)
 
 
 def _line(event: Event) -> str:
@@ -139,4 +154,7 @@ class _JsonLines:
         if event.state == "step" and what == self.what and now - self.last < REST and event.done < event.of:
             return
         self.last, self.what = now, what
-        print(json.dumps({k: v for k, v in asdict(event).items() if v not in (None, "")}), flush=True)
+        said = {k: v for k, v in asdict(event).items() if v not in (None, "")}
+        print(
+            json.dumps(said if event.of else {k: v for k, v in said.items() if k not in ("done", "of")}), flush=True
+        )

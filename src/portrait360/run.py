@@ -45,6 +45,8 @@ class Run:
     ) -> Iterator[Run]:
         """The folder, held for this process alone. `photo` is the SHA-256 of the input: a run of another one, and
         files of the user's own, are not touched unless `over` says so."""
+        if folder.is_file():
+            raise UserError(f"{folder} is a file, not a folder; choose another place.")
         with writing_to(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
@@ -52,7 +54,7 @@ class Run:
             foreign = _foreign(folder, record, photo)
             if foreign and not over:
                 raise UserError(f"{foreign}; choose another folder, or say --overwrite.")
-            if foreign:
+            if foreign or record.get("photo") != photo:
                 _clear(folder)
                 record = {}
             stages = record.get("stages", {})
@@ -132,8 +134,9 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _foreign(folder: Path, record: Mapping[str, Any], photo: str) -> str | None:
     """What is there that is not this run's."""
-    if record:
-        return f"{folder} holds a run of another photo" if record.get("photo") != photo else None
+    if record:  # one that came to nothing blocks nobody
+        other = record.get("photo") != photo and record["stages"]
+        return f"{folder} holds a run of another photo" if other else None
     there = [name for name in OWN if (folder / name).exists()]
     return f"{folder} already holds {there[0]}, which no run of `portrait360 make` wrote" if there else None
 

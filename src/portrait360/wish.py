@@ -99,6 +99,8 @@ def content(file: Path | None) -> str | None:
     """The SHA-256 of an input file: the same picture under another name is the same input."""
     if file is None:
         return None
+    if Path(file).is_dir():
+        raise UserError(f"{file} is a folder; give the file in it.")
     checked_size(Path(file), MAX_BYTES)
     try:
         return sha256(Path(file))

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portrait360.errors import UserError
+from portrait360.errors import Stopped, UserError
 from portrait360.web.jobs import Jobs
 from portrait360.web.shelf import PAGE, ZIP, Shelf
 
@@ -47,7 +47,7 @@ def serve(folder: Path, port: int) -> None:
     try:
         shelf = Shelf(Path(folder))
         jobs = Jobs(shelf)
-        with contextlib.suppress(KeyboardInterrupt):  # that is how it is stopped
+        with contextlib.suppress(KeyboardInterrupt, Stopped):  # that is how it is stopped
             _listen(application(jobs, Path(uploads)), free_port(port), shelf.folder)
     finally:
         if jobs is not None:
@@ -73,7 +73,13 @@ def _listen(app: FastAPI, port: int, folder: Path) -> None:
             await super().startup(sockets)
             print(f"Open http://{HOST}:{port} in a browser; stop with Ctrl-C. Runs are in {folder}.", flush=True)
 
-    config = uvicorn.Config(app, host=HOST, port=port, log_level="error", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        host=HOST,
+        port=port,
+        log_level="error" if os.environ.get("PORTRAIT360_DEBUG") else "critical",
+        timeout_graceful_shutdown=2,
+    )
     Server(config).run()
 
 
