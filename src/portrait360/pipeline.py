@@ -51,8 +51,8 @@ class Made:
 
 
 def make(
-    photo: Path,
-    folder: Path,
+    photo: str | Path,
+    folder: str | Path,
     wish: Wish = Wish(),  # noqa: B008 (frozen)
     tell: Tell = lambda event: None,
     *,
