@@ -9,7 +9,8 @@ import pytest
 from portrait360.cameras import focal_from_fov, orbit
 from portrait360.errors import UserError
 from portrait360.head import Head
-from portrait360.studio import HOST, Exhibit, compared, free_port, show
+from portrait360.local import HOST, free_port
+from portrait360.studio import Exhibit, compared, show
 from portrait360.view_sheet import View, ViewSheet
 from tests import viewer_scene
 from tests.chromium import FOUND, Chromium, Tab

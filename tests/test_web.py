@@ -19,9 +19,9 @@ from PIL import Image
 
 from benchmarks.web import Server
 from portrait360.errors import UserError
+from portrait360.local import free_port
 from portrait360.web import jobs as machinery
 from portrait360.web import page, panels
-from portrait360.web.app import free_port
 from portrait360.web.jobs import MOST_WAITING, REMEMBERED, Ask, Job, Jobs
 from portrait360.web.page import LATEST, PRESETS, degrees, keep_latest
 from portrait360.web.shelf import Shelf

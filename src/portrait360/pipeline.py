@@ -20,7 +20,7 @@ from portrait360.orbit_file import read_orbit
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.progress import Event, Tell
 from portrait360.proxy import Proxy, make_proxy
-from portrait360.run import Run
+from portrait360.run import WRITTEN, Run
 from portrait360.sheet import run_film, run_sheet
 from portrait360.time_left import TimeLeft
 from portrait360.view_sheet import View, ViewSheet
@@ -29,7 +29,6 @@ from portrait360.wish import CROP, Wish, content
 
 USUAL = 0.6  # of the work of `portrait360 fit`: photo to files in three minutes on two cores
 FORMATS = {"field": ("field",), "splats": ("ply",), "mesh": ("glb",)}
-WRITTEN = ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors")
 FEW = 12  # cameras
 PIXEL = 120  # bytes that a fit needs for a pixel of its views
 BASE = {
@@ -103,7 +102,7 @@ def _references(run: Run, wish: Wish) -> list[Portrait]:
     if not places:
         run.forget("references", ("references",))
         return []
-    made_of = {"photos": [content(photo) for photo in wish.references]}
+    made_of = {"photos": run.record["settings"]["references"]}
     load = lambda: [Portrait.load(place) for place in places]  # noqa: E731 (one line says it)
     return run.stage("references", made_of, (), work, load, places=("references",))
 
@@ -111,7 +110,9 @@ def _references(run: Run, wish: Wish) -> list[Portrait]:
 def _photo_from_behind(run: Run, photo: Path) -> Portrait:
     place = run.folder / "back"
     work = lambda: back_portrait(photo, CROP).save(place)  # noqa: E731
-    return run.stage("back", {"photo": content(photo)}, (), work, lambda: Portrait.load(place), places=("back",))
+    return run.stage(
+        "back", {"photo": run.record["settings"]["back"]}, (), work, lambda: Portrait.load(place), places=("back",)
+    )
 
 
 def _proxy(run: Run, portrait: Portrait, others: Sequence[Portrait], wish: Wish) -> Proxy:

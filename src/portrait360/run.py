@@ -25,9 +25,9 @@ T = TypeVar("T")
 RECORD = "run.json"
 FORMAT = 1
 MAX_BYTES = 8 << 20
+WRITTEN = ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors")
 OWN = (  # what a run writes; anything else in the folder is the user's
-    "portrait", "back", "references", "proxy", "views", "head", "sheet.png", "turntable.mp4", "viewer.html",
-    "head.ply", "head.glb", "field.safetensors", RECORD,
+    "portrait", "back", "references", "proxy", "views", "head", *WRITTEN, RECORD,
 )  # fmt: skip
 
 

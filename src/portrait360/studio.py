@@ -3,7 +3,6 @@ any of its views. The only file that knows viser."""
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from portrait360.geometry.splat_project import matrices
 from portrait360.geometry.splats import Splats
 from portrait360.head import NAMES, Head
 from portrait360.images import eight_bits, over_grey
+from portrait360.local import HOST, free_port
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
 from portrait360.view_sheet import View, ViewSheet
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.floating]
 Bytes = NDArray[np.uint8]
 
-HOST = "127.0.0.1"  # what is shown is nobody else's business
 FRUSTUM = 0.12  # canonical: depth of a camera's pyramid
 OUTSIDE = 1.6  # times the cameras' distance
 THUMB = 96  # pixels of the picture in it
@@ -80,18 +79,6 @@ def compared(view: View, head: Head, size: int = COMPARED) -> Bytes:
 def _small(view: View, size: int) -> Floats:
     grey = over_grey(view.rgb, view.alpha)
     return np.asarray(cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA), np.float32)
-
-
-def free_port(wanted: int) -> int:
-    """The port asked for, or one that is free."""
-    for port in (wanted, 0):
-        with socket.socket() as trial:
-            try:
-                trial.bind((HOST, port))
-            except OSError:
-                continue
-            return int(trial.getsockname()[1])
-    raise UserError("No network port is free; close another program.")
 
 
 def show(exhibit: Exhibit, port: int = 8080) -> viser.ViserServer:

@@ -11,14 +11,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portrait360.errors import Stopped, UserError
+from portrait360.errors import Stopped
+from portrait360.local import HOST, free_port
 from portrait360.web.jobs import Jobs
 from portrait360.web.shelf import PAGE, ZIP, Shelf
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-HOST = "127.0.0.1"  # whose photos these are is nobody else's business
 NAMES = (HOST, "localhost")
 TOLD = {  # to the libraries below, before they are loaded: ask nobody, tell nobody
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -81,20 +81,6 @@ def _listen(app: FastAPI, port: int, folder: Path) -> None:
         timeout_graceful_shutdown=2,
     )
     Server(config).run()
-
-
-def free_port(wanted: int) -> int:
-    """The port asked for, or one that is free."""
-    for port in (wanted, 0):
-        with socket.socket() as trial:
-            if os.name == "posix":  # a port that was just left is free
-                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((HOST, port))
-            except OSError:
-                continue
-            return int(trial.getsockname()[1])
-    raise UserError("No network port is free; close another program.")
 
 
 def _routes(jobs: Jobs) -> FastAPI:
