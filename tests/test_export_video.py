@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 import tracemalloc
 from pathlib import Path
@@ -109,6 +112,28 @@ def test_a_long_film_is_never_held_whole(tmp_path: Path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10 * 512 * 512 * 3 * 4
+
+
+WAVES = """
+import sys, hashlib, tempfile
+from pathlib import Path
+import numpy as np
+from portrait360.export.video import save_turntable
+out = Path(tempfile.mkdtemp()) / "film.mp4"
+for size in (32, 64, 100):
+    row = np.linspace(0, 1, size)
+    parts = lambda i: (0.5 + 0.5 * np.sin(9 * row[:, None] + i), 0.5 + 0.5 * np.cos(7 * row + i / 2), row[:, None])
+    save_turntable(out, (np.stack(np.broadcast_arrays(*parts(i)), -1) for i in range(8)))
+    print(size, hashlib.sha256(out.read_bytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc can fill new memory")
+def test_the_same_frames_are_the_same_bytes_whatever_was_in_memory():
+    command = [sys.executable, "-c", WAVES]
+    filled = [dict(os.environ, MALLOC_PERTURB_=str(fill)) for fill in (0, 77, 200)]
+    said = {subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout for env in filled}
+    assert len(said) == 1
 
 
 def test_a_film_that_fails_leaves_nothing(tmp_path: Path):

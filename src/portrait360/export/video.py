@@ -19,7 +19,8 @@ from portrait360.images import eight_bits
 Floats = NDArray[np.floating]
 
 FPS = 30
-X264 = {"crf": "18", "preset": "medium"}  # to the eye without loss
+X264 = {"crf": "19", "preset": "medium", "x264-params": "mbtree=0"}  # to the eye without loss
+# (mbtree reads memory that nobody wrote: of small pictures, the same frames became other bytes each time)
 BT709 = 1  # the number of these primaries, transfer curve and matrix in H.264
 PALETTE_FRAMES = 8  # of a GIF, from which its one palette is made: one palette a frame would flicker
 
