@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait360 import __version__, cli_make
+from portrait360 import __version__, cli_eval, cli_make
 from portrait360.cli_weights import weights
 from portrait360.errors import Stopped, UserError
 
@@ -268,6 +268,9 @@ def synth(
         elevation=elevation,
     )
     typer.echo(f"{len(folders)} heads in {output}")
+
+
+app.command("eval")(cli_eval.evaluate)
 
 
 def stop(*_: object) -> None:

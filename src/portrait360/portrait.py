@@ -195,8 +195,10 @@ def _face_notes(faces: list[tuple[Face, FaceLandmarks]], face: int | None) -> tu
     return tuple(notes)
 
 
-def _by_face(rgb: Floats, points: Floats, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
-    """By the landmarks of a face and by its look; an angle that is given holds, and the rest is fitted around it."""
+def fitted_face(
+    rgb: Floats, points: Floats, focal: float, azimuth: float | None = None, elevation: float | None = None
+) -> tuple[FaceFit, FaceFit]:
+    """By the landmarks (n, 2) of a face alone, and by its look, too; an angle that is given holds there."""
     model = load_morphable()
     raw = model.fit(points, focal)
     head = upright(rgb, raw)
@@ -205,10 +207,13 @@ def _by_face(rgb: Floats, points: Floats, azimuth: float | None, elevation: floa
     assert options.hold is not None
     seen = options.hold
     held = (seen[0] if azimuth is None else azimuth, seen[1] if elevation is None else elevation)
-    fit = model.fit(points, focal, replace(options, hold=held))
-    return _Placed(
-        Square(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, _fit_notes(raw, fit)
-    )
+    return raw, model.fit(points, focal, replace(options, hold=held))
+
+
+def _by_face(rgb: Floats, points: Floats, azimuth: float | None, elevation: float | None, focal: float) -> _Placed:
+    raw, fit = fitted_face(rgb, points, focal, azimuth, elevation)
+    notes = _fit_notes(raw, fit)
+    return _Placed(Square(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, notes)
 
 
 def _fit_notes(free: FaceFit, held: FaceFit) -> tuple[str, ...]:

@@ -1,0 +1,47 @@
+"""`portrait360 eval`: how good a method is, in a table that can be made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    what: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[WHAT]...", help="Photos, finished runs, or a data set's folder; see --protocol."),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.")] = Path(
+        "report"
+    ),
+    protocol: Annotated[
+        str,
+        typer.Option(help="synthetic (makes its own portraits), wild (photos, runs), portrait-diffusion (photos, "
+                     "runs), renderme360 or nersemble (the data set's folder)."),
+    ] = "synthetic",
+    method: Annotated[
+        list[str] | None, typer.Option(help="proxy, repeat, mirror; may be said again. The last two are always there.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only so many cases, the first ones.", min=1)] = None,
+    processes: Annotated[int, typer.Option(help="At work side by side, each with one thread.", min=1)] = 2,
+) -> None:
+    """Judge a method by a frozen protocol: a table, every figure of every case, and a sheet to look at.
+
+    A stopped evaluation goes on. The same protocol and program give the same figures to the last digit.
+
+    Examples:
+
+      portrait360 eval --method proxy --protocol synthetic-v1 --limit 10 -o report
+
+      portrait360 eval photo.jpg other.jpg --protocol wild -o report
+
+      portrait360 eval out --protocol wild -o report
+    """  # fmt: skip
+    from portrait360.evaluate.command import evaluate as run
+
+    report = run(
+        what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, processes=processes
+    )
+    typer.echo(f"-> {report}")

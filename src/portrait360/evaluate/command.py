@@ -1,0 +1,71 @@
+"""`portrait360 eval`: what is to be judged, from what a person says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from portrait360.errors import UserError
+from portrait360.evaluate.cases import photos_in
+from portrait360.evaluate.methods import BASELINES, find_method
+from portrait360.evaluate.protocol import Protocol, find_protocol
+from portrait360.evaluate.report import write_report
+from portrait360.evaluate.run import RUN, Job, run_jobs
+from portrait360.files import locked, writing_to
+from portrait360.progress import step_bar
+
+
+def evaluate(
+    what: Sequence[Path],
+    output: Path,
+    *,
+    protocol: str,
+    methods: Sequence[str],
+    limit: int | None = None,
+    processes: int = 2,
+) -> Path:
+    """The report's place. The baselines stand in every table."""
+    chosen = find_protocol(protocol)
+    jobs = jobs_of(chosen, what, methods)[:limit]
+    command = " ".join(
+        ["portrait360 eval", *map(str, what), "--protocol", chosen.name]
+        + [f"--method {name}" for name in methods]
+        + ([f"--limit {limit}"] if limit else [])
+    )
+    cases = output / "cases"
+    with writing_to(output):
+        cases.mkdir(parents=True, exist_ok=True)
+        with locked(output), step_bar(chosen.name, len(jobs)) as advance:
+            run_jobs(jobs, cases, processes, advance)
+    return write_report(chosen, jobs, cases, output, command)
+
+
+def jobs_of(protocol: Protocol, what: Sequence[Path], methods: Sequence[str]) -> list[Job]:
+    for name in methods:
+        find_method(name)
+    runs = [place for place in what if (place / "portrait" / "portrait.json").is_file()]
+    named = tuple(dict.fromkeys((*BASELINES, *(methods or (() if runs else ("proxy",))))))
+    if protocol.source == "synthetic":
+        if what:
+            raise UserError(f"{protocol.name} makes its own portraits, so leave {what[0]} away.")
+        assert protocol.heads is not None
+        return [Job(protocol.name, f"{i:03d}", "synthetic", None, i, named) for i in range(protocol.heads.count)]
+    if not what:
+        raise UserError(f"{protocol.name} needs {WANTED[protocol.source]}; name them before the options.")
+    photos = [place for place in what if place not in runs]
+    jobs = [Job(protocol.name, run.resolve().name, "run", run, 0, (*named, RUN)) for run in runs]
+    if photos and runs:
+        raise UserError("Give photos or finished runs, not both: they do not go into one table.")
+    if photos:
+        jobs = [Job(protocol.name, path.stem, "photo", path, 0, named) for path in photos_in(photos)]
+    twice = {job.name for job in jobs if [other.name for other in jobs].count(job.name) > 1}
+    if twice:
+        raise UserError(f"Two of them are called {min(twice)}; give each another name.")
+    return jobs
+
+
+WANTED = {
+    "photos": "photos, folders of photos, or finished runs",
+    "renderme360": "the data set's folder",
+    "nersemble": "the data set's folder",
+}

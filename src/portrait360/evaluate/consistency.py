@@ -1,0 +1,105 @@
+"""Whether views are pictures of one head, without a truth: a field is fitted to some of them, and asked of the others.
+
+All of it is done in small pictures: what does not agree at 96 pixels does not agree at 256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.errors import UserError
+from portrait360.evaluate.metrics import psnr
+from portrait360.fit.field import FieldFit, fit_field
+from portrait360.geometry.field import FieldOptions
+from portrait360.images import over_grey
+from portrait360.view_sheet import View
+
+Floats = NDArray[np.floating]
+
+NEAR = 0.02  # canonical: two depths that differ by less are one surface
+FEWEST = 200  # pixels that both views see; with fewer nothing is said of a pair
+LEVELS = 255.0
+
+
+@dataclass(frozen=True)
+class Refit:
+    """How the field of a protocol is fitted: the same for every method, and nothing in it is corrected."""
+
+    size: int = 96
+    steps: int = 300
+    samples: int = 8192
+    levels: int = 6
+    finest: int = 96
+    rows: int = 1 << 15
+    hidden: int = 16
+
+
+@dataclass(frozen=True)
+class Consistency:
+    refit: float  # dB: views that the field has not seen
+    warp: float  # grey levels between neighbours brought together through the field's depth
+    seam: float  # the last view against the first, as a multiple of the median of all other neighbours
+
+
+def consistency(views: Sequence[View], how: Refit) -> Consistency:
+    """Of an orbit in order. Nothing fits views that have no common place: then every figure is as bad as can be."""
+    small = [reduced(view, how.size) for view in views]
+    options = FieldFit(steps=how.steps, samples=how.samples, compare_at=())
+    sizes = FieldOptions(levels=how.levels, finest=how.finest, rows=how.rows, hidden=how.hidden)
+    try:
+        field, _ = fit_field(small[::2], options, sizes=sizes)
+    except UserError:  # no place is inside all mattes
+        return Consistency(0.0, LEVELS, float("nan"))
+    seen = [field.picture(view.camera, how.size) for view in small]
+    unseen = range(1, len(small), 2)
+    errors = [psnr(over_grey(*seen[i][:2]), over_grey(small[i].rgb, small[i].alpha)) for i in unseen]
+    pairs = neighbours(small, [depth for _, _, depth in seen])
+    others = float(np.nanmedian(pairs[:-1]))
+    return Consistency(float(np.mean(errors)), float(np.nanmean(pairs)), float(pairs[-1]) / max(others, 1e-3))
+
+
+def neighbours(views: Sequence[View], depths: Sequence[Floats]) -> Floats:
+    """Warp error (n,) of every view against the one before it brought to its camera; the last is the first view
+    against the last one, which closes the orbit."""
+    after = [*range(1, len(views)), 0]
+    return np.array([warp_error(views[i - 1], views[i], depths[i - 1], depths[i]) for i in after])
+
+
+def warp_error(one: View, other: View, its_depth: Floats, depth: Floats) -> float:
+    """Mean difference in grey levels where both see the same surface; not a number where nothing is seen by both."""
+    size = other.size
+    places = other.camera.unproject(_grid(size), np.where(depth > 0, depth, other.camera.radius))
+    uv, away = one.camera.project(places)
+    at = (uv * size - 0.5).astype(np.float32)
+    behind = cv2.remap(its_depth.astype(np.float32), at, None, cv2.INTER_NEAREST, borderValue=0)
+    both = (depth > 0) & (behind > 0) & (np.abs(behind - away) < NEAR)
+    both &= (one_at(one.alpha, at) > 0.5) & (other.alpha > 0.5)
+    if both.sum() < FEWEST * (size / 96) ** 2:
+        return float("nan")
+    return float(np.abs(one_at(one.rgb, at) - other.rgb)[both].mean() * LEVELS)
+
+
+def one_at(values: Floats, at: Floats) -> Floats:
+    return cv2.remap(values.astype(np.float32), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def reduced(view: View, size: int) -> View:
+    """The view in a smaller picture; colours count by their cover."""
+    both = np.concatenate([view.rgb * view.alpha[..., None], view.alpha[..., None]], -1).astype(np.float32)
+    both = np.asarray(cv2.resize(both, (size, size), interpolation=cv2.INTER_AREA))
+    rgb = both[..., :3] / np.maximum(both[..., 3:], 1e-4)
+    changes: dict[str, Any] = {"rgb": rgb.clip(0, 1), "alpha": both[..., 3], "known": None}
+    return replace(view, **changes)
+
+
+def _grid(size: int) -> Floats:
+    at = (np.arange(size) + 0.5) / size
+    return np.stack(np.meshgrid(at, at), -1)
+
+

@@ -1,0 +1,92 @@
+"""What is judged: functions from a portrait and cameras to views. The first two are what every method must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.cameras import Camera, azimuth_between
+from portrait360.errors import UserError
+from portrait360.export.head import seen
+from portrait360.head import Head
+from portrait360.portrait import Portrait
+from portrait360.proxy import make_proxy
+from portrait360.view_sheet import View, ViewSheet
+
+Floats = NDArray[np.floating]
+Method = Callable[[Portrait, Sequence[Camera], int], list[View]]
+
+BASELINES = ("repeat", "mirror")
+SAME = 0.5  # degrees: a view's camera that is no further from the one asked for is that one
+
+
+def repeat(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
+    """The portrait at every view."""
+    rgb, alpha = _shrunk(portrait, size)
+    return [View(rgb, alpha, camera) for camera in cameras]
+
+
+def mirror(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
+    """The portrait for the front half, its mirror image for the back."""
+    rgb, alpha = _shrunk(portrait, size)
+    front = [abs(float(azimuth_between(0, camera.azimuth))) <= 90 for camera in cameras]
+    sides = {True: (rgb, alpha), False: (rgb[:, ::-1], alpha[:, ::-1])}
+    return [View(*sides[side], camera) for side, camera in zip(front, cameras, strict=True)]
+
+
+def proxy(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
+    """The coarse head."""
+    head = make_proxy(portrait)
+    rendered = [(head.render(camera, size), camera) for camera in cameras]
+    return [View(view.rgb, view.mask, camera) for view, camera in rendered]
+
+
+def made_before(folder: Path, portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
+    """A run's fitted head, or where it has none the views themselves, from exactly these cameras."""
+    if (folder / "head").is_dir():
+        head = Head.load(folder / "head")
+        return [View(*seen(head, camera, size), camera) for camera in cameras]
+    sheet = ViewSheet.load(folder / "views")
+    return [_nearest(sheet, folder, camera, size) for camera in cameras]
+
+
+def _nearest(sheet: ViewSheet, folder: Path, camera: Camera, size: int) -> View:
+    def away(view: View) -> float:
+        cosine = view.camera.position @ camera.position / (view.camera.radius * camera.radius)
+        return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+    best = min(sheet.all, key=away)
+    if away(best) > SAME:
+        raise UserError(
+            f"{folder} has no view at azimuth {camera.azimuth:.0f}; make it with `portrait360 make --views 36`, "
+            "or with a fitted head, which can be seen from anywhere."
+        )
+    both = cv2.resize(np.concatenate([best.rgb, best.alpha[..., None]], -1).astype(np.float32), (size, size),
+                      interpolation=cv2.INTER_AREA)  # fmt: skip
+    return View(both[..., :3], np.asarray(both[..., 3]), camera)
+
+
+def _shrunk(portrait: Portrait, size: int) -> tuple[Floats, Floats]:
+    rgb, alpha = (
+        np.asarray(cv2.resize(picture.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA))
+        for picture in (portrait.rgb, portrait.alpha)
+    )
+    return rgb, alpha
+
+
+METHODS: dict[str, Method] = {"repeat": repeat, "mirror": mirror, "proxy": proxy}
+
+
+def find_method(name: str) -> Method:
+    if name not in METHODS:
+        raise UserError(f"There is no method {name!r}; choose from {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
+def of_run(folder: Path) -> Method:
+    return partial(made_before, folder)

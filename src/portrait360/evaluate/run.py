@@ -1,0 +1,171 @@
+"""All cases of a protocol over processes. Each result is kept beside what it depends on, so that a stopped run goes on
+and a changed program measures anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from portrait360.errors import UserError
+from portrait360.evaluate.cases import Case, of_photo, of_run, synthetic
+from portrait360.evaluate.measure import Measured, measure
+from portrait360.evaluate.methods import Method, find_method
+from portrait360.evaluate.methods import of_run as method_of_run
+from portrait360.evaluate.protocol import Protocol, find_protocol
+from portrait360.files import sha256, whole
+from portrait360.images import over_grey, save_picture
+
+RUN = "run"  # the method that a run was made with before
+ONE_THREAD = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+SHOWN, CELL = 9, 128  # pictures of a case in the sheet, and their side
+
+
+@dataclass(frozen=True)
+class Job:
+    """A case and the methods that it is given to."""
+
+    protocol: str
+    name: str
+    source: str  # synthetic, photo, run
+    place: Path | None  # of the photo or the run
+    index: int
+    methods: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Changes with everything that the figures depend on."""
+        what = "" if self.place is None else fingerprint(self.place)
+        parts = [find_protocol(self.protocol).digest, self.source, str(self.index), what, code()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def open(self) -> Case:
+        protocol = find_protocol(self.protocol)
+        if self.source == "synthetic":
+            return synthetic(protocol, self.index)
+        assert self.place is not None
+        return of_run(self.place) if self.source == "run" else of_photo(protocol, self.place)
+
+
+def fingerprint(place: Path) -> str:
+    """Of a file, or of all files in a folder by their names, sizes and times."""
+    if place.is_file():
+        return sha256(place)
+    listed = [(str(f.relative_to(place)), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(place.rglob("*"))]
+    return hashlib.sha256(repr(listed).encode()).hexdigest()
+
+
+def code() -> str:
+    """Of this package's own files: another program measures anew."""
+    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+        digest.update(f"{path.relative_to(root)} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def run_jobs(jobs: Sequence[Job], folder: Path, processes: int, advance: Callable[[str], None]) -> None:
+    """Every job's results in the folder. Each process has one thread: the figures do not depend on how many there
+    are."""
+    with (
+        one_thread(),
+        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
+    ):
+        waiting = {pool.submit(work, job, folder): job for job in jobs}
+        try:
+            for done in as_completed(waiting):
+                done.result()
+                advance(waiting[done].name)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """New processes inherit it."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def alone() -> None:
+    import cv2
+    import torch
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def work(job: Job, folder: Path) -> None:
+    key, place = job.key, folder / job.name
+    missing = [name for name in job.methods if result(place, name, key) is None]
+    if not missing:
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        case = job.open()
+    except UserError as error:
+        for name in missing:
+            keep(place, name, key, "", error)
+        return
+    if case.targets:
+        shown = [over_grey(view.rgb, view.alpha) for view in case.targets]
+        save_picture(place / "truth.png", strip(shown))
+    for name in missing:
+        method = method_of_run(case.folder) if name == RUN and case.folder else find_method(name)
+        keep(place, name, key, case.kind, attempt(find_protocol(job.protocol), case, method))
+
+
+def attempt(protocol: Protocol, case: Case, method: Method) -> Measured | UserError:
+    try:
+        return measure(protocol, case, method)
+    except UserError as error:
+        return error
+
+
+def keep(place: Path, name: str, key: str, kind: str, found: Measured | UserError) -> None:
+    """The record comes last: it vouches for the rest."""
+    said = {"key": key, "kind": kind}
+    if isinstance(found, UserError):
+        said |= {"failed": str(found)}
+    else:
+        save_picture(place / f"{name}.png", strip(found.shown or (np.zeros((CELL, CELL, 3)),)))
+        with whole(place / f"{name}.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **{k: v.astype(np.float32) for k, v in found.features.items()})
+        said |= {"row": {k: v if math.isfinite(v) else None for k, v in found.row.items()}}
+    with whole(place / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(said, indent=1))
+
+
+def result(place: Path, name: str, key: str) -> dict | None:
+    """What was kept of the same key; what cannot be read was never made."""
+    try:
+        said = json.loads((place / f"{name}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return said if isinstance(said, dict) and said.get("key") == key else None
+
+
+def strip(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Some of the pictures side by side."""
+    import cv2
+
+    chosen = [pictures[i * len(pictures) // SHOWN] for i in range(min(SHOWN, len(pictures)))]
+    small = [cv2.resize(p.astype(np.float32), (CELL, CELL), interpolation=cv2.INTER_AREA) for p in chosen]
+    return np.concatenate(small, 1).clip(0, 1)
