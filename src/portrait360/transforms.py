@@ -134,8 +134,13 @@ def _focal(values: Mapping[str, Any], axis: str, side: int, where: str) -> float
 
 
 def pose_of(entry: Mapping[str, Any], where: str) -> Array:
+    return opengl(rigid(entry.get("transform_matrix"), where))
+
+
+def rigid(values: Any, where: str) -> Array:
+    """A rotation and a place (4, 4) from what a file has, with whatever camera axes."""
     try:
-        matrix = np.array(entry.get("transform_matrix"), np.float64)
+        matrix = np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{where}, has no camera pose of 4 x 4 numbers.") from error
     if matrix.shape not in ((3, 4), (4, 4)) or not np.isfinite(matrix).all():
@@ -147,4 +152,4 @@ def pose_of(entry: Mapping[str, Any], where: str) -> Array:
         sound = np.abs(turn @ turn.T - np.eye(3)).max() < 1e-3 and np.linalg.det(turn) > 0
     if not sound:
         raise UserError(f"{where}, has a camera pose that is no rotation and place.")
-    return opengl(pose)
+    return pose

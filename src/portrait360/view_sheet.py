@@ -99,7 +99,7 @@ def canonical(shots: Sequence[Shot], path: Path) -> list[Shot]:
     """Shots moved, turned and scaled: what all look at becomes the origin, up is their mean up, the first stands in
     front, and what they show is as large as in our own views."""
     poses = np.stack([shot.cam2world for shot in shots])
-    origin = _meeting_point(poses, path)
+    origin = meeting_point(poses, path)
     up = -poses[:, :3, 1].mean(0)
     if np.linalg.norm(up) < 0.1:
         raise UserError(f"The cameras of {path} do not agree on where up is.")
@@ -121,7 +121,7 @@ def canonical(shots: Sequence[Shot], path: Path) -> list[Shot]:
     return out
 
 
-def _meeting_point(poses: Array, path: Path) -> Array:
+def meeting_point(poses: Array, path: Path | str) -> Array:
     """The point nearest to all optical axes, which must lie in front of the cameras."""
     axes, places = poses[:, :3, 2], poses[:, :3, 3]
     across = np.eye(3) - axes[:, :, None] * axes[:, None]
