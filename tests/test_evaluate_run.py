@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -94,11 +95,11 @@ def test_baselines_are_what_they_are_called(portrait):
 
 def test_views_made_before_are_found_by_their_cameras(portrait, tmp_path):
     cameras = orbit(4, focal=portrait.camera.focal)
-    grey = [View(np.full((32, 32, 3), i / 4, np.float32), np.ones((32, 32), np.float32), c) for i, c in
-            enumerate(cameras)]  # fmt: skip
+    disc = cv2.circle(np.zeros((32, 32), np.float32), (16, 16), 12, 1.0, -1)
+    grey = [View(np.full((32, 32, 3), (i + 1) / 5, np.float32), disc, c) for i, c in enumerate(cameras)]
     ViewSheet(tuple(grey)).save(tmp_path / "views")
     found = made_before(tmp_path, portrait, cameras[::-1], 16)
-    assert [round(float(view.rgb.mean()) * 4) for view in found] == [3, 2, 1, 0]
+    assert [round(float(view.rgb[8, 8, 0]) * 5) for view in found] == [4, 3, 2, 1]
     with pytest.raises(UserError, match="no view at azimuth 30.*--views 36"):
         made_before(tmp_path, portrait, [cameras[0].moved(azimuth=30)], 16)
 

@@ -18,11 +18,14 @@ def evaluate(
     ),
     protocol: Annotated[
         str,
-        typer.Option(help="synthetic (makes its own portraits), wild (photos, runs), portrait-diffusion (photos, "
-                     "runs), renderme360 or nersemble (the data set's folder)."),
+        typer.Option(
+            help="synthetic (makes its own portraits), wild (photos, runs), portrait-diffusion (photos, "
+            "runs), renderme360 or nersemble (the data set's folder)."
+        ),
     ] = "synthetic",
     method: Annotated[
-        list[str] | None, typer.Option(help="proxy, repeat, mirror; may be said again. The last two are always there.")
+        list[str] | None,
+        typer.Option(help="proxy, repeat, mirror; may be said again. The last two are always there."),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many cases, the first ones.", min=1)] = None,
     processes: Annotated[int, typer.Option(help="At work side by side, each with one thread.", min=1)] = 2,
@@ -41,7 +44,5 @@ def evaluate(
     """  # fmt: skip
     from portrait360.evaluate.command import evaluate as run
 
-    report = run(
-        what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, processes=processes
-    )
+    report = run(what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, processes=processes)
     typer.echo(f"-> {report}")

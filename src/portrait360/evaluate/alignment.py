@@ -22,7 +22,7 @@ from portrait360.faces import Face, find_faces
 from portrait360.matte import find_matte
 from portrait360.portrait import Portrait
 from portrait360.subject import reduced
-from portrait360.view_sheet import meeting_point
+from portrait360.view_sheet import View, meeting_point
 
 Floats = NDArray[np.floating]
 
@@ -39,21 +39,21 @@ class Alignment:
     center: Array  # (3,) the head's, in the rig's frame
     turn: Array  # (3, 3) rig to canonical
     scale: float  # canonical units for one of the rig's
-    focal: float  # image sides: of all canonical cameras
-    radius: float
+    focal: float  # image sides: of the portrait's camera
+    radius: float  # how far away that stands
 
     def camera(self, shot: RigShot) -> Camera:
-        """The canonical camera that looks at the head from the shot's direction, rolled as the shot is."""
-        pose = np.eye(4)
+        """The canonical camera that looks at the head from where the shot's stands, rolled as it is. Its focal length
+        is such that in the head's plane everything is as large as to all others."""
+        pose, away = np.eye(4), self._away(shot)
         pose[:3, :3] = self.turn @ self._looking(shot)
-        pose[:3, 3] = -self.radius * pose[:3, 2]
-        return Camera(pose, self.focal)
+        pose[:3, 3] = -away * pose[:3, 2]
+        return Camera(pose, self.focal * away / self.radius)
 
-    def picture(self, shot: RigShot, size: int) -> tuple[Floats, Floats]:
-        """rgb and straight alpha, as `camera` sees the head. The view is turned and zoomed about the shot's own
-        place: what lies in the head's plane is as large as there, the perspective remains that of the shot."""
+    def view(self, shot: RigShot, size: int) -> View:
+        """The shot as `camera` sees it: turned and zoomed about its own place. Beyond the photo nothing is known."""
         photo, axes = shot.load(), self._looking(shot)
-        focal = self.focal / self.radius * self.scale * float(np.linalg.norm(self.center - shot.cam2world[:3, 3]))
+        focal = self.focal * self._away(shot) / self.radius
         view = np.diag([1 / focal, 1 / focal, 1.0]) @ np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
         to_photo = HALF @ shot.K @ shot.cam2world[:3, :3].T @ axes @ view  # image sides -> pixels
         alpha = photo.alpha
@@ -63,7 +63,12 @@ class Alignment:
             alpha = find_matte(small, (x / z * shrunk, y / z * shrunk))
         to_matte = np.diag([alpha.shape[1] / photo.rgb.shape[1], alpha.shape[0] / photo.rgb.shape[0], 1]) @ to_photo
         rgb = _warped(photo.rgb, to_photo, size, cv2.BORDER_REPLICATE)
-        return rgb, _warped(alpha, to_matte, size, cv2.BORDER_CONSTANT)
+        known = _warped(np.ones(photo.rgb.shape[:2], np.float32), to_photo, size, cv2.BORDER_CONSTANT)
+        return View(rgb, _warped(alpha, to_matte, size, cv2.BORDER_CONSTANT), self.camera(shot), known)
+
+    def _away(self, shot: RigShot) -> float:
+        """Canonical: how far the shot's camera is from the head's centre."""
+        return self.scale * float(np.linalg.norm(self.center - shot.cam2world[:3, 3]))
 
     def _looking(self, shot: RigShot) -> Array:
         """The axes (3, 3) of a camera that stands where the shot's stands and looks at the head's centre."""

@@ -40,15 +40,18 @@ def tensor(pictures: Pictures) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2), dtype=np.float32))
 
 
-def in_batches(function: Callable[..., Tensor], *pictures: Pictures) -> Floats:
-    """`function` of each BATCH of pictures, of all lists alike."""
+def in_batches(function: Callable[[Pictures], Tensor], pictures: Pictures) -> Floats:
+    """`function` of each BATCH of pictures."""
     import torch
 
-    if len({len(some) for some in pictures}) > 1:
-        raise ValueError(f"pictures are compared in pairs, got {[len(some) for some in pictures]}")
-    starts = range(0, len(pictures[0]), BATCH)
     with torch.inference_mode():
-        return torch.cat([function(*(some[i : i + BATCH] for some in pictures)) for i in starts]).numpy()
+        return torch.cat([function(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]).numpy()
+
+
+def pairs(a: Pictures, b: Pictures) -> list[tuple[Floats, Floats]]:
+    if len(a) != len(b):
+        raise ValueError(f"pictures are compared in pairs, got {len(a)} and {len(b)}")
+    return list(zip(a, b, strict=True))
 
 
 def one_by_one(metric: Any, a: Pictures, b: Pictures) -> Floats:
@@ -56,4 +59,4 @@ def one_by_one(metric: Any, a: Pictures, b: Pictures) -> Floats:
     import torch
 
     with torch.inference_mode():
-        return np.array([float(metric(*(tensor([x.clip(0, 1)]) for x in pair))) for pair in zip(a, b, strict=True)])
+        return np.array([float(metric(*(tensor([x.clip(0, 1)]) for x in pair))) for pair in pairs(a, b)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at, orbit
 from portrait360.errors import UserError
+from portrait360.evaluate.alignment import nearest_front, to_canonical
 from portrait360.evaluate.protocol import Heads, Protocol
+from portrait360.evaluate.rigs import Rig
 from portrait360.images import Picture, load_picture
 from portrait360.portrait import FOV, Portrait, make_portrait
 from portrait360.synth.backgrounds import background
@@ -35,9 +37,6 @@ class Case:
     portrait: Portrait
     targets: tuple[View, ...] = ()  # the truth
     folder: Path | None = None  # of a run that was made before
-
-
-Open = Callable[[], Case]
 
 
 def synthetic(protocol: Protocol, index: int) -> Case:
@@ -86,6 +85,15 @@ def of_photo(protocol: Protocol, path: Path) -> Case:
 
 def of_run(folder: Path) -> Case:
     return Case(folder.name, "run", Portrait.load(folder / "portrait"), folder=folder)
+
+
+def of_rig(protocol: Protocol, rig: Rig) -> Case:
+    """The most frontal shot in, all others against the truth, where they show the head."""
+    front = nearest_front(rig)
+    portrait = make_portrait(rig.shots[front].load(), size=protocol.portrait)
+    alignment = to_canonical(rig, front, portrait)
+    others = (shot for i, shot in enumerate(rig.shots) if i != front)
+    return Case(rig.name, "recorded", portrait, tuple(alignment.view(shot, protocol.size) for shot in others))
 
 
 def photos_in(places: Sequence[Path]) -> list[Path]:

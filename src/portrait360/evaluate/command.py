@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from portrait360.errors import UserError
@@ -10,7 +11,7 @@ from portrait360.evaluate.cases import photos_in
 from portrait360.evaluate.methods import BASELINES, find_method
 from portrait360.evaluate.protocol import Protocol, find_protocol
 from portrait360.evaluate.report import write_report
-from portrait360.evaluate.run import RUN, Job, run_jobs
+from portrait360.evaluate.run import RIGS, RUN, Job, fingerprint, run_jobs
 from portrait360.files import locked, writing_to
 from portrait360.progress import step_bar
 
@@ -52,16 +53,24 @@ def jobs_of(protocol: Protocol, what: Sequence[Path], methods: Sequence[str]) ->
         return [Job(protocol.name, f"{i:03d}", "synthetic", None, i, named) for i in range(protocol.heads.count)]
     if not what:
         raise UserError(f"{protocol.name} needs {WANTED[protocol.source]}; name them before the options.")
+    if protocol.source in RIGS:
+        if len(what) > 1:
+            raise UserError(f"{protocol.name} takes one folder; leave {what[1]} away.")
+        names = [rig.name for rig in islice(RIGS[protocol.source](what[0]), protocol.most)]
+        stamp = fingerprint(what[0])
+        return [Job(protocol.name, name, protocol.source, what[0], i, named, stamp) for i, name in enumerate(names)]
     photos = [place for place in what if place not in runs]
-    jobs = [Job(protocol.name, run.resolve().name, "run", run, 0, (*named, RUN)) for run in runs]
+    found = [(run.resolve().name, run, "run") for run in runs]
     if photos and runs:
         raise UserError("Give photos or finished runs, not both: they do not go into one table.")
     if photos:
-        jobs = [Job(protocol.name, path.stem, "photo", path, 0, named) for path in photos_in(photos)]
-    twice = {job.name for job in jobs if [other.name for other in jobs].count(job.name) > 1}
+        found = [(path.stem, path, "photo") for path in photos_in(photos)]
+    names = [name for name, _, _ in found]
+    twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise UserError(f"Two of them are called {min(twice)}; give each another name.")
-    return jobs
+    methods = (*named, *[RUN] * bool(runs))
+    return [Job(protocol.name, name, kind, path, 0, methods, fingerprint(path)) for name, path, kind in found]
 
 
 WANTED = {

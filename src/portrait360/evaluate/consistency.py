@@ -1,4 +1,4 @@
-"""Whether views are pictures of one head, without a truth: a field is fitted to some of them, and asked of the others.
+"""Whether views are pictures of one head, without a truth: a field is fitted to some, and asked of the others.
 
 All of it is done in small pictures: what does not agree at 96 pixels does not agree at 256.
 """
@@ -77,7 +77,7 @@ def warp_error(one: View, other: View, its_depth: Floats, depth: Floats) -> floa
     places = other.camera.unproject(_grid(size), np.where(depth > 0, depth, other.camera.radius))
     uv, away = one.camera.project(places)
     at = (uv * size - 0.5).astype(np.float32)
-    behind = cv2.remap(its_depth.astype(np.float32), at, None, cv2.INTER_NEAREST, borderValue=0)
+    behind = cv2.remap(its_depth.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_NEAREST, borderValue=0)
     both = (depth > 0) & (behind > 0) & (np.abs(behind - away) < NEAR)
     both &= (one_at(one.alpha, at) > 0.5) & (other.alpha > 0.5)
     if both.sum() < FEWEST * (size / 96) ** 2:
@@ -86,7 +86,10 @@ def warp_error(one: View, other: View, its_depth: Floats, depth: Floats) -> floa
 
 
 def one_at(values: Floats, at: Floats) -> Floats:
-    return cv2.remap(values.astype(np.float32), at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen = cv2.remap(
+        values.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return seen.astype(np.float32, copy=False)
 
 
 def reduced(view: View, size: int) -> View:
@@ -101,5 +104,3 @@ def reduced(view: View, size: int) -> View:
 def _grid(size: int) -> Floats:
     at = (np.arange(size) + 0.5) / size
     return np.stack(np.meshgrid(at, at), -1)
-
-

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +23,7 @@ from portrait360.evaluate.features import (
     pairwise,
     spreads,
 )
-from portrait360.evaluate.methods import Method
+from portrait360.evaluate.methods import Method, reduced
 from portrait360.evaluate.metrics import overlap, psnr, ssim
 from portrait360.evaluate.protocol import Protocol, band_of
 from portrait360.images import over_grey
@@ -72,14 +71,16 @@ def asked(protocol: Protocol, case: Case) -> _Asked:
 def measure(protocol: Protocol, case: Case, method: Method) -> Measured:
     wanted = asked(protocol, case)
     views = method(case.portrait, wanted.cameras, protocol.size)
-    pictures = [over_grey(view.rgb, view.alpha).astype(np.float32) for view in views]
+    pictures = [on_grey(view) for view in views]
     row: Row = {}
     features: dict[str, Floats] = {}
     if case.targets:
-        truth = [over_grey(view.rgb, view.alpha).astype(np.float32) for view in case.targets]
+        bands = [band_of(view.camera.azimuth) for view in case.targets]
+        ours, truth = pictures[wanted.targets], [on_grey(view) for view in case.targets]
+        true = [filled(goal, p, view.known) for goal, p, view in zip(truth, ours, case.targets, strict=True)]
         row |= against_truth(views[wanted.targets], case.targets)
-        row |= distances(pictures[wanted.targets], truth, [band_of(v.camera.azimuth) for v in case.targets])
-        features = described(pictures[wanted.targets], truth, [band_of(v.camera.azimuth) for v in case.targets])
+        row |= distances(ours, true, bands)
+        features = described(ours, true, bands)
     if protocol.orbit:
         around, shown = views[wanted.orbit], pictures[wanted.orbit]
         row["faces behind"] = faces_behind(shown, [view.camera.azimuth for view in around])
@@ -95,19 +96,29 @@ def measure(protocol: Protocol, case: Case, method: Method) -> Measured:
 def against_truth(views: Sequence[View], truth: Sequence[View]) -> Row:
     found: dict[str, list[float]] = defaultdict(list)
     for view, goal in zip(views, truth, strict=True):
-        ours, true = over_grey(view.rgb, view.alpha), over_grey(goal.rgb, goal.alpha)
-        inside = goal.alpha > 0.5
+        known = np.ones(goal.alpha.shape, bool) if goal.known is None else goal.known > 0.5
+        ours, inside = on_grey(view), (goal.alpha > 0.5) & known
+        true = filled(on_grey(goal), ours, goal.known)
         figures = {
-            "PSNR": psnr(ours, true),
+            "PSNR": psnr(ours, true, known),
             "PSNR inside": psnr(ours, true, inside),
-            "SSIM": ssim(ours, true),
+            "SSIM": ssim(ours, true, known),
             "SSIM inside": ssim(ours, true, inside),
-            "IoU": overlap(view.alpha > 0.5, inside),
+            "IoU": overlap((view.alpha > 0.5) & known, inside),
         }
         for name, value in figures.items():
             found[f"{name}/{band_of(goal.camera.azimuth)}"].append(value)
             found[f"{name}/all"].append(value)
     return means(found)
+
+
+def on_grey(view: View) -> Floats:
+    return over_grey(view.rgb, view.alpha).astype(np.float32)
+
+
+def filled(truth: Floats, ours: Floats, known: Floats | None) -> Floats:
+    """Where a recording ends, nothing is known, and nothing counts."""
+    return truth if known is None else np.where(known[..., None] > 0.5, truth, ours)
 
 
 def distances(ours: Sequence[Floats], truth: Sequence[Floats], bands: Sequence[str]) -> Row:
@@ -134,9 +145,9 @@ def described(ours: Sequence[Floats], truth: Sequence[Floats], bands: Sequence[s
 
 def of_the_photo(case: Case, view: View) -> Row:
     """How well the view from the photo's own camera is the photo."""
-    photo = resized(case.portrait.rgb, view.size)
-    inside = resized(case.portrait.alpha * case.portrait.known, view.size) > 0.5
-    ours = over_grey(view.rgb, view.alpha)
+    photo = reduced(case.portrait.rgb, view.size)
+    inside = reduced(case.portrait.alpha * case.portrait.known, view.size) > 0.5
+    ours = on_grey(view)
     return {"reference PSNR": psnr(ours, photo, inside), "reference SSIM": ssim(ours, photo, inside)}
 
 
@@ -147,7 +158,7 @@ def of_faces(case: Case, views: Sequence[View]) -> Row:
     focal = case.portrait.camera.focal
     photo = over_grey(case.portrait.rgb, case.portrait.alpha).astype(np.float32)
     true = look(photo, focal)
-    pictures = [over_grey(view.rgb, view.alpha).astype(np.float32) for view in views]
+    pictures = [on_grey(view) for view in views]
     faces = [look(picture, focal) for picture in pictures]
     found = [(f, v.camera.azimuth, p) for f, v, p in zip(faces, views, pictures, strict=True) if f is not None]
     row = {
@@ -176,7 +187,7 @@ def beside_the_photo(case: Case, pictures: Sequence[Floats], size: int) -> Row:
     if not pictures:
         return {}
     rgb, alpha = case.portrait.rgb, case.portrait.alpha
-    photo = resized(over_grey(rgb, alpha), size)
+    photo = reduced(over_grey(rgb, alpha), size)
     row: Row = {}
     for metric in pairwise():
         if isinstance(metric, Pairwise):
@@ -190,7 +201,3 @@ def beside_the_photo(case: Case, pictures: Sequence[Floats], size: int) -> Row:
 
 def means(found: dict[str, list[float]]) -> Row:
     return {name: float(np.mean(values)) for name, values in found.items()}
-
-
-def resized(values: Floats, size: int) -> Floats:
-    return np.asarray(cv2.resize(values.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA))

@@ -66,17 +66,16 @@ def _nearest(sheet: ViewSheet, folder: Path, camera: Camera, size: int) -> View:
             f"{folder} has no view at azimuth {camera.azimuth:.0f}; make it with `portrait360 make --views 36`, "
             "or with a fitted head, which can be seen from anywhere."
         )
-    both = cv2.resize(np.concatenate([best.rgb, best.alpha[..., None]], -1).astype(np.float32), (size, size),
-                      interpolation=cv2.INTER_AREA)  # fmt: skip
-    return View(both[..., :3], np.asarray(both[..., 3]), camera)
+    return View(reduced(best.rgb, size), reduced(best.alpha, size), camera)
 
 
 def _shrunk(portrait: Portrait, size: int) -> tuple[Floats, Floats]:
-    rgb, alpha = (
-        np.asarray(cv2.resize(picture.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA))
-        for picture in (portrait.rgb, portrait.alpha)
-    )
-    return rgb, alpha
+    return reduced(portrait.rgb, size), reduced(portrait.alpha, size)
+
+
+def reduced(values: Floats, size: int) -> Floats:
+    small = cv2.resize(values.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32, copy=False)
 
 
 METHODS: dict[str, Method] = {"repeat": repeat, "mirror": mirror, "proxy": proxy}

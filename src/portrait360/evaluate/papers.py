@@ -23,12 +23,12 @@ def _renderme(method: str, front: tuple[float | None, ...], back: tuple[float | 
 
 def _nersemble(method: str, values: tuple[float, ...]) -> Published:
     names = ("POSE", "LPIPS/all", "SSIM/all", "DISTS/all", "ID", "FID/all")
-    figures = dict(zip(names, values, strict=True))
+    figures: dict[str, float] = dict(zip(names, values, strict=True))
     return Published("DiffPortrait3D", "1a", "NeRSemble, novel views, 256 x 256", method, figures)
 
 
 def _five(method: str, values: tuple[float, ...]) -> Published:
-    figures = dict(zip(("CLIP-I", "LPIPS", "ID"), values, strict=True))
+    figures: dict[str, float] = dict(zip(("CLIP-I", "LPIPS", "ID"), values, strict=True))
     return Published("Portrait Diffusion", "1", "the authors' portraits, five renders", method, figures)
 
 

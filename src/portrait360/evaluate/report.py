@@ -13,8 +13,8 @@ import numpy as np
 
 from portrait360.evaluate.features import Needs, frechet, identities, likenesses, pairwise, spreads
 from portrait360.evaluate.papers import Published, beside
-from portrait360.evaluate.run import Job, result
 from portrait360.evaluate.protocol import BANDS, Protocol
+from portrait360.evaluate.run import Job, result
 from portrait360.files import whole, writing_to
 from portrait360.images import load_picture, save_picture
 
@@ -161,9 +161,7 @@ def as_text(protocol: Protocol, found: Results, command: str, chosen: Sequence[s
     return out + published(beside(protocol.name))
 
 
-def table_row(
-    line: Line, key: str, band: str, found: Results, methods: Sequence[str], cases: int
-) -> list[str]:
+def table_row(line: Line, key: str, band: str, found: Results, methods: Sequence[str], cases: int) -> list[str]:
     values = [found.means[name].get(key) for name in methods]
     if all(value is None or not math.isfinite(value) for value in values):
         return []
@@ -190,7 +188,10 @@ def published(rows: Sequence[Published]) -> list[str]:
     if not rows:
         return []
     out = ["", "## Published, other data", ""]
-    out += ["What the papers print of their own data. Nothing here can be compared with the table above but by eye.", ""]
+    out += [
+        "What the papers print of their own data. Nothing here can be compared with the table above but by eye.",
+        "",
+    ]
     for key in dict.fromkeys((row.paper, row.table, row.data) for row in rows):
         chosen = [row for row in rows if (row.paper, row.table, row.data) == key]
         names = list(dict.fromkeys(name for row in chosen for name in row.figures))

@@ -1,5 +1,5 @@
-"""All cases of a protocol over processes. Each result is kept beside what it depends on, so that a stopped run goes on
-and a changed program measures anew."""
+"""All cases of a protocol over processes. Each result is kept beside what it depends on, so that a stopped run goes
+on and a changed program measures anew."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 
 from portrait360.errors import UserError
-from portrait360.evaluate.cases import Case, of_photo, of_run, synthetic
+from portrait360.evaluate.cases import Case, of_photo, of_rig, of_run, synthetic
 from portrait360.evaluate.measure import Measured, measure
 from portrait360.evaluate.methods import Method, find_method
 from portrait360.evaluate.methods import of_run as method_of_run
 from portrait360.evaluate.protocol import Protocol, find_protocol
+from portrait360.evaluate.rigs import nersemble, renderme360
 from portrait360.files import sha256, whole
 from portrait360.images import over_grey, save_picture
 
 RUN = "run"  # the method that a run was made with before
 ONE_THREAD = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+RIGS = {"nersemble": nersemble, "renderme360": renderme360}
 SHOWN, CELL = 9, 128  # pictures of a case in the sheet, and their side
 
 
@@ -36,16 +42,16 @@ class Job:
 
     protocol: str
     name: str
-    source: str  # synthetic, photo, run
-    place: Path | None  # of the photo or the run
-    index: int
+    source: str  # synthetic, photo, run, or a data set
+    place: Path | None  # of the photo, the run or the data set
+    index: int  # of the case in its protocol or its data set
     methods: tuple[str, ...]
+    stamp: str = ""  # of what lies at the place, as `fingerprint` gives it
 
     @property
     def key(self) -> str:
         """Changes with everything that the figures depend on."""
-        what = "" if self.place is None else fingerprint(self.place)
-        parts = [find_protocol(self.protocol).digest, self.source, str(self.index), what, code()]
+        parts = [find_protocol(self.protocol).digest, self.source, str(self.index), self.stamp, code()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def open(self) -> Case:
@@ -53,6 +59,8 @@ class Job:
         if self.source == "synthetic":
             return synthetic(protocol, self.index)
         assert self.place is not None
+        if self.source in RIGS:
+            return of_rig(protocol, next(islice(RIGS[self.source](self.place), self.index, None)))
         return of_run(self.place) if self.source == "run" else of_photo(protocol, self.place)
 
 
@@ -64,6 +72,7 @@ def fingerprint(place: Path) -> str:
     return hashlib.sha256(repr(listed).encode()).hexdigest()
 
 
+@lru_cache(maxsize=1)
 def code() -> str:
     """Of this package's own files: another program measures anew."""
     digest, root = hashlib.sha256(), Path(__file__).parents[1]
@@ -105,7 +114,6 @@ def one_thread() -> Iterator[None]:
 
 
 def alone() -> None:
-    import cv2
     import torch
 
     torch.set_num_threads(1)
@@ -147,7 +155,8 @@ def keep(place: Path, name: str, key: str, kind: str, found: Measured | UserErro
     else:
         save_picture(place / f"{name}.png", strip(found.shown or (np.zeros((CELL, CELL, 3)),)))
         with whole(place / f"{name}.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{k: v.astype(np.float32) for k, v in found.features.items()})
+            arrays: dict[str, Any] = {k: v.astype(np.float32) for k, v in found.features.items()}
+            np.savez_compressed(file, **arrays)
         said |= {"row": {k: v if math.isfinite(v) else None for k, v in found.row.items()}}
     with whole(place / f"{name}.json") as temporary:
         temporary.write_text(json.dumps(said, indent=1))
@@ -164,8 +173,6 @@ def result(place: Path, name: str, key: str) -> dict | None:
 
 def strip(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Some of the pictures side by side."""
-    import cv2
-
     chosen = [pictures[i * len(pictures) // SHOWN] for i in range(min(SHOWN, len(pictures)))]
     small = [cv2.resize(p.astype(np.float32), (CELL, CELL), interpolation=cv2.INTER_AREA) for p in chosen]
     return np.concatenate(small, 1).clip(0, 1)
