@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.proxy import overlap, psnr
 from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
+from portrait360.evaluate.metrics import overlap, psnr
 from portrait360.export.head import mesh_picture
 from portrait360.fit.corrections import corrected
 from portrait360.fit.field import fit_field
@@ -102,9 +102,9 @@ def measure(seed: int, harm: bool, sheet: Path | None) -> Row:
 def compared(name: str, pictures: list, truth: list) -> Row:
     errors, inside, depths, covers = [], [], [], []
     for (rgb, alpha, depth), goal in zip(pictures, truth, strict=True):
-        error, solid = over_grey(rgb, alpha) - over_grey(goal.rgb, goal.alpha), goal.alpha > 0.5
-        errors.append(psnr(error))
-        inside.append(psnr(error[solid]))
+        ours, true, solid = over_grey(rgb, alpha), over_grey(goal.rgb, goal.alpha), goal.alpha > 0.5
+        errors.append(psnr(ours, true))
+        inside.append(psnr(ours, true, solid))
         both = (alpha > 0.5) & solid & (depth > 0)
         depths.append(float(np.median(np.abs(depth - goal.depth)[both])) / HEAD)
         covers.append(overlap(alpha > 0.5, solid))

@@ -15,13 +15,14 @@ import json
 import multiprocessing
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.cameras import RADIUS, Camera, azimuth_between, focal_from_fov, look_at, orbit
+from portrait360.cameras import Camera, azimuth_between, focal_from_fov, look_at, orbit
+from portrait360.evaluate.cases import as_cropped
+from portrait360.evaluate.metrics import overlap, psnr
 from portrait360.faces import STOCK_SCORE, find_faces
 from portrait360.images import Picture, over_grey, save_picture
 from portrait360.portrait import Portrait, make_portrait
@@ -58,30 +59,19 @@ def measure(job: tuple[int, Path | None]) -> Row | None:
     seconds = time.perf_counter() - begin
     if portrait.source != "face":
         return None
-    truth = [render(head, c, SIZE) for c in cameras_of_truth(portrait, true)]
+    around = orbit(len(AZIMUTHS), focal=FOCAL)
+    truth = [render(head, camera, SIZE) for camera in as_cropped(around, portrait, true, PHOTO)]
     scale = PHOTO / portrait.side
     row = {"seconds": seconds, "azimuth": abs(azimuth_between(true.azimuth, portrait.camera.azimuth))}
     row["elevation"] = abs(true.elevation - portrait.camera.elevation)
     return row | own_view(portrait, proxy) | compared(proxy, truth, scale, sheets and sheets / f"{index:03d}.png")
 
 
-def cameras_of_truth(portrait: Portrait, true: Camera) -> list[Camera]:
-    """The proxy's orbit, for a truth that is shifted and scaled as the crop is against the picture."""
-    middle = (np.array([PHOTO / 2, PHOTO / 2]) - portrait.corner) / portrait.side - 0.5
-    shift = true.cam2world[:3, :2] @ (middle * RADIUS / FOCAL)
-    out = []
-    for camera in orbit(len(AZIMUTHS), focal=FOCAL):
-        pose = camera.cam2world.copy()
-        pose[:3, 3] = (pose[:3, 3] - shift) * portrait.side / PHOTO
-        out.append(replace(camera, cam2world=pose))
-    return out
-
-
 def own_view(portrait: Portrait, proxy: Proxy) -> Row:
     """The photo given back at its own camera."""
     view, inside = proxy.render(portrait.camera, PHOTO), portrait.alpha > 0.5
     whole = portrait.alpha > 0.9  # softer pixels show the background too
-    return {"own": psnr((view.rgb - portrait.rgb)[whole]), "own IoU": overlap(view.mask > 0.5, inside)}
+    return {"own": psnr(view.rgb, portrait.rgb, whole), "own IoU": overlap(view.mask > 0.5, inside)}
 
 
 def compared(proxy: Proxy, truth: list, scale: float, sheet: Path | None) -> Row:
@@ -89,7 +79,7 @@ def compared(proxy: Proxy, truth: list, scale: float, sheet: Path | None) -> Row
     for azimuth, goal, camera in zip(AZIMUTHS, truth, orbit(len(AZIMUTHS), focal=FOCAL), strict=True):
         view, inside = proxy.render(camera, SIZE), goal.alpha > 0.5
         aim, got = over_grey(goal.rgb, goal.alpha), on_grey(view)
-        errors[int(azimuth)] = psnr((aim - got)[inside])
+        errors[int(azimuth)] = psnr(got, aim, inside)
         if azimuth in (0, 90, 180):
             row[f"IoU {azimuth}"] = overlap(view.mask > 0.5, inside)
         if abs(azimuth_between(0, float(azimuth))) <= 90:
@@ -105,14 +95,6 @@ def compared(proxy: Proxy, truth: list, scale: float, sheet: Path | None) -> Row
         save_picture(sheet, np.concatenate([np.concatenate(pictures[:6], 1), np.concatenate(pictures[6:], 1)]))
     row |= {band: float(np.mean([errors[a] for a in members])) for band, members in BANDS.items()}
     return row | {"depth": float(np.median(depths))}
-
-
-def psnr(error: NDArray[np.floating]) -> float:
-    return float(-10 * np.log10(max(float((error**2).mean()), 1e-10)))
-
-
-def overlap(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def speed(proxy: Proxy, views: int = 24) -> float:

