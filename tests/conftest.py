@@ -52,3 +52,21 @@ def small() -> Image.Image:
     cv2.ellipse(alpha, (107, 110), (85, 110), 0, 0, 360, 255, -1)
     image.putalpha(Image.fromarray(alpha))
     return image
+
+
+@pytest.fixture(scope="session")
+def rig_head():
+    from portrait360.synth.build import build
+    from portrait360.synth.prepare import prepare
+    from portrait360.synth.sample import sample
+
+    return prepare(build(sample(12, "human")))
+
+
+@pytest.fixture(scope="session")
+def rig(rig_head):
+    """Eight cameras around it, all as far away as ours."""
+    from portrait360.cameras import RADIUS
+    from tests.rigs import shots_of
+
+    return shots_of(rig_head, [RADIUS] * 8)

@@ -1,222 +1,22 @@
-"""Rigs of real data sets, as look-alikes of synthetic heads: loaded, and brought to the canonical frame."""
+"""Loaders of real data sets, on look-alike folders."""
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from portrait360.cameras import RADIUS, Camera, azimuth_between, focal_from_fov, look_at
-from portrait360.crop import Square, cut
 from portrait360.errors import UserError
-from portrait360.evaluate.alignment import nearest_front, to_canonical
-from portrait360.evaluate.rigs import Rig, RigShot, nersemble, renderme360
+from portrait360.evaluate.rigs import Rig, nersemble, renderme360
 from portrait360.export.video import save_turntable
-from portrait360.images import Picture, eight_bits
-from portrait360.portrait import Portrait
-from portrait360.synth.build import build
-from portrait360.synth.prepare import Prepared, prepare
-from portrait360.synth.render import render
-from portrait360.synth.sample import sample
+from tests.rigs import FRONT, bent, places, png, smc, write_renderme
 from tests.scenes import psnr
 
 h5py = pytest.importorskip("h5py")
 
-FOCAL = focal_from_fov(18.8)
-WIDE, HIGH, SIZE = 360, 300, 160  # of the photos, and of the canonical pictures
-FRONT = 3  # the shot that the portrait is made from
-PER_UNIT = 1.7  # of the rig's frame for one of the canonical frame
 LENS = np.array([-1.5, 3.0, 0.02, -0.015, 1.0])  # strong, for photos with so narrow a field
-WORLD = np.eye(4)  # canonical to the rig's frame, but for the scale
-WORLD[:3, :3] = look_at(200, 40, roll=77)[:3, :3]
-WORLD[:3, 3] = 12, -5, 30
-
-
-def places() -> list[Camera]:
-    """The canonical cameras of eight shots."""
-    turns = [(45.0 * (i - FRONT) + 4, [5, -12, 9][i % 3], [2, -6, 9, 0, 17][i % 5]) for i in range(8)]
-    return [Camera(look_at(azimuth, elevation, roll=roll), FOCAL) for azimuth, elevation, roll in turns]
-
-
-def true_poses(distances: list[float]) -> list[np.ndarray]:
-    """Of cameras that look past the head, all at one point beside it which the portrait's shot sees as far away as
-    the head itself."""
-    beside = places()[FRONT].cam2world[:3, :2] @ [0.11, -0.06]
-    out = []
-    for camera, distance in zip(places(), distances, strict=True):
-        pose = camera.cam2world.copy()
-        pose[:3, 3] *= distance / RADIUS
-        ahead = beside - pose[:3, 3]
-        ahead /= np.linalg.norm(ahead)
-        axis = np.cross(pose[:3, 2], ahead)
-        turn, _ = cv2.Rodrigues(axis / np.linalg.norm(axis) * np.arcsin(np.linalg.norm(axis)))
-        pose[:3, :3] = turn @ pose[:3, :3]
-        out.append(pose)
-    return out
-
-
-def in_the_world(pose: np.ndarray) -> np.ndarray:
-    out = WORLD @ pose
-    out[:3, 3] = WORLD[:3, :3] @ pose[:3, 3] * PER_UNIT + WORLD[:3, 3]
-    return out
-
-
-@pytest.fixture(scope="module")
-def head() -> Prepared:
-    return prepare(build(sample(12, "human")))
-
-
-def shots_of(head: Prepared, distances: list[float]) -> Rig:
-    """Oblong photos with the principal point off their middle; each camera has its own zoom."""
-    shots = []
-    for i, (pose, distance) in enumerate(zip(true_poses(distances), distances, strict=True)):
-        zoom = [1.15, 0.95, 1.3][i % 3] * distance / RADIUS
-        camera = Camera(pose, FOCAL * zoom * 300 / WIDE, (0.47, 0.49))
-        seen = render(head, camera, WIDE)
-        K = camera.intrinsics(WIDE)
-        K[:2, 2] -= 0.5, 40.5  # rows above are cut off; OpenCV counts from the first pixel's centre
-        rgb = np.where(seen.alpha[..., None] > 0, seen.rgb, 0.3)[40 : 40 + HIGH]
-        picture = Picture(eight_bits(rgb) / np.float32(255), eight_bits(seen.alpha[40 : 40 + HIGH]) / np.float32(255))
-        shots.append(RigShot(f"{i:02d}", in_the_world(pose), K, None, partial(same, picture)))
-    return Rig("look-alike", tuple(shots))
-
-
-def same(picture: Picture) -> Picture:
-    return picture
-
-
-@pytest.fixture(scope="module")
-def rig(head) -> Rig:
-    return shots_of(head, [RADIUS] * 8)
-
-
-def portrait_of(shot: RigShot, pose: np.ndarray, quarters: int = 0) -> Portrait:
-    """With a crop around the head's middle, and the camera that sees it so: nothing is detected."""
-    camera, small = places()[FRONT], 1e-4
-    around = np.array([[0, 0, 0], *camera.cam2world[:3, :2].T]) * small  # the head's middle, and beside and below it
-    seen = ((around - pose[:3, 3]) @ pose[:3, :3]) @ (shot.K + [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]).T
-    middle, right, below = seen[:, :2] / seen[:, 2:]
-    magnified = np.sqrt(np.linalg.det(np.stack([right - middle, below - middle]))) / small
-    side = magnified / (camera.focal / RADIUS)
-    for i in range(quarters):
-        middle = middle[1], (WIDE, HIGH)[i % 2] - middle[0]
-        turned = camera.cam2world.copy()
-        turned[:3, 0], turned[:3, 1] = camera.cam2world[:3, 1], -camera.cam2world[:3, 0]
-        camera = replace(camera, cam2world=turned)
-    blank, none = np.zeros((64, 64), np.float32), np.zeros(0)
-    corner = middle[0] - side / 2, middle[1] - side / 2
-    rgb = np.zeros((64, 64, 3), np.float32)
-    return Portrait(rgb, blank, blank, camera, "face", corner, float(side), None, none, none, quarters=quarters)
-
-
-# the canonical frame
-
-
-def assert_the_same_cameras(alignment, rig: Rig, distances: list[float]) -> None:
-    for shot, true, distance in zip(rig.shots, places(), distances, strict=True):
-        camera = alignment.camera(shot)
-        np.testing.assert_allclose(camera.cam2world[:3, :3], true.cam2world[:3, :3], atol=1e-3)
-        assert abs(azimuth_between(camera.azimuth, true.azimuth)) < 0.1
-        assert abs(camera.elevation - true.elevation) < 0.1
-        assert camera.radius == pytest.approx(distance, rel=1e-3)
-        assert camera.focal / camera.radius == pytest.approx(FOCAL / RADIUS)
-
-
-def assert_the_same_picture(alignment, shot: RigShot, seen) -> None:
-    view = alignment.view(shot, SIZE)
-    rgb, alpha, covered = view.rgb, view.alpha, view.known > 0.999
-    inside = covered & (cv2.erode((seen.alpha > 0.99).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
-    assert covered.mean() > 0.5 and inside.mean() > 0.2
-    assert psnr(rgb[inside], seen.rgb[inside]) > 33
-    assert psnr(alpha[covered], seen.alpha[covered]) > 30
-
-
-def solid(shot: RigShot) -> RigShot:
-    """Opaque as far as its photo goes."""
-    return replace(shot, load=partial(same, replace(shot.load(), alpha=np.ones((HIGH, WIDE), np.float32))))
-
-
-def test_cameras_and_pictures_are_those_of_the_canonical_frame(head, rig):
-    alignment = to_canonical(rig, FRONT, portrait_of(rig.shots[FRONT], true_poses([RADIUS] * 8)[FRONT]))
-    assert alignment.scale == pytest.approx(1 / PER_UNIT, rel=1e-4)
-    np.testing.assert_allclose(alignment.center, WORLD[:3, 3], atol=1e-3)
-    assert_the_same_cameras(alignment, rig, [RADIUS] * 8)
-    for shot, true in zip(rig.shots, places(), strict=True):
-        assert_the_same_picture(alignment, shot, render(head, true, SIZE))
-
-
-def test_a_picture_keeps_the_perspective_of_its_shot(head):
-    distances = [RADIUS * by for by in (0.8, 1.1, 0.9, 0.75, 1.3, 1.0, 0.85, 1.2)]
-    rig = shots_of(head, distances)
-    alignment = to_canonical(rig, FRONT, portrait_of(rig.shots[FRONT], true_poses(distances)[FRONT]))
-    assert_the_same_cameras(alignment, rig, distances)
-    for shot in rig.shots[::3]:
-        assert_the_same_picture(alignment, shot, render(head, alignment.camera(shot), SIZE))
-
-
-@pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_it_does_not_matter_how_the_photo_lay(rig, quarters):
-    pose = true_poses([RADIUS] * 8)[FRONT]
-    straight = to_canonical(rig, FRONT, portrait_of(rig.shots[FRONT], pose))
-    turned = to_canonical(rig, FRONT, portrait_of(rig.shots[FRONT], pose, quarters))
-    for name in ("center", "turn", "scale"):
-        np.testing.assert_allclose(getattr(turned, name), getattr(straight, name), atol=1e-9)
-
-
-def test_a_turned_photo_has_its_crop_where_the_portrait_says(rig):
-    """The look-alike's own idea of quarters, against the one by which pictures are turned."""
-    photo = rig.shots[FRONT].load()
-    pose = true_poses([RADIUS] * 8)[FRONT]
-    for quarters in (1, 2, 3):
-        first, then = (portrait_of(rig.shots[FRONT], pose, q) for q in (0, quarters))
-        crop = cut(photo.rgb, Square(first.corner, first.side), 64)
-        turned = cut(photo.turned(quarters).rgb, Square(then.corner, then.side), 64)
-        np.testing.assert_allclose(np.rot90(crop, quarters), turned, atol=0.02)
-
-
-def test_the_portraits_own_shot_gives_its_crop_back(rig):
-    """Where the camera looks at the crop's middle, turning it there does nothing."""
-    shot = rig.shots[FRONT]
-    ahead = shot.K[:2, 2] + 0.5
-    side = 150.0
-    portrait = replace(portrait_of(shot, true_poses([RADIUS] * 8)[FRONT]), corner=tuple(ahead - side / 2), side=side)
-    view = to_canonical(rig, FRONT, portrait).view(shot, 96)
-    photo = shot.load()
-    assert psnr(view.rgb, cut(photo.rgb, Square(portrait.corner, side), 96)) > 45
-    assert psnr(view.alpha, cut(photo.alpha, Square(portrait.corner, side), 96)) > 45
-
-
-def test_beyond_the_photo_nothing_is_there(rig):
-    portrait = portrait_of(rig.shots[FRONT], true_poses([RADIUS] * 8)[FRONT])
-    alignment = replace(to_canonical(rig, FRONT, portrait), focal=FOCAL / 3)  # a wide view
-    view = alignment.view(rig.shots[FRONT], SIZE)
-    for values in (view.alpha, view.known):
-        assert max(values[edge].max() for edge in (np.s_[:8], np.s_[-8:], np.s_[:, :8], np.s_[:, -8:])) == 0
-    assert view.known[SIZE // 2 - 10 : SIZE // 2 + 10, SIZE // 2 - 10 : SIZE // 2 + 10].min() > 0.999
-
-
-def test_a_missing_matte_is_found(rig):
-    shot = rig.shots[FRONT]
-    alignment = to_canonical(rig, FRONT, portrait_of(shot, true_poses([RADIUS] * 8)[FRONT]))
-    bare = replace(shot, load=partial(same, replace(shot.load(), alpha=None)))
-    found, given = alignment.view(bare, SIZE).alpha > 0.5, alignment.view(shot, SIZE).alpha > 0.5
-    assert (found & given).sum() > 0.9 * (found | given).sum()
-
-
-def test_a_crop_of_something_else_is_refused(rig):
-    portrait = portrait_of(rig.shots[FRONT], true_poses([RADIUS] * 8)[FRONT])
-    with pytest.raises(UserError, match="look at"):
-        to_canonical(rig, FRONT, replace(portrait, corner=(1e6, 0.0)))
-
-
-def test_the_portrait_is_made_from_the_front(rig):
-    assert nearest_front(rig) == FRONT
-    assert nearest_front(Rig("two", (rig.shots[FRONT + 1], rig.shots[FRONT + 4], rig.shots[FRONT]))) == 2
-    with pytest.raises(UserError, match="No face"):
-        nearest_front(Rig("behind", (rig.shots[(FRONT + 4) % 8],)))
 
 
 # NeRSemble
@@ -320,41 +120,6 @@ def test_folders_without_anybody(tmp_path, loader):
 
 
 # RenderMe-360
-
-
-def png(values: np.ndarray) -> np.ndarray:
-    values = eight_bits(values)
-    return cv2.imencode(".png", values[..., ::-1] if values.ndim == 3 else values)[1].reshape(-1)
-
-
-def write_renderme(folder: Path, rig: Rig, *, part: str = "e0", inverse: bool = False, lens=None) -> Path:
-    """With `lens`, the photos are bent as such a lens bends them."""
-    lens = np.zeros(5) if lens is None else lens
-    for kind in ("raw", "anno"):
-        (folder / kind / "0026").mkdir(parents=True, exist_ok=True)
-    raw, anno = smc(folder, part)
-    with h5py.File(raw, "w") as pictures, h5py.File(anno, "w") as known:
-        for shot in rig.shots:
-            photo = shot.load()
-            for file, kind, values in ((pictures, "color", photo.rgb), (known, "mask", photo.alpha)):
-                file[f"Camera/{shot.name}/{kind}/0"] = png(bent(values, shot.K, lens))
-            pose = np.linalg.inv(shot.cam2world) if inverse else shot.cam2world
-            for name, values in (("K", shot.K), ("D", lens), ("RT", pose)):
-                known[f"Calibration/{shot.name}/{name}"] = values
-    return folder
-
-
-def smc(folder: Path, part: str = "e0") -> list[Path]:
-    return [folder / kind / "0026" / f"0026_{part}_{kind}.smc" for kind in ("raw", "anno")]
-
-
-def bent(values: np.ndarray, K: np.ndarray, lens: np.ndarray) -> np.ndarray:
-    """What a lens makes of a pinhole's picture: each of its pixels looks up where it would be without."""
-    if not lens.any():
-        return values
-    y, x = np.indices(values.shape[:2], np.float32)
-    straight = cv2.undistortPoints(np.stack([x, y], -1).reshape(-1, 1, 2), K, lens, P=K).reshape(*x.shape, 2)
-    return cv2.remap(values, straight.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 @pytest.mark.parametrize("inverse", [False, True])

@@ -106,6 +106,7 @@ def sets(jobs: Sequence[Job], folder: Path, name: str, rows: dict) -> dict[str, 
                 parts.setdefault(key, []).append(data[key].astype(np.float64))
     stacked = {key: np.concatenate(found) for key, found in parts.items()}
     pairs = {key.rsplit("/", 1)[0] for key in stacked}
+    pairs = {key for key in pairs if len(stacked[f"{key}/ours"]) > 1}  # one picture has no spread
     return {key: frechet(stacked[f"{key}/ours"], stacked[f"{key}/truth"]) for key in sorted(pairs)}
 
 
