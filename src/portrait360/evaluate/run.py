@@ -7,10 +7,8 @@ import hashlib
 import json
 import math
 import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -29,9 +27,9 @@ from portrait360.evaluate.protocol import Protocol, find_protocol
 from portrait360.evaluate.rigs import nersemble, renderme360
 from portrait360.files import sha256, whole
 from portrait360.images import over_grey, save_picture
+from portrait360.processes import alone, one_thread
 
 RUN = "run"  # the method that a run was made with before
-ONE_THREAD = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 RIGS = {"nersemble": nersemble, "renderme360": renderme360}
 SHOWN, CELL = 9, 128  # pictures of a case in the sheet, and their side
 
@@ -96,28 +94,6 @@ def run_jobs(jobs: Sequence[Job], folder: Path, processes: int, advance: Callabl
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """New processes inherit it."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def alone() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 def work(job: Job, folder: Path) -> None:

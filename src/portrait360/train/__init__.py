@@ -1,0 +1,1 @@
+"""How the small model's networks are trained: data, loop, recipes."""

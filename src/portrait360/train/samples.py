@@ -1,0 +1,182 @@
+"""What the map completer learns from: synthetic portraits through the real stages, and the map that they should give.
+
+python -m portrait360.train.samples -o DIR [--count 1000] [--first 0] [--processes 2]
+
+One identity after the other; a stopped run goes on, and what is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.cameras import Camera, focal_from_fov, look_at
+from portrait360.errors import UserError
+from portrait360.files import whole
+from portrait360.geometry.completion import Seen, foreground, photographed
+from portrait360.images import Picture, eight_bits
+from portrait360.portrait import FOV, Portrait, make_portrait
+from portrait360.processes import alone, one_thread
+from portrait360.progress import step_bar
+from portrait360.proxy import LAYOUT, Proxy, make_proxy
+from portrait360.synth.backgrounds import background
+from portrait360.synth.build import build
+from portrait360.synth.dataset import identity
+from portrait360.synth.prepare import Prepared, prepare
+from portrait360.synth.render import render
+from portrait360.synth.sample import sample
+from portrait360.synth.tone import over
+from portrait360.train.truth_map import TruthMap, frame_of, scan, truth_map
+
+Floats = NDArray[np.floating]
+
+PHOTO = 512
+FOCAL = focal_from_fov(FOV)
+PORTRAITS = 3  # of each identity
+FAR = 0.3  # share of portraits from further aside than +-35 degrees
+AZIMUTHS, ELEVATION, ROLL = (35.0, 70.0), 15.0, 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Pictures over the map are (rows, columns, ...) in 8 bits, radii in 16."""
+
+    photo: NDArray[np.uint8]  # (.., 3) the photo's colours on the proxy's surface
+    visible: NDArray[np.uint8]
+    trust: NDArray[np.uint8]
+    proxy: NDArray[np.uint8]  # (.., 3) the proxy's colours
+    proxy_radius: NDArray[np.float16]
+    rgb: NDArray[np.uint8]  # (.., 3) the truth
+    radius: NDArray[np.float16]
+    kinds: NDArray[np.uint8]  # (.., 3) share of skin, hair, cloth
+    seen: NDArray[np.uint8]  # where the truth is known
+    camera: NDArray[np.float32]  # (2,) azimuth and elevation that the portrait was given
+
+    def save(self, path: Path) -> None:
+        values: dict[str, Any] = asdict(self)
+        with whole(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **values)
+
+    @classmethod
+    def load(cls, path: Path) -> Sample:
+        with np.load(path, allow_pickle=False) as data:
+            return cls(**{name: data[name] for name in data.files})
+
+
+def make_samples(seed: int, portraits: int = PORTRAITS) -> list[Sample]:
+    """All portraits of one identity; those in which no head is found are left out."""
+    rng = np.random.default_rng([seed, 7])
+    head = prepare(build(sample(seed, "any")))
+    everything = scan(head, FOCAL)
+    out = []
+    for _ in range(portraits):
+        true = random_place(rng)
+        try:
+            portrait = portrait_of(photo_of(head, true, rng), true)
+        except UserError:
+            continue
+        truth = truth_map(everything, frame_of(portrait, true, PHOTO), LAYOUT)
+        out.append(as_sample(portrait, make_proxy(portrait), truth))
+    return out
+
+
+def random_place(rng: np.random.Generator) -> Camera:
+    """Most portraits are taken from the front."""
+    most = AZIMUTHS[int(rng.random() < FAR)]
+    return Camera(
+        look_at(rng.uniform(-most, most), rng.uniform(-ELEVATION, ELEVATION), roll=rng.uniform(-ROLL, ROLL)), FOCAL
+    )
+
+
+def photo_of(head: Prepared, true: Camera, rng: np.random.Generator) -> Picture:
+    """As cameras and phones give it: before something, soft, noisy, compressed, or small."""
+    seen = render(head, true, PHOTO)
+    rgb = over(seen.rgb, seen.alpha, background(rng, PHOTO)).astype(np.float32)
+    if rng.random() < 0.4:
+        small = int(rng.integers(160, PHOTO))
+        rgb = cv2.resize(rgb, (small, small), interpolation=cv2.INTER_AREA)
+        rgb = cv2.resize(rgb, (PHOTO, PHOTO), interpolation=cv2.INTER_CUBIC)
+    if rng.random() < 0.3:
+        rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.5))
+    if rng.random() < 0.4:
+        rgb = rgb + rng.normal(0, rng.uniform(0.003, 0.03), rgb.shape)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 98))]
+    coded = cv2.imencode(".jpg", eight_bits(np.asarray(np.clip(rgb, 0, 1), np.float32)), quality)[1]
+    return Picture(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.float32) / 255, None)
+
+
+def portrait_of(photo: Picture, true: Camera) -> Portrait:
+    """Where no face tells from where the head is seen, a user would say it."""
+    portrait = make_portrait(photo, size=PHOTO)
+    if portrait.source != "face":
+        portrait = make_portrait(photo, azimuth=true.azimuth, elevation=true.elevation, size=PHOTO)
+    return portrait
+
+
+def photo_on(portrait: Portrait, proxy: Proxy) -> Seen:
+    """What the portrait shows of each cell of its proxy."""
+    clean = foreground(portrait.rgb, portrait.alpha)
+    return photographed(LAYOUT, proxy.radius, portrait.camera, clean, portrait.alpha, portrait.known)
+
+
+def as_sample(portrait: Portrait, proxy: Proxy, truth: TruthMap) -> Sample:
+    seen = photo_on(portrait, proxy)
+    camera = portrait.camera
+    return Sample(
+        eight_bits(seen.rgb),
+        eight_bits(seen.visible),
+        eight_bits(seen.trust),
+        eight_bits(proxy.colours),
+        proxy.radius.astype(np.float16),
+        eight_bits(truth.rgb),
+        truth.radius.astype(np.float16),
+        eight_bits(truth.kinds.transpose(1, 2, 0)),
+        eight_bits(truth.seen),
+        np.array([camera.azimuth, camera.elevation], np.float32),
+    )
+
+
+def write_samples(folder: Path, split: str, index: int) -> int:
+    """Those of one identity; the last one vouches for all."""
+    seed = identity(split, index)
+    done = folder / f"{seed:07d}.done"
+    if done.exists():
+        return 0
+    made = make_samples(seed)
+    for k, one in enumerate(made):
+        one.save(folder / f"{seed:07d}-{k}.npz")
+    with whole(done) as temporary:
+        temporary.write_text(f"{len(made)}\n")
+    return len(made)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=1000, help="identities")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--split", default="train", choices=("train", "val", "test"))
+    parser.add_argument("--processes", type=int, default=2)
+    a = parser.parse_args()
+    a.output.mkdir(parents=True, exist_ok=True)
+    with (
+        one_thread(),
+        step_bar("Samples", a.count) as advance,
+        ProcessPoolExecutor(a.processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
+    ):
+        jobs = [pool.submit(write_samples, a.output, a.split, a.first + i) for i in range(a.count)]
+        for job in as_completed(jobs):
+            job.result()
+            advance("")
+
+
+if __name__ == "__main__":
+    main()
