@@ -199,6 +199,7 @@ def test_photos_to_a_report_by_the_command(tmp_path):
     IMAGE.resize((256, 256)).save(photo)
     out = tmp_path / "report"
     command = ["eval", str(photo), "--protocol", "portrait-diffusion", "--method", "proxy", "-o", str(out)]
+    command += ["--processes", "1"]
     done = CliRunner().invoke(cli.app, command)
     assert done.exit_code == 0, done.output
     text = (out / "report.md").read_text()
@@ -206,6 +207,7 @@ def test_photos_to_a_report_by_the_command(tmp_path):
     assert "other data" in text and "| Portrait Diffusion | 0.9986 | 0.3616 | 0.344 |" in text
     said = json.loads((out / "report.json").read_text())
     assert said["means"]["repeat"]["reference PSNR"] > said["means"]["proxy"]["reference PSNR"] > 25
+    assert "EffNet-lite0 feature distance" in text.split("## ")[0]
     assert said["protocol"]["digest"] == find_protocol("portrait-diffusion").digest
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
+from portrait360.geometry.completion import Seen
+from portrait360.geometry.head_map import HeadMap
 from portrait360.models.map_completer import MapCompleter, MapCompleterConfig
+from portrait360.train.hints import HINTS, changed, changes_of, hints_of
 
 TINY = MapCompleterConfig(hints=3, widths=(16, 32), blocks=1, attention=(False, True), heads=2, embedding=32)
 
@@ -42,8 +46,8 @@ def test_a_head_that_is_turned_is_completed_turned():
 def test_everything_that_is_given_counts():
     net, (x, t, hints) = network(4), asked(5)
     before = net(x, t, hints)
-    for changed in ((x + 0.1, t, hints), (x, t - 0.2, hints), (x, t, hints + 0.1)):
-        assert (net(*changed) - before).abs().mean() > 1e-4
+    for given in ((x + 0.1, t, hints), (x, t - 0.2, hints), (x, t, hints + 0.1)):
+        assert (net(*given) - before).abs().mean() > 1e-4
 
 
 @torch.inference_mode()
@@ -57,6 +61,36 @@ def test_heads_of_a_batch_do_not_see_each_other():
 def test_front_and_back_see_each_other():
     """By attention: what changes at one column is felt half around."""
     net, (x, t, hints) = network(8), asked(9)
-    changed = hints.clone()
-    changed[..., 0] += 5
-    assert (net(x, t, changed) - net(x, t, hints))[..., 16].abs().max() > 1e-6
+    other = hints.clone()
+    other[..., 0] += 5
+    assert (net(x, t, other) - net(x, t, hints))[..., 16].abs().max() > 1e-6
+
+
+# what it is shown
+
+
+def known(seed: int) -> tuple[HeadMap, Seen, np.ndarray, np.ndarray]:
+    layout, rng = HeadMap(columns=16, rows=12), np.random.default_rng(seed)
+    trust = rng.random((12, 16))
+    seen = Seen(rng.random((12, 16, 3)), (trust > 0.2).astype(float), trust)
+    return layout, seen, rng.random((12, 16, 3)), 0.2 + 0.1 * rng.random((12, 16))
+
+
+def test_changes_lead_from_the_proxy_to_the_truth():
+    _, _, colours, radius = known(0)
+    to_colours, to_radius = np.roll(colours, 3, 1), radius + 0.02 * np.sin(np.arange(16))
+    found = changed(colours, radius, changes_of(colours, radius, to_colours, to_radius))
+    np.testing.assert_allclose(found[0], to_colours, atol=1e-6)
+    np.testing.assert_allclose(found[1], to_radius, atol=1e-6)
+
+
+def test_a_mirrored_head_has_mirrored_hints():
+    """All that tells left from right changes sides with the head, and the sine of the azimuth its sign."""
+    layout, seen, colours, radius = known(1)
+    one = hints_of(layout, seen, colours, radius, 20, 5)
+    flipped = Seen(seen.rgb[:, ::-1], seen.visible[:, ::-1], seen.trust[:, ::-1])
+    other = hints_of(layout, flipped, colours[:, ::-1], radius[:, ::-1], -20, 5)
+    assert one.shape == (HINTS, 12, 16)
+    signs = np.ones(HINTS)
+    signs[5] = -1
+    np.testing.assert_allclose(other, one[..., ::-1] * signs[:, None, None], atol=1e-5)

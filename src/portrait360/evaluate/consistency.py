@@ -40,35 +40,47 @@ class Refit:
     hidden: int = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Consistency:
-    refit: float  # dB: views that the field has not seen
-    warp: float  # grey levels between neighbours brought together through the field's depth
-    seam: float  # the last view against the first, as a multiple of the median of all other neighbours
+    """Of an orbit in order."""
+
+    unseen: Floats  # (n // 2,) dB: the odd views, which the field has not seen
+    jumps: Floats  # (n,) grey levels: each view's warp error against the one before it; the first's closes the orbit
+
+    @property
+    def refit(self) -> float:
+        return float(self.unseen.mean())
+
+    @property
+    def warp(self) -> float:
+        return float(np.nanmean(self.jumps))
+
+    @property
+    def seam(self) -> float:
+        """The last view against the first, as a multiple of the median of all other neighbours."""
+        return float(self.jumps[0]) / max(float(np.nanmedian(self.jumps[1:])), 1e-3)
 
 
 def consistency(views: Sequence[View], how: Refit) -> Consistency:
-    """Of an orbit in order. Nothing fits views that have no common place: then every figure is as bad as can be."""
+    """Views that have no common place are no head: then every figure is as bad as can be."""
     small = [reduced(view, how.size) for view in views]
     options = FieldFit(steps=how.steps, samples=how.samples, compare_at=())
     sizes = FieldOptions(levels=how.levels, finest=how.finest, rows=how.rows, hidden=how.hidden)
     try:
         field, _ = fit_field(small[::2], options, sizes=sizes)
     except UserError:  # no place is inside all mattes
-        return Consistency(0.0, LEVELS, float("nan"))
+        return Consistency(np.zeros(len(views) // 2), np.full(len(views), LEVELS))
     seen = [field.picture(view.camera, how.size) for view in small]
-    unseen = range(1, len(small), 2)
-    errors = [psnr(over_grey(*seen[i][:2]), over_grey(small[i].rgb, small[i].alpha)) for i in unseen]
-    pairs = neighbours(small, [depth for _, _, depth in seen])
-    others = float(np.nanmedian(pairs[:-1]))
-    return Consistency(float(np.mean(errors)), float(np.nanmean(pairs)), float(pairs[-1]) / max(others, 1e-3))
+    unseen = [
+        psnr(over_grey(*picture[:2]), over_grey(view.rgb, view.alpha))
+        for picture, view in zip(seen[1::2], small[1::2], strict=True)
+    ]
+    return Consistency(np.array(unseen), neighbours(small, [depth for _, _, depth in seen]))
 
 
 def neighbours(views: Sequence[View], depths: Sequence[Floats]) -> Floats:
-    """Warp error (n,) of every view against the one before it brought to its camera; the last is the first view
-    against the last one, which closes the orbit."""
-    after = [*range(1, len(views)), 0]
-    return np.array([warp_error(views[i - 1], views[i], depths[i - 1], depths[i]) for i in after])
+    """Warp error (n,) of every view against the one before it brought to its camera, the first against the last."""
+    return np.array([warp_error(views[i - 1], views[i], depths[i - 1], depths[i]) for i in range(len(views))])
 
 
 def warp_error(one: View, other: View, its_depth: Floats, depth: Floats) -> float:

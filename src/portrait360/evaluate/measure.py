@@ -86,7 +86,9 @@ def measure(protocol: Protocol, case: Case, method: Method) -> Measured:
         row["faces behind"] = faces_behind(shown, [view.camera.azimuth for view in around])
         if protocol.refit:
             agree = consistency(around, protocol.refit)
-            row |= {"refit PSNR": agree.refit, "warp error": agree.warp, "seam": agree.seam}
+            bands = [band_of(view.camera.azimuth) for view in around]
+            row |= banded("refit PSNR", bands[1::2], agree.unseen) | banded("warp error", bands, agree.jumps)
+            row["seam"] = agree.seam
     row |= of_the_photo(case, views[wanted.own])
     row |= of_faces(case, [views[i] for i in range(*wanted.faces.indices(len(views)))])
     row |= beside_the_photo(case, pictures[wanted.beside], protocol.size)
@@ -99,17 +101,22 @@ def against_truth(views: Sequence[View], truth: Sequence[View]) -> Row:
         known = np.ones(goal.alpha.shape, bool) if goal.known is None else goal.known > 0.5
         ours, inside = on_grey(view), (goal.alpha > 0.5) & known
         true = filled(on_grey(goal), ours, goal.known)
-        figures = {
-            "PSNR": psnr(ours, true, known),
-            "PSNR inside": psnr(ours, true, inside),
-            "SSIM": ssim(ours, true, known),
-            "SSIM inside": ssim(ours, true, inside),
-            "IoU": overlap((view.alpha > 0.5) & known, inside),
-        }
-        for name, value in figures.items():
-            found[f"{name}/{band_of(goal.camera.azimuth)}"].append(value)
-            found[f"{name}/all"].append(value)
-    return means(found)
+        found["PSNR"].append(psnr(ours, true, known))
+        found["PSNR inside"].append(psnr(ours, true, inside))
+        found["SSIM"].append(ssim(ours, true, known))
+        found["SSIM inside"].append(ssim(ours, true, inside))
+        found["IoU"].append(overlap((view.alpha > 0.5) & known, inside))
+    bands = [band_of(view.camera.azimuth) for view in truth]
+    return {key: value for name, values in found.items() for key, value in banded(name, bands, values).items()}
+
+
+def banded(name: str, bands: Sequence[str], values: Sequence[float] | Floats) -> Row:
+    """The mean over each band's views, and over all; what is not a number does not count."""
+    given = np.asarray(values, np.float64)
+    groups = {band: [i for i, other in enumerate(bands) if other == band] for band in dict.fromkeys(bands)}
+    chosen = {**groups, "all": range(len(given))}
+    finite = {band: given[list(which)][np.isfinite(given[list(which)])] for band, which in chosen.items()}
+    return {f"{name}/{band}": float(some.mean()) if len(some) else float("nan") for band, some in finite.items()}
 
 
 def on_grey(view: View) -> Floats:
@@ -122,13 +129,11 @@ def filled(truth: Floats, ours: Floats, known: Floats | None) -> Floats:
 
 
 def distances(ours: Sequence[Floats], truth: Sequence[Floats], bands: Sequence[str]) -> Row:
-    found: dict[str, list[float]] = defaultdict(list)
+    row: Row = {}
     for metric in pairwise():
         if isinstance(metric, Pairwise):
-            for band, value in zip(bands, metric.measure(ours, truth), strict=True):
-                found[f"{metric.name}/{band}"].append(float(value))
-                found[f"{metric.name}/all"].append(float(value))
-    return means(found)
+            row |= banded(metric.name, bands, metric.measure(ours, truth))
+    return row
 
 
 def described(ours: Sequence[Floats], truth: Sequence[Floats], bands: Sequence[str]) -> dict[str, Floats]:
@@ -199,7 +204,3 @@ def beside_the_photo(case: Case, pictures: Sequence[Floats], size: int) -> Row:
             own, others = metric.describe([photo]), metric.describe(pictures)
             row[metric.name] = float(cosine(np.repeat(own, len(others), 0), others).mean())
     return row
-
-
-def means(found: dict[str, list[float]]) -> Row:
-    return {name: float(np.mean(values)) for name, values in found.items()}

@@ -47,8 +47,8 @@ def lines() -> list[Line]:
     alone = [
         Line("reference PSNR", "higher", 2, "dB"),
         Line("reference SSIM", "higher", 3),
-        Line("refit PSNR", "higher", 2, "dB"),
-        Line("warp error", "lower", 2, "levels"),
+        Line("refit PSNR", "higher", 2, "dB", True),
+        Line("warp error", "lower", 2, "levels", True),
         Line("seam", "lower", 2, "times"),
         Line("faces behind", "lower", 3),
         Line("faces found", "higher", 3),
@@ -116,7 +116,7 @@ def write_report(protocol: Protocol, jobs: Sequence[Job], cases: Path, folder: P
         said = as_data(protocol, found, command)
         with whole(folder / "report.json") as temporary:
             temporary.write_text(json.dumps(said, indent=1, sort_keys=True))
-        chosen = extremes(protocol, found, jobs[0].methods[-1])
+        chosen = extremes(found, jobs[0].methods[-1])
         if chosen:
             save_picture(folder / "sheet.png", sheet(chosen, jobs[0].methods, cases))
         with whole(folder / "report.md") as temporary:
@@ -152,7 +152,7 @@ def as_text(protocol: Protocol, found: Results, command: str, chosen: Sequence[s
             out.append(f"- {name} failed at {case}: {why}")
     out += ["", f"| | better | {' | '.join(methods)} |", "|---|---|" + "---:|" * len(methods)]
     for line in lines():
-        for band in (*BANDS, "all") if line.banded else ("",):
+        for band in (*BANDS, "all", "") if line.banded else ("",):
             key = f"{line.name}/{band}" if band else line.name
             out += table_row(line, key, band, found, methods, cases)
     out += legend(found)
@@ -204,10 +204,10 @@ def published(rows: Sequence[Published]) -> list[str]:
     return out
 
 
-def extremes(protocol: Protocol, found: Results, method: str) -> list[str]:
+def extremes(found: Results, method: str) -> list[str]:
     """Names of the best, the median and the worst case."""
     metric, sign = next(
-        ((m, s) for m, s in (("PSNR inside/all", 1), ("warp error", -1), ("reference PSNR", 1))
+        ((m, s) for m, s in (("PSNR inside/all", 1), ("warp error/all", -1), ("reference PSNR", 1))
          if m in found.means.get(method, {})),
         ("", 1),
     )  # fmt: skip
