@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait360 import __version__, cli_eval, cli_make
+from portrait360 import __version__, cli_eval, cli_make, cli_train
 from portrait360.cli_weights import weights
 from portrait360.errors import Stopped, UserError
 
@@ -271,6 +271,7 @@ def synth(
 
 
 app.command("eval")(cli_eval.evaluate)
+app.command("train")(cli_train.train)
 
 
 def stop(*_: object) -> None:

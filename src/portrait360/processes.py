@@ -1,8 +1,13 @@
-"""Processes that work side by side, each with one thread: what they compute does not depend on how many there are."""
+"""Processes that work side by side, each with one thread: what they compute does not depend on how many there are.
+
+And what no signal may cut in two.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,3 +36,21 @@ def alone() -> None:
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Who wants to end the process meanwhile is heard afterwards."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    caught: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, lambda number, frame: caught.append(number)) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+        if caught:
+            signal.raise_signal(caught[0])

@@ -1,0 +1,144 @@
+"""The map completer's task: from a portrait's map to the truth's, by flow matching on what is to be added."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from portrait360.errors import UserError
+from portrait360.geometry.completion import Seen
+from portrait360.models.map_completer import MapCompleter, MapCompleterConfig
+from portrait360.proxy import LAYOUT
+from portrait360.train.hints import COLOUR, changes_of, hints_of
+from portrait360.train.loop import Batch, Figures
+from portrait360.train.samples import Sample
+
+Floats = NDArray[np.floating]
+
+FROM_NOISE = 0.35  # share of samples whose noise level is 1: the first step, and the only one where one must do
+LEVEL_SPREAD = 1.2  # of the others' noise level, before the logistic
+MOST_WEIGHT = 8.0
+EDGES = 0.15  # weight of the gradients of colours
+SHOWN = 0.4  # weight of what the photo shows anyway
+VALIDATED = 24  # samples
+
+
+class MapTask:
+    """Samples lie in folders that `portrait360.train.samples` wrote."""
+
+    name = "map"
+
+    def __init__(self, train: Path, val: Path, config: MapCompleterConfig, *, batch: int = 8, seed: int = 0) -> None:
+        self.config, self.size, self.seed = config, batch, seed
+        self.train, self.val = _samples(train), _samples(val)
+
+    def network(self) -> nn.Module:
+        return MapCompleter(self.config)
+
+    def batch(self, step: int) -> Batch:
+        rng = np.random.default_rng([self.seed, step])
+        chosen = rng.integers(len(self.train), size=self.size)
+        return _stacked([as_arrays(varied(Sample.load(self.train[i]), rng)) for i in chosen])
+
+    def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        goal, t = batch["changes"], levels(len(batch["changes"]), generator)
+        noise = torch.randn(goal.shape, generator=generator, device=goal.device)
+        at = t[:, None, None, None]
+        found = network((1 - at) * goal + at * noise, t, batch["hints"]).float()
+        weight = (batch["weight"] * (at**-2).clamp(max=MOST_WEIGHT))[:, 0]
+        error = ((found - goal) ** 2).mean(1)
+        return (weight * error).mean() + EDGES * (batch["weight"] * slopes(found, goal)).mean()
+
+    @torch.inference_mode()
+    def validate(self, network: nn.Module) -> Figures:
+        """Of one step from noise: how far colours and radii are off, how sharp is what the photo does not show."""
+        device = next(network.parameters()).device
+        found: dict[str, list[float]] = {}
+        for path in self.val[:VALIDATED]:
+            one = {name: v.to(device) for name, v in _stacked([as_arrays(Sample.load(path))]).items()}
+            noise = torch.randn(one["changes"].shape, generator=torch.Generator().manual_seed(0)).to(device)
+            made = network(noise, torch.ones(1, device=device), one["hints"]).float()
+            for name, value in judged(made[0], one["changes"][0], one["weight"][0, 0]).items():
+                found.setdefault(name, []).append(value)
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def levels(count: int, generator: torch.Generator) -> Tensor:
+    """Noise levels t (count,) in (0, 1]."""
+    device = generator.device
+    t = torch.sigmoid(LEVEL_SPREAD * torch.randn(count, generator=generator, device=device)).clamp(min=0.02)
+    return torch.where(torch.rand(count, generator=generator, device=device) < FROM_NOISE, torch.ones_like(t), t)
+
+
+def slopes(found: Tensor, goal: Tensor) -> Tensor:
+    """(b 1 r c): how far the colours' differences between neighbours are off; around in the columns."""
+    a, b = found[:, :3], goal[:, :3]
+    across = (a.roll(-1, 3) - a) - (b.roll(-1, 3) - b)
+    down = F.pad((a[:, :, 1:] - a[:, :, :-1]) - (b[:, :, 1:] - b[:, :, :-1]), (0, 0, 0, 1))
+    return (across.abs() + down.abs()).mean(1, keepdim=True)
+
+
+def judged(found: Tensor, goal: Tensor, weight: Tensor) -> Figures:
+    """In grey levels and in thousandths of the head's frame; `added` is what the proxy alone would leave."""
+    unseen = weight > SHOWN
+    colour, before = (((x[:3] - goal[:3]) * COLOUR).abs().mean(0)[unseen].mean() * 255 for x in (found, 0 * goal))
+    sharp, true = (((x[:3].roll(-1, 2) - x[:3]).abs().mean(0)[unseen]).mean() for x in (found, goal))
+    return {
+        "colour": float(colour),
+        "colour of the proxy": float(before),
+        "radius": float((found[3] - goal[3]).abs().mean() * 50),
+        "radius of the proxy": float(goal[3].abs().mean() * 50),
+        "sharpness": float(sharp / true.clamp(min=1e-6)),
+    }
+
+
+def as_arrays(sample: Sample) -> dict[str, Floats]:
+    def bright(values: NDArray[np.uint8]) -> Floats:
+        return values.astype(np.float32) / 255
+
+    seen = Seen(bright(sample.photo), bright(sample.visible), bright(sample.trust))
+    colours, radius = bright(sample.proxy), sample.proxy_radius.astype(np.float32)
+    hints = hints_of(LAYOUT, seen, colours, radius, *map(float, sample.camera))
+    changes = changes_of(colours, radius, bright(sample.rgb), sample.radius.astype(np.float32))
+    weight = bright(sample.seen) * (1 - (1 - SHOWN) * seen.trust)
+    return {"hints": hints, "changes": changes, "weight": weight[None]}
+
+
+def varied(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Seen in a mirror, or with its colours changed, the head is another head."""
+    if rng.random() < 0.5:
+        flipped = {name: getattr(sample, name)[:, ::-1] for name in MAPS}
+        sample = replace(sample, **flipped, camera=sample.camera * np.array([-1, 1], np.float32))
+    if rng.random() < 0.5:
+        gain, order = rng.uniform(0.85, 1.15, 3), rng.permutation(3) if rng.random() < 0.2 else np.arange(3)
+        table = (np.arange(256)[:, None] * gain).clip(0, 255).astype(np.uint8)
+        recoloured = {
+            name: np.stack([table[getattr(sample, name)[..., c], i] for i, c in enumerate(order)], -1)
+            for name in ("photo", "proxy", "rgb")
+        }
+        sample = replace(sample, **recoloured)
+    return sample
+
+
+MAPS = ("photo", "visible", "trust", "proxy", "proxy_radius", "rgb", "radius", "kinds", "seen")
+
+
+def _stacked(rows: list[dict[str, Floats]]) -> Batch:
+    return {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
+
+
+def _samples(folder: Path) -> list[Path]:
+    """In an order that does not depend on the disk; those of unfinished identities are left out."""
+    done = {path.stem for path in folder.glob("*.done")}
+    found = sorted(path for path in folder.glob("*.npz") if path.stem.split("-")[0] in done)
+    if not found:
+        raise UserError(
+            f"{folder} holds no samples; make some with `python -m portrait360.train.samples -o {folder}`."
+        )
+    return found

@@ -1,0 +1,154 @@
+"""Training: that it learns, and that to be stopped changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from portrait360.errors import UserError
+from portrait360.models.map_completer import MapCompleterConfig
+from portrait360.processes import undisturbed
+from portrait360.proxy import LAYOUT
+from portrait360.train.hints import HINTS
+from portrait360.train.loop import LoopOptions, rate_at, train
+from portrait360.train.map_task import MAPS, MapTask, as_arrays, levels, varied
+from portrait360.train.recipes import find_recipe
+from portrait360.train.samples import Sample
+
+TINY = MapCompleterConfig(
+    hints=HINTS, widths=(16, 32), blocks=1, attention=(False, False), heads=2, embedding=32, fold=4
+)
+OPTIONS = LoopOptions(rate=2e-3, warm=5, average=0.9, validate_every=20, save_minutes=1e9)
+
+
+def smooth(rng: np.random.Generator, channels: int, sigma: float) -> np.ndarray:
+    noise = rng.random((LAYOUT.rows, LAYOUT.columns, channels)).astype(np.float32)
+    soft = cv2.GaussianBlur(noise, (0, 0), sigma, borderType=cv2.BORDER_REFLECT).reshape(noise.shape)
+    low, high = soft.min((0, 1)), soft.max((0, 1))
+    return (soft - low) / (high - low)
+
+
+def fake(seed: int) -> Sample:
+    """The truth is the proxy, lighter and further out: something that can be learnt in a minute."""
+    rng = np.random.default_rng(seed)
+    proxy, trust = 0.6 * smooth(rng, 3, 6), smooth(rng, 1, 12)[..., 0]
+    radius = 0.2 + 0.1 * smooth(rng, 1, 20)[..., 0]
+
+    def eight(values: np.ndarray) -> np.ndarray:
+        return np.round(255 * values).astype(np.uint8)
+
+    kinds = np.repeat(eight(np.ones_like(trust) / 3)[..., None], 3, -1)
+    return Sample(
+        eight(proxy), eight(trust > 0.3), eight(trust), eight(proxy), radius.astype(np.float16),
+        eight(proxy + 0.2), (radius + 0.02).astype(np.float16), kinds, eight(np.ones_like(trust)),
+        np.array([10, 5], np.float32),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("samples")
+    for seed in range(4):
+        fake(seed).save(place / f"{seed:07d}-0.npz")
+        (place / f"{seed:07d}.done").write_text("1\n")
+    fake(9).save(place / "0000009-0.npz")  # of an identity that is not finished
+    return place
+
+
+@pytest.fixture
+def task(folder) -> MapTask:
+    return MapTask(folder, folder, TINY, batch=2)
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_run_that_is_stopped_ends_as_one_that_is_not(task, tmp_path):
+    whole = train(task, tmp_path / "whole", OPTIONS, steps=6)
+
+    class Stop(Exception):
+        pass
+
+    def stop(step, figures):
+        if step == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(task, tmp_path / "stopped", OPTIONS, steps=6, tell=stop)
+    steps: list[int] = []
+    resumed = train(task, tmp_path / "stopped", OPTIONS, steps=6, tell=lambda step, figures: steps.append(step))
+    assert steps == [3, 4, 5, 6] and same(resumed, whole)
+    assert not same(train(task, tmp_path / "stopped", OPTIONS, steps=7), whole)
+
+
+def test_it_learns_and_the_average_beats_its_start(task, tmp_path):
+    losses: list[float] = []
+    figures: list[dict] = []
+
+    def tell(step, said):
+        losses.append(said["loss"])
+        figures.extend([said] if "colour" in said else [])
+
+    train(task, tmp_path, OPTIONS, steps=60, tell=tell)
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
+    last = figures[-1]
+    assert last["colour"] < 0.5 * last["colour of the proxy"] and last["radius"] < 0.5 * last["radius of the proxy"]
+
+
+def test_it_stops_in_time_and_with_the_same_settings_alone(task, tmp_path):
+    steps: list[int] = []
+    train(task, tmp_path, OPTIONS, minutes=0, tell=lambda step, figures: steps.append(step))
+    assert steps == [] and (tmp_path / "state.pt").is_file()
+    with pytest.raises(UserError, match="other settings"):
+        train(task, tmp_path, LoopOptions(rate=1), steps=1)
+
+
+def test_samples_of_unfinished_identities_do_not_count(folder, tmp_path):
+    assert len(MapTask(folder, folder, TINY).train) == 4
+    with pytest.raises(UserError, match="holds no samples"):
+        MapTask(tmp_path, tmp_path, TINY)
+    with pytest.raises(UserError, match="no recipe 'views'; choose from map"):
+        find_recipe("views")
+
+
+def test_every_step_has_a_batch_of_its_own(task):
+    assert torch.equal(task.batch(3)["hints"], task.batch(3)["hints"])
+    assert not torch.equal(task.batch(3)["hints"], task.batch(4)["hints"])
+
+
+def test_a_varied_sample_is_still_one_head():
+    """Whatever is done to the photo is done to the truth: what is to be added stays of one size."""
+    one = fake(0)
+    for seed in range(6):
+        other = varied(one, np.random.default_rng(seed))
+        before, after = as_arrays(one)["changes"], as_arrays(other)["changes"]
+        assert abs(np.abs(after[3]).mean() - np.abs(before[3]).mean()) < 1e-4
+        assert 0.8 < after[:3].mean() / before[:3].mean() < 1.2
+    assert {name for name, value in vars(one).items() if value.ndim > 1} == set(MAPS)
+
+
+def test_noise_levels_are_in_range_and_often_one():
+    t = levels(20_000, torch.Generator().manual_seed(0))
+    assert t.min() > 0 and t.max() == 1 and abs(float((t == 1).float().mean()) - 0.35) < 0.02
+
+
+def test_the_rate_rises_stays_and_falls():
+    rates = [rate_at(step, LoopOptions(rate=1, warm=10, steady=100)) for step in (0, 9, 50, 100, 400)]
+    assert rates == pytest.approx([0.1, 1, 1, 1, 0.5])
+
+
+def test_a_signal_waits_for_the_end_of_a_step():
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("all of it")
+        done.append("nothing more")
+    assert done == ["all of it"]
