@@ -96,7 +96,7 @@ def test_it_learns_and_the_average_beats_its_start(task, tmp_path):
         losses.append(said["loss"])
         figures.extend([said] if "colour" in said else [])
 
-    train(task, tmp_path, OPTIONS, steps=60, tell=tell)
+    train(task, tmp_path, OPTIONS, steps=40, tell=tell)
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
     last = figures[-1]
     assert last["colour"] < 0.5 * last["colour of the proxy"] and last["radius"] < 0.5 * last["radius of the proxy"]
