@@ -14,10 +14,11 @@ from portrait360.geometry.head_map import HeadMap
 from portrait360.images import over_grey
 from portrait360.portrait import make_portrait
 from portrait360.proxy import LAYOUT, Proxy, make_proxy
+from portrait360.synth.portrayed import Frame, frame_of
 from portrait360.synth.render import render
 from portrait360.train import samples
 from portrait360.train.samples import Sample, as_sample, photo_of, write_samples
-from portrait360.train.truth_map import Frame, frame_of, scan, truth_map
+from portrait360.train.truth_map import scan, truth_map
 
 FOCAL = focal_from_fov(18.8)
 SAME = Frame(np.eye(3), 1.0, np.zeros(3))

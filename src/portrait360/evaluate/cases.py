@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at, orbit
+from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.errors import UserError
 from portrait360.evaluate.alignment import nearest_front, to_canonical
 from portrait360.evaluate.protocol import Heads, Protocol
@@ -18,6 +18,7 @@ from portrait360.images import Picture, load_picture
 from portrait360.portrait import FOV, Portrait, make_portrait
 from portrait360.synth.backgrounds import background
 from portrait360.synth.build import build
+from portrait360.synth.portrayed import frame_of, portrait_of
 from portrait360.synth.prepare import Prepared, prepare
 from portrait360.synth.render import render
 from portrait360.synth.sample import sample
@@ -40,14 +41,11 @@ class Case:
 
 
 def synthetic(protocol: Protocol, index: int) -> Case:
-    """A head before a random background. Where no face tells from where it is seen, its angles are given, as a user
-    would say them."""
+    """A head before a random background."""
     heads = protocol.heads
     assert heads is not None
     head, kind, true, photo = portrayed(heads, index, protocol.portrait)
-    portrait = make_portrait(photo, size=protocol.portrait)
-    if portrait.source != "face":
-        portrait = make_portrait(photo, azimuth=true.azimuth, elevation=true.elevation, size=protocol.portrait)
+    portrait = portrait_of(photo, true, protocol.portrait)
     asked = orbit(protocol.orbit, focal=FOCAL)
     truth = [render(head, camera, protocol.size) for camera in as_cropped(asked, portrait, true, protocol.portrait)]
     targets = (View(seen.rgb, seen.alpha, camera) for seen, camera in zip(truth, asked, strict=True))
@@ -69,14 +67,8 @@ def portrayed(heads: Heads, index: int, size: int) -> tuple[Prepared, str, Camer
 def as_cropped(cameras: Sequence[Camera], portrait: Portrait, true: Camera, size: int) -> list[Camera]:
     """Cameras for a truth that is shifted and scaled as the crop is against the whole picture: how large a head is
     and where its middle lies is a convention that no photo tells. Its angles are not touched: those errors count."""
-    middle = (np.array([size / 2, size / 2]) - portrait.corner) / portrait.side - 0.5
-    shift = true.cam2world[:3, :2] @ (middle * RADIUS / true.focal)
-    out = []
-    for camera in cameras:
-        pose = camera.cam2world.copy()
-        pose[:3, 3] = (pose[:3, 3] - shift) * portrait.side / size
-        out.append(replace(camera, cam2world=pose))
-    return out
+    frame = replace(frame_of(portrait, true, size), turn=np.eye(3))
+    return [frame.camera(camera) for camera in cameras]
 
 
 def of_photo(protocol: Protocol, path: Path) -> Case:

@@ -23,18 +23,19 @@ from portrait360.errors import UserError
 from portrait360.files import whole
 from portrait360.geometry.completion import Seen, foreground, photographed
 from portrait360.images import Picture, eight_bits
-from portrait360.portrait import FOV, Portrait, make_portrait
+from portrait360.portrait import FOV, Portrait
 from portrait360.processes import alone, one_thread
 from portrait360.progress import step_bar
 from portrait360.proxy import LAYOUT, Proxy, make_proxy
 from portrait360.synth.backgrounds import background
 from portrait360.synth.build import build
 from portrait360.synth.dataset import identity
+from portrait360.synth.portrayed import frame_of, portrait_of
 from portrait360.synth.prepare import Prepared, prepare
 from portrait360.synth.render import render
 from portrait360.synth.sample import sample
 from portrait360.synth.tone import over
-from portrait360.train.truth_map import TruthMap, frame_of, scan, truth_map
+from portrait360.train.truth_map import TruthMap, scan, truth_map
 
 Floats = NDArray[np.floating]
 
@@ -80,7 +81,7 @@ def make_samples(seed: int, portraits: int = PORTRAITS) -> list[Sample]:
     for _ in range(portraits):
         true = random_place(rng)
         try:
-            portrait = portrait_of(photo_of(head, true, rng), true)
+            portrait = portrait_of(photo_of(head, true, rng), true, PHOTO)
         except UserError:
             continue
         truth = truth_map(everything, frame_of(portrait, true, PHOTO), LAYOUT)
@@ -111,14 +112,6 @@ def photo_of(head: Prepared, true: Camera, rng: np.random.Generator) -> Picture:
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 98))]
     coded = cv2.imencode(".jpg", eight_bits(np.asarray(np.clip(rgb, 0, 1), np.float32)), quality)[1]
     return Picture(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.float32) / 255, None)
-
-
-def portrait_of(photo: Picture, true: Camera) -> Portrait:
-    """Where no face tells from where the head is seen, a user would say it."""
-    portrait = make_portrait(photo, size=PHOTO)
-    if portrait.source != "face":
-        portrait = make_portrait(photo, azimuth=true.azimuth, elevation=true.elevation, size=PHOTO)
-    return portrait
 
 
 def photo_on(portrait: Portrait, proxy: Proxy) -> Seen:

@@ -7,15 +7,15 @@ so that the photo's pixels lie where they belong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.cameras import RADIUS, Camera, look_at
+from portrait360.cameras import Camera, look_at
 from portrait360.geometry.completion import around
 from portrait360.geometry.head_map import HeadMap
-from portrait360.portrait import Portrait
+from portrait360.synth.portrayed import Frame
 from portrait360.synth.prepare import Prepared
 from portrait360.synth.render import render
 from portrait360.synth.scene import Part
@@ -29,33 +29,6 @@ SOLID = 0.6  # alpha from which a pixel counts: stray hairs are no surface
 OUTER = 0.85  # quantile of a cell's radii that is its surface
 THICK = 0.015  # canonical: what lies no deeper than this below it belongs to it
 KINDS = {Part.SKIN: 0, Part.EYES: 0, Part.BROWS: 0, Part.BEARD: 1, Part.HAIR: 1, Part.CLOTHES: 2, Part.ACCESSORY: 2}
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """Where a portrait's canonical frame lies in the frame of the head: X_head = scale (turn X - shift)."""
-
-    turn: Floats  # (3, 3)
-    scale: float
-    shift: Floats  # (3,)
-
-    def camera(self, camera: Camera) -> Camera:
-        """The camera that sees the head as this one sees the portrait's frame."""
-        pose = camera.cam2world.copy()
-        pose[:3, :3] = self.turn @ pose[:3, :3]
-        pose[:3, 3] = self.scale * (self.turn @ camera.position - self.shift)
-        return replace(camera, cam2world=pose)
-
-
-def frame_of(portrait: Portrait, true: Camera, size: int) -> Frame:
-    """For a portrait of a photo of this size, which the true camera took: the crop's pixels are where they were."""
-    axes = true.cam2world[:3, :3]
-    middle = (np.array([size / 2, size / 2]) - portrait.corner) / portrait.side - 0.5
-    return Frame(
-        axes @ portrait.camera.cam2world[:3, :3].T,
-        portrait.side / size,
-        axes[:, :2] @ (middle * RADIUS / true.focal),
-    )
 
 
 @dataclass(frozen=True, eq=False)
