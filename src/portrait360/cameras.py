@@ -24,6 +24,11 @@ RADIUS = 2.7  # distance of the camera from the head's centre
 FOCAL_SD15 = 4.2647  # focal length / image side: a field of view of 13.4 degrees
 
 
+def pixel_centres(height: int, width: int) -> Array:
+    """(height, width, 2): where each pixel's middle lies, (u, v) in image sides."""
+    return np.stack(np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height), -1)
+
+
 def focal_from_fov(degrees: float) -> float:
     """Focal length in image sides for a full field of view."""
     return 0.5 / math.tan(math.radians(degrees) / 2)
@@ -102,8 +107,7 @@ class Camera:
 
     def rays(self, height: int, width: int) -> tuple[Array, Array]:
         """Origin (3,) and unit directions (height, width, 3) through the pixel centres."""
-        v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
-        towards = self.unproject(np.stack([u, v], -1), np.ones((height, width))) - self.position
+        towards = self.unproject(pixel_centres(height, width), np.ones((height, width))) - self.position
         return self.position, towards / np.linalg.norm(towards, axis=-1, keepdims=True)
 
     def label(self) -> Array:

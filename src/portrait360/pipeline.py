@@ -27,7 +27,7 @@ from portrait360.view_sheet import View, ViewSheet
 from portrait360.views import proxy_views, usual_cameras
 from portrait360.wish import CROP, Wish, content
 
-USUAL = 0.6  # of the work of `portrait360 fit`: photo to files in three minutes on two cores
+USUAL = 0.45  # of the work of `portrait360 fit`: photo to files in three minutes on two slow cores
 FORMATS = {"field": ("field",), "splats": ("ply",), "mesh": ("glb",)}
 FEW = 12  # cameras
 PIXEL = 120  # bytes that a fit needs for a pixel of its views

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.cameras import Camera
+from portrait360.cameras import Camera, pixel_centres
 from portrait360.errors import UserError
 from portrait360.files import whole, writing_to
 from portrait360.geometry import raster, raster_numba
@@ -112,7 +112,7 @@ class Proxy:
         found = buffers.ids >= 0
         values = raster.interpolate(buffers, self.triangles, self._values)
         normals = values[..., 4:] / np.maximum(np.linalg.norm(values[..., 4:], axis=-1, keepdims=True), 1e-9)
-        places = camera.unproject(_grid(size), np.where(found, buffers.depth, camera.radius))
+        places = camera.unproject(pixel_centres(size, size), np.where(found, buffers.depth, camera.radius))
         uv, _ = self.camera.project(places)
         fine = smoothstep(COARSER, AS_FINE, self._fineness(places, normals, camera))
         share = found * values[..., 3] * fine
@@ -176,11 +176,6 @@ class Proxy:
             cosine = (normals * towards).sum(-1) / distance
             out.append(np.maximum(cosine, 0.02) * (eye.focal / distance) ** 2)
         return out[0] / out[1]
-
-
-def _grid(size: int) -> Floats:
-    at = (np.arange(size) + 0.5) / size
-    return np.stack(np.meshgrid(at, at), -1)
 
 
 def _reduced(photo: Floats, size: int) -> Floats:

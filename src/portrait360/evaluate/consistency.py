@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from portrait360.cameras import pixel_centres
 from portrait360.errors import UserError
 from portrait360.evaluate.metrics import psnr
 from portrait360.fit.field import FieldFit, fit_field
+from portrait360.geometry.completion import look_up
 from portrait360.geometry.field import FieldOptions
 from portrait360.images import over_grey
 from portrait360.view_sheet import View
@@ -32,7 +34,7 @@ class Refit:
     """How the field of a protocol is fitted: the same for every method, and nothing in it is corrected."""
 
     size: int = 72
-    steps: int = 220
+    steps: int = 180
     samples: int = 8192
     levels: int = 6
     finest: int = 96
@@ -53,12 +55,14 @@ class Consistency:
 
     @property
     def warp(self) -> float:
-        return float(np.nanmean(self.jumps))
+        known = self.jumps[np.isfinite(self.jumps)]
+        return float(known.mean()) if len(known) else float("nan")
 
     @property
     def seam(self) -> float:
         """The last view against the first, as a multiple of the median of all other neighbours."""
-        return float(self.jumps[0]) / max(float(np.nanmedian(self.jumps[1:])), 1e-3)
+        others = self.jumps[1:][np.isfinite(self.jumps[1:])]
+        return float(self.jumps[0]) / max(float(np.median(others)), 1e-3) if len(others) else float("nan")
 
 
 def consistency(views: Sequence[View], how: Refit) -> Consistency:
@@ -86,22 +90,15 @@ def neighbours(views: Sequence[View], depths: Sequence[Floats]) -> Floats:
 def warp_error(one: View, other: View, its_depth: Floats, depth: Floats) -> float:
     """Mean difference in grey levels where both see the same surface; not a number where nothing is seen by both."""
     size = other.size
-    places = other.camera.unproject(_grid(size), np.where(depth > 0, depth, other.camera.radius))
+    places = other.camera.unproject(pixel_centres(size, size), np.where(depth > 0, depth, other.camera.radius))
     uv, away = one.camera.project(places)
-    at = (uv * size - 0.5).astype(np.float32)
-    behind = cv2.remap(its_depth.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_NEAREST, borderValue=0)
+    x, y = np.moveaxis((uv * size - 0.5).astype(np.float32), -1, 0)
+    behind = cv2.remap(its_depth.astype(np.float32), x, y, cv2.INTER_NEAREST, borderValue=0)
     both = (depth > 0) & (behind > 0) & (np.abs(behind - away) < NEAR)
-    both &= (one_at(one.alpha, at) > 0.5) & (other.alpha > 0.5)
+    both &= (look_up(one.alpha, uv) > 0.5) & (other.alpha > 0.5)
     if both.mean() < ENOUGH:
         return float("nan")
-    return float(np.abs(one_at(one.rgb, at) - other.rgb)[both].mean() * LEVELS)
-
-
-def one_at(values: Floats, at: Floats) -> Floats:
-    seen = cv2.remap(
-        values.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return seen.astype(np.float32, copy=False)
+    return float(np.abs(look_up(one.rgb, uv) - other.rgb)[both].mean() * LEVELS)
 
 
 def reduced(view: View, size: int) -> View:
@@ -111,8 +108,3 @@ def reduced(view: View, size: int) -> View:
     rgb = both[..., :3] / np.maximum(both[..., 3:], 1e-4)
     changes: dict[str, Any] = {"rgb": rgb.clip(0, 1), "alpha": both[..., 3], "known": None}
     return replace(view, **changes)
-
-
-def _grid(size: int) -> Floats:
-    at = (np.arange(size) + 0.5) / size
-    return np.stack(np.meshgrid(at, at), -1)

@@ -25,10 +25,15 @@ def psnr(ours: Floats, truth: Floats, inside: Mask | None = None) -> float:
 
 def ssim(ours: Floats, truth: Floats, inside: Mask | None = None) -> float:
     """Mean over pixels and channels; as in scikit-image the border that no whole window fits in does not count."""
+    return ssim_within(ssim_map(ours, truth), inside)
+
+
+def ssim_within(around: Floats, inside: Mask | None) -> float:
+    """The mean of a map of similarity."""
     edge = WINDOW // 2
-    if min(truth.shape[:2]) < WINDOW:
-        raise ValueError(f"structural similarity needs {WINDOW} pixels a side, got {truth.shape}")
-    whole = ssim_map(ours, truth)[edge:-edge, edge:-edge]
+    if min(around.shape[:2]) < WINDOW:
+        raise ValueError(f"structural similarity needs {WINDOW} pixels a side, got {around.shape}")
+    whole = around[edge:-edge, edge:-edge]
     chosen = whole if inside is None else whole[inside[edge:-edge, edge:-edge]]
     return float(chosen.mean()) if chosen.size else float("nan")
 

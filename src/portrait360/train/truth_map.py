@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.cameras import Camera, look_at
+from portrait360.cameras import Camera, look_at, pixel_centres
 from portrait360.geometry.completion import around
 from portrait360.geometry.head_map import HeadMap
 from portrait360.synth.portrayed import Frame
@@ -51,8 +51,7 @@ class Scan:
 
 def scan(head: Prepared, focal: float) -> Scan:
     """The head from all around, a little from above and from the top."""
-    at = (np.arange(SIZE) + 0.5) / SIZE
-    grid = np.stack(np.meshgrid(at, at), -1)
+    grid = pixel_centres(SIZE, SIZE)
     table = np.zeros(len(Part), np.int8)
     for part, kind in KINDS.items():
         table[part] = kind
