@@ -8,7 +8,7 @@ import torch
 from portrait360.geometry.completion import Seen
 from portrait360.geometry.head_map import HeadMap
 from portrait360.models.map_completer import MapCompleter, MapCompleterConfig
-from portrait360.train.hints import HINTS, changed, changes_of, hints_of
+from portrait360.models.map_hints import HINTS, changed, changes_of, hints_of
 
 TINY = MapCompleterConfig(hints=3, widths=(16, 32), blocks=1, attention=(False, True), heads=2, embedding=32)
 

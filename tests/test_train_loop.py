@@ -13,9 +13,9 @@ import torch
 
 from portrait360.errors import UserError
 from portrait360.models.map_completer import MapCompleterConfig
+from portrait360.models.map_hints import HINTS
 from portrait360.processes import undisturbed
 from portrait360.proxy import LAYOUT
-from portrait360.train.hints import HINTS
 from portrait360.train.loop import LoopOptions, rate_at, train
 from portrait360.train.map_task import MAPS, MapTask, as_arrays, levels, varied
 from portrait360.train.recipes import find_recipe

@@ -15,7 +15,7 @@ from portrait360.cameras import Camera, pixel_centres
 from portrait360.errors import UserError
 from portrait360.files import whole, writing_to
 from portrait360.geometry import raster, raster_numba
-from portrait360.geometry.completion import around, complete, foreground, look_up, photographed, smoothstep
+from portrait360.geometry.completion import Seen, around, complete, foreground, look_up, photographed, smoothstep
 from portrait360.geometry.head_map import HeadMap
 from portrait360.geometry.morphable import load_morphable
 from portrait360.geometry.shell import carve, fit_thickness, load_hair_model, outline, resampled, round_crown, spread
@@ -205,17 +205,33 @@ def make_proxy(portrait: Portrait, others: Sequence[Portrait] = ()) -> Proxy:
 
 def textured(portrait: Portrait, radius: Floats, belief: Floats, others: Sequence[Portrait] = ()) -> Proxy:
     """A surface with the photos' colours; belief (3, rows, columns) in skin, hair and cloth."""
+    photos = on_surface(portrait, radius, others)
+    return photos.proxy(portrait, radius, complete(LAYOUT, photos.all, belief, portrait.camera.azimuth))
+
+
+@dataclass(frozen=True, eq=False)
+class OnSurface:
+    """What photos show of a surface."""
+
+    clean: Floats  # (s, s, 3) the portrait's foreground
+    own: Seen  # of the portrait
+    all: Seen  # of the portrait and the others
+
+    def proxy(self, portrait: Portrait, radius: Floats, colours: Floats) -> Proxy:
+        colours, visible, photo, alpha = (
+            eight_bits(v).astype(np.float32) / 255 for v in (colours, self.own.visible, self.clean, portrait.alpha)
+        )
+        return Proxy(LAYOUT, radius.astype(np.float32), colours, visible, photo, alpha, portrait.camera)
+
+
+def on_surface(portrait: Portrait, radius: Floats, others: Sequence[Portrait] = ()) -> OnSurface:
     clean = foreground(portrait.rgb, portrait.alpha)
-    seen = every = photographed(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.known)
+    own = every = photographed(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.known)
     surface = LAYOUT.mesh(radius)
     for other in others:
         camera, rgb = camera_on(other, portrait, *surface), foreground(other.rgb, other.alpha)
         every = together(every, photographed(LAYOUT, radius, camera, rgb, other.alpha, other.known))
-    colours = complete(LAYOUT, every, belief, portrait.camera.azimuth)
-    colours, visible, photo, alpha = (
-        eight_bits(v).astype(np.float32) / 255 for v in (colours, seen.visible, clean, portrait.alpha)
-    )
-    return Proxy(LAYOUT, radius.astype(np.float32), colours, visible, photo, alpha, portrait.camera)
+    return OnSurface(clean, own, every)
 
 
 def skin_radii(portrait: Portrait, layouts: tuple[HeadMap, ...]) -> dict[HeadMap, Floats]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from portrait360.evaluate.features import Needs, frechet, identities, likenesses, pairwise, spreads
@@ -221,7 +222,15 @@ def sheet(chosen: Sequence[str], methods: Sequence[str], cases: Path) -> np.ndar
     rows = []
     for case in chosen:
         names = [n for n in ("truth", *methods) if (cases / case / f"{n}.png").is_file()]
-        rows += [load_picture(cases / case / f"{name}.png").rgb for name in names]
+        rows += [labelled(load_picture(cases / case / f"{name}.png").rgb, f"{case} {name}") for name in names]
         rows.append(np.ones((12, rows[-1].shape[1], 3)))
     width = max(row.shape[1] for row in rows)
     return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows[:-1]])
+
+
+def labelled(strip: np.ndarray, words: str) -> np.ndarray:
+    """What it shows, written in its corner."""
+    out = np.ascontiguousarray(strip, np.float32)
+    for colour, width in (((0, 0, 0), 3), ((1, 1, 1), 1)):
+        cv2.putText(out, words, (5, out.shape[0] - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, width, cv2.LINE_AA)
+    return out

@@ -33,10 +33,11 @@ class FitSettings:
     mesh: MeshFit = MeshFit()
 
     def shorter(self, share: float) -> FitSettings:
-        """The same with so much less work."""
+        """The same with so much less work, and then with fewer samples a step, too, which costs .1 dB."""
+        samples = self.field.samples * 2 // 3 if share < 1 else self.field.samples
         return replace(
             self,
-            field=replace(self.field, steps=max(round(self.field.steps * share), 1)),
+            field=replace(self.field, steps=max(round(self.field.steps * share), 1), samples=samples),
             splats=replace(self.splats, steps=max(round(self.splats.steps * share), 1)),
         )
 

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from portrait360.errors import UserError
 from portrait360.geometry.completion import Seen
 from portrait360.models.map_completer import MapCompleter, MapCompleterConfig
+from portrait360.models.map_hints import COLOUR, changes_of, hints_of
 from portrait360.proxy import LAYOUT
-from portrait360.train.hints import COLOUR, changes_of, hints_of
 from portrait360.train.loop import Batch, Figures
 from portrait360.train.samples import Sample
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from portrait360.errors import UserError
 from portrait360.models.map_completer import MapCompleterConfig
-from portrait360.train.hints import HINTS
+from portrait360.models.map_hints import HINTS
 from portrait360.train.loop import LoopOptions, Task
 from portrait360.train.map_task import MapTask
 

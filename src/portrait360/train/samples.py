@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from portrait360.cameras import Camera, focal_from_fov, look_at
 from portrait360.errors import UserError
 from portrait360.files import whole
-from portrait360.geometry.completion import Seen, foreground, photographed
 from portrait360.images import Picture, eight_bits
 from portrait360.portrait import FOV, Portrait
 from portrait360.processes import alone, one_thread
 from portrait360.progress import step_bar
-from portrait360.proxy import LAYOUT, Proxy, make_proxy
+from portrait360.proxy import LAYOUT, Proxy, make_proxy, on_surface
 from portrait360.synth.backgrounds import background
 from portrait360.synth.build import build
 from portrait360.synth.dataset import identity
@@ -114,14 +113,8 @@ def photo_of(head: Prepared, true: Camera, rng: np.random.Generator) -> Picture:
     return Picture(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.float32) / 255, None)
 
 
-def photo_on(portrait: Portrait, proxy: Proxy) -> Seen:
-    """What the portrait shows of each cell of its proxy."""
-    clean = foreground(portrait.rgb, portrait.alpha)
-    return photographed(LAYOUT, proxy.radius, portrait.camera, clean, portrait.alpha, portrait.known)
-
-
 def as_sample(portrait: Portrait, proxy: Proxy, truth: TruthMap) -> Sample:
-    seen = photo_on(portrait, proxy)
+    seen = on_surface(portrait, proxy.radius).own
     camera = portrait.camera
     return Sample(
         eight_bits(seen.rgb),
