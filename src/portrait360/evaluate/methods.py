@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.cameras import Camera, azimuth_between
-from portrait360.errors import UserError
 from portrait360.completer import complete_proxy
+from portrait360.errors import UserError
 from portrait360.export.head import seen
 from portrait360.head import Head
 from portrait360.portrait import Portrait

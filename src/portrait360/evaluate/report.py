@@ -17,7 +17,7 @@ from portrait360.evaluate.papers import Published, beside
 from portrait360.evaluate.protocol import BANDS, Protocol
 from portrait360.evaluate.run import Job, result
 from portrait360.files import whole, writing_to
-from portrait360.images import load_picture, save_picture
+from portrait360.images import eight_bits, load_picture, save_picture
 
 LIBRARIES = ("portrait360", "torch", "numpy", "opencv-python-headless", "numba")
 FORMAT = 1
@@ -230,7 +230,8 @@ def sheet(chosen: Sequence[str], methods: Sequence[str], cases: Path) -> np.ndar
 
 def labelled(strip: np.ndarray, words: str) -> np.ndarray:
     """What it shows, written in its corner."""
-    out = np.ascontiguousarray(strip, np.float32)
-    for colour, width in (((0, 0, 0), 3), ((1, 1, 1), 1)):
-        cv2.putText(out, words, (5, out.shape[0] - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, width, cv2.LINE_AA)
-    return out
+    out = np.ascontiguousarray(eight_bits(strip))
+    for grey, width in ((0, 3), (255, 1)):
+        place, font = (5, out.shape[0] - 7), cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(out, words, place, font, 0.42, (grey,) * 3, width, cv2.LINE_AA)
+    return out / np.float32(255)
