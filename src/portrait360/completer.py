@@ -84,4 +84,3 @@ def load_completer(path: Path = Path(__file__).parent / "assets" / "small" / "co
     network = MapCompleter(MapCompleterConfig(**config))
     load_into(network, {name: file.read(name).float() for name in file.specs}, str(path))
     return network.eval().requires_grad_(False)
-
