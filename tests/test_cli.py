@@ -42,7 +42,7 @@ SURFACE = {
     "views": ["DIR", "--views", "--size", "--orbit", "--orbit-elevation", "--seed"],
     "serve": ["[DIR]", "--port"],
     "doctor": [],
-    "train": ["RECIPE", "--samples", "--validation", "-o/--output", "--minutes", "--steps", "--device"],
+    "train": ["RECIPE", "--samples", "--validation", "-o/--output", "--begin", "--minutes", "--steps", "--device"],
     "eval": ["[WHAT]...", "-o/--output", "--protocol", "--method", "--limit", "--processes"],
     "align": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size"],
     "proxy": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size"],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -20,6 +23,7 @@ from portrait360.train.loop import LoopOptions, rate_at, train
 from portrait360.train.map_task import MAPS, MapTask, as_arrays, levels, varied
 from portrait360.train.recipes import find_recipe
 from portrait360.train.samples import Sample
+from portrait360.train.team import Team
 
 TINY = MapCompleterConfig(
     hints=HINTS, widths=(16, 32), blocks=1, attention=(False, False), heads=2, embedding=32, fold=4
@@ -86,6 +90,39 @@ def test_a_run_that_is_stopped_ends_as_one_that_is_not(task, tmp_path):
     resumed = train(task, tmp_path / "stopped", OPTIONS, steps=6, tell=lambda step, figures: steps.append(step))
     assert steps == [3, 4, 5, 6] and same(resumed, whole)
     assert not same(train(task, tmp_path / "stopped", OPTIONS, steps=7), whole)
+
+
+def apart(one: torch.nn.Module, other: torch.nn.Module) -> float:
+    """Mean difference of all weights."""
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return float(torch.cat([(a - b).abs().flatten() for a, b in pairs]).mean())
+
+
+def one_of_two(rank: int, port: int, folder: Path, output: Path) -> None:
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    train(MapTask(folder, folder, TINY, batch=2), output, replace(OPTIONS, bf16=False), steps=2)
+
+
+def test_neither_parts_nor_a_second_process_change_the_steps(task, folder, tmp_path):
+    exact = replace(OPTIONS, bf16=False)
+    whole = train(task, tmp_path / "whole", exact, steps=2)
+    parts = train(task, tmp_path / "parts", replace(exact, parts=2), steps=2)
+    context = multiprocessing.get_context("spawn")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = [context.Process(target=one_of_two, args=(rank, port, folder, tmp_path / "both")) for rank in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
+    together = train(task, tmp_path / "both", exact, steps=2)
+    other = train(task, tmp_path / "other", replace(exact, seed=1), steps=2)
+    assert apart(parts, whole) < 1e-6 and apart(together, whole) < 1e-6 < 1e-4 < apart(other, whole)
+    with pytest.raises(ValueError, match="2 samples do not go into 1 processes times 3 parts"):
+        next(Team().share(task.batch(0), 3))
 
 
 def test_it_learns_and_the_average_beats_its_start(task, tmp_path):

@@ -15,6 +15,9 @@ def train(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run; it goes on there.")
     ],
+    begin: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights of an earlier run to begin with.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop in time, with everything saved.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stop at this step, counted from the very beginning.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; whatever is there if not given.")] = None,
@@ -25,5 +28,5 @@ def train(
     """
     from portrait360.train.command import train_recipe
 
-    step = train_recipe(recipe, samples, validation, output, minutes=minutes, steps=steps, device=device)
+    step = train_recipe(recipe, samples, validation, output, begin=begin, minutes=minutes, steps=steps, device=device)
     typer.echo(f"{step} steps -> {output}")

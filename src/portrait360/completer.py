@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from portrait360.checkpoints import TensorFile, describe, load_into, write_safetensors
-from portrait360.files import whole
 from portrait360.geometry.completion import Seen
 from portrait360.models.map_completer import CHANGES, MapCompleter, MapCompleterConfig
 from portrait360.models.map_hints import changed, hints_of
@@ -69,10 +68,8 @@ def sample_changes(network: nn.Module, hints: Tensor, seeds: Sequence[int], step
 def save_completer(network: MapCompleter, path: Path, about: dict[str, str]) -> None:
     """Half-precision weights; the configuration and what is to be known of them in the header."""
     state = {name: value.half() for name, value in network.state_dict().items()}
-    with whole(path) as temporary:
-        write_safetensors(
-            temporary, describe(state), state.__getitem__, {"config": json.dumps(asdict(network.config)), **about}
-        )
+    said = {"config": json.dumps(asdict(network.config)), **about}
+    write_safetensors(path, describe(state), state.__getitem__, said)
 
 
 @lru_cache(maxsize=1)

@@ -1,17 +1,58 @@
-"""`portrait360 train`, with a line of figures now and then, kept beside the weights."""
+"""`portrait360 train`: figures and pictures now and then, kept beside the weights."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from torch import nn
+
+from portrait360.files import whole
 from portrait360.head import device_of
-from portrait360.train.loop import Figures, train
+from portrait360.images import save_picture
+from portrait360.train.loop import Figures, Task, train
 from portrait360.train.recipes import find_recipe
 
-CURVE = "curve.jsonl"
+CURVE, WEIGHTS = "curve.jsonl", "weights.safetensors"
 EVERY = 50  # steps between two lines
+
+
+class Diary:
+    """A line of figures, a picture whenever the network was validated; for TensorBoard, too, where that is."""
+
+    def __init__(self, task: Task, output: Path) -> None:
+        self.task, self.output, self.begun = task, output, time.monotonic()
+        self.last, self.loss, self.said = 0, 0.0, {}
+        self.board: Any = None
+        if find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(output))
+
+    def tell(self, step: int, figures: Figures) -> None:
+        self.last = step
+        self.loss = 0.98 * self.loss + 0.02 * figures["loss"] if self.loss else figures["loss"]
+        if step % EVERY and len(figures) == 1:
+            return
+        minutes = round((time.monotonic() - self.begun) / 60, 2)
+        said = {"step": step, "minutes": minutes, **figures, "loss": self.loss}
+        self.said = said if len(figures) > 1 else self.said
+        with (self.output / CURVE).open("a") as file:
+            file.write(json.dumps(said) + "\n")
+        print(", ".join(f"{key} {value:.4g}" for key, value in said.items()), flush=True)
+        if self.board:
+            for name, value in figures.items():
+                self.board.add_scalar(name, value, step)
+
+    def show(self, step: int, network: nn.Module) -> None:
+        picture = self.task.picture(network)
+        save_picture(self.output / "pictures" / f"{step:07d}.png", picture)
+        if self.board:
+            self.board.add_image("validation", picture, step, dataformats="HWC")
 
 
 def train_recipe(
@@ -20,26 +61,30 @@ def train_recipe(
     validation: Path,
     output: Path,
     *,
+    begin: Path | None,
     minutes: float | None,
     steps: int | None,
     device: str | None,
 ) -> int:
     """How many steps it has had in all."""
     recipe = find_recipe(name)
-    task = recipe.task(samples, validation)
-    output.mkdir(parents=True, exist_ok=True)
-    begin, last, seen = time.monotonic(), 0, 0.0
+    task = recipe.task(samples, validation, begin)
+    (output / "pictures").mkdir(parents=True, exist_ok=True)
+    diary = Diary(task, output)
+    chosen = device_of(device).type
+    network = train(
+        task, output, recipe.options, steps=steps, minutes=minutes, device=chosen, tell=diary.tell, show=diary.show
+    )
+    about = {"recipe": name, "commit": commit(), "figures": json.dumps(diary.said)}
+    with whole(output / WEIGHTS) as temporary:
+        task.save(network, temporary, about)
+    return diary.last
 
-    def tell(step: int, figures: Figures) -> None:
-        nonlocal last, seen
-        last, seen = step, 0.98 * seen + 0.02 * figures["loss"] if seen else figures["loss"]
-        if step % EVERY and len(figures) == 1:
-            return
-        said = {"step": step, "minutes": round((time.monotonic() - begin) / 60, 2), **figures, "loss": seen}
-        with (output / CURVE).open("a") as file:
-            file.write(json.dumps(said) + "\n")
-        print(", ".join(f"{key} {value:.4g}" for key, value in said.items()), flush=True)
 
-    options = recipe.options
-    train(task, output, options, steps=steps, minutes=minutes, device=device_of(device).type, tell=tell)
-    return last
+def commit() -> str:
+    """Of the source tree that this package is run from, if it is one."""
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

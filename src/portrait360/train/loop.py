@@ -9,20 +9,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from portrait360.errors import UserError
 from portrait360.files import locked, whole, writing_to
 from portrait360.processes import undisturbed
+from portrait360.train.team import Team, gathered
 
 STATE = "state.pt"
 AHEAD = 4  # batches that are read while the network is at work
 Batch = dict[str, Tensor]
+Floats = NDArray[np.floating]
 Figures = dict[str, float]
 
 
@@ -35,9 +40,15 @@ class Task(Protocol):
 
     def batch(self, step: int) -> Batch: ...
 
-    def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor: ...
+    def noised(self, batch: Batch, generator: torch.Generator) -> Batch: ...  # with all that is random of a step
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor: ...  # the mean over the samples
 
     def validate(self, network: nn.Module) -> Figures: ...
+
+    def picture(self, network: nn.Module) -> Floats: ...  # (h, w, 3) of what it makes now
+
+    def save(self, network: nn.Module, path: Path, about: dict[str, str]) -> None: ...  # as the product loads it
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class LoopOptions:
     validate_every: int = 500
     save_minutes: float = 3.0
     bf16: bool = True
+    parts: int = 1  # in which a batch goes through the network, where memory is short
     seed: int = 0
 
 
@@ -93,18 +105,25 @@ def train(
     minutes: float | None = None,
     device: str = "cpu",
     tell: Callable[[int, Figures], None] = lambda step, figures: None,
+    show: Callable[[int, nn.Module], None] = lambda step, averaged: None,
 ) -> nn.Module:
-    """The averaged network. What lies in the folder is taken up; `steps` counts from the very beginning."""
+    """The averaged network; `show` is called with it whenever it was validated. What lies in the folder is taken up;
+    `steps` counts from the very beginning."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
-        state = _begun(task, options, torch.device(device))
+    with gathered(torch.device(device)) as (team, own), locked(folder) if team.rank == 0 else nullcontext():
+        state = _begun(task, options, own)
         if (folder / STATE).is_file():
-            state.load(folder / STATE, options, torch.device(device))
+            state.load(folder / STATE, options, own)
+        keep = (lambda: state.save(folder / STATE, options)) if team.rank == 0 else lambda: None
         try:
-            _run(task, state, options, folder, _Clock(steps, minutes, options.save_minutes), tell)
+            for figures in _steps(task, state, options, _Clock(steps, minutes, options.save_minutes), team, keep):
+                if team.rank == 0:
+                    tell(state.step, figures)
+                    if len(figures) > 1:
+                        show(state.step, state.averaged)
         finally:
-            state.save(folder / STATE, options)
+            keep()
     return state.averaged
 
 
@@ -139,21 +158,19 @@ def _begun(task: Task, options: LoopOptions, device: torch.device) -> _State:
     return _State(network, averaged, optimiser)
 
 
-def _run(
-    task: Task, state: _State, options: LoopOptions, folder: Path, clock: _Clock, tell: Callable[[int, Figures], None]
-) -> None:
+def _steps(
+    task: Task, state: _State, options: LoopOptions, clock: _Clock, team: Team, keep: Callable[[], None]
+) -> Iterator[Figures]:
     device = next(state.network.parameters()).device
     for batch in _batches(task, state.step):
-        if clock.over(state.step):
+        if team.agreed(clock.over(state.step)):
             return
         with undisturbed():  # who ends the program between two steps finds a whole state saved
-            loss = _step(task, state, {name: value.to(device) for name, value in batch.items()}, options)
-        figures = {"loss": loss}
-        if state.step % options.validate_every == 0:
-            figures |= task.validate(state.averaged)
-        tell(state.step, figures)
+            loss = _step(task, state, {name: value.to(device) for name, value in batch.items()}, options, team)
+        due = state.step % options.validate_every == 0 and team.rank == 0
+        yield {"loss": loss} | (task.validate(state.averaged) if due else {})
         if clock.due():
-            state.save(folder / STATE, options)
+            keep()
 
 
 def _batches(task: Task, first: int) -> Iterator[Batch]:
@@ -171,21 +188,26 @@ def _batches(task: Task, first: int) -> Iterator[Batch]:
                 job.cancel()
 
 
-def _step(task: Task, state: _State, batch: Batch, options: LoopOptions) -> float:
+def _step(task: Task, state: _State, batch: Batch, options: LoopOptions, team: Team) -> float:
     device = next(state.network.parameters()).device
     generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + state.step)
     for group in state.optimiser.param_groups:
         group["lr"] = rate_at(state.step, options)
     state.network.train()
-    with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
-        loss = task.loss(state.network, batch, generator)
     state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    whole, lost = task.noised(batch, generator), torch.zeros((), device=device)
+    count = len(next(iter(whole.values())))
+    for part in team.share(whole, options.parts):
+        with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
+            loss = task.loss(state.network, part) * (len(next(iter(part.values()))) / count)
+        loss.backward()
+        lost += loss.detach()
+    team.sum([lost, *(p.grad for p in state.network.parameters() if p.grad is not None)])
     nn.utils.clip_grad_norm_(state.network.parameters(), options.clip)
     state.optimiser.step()
     state.step += 1
     _average(state, min(options.average, (1 + state.step) / (10 + state.step)))
-    return float(loss.detach())
+    return float(lost)
 
 
 def rate_at(step: int, options: LoopOptions) -> float:

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from portrait360.checkpoints import load_into
+from portrait360.completer import STEPS, load_completer, sample_changes, save_completer
 from portrait360.errors import UserError
 from portrait360.geometry.completion import Seen
 from portrait360.models.map_completer import MapCompleter, MapCompleterConfig
-from portrait360.models.map_hints import COLOUR, changes_of, hints_of
+from portrait360.models.map_hints import COLOUR, changed, changes_of, hints_of
 from portrait360.proxy import LAYOUT
 from portrait360.train.loop import Batch, Figures
-from portrait360.train.samples import Sample
+from portrait360.train.samples import DATA, Sample
 
 Floats = NDArray[np.floating]
 
@@ -26,7 +28,7 @@ LEVEL_SPREAD = 1.2  # of the others' noise level, before the logistic
 MOST_WEIGHT = 8.0
 EDGES = 0.15  # weight of the gradients of colours
 SHOWN = 0.4  # weight of what the photo shows anyway
-VALIDATED = 24  # samples
+VALIDATED, SHOWN_ROWS = 24, 4  # samples
 
 
 class MapTask:
@@ -34,39 +36,72 @@ class MapTask:
 
     name = "map"
 
-    def __init__(self, train: Path, val: Path, config: MapCompleterConfig, *, batch: int = 8, seed: int = 0) -> None:
-        self.config, self.size, self.seed = config, batch, seed
+    def __init__(
+        self,
+        train: Path,
+        val: Path,
+        config: MapCompleterConfig,
+        *,
+        begin: Path | None = None,
+        batch: int = 8,
+        seed: int = 0,
+    ) -> None:
+        """`begin`: weights, as `save` leaves them, from which it begins."""
+        self.config, self.size, self.seed, self.begin = config, batch, seed, begin
         self.train, self.val = _samples(train), _samples(val)
 
     def network(self) -> nn.Module:
-        return MapCompleter(self.config)
+        network = MapCompleter(self.config)
+        if self.begin is not None:
+            load_into(network, load_completer(self.begin).state_dict(), str(self.begin))
+        return network.train().requires_grad_(True)
+
+    def save(self, network: nn.Module, path: Path, about: dict[str, str]) -> None:
+        assert isinstance(network, MapCompleter)
+        save_completer(network, path, {"samples": str(len(self.train)), "data": DATA, **about})
 
     def batch(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, step])
         chosen = rng.integers(len(self.train), size=self.size)
         return _stacked([as_arrays(varied(Sample.load(self.train[i]), rng)) for i in chosen])
 
-    def loss(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        goal, t = batch["changes"], levels(len(batch["changes"]), generator)
+    def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
+        goal = batch["changes"]
         noise = torch.randn(goal.shape, generator=generator, device=goal.device)
-        at = t[:, None, None, None]
-        found = network((1 - at) * goal + at * noise, t, batch["hints"]).float()
+        return batch | {"noise": noise, "level": levels(len(goal), generator)}
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        goal, at = batch["changes"], batch["level"][:, None, None, None]
+        found = network((1 - at) * goal + at * batch["noise"], batch["level"], batch["hints"]).float()
         weight = (batch["weight"] * (at**-2).clamp(max=MOST_WEIGHT))[:, 0]
         error = ((found - goal) ** 2).mean(1)
         return (weight * error).mean() + EDGES * (batch["weight"] * slopes(found, goal)).mean()
 
-    @torch.inference_mode()
     def validate(self, network: nn.Module) -> Figures:
-        """Of one step from noise: how far colours and radii are off, how sharp is what the photo does not show."""
-        device = next(network.parameters()).device
+        """How far colours and radii are off, and how sharp is what the photo does not show."""
         found: dict[str, list[float]] = {}
         for path in self.val[:VALIDATED]:
-            one = {name: v.to(device) for name, v in _stacked([as_arrays(Sample.load(path))]).items()}
-            noise = torch.randn(one["changes"].shape, generator=torch.Generator().manual_seed(0)).to(device)
-            made = network(noise, torch.ones(1, device=device), one["hints"]).float()
-            for name, value in judged(made[0], one["changes"][0], one["weight"][0, 0]).items():
-                found.setdefault(name, []).append(value)
+            one = _stacked([as_arrays(Sample.load(path))])
+            for steps in (1, STEPS):
+                made = sample_changes(network, one["hints"], [0], steps)[0]
+                for name, value in judged(made, one["changes"][0], one["weight"][0, 0]).items():
+                    found.setdefault(f"{name}, {steps} steps" if steps > 1 else name, []).append(value)
         return {name: float(np.mean(values)) for name, values in found.items()}
+
+    def picture(self, network: nn.Module) -> Floats:
+        """Of some samples: what the photo shows, the proxy, what is made of it, the truth; colours over radii."""
+        rows = []
+        for path in self.val[: VALIDATED : VALIDATED // SHOWN_ROWS]:
+            sample = Sample.load(path)
+            proxy, radius = sample.proxy / np.float32(255), sample.proxy_radius.astype(np.float32)
+            hints = torch.from_numpy(as_arrays(sample)["hints"])[None]
+            made = changed(proxy, radius, sample_changes(network, hints, [0], STEPS)[0].numpy())
+            trust = sample.trust[..., None] / np.float32(255)
+            colours = [sample.photo * trust / 255, proxy, made[0], sample.rgb / np.float32(255)]
+            depths = [sample.visible / np.float32(255), radius * 2, made[1] * 2, sample.radius.astype(np.float32) * 2]
+            rows.append(np.concatenate(colours, 1))
+            rows.append(np.concatenate([np.repeat(d[..., None], 3, -1) for d in depths], 1))
+        return np.concatenate(rows).clip(0, 1)
 
 
 def levels(count: int, generator: torch.Generator) -> Tensor:
@@ -77,8 +112,8 @@ def levels(count: int, generator: torch.Generator) -> Tensor:
 
 
 def slopes(found: Tensor, goal: Tensor) -> Tensor:
-    """(b 1 r c): how far the colours' differences between neighbours are off; around in the columns."""
-    a, b = found[:, :3], goal[:, :3]
+    """(b 1 r c): how far the differences between neighbours are off; around in the columns."""
+    a, b = found, goal
     across = (a.roll(-1, 3) - a) - (b.roll(-1, 3) - b)
     down = F.pad((a[:, :, 1:] - a[:, :, :-1]) - (b[:, :, 1:] - b[:, :, :-1]), (0, 0, 0, 1))
     return (across.abs() + down.abs()).mean(1, keepdim=True)

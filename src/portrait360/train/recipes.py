@@ -12,20 +12,20 @@ from portrait360.models.map_hints import HINTS
 from portrait360.train.loop import LoopOptions, Task
 from portrait360.train.map_task import MapTask
 
-COMPLETER = MapCompleterConfig(hints=HINTS)
+COMPLETER = MapCompleterConfig(hints=HINTS, widths=(80, 144, 208), attention=(False, True, True), fold=4)
 
 
 @dataclass(frozen=True)
 class Recipe:
     about: str
-    task: Callable[[Path, Path], Task]  # of folders of training and of validation samples
+    task: Callable[[Path, Path, Path | None], Task]  # training samples, validation samples, weights to begin with
     options: LoopOptions
 
 
 RECIPES = {
     "map": Recipe(
         "the map completer: colour and radius of the whole unwrapped head",
-        lambda train, val: MapTask(train, val, COMPLETER),
+        lambda train, val, begin: MapTask(train, val, COMPLETER, begin=begin),
         LoopOptions(),
     ),
 }

@@ -38,9 +38,10 @@ from portrait360.train.truth_map import TruthMap, scan, truth_map
 
 Floats = NDArray[np.floating]
 
+DATA = "map samples 1"  # named in the weights that learn from them
 PHOTO = 512
 FOCAL = focal_from_fov(FOV)
-PORTRAITS = 3  # of each identity
+PORTRAITS = 4  # of each identity
 FAR = 0.3  # share of portraits from further aside than +-35 degrees
 AZIMUTHS, ELEVATION, ROLL = (35.0, 70.0), 15.0, 8.0
 

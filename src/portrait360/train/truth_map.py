@@ -23,7 +23,7 @@ from portrait360.synth.scene import Part
 Floats = NDArray[np.floating]
 
 SCANS = ((0.0, 24), (40.0, 12), (70.0, 6), (88.0, 1))  # elevation, cameras
-SIZE, WIDER = 352, 0.7  # pixels of a scan, and its focal length against the portrait's: down to the bust's edge
+SIZE, WIDER = 288, 0.7  # pixels of a scan, and its focal length against the portrait's: down to the bust's edge
 ALONG = 0.8  # cosine between a cell's ray and the direction to a camera that may fill it
 SOLID = 0.6  # alpha from which a pixel counts: stray hairs are no surface
 OUTER = 0.85  # quantile of a cell's radii that is its surface
