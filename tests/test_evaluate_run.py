@@ -18,10 +18,10 @@ from portrait360.evaluate import protocol as protocols
 from portrait360.evaluate.cases import as_cropped, portrayed, synthetic
 from portrait360.evaluate.command import jobs_of
 from portrait360.evaluate.consistency import Refit
-from portrait360.evaluate.measure import asked
-from portrait360.evaluate.methods import made_before, mirror, repeat
+from portrait360.evaluate.measure import against_truth, asked
+from portrait360.evaluate.methods import find_method, made_before, mirror, repeat
 from portrait360.evaluate.protocol import PROTOCOLS, Heads, Protocol, find_protocol
-from portrait360.evaluate.report import gather, write_report
+from portrait360.evaluate.report import common_cases, gather, write_report
 from portrait360.evaluate.run import Job, fingerprint, result, work
 from portrait360.portrait import make_portrait
 from portrait360.synth.render import render
@@ -100,7 +100,7 @@ def test_views_made_before_are_found_by_their_cameras(portrait, tmp_path):
     ViewSheet(tuple(grey)).save(tmp_path / "views")
     found = made_before(tmp_path, portrait, cameras[::-1], 16)
     assert [round(float(view.rgb[8, 8, 0]) * 5) for view in found] == [4, 3, 2, 1]
-    with pytest.raises(UserError, match="no view at azimuth 30.*--views 36"):
+    with pytest.raises(UserError, match="no view at azimuth 30.*--views 72"):
         made_before(tmp_path, portrait, [cameras[0].moved(azimuth=30)], 16)
 
 
@@ -189,6 +189,35 @@ def test_a_case_that_fails_is_named_and_not_counted(tiny, tmp_path, monkeypatch)
     found = gather([job], tmp_path)
     assert found.failures["broken"] == {"000": "no views today"} and found.rows["broken"]["000"] is None
     assert found.means["broken"] == {} and "PSNR/all" in found.means["repeat"]
+
+
+def test_who_fails_where_it_is_hard_gains_nothing():
+    good, bad = {"PSNR": 30.0}, {"PSNR": 10.0}
+    rows = {"repeat": {"a": good, "b": bad, "c": good}, "shy": {"a": good, "b": None, "c": good}}
+    assert common_cases(rows) == ["a", "c"]
+    assert common_cases(rows | {"never": {"a": None, "b": None, "c": None}}) == ["a", "c"]
+
+
+def test_the_oracle_is_the_truth_up_to_the_portraits_angles(case):
+    assert case.exact is not None
+    cameras = [view.camera for view in case.targets]
+    row = against_truth(case.exact(case.portrait, cameras, TINY.size), case.targets)
+    proxy = against_truth(find_method("proxy")(case.portrait, cameras, TINY.size), case.targets)
+    assert row["IoU/all"] > 0.95 and row["PSNR inside/all"] > proxy["PSNR inside/all"] + 2
+    with pytest.raises(UserError, match="only synthetic-v1 knows"):
+        jobs_of(find_protocol("wild"), [ASTRONAUT], ("oracle",))
+
+
+def test_synthetic_v1_shows_the_heads_that_it_always_showed():
+    """The generator is part of the protocol: a change of it is a new version of both."""
+    _, _, camera, photo = portrayed(PROTOCOLS["synthetic-v1"].heads, 0, 128)
+    middle = cv2.resize(photo.rgb, (2, 2), interpolation=cv2.INTER_AREA)
+    assert (camera.azimuth, camera.elevation) == pytest.approx(SHOWN_FROM, abs=1e-6)
+    np.testing.assert_allclose(middle, SHOWN, atol=0.01)
+
+
+SHOWN_FROM = (32.826841292954754, 1.0147415557469779)
+SHOWN = [[[0.718, 0.669, 0.607], [0.715, 0.684, 0.632]], [[0.562, 0.455, 0.41], [0.597, 0.537, 0.493]]]
 
 
 # the command

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from portrait360.errors import UserError
-from portrait360.evaluate.rigs import Rig, nersemble, renderme360
+from portrait360.evaluate.rigs import Rig, Subjects, nersemble, renderme360
 from portrait360.export.video import save_turntable
 from tests.rigs import FRONT, bent, places, png, smc, write_renderme
 from tests.scenes import psnr
@@ -17,6 +17,11 @@ from tests.scenes import psnr
 h5py = pytest.importorskip("h5py")
 
 LENS = np.array([-1.5, 3.0, 0.02, -0.015, 1.0])  # strong, for photos with so narrow a field
+
+
+def opened(subjects: Subjects) -> Rig:
+    """The first of them."""
+    return next(iter(subjects.values()))()
 
 
 # NeRSemble
@@ -45,7 +50,7 @@ def films(rig, tmp_path_factory) -> Path:
 
 
 def test_nersemble_gives_back_its_cameras_and_pictures(films, rig):
-    (loaded,) = nersemble(films)
+    loaded = opened(nersemble(films))
     assert loaded.name == "017_EXP-1-head_0" and [shot.name for shot in loaded.shots] == [
         f"2222{i:02d}" for i in range(4)
     ]
@@ -60,12 +65,12 @@ def test_nersemble_gives_back_its_cameras_and_pictures(films, rig):
 
 
 def test_nersemble_takes_the_frame_and_the_sequence_that_are_named(films):
-    first, last = (next(nersemble(films, "EXP-1-head", frame)).shots[0].load().rgb for frame in (0, 2))
+    first, last = (opened(nersemble(films, "EXP-1-head", frame)).shots[0].load().rgb for frame in (0, 2))
     assert psnr(0.5 * first, last) > 33
     with pytest.raises(UserError, match="ends before frame 3"):
-        next(nersemble(films, frame=3)).shots[0].load()
+        opened(nersemble(films, frame=3)).shots[0].load()
     with pytest.raises(UserError, match="EMO-1.images holds no films"):
-        next(nersemble(films, "EMO-1"))
+        opened(nersemble(films, "EMO-1"))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,7 @@ def test_nersemble_says_what_is_wrong(tmp_path, films, damage, said):
     write_again(films, tmp_path / "017")
     damage(tmp_path / "017")
     with pytest.raises(UserError, match=said) as told:
-        next(nersemble(tmp_path)).shots[0].load()
+        opened(nersemble(tmp_path)).shots[0].load()
     assert str(tmp_path) in str(told.value) and "\n" not in str(told.value)
 
 
@@ -125,7 +130,7 @@ def test_folders_without_anybody(tmp_path, loader):
 @pytest.mark.parametrize("inverse", [False, True])
 def test_renderme_gives_back_its_cameras_and_pictures(tmp_path, rig, inverse):
     """Whether RT is cam2world, as is said, or world2cam."""
-    (loaded,) = renderme360(write_renderme(tmp_path, rig, inverse=inverse))
+    loaded = opened(renderme360(write_renderme(tmp_path, rig, inverse=inverse)))
     assert loaded.name == "0026_e0_0" and len(loaded.shots) == 8
     for ours, theirs in zip(rig.shots, loaded.shots, strict=True):
         assert theirs.name == ours.name
@@ -139,7 +144,7 @@ def test_poses_are_read_the_right_way_where_the_head_is_the_origin(tmp_path, rig
     """Read the wrong way, all cameras then stand at one point."""
     centred = tuple(replace(s, cam2world=c.cam2world) for s, c in zip(rig.shots, places(), strict=True))
     for inverse in (False, True):
-        (loaded,) = renderme360(write_renderme(tmp_path / str(inverse), Rig("", centred), inverse=inverse))
+        loaded = opened(renderme360(write_renderme(tmp_path / str(inverse), Rig("", centred), inverse=inverse)))
         for shot, camera in zip(loaded.shots, places(), strict=True):
             np.testing.assert_allclose(shot.cam2world, camera.cam2world, atol=1e-9)
 
@@ -149,7 +154,7 @@ def test_the_lens_is_taken_out(tmp_path, rig):
     folder = write_renderme(tmp_path, rig, lens=LENS)
     photo, head = shot.load(), shot.load().alpha > 0.5
     assert psnr(bent(photo.rgb, shot.K, LENS)[head], photo.rgb[head]) < 30  # the lens does bend
-    loaded = next(renderme360(folder)).shots[FRONT]
+    loaded = opened(renderme360(folder)).shots[FRONT]
     np.testing.assert_array_equal(loaded.distortion, LENS)
     assert psnr(loaded.load().rgb[head], photo.rgb[head]) > 33
     assert psnr(loaded.load().alpha[20:-20, 20:-20], photo.alpha[20:-20, 20:-20]) > 33
@@ -159,10 +164,10 @@ def test_the_first_expression_is_taken(tmp_path, rig):
     few = Rig("few", rig.shots[:4])
     for part in ("h1", "e2"):
         write_renderme(tmp_path, few, part=part)
-    assert next(renderme360(tmp_path)).name == "0026_e2_0"
-    assert next(renderme360(tmp_path, "h1")).name == "0026_h1_0"
+    assert opened(renderme360(tmp_path)).name == "0026_e2_0"
+    assert opened(renderme360(tmp_path, "h1")).name == "0026_h1_0"
     write_renderme(tmp_path, few)
-    assert next(renderme360(tmp_path)).name == "0026_e0_0"
+    assert opened(renderme360(tmp_path)).name == "0026_e0_0"
 
 
 def change(path: Path, key: str, value) -> None:
@@ -199,7 +204,7 @@ def test_renderme_says_what_is_wrong(tmp_path, rig, damage, said):
     write_renderme(tmp_path, Rig("few", rig.shots[:3]))
     damage(*smc(tmp_path))
     with pytest.raises(UserError, match=said) as told:
-        next(renderme360(tmp_path)).shots[0].load()
+        opened(renderme360(tmp_path)).shots[0].load()
     assert str(tmp_path) in str(told.value) and "\n" not in str(told.value)
 
 
@@ -215,4 +220,4 @@ def test_too_much_is_not_read(tmp_path, rig):
         del file["Camera/00/color/0"]
         file.create_dataset("Camera/00/color/0", (1 << 40,), np.uint8, chunks=(1 << 20,))
     with pytest.raises(UserError, match="1048576 MB"):
-        next(renderme360(tmp_path)).shots[0].load()
+        opened(renderme360(tmp_path)).shots[0].load()

@@ -25,7 +25,7 @@ def evaluate(
     ] = "synthetic",
     method: Annotated[
         list[str] | None,
-        typer.Option(help="proxy, repeat, mirror; may be said again. The last two are always there."),
+        typer.Option(help="proxy, oracle; may be said again. repeat and mirror are always there."),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many cases, the first ones.", min=1)] = None,
     processes: Annotated[int, typer.Option(help="At work side by side, each with one thread.", min=1)] = 2,
@@ -44,5 +44,9 @@ def evaluate(
     """  # fmt: skip
     from portrait360.evaluate.command import evaluate as run
 
-    report = run(what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, processes=processes)
-    typer.echo(f"-> {report}")
+    failed = run(what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, processes=processes)
+    for line in failed:
+        typer.echo(line, err=True)
+    typer.echo(f"-> {output / 'report.md'}")
+    if failed:
+        raise typer.Exit(1)

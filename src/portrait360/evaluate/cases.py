@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.errors import UserError
 from portrait360.evaluate.alignment import nearest_front, to_canonical
+from portrait360.evaluate.methods import Method
 from portrait360.evaluate.protocol import Heads, Protocol
 from portrait360.evaluate.rigs import Rig
 from portrait360.images import Picture, load_picture
 from portrait360.portrait import FOV, Portrait, make_portrait
 from portrait360.synth.backgrounds import background
 from portrait360.synth.build import build
-from portrait360.synth.portrayed import frame_of, portrait_of
+from portrait360.synth.portrayed import Frame, frame_of, portrait_of
 from portrait360.synth.prepare import Prepared, prepare
 from portrait360.synth.render import render
 from portrait360.synth.sample import sample
@@ -38,6 +40,7 @@ class Case:
     portrait: Portrait
     targets: tuple[View, ...] = ()  # the truth
     folder: Path | None = None  # of a run that was made before
+    exact: Method | None = None  # the true head from any camera of the portrait's frame
 
 
 def synthetic(protocol: Protocol, index: int) -> Case:
@@ -49,7 +52,19 @@ def synthetic(protocol: Protocol, index: int) -> Case:
     asked = orbit(protocol.orbit, focal=FOCAL)
     truth = [render(head, camera, protocol.size) for camera in as_cropped(asked, portrait, true, protocol.portrait)]
     targets = (View(seen.rgb, seen.alpha, camera) for seen, camera in zip(truth, asked, strict=True))
-    return Case(f"{index:03d}", kind, portrait, tuple(targets))
+    return Case(
+        f"{index:03d}",
+        kind,
+        portrait,
+        tuple(targets),
+        exact=partial(exactly, head, frame_of(portrait, true, protocol.portrait)),
+    )
+
+
+def exactly(head: Prepared, frame: Frame, portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
+    """A method that knows the head, and takes the portrait's word for how it is turned."""
+    seen = ((render(head, frame.camera(camera), size), camera) for camera in cameras)
+    return [View(view.rgb, view.alpha, camera) for view, camera in seen]
 
 
 def portrayed(heads: Heads, index: int, size: int) -> tuple[Prepared, str, Camera, Picture]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 from portrait360.errors import UserError
 from portrait360.evaluate.cases import photos_in
-from portrait360.evaluate.methods import BASELINES, find_method
+from portrait360.evaluate.methods import BASELINES, ORACLE, find_method
 from portrait360.evaluate.protocol import Protocol, find_protocol
 from portrait360.evaluate.report import write_report
 from portrait360.evaluate.run import RIGS, RUN, Job, fingerprint, run_jobs
@@ -24,8 +23,8 @@ def evaluate(
     methods: Sequence[str],
     limit: int | None = None,
     processes: int = 2,
-) -> Path:
-    """The report's place. The baselines stand in every table."""
+) -> list[str]:
+    """Which methods failed where, a line each; the report lies in the folder. The baselines stand in every table."""
     chosen = find_protocol(protocol)
     jobs = jobs_of(chosen, what, methods)[:limit]
     command = " ".join(
@@ -38,12 +37,14 @@ def evaluate(
         cases.mkdir(parents=True, exist_ok=True)
         with locked(output), step_bar(chosen.name, len(jobs)) as advance:
             run_jobs(jobs, cases, processes, advance)
-    return write_report(chosen, jobs, cases, output, command)
+    found = write_report(chosen, jobs, cases, output, command)
+    return [f"{name} failed at {case}: {why}" for name, at in found.failures.items() for case, why in at.items()]
 
 
 def jobs_of(protocol: Protocol, what: Sequence[Path], methods: Sequence[str]) -> list[Job]:
     for name in methods:
-        find_method(name)
+        if name != ORACLE or protocol.source != "synthetic":
+            find_method(name)
     runs = [place for place in what if (place / "portrait" / "portrait.json").is_file()]
     named = tuple(dict.fromkeys((*BASELINES, *(methods or (() if runs else ("proxy",))))))
     if protocol.source == "synthetic":
@@ -56,7 +57,7 @@ def jobs_of(protocol: Protocol, what: Sequence[Path], methods: Sequence[str]) ->
     if protocol.source in RIGS:
         if len(what) > 1:
             raise UserError(f"{protocol.name} takes one folder; leave {what[1]} away.")
-        names = [rig.name for rig in islice(RIGS[protocol.source](what[0]), protocol.most)]
+        names = list(RIGS[protocol.source](what[0]))[: protocol.most]
         stamp = fingerprint(what[0])
         return [Job(protocol.name, name, protocol.source, what[0], i, named, stamp) for i, name in enumerate(names)]
     photos = [place for place in what if place not in runs]

@@ -46,7 +46,7 @@ class Refit:
 class Consistency:
     """Of an orbit in order."""
 
-    unseen: Floats  # (n // 2,) dB: the odd views, which the field has not seen
+    unseen: Floats  # (n // 2,) dB inside the mattes: the odd views, which the field has not seen
     jumps: Floats  # (n,) grey levels: each view's warp error against the one before it; the first's closes the orbit
 
     @property
@@ -76,7 +76,7 @@ def consistency(views: Sequence[View], how: Refit) -> Consistency:
         return Consistency(np.zeros(len(views) // 2), np.full(len(views), LEVELS))
     seen = [field.picture(view.camera, how.size) for view in small]
     unseen = [
-        psnr(over_grey(*picture[:2]), over_grey(view.rgb, view.alpha))
+        psnr(over_grey(*picture[:2]), over_grey(view.rgb, view.alpha), view.alpha > 0.5)
         for picture, view in zip(seen[1::2], small[1::2], strict=True)
     ]
     return Consistency(np.array(unseen), neighbours(small, [depth for _, _, depth in seen]))

@@ -86,6 +86,11 @@ def identities() -> list[Embedding | Needs]:
     ]
 
 
+def lacking() -> list[Needs]:
+    """All rows that cannot be measured here."""
+    return [m for m in (*pairwise(), *spreads(), *identities(), *likenesses()) if isinstance(m, Needs)]
+
+
 def _row(kind: type[Row], name: str, better: Better, function: Callable[..., Floats], lacks: str) -> Row | Needs:
     return Needs(name, better, f"{name} {lacks}") if lacks else kind(name, better, function)
 

@@ -92,7 +92,8 @@ def measure(protocol: Protocol, case: Case, method: Method) -> Measured:
     row |= of_the_photo(case, views[wanted.own])
     row |= of_faces(case, [views[i] for i in range(*wanted.faces.indices(len(views)))])
     row |= beside_the_photo(case, pictures[wanted.beside], protocol.size)
-    return Measured(row, features, tuple(pictures[wanted.orbit] if protocol.orbit else pictures[wanted.targets]))
+    shown = wanted.orbit if protocol.orbit else wanted.targets if case.targets else wanted.beside
+    return Measured(row, features, tuple(pictures[shown]))
 
 
 def against_truth(views: Sequence[View], truth: Sequence[View]) -> Row:
@@ -151,9 +152,9 @@ def described(ours: Sequence[Floats], truth: Sequence[Floats], bands: Sequence[s
 
 def of_the_photo(case: Case, view: View) -> Row:
     """How well the view from the photo's own camera is the photo."""
-    photo = reduced(case.portrait.rgb, view.size)
-    inside = reduced(case.portrait.alpha * case.portrait.known, view.size) > 0.5
-    ours = on_grey(view)
+    portrait, ours = case.portrait, on_grey(view)
+    photo = reduced(over_grey(portrait.rgb, portrait.alpha), view.size)
+    inside = reduced(portrait.alpha * portrait.known, view.size) > 0.5
     return {"reference PSNR": psnr(ours, photo, inside), "reference SSIM": ssim(ours, photo, inside)}
 
 
@@ -162,7 +163,7 @@ def of_faces(case: Case, views: Sequence[View]) -> Row:
     if not views:
         return {}
     focal = case.portrait.camera.focal
-    photo = over_grey(case.portrait.rgb, case.portrait.alpha).astype(np.float32)
+    photo = reduced(over_grey(case.portrait.rgb, case.portrait.alpha), views[0].size)
     true = look(photo, focal)
     pictures = [on_grey(view) for view in views]
     unlike = {picture.tobytes(): picture for picture in pictures}  # what is repeated is looked at once
@@ -172,7 +173,7 @@ def of_faces(case: Case, views: Sequence[View]) -> Row:
     row = {
         "faces found": len(found) / len(views) if true else float("nan"),
         "pose error, landmarks": pose_error([f.by_landmarks for f, _, _ in found], [a for _, a, _ in found]),
-        "pose error, fit": pose_error([f.by_fit for f, _, _ in found], [a for _, a, _ in found]),
+        "pose error, own fit": pose_error([f.by_fit for f, _, _ in found], [a for _, a, _ in found]),
     }
     if true is not None and found:
         row |= alike(photo, true, [(f, p) for f, _, p in found])

@@ -23,6 +23,7 @@ Floats = NDArray[np.floating]
 Method = Callable[[Portrait, Sequence[Camera], int], list[View]]
 
 BASELINES = ("repeat", "mirror")
+ORACLE = "oracle"  # the true head, seen where the portrait says that it is: what no method can be better than
 SAME = 0.5  # degrees: a view's camera that is no further from the one asked for is that one
 
 
@@ -72,7 +73,7 @@ def _nearest(sheet: ViewSheet, folder: Path, camera: Camera, size: int) -> View:
     best = min(sheet.all, key=away)
     if away(best) > SAME:
         raise UserError(
-            f"{folder} has no view at azimuth {camera.azimuth:.0f}; make it with `portrait360 make --views 36`, "
+            f"{folder} has no view at azimuth {camera.azimuth:.0f}; make it with `portrait360 make --views 72`, "
             "or with a fitted head, which can be seen from anywhere."
         )
     return View(reduced(best.rgb, size), reduced(best.alpha, size), camera)
@@ -91,8 +92,10 @@ METHODS: dict[str, Method] = {"repeat": repeat, "mirror": mirror, "proxy": proxy
 
 
 def find_method(name: str) -> Method:
+    if name == ORACLE:
+        raise UserError("The oracle is the true head, which only synthetic-v1 knows; leave it away.")
     if name not in METHODS:
-        raise UserError(f"There is no method {name!r}; choose from {', '.join(METHODS)}.")
+        raise UserError(f"There is no method {name!r}; choose from {', '.join((*METHODS, ORACLE))}.")
     return METHODS[name]
 
 

@@ -91,6 +91,7 @@ PROTOCOLS = {
             "Five renders (front, half and whole profiles) against the photo, as Portrait Diffusion does.",
             "photos",
             size=512,
+            faces_at=(0.0, 45.0, 90.0, -45.0, -90.0),
             beside_photo=(0.0, 45.0, 90.0, -45.0, -90.0),
         ),
     )

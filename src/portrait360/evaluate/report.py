@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -15,12 +14,13 @@ import numpy as np
 from portrait360.evaluate.features import Needs, frechet, identities, likenesses, pairwise, spreads
 from portrait360.evaluate.papers import Published, beside
 from portrait360.evaluate.protocol import BANDS, Protocol
-from portrait360.evaluate.run import Job, result
+from portrait360.evaluate.run import CELL, Job, code, result, shown, versions
 from portrait360.files import whole, writing_to
 from portrait360.images import eight_bits, load_picture, save_picture
 
-LIBRARIES = ("portrait360", "torch", "numpy", "opencv-python-headless", "numba")
-FORMAT = 1
+FORMAT = 2
+FEW = 100  # pictures of a set: of fewer its spread is not known well enough
+HEADER = 22  # pixels above the columns of the sheet
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,18 @@ def lines() -> list[Line]:
         Line("faces behind", "lower", 3),
         Line("faces found", "higher", 3),
         Line("pose error, landmarks", "lower", 2, "°"),
-        Line("pose error, fit", "lower", 2, "°"),
+        Line("pose error, own fit", "lower", 2, "°"),
     ]
     alone += [Line(m.name, m.better, 4) for m in (*identities(), *likenesses())]
     return truth + alone
 
 
-def needs() -> list[Needs]:
-    return [m for m in (*pairwise(), *spreads(), *identities(), *likenesses()) if isinstance(m, Needs)]
+def needs(protocol: Protocol) -> list[Needs]:
+    """Rows that it would have, were their weights here."""
+    truth = protocol.source != "photos"
+    rows = [*pairwise()] * (truth or bool(protocol.beside_photo)) + [*spreads()] * truth
+    rows += [*identities()] * bool(protocol.faces_at) + [*likenesses()] * bool(protocol.beside_photo)
+    return [row for row in rows if isinstance(row, Needs)]
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Results:
     kinds: dict[str, str]
     failures: dict[str, dict[str, str]]
     means: dict[str, dict[str, float]]
+    errors: dict[str, dict[str, float]]  # standard errors of the means over the cases
     counts: dict[str, dict[str, int]]
 
 
@@ -85,33 +90,42 @@ def gather(jobs: Sequence[Job], folder: Path) -> Results:
             kinds[job.name] = said.get("kind") or kinds.get(job.name, "")
             if "failed" in said:
                 failures[name][job.name] = said["failed"]
-    means, counts = {}, {}
+    common = common_cases(rows)
+    means, errors, counts = {}, {}, {}
     for name, cases in rows.items():
         found: dict[str, list[float]] = {}
-        for row in cases.values():
-            for metric, value in (row or {}).items():
+        for case in common:
+            for metric, value in (cases[case] or {}).items():
                 found.setdefault(metric, []).extend([] if value is None else [value])
-        means[name] = {m: float(np.mean(v)) for m, v in found.items() if v} | sets(jobs, folder, name, rows[name])
+        apart = sets([job.name for job in jobs if cases[job.name] and job.name in common], folder, name)
+        means[name] = {m: float(np.mean(v)) for m, v in found.items() if v} | apart
+        errors[name] = {m: float(np.std(v, ddof=1) / len(v) ** 0.5) for m, v in found.items() if len(v) > 1}
         counts[name] = {m: len(v) for m, v in found.items()}
-    return Results(rows, kinds, failures, means, counts)
+    return Results(rows, kinds, failures, means, errors, counts)
 
 
-def sets(jobs: Sequence[Job], folder: Path, name: str, rows: dict) -> dict[str, float]:
-    """Distances between all pictures of a method and all of the truth, band by band."""
+def common_cases(rows: dict[str, dict]) -> list[str]:
+    """Those at which no method failed that managed any: who fails where it is hard gains nothing by it."""
+    able = [cases for cases in rows.values() if any(cases.values())]
+    return [case for case in next(iter(rows.values())) if all(cases[case] for cases in able)]
+
+
+def sets(cases: Sequence[str], folder: Path, name: str) -> dict[str, float]:
+    """Distances between all pictures of a method and all of the truth, band by band and together."""
     parts: dict[str, list[np.ndarray]] = {}
-    for job in jobs:
-        if rows[job.name] is None:
-            continue
-        with np.load(folder / job.name / f"{name}.npz", allow_pickle=False) as data:
+    for case in cases:
+        with np.load(folder / case / f"{name}.npz", allow_pickle=False) as data:
             for key in data.files:
-                parts.setdefault(key, []).append(data[key].astype(np.float64))
+                metric, _, side = key.rsplit("/", 2)
+                for one in (key, f"{metric}/all/{side}"):
+                    parts.setdefault(one, []).append(data[key].astype(np.float64))
     stacked = {key: np.concatenate(found) for key, found in parts.items()}
     pairs = {key.rsplit("/", 1)[0] for key in stacked}
-    pairs = {key for key in pairs if len(stacked[f"{key}/ours"]) > 1}  # one picture has no spread
+    pairs = {key for key in pairs if len(stacked[f"{key}/ours"]) >= FEW}
     return {key: frechet(stacked[f"{key}/ours"], stacked[f"{key}/truth"]) for key in sorted(pairs)}
 
 
-def write_report(protocol: Protocol, jobs: Sequence[Job], cases: Path, folder: Path, command: str) -> Path:
+def write_report(protocol: Protocol, jobs: Sequence[Job], cases: Path, folder: Path, command: str) -> Results:
     found = gather(jobs, cases)
     with writing_to(folder):
         said = as_data(protocol, found, command)
@@ -119,10 +133,10 @@ def write_report(protocol: Protocol, jobs: Sequence[Job], cases: Path, folder: P
             temporary.write_text(json.dumps(said, indent=1, sort_keys=True))
         chosen = extremes(found, jobs[0].methods[-1])
         if chosen:
-            save_picture(folder / "sheet.png", sheet(chosen, jobs[0].methods, cases))
+            save_picture(folder / "sheet.png", sheet(protocol, chosen, jobs[0].methods, cases))
         with whole(folder / "report.md") as temporary:
             temporary.write_text("\n".join(as_text(protocol, found, command, chosen)) + "\n")
-    return folder / "report.md"
+    return found
 
 
 def as_data(protocol: Protocol, found: Results, command: str) -> dict:
@@ -130,13 +144,15 @@ def as_data(protocol: Protocol, found: Results, command: str) -> dict:
         "format": FORMAT,
         "protocol": asdict(protocol) | {"digest": protocol.digest},
         "command": command,
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": versions(),
+        "program": code(),
         "means": found.means,
+        "standard errors": found.errors,
         "counts": found.counts,
         "cases": found.rows,
         "kinds": found.kinds,
         "failures": found.failures,
-        "needs": [asdict(need) for need in needs()],
+        "needs": [asdict(need) for need in needs(protocol)],
         "published": [asdict(row) for row in beside(protocol.name)],
     }
 
@@ -147,7 +163,8 @@ def as_text(protocol: Protocol, found: Results, command: str, chosen: Sequence[s
     out += [f"`{command}`", ""]
     kinds = sorted(set(found.kinds.values()) - {""})
     out += [f"{cases} cases ({', '.join(f'{list(found.kinds.values()).count(k)} {k}' for k in kinds)}).", ""]
-    out += [f"Protocol {protocol.digest}. Versions: {', '.join(f'{n} {version(n)}' for n in LIBRARIES)}.", ""]
+    used = ", ".join(f"{name} {number}" for name, number in versions().items())
+    out += [f"Protocol {protocol.digest}, program {code()[:12]}, {used}.", ""]
     for name in methods:
         for case, why in found.failures[name].items():
             out.append(f"- {name} failed at {case}: {why}")
@@ -156,7 +173,7 @@ def as_text(protocol: Protocol, found: Results, command: str, chosen: Sequence[s
         for band in (*BANDS, "all", "") if line.banded else ("",):
             key = f"{line.name}/{band}" if band else line.name
             out += table_row(line, key, band, found, methods, cases)
-    out += legend(found)
+    out += legend(protocol) + by_kind(found)
     if chosen:
         out += ["", "## Best, median and worst", "", f"![{', '.join(chosen)}](sheet.png)", ""]
         out += [f"Cases {', '.join(chosen)} of {methods[-1]}: the truth if there is one, then {', '.join(methods)}."]
@@ -170,18 +187,42 @@ def table_row(line: Line, key: str, band: str, found: Results, methods: Sequence
     cells = []
     for name, value in zip(methods, values, strict=True):
         of = found.counts[name].get(key, cases)
-        some = f" ({of})" if of < cases else ""
+        error = found.errors[name].get(key)
+        some = (f" ± {error:.{line.digits}f}" if error else "") + (f" ({of})" if of < cases else "")
         cells.append("" if value is None else f"{value:.{line.digits}f}{some}")
     title = ", ".join(part for part in (line.name, band, line.unit) if part)
     return [f"| {title} | {line.better} | {' | '.join(cells)} |"]
 
 
-def legend(found: Results) -> list[str]:
-    out = ["", "A number in brackets says of how many cases, where a figure does not exist for all.", ""]
-    missing = needs()
+def legend(protocol: Protocol) -> list[str]:
+    out = ["", "Means over the cases ± their standard errors; in brackets of how many cases, where it is not all."]
+    if protocol.source != "photos":
+        out.append(f"Fréchet distances are left out where a set has fewer than {FEW} pictures.")
+    if protocol.beside_photo:
+        out.append("Here the photo itself is compared with, so that `repeat` is perfect by design.")
+    if protocol.source == "synthetic":
+        out.append(
+            "The `oracle` (`--method oracle`) is the true head, turned as the portrait says: no method can beat it."
+        )
+    missing = needs(protocol)
     if missing:
-        out += ["Rows that need weights which are not here:", ""]
-        out += [f"- {need.name}: {need.how}" for need in missing]
+        out += ["", "Rows that need weights which are not here:", "", *(f"- {need.how}" for need in missing)]
+    return out
+
+
+def by_kind(found: Results) -> list[str]:
+    """The first figure for every kind of head."""
+    metric, _ = leading(found, list(found.rows)[-1])
+    kinds, methods = sorted(set(found.kinds.values()) - {""}), list(found.rows)
+    if len(kinds) < 2 or not metric:
+        return []
+    out = ["", f"{metric.replace('/', ', ')}, by kind:", "", f"| | cases | {' | '.join(methods)} |"]
+    out.append("|---|---:|" + "---:|" * len(methods))
+    for kind in kinds:
+        cases = [case for case in common_cases(found.rows) if found.kinds[case] == kind]
+        values = [[(found.rows[name][case] or {}).get(metric) for case in cases] for name in methods]
+        means = [np.mean([v for v in some if v is not None] or [np.nan]) for some in values]
+        out.append(f"| {kind} | {len(cases)} | {' | '.join(f'{mean:.2f}' for mean in means)} |")
     return out
 
 
@@ -207,30 +248,45 @@ def published(rows: Sequence[Published]) -> list[str]:
 
 def extremes(found: Results, method: str) -> list[str]:
     """Names of the best, the median and the worst case."""
-    metric, sign = next(
-        ((m, s) for m, s in (("PSNR inside/all", 1), ("warp error/all", -1), ("reference PSNR", 1))
-         if m in found.means.get(method, {})),
-        ("", 1),
-    )  # fmt: skip
+    metric, sign = leading(found, method)
     values = [((row or {}).get(metric), name) for name, row in found.rows[method].items()]
     order = [name for _, name in sorted(((-sign * v, name) for v, name in values if v is not None))]
     return list(dict.fromkeys([order[0], order[len(order) // 2], order[-1]])) if order else []
 
 
-def sheet(chosen: Sequence[str], methods: Sequence[str], cases: Path) -> np.ndarray:
-    """The truth and every method's views, case by case."""
+def leading(found: Results, method: str) -> tuple[str, int]:
+    """The figure that cases are ordered by, and whether more of it is better."""
+    usual = (("PSNR inside/all", 1), ("warp error/all", -1), ("reference PSNR", 1))
+    return next(((m, s) for m, s in usual if m in found.means.get(method, {})), ("", 1))
+
+
+def sheet(protocol: Protocol, chosen: Sequence[str], methods: Sequence[str], cases: Path) -> np.ndarray:
+    """The photo, and beside it the truth and every method's views, case by case."""
     rows = []
     for case in chosen:
         names = [n for n in ("truth", *methods) if (cases / case / f"{n}.png").is_file()]
-        rows += [labelled(load_picture(cases / case / f"{name}.png").rgb, f"{case} {name}") for name in names]
+        for i, name in enumerate(names):
+            photo = load_picture(cases / case / "photo.png").rgb if i == 0 else np.full((CELL, CELL, 3), 0.5)
+            views = load_picture(cases / case / f"{name}.png").rgb
+            rows.append(np.concatenate([written(photo, f"{case} {name}"), views], 1))
         rows.append(np.ones((12, rows[-1].shape[1], 3)))
     width = max(row.shape[1] for row in rows)
-    return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows[:-1]])
+    rows = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows[:-1]]
+    return np.concatenate([header(protocol, width), *rows])
 
 
-def labelled(strip: np.ndarray, words: str) -> np.ndarray:
-    """What it shows, written in its corner."""
-    out = np.ascontiguousarray(eight_bits(strip))
+def header(protocol: Protocol, width: int) -> np.ndarray:
+    """The views' azimuths, where all cases have the same."""
+    around = [360 * i / protocol.orbit for i in shown(protocol.orbit)]
+    azimuths = around or list(protocol.beside_photo if protocol.source == "photos" else ())
+    cells = [written(np.zeros((HEADER, CELL, 3)), text) for text in ("photo", *(f"{a:.0f}" for a in azimuths))]
+    row = np.concatenate(cells, 1)
+    return np.pad(row, ((0, 0), (0, max(width - row.shape[1], 0)), (0, 0)))[:, :width]
+
+
+def written(cell: np.ndarray, words: str) -> np.ndarray:
+    """Words in a picture's lower corner."""
+    out = np.ascontiguousarray(eight_bits(cell.astype(np.float32)))
     for grey, width in ((0, 3), (255, 1)):
         place, font = (5, out.shape[0] - 7), cv2.FONT_HERSHEY_SIMPLEX
         cv2.putText(out, words, place, font, 0.42, (grey,) * 3, width, cv2.LINE_AA)

@@ -59,12 +59,15 @@ class Rig:
     shots: tuple[RigShot, ...]
 
 
-def nersemble(folder: Path, sequence: str | None = None, frame: int = 0) -> Iterator[Rig]:
+Subjects = dict[str, Callable[[], Rig]]  # each opened by itself: one that is damaged is in nobody's way
+
+
+def nersemble(folder: Path, sequence: str | None = None, frame: int = 0) -> Subjects:
     """The participants of NeRSemble (version 2), by number; those cameras whose films are there."""
     people = [person for person in _folders(Path(folder)) if person.name.isdigit()]
     if not people:
         raise UserError(f"{folder} holds no participants of NeRSemble (folders such as 017).")
-    return (_participant(person, sequence, frame) for person in people)
+    return {person.name: partial(_participant, person, sequence, frame) for person in people}
 
 
 def _participant(person: Path, sequence: str | None, frame: int) -> Rig:
@@ -151,12 +154,12 @@ def _film_picture(path: Path, frame: int) -> Picture:
         return Picture(_float(shown.to_ndarray(format="rgb24")), None, name=str(path))
 
 
-def renderme360(folder: Path, part: str | None = None, frame: int = 0) -> Iterator[Rig]:
+def renderme360(folder: Path, part: str | None = None, frame: int = 0) -> Subjects:
     """The actors of RenderMe-360, by number; the first of their expressions, if no part is named."""
     actors = _folders(Path(folder) / "raw")
     if not actors:
         raise UserError(f"{Path(folder) / 'raw'} holds no actors of RenderMe-360 (folders such as 0026).")
-    return (_actor(Path(folder), actor, part, frame) for actor in (place.name for place in actors))
+    return {place.name: partial(_actor, Path(folder), place.name, part, frame) for place in actors}
 
 
 def _actor(folder: Path, actor: str, part: str | None, frame: int) -> Rig:

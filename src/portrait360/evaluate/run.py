@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ import numpy as np
 
 from portrait360.errors import UserError
 from portrait360.evaluate.cases import Case, of_photo, of_rig, of_run, synthetic
+from portrait360.evaluate.features import lacking
 from portrait360.evaluate.measure import Measured, measure
-from portrait360.evaluate.methods import Method, find_method
+from portrait360.evaluate.methods import ORACLE, Method, find_method
 from portrait360.evaluate.methods import of_run as method_of_run
 from portrait360.evaluate.protocol import Protocol, find_protocol
 from portrait360.evaluate.rigs import nersemble, renderme360
@@ -31,7 +32,8 @@ from portrait360.processes import alone, one_thread
 
 RUN = "run"  # the method that a run was made with before
 RIGS = {"nersemble": nersemble, "renderme360": renderme360}
-SHOWN, CELL = 9, 128  # pictures of a case in the sheet, and their side
+SHOWN, CELL = 12, 128  # pictures of a case in the sheet, and their side
+LIBRARIES = ("portrait360", "torch", "numpy", "opencv-python-headless", "numba")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Job:
     @property
     def key(self) -> str:
         """Changes with everything that the figures depend on."""
-        parts = [find_protocol(self.protocol).digest, self.source, str(self.index), self.stamp, code()]
+        parts = [find_protocol(self.protocol).digest, self.source, str(self.index), self.name, self.stamp, code()]
+        parts += [f"{name} {number}" for name, number in versions().items()] + [need.name for need in lacking()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def open(self) -> Case:
@@ -58,7 +61,7 @@ class Job:
             return synthetic(protocol, self.index)
         assert self.place is not None
         if self.source in RIGS:
-            return of_rig(protocol, next(islice(RIGS[self.source](self.place), self.index, None)))
+            return of_rig(protocol, RIGS[self.source](self.place)[self.name]())
         return of_run(self.place) if self.source == "run" else of_photo(protocol, self.place)
 
 
@@ -68,6 +71,11 @@ def fingerprint(place: Path) -> str:
         return sha256(place)
     listed = [(str(f.relative_to(place)), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(place.rglob("*"))]
     return hashlib.sha256(repr(listed).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
 
 
 @lru_cache(maxsize=1)
@@ -108,12 +116,18 @@ def work(job: Job, folder: Path) -> None:
         for name in missing:
             keep(place, name, key, "", error)
         return
+    photo = over_grey(case.portrait.rgb, case.portrait.alpha)
+    save_picture(place / "photo.png", strip([photo]))
     if case.targets:
-        shown = [over_grey(view.rgb, view.alpha) for view in case.targets]
-        save_picture(place / "truth.png", strip(shown))
+        save_picture(place / "truth.png", strip([over_grey(view.rgb, view.alpha) for view in case.targets]))
     for name in missing:
-        method = method_of_run(case.folder) if name == RUN and case.folder else find_method(name)
-        keep(place, name, key, case.kind, attempt(find_protocol(job.protocol), case, method))
+        keep(place, name, key, case.kind, attempt(find_protocol(job.protocol), case, method_of(case, name)))
+
+
+def method_of(case: Case, name: str) -> Method:
+    if name == RUN and case.folder:
+        return method_of_run(case.folder)
+    return case.exact if name == ORACLE and case.exact else find_method(name)
 
 
 def attempt(protocol: Protocol, case: Case, method: Method) -> Measured | UserError:
@@ -147,8 +161,13 @@ def result(place: Path, name: str, key: str) -> dict | None:
     return said if isinstance(said, dict) and said.get("key") == key else None
 
 
+def shown(count: int) -> list[int]:
+    """Which of so many pictures, as evenly as they go."""
+    return [i * count // SHOWN for i in range(SHOWN)] if count > SHOWN else list(range(count))
+
+
 def strip(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Some of the pictures side by side."""
-    chosen = [pictures[i * len(pictures) // SHOWN] for i in range(min(SHOWN, len(pictures)))]
-    small = [cv2.resize(p.astype(np.float32), (CELL, CELL), interpolation=cv2.INTER_AREA) for p in chosen]
+    chosen = [pictures[i].astype(np.float32) for i in shown(len(pictures))]
+    small = [cv2.resize(p, (CELL, CELL), interpolation=cv2.INTER_AREA) for p in chosen]
     return np.concatenate(small, 1).clip(0, 1)
