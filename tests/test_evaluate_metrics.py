@@ -11,7 +11,7 @@ import pytest
 from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.evaluate.consistency import Refit, consistency, reduced, warp_error
 from portrait360.evaluate.face_measures import azimuth_of, faces_behind, look, pose_error
-from portrait360.evaluate.metrics import BEST, overlap, psnr, ssim
+from portrait360.evaluate.metrics import BEST, overlap, psnr, sharpness, ssim
 from portrait360.evaluate.protocol import PROTOCOLS, band_of
 from portrait360.geometry.morphable import load_morphable
 from portrait360.images import over_grey
@@ -75,6 +75,14 @@ def test_inside_counts_only_what_is_inside():
     assert psnr(other, one, lower) == BEST and psnr(other, one, ~lower) < 20
     assert ssim(other, one, lower) == pytest.approx(1) and ssim(other, one) < 0.99
     assert np.isnan(psnr(one, one, np.zeros_like(lower)))
+
+
+def test_sharpness_falls_with_blur_and_rises_with_noise():
+    one, inside = picture(4), np.ones((64, 64), bool)
+    assert sharpness(one, one, inside) == 1 and sharpness(0.5 + 0.5 * one, one, inside) == pytest.approx(0.25)
+    assert sharpness(cv2.GaussianBlur(one, (0, 0), 2), one, inside) < 0.6
+    assert sharpness(one + 0.1 * picture(5, 64).round(1), one, inside) > 1.02
+    assert np.isnan(sharpness(one, np.zeros_like(one), inside))
 
 
 def test_overlap_of_squares():

@@ -151,8 +151,8 @@ def test_samples_of_unfinished_identities_do_not_count(folder, tmp_path):
     assert len(MapTask(folder, folder, TINY).train) == 4
     with pytest.raises(UserError, match="holds no samples"):
         MapTask(tmp_path, tmp_path, TINY)
-    with pytest.raises(UserError, match="no recipe 'views'; choose from map"):
-        find_recipe("views")
+    with pytest.raises(UserError, match="no recipe 'magic'; choose from map"):
+        find_recipe("magic")
 
 
 def test_every_step_has_a_batch_of_its_own(task):

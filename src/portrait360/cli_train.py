@@ -9,7 +9,12 @@ import typer
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="map: the map completer.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="map: the map completer; views, then views-together: the view denoiser."
+        ),
+    ],
     samples: Annotated[Path, typer.Option("--samples", metavar="DIR", help="Training samples.")],
     validation: Annotated[Path, typer.Option("--validation", metavar="DIR", help="Samples of other identities.")],
     output: Annotated[

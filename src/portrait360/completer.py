@@ -72,7 +72,7 @@ def save_completer(network: MapCompleter, path: Path, about: dict[str, str]) -> 
     write_safetensors(path, describe(state), state.__getitem__, said)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def load_completer(path: Path = Path(__file__).parent / "assets" / "small" / "completer.safetensors") -> MapCompleter:
     """Single precision, for use alone."""
     file = TensorFile(path)

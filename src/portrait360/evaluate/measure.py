@@ -24,7 +24,7 @@ from portrait360.evaluate.features import (
     spreads,
 )
 from portrait360.evaluate.methods import Method, reduced
-from portrait360.evaluate.metrics import overlap, psnr, ssim, ssim_map, ssim_within
+from portrait360.evaluate.metrics import overlap, psnr, sharpness, ssim, ssim_map, ssim_within
 from portrait360.evaluate.protocol import Protocol, band_of
 from portrait360.images import over_grey
 from portrait360.view_sheet import View
@@ -107,6 +107,7 @@ def against_truth(views: Sequence[View], truth: Sequence[View]) -> Row:
         similar = ssim_map(ours, true)
         found["SSIM"].append(ssim_within(similar, known))
         found["SSIM inside"].append(ssim_within(similar, inside))
+        found["sharpness"].append(sharpness(ours, true, inside))
         found["IoU"].append(overlap((view.alpha > 0.5) & known, inside))
     bands = [band_of(view.camera.azimuth) for view in truth]
     return {key: value for name, values in found.items() for key, value in banded(name, bands, values).items()}

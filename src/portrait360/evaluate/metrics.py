@@ -1,4 +1,4 @@
-"""Two pictures against each other: peak signal to noise, structural similarity, overlap of mattes."""
+"""Two pictures against each other: peak signal to noise, structural similarity, sharpness, overlap of mattes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ Mask = NDArray[np.bool_]
 
 BEST = 100.0  # dB: of equal pictures
 WINDOW, SIGMA = 11, 1.5  # pixels: Wang et al. 2004
+EDGE = 9  # pixels: what is nearer to the outline says nothing of sharpness
 STEADY = (0.01**2, 0.03**2)  # their C1 and C2, for values in [0, 1]
 
 
@@ -52,6 +53,16 @@ def ssim_map(ours: Floats, truth: Floats) -> Floats:
 def _blurred(values: Floats) -> Floats:
     kernel = cv2.getGaussianKernel(WINDOW, SIGMA, cv2.CV_64F)
     return cv2.sepFilter2D(values, cv2.CV_64F, kernel, kernel, borderType=cv2.BORDER_REFLECT).astype(np.float64)
+
+
+def sharpness(ours: Floats, truth: Floats, inside: Mask) -> float:
+    """Energy of our gradients as a multiple of the truth's, away from the outline: fog has little, noise too much."""
+    core = cv2.erode(inside.astype(np.uint8), np.ones((EDGE, EDGE), np.uint8)) > 0
+    energies = []
+    for picture in (ours, truth):
+        slopes = [np.gradient(np.asarray(picture, np.float64), axis=axis) for axis in (0, 1)]
+        energies.append(sum(float((np.asarray(slope)[core] ** 2).sum()) for slope in slopes))
+    return energies[0] / energies[1] if energies[1] else float("nan")
 
 
 def overlap(a: Mask, b: Mask) -> float:

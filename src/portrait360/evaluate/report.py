@@ -28,7 +28,7 @@ class Line:
     """A row of the table."""
 
     name: str
-    better: str  # higher, lower
+    better: str  # higher, lower, near 1
     digits: int
     unit: str = ""
     banded: bool = False
@@ -42,6 +42,7 @@ def lines() -> list[Line]:
         Line("SSIM inside", "higher", 3, "", True),
         Line("SSIM", "higher", 3, "", True),
         Line("IoU", "higher", 3, "", True),
+        Line("sharpness", "near 1", 2, "times", True),
     ]
     truth += [Line(m.name, m.better, 4, "", True) for m in pairwise()]
     truth += [Line(m.name, m.better, 2, "", True) for m in spreads()]

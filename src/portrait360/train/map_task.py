@@ -48,7 +48,7 @@ class MapTask:
     ) -> None:
         """`begin`: weights, as `save` leaves them, from which it begins."""
         self.config, self.size, self.seed, self.begin = config, batch, seed, begin
-        self.train, self.val = _samples(train), _samples(val)
+        self.train, self.val = samples_in(train), samples_in(val)
 
     def network(self) -> nn.Module:
         network = MapCompleter(self.config)
@@ -168,7 +168,7 @@ def _stacked(rows: list[dict[str, Floats]]) -> Batch:
     return {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
 
 
-def _samples(folder: Path) -> list[Path]:
+def samples_in(folder: Path) -> list[Path]:
     """In an order that does not depend on the disk; those of unfinished identities are left out."""
     done = {path.stem for path in folder.glob("*.done")}
     found = sorted(path for path in folder.glob("*.npz") if path.stem.split("-")[0] in done)

@@ -9,8 +9,10 @@ from pathlib import Path
 from portrait360.errors import UserError
 from portrait360.models.map_completer import MapCompleterConfig
 from portrait360.models.map_hints import HINTS
+from portrait360.models.presets import SMALL
 from portrait360.train.loop import LoopOptions, Task
 from portrait360.train.map_task import MapTask
+from portrait360.train.view_task import ViewTask
 
 COMPLETER = MapCompleterConfig(hints=HINTS, widths=(80, 144, 208), attention=(False, True, True), fold=4)
 
@@ -27,6 +29,16 @@ RECIPES = {
         "the map completer: colour and radius of the whole unwrapped head",
         lambda train, val, begin: MapTask(train, val, COMPLETER, begin=begin),
         LoopOptions(),
+    ),
+    "views": Recipe(
+        "the view denoiser's R and C: every view by itself",
+        lambda train, val, begin: ViewTask(train, val, SMALL, begin=begin),
+        LoopOptions(),
+    ),
+    "views-together": Recipe(
+        "with V, begun with what `views` has learnt: neighbours on an arc",
+        lambda train, val, begin: ViewTask(train, val, SMALL, begin=begin, together=True, batch=1),
+        LoopOptions(rate=2e-4),
     ),
 }
 

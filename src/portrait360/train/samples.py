@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -29,7 +30,7 @@ from portrait360.proxy import LAYOUT, Proxy, make_proxy, on_surface
 from portrait360.synth.backgrounds import background
 from portrait360.synth.build import build
 from portrait360.synth.dataset import identity
-from portrait360.synth.portrayed import frame_of, portrait_of
+from portrait360.synth.portrayed import Frame, frame_of, portrait_of
 from portrait360.synth.prepare import Prepared, prepare
 from portrait360.synth.render import render
 from portrait360.synth.sample import sample
@@ -44,6 +45,13 @@ FOCAL = focal_from_fov(FOV)
 PORTRAITS = 4  # of each identity
 FAR = 0.3  # share of portraits from further aside than +-35 degrees
 AZIMUTHS, ELEVATION, ROLL = (35.0, 70.0), 15.0, 8.0
+
+
+class Saved(Protocol):
+    def save(self, path: Path) -> None: ...
+
+
+Make = Callable[[int], Sequence[Saved]]  # from the seed of an identity
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,21 +80,25 @@ class Sample:
             return cls(**{name: data[name] for name in data.files})
 
 
-def make_samples(seed: int, portraits: int = PORTRAITS) -> list[Sample]:
+def make_samples(seed: int) -> list[Sample]:
     """All portraits of one identity; those in which no head is found are left out."""
-    rng = np.random.default_rng([seed, 7])
     head = prepare(build(sample(seed, "any")))
     everything = scan(head, FOCAL)
-    out = []
-    for _ in range(portraits):
+    return [
+        as_sample(portrait, make_proxy(portrait), truth_map(everything, frame, LAYOUT))
+        for portrait, frame in portraits_of(head, np.random.default_rng([seed, 7]), PORTRAITS)
+    ]
+
+
+def portraits_of(head: Prepared, rng: np.random.Generator, count: int) -> Iterator[tuple[Portrait, Frame]]:
+    """From random places, through the real stage."""
+    for _ in range(count):
         true = random_place(rng)
         try:
             portrait = portrait_of(photo_of(head, true, rng), true, PHOTO)
         except UserError:
             continue
-        truth = truth_map(everything, frame_of(portrait, true, PHOTO), LAYOUT)
-        out.append(as_sample(portrait, make_proxy(portrait), truth))
-    return out
+        yield portrait, frame_of(portrait, true, PHOTO)
 
 
 def random_place(rng: np.random.Generator) -> Camera:
@@ -131,13 +143,13 @@ def as_sample(portrait: Portrait, proxy: Proxy, truth: TruthMap) -> Sample:
     )
 
 
-def write_samples(folder: Path, split: str, index: int) -> int:
-    """Those of one identity; the last one vouches for all."""
+def write_samples(make: Make, folder: Path, split: str, index: int) -> int:
+    """Those of one identity; the last file vouches for all."""
     seed = identity(split, index)
     done = folder / f"{seed:07d}.done"
     if done.exists():
         return 0
-    made = make_samples(seed)
+    made = make(seed)
     for k, one in enumerate(made):
         one.save(folder / f"{seed:07d}-{k}.npz")
     with whole(done) as temporary:
@@ -145,25 +157,30 @@ def write_samples(folder: Path, split: str, index: int) -> int:
     return len(made)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(about: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--count", type=int, default=1000, help="identities")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--split", default="train", choices=("train", "val", "test"))
     parser.add_argument("--processes", type=int, default=2)
-    a = parser.parse_args()
-    a.output.mkdir(parents=True, exist_ok=True)
+    return parser
+
+
+def generate(make: Make, output: Path, split: str, first: int, count: int, processes: int) -> None:
+    """Of so many identities, each process with one thread."""
+    output.mkdir(parents=True, exist_ok=True)
     with (
         one_thread(),
-        step_bar("Samples", a.count) as advance,
-        ProcessPoolExecutor(a.processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
+        step_bar("Samples", count) as advance,
+        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
     ):
-        jobs = [pool.submit(write_samples, a.output, a.split, a.first + i) for i in range(a.count)]
+        jobs = [pool.submit(write_samples, make, output, split, first + i) for i in range(count)]
         for job in as_completed(jobs):
             job.result()
             advance("")
 
 
 if __name__ == "__main__":
-    main()
+    given = arguments(__doc__).parse_args()
+    generate(make_samples, given.output, given.split, given.first, given.count, given.processes)

@@ -1,0 +1,86 @@
+"""The small model's networks on identities that they have not learnt from: views against the truth, band by band.
+
+python -m benchmarks.small [WEIGHTS...] [--count 12] [--steps 4] [--processes 2] [--sheets DIR]
+
+Portraits as those of synthetic-v1, but of the split for validation: what is chosen by these is judged by others.
+Every weights file is one row beside the proxy and the oracle (the true head, turned as the portrait says).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from portrait360.completer import STEPS, complete_proxy, load_completer
+from portrait360.evaluate.cases import synthetic
+from portrait360.evaluate.measure import against_truth, distances, on_grey
+from portrait360.evaluate.protocol import BANDS, PROTOCOLS, Heads, band_of
+from portrait360.images import save_picture
+from portrait360.processes import alone, one_thread
+from portrait360.proxy import Proxy, make_proxy
+from portrait360.view_sheet import View
+
+VIEWS = 12
+PROTOCOL = replace(PROTOCOLS["synthetic-v1"], heads=Heads(first=5_000_018), orbit=VIEWS)
+FIGURES = ("PSNR inside", "SSIM inside", "IoU", "sharpness", "EffNet-lite0 feature distance")
+Row = dict[str, float]
+
+
+def measure(index: int, weights: list[Path], steps: int, sheets: Path | None) -> dict[str, Row]:
+    case = synthetic(PROTOCOL, index)
+    cameras = [view.camera for view in case.targets]
+    proxy = make_proxy(case.portrait)
+    assert case.exact is not None
+    made = {"oracle": case.exact(case.portrait, cameras, PROTOCOL.size), "proxy": rendered(proxy, case.targets)}
+    for path in weights:
+        better = complete_proxy(case.portrait, proxy, network=load_completer(path), steps=steps)
+        made[path.parent.name if path.stem == "weights" else path.stem] = rendered(better, case.targets)
+    if sheets:
+        rows = [np.concatenate([on_grey(view) for view in views], 1) for views in (case.targets, *made.values())]
+        save_picture(sheets / f"{index:03d}.png", np.concatenate(rows))
+    bands = [band_of(camera.azimuth) for camera in cameras]
+    truth = [on_grey(view) for view in case.targets]
+    return {
+        name: against_truth(views, case.targets) | distances([on_grey(view) for view in views], truth, bands)
+        for name, views in made.items()
+    }
+
+
+def rendered(proxy: Proxy, targets: tuple[View, ...]) -> list[View]:
+    seen = ((proxy.render(view.camera, PROTOCOL.size), view.camera) for view in targets)
+    return [View(view.rgb, view.mask, camera) for view, camera in seen]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="*", type=Path)
+    parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--sheets", type=Path)
+    a = parser.parse_args()
+    if a.sheets:
+        a.sheets.mkdir(parents=True, exist_ok=True)
+    one = partial(measure, weights=a.weights, steps=a.steps, sheets=a.sheets)
+    with (
+        one_thread(),
+        ProcessPoolExecutor(a.processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
+    ):
+        rows = list(pool.map(one, range(a.count)))
+    print(f"{a.count} heads, {VIEWS} views; front / side / back")
+    for name in rows[0]:
+        cells = []
+        for figure in FIGURES:
+            means = [np.mean([row[name][f"{figure}/{band}"] for row in rows]) for band in BANDS]
+            cells.append(f"{figure} " + "/".join(f"{mean:.2f}" if mean > 2 else f"{mean:.3f}" for mean in means))
+        print(f"{name:14s} {'   '.join(cells)}")
+
+
+if __name__ == "__main__":
+    main()

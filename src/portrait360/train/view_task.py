@@ -1,0 +1,172 @@
+"""The small view denoiser's task: from the proxy's views to the true ones, by flow matching on what is to be added.
+
+First every view by itself (R and C); then, begun with those weights, arcs of views that see each other (V).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from portrait360.cameras import Camera
+from portrait360.checkpoints import TensorFile, describe, load_into, write_safetensors
+from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
+from portrait360.models.view_hints import folded, hint_of, premultiplied, unfolded
+from portrait360.train.loop import Batch, Figures
+from portrait360.train.map_task import MOST_WEIGHT, levels, samples_in
+from portrait360.train.view_samples import ViewSample
+
+Floats = NDArray[np.floating]
+
+STEPS = 4
+UNSEEN, EDGE = 1.0, 2.0  # further weight of what the photo does not show, and of the matte's edge
+UNGUIDED = 0.1  # share of samples that are shown no reference
+VALIDATED, SHOWN_ROWS = 8, 3
+DATA = "view samples 1"
+
+
+class ViewTask:
+    name = "views"
+
+    def __init__(
+        self,
+        train: Path,
+        val: Path,
+        config: ViewDenoiserConfig,
+        *,
+        begin: Path | None = None,
+        together: bool = False,
+        batch: int = 2,
+        views: int = 4,
+        seed: int = 0,
+    ) -> None:
+        """`together` trains V on whole arcs of neighbours; else `views` of an arc, any of them, each by itself."""
+        self.config, self.together, self.size, self.views = config, together, batch, views
+        self.seed, self.begin = seed, begin
+        self.train, self.val = samples_in(train), samples_in(val)
+
+    def network(self) -> nn.Module:
+        network = ViewDenoiser(self.config)
+        if self.begin is not None:
+            file = TensorFile(self.begin)
+            load_into(network, {name: file.read(name).float() for name in file.specs}, str(self.begin))
+        return network.train().requires_grad_(True)
+
+    def save(self, network: nn.Module, path: Path, about: dict[str, str]) -> None:
+        state = {name: value.half() for name, value in network.state_dict().items()}
+        said = {"samples": str(len(self.train)), "data": DATA, **about}
+        write_safetensors(path, describe(state), state.__getitem__, said)
+
+    def batch(self, step: int) -> Batch:
+        rng = np.random.default_rng([self.seed, step])
+        rows = []
+        for i in rng.integers(len(self.train), size=self.size):
+            sample = ViewSample.load(self.train[i])
+            count = len(sample.rgba)
+            which = np.arange(count) if self.together else rng.permutation(count)[: self.views]
+            rows.append(as_tensors(sample, which))
+        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
+        goal = batch["changes"]
+        noise = torch.randn(goal.shape, generator=generator, device=goal.device)
+        shown = torch.rand(len(goal), generator=generator, device=goal.device) >= UNGUIDED
+        return batch | {"noise": noise, "level": levels(len(goal), generator), "shown": shown.to(goal.dtype)}
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        goal, at = batch["changes"], batch["level"][:, None, None, None, None]
+        references = batch["references"] * batch["shown"][:, None, None, None, None]
+        x = (1 - at) * goal + at * batch["noise"]
+        found = predicted(network, x, batch["level"], batch["hints"], references, self.together).float()
+        weight = batch["weight"] * (at**-2).clamp(max=MOST_WEIGHT)
+        return (weight * (found - goal) ** 2).mean()
+
+    @torch.inference_mode()
+    def validate(self, network: nn.Module) -> Figures:
+        """Decibels inside the true mattes, of the proxy's views and of ours."""
+        found: dict[str, list[float]] = {"proxy": [], "views": []}
+        for path in self.val[:VALIDATED]:
+            sample = ViewSample.load(path)
+            row = as_tensors(sample, np.arange(len(sample.rgba)))
+            true, before, after = pictures(row, sampled(network, row, self.together))
+            inside = (true[:, 3:] > 0.5).float()
+            for name, made in (("proxy", before), ("views", after)):
+                error = ((made - true)[:, :3] ** 2 * inside).sum() / (3 * inside.sum())
+                found[name].append(float(-10 * torch.log10(error)))
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+    @torch.inference_mode()
+    def picture(self, network: nn.Module) -> Floats:
+        """Of some arcs: the truth, the proxy, ours."""
+        rows = []
+        for path in self.val[:SHOWN_ROWS]:
+            row = as_tensors(ViewSample.load(path), np.arange(4))
+            for made in pictures(row, sampled(network, row, self.together)):
+                grey = made[:, :3] + 0.5 * (1 - made[:, 3:])
+                rows.append(rearrange(grey, "v c y x -> y (v x) c"))
+        return torch.cat(rows).clamp(0, 1).numpy()
+
+
+def as_tensors(sample: ViewSample, which: NDArray[np.integer]) -> Batch:
+    """changes, weight (v 64 h w), hints (v HINTS s s), proxy (v 4 s s), references (2 64 h w)."""
+
+    def bright(values: NDArray[np.uint8]) -> Floats:
+        return values.astype(np.float32) / 255
+
+    true = [premultiplied(bright(p[..., :3]), bright(p[..., 3])) for p in sample.rgba[which]]
+    hints, proxies = [], []
+    for hint, depth, label in zip(sample.hint[which], sample.depth[which], sample.cameras[which], strict=True):
+        values = bright(hint)
+        rgb, visibility, mask, normals = values[..., :3], values[..., 3], values[..., 4], values[..., 5:] * 2 - 1
+        hints.append(hint_of(rgb, visibility, mask, normals, depth.astype(np.float32), Camera.from_label(label)))
+        proxies.append(premultiplied(rgb, mask))
+    goal, proxy, seen = torch.stack(true), torch.stack(proxies), torch.from_numpy(np.stack(hints))
+    edge = 4 * goal[:, 3:] * (1 - goal[:, 3:])
+    weight = 1 + UNSEEN * goal[:, 3:] * (1 - seen[:, 3:4]) + EDGE * edge
+    references = [premultiplied(bright(p[..., :3]), bright(p[..., 3])) for p in (sample.photo, sample.behind)]
+    return {
+        "changes": folded(goal) - folded(proxy),
+        "weight": torch.nn.functional.pixel_unshuffle(weight.expand(-1, 4, -1, -1), 4),
+        "hints": seen,
+        "proxy": proxy,
+        "references": folded(torch.stack(references)),
+    }
+
+
+def predicted(
+    network: nn.Module, x: Tensor, level: Tensor, hints: Tensor, references: Tensor, together: bool
+) -> Tensor:
+    """x (b v 64 h w), level (b), hints (b v HINTS s s), references (b n 64 h w) -> the clean changes, like x."""
+    assert isinstance(network, ViewDenoiser)
+    batch, views = x.shape[:2]
+    context = torch.zeros(1, 1, network.config.unet.context_dim, device=x.device)
+    memory = network.remember(rearrange(references, "b n c h w -> n b c h w"), 1000 * level, context)
+    memory = tuple(tokens.repeat_interleave(views, 0) for tokens in memory)
+    flat, t = rearrange(x, "b v c h w -> (b v) c h w"), 1000 * level.repeat_interleave(views)
+    hint = network.control.embed_hint(rearrange(hints, "b v c h w -> (b v) c h w"))
+    residuals = network.control(flat, hint, t, context)
+    out = network.predict(flat, t, context, views if together else None, memory, residuals, unconditional=False)
+    return rearrange(out, "(b v) c h w -> b v c h w", b=batch)
+
+
+def sampled(network: nn.Module, row: Batch, together: bool, seed: int = 0) -> Tensor:
+    """(v 64 h w) changes of one sample's views, in a few steps from noise."""
+    device = next(network.parameters()).device
+    x = torch.randn(row["changes"].shape, generator=torch.Generator().manual_seed(seed)).to(device)[None]
+    hints, references = row["hints"][None].to(device), row["references"][None].to(device)
+    marks = torch.linspace(1, 0, STEPS + 1, device=device)
+    for now, after in zip(marks[:-1], marks[1:], strict=True):
+        end = predicted(network, x, now.expand(1), hints, references, together).float()
+        x = end + (after / now) * (x - end)
+    return x[0].cpu()
+
+
+def pictures(row: Batch, changes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(v 4 s s) each: the truth, the proxy's, with the changes."""
+    before = folded(row["proxy"])
+    return unfolded(before + row["changes"]), row["proxy"], unfolded(before + changes).clamp(0, 1)

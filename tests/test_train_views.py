@@ -1,0 +1,115 @@
+"""The small view denoiser's samples and task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from portrait360.cameras import azimuth_between
+from portrait360.models.control import ControlConfig
+from portrait360.models.cross_view import CrossViewConfig
+from portrait360.models.presets import SMALL
+from portrait360.models.unet import UNetConfig
+from portrait360.models.view_denoiser import ViewDenoiserConfig
+from portrait360.models.view_hints import HINTS, folded, unfolded
+from portrait360.train.loop import LoopOptions, train
+from portrait360.train.view_samples import ViewSample, arc
+from portrait360.train.view_task import ViewTask, as_tensors, pictures, sampled
+
+TINY = ViewDenoiserConfig(
+    unet=UNetConfig(64, 64, width=32, mult=(1, 1), depth=1, attention=(False, True), heads=2, context_dim=16),
+    control=ControlConfig(hint_channels=HINTS, hint_widths=(16, 16, 32), hint_strides=(1, 2, 2)),
+    cross_view=CrossViewConfig(heads=2),
+)
+SIZE = 32
+
+
+def fake(seed: int) -> ViewSample:
+    """The true views are the proxy's, darker."""
+    rng = np.random.default_rng(seed)
+    cameras = arc(rng)
+    disc = cv2.circle(np.zeros((SIZE, SIZE), np.uint8), (SIZE // 2, SIZE // 2), SIZE // 3, 255, -1)
+    rgb = np.stack([cv2.GaussianBlur(rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8), (0, 0), 3) for _ in cameras])
+    cover = np.repeat(disc[None, ..., None], len(cameras), 0)
+    normals = np.full((*cover.shape[:3], 3), 128, np.uint8)
+    photo = np.concatenate([rgb[0], disc[..., None]], -1)
+    return ViewSample(
+        np.concatenate([rgb // 2, cover], -1),
+        np.concatenate([rgb, cover // 2, cover, normals], -1),
+        (2.7 * (cover[..., 0] > 0)).astype(np.float16),
+        photo,
+        photo,
+        np.stack([camera.label() for camera in cameras]).astype(np.float32),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("views")
+    for seed in range(3):
+        fake(seed).save(place / f"{seed:07d}-0.npz")
+        (place / f"{seed:07d}.done").write_text("1\n")
+    return place
+
+
+def test_the_small_denoiser_is_given_as_many_hints_as_there_are():
+    assert SMALL.control.hint_channels == HINTS
+
+
+def test_folding_loses_nothing():
+    pictures = torch.rand(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert folded(pictures).shape == (2, 64, 4, 4)
+    torch.testing.assert_close(unfolded(folded(pictures)), pictures, atol=1e-6, rtol=0)
+
+
+def test_arcs_go_around_in_even_steps():
+    for seed in range(8):
+        cameras = arc(np.random.default_rng(seed))
+        steps = [azimuth_between(a.azimuth, b.azimuth) for a, b in zip(cameras, cameras[1:], strict=False)]
+        assert 5 <= abs(steps[0]) <= 22.5 and np.allclose(steps, steps[0], atol=1e-6)
+        assert np.ptp([camera.elevation for camera in cameras]) < 1e-6
+
+
+def test_the_changes_lead_from_the_proxy_to_the_truth(folder):
+    sample = ViewSample.load(folder / "0000000-0.npz")
+    row = as_tensors(sample, np.arange(3))
+    true, proxy, after = pictures(row, row["changes"])
+    torch.testing.assert_close(after, true, atol=1e-5, rtol=0)
+    cover = torch.from_numpy(sample.rgba[:3, ..., 3] / np.float32(255))
+    torch.testing.assert_close(true[:, 3], cover, atol=1e-5, rtol=0)
+    assert (true[:, :3] - proxy[:, :3]).mean() < -0.05 and row["hints"].shape == (3, HINTS, SIZE, SIZE)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_it_learns_what_the_proxy_lacks(folder, tmp_path, together):
+    task = ViewTask(folder, folder, TINY, together=together)
+    options = LoopOptions(rate=2e-3, warm=5, average=0.9, validate_every=30, save_minutes=1e9)
+    figures: list[dict] = []
+    network = train(task, tmp_path, options, steps=30, tell=lambda step, said: figures.append(said))
+    assert np.mean([f["loss"] for f in figures[-8:]]) < 0.6 * np.mean([f["loss"] for f in figures[:4]])
+    assert figures[-1]["views"] > figures[-1]["proxy"] + 1
+    assert task.picture(network).shape == (9 * SIZE, 4 * SIZE, 3)
+    task.save(network, tmp_path / "w.safetensors", {})
+    again = ViewTask(folder, folder, TINY, begin=tmp_path / "w.safetensors", together=together).network().eval()
+    row = as_tensors(fake(0), np.arange(4))
+    with torch.inference_mode():
+        torch.testing.assert_close(sampled(again, row, together), sampled(network, row, together), atol=0.05, rtol=0)
+
+
+@torch.inference_mode()
+def test_neighbours_count_only_together(folder):
+    task = ViewTask(folder, folder, replace(TINY))
+    network, generator = task.network().eval(), torch.Generator().manual_seed(0)
+    for value in network.parameters():
+        value.data += 0.05 * torch.randn(value.shape, generator=generator)
+    row = as_tensors(fake(1), np.arange(4))
+    other = {name: value.clone() for name, value in row.items()}
+    other["hints"][1:] = 0
+    for together in (False, True):
+        apart = (sampled(network, row, together) - sampled(network, other, together))[0].abs().max()
+        assert (apart > 1e-4) == together
