@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -14,14 +15,18 @@ import numpy as np
 import pytest
 import torch
 
+from portrait360.checkpoints import TensorFile
+from portrait360.completer import load_completer
 from portrait360.errors import UserError
+from portrait360.images import load_picture
 from portrait360.models.map_completer import MapCompleterConfig
 from portrait360.models.map_hints import HINTS
 from portrait360.processes import undisturbed
 from portrait360.proxy import LAYOUT
+from portrait360.train.command import train_recipe
 from portrait360.train.loop import LoopOptions, rate_at, train
 from portrait360.train.map_task import MAPS, MapTask, as_arrays, levels, varied
-from portrait360.train.recipes import find_recipe
+from portrait360.train.recipes import RECIPES, Recipe, find_recipe
 from portrait360.train.samples import Sample
 from portrait360.train.team import Team
 
@@ -137,6 +142,22 @@ def test_it_learns_and_the_average_beats_its_start(task, tmp_path):
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:5])
     last = figures[-1]
     assert last["colour"] < 0.5 * last["colour of the proxy"] and last["radius"] < 0.5 * last["radius of the proxy"]
+
+
+def test_a_run_is_told_in_figures_and_pictures_and_leaves_weights(folder, tmp_path, monkeypatch):
+    recipe = Recipe("tiny", lambda train, val, begin: MapTask(train, val, TINY, begin=begin, batch=2), OPTIONS)
+    monkeypatch.setitem(RECIPES, "tiny", recipe)
+    asked = {"minutes": None, "device": "cpu"}
+    assert train_recipe("tiny", folder, folder, tmp_path, begin=None, steps=20, **asked) == 20
+    (line,) = (json.loads(text) for text in (tmp_path / "curve.jsonl").read_text().splitlines())
+    assert line["step"] == 20 and {"loss", "colour", "radius", "sharpness"} <= set(line)
+    assert load_picture(tmp_path / "pictures" / "0000020.png").rgb.shape[2] == 3
+    assert any("tfevents" in path.name for path in tmp_path.iterdir())
+    said = TensorFile(tmp_path / "weights.safetensors").metadata
+    assert said["recipe"] == "tiny" and said["samples"] == "4" and json.loads(said["figures"])["step"] == 20
+    begun = MapTask(folder, folder, TINY, begin=tmp_path / "weights.safetensors").network()
+    loaded = load_completer(tmp_path / "weights.safetensors")
+    assert same(begun, loaded) and all(value.requires_grad for value in begun.parameters())
 
 
 def test_it_stops_in_time_and_with_the_same_settings_alone(task, tmp_path):

@@ -54,6 +54,10 @@ class Diary:
         if self.board:
             self.board.add_image("validation", picture, step, dataformats="HWC")
 
+    def close(self) -> None:
+        if self.board:
+            self.board.close()
+
 
 def train_recipe(
     name: str,
@@ -75,6 +79,7 @@ def train_recipe(
     network = train(
         task, output, recipe.options, steps=steps, minutes=minutes, device=chosen, tell=diary.tell, show=diary.show
     )
+    diary.close()
     about = {"recipe": name, "commit": commit(), "figures": json.dumps(diary.said)}
     with whole(output / WEIGHTS) as temporary:
         task.save(network, temporary, about)
