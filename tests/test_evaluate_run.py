@@ -227,10 +227,12 @@ def test_photos_to_a_report_by_the_command(tmp_path):
     photo = tmp_path / "someone.png"
     IMAGE.resize((256, 256)).save(photo)
     out = tmp_path / "report"
-    command = ["eval", str(photo), "--protocol", "portrait-diffusion", "--method", "proxy", "-o", str(out)]
+    bad = tmp_path / "text.jpg"
+    bad.write_text("no picture")
+    command = ["eval", str(photo), str(bad), "--protocol", "portrait-diffusion", "--method", "proxy", "-o", str(out)]
     command += ["--processes", "1"]
     done = CliRunner().invoke(cli.app, command)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 2 and "repeat failed at text: " in done.stderr, done.output
     text = (out / "report.md").read_text()
     assert "| | better | repeat | mirror | proxy |" in text
     assert "other data" in text and "| Portrait Diffusion | 0.9986 | 0.3616 | 0.344 |" in text

@@ -49,4 +49,4 @@ def evaluate(
         typer.echo(line, err=True)
     typer.echo(f"-> {output / 'report.md'}")
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(2)
