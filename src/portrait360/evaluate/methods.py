@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.cameras import Camera, azimuth_between
-from portrait360.completer import complete_proxy
 from portrait360.errors import UserError
 from portrait360.export.head import seen
 from portrait360.head import Head
 from portrait360.portrait import Portrait
-from portrait360.proxy import Proxy, make_proxy
+from portrait360.proxy import make_proxy
 from portrait360.view_sheet import View, ViewSheet
 
 Floats = NDArray[np.floating]
@@ -43,15 +42,7 @@ def mirror(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[Vie
 
 def proxy(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
     """The coarse head."""
-    return _rendered(make_proxy(portrait), cameras, size)
-
-
-def small(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
-    """The coarse head, completed by the network that comes with the package."""
-    return _rendered(complete_proxy(portrait, make_proxy(portrait)), cameras, size)
-
-
-def _rendered(head: Proxy, cameras: Sequence[Camera], size: int) -> list[View]:
+    head = make_proxy(portrait)
     rendered = [(head.render(camera, size), camera) for camera in cameras]
     return [View(view.rgb, view.mask, camera) for view, camera in rendered]
 
