@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,13 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from portrait360.cameras import azimuth_between
+from portrait360.cameras import Camera, azimuth_between, focal_from_fov, look_at, orbit
+from portrait360.geometry.head_map import HeadMap
+from portrait360.images import eight_bits
 from portrait360.models.control import ControlConfig
 from portrait360.models.cross_view import CrossViewConfig
 from portrait360.models.presets import SMALL
 from portrait360.models.unet import UNetConfig
-from portrait360.models.view_denoiser import ViewDenoiserConfig
+from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
 from portrait360.models.view_hints import HINTS, folded, unfolded
+from portrait360.portrait import Portrait
+from portrait360.proxy import Proxy
+from portrait360.small_views import small_views
 from portrait360.train.loop import LoopOptions, train
 from portrait360.train.view_samples import ViewSample, arc
 from portrait360.train.view_task import ViewTask, as_tensors, pictures, sampled
@@ -101,12 +105,57 @@ def test_it_learns_what_the_proxy_lacks(folder, tmp_path, together):
         torch.testing.assert_close(sampled(again, row, together), sampled(network, row, together), atol=0.05, rtol=0)
 
 
-@torch.inference_mode()
-def test_neighbours_count_only_together(folder):
-    task = ViewTask(folder, folder, replace(TINY))
-    network, generator = task.network().eval(), torch.Generator().manual_seed(0)
+def untaught(seed: int, scale: float) -> ViewDenoiser:
+    torch.manual_seed(seed)
+    network, generator = ViewDenoiser(TINY).eval(), torch.Generator().manual_seed(seed)
     for value in network.parameters():
-        value.data += 0.05 * torch.randn(value.shape, generator=generator)
+        value.data += scale * torch.randn(value.shape, generator=generator)
+    return network
+
+
+@pytest.fixture(scope="module")
+def ball() -> tuple[Portrait, Proxy]:
+    """A head that is a ball, photographed from the front."""
+    layout, camera = HeadMap(columns=32, rows=24), Camera(look_at(0), focal_from_fov(18.8))
+    rng = np.random.default_rng(0)
+    photo = cv2.GaussianBlur(rng.random((64, 64, 3)).astype(np.float32), (0, 0), 3)
+    colours = eight_bits(rng.random((24, 32, 3)).astype(np.float32)) / np.float32(255)
+    radius = np.full((24, 32), 0.25, np.float32)
+    facing = (layout.points(radius)[..., 2] > 0.05).astype(np.float32)
+    alpha = np.ones((64, 64), np.float32)
+    portrait = Portrait(photo, alpha, alpha, camera, "matte", (0.0, 0.0), 64.0, None, np.zeros(1), np.zeros(1))
+    return portrait, Proxy(layout, radius, colours, facing, photo, alpha, camera)
+
+
+def test_an_untaught_denoiser_gives_the_proxys_views(ball):
+    cameras = orbit(10)
+    network = untaught(0, 0.0)
+    network.unet.out[-1].weight.data.zero_()
+    network.unet.out[-1].bias.data.zero_()
+    for view, camera in zip(small_views(*ball, cameras, network, size=SIZE), cameras, strict=True):
+        seen = ball[1].render(camera, SIZE)
+        np.testing.assert_allclose(view.alpha, seen.mask, atol=1e-5)
+        np.testing.assert_allclose((view.rgb - seen.rgb)[seen.mask > 0.01], 0, atol=1e-3)
+
+
+def test_views_have_their_own_noise_and_the_photo_stays(ball):
+    network, cameras = untaught(1, 0.02), orbit(12, focal=focal_from_fov(18.8))
+    all_of_them = small_views(*ball, cameras, network, size=SIZE, together=False, seed=3)
+    some = small_views(*ball, cameras[:5], network, size=SIZE, together=False, seed=3)
+    for one, other in zip(some, all_of_them, strict=False):
+        np.testing.assert_allclose(one.rgb, other.rgb, atol=1e-4)
+    seen = ball[1].render(cameras[0], SIZE)
+    sure = seen.visibility > 0.99
+    assert sure.sum() > 50 and np.abs(all_of_them[0].rgb - seen.rgb)[sure].max() < 0.02
+    assert np.abs(all_of_them[6].rgb - ball[1].render(cameras[6], SIZE).rgb).mean() > 0.01
+    steps: list[tuple[int, int]] = []
+    small_views(*ball, cameras[:2], network, size=SIZE, steps=2, on_step=lambda i, of: steps.append((i, of)))
+    assert steps == [(1, 2), (2, 2)]
+
+
+@torch.inference_mode()
+def test_neighbours_count_only_together():
+    network = untaught(2, 0.05)
     row = as_tensors(fake(1), np.arange(4))
     other = {name: value.clone() for name, value in row.items()}
     other["hints"][1:] = 0

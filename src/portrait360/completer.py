@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from portrait360.checkpoints import TensorFile, describe, load_into, write_safetensors
+from portrait360.diffusion.samplers import flow
 from portrait360.geometry.completion import Seen
 from portrait360.models.map_completer import CHANGES, MapCompleter, MapCompleterConfig
 from portrait360.models.map_hints import changed, hints_of
@@ -53,16 +54,12 @@ def pasted(colours: Floats, seen: Seen) -> Floats:
 
 @torch.inference_mode()
 def sample_changes(network: nn.Module, hints: Tensor, seeds: Sequence[int], steps: int) -> Tensor:
-    """(b CHANGES rows columns): from noise to what is to be added, along the flow that the network was taught.
-    It says where every path ends; each step goes a part of the way there."""
+    """(b CHANGES rows columns): from noise to what is to be added."""
     device = next(network.parameters()).device
     noise = [torch.randn(CHANGES, *hints.shape[2:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    x, hints = torch.stack(noise).to(device), hints.to(device)
-    levels = torch.linspace(1, 0, steps + 1, device=device)
-    for now, after in zip(levels[:-1], levels[1:], strict=True):
-        end = network(x, now.expand(len(x)), hints).float()
-        x = end + (after / now) * (x - end)
-    return x.cpu()
+    hints = hints.to(device)
+    made = flow(lambda x, t: network(x, t.expand(len(x)), hints).float(), torch.stack(noise).to(device), steps)
+    return made.cpu()
 
 
 def save_completer(network: MapCompleter, path: Path, about: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from portrait360.diffusion.parametrisation import Denoiser
@@ -83,6 +84,17 @@ def euler_ancestral(
         y = x / alpha
         y = y + (y - x0) / s * (s_down - s)
         x = alpha_next * (y + s_up * noise() if s_up > 0 else y)
+        if on_step is not None:
+            on_step(i, x0)
+    return x
+
+
+def flow(denoise: Denoiser, x: Tensor, steps: int, on_step: OnStep | None = None) -> Tensor:
+    """Along straight paths (Lipman et al. 2023): x = (1 - t) x0 + t noise for t in [0, 1], even steps from 1 to 0."""
+    for i in range(steps):
+        now, after = 1 - i / steps, 1 - (i + 1) / steps
+        x0 = denoise(x, torch.tensor([now], device=x.device))
+        x = x0 + (after / now) * (x - x0)
         if on_step is not None:
             on_step(i, x0)
     return x

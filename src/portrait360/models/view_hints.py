@@ -16,6 +16,7 @@ FOLD = 4  # pixels a side of a cell
 HALF = 0.5  # a change of a colour or of the cover by so much is one
 REACH = 0.5  # canonical: places are told in multiples of it
 HINTS = 11
+TIMES = 1000.0  # noise levels in [0, 1] as the network's timesteps
 
 
 def hint_of(rgb: Floats, visibility: Floats, mask: Floats, normals: Floats, depth: Floats, camera: Camera) -> Floats:

@@ -15,15 +15,16 @@ from torch import Tensor, nn
 
 from portrait360.cameras import Camera
 from portrait360.checkpoints import TensorFile, describe, load_into, write_safetensors
+from portrait360.diffusion.samplers import flow
 from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
-from portrait360.models.view_hints import folded, hint_of, premultiplied, unfolded
+from portrait360.models.view_hints import TIMES, folded, hint_of, premultiplied, unfolded
+from portrait360.small_views import STEPS
 from portrait360.train.loop import Batch, Figures
 from portrait360.train.map_task import MOST_WEIGHT, levels, samples_in
 from portrait360.train.view_samples import ViewSample
 
 Floats = NDArray[np.floating]
 
-STEPS = 4
 UNSEEN, EDGE = 1.0, 2.0  # further weight of what the photo does not show, and of the matte's edge
 UNGUIDED = 0.1  # share of samples that are shown no reference
 VALIDATED, SHOWN_ROWS = 8, 3
@@ -145,9 +146,9 @@ def predicted(
     assert isinstance(network, ViewDenoiser)
     batch, views = x.shape[:2]
     context = torch.zeros(1, 1, network.config.unet.context_dim, device=x.device)
-    memory = network.remember(rearrange(references, "b n c h w -> n b c h w"), 1000 * level, context)
+    memory = network.remember(rearrange(references, "b n c h w -> n b c h w"), TIMES * level, context)
     memory = tuple(tokens.repeat_interleave(views, 0) for tokens in memory)
-    flat, t = rearrange(x, "b v c h w -> (b v) c h w"), 1000 * level.repeat_interleave(views)
+    flat, t = rearrange(x, "b v c h w -> (b v) c h w"), TIMES * level.repeat_interleave(views)
     hint = network.control.embed_hint(rearrange(hints, "b v c h w -> (b v) c h w"))
     residuals = network.control(flat, hint, t, context)
     out = network.predict(flat, t, context, views if together else None, memory, residuals, unconditional=False)
@@ -157,13 +158,10 @@ def predicted(
 def sampled(network: nn.Module, row: Batch, together: bool, seed: int = 0) -> Tensor:
     """(v 64 h w) changes of one sample's views, in a few steps from noise."""
     device = next(network.parameters()).device
-    x = torch.randn(row["changes"].shape, generator=torch.Generator().manual_seed(seed)).to(device)[None]
+    noise = torch.randn(row["changes"].shape, generator=torch.Generator().manual_seed(seed)).to(device)[None]
     hints, references = row["hints"][None].to(device), row["references"][None].to(device)
-    marks = torch.linspace(1, 0, STEPS + 1, device=device)
-    for now, after in zip(marks[:-1], marks[1:], strict=True):
-        end = predicted(network, x, now.expand(1), hints, references, together).float()
-        x = end + (after / now) * (x - end)
-    return x[0].cpu()
+    made = flow(lambda x, t: predicted(network, x, t, hints, references, together).float(), noise, STEPS)
+    return made[0].cpu()
 
 
 def pictures(row: Batch, changes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

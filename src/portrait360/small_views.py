@@ -1,0 +1,121 @@
+"""The small preset's second network at work: the proxy's views in, views with what a surface cannot hold out.
+
+All views go from noise to a picture together. At each noise level R is asked once for the photo and the proxy's back,
+C once a view; V sees windows of neighbours that overlap and close the circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from portrait360.cameras import Camera, look_at
+from portrait360.diffusion.guidance import Pass
+from portrait360.diffusion.noise import ViewNoise, view_generators
+from portrait360.diffusion.samplers import flow
+from portrait360.diffusion.windows import circular_windows, over_orbit
+from portrait360.models.view_denoiser import Memory, ViewDenoiser
+from portrait360.models.view_hints import TIMES, folded, hint_of, premultiplied, unfolded
+from portrait360.portrait import Portrait
+from portrait360.proxy import Proxy, ProxyView
+from portrait360.subject import reduced
+from portrait360.view_sheet import View
+
+Floats = NDArray[np.floating]
+
+STEPS = 4
+WINDOW, OVERLAP = 8, 2  # views
+CHUNK = 8  # views that C sees at a time
+OnStep = Callable[[int, int], None]  # noise levels done, of how many
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the network is told of all views and of the head."""
+
+    proxy: Tensor  # (v 4 s s) premultiplied colours and cover
+    visibility: Tensor  # (v 1 s s)
+    hints: Tensor  # (v HINTS s s)
+    references: Tensor  # (n 64 h w)
+
+
+@torch.inference_mode()
+def small_views(
+    portrait: Portrait,
+    proxy: Proxy,
+    cameras: Sequence[Camera],
+    network: ViewDenoiser,
+    *,
+    size: int = 256,
+    seed: int = 0,
+    steps: int = STEPS,
+    together: bool = True,
+    on_step: OnStep = lambda done, of: None,
+) -> list[View]:
+    """A view does not depend on how many others there are, but for the neighbours that V sees (`together`)."""
+    shown = what_is_shown(portrait, proxy, cameras, size)
+    device = next(network.parameters()).device
+    proxies = folded(shown.proxy)
+    noise = ViewNoise(view_generators(seed, len(cameras)), tuple(proxies.shape[1:]), device)
+    denoise = over_orbit(prepared(network, shown, together), circular_windows(len(cameras), WINDOW, OVERLAP))
+    changes = flow(denoise, noise(), steps, lambda i, x0: on_step(i + 1, steps))
+    made = unfolded(proxies + changes.cpu()).clamp(0, 1)
+    kept = torch.where(shown.proxy[:, 3:] > 0, shown.visibility, 0)
+    made = made + kept * (shown.proxy - made)  # the photo's own pixels
+    return [as_view(picture, camera) for picture, camera in zip(made, cameras, strict=True)]
+
+
+def what_is_shown(portrait: Portrait, proxy: Proxy, cameras: Sequence[Camera], size: int) -> Shown:
+    seen = [proxy.render(camera, size) for camera in cameras]
+    behind = proxy.render(Camera(look_at(180), portrait.camera.focal), size)
+    photo = premultiplied(reduced(portrait.rgb, size)[0], reduced(portrait.alpha, size)[0])
+    return Shown(
+        torch.stack([premultiplied(view.rgb, view.mask) for view in seen]),
+        torch.from_numpy(np.stack([view.visibility for view in seen]))[:, None],
+        torch.from_numpy(np.stack([hint(view, camera) for view, camera in zip(seen, cameras, strict=True)])),
+        folded(torch.stack([photo, premultiplied(behind.rgb, behind.mask)])),
+    )
+
+
+def hint(seen: ProxyView, camera: Camera) -> Floats:
+    return hint_of(seen.rgb, seen.visibility, seen.mask, seen.normals, seen.depth, camera)
+
+
+def prepared(network: ViewDenoiser, shown: Shown, together: bool) -> Callable[[Tensor, Tensor], Pass]:
+    """At a noise level: everything that its windows share."""
+    device = next(network.parameters()).device
+    context = torch.zeros(1, 1, network.config.unet.context_dim, device=device)
+    references = shown.references.to(device)[:, None]
+    hints = torch.cat([network.control.embed_hint(part.to(device)) for part in shown.hints.split(CHUNK)])
+
+    def at_level(x: Tensor, level: Tensor) -> Pass:
+        t = TIMES * level
+        memory = network.remember(references, t, context)
+        parts = zip(x.split(CHUNK), hints.split(CHUNK), strict=True)
+        by_part = [network.control(part, of, t, context) for part, of in parts]
+        residuals = [torch.cat(same) for same in zip(*by_part, strict=True)]
+
+        def window(some: Tensor, views: Tensor) -> Tensor:
+            chosen = [residual[views] for residual in residuals]
+            own = expanded(memory, len(some))
+            across = len(some) if together else None
+            return network.predict(some, t, context, across, own, chosen, unconditional=False).float()
+
+        return window
+
+    return at_level
+
+
+def expanded(memory: Memory, views: int) -> Memory:
+    return tuple(tokens.expand(views, -1, -1) for tokens in memory)
+
+
+def as_view(picture: Tensor, camera: Camera) -> View:
+    alpha = picture[3]
+    rgb = (picture[:3] / alpha.clamp(min=1e-3)).clamp(0, 1) * (alpha > 0)
+    return View(rgb.permute(1, 2, 0).numpy().astype(np.float32), alpha.numpy().astype(np.float32), camera)
