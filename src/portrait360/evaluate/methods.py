@@ -22,7 +22,7 @@ Floats = NDArray[np.floating]
 Method = Callable[[Portrait, Sequence[Camera], int], list[View]]
 
 BASELINES = ("repeat", "mirror")
-ORACLE = "oracle"  # the true head, seen where the portrait says that it is: what no method can be better than
+ORACLE = "oracle"  # the true head, seen where the portrait says that it is: what a perfect head scores
 SAME = 0.5  # degrees: a view's camera that is no further from the one asked for is that one
 
 

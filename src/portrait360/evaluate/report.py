@@ -202,9 +202,8 @@ def legend(protocol: Protocol) -> list[str]:
     if protocol.beside_photo:
         out.append("Here the photo itself is compared with, so that `repeat` is perfect by design.")
     if protocol.source == "synthetic":
-        out.append(
-            "The `oracle` (`--method oracle`) is the true head, turned as the portrait says: no method can beat it."
-        )
+        oracle = "The `oracle` (`--method oracle`) is the true head, turned as the portrait says"
+        out.append(f"{oracle}: no method can be expected to come nearer to the truth.")
     missing = needs(protocol)
     if missing:
         out += ["", "Rows that need weights which are not here:", "", *(f"- {need.how}" for need in missing)]
