@@ -80,13 +80,17 @@ def test_the_truth_seen_from_all_sides_is_the_head(rig_head, seen, taken):
         assert errors[1] > max(errors[0] + 2, 21), azimuth
 
 
-def test_a_sample_comes_back_and_a_stopped_run_goes_on(seen, taken, tmp_path: Path, monkeypatch):
+def test_a_sample_comes_back_and_a_stopped_run_goes_on(seen, taken, tmp_path: Path):
     true, portrait = taken
     truth = truth_map(seen, frame_of(portrait, true, samples.PHOTO), LAYOUT)
     one = as_sample(portrait, make_proxy(portrait), truth)
-    calls = []
-    monkeypatch.setattr(samples, "make_samples", lambda seed: calls.append(seed) or [one])
-    assert write_samples(tmp_path, "train", 4) == 1 and write_samples(tmp_path, "train", 4) == 0
+    calls: list[int] = []
+
+    def make(seed: int) -> list[Sample]:
+        calls.append(seed)
+        return [one]
+
+    assert write_samples(make, tmp_path, "train", 4) == 1 and write_samples(make, tmp_path, "train", 4) == 0
     assert calls == [4]
     back = Sample.load(tmp_path / "0000004-0.npz")
     for entry in fields(Sample):
