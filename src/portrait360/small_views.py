@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from portrait360.cameras import Camera, look_at
-from portrait360.diffusion.guidance import Pass
 from portrait360.diffusion.noise import ViewNoise, view_generators
 from portrait360.diffusion.samplers import flow
-from portrait360.diffusion.windows import circular_windows, over_orbit
-from portrait360.models.view_denoiser import Memory, ViewDenoiser
+from portrait360.diffusion.windows import Prepare, circular_windows, over_orbit
+from portrait360.models.view_denoiser import ViewConditions, ViewDenoiser
 from portrait360.models.view_hints import TIMES, folded, hint_of, premultiplied, unfolded
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy, ProxyView
@@ -30,7 +29,6 @@ Floats = NDArray[np.floating]
 
 STEPS = 4
 WINDOW, OVERLAP = 8, 2  # views
-CHUNK = 8  # views that C sees at a time
 OnStep = Callable[[int, int], None]  # noise levels done, of how many
 
 
@@ -86,33 +84,13 @@ def hint(seen: ProxyView, camera: Camera) -> Floats:
     return hint_of(seen.rgb, seen.visibility, seen.mask, seen.normals, seen.depth, camera)
 
 
-def prepared(network: ViewDenoiser, shown: Shown, together: bool) -> Callable[[Tensor, Tensor], Pass]:
+def prepared(network: ViewDenoiser, shown: Shown, together: bool) -> Prepare:
     """At a noise level: everything that its windows share."""
     device = next(network.parameters()).device
     context = torch.zeros(1, 1, network.config.unet.context_dim, device=device)
-    references = shown.references.to(device)[:, None]
-    hints = torch.cat([network.control.embed_hint(part.to(device)) for part in shown.hints.split(CHUNK)])
-
-    def at_level(x: Tensor, level: Tensor) -> Pass:
-        t = TIMES * level
-        memory = network.remember(references, t, context)
-        parts = zip(x.split(CHUNK), hints.split(CHUNK), strict=True)
-        by_part = [network.control(part, of, t, context) for part, of in parts]
-        residuals = [torch.cat(same) for same in zip(*by_part, strict=True)]
-
-        def window(some: Tensor, views: Tensor) -> Tensor:
-            chosen = [residual[views] for residual in residuals]
-            own = expanded(memory, len(some))
-            across = len(some) if together else None
-            return network.predict(some, t, context, across, own, chosen, unconditional=False).float()
-
-        return window
-
-    return at_level
-
-
-def expanded(memory: Memory, views: int) -> Memory:
-    return tuple(tokens.expand(views, -1, -1) for tokens in memory)
+    conditions = ViewConditions(context, shown.references.to(device)[:, None])
+    conditions = network.embed_hints(conditions, shown.hints.to(device))
+    return lambda x, level: network.at(conditions, x, TIMES * level, together=together).conditional
 
 
 def as_view(picture: Tensor, camera: Camera) -> View:

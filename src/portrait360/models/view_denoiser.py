@@ -135,8 +135,12 @@ class ViewDenoiser(nn.Module):
         embedded = torch.cat([self.control.embed_hint(part) for part in hints.split(chunk)])
         return replace(conditions, hints=embedded)
 
-    def at(self, conditions: ViewConditions, x: Tensor, t: Tensor, chunk: int = 8) -> ViewDenoiserAtLevel:
-        """Do once what all windows and passes share: all views x (views c h w) at one noise level t (1)."""
+    def at(
+        self, conditions: ViewConditions, x: Tensor, t: Tensor, chunk: int = 8, *, together: bool = True
+    ) -> ViewDenoiserAtLevel:
+        """Do once what all windows and passes share: all views x (views c h w) at one noise level t (1).
+
+        Unless they are made `together`, V is left out."""
         context = conditions.context
         memory = None
         if conditions.references is not None:
@@ -146,7 +150,7 @@ class ViewDenoiser(nn.Module):
             parts = zip(x.split(chunk), conditions.hints.split(chunk), strict=True)
             by_part = [self.control(part, hint, t, context) for part, hint in parts]
             residuals = tuple(torch.cat(same) for same in zip(*by_part, strict=True))
-        return ViewDenoiserAtLevel(self, context, t, memory, residuals)
+        return ViewDenoiserAtLevel(self, context, t, memory, residuals, together)
 
 
 class ViewDenoiserAtLevel:
@@ -159,9 +163,11 @@ class ViewDenoiserAtLevel:
         t: Tensor,  # (1)
         memory: Memory | None,
         residuals: tuple[Tensor, ...] | None,  # of all views
+        together: bool = True,
     ) -> None:
         self.denoiser, self.context, self.t = denoiser, context, t
         self.memory, self.residuals = memory, residuals
+        self.together = together and denoiser.config.cross_view is not None
         self._begun: tuple[Tensor, Start] | None = None  # the last window, for the pass that follows
 
     def conditional(self, x: Tensor, views: Tensor) -> Tensor:
@@ -180,12 +186,12 @@ class ViewDenoiserAtLevel:
         unconditional: bool,
     ) -> Tensor:
         chosen = None if residuals is None else [residual[views] for residual in residuals]
-        start = self._start(x)
-        return self.denoiser.predict(x, self.t, self.context, len(x), memory, chosen, unconditional, start)
+        start, across = self._start(x), len(x) if self.together else None
+        return self.denoiser.predict(x, self.t, self.context, across, memory, chosen, unconditional, start)
 
     def _start(self, x: Tensor) -> Start:
         """Both passes over a window begin alike; the second finds what the first has done."""
         if self._begun is None or self._begun[0] is not x:
-            views = None if self.denoiser.config.cross_view is None else len(x)
+            views = len(x) if self.together else None
             self._begun = x, self.denoiser.unet.begin(x, self.t, views)
         return self._begun[1]

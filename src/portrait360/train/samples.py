@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -37,6 +37,9 @@ from portrait360.synth.sample import sample
 from portrait360.synth.tone import over
 from portrait360.train.truth_map import TruthMap, scan, truth_map
 
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
+
 Floats = NDArray[np.floating]
 
 DATA = "map samples 1"  # named in the weights that learn from them
@@ -47,15 +50,26 @@ FAR = 0.3  # share of portraits from further aside than +-35 degrees
 AZIMUTHS, ELEVATION, ROLL = (35.0, 70.0), 15.0, 8.0
 
 
-class Saved(Protocol):
-    def save(self, path: Path) -> None: ...
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """What is learnt from: arrays by their names, in one file."""
+
+    def save(self, path: Path) -> None:
+        values: dict[str, Any] = asdict(self)
+        with whole(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **values)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        with np.load(path, allow_pickle=False) as data:
+            return cls(**{name: data[name] for name in data.files})
 
 
-Make = Callable[[int], Sequence[Saved]]  # from the seed of an identity
+Make = Callable[[int], Sequence[Arrays]]  # from the seed of an identity
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class Sample(Arrays):
     """Pictures over the map are (rows, columns, ...) in 8 bits, radii in 16."""
 
     photo: NDArray[np.uint8]  # (.., 3) the photo's colours on the proxy's surface
@@ -68,16 +82,6 @@ class Sample:
     kinds: NDArray[np.uint8]  # (.., 3) share of skin, hair, cloth
     seen: NDArray[np.uint8]  # where the truth is known
     camera: NDArray[np.float32]  # (2,) azimuth and elevation that the portrait was given
-
-    def save(self, path: Path) -> None:
-        values: dict[str, Any] = asdict(self)
-        with whole(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **values)
-
-    @classmethod
-    def load(cls, path: Path) -> Sample:
-        with np.load(path, allow_pickle=False) as data:
-            return cls(**{name: data[name] for name in data.files})
 
 
 def make_samples(seed: int) -> list[Sample]:

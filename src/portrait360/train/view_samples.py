@@ -7,16 +7,13 @@ It needs the map completer's weights, which come with the package: what it is to
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.cameras import Camera, look_at
 from portrait360.completer import complete_proxy
-from portrait360.files import whole
 from portrait360.images import eight_bits
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy, make_proxy
@@ -26,7 +23,7 @@ from portrait360.synth.portrayed import Frame
 from portrait360.synth.prepare import Prepared, prepare
 from portrait360.synth.render import render
 from portrait360.synth.sample import sample
-from portrait360.train.samples import FOCAL, arguments, generate, portraits_of
+from portrait360.train.samples import FOCAL, Arrays, arguments, generate, portraits_of
 
 SIZE, VIEWS = 256, 8
 STEPS = (5.0, 22.5)  # degrees between two views of an arc
@@ -37,7 +34,7 @@ ARCS = 2
 
 
 @dataclass(frozen=True, eq=False)
-class ViewSample:
+class ViewSample(Arrays):
     """An arc of views in 8 bits; cameras as labels of 25 numbers."""
 
     rgba: NDArray[np.uint8]  # (v, s, s, 4) the truth
@@ -46,16 +43,6 @@ class ViewSample:
     photo: NDArray[np.uint8]  # (s, s, 4)
     behind: NDArray[np.uint8]  # (s, s, 4) the proxy from behind
     cameras: NDArray[np.float32]  # (v, 25)
-
-    def save(self, path: Path) -> None:
-        values: dict[str, Any] = asdict(self)
-        with whole(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **values)
-
-    @classmethod
-    def load(cls, path: Path) -> ViewSample:
-        with np.load(path, allow_pickle=False) as data:
-            return cls(**{name: data[name] for name in data.files})
 
 
 def make_view_samples(seed: int) -> list[ViewSample]:
