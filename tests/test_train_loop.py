@@ -106,7 +106,9 @@ def apart(one: torch.nn.Module, other: torch.nn.Module) -> float:
 def one_of_two(rank: int, port: int, folder: Path, output: Path) -> None:
     os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    train(MapTask(folder, folder, TINY, batch=2), output, replace(OPTIONS, bf16=False), steps=2)
+    exact = replace(OPTIONS, bf16=False)
+    RECIPES["tiny"] = Recipe("tiny", lambda train, val, begin: MapTask(train, val, TINY, batch=2), exact)
+    train_recipe("tiny", folder, folder, output, begin=None, minutes=None, steps=2, device="cpu")
 
 
 def test_neither_parts_nor_a_second_process_change_the_steps(task, folder, tmp_path):
@@ -123,6 +125,8 @@ def test_neither_parts_nor_a_second_process_change_the_steps(task, folder, tmp_p
     for process in both:
         process.join(120)
     assert [process.exitcode for process in both] == [0, 0]
+    assert len([path for path in (tmp_path / "both").iterdir() if "tfevents" in path.name]) == 1  # one of them writes
+    assert (tmp_path / "both" / "weights.safetensors").is_file()
     together = train(task, tmp_path / "both", exact, steps=2)
     other = train(task, tmp_path / "other", replace(exact, seed=1), steps=2)
     assert apart(parts, whole) < 1e-6 and apart(together, whole) < 1e-6 < 1e-4 < apart(other, whole)
@@ -202,6 +206,15 @@ def test_the_rate_rises_stays_and_falls():
     assert rates == pytest.approx([0.1, 1, 1, 1, 0.5])
 
 
+@pytest.fixture
+def interruptible():
+    """Whoever starts the tests in the background has told them not to hear it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_waits_for_the_end_of_a_step():
     done = []
     with pytest.raises(KeyboardInterrupt):

@@ -128,6 +128,12 @@ def _flat_state(loaded: Any, path: Path) -> dict[str, Tensor]:
     return state
 
 
+def write_half(network: nn.Module, path: Path, about: Mapping[str, str]) -> None:
+    """A trained network's weights in half precision, with what is to be known of them in the header."""
+    state = {name: value.half() for name, value in network.state_dict().items()}
+    write_safetensors(path, describe(state), state.__getitem__, about)
+
+
 def write_safetensors(
     path: Path,
     specs: Mapping[str, Spec],

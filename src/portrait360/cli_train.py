@@ -32,6 +32,8 @@ def train(
     Example: portrait360 train map --samples samples/train --validation samples/val -o runs/map --minutes 60
     """
     from portrait360.train.command import train_recipe
+    from portrait360.train.team import first
 
     step = train_recipe(recipe, samples, validation, output, begin=begin, minutes=minutes, steps=steps, device=device)
-    typer.echo(f"{step} steps -> {output}")
+    if first():
+        typer.echo(f"{step} steps -> {output}")

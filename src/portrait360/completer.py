@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from portrait360.checkpoints import TensorFile, describe, load_into, write_safetensors
+from portrait360.checkpoints import TensorFile, load_into, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.geometry.completion import Seen
 from portrait360.models.map_completer import CHANGES, MapCompleter, MapCompleterConfig
@@ -63,10 +63,8 @@ def sample_changes(network: nn.Module, hints: Tensor, seeds: Sequence[int], step
 
 
 def save_completer(network: MapCompleter, path: Path, about: dict[str, str]) -> None:
-    """Half-precision weights; the configuration and what is to be known of them in the header."""
-    state = {name: value.half() for name, value in network.state_dict().items()}
-    said = {"config": json.dumps(asdict(network.config)), **about}
-    write_safetensors(path, describe(state), state.__getitem__, said)
+    """With its configuration."""
+    write_half(network, path, {"config": json.dumps(asdict(network.config)), **about})
 
 
 @lru_cache(maxsize=4)

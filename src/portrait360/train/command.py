@@ -16,6 +16,7 @@ from portrait360.head import device_of
 from portrait360.images import save_picture
 from portrait360.train.loop import Figures, Task, train
 from portrait360.train.recipes import find_recipe
+from portrait360.train.team import first
 
 CURVE, WEIGHTS = "curve.jsonl", "weights.safetensors"
 EVERY = 50  # steps between two lines
@@ -28,7 +29,7 @@ class Diary:
         self.task, self.output, self.begun = task, output, time.monotonic()
         self.last, self.loss, self.said = 0, 0.0, {}
         self.board: Any = None
-        if find_spec("tensorboard"):
+        if find_spec("tensorboard") and first():
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(output))
@@ -81,8 +82,9 @@ def train_recipe(
     )
     diary.close()
     about = {"recipe": name, "commit": commit(), "figures": json.dumps(diary.said)}
-    with whole(output / WEIGHTS) as temporary:
-        task.save(network, temporary, about)
+    if first():
+        with whole(output / WEIGHTS) as temporary:
+            task.save(network, temporary, about)
     return diary.last
 
 

@@ -13,6 +13,11 @@ import torch
 from torch import Tensor, distributed
 
 
+def first() -> bool:
+    """Whether this process is the one of them that tells and writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @dataclass(frozen=True)
 class Team:
     rank: int = 0

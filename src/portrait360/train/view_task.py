@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from portrait360.cameras import Camera
-from portrait360.checkpoints import TensorFile, describe, load_into, write_safetensors
+from portrait360.checkpoints import TensorFile, load_into, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
 from portrait360.models.view_hints import TIMES, folded, hint_of, premultiplied, unfolded
@@ -59,9 +59,7 @@ class ViewTask:
         return network.train().requires_grad_(True)
 
     def save(self, network: nn.Module, path: Path, about: dict[str, str]) -> None:
-        state = {name: value.half() for name, value in network.state_dict().items()}
-        said = {"samples": str(len(self.train)), "data": DATA, **about}
-        write_safetensors(path, describe(state), state.__getitem__, said)
+        write_half(network, path, {"samples": str(len(self.train)), "data": DATA, **about})
 
     def batch(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, step])
