@@ -1,9 +1,10 @@
 """The small model's networks on identities that they have not learnt from: views against the truth, band by band.
 
-python -m benchmarks.small [WEIGHTS...] [--count 12] [--steps 4] [--processes 2] [--sheets DIR]
+python -m benchmarks.small [WEIGHTS...] [--views WEIGHTS...] [--count 12] [--steps 4] [--processes 2] [--sheets DIR]
 
 Portraits as those of synthetic-v1, but of the split for validation: what is chosen by these is judged by others.
-Every weights file is one row beside the proxy and the oracle (the true head, turned as the portrait says).
+Every weights file is one row beside the proxy and the oracle (the true head, turned as the portrait says). Those of
+`--views` are view denoisers, which are shown the head as the package's own weights complete it.
 """
 
 from __future__ import annotations
@@ -17,22 +18,26 @@ from pathlib import Path
 
 import numpy as np
 
+from portrait360.cameras import Camera, orbit
 from portrait360.completer import STEPS, complete_proxy, load_completer
 from portrait360.evaluate.cases import synthetic
 from portrait360.evaluate.measure import against_truth, distances, on_grey
 from portrait360.evaluate.protocol import BANDS, PROTOCOLS, Heads, band_of
 from portrait360.images import save_picture
+from portrait360.portrait import Portrait
 from portrait360.processes import alone, one_thread
 from portrait360.proxy import Proxy, make_proxy
+from portrait360.small_views import ViewWeights, load_views, small_views
+from portrait360.train.left_out import stranger
 from portrait360.view_sheet import View
 
-VIEWS = 12
+VIEWS, CLOSER = 12, 3
 PROTOCOL = replace(PROTOCOLS["synthetic-v1"], heads=Heads(first=5_000_018), orbit=VIEWS)
 FIGURES = ("PSNR inside", "SSIM inside", "IoU", "sharpness", "EffNet-lite0 feature distance")
 Row = dict[str, float]
 
 
-def measure(index: int, weights: list[Path], steps: int, sheets: Path | None) -> dict[str, Row]:
+def measure(index: int, weights: list[Path], views: list[Path], steps: int, sheets: Path | None) -> dict[str, Row]:
     case = synthetic(PROTOCOL, index)
     cameras = [view.camera for view in case.targets]
     proxy = make_proxy(case.portrait)
@@ -40,16 +45,22 @@ def measure(index: int, weights: list[Path], steps: int, sheets: Path | None) ->
     made = {"oracle": case.exact(case.portrait, cameras, PROTOCOL.size), "proxy": rendered(proxy, case.targets)}
     for path in weights:
         better = complete_proxy(case.portrait, proxy, network=load_completer(path), steps=steps)
-        made[path.parent.name if path.stem == "weights" else path.stem] = rendered(better, case.targets)
+        made[named(path)] = rendered(better, case.targets)
+    for path in views:
+        made[named(path)] = refined(case.portrait, complete_proxy(case.portrait, proxy), cameras, load_views(path))
     if sheets:
-        rows = [np.concatenate([on_grey(view) for view in views], 1) for views in (case.targets, *made.values())]
+        rows = [np.concatenate([on_grey(view) for view in row], 1) for row in (case.targets, *made.values())]
         save_picture(sheets / f"{index:03d}.png", np.concatenate(rows))
     bands = [band_of(camera.azimuth) for camera in cameras]
     truth = [on_grey(view) for view in case.targets]
     return {
-        name: against_truth(views, case.targets) | distances([on_grey(view) for view in views], truth, bands)
-        for name, views in made.items()
+        name: against_truth(row, case.targets) | distances([on_grey(view) for view in row], truth, bands)
+        for name, row in made.items()
     }
+
+
+def named(path: Path) -> str:
+    return path.parent.name if path.stem == "weights" else path.stem
 
 
 def rendered(proxy: Proxy, targets: tuple[View, ...]) -> list[View]:
@@ -57,9 +68,17 @@ def rendered(proxy: Proxy, targets: tuple[View, ...]) -> list[View]:
     return [View(view.rgb, view.mask, camera) for view, camera in seen]
 
 
+def refined(portrait: Portrait, proxy: Proxy, cameras: list[Camera], weights: ViewWeights) -> list[View]:
+    """Seen together with neighbours that are as near as those of an orbit are."""
+    proxy = stranger() if "hint" in weights.without else proxy
+    close = orbit(CLOSER * len(cameras), focal=cameras[0].focal)
+    return small_views(portrait, proxy, close, weights, size=PROTOCOL.size)[::CLOSER]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", type=Path)
+    parser.add_argument("--views", nargs="+", type=Path, default=[])
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--processes", type=int, default=2)
@@ -67,7 +86,7 @@ def main() -> None:
     a = parser.parse_args()
     if a.sheets:
         a.sheets.mkdir(parents=True, exist_ok=True)
-    one = partial(measure, weights=a.weights, steps=a.steps, sheets=a.sheets)
+    one = partial(measure, weights=a.weights, views=a.views, steps=a.steps, sheets=a.sheets)
     with (
         one_thread(),
         ProcessPoolExecutor(a.processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,

@@ -20,9 +20,12 @@ from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
 from portrait360.models.view_hints import HINTS, folded, unfolded
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
-from portrait360.small_views import small_views
+from portrait360.small_views import WITHOUT, ViewWeights, load_views, small_views
+from portrait360.synth.dataset import identity
+from portrait360.train.left_out import STRANGER
 from portrait360.train.loop import LoopOptions, train
-from portrait360.train.view_samples import ViewSample, arc
+from portrait360.train.recipes import RECIPES, find_recipe
+from portrait360.train.view_samples import VIEWS, ViewSample, arc
 from portrait360.train.view_task import ViewTask, as_tensors, pictures, sampled
 
 TINY = ViewDenoiserConfig(
@@ -132,7 +135,7 @@ def test_an_untaught_denoiser_gives_the_proxys_views(ball):
     network = untaught(0, 0.0)
     network.unet.out[-1].weight.data.zero_()
     network.unet.out[-1].bias.data.zero_()
-    for view, camera in zip(small_views(*ball, cameras, network, size=SIZE), cameras, strict=True):
+    for view, camera in zip(small_views(*ball, cameras, ViewWeights(network), size=SIZE), cameras, strict=True):
         seen = ball[1].render(camera, SIZE)
         np.testing.assert_allclose(view.alpha, seen.mask, atol=1e-5)
         np.testing.assert_allclose((view.rgb - seen.rgb)[seen.mask > 0.01], 0, atol=1e-3)
@@ -140,8 +143,9 @@ def test_an_untaught_denoiser_gives_the_proxys_views(ball):
 
 def test_views_have_their_own_noise_and_the_photo_stays(ball):
     network, cameras = untaught(1, 0.02), orbit(12, focal=focal_from_fov(18.8))
-    all_of_them = small_views(*ball, cameras, network, size=SIZE, together=False, seed=3)
-    some = small_views(*ball, cameras[:5], network, size=SIZE, together=False, seed=3)
+    alone = ViewWeights(network, together=False)
+    all_of_them = small_views(*ball, cameras, alone, size=SIZE, seed=3)
+    some = small_views(*ball, cameras[:5], alone, size=SIZE, seed=3)
     for one, other in zip(some, all_of_them, strict=False):
         np.testing.assert_allclose(one.rgb, other.rgb, atol=1e-4)
     seen = ball[1].render(cameras[0], SIZE)
@@ -149,7 +153,7 @@ def test_views_have_their_own_noise_and_the_photo_stays(ball):
     assert sure.sum() > 50 and np.abs(all_of_them[0].rgb - seen.rgb)[sure].max() < 0.02
     assert np.abs(all_of_them[6].rgb - ball[1].render(cameras[6], SIZE).rgb).mean() > 0.01
     steps: list[tuple[int, int]] = []
-    small_views(*ball, cameras[:2], network, size=SIZE, steps=2, on_step=lambda i, of: steps.append((i, of)))
+    small_views(*ball, cameras[:2], alone, size=SIZE, steps=2, on_step=lambda i, of: steps.append((i, of)))
     assert steps == [(1, 2), (2, 2)]
 
 
@@ -162,3 +166,33 @@ def test_neighbours_count_only_together():
     for together in (False, True):
         apart = (sampled(network, row, together) - sampled(network, other, together))[0].abs().max()
         assert (apart > 1e-4) == together
+
+
+def test_what_is_left_out_is_not_seen(folder):
+    """Each of them takes away what it names, in training as at work, and nothing else."""
+    path, all_views = folder / "0000000-0.npz", np.arange(VIEWS)
+    rows = {word: ViewTask(folder, folder, TINY, without=(word,)).row(path, all_views) for word in ("photo", "back")}
+    whole = ViewTask(folder, folder, TINY).row(path, all_views)
+    assert rows["photo"]["references"].std() == 0 and rows["back"]["references"][1].std() == 0
+    assert torch.equal(rows["back"]["references"][0], whole["references"][0]) and whole["references"][1].std() > 0
+    bare = ViewTask(folder, folder, TINY, without=("base",)).row(path, all_views)
+    assert torch.equal(bare["changes"], whole["changes"] + whole["base"]) and not bare["base"].any()
+    for one in (*rows.values(), bare):
+        assert torch.equal(one["hints"], whole["hints"])
+
+
+def test_what_it_was_taught_without_is_kept_with_the_weights(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("portrait360.small_views.SMALL", TINY)
+    task = ViewTask(folder, folder, TINY, without=("back",))
+    task.save(task.network(), tmp_path / "w.safetensors", {})
+    network, together, without = load_views(tmp_path / "w.safetensors")
+    assert (together, without) == (False, ("back",)) and not network.training
+
+
+def test_every_ablation_has_its_recipe():
+    assert {f"views-without-{word}" for word in WITHOUT} <= set(RECIPES)
+    assert "views-together" in find_recipe("views-without-order").about
+
+
+def test_a_stranger_is_a_head_that_nobody_learns_from():
+    assert STRANGER not in {identity(split, i) for split in ("train", "test") for i in range(1000)}

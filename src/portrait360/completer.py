@@ -16,15 +16,34 @@ from torch import Tensor, nn
 
 from portrait360.checkpoints import TensorFile, load_into, write_half
 from portrait360.diffusion.samplers import flow
+from portrait360.errors import UserError
+from portrait360.files import sha256
 from portrait360.geometry.completion import Seen
 from portrait360.models.map_completer import CHANGES, MapCompleter, MapCompleterConfig
 from portrait360.models.map_hints import changed, hints_of
 from portrait360.portrait import Portrait
-from portrait360.proxy import Proxy, on_surface
+from portrait360.proxy import Proxy, make_proxy, on_surface
 
 Floats = NDArray[np.floating]
 
 STEPS = 4
+WEIGHTS = Path(__file__).parent / "assets" / "small" / "completer.safetensors"
+METHODS = ("completed", "proxy")  # how a head comes about: by the network, or by the fit and the photo alone
+
+
+def find_proxy(
+    portrait: Portrait, others: Sequence[Portrait] = (), *, method: str = METHODS[0], seed: int = 0
+) -> Proxy:
+    """By one of the methods."""
+    if method not in METHODS:
+        raise UserError(f"There is no method {method!r}; choose from {', '.join(METHODS)}.")
+    proxy = make_proxy(portrait, others)
+    return complete_proxy(portrait, proxy, others, seed=seed) if method == "completed" else proxy
+
+
+def made_by(method: str, seed: int) -> dict[str, Any]:
+    """All that a proxy depends on besides its portraits."""
+    return {"seed": seed, "weights": sha256(WEIGHTS)} if method == "completed" else {}
 
 
 def complete_proxy(
@@ -39,11 +58,11 @@ def complete_proxy(
     """What the photos show stays; shape and colour of all else are the network's."""
     network = load_completer() if network is None else network
     layout, camera = proxy.layout, portrait.camera
-    seen = on_surface(portrait, proxy.radius, others).all
+    seen = on_surface(portrait, proxy.radius, others, clean=proxy.photo).all
     hints = hints_of(layout, seen, proxy.colours, proxy.radius, camera.azimuth, camera.elevation)
     changes = sample_changes(network, torch.from_numpy(hints)[None], [seed], steps)[0].numpy()
     colours, radius = changed(proxy.colours, proxy.radius, changes)
-    photos = on_surface(portrait, radius, others)
+    photos = on_surface(portrait, radius, others, clean=proxy.photo)
     return photos.proxy(portrait, radius, pasted(colours, photos.all))
 
 
@@ -68,7 +87,7 @@ def save_completer(network: MapCompleter, path: Path, about: dict[str, str]) -> 
 
 
 @lru_cache(maxsize=4)
-def load_completer(path: Path = Path(__file__).parent / "assets" / "small" / "completer.safetensors") -> MapCompleter:
+def load_completer(path: Path = WEIGHTS) -> MapCompleter:
     """Single precision, for use alone."""
     file = TensorFile(path)
     said = json.loads(file.metadata["config"])

@@ -224,8 +224,11 @@ class OnSurface:
         return Proxy(LAYOUT, radius.astype(np.float32), colours, visible, photo, alpha, portrait.camera)
 
 
-def on_surface(portrait: Portrait, radius: Floats, others: Sequence[Portrait] = ()) -> OnSurface:
-    clean = foreground(portrait.rgb, portrait.alpha)
+def on_surface(
+    portrait: Portrait, radius: Floats, others: Sequence[Portrait] = (), *, clean: Floats | None = None
+) -> OnSurface:
+    """`clean`: the portrait's foreground, where it is known."""
+    clean = foreground(portrait.rgb, portrait.alpha) if clean is None else clean
     own = every = photographed(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.known)
     surface = LAYOUT.mesh(radius)
     for other in others:

@@ -7,7 +7,9 @@ C once a view; V sees windows of neighbours that overlap and close the circle.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from portrait360.cameras import Camera, look_at
+from portrait360.checkpoints import TensorFile, load_into
 from portrait360.diffusion.noise import ViewNoise, view_generators
 from portrait360.diffusion.samplers import flow
 from portrait360.diffusion.windows import Prepare, circular_windows, over_orbit
+from portrait360.models.presets import SMALL
 from portrait360.models.view_denoiser import ViewConditions, ViewDenoiser
 from portrait360.models.view_hints import TIMES, folded, hint_of, premultiplied, unfolded
 from portrait360.portrait import Portrait
@@ -30,6 +34,29 @@ Floats = NDArray[np.floating]
 STEPS = 4
 WINDOW, OVERLAP = 8, 2  # views
 OnStep = Callable[[int, int], None]  # noise levels done, of how many
+WITHOUT = {  # what a network may have learnt without, to see what it is worth
+    "photo": "R is shown nothing",
+    "back": "R is not shown the head from behind",
+    "base": "it starts from noise alone, not from noise around the proxy's views (no 3D-aware noise)",
+    "hint": "the proxy it is shown is a stranger's",
+    "order": "V learns on the views of an arc in any order",
+}
+
+
+class ViewWeights(NamedTuple):
+    """A trained network, and how it was taught."""
+
+    network: ViewDenoiser
+    together: bool = True  # V is in it
+    without: tuple[str, ...] = ()
+
+
+def load_views(path: Path) -> ViewWeights:
+    """Single precision, for use alone."""
+    file, network = TensorFile(path), ViewDenoiser(SMALL)
+    load_into(network, {name: file.read(name).float() for name in file.specs}, str(path))
+    without = tuple(word for word in file.metadata["without"].split(",") if word)
+    return ViewWeights(network.eval().requires_grad_(False), file.metadata["together"] == "yes", without)
 
 
 @dataclass(frozen=True)
@@ -47,23 +74,23 @@ def small_views(
     portrait: Portrait,
     proxy: Proxy,
     cameras: Sequence[Camera],
-    network: ViewDenoiser,
+    weights: ViewWeights,
     *,
     size: int = 256,
     seed: int = 0,
     steps: int = STEPS,
-    together: bool = True,
     on_step: OnStep = lambda done, of: None,
 ) -> list[View]:
-    """A view does not depend on how many others there are, but for the neighbours that V sees (`together`)."""
-    shown = what_is_shown(portrait, proxy, cameras, size)
+    """A view does not depend on how many others there are, but for the neighbours that V sees."""
+    network, together, without = weights
+    shown = lessened(what_is_shown(portrait, proxy, cameras, size), without)
     device = next(network.parameters()).device
-    proxies = folded(shown.proxy)
+    proxies = folded(shown.proxy) * ("base" not in without)
     noise = ViewNoise(view_generators(seed, len(cameras)), tuple(proxies.shape[1:]), device)
     denoise = over_orbit(prepared(network, shown, together), circular_windows(len(cameras), WINDOW, OVERLAP))
     changes = flow(denoise, noise(), steps, lambda i, x0: on_step(i + 1, steps))
     made = unfolded(proxies + changes.cpu()).clamp(0, 1)
-    kept = torch.where(shown.proxy[:, 3:] > 0, shown.visibility, 0)
+    kept = torch.where(shown.proxy[:, 3:] > 0, shown.visibility, 0) * ("hint" not in without)
     made = made + kept * (shown.proxy - made)  # the photo's own pixels
     return [as_view(picture, camera) for picture, camera in zip(made, cameras, strict=True)]
 
@@ -78,6 +105,12 @@ def what_is_shown(portrait: Portrait, proxy: Proxy, cameras: Sequence[Camera], s
         torch.from_numpy(np.stack([hint(view, camera) for view, camera in zip(seen, cameras, strict=True)])),
         folded(torch.stack([photo, premultiplied(behind.rgb, behind.mask)])),
     )
+
+
+def lessened(shown: Shown, without: Sequence[str]) -> Shown:
+    """Without the references that a network was taught without."""
+    there = torch.tensor([0.0 if "photo" in without else 1.0, 0.0 if {"photo", "back"} & set(without) else 1.0])
+    return replace(shown, references=shown.references * there[:, None, None, None])
 
 
 def hint(seen: ProxyView, camera: Camera) -> Floats:

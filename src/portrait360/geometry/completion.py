@@ -8,13 +8,14 @@ gradient domain (Pérez et al. 2003, eq. 7).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, gaussian_filter
+from scipy.ndimage import binary_erosion, gaussian_filter, gaussian_filter1d
 from scipy.sparse.linalg import splu
 
 from portrait360.cameras import Camera, azimuth_between
@@ -153,7 +154,14 @@ def carried(seen: Seen, belief: Floats) -> Floats:
 
 def around(values: Floats, rows: float, columns: float) -> Floats:
     """Gaussian mean over a map, which is circular in its columns."""
-    return gaussian_filter(values, (rows, columns), mode=MAP_ENDS, truncate=3.0)
+    down, across = (_filter(n, *how) for n, *how in zip(values.shape, (rows, columns), MAP_ENDS, strict=True))
+    return down @ values @ across.T
+
+
+@lru_cache(maxsize=64)
+def _filter(cells: int, sigma: float, ends: Any) -> Floats:
+    """As a matrix: most are wider than the map, which it runs around several times."""
+    return gaussian_filter1d(np.eye(cells), sigma, axis=0, mode=ends, truncate=3.0)
 
 
 def grain(seen: Seen, hair: Floats, seed: int = 0) -> Floats:

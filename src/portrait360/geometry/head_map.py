@@ -124,22 +124,24 @@ def _cast(corners, columns, rows, origins, directions, radius, ids, weights):  #
             first, last = 0.0, float(width - 1)
         begin, end = int(np.floor(first)) - 1, int(np.ceil(last)) + 1
         end = min(end, begin + width - 1)
-        a, ab, ac = corners[k, 0], corners[k, 1] - corners[k, 0], corners[k, 2] - corners[k, 0]
+        ax, ay, az = corners[k, 0, 0], corners[k, 0, 1], corners[k, 0, 2]
+        bx, by, bz = corners[k, 1, 0] - ax, corners[k, 1, 1] - ay, corners[k, 1, 2] - az
+        cx, cy, cz = corners[k, 2, 0] - ax, corners[k, 2, 1] - ay, corners[k, 2, 2] - az
         for i in range(max(low, 0), min(high, height - 1) + 1):
             for j in range(begin, end + 1):
                 j %= width
-                direction = directions[i, j]
-                p = np.cross(direction, ac)  # Moeller and Trumbore 1997
-                determinant = np.dot(ab, p)
+                dx, dy, dz = directions[i, j, 0], directions[i, j, 1], directions[i, j, 2]
+                px, py, pz = dy * cz - dz * cy, dz * cx - dx * cz, dx * cy - dy * cx  # Moeller and Trumbore 1997
+                determinant = bx * px + by * py + bz * pz
                 if abs(determinant) < 1e-14:
                     continue
-                s = origins[i, j] - a
-                u = np.dot(s, p) / determinant
-                q = np.cross(s, ab)
-                v = np.dot(direction, q) / determinant
+                sx, sy, sz = origins[i, j, 0] - ax, origins[i, j, 1] - ay, origins[i, j, 2] - az
+                u = (sx * px + sy * py + sz * pz) / determinant
+                qx, qy, qz = sy * bz - sz * by, sz * bx - sx * bz, sx * by - sy * bx
+                v = (dx * qx + dy * qy + dz * qz) / determinant
                 if u < -1e-9 or v < -1e-9 or u + v > 1 + 1e-9:
                     continue
-                r = np.dot(ac, q) / determinant
+                r = (cx * qx + cy * qy + cz * qz) / determinant
                 if r > radius[i, j]:
                     radius[i, j], ids[i, j] = r, k
                     weights[i, j, 0], weights[i, j, 1], weights[i, j, 2] = 1 - u - v, u, v

@@ -10,6 +10,7 @@ from portrait360.errors import UserError
 from portrait360.models.map_completer import MapCompleterConfig
 from portrait360.models.map_hints import HINTS
 from portrait360.models.presets import SMALL
+from portrait360.small_views import WITHOUT
 from portrait360.train.loop import LoopOptions, Task
 from portrait360.train.map_task import MapTask
 from portrait360.train.view_task import ViewTask
@@ -41,6 +42,20 @@ RECIPES = {
         LoopOptions(rate=2e-4),
     ),
 }
+
+
+def _ablation(word: str) -> Recipe:
+    """The recipe in which this is left out, else unchanged."""
+    whole = "views-together" if word == "order" else "views"
+    together = {"together": True, "batch": 1} if word == "order" else {}
+    return Recipe(
+        f"`{whole}`, but {WITHOUT[word]}",
+        lambda train, val, begin: ViewTask(train, val, SMALL, begin=begin, without=(word,), **together),
+        RECIPES[whole].options,
+    )
+
+
+RECIPES |= {f"views-without-{word}": _ablation(word) for word in WITHOUT}
 
 
 def find_recipe(name: str) -> Recipe:

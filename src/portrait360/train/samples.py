@@ -131,7 +131,7 @@ def photo_of(head: Prepared, true: Camera, rng: np.random.Generator) -> Picture:
 
 
 def as_sample(portrait: Portrait, proxy: Proxy, truth: TruthMap) -> Sample:
-    seen = on_surface(portrait, proxy.radius).own
+    seen = on_surface(portrait, proxy.radius, clean=proxy.photo).own
     camera = portrait.camera
     return Sample(
         eight_bits(seen.rgb),

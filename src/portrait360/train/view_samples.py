@@ -1,22 +1,23 @@
 """What the small view denoiser learns from: views of completed proxies along an arc, and of the true heads.
 
-python -m portrait360.train.view_samples -o DIR [--count 1000] [--first 0] [--processes 2]
+python -m portrait360.train.view_samples -o DIR [--count 1000] [--first 0] [--processes 2] [--method proxy]
 
-It needs the map completer's weights, which come with the package: what it is to mend is what that one leaves.
+The proxies are completed by the weights that come with the package: what is to be mended is what those leave.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.cameras import Camera, look_at
-from portrait360.completer import complete_proxy
+from portrait360.completer import METHODS, find_proxy
 from portrait360.images import eight_bits
 from portrait360.portrait import Portrait
-from portrait360.proxy import Proxy, make_proxy
+from portrait360.proxy import Proxy, ProxyView
 from portrait360.subject import reduced
 from portrait360.synth.build import build
 from portrait360.synth.portrayed import Frame
@@ -45,11 +46,11 @@ class ViewSample(Arrays):
     cameras: NDArray[np.float32]  # (v, 25)
 
 
-def make_view_samples(seed: int) -> list[ViewSample]:
+def make_view_samples(seed: int, method: str = METHODS[0]) -> list[ViewSample]:
     rng = np.random.default_rng([seed, 11])
     head, out = prepare(build(sample(seed, "any"))), []
     for portrait, frame in portraits_of(head, rng, PORTRAITS):
-        proxy = complete_proxy(portrait, make_proxy(portrait), seed=int(rng.integers(1 << 31)))
+        proxy = find_proxy(portrait, method=method, seed=int(rng.integers(1 << 31)))
         out += [as_sample(head, frame, portrait, proxy, arc(rng)) for _ in range(ARCS)]
     return out
 
@@ -65,12 +66,9 @@ def as_sample(head: Prepared, frame: Frame, portrait: Portrait, proxy: Proxy, ca
     true = [render(head, frame.camera(camera), SIZE) for camera in cameras]
     seen = [proxy.render(camera, SIZE) for camera in cameras]
     behind = proxy.render(Camera(look_at(180), FOCAL), SIZE)
-    hints = [
-        np.concatenate([v.rgb, v.visibility[..., None], v.mask[..., None], v.normals / 2 + 0.5], -1) for v in seen
-    ]
     return ViewSample(
         np.stack([four(v.rgb, v.alpha) for v in true]),
-        np.stack([eight_bits(hint) for hint in hints]),
+        hint_pictures(seen),
         np.stack([v.depth for v in seen]).astype(np.float16),
         four(reduced(portrait.rgb, SIZE)[0], reduced(portrait.alpha, SIZE)[0]),
         four(behind.rgb, behind.mask),
@@ -78,10 +76,18 @@ def as_sample(head: Prepared, frame: Frame, portrait: Portrait, proxy: Proxy, ca
     )
 
 
+def hint_pictures(seen: list[ProxyView]) -> NDArray[np.uint8]:
+    parts = [(v.rgb, v.visibility[..., None], v.mask[..., None], v.normals / 2 + 0.5) for v in seen]
+    return np.stack([eight_bits(np.concatenate(part, -1)) for part in parts])
+
+
 def four(rgb: NDArray[np.floating], alpha: NDArray[np.floating]) -> NDArray[np.uint8]:
     return eight_bits(np.concatenate([rgb, alpha[..., None]], -1))
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__).parse_args()
-    generate(make_view_samples, given.output, given.split, given.first, given.count, given.processes)
+    parser = arguments(__doc__)
+    parser.add_argument("--method", default=METHODS[0], choices=METHODS, help="of making the proxies")
+    given = parser.parse_args()
+    make = partial(make_view_samples, method=given.method)
+    generate(make, given.output, given.split, given.first, given.count, given.processes)

@@ -19,9 +19,10 @@ from portrait360.diffusion.samplers import flow
 from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
 from portrait360.models.view_hints import TIMES, folded, hint_of, premultiplied, unfolded
 from portrait360.small_views import STEPS
+from portrait360.train.left_out import lessened
 from portrait360.train.loop import Batch, Figures
 from portrait360.train.map_task import MOST_WEIGHT, levels, samples_in
-from portrait360.train.view_samples import ViewSample
+from portrait360.train.view_samples import VIEWS, ViewSample
 
 Floats = NDArray[np.floating]
 
@@ -29,6 +30,7 @@ UNSEEN, EDGE = 1.0, 2.0  # further weight of what the photo does not show, and o
 UNGUIDED = 0.1  # share of samples that are shown no reference
 VALIDATED, SHOWN_ROWS = 8, 3
 DATA = "view samples 1"
+LEARNT = ("changes", "weight", "hints", "references")
 
 
 class ViewTask:
@@ -42,11 +44,14 @@ class ViewTask:
         *,
         begin: Path | None = None,
         together: bool = False,
+        without: tuple[str, ...] = (),
         batch: int = 2,
         views: int = 4,
         seed: int = 0,
     ) -> None:
-        """`together` trains V on whole arcs of neighbours; else `views` of an arc, any of them, each by itself."""
+        """`together` trains V on whole arcs of neighbours; else `views` of an arc, any of them, each by itself.
+        `without`: see `small_views.WITHOUT`."""
+        self.without = without
         self.config, self.together, self.size, self.views = config, together, batch, views
         self.seed, self.begin = seed, begin
         self.train, self.val = samples_in(train), samples_in(val)
@@ -59,17 +64,19 @@ class ViewTask:
         return network.train().requires_grad_(True)
 
     def save(self, network: nn.Module, path: Path, about: dict[str, str]) -> None:
-        write_half(network, path, {"samples": str(len(self.train)), "data": DATA, **about})
+        taught = {"together": "yes" if self.together else "no", "without": ",".join(self.without)}
+        write_half(network, path, {"samples": str(len(self.train)), "data": DATA, **taught, **about})
 
     def batch(self, step: int) -> Batch:
         rng = np.random.default_rng([self.seed, step])
         rows = []
         for i in rng.integers(len(self.train), size=self.size):
-            sample = ViewSample.load(self.train[i])
-            count = len(sample.rgba)
-            which = np.arange(count) if self.together else rng.permutation(count)[: self.views]
-            rows.append(as_tensors(sample, which))
-        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+            which = np.arange(VIEWS) if self.together else rng.permutation(VIEWS)[: self.views]
+            rows.append(self.row(self.train[i], rng.permutation(which) if "order" in self.without else which))
+        return {name: torch.stack([row[name] for row in rows]) for name in LEARNT}
+
+    def row(self, path: Path, which: NDArray[np.integer]) -> Batch:
+        return as_tensors(lessened(ViewSample.load(path), self.without), which, based="base" not in self.without)
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
         goal = batch["changes"]
@@ -90,8 +97,7 @@ class ViewTask:
         """Decibels inside the true mattes, of the proxy's views and of ours."""
         found: dict[str, list[float]] = {"proxy": [], "views": []}
         for path in self.val[:VALIDATED]:
-            sample = ViewSample.load(path)
-            row = as_tensors(sample, np.arange(len(sample.rgba)))
+            row = self.row(path, np.arange(VIEWS))
             true, before, after = pictures(row, sampled(network, row, self.together))
             inside = (true[:, 3:] > 0.5).float()
             for name, made in (("proxy", before), ("views", after)):
@@ -104,15 +110,15 @@ class ViewTask:
         """Of some arcs: the truth, the proxy, ours."""
         rows = []
         for path in self.val[:SHOWN_ROWS]:
-            row = as_tensors(ViewSample.load(path), np.arange(4))
+            row = self.row(path, np.arange(4))
             for made in pictures(row, sampled(network, row, self.together)):
                 grey = made[:, :3] + 0.5 * (1 - made[:, 3:])
                 rows.append(rearrange(grey, "v c y x -> y (v x) c"))
         return torch.cat(rows).clamp(0, 1).numpy()
 
 
-def as_tensors(sample: ViewSample, which: NDArray[np.integer]) -> Batch:
-    """changes, weight (v 64 h w), hints (v HINTS s s), proxy (v 4 s s), references (2 64 h w)."""
+def as_tensors(sample: ViewSample, which: NDArray[np.integer], *, based: bool = True) -> Batch:
+    """changes, weight, base (v 64 h w), hints (v HINTS s s), proxy (v 4 s s), references (2 64 h w)."""
 
     def bright(values: NDArray[np.uint8]) -> Floats:
         return values.astype(np.float32) / 255
@@ -128,8 +134,10 @@ def as_tensors(sample: ViewSample, which: NDArray[np.integer]) -> Batch:
     edge = 4 * goal[:, 3:] * (1 - goal[:, 3:])
     weight = 1 + UNSEEN * goal[:, 3:] * (1 - seen[:, 3:4]) + EDGE * edge
     references = [premultiplied(bright(p[..., :3]), bright(p[..., 3])) for p in (sample.photo, sample.behind)]
+    base = folded(proxy) * based
     return {
-        "changes": folded(goal) - folded(proxy),
+        "changes": folded(goal) - base,
+        "base": base,
         "weight": torch.nn.functional.pixel_unshuffle(weight.expand(-1, 4, -1, -1), 4),
         "hints": seen,
         "proxy": proxy,
@@ -164,5 +172,5 @@ def sampled(network: nn.Module, row: Batch, together: bool, seed: int = 0) -> Te
 
 def pictures(row: Batch, changes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(v 4 s s) each: the truth, the proxy's, with the changes."""
-    before = folded(row["proxy"])
-    return unfolded(before + row["changes"]), row["proxy"], unfolded(before + changes).clamp(0, 1)
+    base = row["base"]
+    return unfolded(base + row["changes"]), row["proxy"], unfolded(base + changes).clamp(0, 1)
