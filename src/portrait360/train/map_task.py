@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from portrait360.checkpoints import load_into
 from portrait360.completer import STEPS, load_completer, sample_changes, save_completer
 from portrait360.errors import UserError
 from portrait360.geometry.completion import Seen
+from portrait360.images import eight_bits
 from portrait360.models.map_completer import MapCompleter, MapCompleterConfig
 from portrait360.models.map_hints import COLOUR, changed, changes_of, hints_of
 from portrait360.proxy import LAYOUT
@@ -29,6 +32,7 @@ MOST_WEIGHT = 8.0
 EDGES = 0.15  # weight of the gradients of colours
 SHOWN = 0.4  # weight of what the photo shows anyway
 VALIDATED, SHOWN_ROWS = 24, 4  # samples
+DENT, DENTS = 0.008, (11, 16)  # canonical: deviation of a varied proxy's radius; rows and columns of dents
 
 
 class MapTask:
@@ -146,19 +150,32 @@ def as_arrays(sample: Sample) -> dict[str, Floats]:
 
 
 def varied(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Seen in a mirror, or with its colours changed, the head is another head."""
+    """Seen in a mirror, or with its colours changed, the head is another head; its proxy may be dented elsewhere."""
     if rng.random() < 0.5:
         flipped = {name: getattr(sample, name)[:, ::-1] for name in MAPS}
         sample = replace(sample, **flipped, camera=sample.camera * np.array([-1, 1], np.float32))
+    if rng.random() < 0.6:
+        mixed = other_colours(rng)
+        sample = replace(sample, **{name: mixed(getattr(sample, name)) for name in ("photo", "proxy", "rgb")})
     if rng.random() < 0.5:
-        gain, order = rng.uniform(0.85, 1.15, 3), rng.permutation(3) if rng.random() < 0.2 else np.arange(3)
-        table = (np.arange(256)[:, None] * gain).clip(0, 255).astype(np.uint8)
-        recoloured = {
-            name: np.stack([table[getattr(sample, name)[..., c], i] for i, c in enumerate(order)], -1)
-            for name in ("photo", "proxy", "rgb")
-        }
-        sample = replace(sample, **recoloured)
+        coarse = rng.normal(0, rng.uniform(0, DENT), DENTS).astype(np.float32)
+        dents = cv2.resize(np.concatenate([coarse, coarse[:, :1]], 1), sample.radius.shape[::-1])
+        sample = replace(sample, proxy_radius=(sample.proxy_radius + dents).astype(np.float16))
     return sample
+
+
+def other_colours(rng: np.random.Generator) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Another light, camera or dye: gamma and gain of each channel, then more or less saturation."""
+    gamma, gain, saturation = rng.uniform(0.8, 1.25, 3), rng.uniform(0.8, 1.2, 3), rng.uniform(0.5, 1.3)
+    order = rng.permutation(3) if rng.random() < 0.1 else np.arange(3)
+    table = ((np.arange(256)[:, None] / 255) ** gamma * gain).astype(np.float32)
+
+    def mixed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        out = np.stack([table[picture[..., c], i] for i, c in enumerate(order)], -1)
+        grey = out.mean(-1, keepdims=True)
+        return eight_bits(np.clip(grey + saturation * (out - grey), 0, 1))
+
+    return mixed
 
 
 MAPS = ("photo", "visible", "trust", "proxy", "proxy_radius", "rgb", "radius", "kinds", "seen")
