@@ -25,7 +25,7 @@ from portrait360.processes import undisturbed
 from portrait360.proxy import LAYOUT
 from portrait360.train.command import train_recipe
 from portrait360.train.loop import LoopOptions, rate_at, train
-from portrait360.train.map_task import MAPS, MapTask, levels, varied
+from portrait360.train.map_task import FROM_NOISE, MAPS, MapTask, levels, varied
 from portrait360.train.recipes import RECIPES, Recipe, find_recipe
 from portrait360.train.samples import Sample
 from portrait360.train.team import Team
@@ -204,7 +204,7 @@ def test_a_varied_sample_is_still_one_head():
 
 def test_noise_levels_are_in_range_and_often_one():
     t = levels(20_000, torch.Generator().manual_seed(0))
-    assert t.min() > 0 and t.max() == 1 and abs(float((t == 1).float().mean()) - 0.35) < 0.02
+    assert t.min() > 0 and t.max() == 1 and abs(float((t == 1).float().mean()) - FROM_NOISE) < 0.02
 
 
 def test_the_rate_rises_stays_and_falls():
@@ -229,3 +229,12 @@ def test_a_signal_waits_for_the_end_of_a_step():
             done.append("all of it")
         done.append("nothing more")
     assert done == ["all of it"]
+
+
+def test_what_begins_with_weights_has_an_average_of_its_own(task, folder, tmp_path):
+    task.save(task.network(), tmp_path / "w.safetensors", {})
+    begun = MapTask(folder, folder, TINY, begin=tmp_path / "w.safetensors", batch=2)
+    folders = [train(begun, tmp_path / f"{i}", OPTIONS, steps=i) for i in (1, 3)]
+    state = torch.load(tmp_path / "3" / "state.pt", weights_only=True)
+    assert any(not torch.equal(state["network"][name], value) for name, value in state["averaged"].items())
+    assert apart(*folders) > 0

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portrait360.checkpoints import load_into
 from portrait360.completer import STEPS, load_completer, sample_changes, save_completer
 from portrait360.errors import UserError
 from portrait360.geometry.completion import Seen
@@ -26,9 +25,10 @@ from portrait360.train.samples import DATA, Sample
 
 Floats = NDArray[np.floating]
 
-FROM_NOISE = 0.35  # share of samples whose noise level is 1: the first step, and the only one where one must do
+FROM_NOISE = 0.75  # share of samples whose noise level is 1: the first step, which says what most of the head will be
 LEVEL_SPREAD = 1.2  # of the others' noise level, before the logistic
 MOST_WEIGHT = 8.0
+COLOURS = 4.0  # weight of colours beside the radius, whose changes are larger
 EDGES = 0.15  # weight of the gradients of colours
 SHOWN = 0.4  # weight of what the photo shows anyway
 VALIDATED, SHOWN_ROWS = 24, 4  # samples
@@ -47,7 +47,7 @@ class MapTask:
         config: MapCompleterConfig,
         *,
         begin: Path | None = None,
-        batch: int = 8,
+        batch: int = 4,
         seed: int = 0,
     ) -> None:
         """`begin`: weights, as `save` leaves them, from which it begins."""
@@ -57,7 +57,7 @@ class MapTask:
     def network(self) -> nn.Module:
         network = MapCompleter(self.config)
         if self.begin is not None:
-            load_into(network, load_completer(self.begin).state_dict(), str(self.begin))
+            network.load_state_dict(load_completer(self.begin).state_dict())  # copied: two networks begin with it
         return network.train().requires_grad_(True)
 
     def save(self, network: nn.Module, path: Path, about: dict[str, str]) -> None:
@@ -78,7 +78,9 @@ class MapTask:
         goal, at = batch["changes"], batch["level"][:, None, None, None]
         found = network((1 - at) * goal + at * batch["noise"], batch["level"], batch["hints"]).float()
         weight = (batch["weight"] * (at**-2).clamp(max=MOST_WEIGHT))[:, 0]
-        error = ((found - goal) ** 2).mean(1)
+        colour = ((found - goal)[:, :3] ** 2).mean(1)
+        radius = F.smooth_l1_loss(found[:, 3], goal[:, 3], reduction="none")  # a hat that is missing is not all
+        error = COLOURS * colour + radius
         return (weight * error).mean() + EDGES * (batch["weight"] * slopes(found, goal)).mean()
 
     def validate(self, network: nn.Module) -> Figures:

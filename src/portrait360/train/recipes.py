@@ -29,7 +29,7 @@ RECIPES = {
     "map": Recipe(
         "the map completer: colour and radius of the whole unwrapped head",
         lambda train, val, begin: MapTask(train, val, COMPLETER, begin=begin),
-        LoopOptions(),
+        LoopOptions(rate=8e-4, steady=4000),
     ),
     "views": Recipe(
         "the view denoiser's R and C: every view by itself",
