@@ -19,6 +19,7 @@ SURFACE = {
         "PHOTO",
         "-o/--output",
         "--preset",
+        "--method",
         "--views",
         "--size",
         "--seed",
@@ -45,7 +46,7 @@ SURFACE = {
     "train": ["RECIPE", "--samples", "--validation", "-o/--output", "--begin", "--minutes", "--steps", "--device"],
     "eval": ["[WHAT]...", "-o/--output", "--protocol", "--method", "--limit", "--processes"],
     "align": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size"],
-    "proxy": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size"],
+    "proxy": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size", "--method"],
     "synth": [
         "-o/--output",
         "--count",

@@ -148,7 +148,7 @@ def test_what_a_stopped_run_leaves_belongs_together(tmp_path, monkeypatch):
     def stopped(portrait):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("portrait360.sheet.make_proxy", stopped)
+    monkeypatch.setattr("portrait360.sheet.find_proxy", stopped)
     with pytest.raises(UserError):
         proxy_photo(tmp_path / "none.jpg", tmp_path, **options)
     assert (tmp_path / "sheet.png").read_text() == "old"  # nothing was begun: the old head is whole

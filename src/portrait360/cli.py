@@ -101,6 +101,7 @@ def proxy(
     azimuth: Azimuth = None,
     elevation: Elevation = None,
     size: CropSize = 512,
+    method: cli_make.Method = "proxy",
 ) -> None:
     """Turn a photo into a coarse 3D head, with a sheet of it from all sides and a turntable.
 
@@ -110,7 +111,7 @@ def proxy(
     """
     from portrait360.sheet import proxy_photo
 
-    each_photo(photos, output, proxy_photo, face=face, azimuth=azimuth, elevation=elevation, size=size)
+    each_photo(photos, output, proxy_photo, face=face, azimuth=azimuth, elevation=elevation, size=size, method=method)
 
 
 @app.command()

@@ -13,6 +13,9 @@ Photo = Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with a h
 Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; a stopped run goes on there.")
 ]
+Method = Annotated[
+    str, typer.Option(help="proxy: by the fit and the photos alone; completed: with the small network.")
+]
 Views = Annotated[int, typer.Option(help="Views of the orbit.")]
 Size = Annotated[int | None, typer.Option(help="Side of a view in pixels; the preset's if not given (256).")]
 Orbit = Annotated[
@@ -28,6 +31,7 @@ def make(
     photo: Photo,
     output: Output,
     preset: Annotated[str, typer.Option(help="small; sd15 cannot run whole yet.")] = "small",
+    method: Method = "proxy",
     views: Views = 32,
     size: Size = None,
     seed: Seed = 0,
@@ -71,8 +75,8 @@ def make(
     from portrait360.wish import Wish, results_of
 
     wish = Wish(
-        preset, views, size, seed, back, tuple(reference or ()), face, azimuth, elevation, orbit, orbit_elevation,
-        results_of(results), fit, quick, steps, device, faithful,
+        preset, method, views, size, seed, back, tuple(reference or ()), face, azimuth, elevation, orbit,
+        orbit_elevation, results_of(results), fit, quick, steps, device, faithful,
     )  # fmt: skip
     with screen("json" if json else "quiet" if quiet else "bars") as tell:
         try:

@@ -18,17 +18,18 @@ from portrait360.checkpoints import TensorFile, load_into, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.errors import UserError
 from portrait360.files import sha256
-from portrait360.geometry.completion import Seen
+from portrait360.geometry.completion import Seen, around
 from portrait360.models.map_completer import CHANGES, MapCompleter, MapCompleterConfig
 from portrait360.models.map_hints import changed, hints_of
 from portrait360.portrait import Portrait
-from portrait360.proxy import Proxy, make_proxy, on_surface
+from portrait360.proxy import Proxy, make_proxy, on_surface, to_outline
 
 Floats = NDArray[np.floating]
 
-STEPS = 4
+STEPS = 1  # more of them draw fine detail by lot, which is not good enough yet (docs/log.md)
+FINE = 4.0  # cells
 WEIGHTS = Path(__file__).parent / "assets" / "small" / "completer.safetensors"
-METHODS = ("completed", "proxy")  # how a head comes about: by the network, or by the fit and the photo alone
+METHODS = ("proxy", "completed")  # how a head comes about: by the fit and the photos alone, or with the network
 
 
 def find_proxy(
@@ -62,6 +63,7 @@ def complete_proxy(
     hints = hints_of(layout, seen, proxy.colours, proxy.radius, camera.azimuth, camera.elevation)
     changes = sample_changes(network, torch.from_numpy(hints)[None], [seed], steps)[0].numpy()
     colours, radius = changed(proxy.colours, proxy.radius, changes)
+    radius = to_outline(portrait, radius)
     photos = on_surface(portrait, radius, others, clean=proxy.photo)
     return photos.proxy(portrait, radius, pasted(colours, photos.all))
 
@@ -73,12 +75,25 @@ def pasted(colours: Floats, seen: Seen) -> Floats:
 
 @torch.inference_mode()
 def sample_changes(network: nn.Module, hints: Tensor, seeds: Sequence[int], steps: int) -> Tensor:
-    """(b CHANGES rows columns): from noise to what is to be added."""
+    """(b CHANGES rows columns): from noise to what is to be added. The first step already says the mean of all heads
+    that there could be: shape, and colours but for their finest; those are drawn by lot."""
     device = next(network.parameters()).device
     noise = [torch.randn(CHANGES, *hints.shape[2:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    hints = hints.to(device)
-    made = flow(lambda x, t: network(x, t.expand(len(x)), hints).float(), torch.stack(noise).to(device), steps)
-    return made.cpu()
+    hints, said = hints.to(device), []
+    made = flow(
+        lambda x, t: network(x, t.expand(len(x)), hints).float(),
+        torch.stack(noise).to(device),
+        steps,
+        lambda i, x0: said.append(x0),
+    ).cpu()
+    mean = said[0].cpu()
+    mean[:, :3] += finest((made - mean)[:, :3].mean(1).numpy())[:, None]
+    return mean
+
+
+def finest(light: Floats) -> Tensor:
+    """Light and dark (b rows columns) that changes within a few cells, as strands do."""
+    return torch.from_numpy(np.stack([one - around(one, FINE, FINE) for one in light]).astype(np.float32))
 
 
 def save_completer(network: MapCompleter, path: Path, about: dict[str, str]) -> None:

@@ -66,7 +66,7 @@ def presets(weights: Path) -> list[Line]:
         if not missing:
             lines.append(Line("ok", f"{preset.name}: all weights are in {weights}"))
         elif preset.name == "small":
-            lines.append(Line("ok", "small: runs; its views are the proxy's, since its network is not trained yet"))
+            lines.append(Line("ok", "small: runs; its network (--method completed) is in the package"))
         else:
             wanted = " and ".join(missing)
             how = "portrait360 weights import FILE.th"

@@ -10,6 +10,7 @@ import numpy as np
 
 from portrait360 import memory
 from portrait360.cameras import Camera, look_at
+from portrait360.completer import find_proxy, made_by
 from portrait360.export.head import write_head
 from portrait360.fit.command import QUICK, fit_settings
 from portrait360.fit.head import FitSettings, fit_head
@@ -19,7 +20,7 @@ from portrait360.more_photos import BEHIND, back_portrait, reference_portrait
 from portrait360.orbit_file import read_orbit
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.progress import Event, Tell
-from portrait360.proxy import Proxy, make_proxy
+from portrait360.proxy import Proxy
 from portrait360.run import WRITTEN, Run
 from portrait360.sheet import run_film, run_sheet
 from portrait360.time_left import TimeLeft
@@ -121,9 +122,10 @@ def _proxy(run: Run, portrait: Portrait, others: Sequence[Portrait], wish: Wish)
 
     def work() -> None:
         memory.check("proxy", BASE["proxy"], "use a machine with more memory")
-        make_proxy(portrait, others).save(place)
+        find_proxy(portrait, others, method=wish.method, seed=wish.seed).save(place)
 
-    return run.stage("proxy", {}, needs, work, lambda: Proxy.load(place), places=("proxy",))
+    made_of = made_by(wish.method, wish.seed)
+    return run.stage("proxy", made_of, needs, work, lambda: Proxy.load(place), places=("proxy",))
 
 
 def _proxy_from_behind(run: Run, portrait: Portrait, proxy: Proxy) -> Portrait:

@@ -203,6 +203,13 @@ def make_proxy(portrait: Portrait, others: Sequence[Portrait] = ()) -> Proxy:
     return textured(portrait, radius, belief, others)
 
 
+def to_outline(portrait: Portrait, radius: Floats) -> Floats:
+    """The surface grown and cut back to where the portrait shows its end."""
+    goal, nowhere = outline(portrait.alpha, portrait.known), np.zeros(radius.shape, bool)
+    radius = spread(LAYOUT, radius, portrait.camera, goal, nowhere, steps=2)
+    return carve(LAYOUT, round_crown(LAYOUT, radius), portrait.camera, goal)
+
+
 def textured(portrait: Portrait, radius: Floats, belief: Floats, others: Sequence[Portrait] = ()) -> Proxy:
     """A surface with the photos' colours; belief (3, rows, columns) in skin, hair and cloth."""
     photos = on_surface(portrait, radius, others)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.cameras import azimuth_between, orbit
+from portrait360.completer import find_proxy
 from portrait360.export.head import shown as head_shown
 from portrait360.export.video import save_turntable
 from portrait360.files import writing_to
@@ -16,7 +17,7 @@ from portrait360.geometry.morphable import load_morphable
 from portrait360.head import Head
 from portrait360.images import Picture, load_picture, over_grey, save_picture
 from portrait360.portrait import Portrait, make_portrait
-from portrait360.proxy import Proxy, ProxyView, make_proxy
+from portrait360.proxy import Proxy, ProxyView
 from portrait360.subject import reduced, shown
 from portrait360.view_sheet import ViewSheet
 
@@ -53,7 +54,14 @@ def _write_aligned(photo: Path, picture: Picture, portrait: Portrait, folder: Pa
 
 
 def proxy_photo(
-    photo: Path, folder: Path, *, face: int | None, azimuth: float | None, elevation: float | None, size: int
+    photo: Path,
+    folder: Path,
+    *,
+    face: int | None,
+    azimuth: float | None,
+    elevation: float | None,
+    size: int,
+    method: str,
 ) -> list[str]:
     """Write a photo's portrait and proxy, its sheet and its turntable; gives the lines that tell the user."""
     picture = load_picture(photo)
@@ -62,7 +70,7 @@ def proxy_photo(
         for old in ("turntable.webp", "sheet.png", "proxy/proxy.npz"):  # of an earlier photo
             (folder / old).unlink(missing_ok=True)
         lines = _write_aligned(photo, picture, portrait, folder / "portrait")
-        proxy = make_proxy(portrait)
+        proxy = find_proxy(portrait, method=method)
         proxy.save(folder / "proxy")
         save_picture(folder / "sheet.png", proxy_sheet(proxy))
         views = (on_grey(proxy.render(camera, TURN)) for camera in orbit(TURNS, focal=proxy.camera.focal))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from portrait360.completer import METHODS
 from portrait360.errors import UserError
 from portrait360.files import checked_size, sha256
 from portrait360.head import NAMES
@@ -23,6 +24,7 @@ class Wish:
     """The defaults are those of the command."""
 
     preset: str = "small"
+    method: str = METHODS[0]
     views: int = VIEWS
     size: int | None = None  # pixels of a view; the preset's if not given
     seed: int = 0
@@ -44,6 +46,8 @@ class Wish:
         """Before anything is begun."""
         if self.preset not in PRESETS:
             raise UserError(f"There is no preset {self.preset!r}; choose from {', '.join(PRESETS)}.")
+        if self.method not in METHODS:
+            raise UserError(f"There is no method {self.method!r}; choose from {', '.join(METHODS)}.")
         if self.preset != "small":
             raise UserError(f"The preset {self.preset} cannot run whole yet; choose small.")
         if self.steps is not None or self.faithful:
@@ -71,6 +75,7 @@ class Wish:
             "preset": self.preset,
             "seed": self.seed,
             "settings": {
+                "method": self.method,
                 "views": self.views,
                 "size": self.pixels,
                 "back": content(self.back),

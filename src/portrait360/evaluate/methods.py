@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from portrait360 import completer
 from portrait360.cameras import Camera, azimuth_between
+from portrait360.completer import find_proxy
 from portrait360.errors import UserError
 from portrait360.export.head import seen
 from portrait360.head import Head
 from portrait360.portrait import Portrait
-from portrait360.proxy import make_proxy
 from portrait360.view_sheet import View, ViewSheet
 
 Floats = NDArray[np.floating]
@@ -40,9 +41,9 @@ def mirror(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[Vie
     return [View(*sides[side], camera) for side, camera in zip(front, cameras, strict=True)]
 
 
-def proxy(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
-    """The coarse head."""
-    head = make_proxy(portrait)
+def head_of(portrait: Portrait, cameras: Sequence[Camera], size: int, method: str) -> list[View]:
+    """The head that `portrait360 make` would fit, by one of its methods."""
+    head = find_proxy(portrait, method=method)
     rendered = [(head.render(camera, size), camera) for camera in cameras]
     return [View(view.rgb, view.mask, camera) for view, camera in rendered]
 
@@ -79,7 +80,11 @@ def reduced(values: Floats, size: int) -> Floats:
     return small.astype(np.float32, copy=False)
 
 
-METHODS: dict[str, Method] = {"repeat": repeat, "mirror": mirror, "proxy": proxy}
+METHODS: dict[str, Method] = {
+    "repeat": repeat,
+    "mirror": mirror,
+    **{method: partial(head_of, method=method) for method in completer.METHODS},
+}
 
 
 def find_method(name: str) -> Method:

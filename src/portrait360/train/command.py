@@ -27,12 +27,20 @@ class Diary:
 
     def __init__(self, task: Task, output: Path) -> None:
         self.task, self.output, self.begun = task, output, time.monotonic()
-        self.last, self.loss, self.said = 0, 0.0, {}
+        self.last, self.loss = 0, 0.0
+        self.said = self._read()  # figures of the last validation
         self.board: Any = None
         if find_spec("tensorboard") and first():
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(output))
+
+    def _read(self) -> Figures:
+        """What an earlier run of the same folder said."""
+        lines = (self.output / CURVE).read_text().splitlines() if (self.output / CURVE).is_file() else []
+        said: list[Figures] = [json.loads(line) for line in lines]
+        self.last = int(said[-1]["step"]) if said else 0
+        return next((one for one in reversed(said) if len(one) > 3), {})
 
     def tell(self, step: int, figures: Figures) -> None:
         self.last = step

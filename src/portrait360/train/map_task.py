@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portrait360.completer import STEPS, load_completer, sample_changes, save_completer
+from portrait360.completer import load_completer, sample_changes, save_completer
 from portrait360.errors import UserError
 from portrait360.geometry.completion import Seen
 from portrait360.images import eight_bits
@@ -32,6 +32,7 @@ COLOURS = 4.0  # weight of colours beside the radius, whose changes are larger
 EDGES = 0.15  # weight of the gradients of colours
 SHOWN = 0.4  # weight of what the photo shows anyway
 VALIDATED, SHOWN_ROWS = 24, 4  # samples
+DRAWN = 4  # steps in which details are drawn by lot
 DENT, DENTS = 0.008, (11, 16)  # canonical: deviation of a varied proxy's radius; rows and columns of dents
 
 
@@ -88,7 +89,7 @@ class MapTask:
         found: dict[str, list[float]] = {}
         for path in self.val[:VALIDATED]:
             one = _stacked([as_arrays(Sample.load(path))])
-            for steps in (1, STEPS):
+            for steps in (1, DRAWN):
                 made = sample_changes(network, one["hints"], [0], steps)[0]
                 for name, value in judged(made, one["changes"][0], one["weight"][0, 0]).items():
                     found.setdefault(f"{name}, {steps} steps" if steps > 1 else name, []).append(value)
@@ -101,7 +102,7 @@ class MapTask:
             sample = Sample.load(path)
             proxy, radius = sample.proxy / np.float32(255), sample.proxy_radius.astype(np.float32)
             hints = torch.from_numpy(as_arrays(sample)["hints"])[None]
-            made = changed(proxy, radius, sample_changes(network, hints, [0], STEPS)[0].numpy())
+            made = changed(proxy, radius, sample_changes(network, hints, [0], DRAWN)[0].numpy())
             trust = sample.trust[..., None] / np.float32(255)
             colours = [sample.photo * trust / 255, proxy, made[0], sample.rgb / np.float32(255)]
             depths = [sample.visible / np.float32(255), radius * 2, made[1] * 2, sample.radius.astype(np.float32) * 2]

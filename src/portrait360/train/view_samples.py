@@ -46,7 +46,7 @@ class ViewSample(Arrays):
     cameras: NDArray[np.float32]  # (v, 25)
 
 
-def make_view_samples(seed: int, method: str = METHODS[0]) -> list[ViewSample]:
+def make_view_samples(seed: int, method: str = "completed") -> list[ViewSample]:
     rng = np.random.default_rng([seed, 11])
     head, out = prepare(build(sample(seed, "any"))), []
     for portrait, frame in portraits_of(head, rng, PORTRAITS):
@@ -87,7 +87,7 @@ def four(rgb: NDArray[np.floating], alpha: NDArray[np.floating]) -> NDArray[np.u
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.add_argument("--method", default=METHODS[0], choices=METHODS, help="of making the proxies")
+    parser.add_argument("--method", default="completed", choices=METHODS, help="of making the proxies")
     given = parser.parse_args()
     make = partial(make_view_samples, method=given.method)
     generate(make, given.output, given.split, given.first, given.count, given.processes)

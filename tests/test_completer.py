@@ -1,0 +1,97 @@
+"""The completed head: what the photo shows stays, what the network says counts elsewhere."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from portrait360.checkpoints import TensorFile
+from portrait360.completer import WEIGHTS, complete_proxy, find_proxy, made_by
+from portrait360.errors import UserError
+from portrait360.models.map_completer import MapCompleter, MapCompleterConfig
+from portrait360.models.map_hints import DEEP, HINTS
+from portrait360.portrait import make_portrait
+from portrait360.proxy import make_proxy, on_surface
+from tests.test_faces import ASTRONAUT
+
+SILENT = MapCompleter(
+    MapCompleterConfig(hints=HINTS, widths=(16,), blocks=1, attention=(False,), embedding=32, fold=4)
+)
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return make_portrait(ASTRONAUT)
+
+
+@pytest.fixture(scope="module")
+def proxy(portrait):
+    return make_proxy(portrait)
+
+
+@pytest.fixture(scope="module")
+def completed(portrait, proxy):
+    return complete_proxy(portrait, proxy, seed=3)
+
+
+def test_a_network_that_says_nothing_leaves_the_head_as_it_is(portrait, proxy):
+    same = complete_proxy(portrait, proxy, network=SILENT)
+    assert np.abs(same.radius - proxy.radius).mean() < 0.001  # but for the outline, which is looked at again
+    trust = on_surface(portrait, same.radius).all.trust
+    np.testing.assert_allclose(same.colours[trust == 0], proxy.colours[trust == 0], atol=1 / 255)
+    assert np.abs(same.colours - proxy.colours)[trust > 0.99].mean() < 0.01
+
+
+class Further(torch.nn.Module):
+    """Says that all of the head is red and lies further out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, hints: torch.Tensor) -> torch.Tensor:
+        out = torch.zeros_like(x)
+        out[:, :3] = torch.tensor([2.0, -2.0, -2.0])[:, None, None]
+        out[:, 3] = 0.1
+        return out
+
+
+def test_what_the_network_says_counts_where_the_photo_shows_nothing(portrait, proxy):
+    made = complete_proxy(portrait, proxy, network=Further())
+    assert np.abs(made.radius - proxy.radius - 0.1 * DEEP).mean() < 0.002
+    seen = on_surface(portrait, made.radius).all
+    hidden = made.colours[seen.trust == 0]
+    np.testing.assert_allclose(hidden, np.broadcast_to([1, 0, 0], hidden.shape))
+    assert np.abs(made.colours - seen.rgb)[seen.trust > 0.99].mean() < 0.01
+
+
+def test_the_same_seed_makes_the_same_head(portrait, proxy, completed):
+    again, other = complete_proxy(portrait, proxy, seed=3), complete_proxy(portrait, proxy, seed=4)
+    np.testing.assert_array_equal(again.radius, completed.radius)
+    np.testing.assert_array_equal(again.colours, completed.colours)
+    assert np.abs(other.colours - completed.colours).mean() > 1e-4
+
+
+def test_the_photo_comes_back_from_a_completed_head(portrait, completed):
+    view = completed.render(portrait.camera, 512)
+    whole, inside = portrait.alpha > 0.9, portrait.alpha > 0.5
+    error = (view.rgb - portrait.rgb)[whole]
+    assert -10 * np.log10((error**2).mean()) > 28
+    assert ((view.mask > 0.5) & inside).sum() > 0.95 * ((view.mask > 0.5) | inside).sum()
+
+
+def test_the_shipped_weights_say_what_they_are():
+    said = TensorFile(WEIGHTS).metadata
+    assert said["recipe"] == "map" and int(said["samples"]) > 0 and len(said["commit"]) == 40
+    assert "colour" in json.loads(said["figures"])
+    assert WEIGHTS.stat().st_size <= 16e6
+
+
+def test_methods(portrait, proxy):
+    np.testing.assert_array_equal(find_proxy(portrait, method="proxy").radius, proxy.radius)
+    assert made_by("proxy", 1) == made_by("proxy", 2) and made_by("completed", 1) != made_by("completed", 2)
+    with pytest.raises(UserError, match="no method 'other'; choose from proxy, completed"):
+        find_proxy(portrait, method="other")
