@@ -1,6 +1,6 @@
 """The small model's networks on identities that they have not learnt from: views against the truth, band by band.
 
-python -m benchmarks.small [WEIGHTS...] [--views WEIGHTS...] [--count 12] [--steps 4] [--processes 2] [--sheets DIR]
+python -m benchmarks.small [WEIGHTS...] [--views WEIGHTS...] [--count 12] [--steps 1] [--processes 2] [--sheets DIR]
 
 Portraits as those of synthetic-v1, but of the split for validation: what is chosen by these is judged by others.
 Every weights file is one row beside the proxy and the oracle (the true head, turned as the portrait says). Those of
