@@ -140,12 +140,12 @@ def test_a_small_face_beside_a_large_one_is_found(photo):
 
 
 def test_what_a_stopped_run_leaves_belongs_together(tmp_path, monkeypatch):
-    options = {"face": None, "azimuth": None, "elevation": None, "size": 64}
+    options = {"face": None, "azimuth": None, "elevation": None, "size": 64, "method": "proxy"}
     for name in ("sheet.png", "turntable.webp", "proxy/proxy.npz", "portrait/sheet.png"):  # of an earlier photo
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("old")
 
-    def stopped(portrait):
+    def stopped(portrait, method):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("portrait360.sheet.find_proxy", stopped)
@@ -175,7 +175,7 @@ def test_a_sheet_that_cannot_be_written_is_one_sentence(tmp_path, portrait, monk
     monkeypatch.setattr("portrait360.sheet.make_portrait", lambda *photo, **options: portrait)
     (tmp_path / name).mkdir(parents=True)
     with pytest.raises(UserError, match="cannot be written .*; choose another folder"):
-        proxy_photo(ASTRONAUT, tmp_path, face=None, azimuth=None, elevation=None, size=64)
+        proxy_photo(ASTRONAUT, tmp_path, face=None, azimuth=None, elevation=None, size=64, method="proxy")
 
 
 @pytest.mark.parametrize("name", ["shape", "expression", "landmarks"])
