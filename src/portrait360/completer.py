@@ -36,10 +36,14 @@ def find_proxy(
     portrait: Portrait, others: Sequence[Portrait] = (), *, method: str = METHODS[0], seed: int = 0
 ) -> Proxy:
     """By one of the methods."""
-    if method not in METHODS:
-        raise UserError(f"There is no method {method!r}; choose from {', '.join(METHODS)}.")
+    check_method(method)
     proxy = make_proxy(portrait, others)
     return complete_proxy(portrait, proxy, others, seed=seed) if method == "completed" else proxy
+
+
+def check_method(method: str) -> None:
+    if method not in METHODS:
+        raise UserError(f"There is no method {method!r}; choose from {', '.join(METHODS)}.")
 
 
 def made_by(method: str, seed: int) -> dict[str, Any]:

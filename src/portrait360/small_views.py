@@ -83,7 +83,8 @@ def small_views(
 ) -> list[View]:
     """A view does not depend on how many others there are, but for the neighbours that V sees."""
     network, together, without = weights
-    shown = lessened(what_is_shown(portrait, proxy, cameras, size), without)
+    shown = what_is_shown(portrait, proxy, cameras, size)
+    shown = replace(shown, references=left_of(shown.references, without))
     device = next(network.parameters()).device
     proxies = folded(shown.proxy) * ("base" not in without)
     noise = ViewNoise(view_generators(seed, len(cameras)), tuple(proxies.shape[1:]), device)
@@ -107,10 +108,10 @@ def what_is_shown(portrait: Portrait, proxy: Proxy, cameras: Sequence[Camera], s
     )
 
 
-def lessened(shown: Shown, without: Sequence[str]) -> Shown:
-    """Without the references that a network was taught without."""
+def left_of(references: Tensor, without: Sequence[str]) -> Tensor:
+    """Photo and back (2 64 h w) without those that a network is taught without."""
     there = torch.tensor([0.0 if "photo" in without else 1.0, 0.0 if {"photo", "back"} & set(without) else 1.0])
-    return replace(shown, references=shown.references * there[:, None, None, None])
+    return references * there[:, None, None, None]
 
 
 def hint(seen: ProxyView, camera: Camera) -> Floats:

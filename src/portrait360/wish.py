@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portrait360.completer import METHODS
+from portrait360.completer import METHODS, check_method
 from portrait360.errors import UserError
 from portrait360.files import checked_size, sha256
 from portrait360.head import NAMES
@@ -46,8 +46,7 @@ class Wish:
         """Before anything is begun."""
         if self.preset not in PRESETS:
             raise UserError(f"There is no preset {self.preset!r}; choose from {', '.join(PRESETS)}.")
-        if self.method not in METHODS:
-            raise UserError(f"There is no method {self.method!r}; choose from {', '.join(METHODS)}.")
+        check_method(self.method)
         if self.preset != "small":
             raise UserError(f"The preset {self.preset} cannot run whole yet; choose small.")
         if self.steps is not None or self.faithful:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from portrait360.cameras import Camera, look_at
 from portrait360.images import Picture
@@ -33,16 +32,9 @@ def stranger() -> Proxy:
 
 
 def lessened(one: ViewSample, without: tuple[str, ...]) -> ViewSample:
+    """With the stranger's hints, if it is to be without its own."""
     if "hint" in without:
         head = stranger()
         seen = [head.render(Camera.from_label(label), one.hint.shape[1]) for label in one.cameras]
         one = replace(one, hint=hint_pictures(seen), depth=np.stack([v.depth for v in seen]).astype(np.float16))
-    if "back" in without or "photo" in without:
-        one = replace(one, behind=nothing(one.behind))
-    if "photo" in without:
-        one = replace(one, photo=nothing(one.photo))
     return one
-
-
-def nothing(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.zeros_like(picture)

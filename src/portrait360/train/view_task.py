@@ -18,7 +18,7 @@ from portrait360.checkpoints import TensorFile, load_into, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
 from portrait360.models.view_hints import TIMES, folded, hint_of, premultiplied, unfolded
-from portrait360.small_views import STEPS
+from portrait360.small_views import STEPS, left_of
 from portrait360.train.left_out import lessened
 from portrait360.train.loop import Batch, Figures
 from portrait360.train.map_task import MOST_WEIGHT, levels, samples_in
@@ -76,7 +76,8 @@ class ViewTask:
         return {name: torch.stack([row[name] for row in rows]) for name in LEARNT}
 
     def row(self, path: Path, which: NDArray[np.integer]) -> Batch:
-        return as_tensors(lessened(ViewSample.load(path), self.without), which, based="base" not in self.without)
+        row = as_tensors(lessened(ViewSample.load(path), self.without), which, based="base" not in self.without)
+        return row | {"references": left_of(row["references"], self.without)}
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
         goal = batch["changes"]
