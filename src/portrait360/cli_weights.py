@@ -21,24 +21,29 @@ WeightsFolder = Annotated[
 
 @weights.command("import")
 def weights_import(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .th, .ckpt or .safetensors file, or a folder.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .th, .ckpt, .pkl or .safetensors file or a folder.")
+    ],
     kind: Annotated[
         str | None,
         typer.Option(
-            "--as", help="diffportrait360, diffportrait3d, back-head, sd15 or animatediff; else recognised."
+            "--as", help="diffportrait360, diffportrait3d, back-head, panohead, sd15 or animatediff; else recognised."
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")] = None,
 ) -> None:
     """Check a published file name by name and convert it to fp16 safetensors.
 
-    Nothing in the file is executed. A folder is taken as Stable Diffusion 1.5 in diffusers' layout.
+    Nothing in the file is executed; of PanoHead's pickle only tensors and sizes are read. A folder is taken as
+    Stable Diffusion 1.5 in diffusers' layout.
 
     Examples:
 
       portrait360 weights import model_state-340000.th
 
       portrait360 weights import back_head-230000.th --as back-head -o weights/back-head
+
+      portrait360 weights import easy-khair-180-gpc0.8-trans10-025000.pkl
     """
     from portrait360.progress import byte_bar
     from portrait360.weights.convert import choose_system, import_weights

@@ -21,6 +21,7 @@ from portrait360.diffusion.schedule import NoiseSchedule, ddim_levels, sqrt_line
 from portrait360.diffusion.windows import circular_windows, over_orbit
 from portrait360.models.vae import VAE
 from portrait360.models.view_denoiser import ViewConditions, ViewDenoiser
+from tests.parity import gan
 from tests.parity.recipes import Golden, vae_config, view_denoiser_config
 
 LIMIT, TRACE_LIMIT = 1e-4, 3e-4
@@ -161,12 +162,16 @@ def kinds(golden: Golden) -> list[str]:
 
 def compare(path: Path) -> bool:
     golden = Golden(path)
-    outputs = vae_outputs if "ddconfig" in golden.metadata else view_denoiser_outputs
+    outputs = view_denoiser_outputs
+    if "ddconfig" in golden.metadata:
+        outputs = vae_outputs
+    elif "rendering_kwargs" in golden.metadata:
+        outputs = gan.outputs
     with torch.no_grad():
         ours = dict(outputs(golden))
     good = True
     for name, expected in golden.tensors.items():
-        if name.startswith("ddim4.rand."):
+        if name.startswith(("ddim4.rand.", "rand.")):
             continue
         limit = TRACE_LIMIT if name.startswith("ddim4.") else LIMIT
         error = relative_error(ours[name], expected) if name in ours else float("inf")

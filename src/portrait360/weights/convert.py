@@ -30,8 +30,9 @@ from portrait360.errors import UserError
 from portrait360.models.text import TextEncoder
 from portrait360.models.unet import UNet
 from portrait360.weights.diffusers_layout import DiffusersFolder
+from portrait360.weights.gan_pickle import GanFile
 from portrait360.weights.motion import motion_name, motion_specs
-from portrait360.weights.systems import COMPONENTS, MOTION, MOTION_CONFIG, SYSTEMS, TEXT, System, recognise
+from portrait360.weights.systems import MOTION, MOTION_CONFIG, PANOHEAD, SYSTEMS, TEXT, System, recognise
 
 MANIFEST = "manifest.json"
 Progress = Callable[[str, int, int], None]  # (what is being written, bytes of it, bytes in all)
@@ -48,11 +49,12 @@ def import_weights(
     target: Path,
     system: System | str | None = None,
     *,
-    dtype: torch.dtype = torch.float16,
+    dtype: torch.dtype | None = None,
     on_progress: Progress = lambda what, done, total: None,
 ) -> dict[str, object]:
     """Convert `source` (a file, or a diffusers folder of SD 1.5) into the folder `target`; returns its manifest."""
     chosen = choose_system(source, system)
+    dtype = dtype or chosen.dtype
     target = Path(os.path.abspath(target))
     specs = _open(source, chosen).specs
     names = _components(specs, chosen, str(source))
@@ -69,15 +71,19 @@ def import_weights(
 def choose_system(source: Path, system: System | str | None) -> System:
     if isinstance(system, System):
         return system
+    if system == PANOHEAD or system is None and source.suffix == ".pkl":
+        return System(PANOHEAD, None, gan=GanFile(source).config)
     if system is None:
         system = "sd15" if source.is_dir() else recognise(TensorFile(source).specs, str(source))
     known = {**SYSTEMS, MOTION: System(MOTION, None)}
     if system not in known:
-        raise UserError(f"{system!r} is not a kind of file known here; choose from {', '.join(known)}.")
+        raise UserError(f"{system!r} is not a kind of file known here; choose from {', '.join((*known, PANOHEAD))}.")
     return known[system]
 
 
 def _open(source: Path, system: System) -> Source:
+    if system.gan is not None:
+        return GanFile(source)
     if source.is_dir():
         if system.denoiser is not None or system.name == MOTION:
             raise UserError(f"{source} is a folder; a folder can only be Stable Diffusion 1.5 in diffusers' layout.")
@@ -98,7 +104,7 @@ def _components(specs: Mapping[str, Spec], system: System, what: str) -> dict[st
     expected = {name: spec for name, spec in expected.items() if name in found or not system.may_lack(name)}
     require_same(expected, found, what)
     one_precision(found, found, what)
-    by_file = {part: [n for n in expected if n.startswith(prefix)] for part, prefix in COMPONENTS.items()}
+    by_file = {part: [n for n in expected if n.startswith(prefix)] for part, prefix in system.components.items()}
     return {part: names for part, names in by_file.items() if names}
 
 
@@ -127,7 +133,7 @@ def _write(
         theirs = {_own_name(part, name, system): name for name in names}
         specs = {own: Spec(brought[name].shape, dtype) for own, name in theirs.items()}
         write(part, specs, lambda own, reader=reader, theirs=theirs: _fitting(reader.read(theirs[own]), own, dtype))
-    if system.name != MOTION:
+    if system.name != MOTION and system.gan is None:
         prompt = _empty_prompt(_open(source, system), system)
         write("empty_prompt", describe({"empty_prompt": prompt}), lambda name: prompt)
     return {
@@ -166,7 +172,7 @@ class _Reader:
 
 
 def _own_name(part: str, name: str, system: System) -> str:
-    return motion_name(name, system.unet.depth) if part == "motion" else name.removeprefix(COMPONENTS[part])
+    return motion_name(name, system.unet.depth) if part == "motion" else name.removeprefix(system.components[part])
 
 
 @torch.no_grad()

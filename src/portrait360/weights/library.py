@@ -17,6 +17,7 @@ from torch import Tensor
 from portrait360.checkpoints import TensorFile, load_into
 from portrait360.errors import UserError
 from portrait360.files import sha256
+from portrait360.models.gan3d import GAN3D
 from portrait360.models.unet import UNet
 from portrait360.models.vae import VAE
 from portrait360.models.view_denoiser import ViewDenoiser
@@ -68,10 +69,13 @@ def verify(folder: Path, on_bytes: Callable[[int], None] = lambda count: None) -
 def from_plain(kind: type[T], value: Any) -> T:
     """Rebuild a (nested) frozen dataclass from what `dataclasses.asdict` and JSON made of it."""
     hints = typing.get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
-    if set(value) != names:
-        raise UserError(f"A {kind.__name__} in the file does not fit this version: {set(value) ^ names}.")
-    return kind(**{name: _plain_field(hints[name], value[name]) for name in names})
+    fields = dataclasses.fields(kind)  # pyright: ignore[reportArgumentType]
+    names = {field.name for field in fields}
+    needed = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
+    if not needed <= set(value) <= names:
+        differ = sorted((set(value) - names) | (needed - set(value)))
+        raise UserError(f"A {kind.__name__} in the file does not fit this version: {', '.join(differ)}.")
+    return kind(**{name: _plain_field(hints[name], value[name]) for name in value})
 
 
 def _plain_field(hint: Any, value: Any) -> Any:
@@ -113,6 +117,17 @@ def load_vae(folder: Path) -> VAE:
     with torch.device("meta"):
         network = VAE(system_of(folder).vae)
     load_into(network, read_part(folder, "vae"), str(folder / "vae.safetensors"))
+    return network.eval().requires_grad_(False)
+
+
+def load_generator(folder: Path) -> GAN3D:
+    """PanoHead's, or another of its kind."""
+    config = system_of(folder).gan
+    if config is None:
+        raise UserError(f"{folder} holds no 3D GAN.")
+    with torch.device("meta"):
+        network = GAN3D(config)
+    load_into(network, read_part(folder, "generator"), str(folder / "generator.safetensors"))
     return network.eval().requires_grad_(False)
 
 

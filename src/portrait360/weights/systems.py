@@ -11,6 +11,7 @@ from torch import nn
 from portrait360.checkpoints import Spec, specs_of
 from portrait360.errors import UserError
 from portrait360.models.cross_view import CrossViewConfig
+from portrait360.models.gan3d import GAN3D, GAN3DConfig
 from portrait360.models.presets import BACK_HEAD, DIFFPORTRAIT3D, DIFFPORTRAIT360
 from portrait360.models.text import TextConfig, TextEncoder
 from portrait360.models.unet import UNet, UNetConfig
@@ -47,10 +48,23 @@ class System:
     unet: UNetConfig = field(default_factory=UNetConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
     text: TextConfig = field(default_factory=TextConfig)
+    gan: GAN3DConfig | None = None  # a generator, and no other network
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of our files. The generator is small, and is tuned further."""
+        return torch.float16 if self.gan is None else torch.float32
+
+    @property
+    def components(self) -> dict[str, str]:
+        """Our files, and the prefix of the names that go into each."""
+        return COMPONENTS if self.gan is None else {"generator": ""}
 
     def expected(self) -> dict[str, Spec]:
         """Every tensor that must be in the file, but for the schedule's tables."""
         with torch.device("meta"):
+            if self.gan is not None:
+                return specs_of(GAN3D(self.gan))
             denoiser = None if self.denoiser is None else ViewDenoiser(self.denoiser)
             parts: list[tuple[str, nn.Module]] = [("", denoiser)] if denoiser else [(UNET, UNet(self.unet))]
             parts += [(FIRST_STAGE, VAE(self.vae)), (TEXT, TextEncoder(self.text))]
@@ -73,6 +87,7 @@ SYSTEMS = {
         System("sd15", None),
     )
 }
+PANOHEAD = "panohead"  # whose sizes are told by the file
 MOTION = "animatediff"  # V alone, in the 360 layout
 MOTION_CONFIG = CrossViewConfig()
 
