@@ -24,6 +24,20 @@ def photo() -> Picture:
     return load_picture(ASTRONAUT)
 
 
+@pytest.fixture(scope="session")
+def portrait():
+    from portrait360.portrait import make_portrait
+
+    return make_portrait(ASTRONAUT)
+
+
+@pytest.fixture(scope="session")
+def proxy(portrait):
+    from portrait360.proxy import make_proxy
+
+    return make_proxy(portrait)
+
+
 @pytest.fixture(scope="module")
 def cutout(photo) -> Picture:
     """With a matte of its own: an ellipse for the head, another for the shoulders. No network is asked for one."""

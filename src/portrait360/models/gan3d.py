@@ -64,21 +64,29 @@ class SuperResolution(nn.Module):
         return self.block1(x, picture, ws, noise)[1]
 
 
-class GAN3D(nn.Module):
-    """The names of its parts are those of the published files."""
+class Seeing(nn.Module):
+    """What it takes to see a head that is there: all but what makes it."""
 
     def __init__(self, config: GAN3DConfig) -> None:
         super().__init__()
-        self.config, w = config, config.w
+        self.config = config
+        self.superresolution = SuperResolution(config.features, config.larger, config.w, config.clamp)
+        self.decoder = Decoder(config.features, config.features, config.rate, config.activation)
+        if config.raw_by_style:
+            self.torgb = ToPicture(config.features, 3, config.w)
+
+
+class GAN3D(Seeing):
+    """The names of its parts are those of the published files."""
+
+    def __init__(self, config: GAN3DConfig) -> None:
+        super().__init__(config)
+        w = config.w
         self.backbone = nn.Module()
         grids = 3 * config.features * config.layers
         synthesis = Synthesis(w, config.grids, grids, base=config.base, widest=config.widest)
         self.backbone.synthesis = synthesis
         self.backbone.mapping = Mapping(config.z, LABEL, w, synthesis.count, layers=config.mapping_layers)
-        self.superresolution = SuperResolution(config.features, config.larger, w, config.clamp)
-        self.decoder = Decoder(config.features, config.features, config.rate, config.activation)
-        if config.raw_by_style:
-            self.torgb = ToPicture(config.features, 3, w)
         if config.background:
             half = {"base": config.base // 2, "widest": config.widest}
             self.bcg_synthesis = Synthesis(w, 128, config.features, **half)
@@ -127,10 +135,9 @@ class GAN3D(nn.Module):
 class Head:
     """One or several generated heads, to be seen from anywhere."""
 
-    def __init__(self, generator: GAN3D, ws: Tensor, grids: Tensor) -> None:
-        self.generator, self.ws, self.grids = generator, ws, grids
+    def __init__(self, generator: Seeing, ws: Tensor, grids: Tensor, behind: Tensor | None = None) -> None:
+        self.generator, self.ws, self.grids, self._behind = generator, ws, grids, behind
         self.field = Field(grids, generator.decoder, generator.config.rays.box)
-        self._behind: Tensor | None = None
 
     def seen(
         self,
@@ -160,7 +167,8 @@ class Head:
     def background(self, noise: Noise = "const") -> Tensor:
         behind = self._behind
         if behind is None:
-            synthesis, ws = self.generator.bcg_synthesis, self.ws
+            synthesis, ws = self.generator.get_submodule("bcg_synthesis"), self.ws
+            assert isinstance(synthesis, Synthesis)
             short = synthesis.count - ws.shape[1]
             ws = torch.cat([ws, ws[:, -1:].expand(-1, short, -1)], 1) if short > 0 else ws[:, : synthesis.count]
             self._behind = behind = synthesis(ws, noise)
