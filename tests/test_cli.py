@@ -19,7 +19,7 @@ SURFACE = {
         "PHOTO",
         "-o/--output",
         "--preset",
-        "--method",
+        "--method/--proxy",
         "--views",
         "--size",
         "--seed",
@@ -46,7 +46,7 @@ SURFACE = {
     "train": ["RECIPE", "--samples", "--validation", "-o/--output", "--begin", "--minutes", "--steps", "--device"],
     "eval": ["[WHAT]...", "-o/--output", "--protocol", "--method", "--limit", "--processes"],
     "align": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size"],
-    "proxy": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size", "--method"],
+    "proxy": ["PHOTO...", "-o/--output", "--face", "--azimuth", "--elevation", "--size", "--method/--proxy"],
     "synth": [
         "-o/--output",
         "--count",
@@ -168,12 +168,13 @@ def test_doctor_says_what_is_missing(monkeypatch, capsys, tmp_path):
     assert code == 0
     assert f"torch {torch.__version__.split('+')[0]}" in out
     assert "sd15: needs diffportrait360 and back-head" in out
+    assert "model_state-340000.th, 10.8 GB" in out and "0.2 GB, from the PanoHead repository" in out
 
 
 def test_doctor_sees_imported_weights(monkeypatch, capsys, tmp_path, small_back_head):
     run(monkeypatch, capsys, "weights", "import", str(small_back_head))
     _, out, _ = run(monkeypatch, capsys, "doctor")
-    assert "sd15: needs diffportrait360 in" in out
+    assert "sd15: needs diffportrait360 in" in out and "back-head: is here" in out
 
 
 def seconds(*command: str) -> float:

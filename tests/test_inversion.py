@@ -243,6 +243,7 @@ def test_another_lens_sees_the_same(portrait):
 
 def test_the_whole_way_gives_a_proxy(portrait, monkeypatch):
     monkeypatch.setattr("portrait360.gan_proxy.SCANS", ((0.0, 8), (60.0, 3)))
-    proxy, head = gan_proxy(portrait, filled(replace(CONFIG, size=16, larger=(8, 8))), settings=replace(SHORT, steps=1, tuning=1))
+    network = filled(replace(CONFIG, size=16, larger=(8, 8)))
+    proxy, head = gan_proxy(portrait, network, settings=replace(SHORT, steps=1, tuning=1))
     assert proxy.radius.shape == (176, 256) and np.isfinite(proxy.radius).all() and proxy.radius.min() > 0
     assert head.seen(Camera(look_at(180)), 32).shape == (32, 32, 3)

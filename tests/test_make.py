@@ -218,7 +218,8 @@ def test_two_runs_in_one_folder_at_once(photo, tmp_path):
     ("change", "words"),
     [
         ({"preset": "sdxl"}, "no preset"),
-        ({"preset": "sd15"}, "cannot run whole yet"),
+        ({"preset": "sd15"}, "needs the weights of diffportrait360 and back-head"),
+        ({"method": "gan"}, "needs the weights of panohead"),
         ({"views": 0}, "--views 0"),
         ({"views": 3, "fit": True}, "--views 3"),
         ({"views": 10_000}, "--views"),

@@ -225,7 +225,7 @@ def test_what_is_offered_can_run_and_what_is_not_cannot():
 
     assert list(PRESETS) == list(KNOWN)
     for name, label in PRESETS.items():
-        if "not available" in label:
+        if "needs weights" in label:
             with pytest.raises(UserError):
                 Wish(preset=name).checked()
         else:

@@ -14,7 +14,13 @@ Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; a stopped run goes on there.")
 ]
 Method = Annotated[
-    str, typer.Option(help="proxy: by the fit and the photos alone; completed: with the small network.")
+    str | None,
+    typer.Option(
+        "--method",
+        "--proxy",
+        help="proxy: by the fit and the photos alone; completed: with the small network; gan: by a 3D GAN's "
+        "inversion. If not given: gan in the presets that have one and its weights, else proxy.",
+    ),
 ]
 Views = Annotated[int, typer.Option(help="Views of the orbit.")]
 Size = Annotated[int | None, typer.Option(help="Side of a view in pixels; the preset's if not given (256).")]
@@ -30,8 +36,8 @@ Device = Annotated[str | None, typer.Option(help="cpu or cuda; whatever is there
 def make(
     photo: Photo,
     output: Output,
-    preset: Annotated[str, typer.Option(help="small; sd15 cannot run whole yet.")] = "small",
-    method: Method = "proxy",
+    preset: Annotated[str, typer.Option(help="small; with weights of your own: sd15, diffportrait3d.")] = "small",
+    method: Method = None,
     views: Views = 32,
     size: Size = None,
     seed: Seed = 0,
@@ -53,7 +59,9 @@ def make(
     quick: Annotated[bool, typer.Option("--quick", help="Less work for the head, for a first look.")] = False,
     steps: Annotated[int | None, typer.Option(help="Of the sampler, in presets whose views a network makes.")] = None,
     device: Device = None,
-    faithful: Annotated[bool, typer.Option("--faithful", help="For sd15: exactly as published, slower.")] = False,
+    faithful: Annotated[
+        bool, typer.Option("--faithful", help="With published networks: exactly as published, slower.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace another photo's run, or files of these names, in DIR.")
     ] = False,

@@ -18,25 +18,49 @@ from portrait360.checkpoints import TensorFile, load_into, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.errors import UserError
 from portrait360.files import sha256
+from portrait360.gan_proxy import HEAD_FILE, gan_proxy
 from portrait360.geometry.completion import around
+from portrait360.inversion import PUBLISHED, InversionSettings, OnStep, forget
 from portrait360.models.map_completer import CHANGES, MapCompleter, MapCompleterConfig
 from portrait360.models.map_hints import changed, hints_of
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy, make_proxy, on_surface, pasted, to_outline
+from portrait360.weights.convert import MANIFEST
+from portrait360.weights.library import load_generator, needed
 
 Floats = NDArray[np.floating]
 
 STEPS = 1  # more of them draw fine detail by lot, which is not good enough yet (docs/log.md)
 FINE = 4.0  # cells
 WEIGHTS = Path(__file__).parent / "assets" / "small" / "completer.safetensors"
-METHODS = ("proxy", "completed")  # how a head comes about: by the fit and the photos alone, or with the network
+METHODS = ("proxy", "completed", "gan")  # by the fit and the photos alone, with the small network, by inversion
+GENERATOR = "panohead"
 
 
 def find_proxy(
-    portrait: Portrait, others: Sequence[Portrait] = (), *, method: str = METHODS[0], seed: int = 0
+    portrait: Portrait,
+    others: Sequence[Portrait] = (),
+    *,
+    method: str = METHODS[0],
+    seed: int = 0,
+    faithful: bool = False,
+    folder: Path | None = None,
+    device: str | torch.device = "cpu",
+    on_step: OnStep = lambda what, done, of, loss: None,
 ) -> Proxy:
-    """By one of the methods."""
+    """By one of the methods. In `folder` an inversion leaves what it goes on with, and then its head."""
     check_method(method)
+    if method == "gan":
+        generator = load_generator(needed((GENERATOR,), "--method gan")[0]).to(device)
+        settings = PUBLISHED if faithful else InversionSettings()
+        proxy, head = gan_proxy(
+            portrait, generator, others, settings=settings, seed=seed, folder=folder, on_step=on_step
+        )
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            head.save(folder / HEAD_FILE)
+            forget(folder)
+        return proxy
     proxy = make_proxy(portrait, others)
     return complete_proxy(portrait, proxy, others, seed=seed) if method == "completed" else proxy
 
@@ -44,10 +68,15 @@ def find_proxy(
 def check_method(method: str) -> None:
     if method not in METHODS:
         raise UserError(f"There is no method {method!r}; choose from {', '.join(METHODS)}.")
+    if method == "gan":
+        needed((GENERATOR,), "--method gan")
 
 
-def made_by(method: str, seed: int) -> dict[str, Any]:
+def made_by(method: str, seed: int, faithful: bool = False) -> dict[str, Any]:
     """All that a proxy depends on besides its portraits."""
+    if method == "gan":
+        generator = needed((GENERATOR,), "--method gan")[0]
+        return {"seed": seed, "weights": sha256(generator / MANIFEST), "faithful": faithful}
     return {"seed": seed, "weights": sha256(WEIGHTS)} if method == "completed" else {}
 
 

@@ -54,6 +54,7 @@ def presets(weights: Path) -> list[Line]:
     """Which presets can run, and what is missing for the others."""
     from portrait360.models.presets import PRESETS
     from portrait360.weights.library import folders, manifest
+    from portrait360.weights.systems import PUBLISHED
 
     have, lines = set(), []
     for folder in folders(weights):
@@ -69,9 +70,19 @@ def presets(weights: Path) -> list[Line]:
             lines.append(Line("ok", "small: runs; its network (--method completed) is in the package"))
         else:
             wanted = " and ".join(missing)
-            how = "portrait360 weights import FILE.th"
+            how = "portrait360 weights import FILE"
             lines.append(Line("--", f"{preset.name}: needs {wanted} in {weights}; bring the files with `{how}`"))
-    return lines
+    return lines + [published(name, name in have) for name in PUBLISHED]
+
+
+def published(name: str, there: bool) -> Line:
+    """A file that the authors offer."""
+    from portrait360.weights.systems import PUBLISHED
+
+    file, gigabytes, where = PUBLISHED[name]
+    if there:
+        return Line("ok", f"{name}: is here")
+    return Line("--", f"{name}: {file}, {gigabytes:.1f} GB, from {where}")
 
 
 def report(weights: Path) -> list[tuple[str, list[Line]]]:

@@ -50,10 +50,22 @@ class GanHead:
         return torch.from_numpy(label).float()[None].to(self.head.grids.device)
 
     @torch.inference_mode()
-    def seen(self, camera: Camera, size: int, *, shifted: bool = True, uniform: Uniform | None = None) -> Floats:
-        """(size size 3) in [0, 1], before the generator's background."""
-        rgb = self.head.seen(self.label(camera, shifted=shifted), uniform=uniform).rgb[0]
-        return resized(as_picture(rgb), size)
+    def seen(
+        self,
+        camera: Camera,
+        size: int,
+        *,
+        shifted: bool = True,
+        uniform: Uniform | None = None,
+        behind: float | None = None,
+    ) -> Floats:
+        """(size size 3) in [0, 1], before the generator's background or a plain one."""
+        seen = self.head.seen(self.label(camera, shifted=shifted), uniform=uniform)
+        rgb = resized(as_picture(seen.rgb[0]), size)
+        if behind is None:
+            return rgb
+        cover = resized(seen.cover[0, 0].clamp(0, 1).cpu().numpy(), size)
+        return np.asarray(behind + cover[..., None] * (rgb - behind), np.float32)
 
     def save(self, path: Path) -> None:
         head, parts = self.head, self.head.generator

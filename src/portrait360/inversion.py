@@ -36,6 +36,7 @@ COVER = 1.0  # weight of the outline
 AWAY = 30.0  # from the pivot to the heads that are to stay as they are (Roich et al. 2021, eq. 5)
 LEAST = 1e-3  # share of the loss that a step has to win
 KEEP_EVERY = 25  # steps between two checkpoints
+STAGES = ("styles", "tuning")
 OnStep = Callable[[str, int, int, float], None]  # what, steps done, of how many, loss
 
 
@@ -112,6 +113,12 @@ def invert(
     return Inverted(generator, ws.detach(), search.label, tuple(losses))
 
 
+def forget(folder: Path) -> None:
+    """What it would have gone on with."""
+    for stage in STAGES:
+        (Path(folder) / f"{stage}.pt").unlink(missing_ok=True)
+
+
 class _Search:
     def __init__(
         self,
@@ -134,7 +141,7 @@ class _Search:
     def styles(self) -> Tensor:
         """One style a layer, each by itself: W+."""
         self.generator.requires_grad_(False)
-        progress, kept = self._taken_up("styles")
+        progress, kept = self._taken_up(STAGES[0])
         begun = kept["ws"] if kept else self._likeliest().repeat(1, self.generator.styles, 1)
         ws = begun.to(self.device).requires_grad_(True)
         optimiser = torch.optim.Adam([ws], lr=RATE, betas=(0.9, 0.999))
@@ -155,7 +162,7 @@ class _Search:
         """The pivot stays; all weights of the generator move."""
         before = deepcopy(self.generator) if self.settings.stay else None
         self.generator.requires_grad_(True)
-        progress, kept = self._taken_up("tuning")
+        progress, kept = self._taken_up(STAGES[1])
         optimiser = torch.optim.Adam(self.generator.parameters(), lr=TUNING_RATE)
         if kept:
             self.generator.load_state_dict(kept["generator"], strict=True)

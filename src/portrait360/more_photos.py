@@ -14,8 +14,10 @@ from portrait360.errors import UserError
 from portrait360.geometry import raster
 from portrait360.geometry.completion import Seen
 from portrait360.geometry.morphable import load_morphable
+from portrait360.images import eight_bits
 from portrait360.outline import find_head
 from portrait360.portrait import Portrait, make_portrait
+from portrait360.view_sheet import View
 
 Floats = NDArray[np.floating]
 
@@ -35,6 +37,23 @@ def back_portrait(photo: Path, size: int) -> Portrait:
         if "--azimuth" not in str(error):
             raise
         raise UserError(f"{photo} shows a face, so it is not taken from behind; give it as --reference.") from error
+
+
+def seen_behind(view: View, portrait: Portrait) -> Portrait:
+    """A view from behind, as a portrait is kept."""
+    rgb, alpha = (eight_bits(values).astype(np.float32) / 255 for values in (view.rgb, view.alpha))
+    return replace(
+        portrait,
+        rgb=rgb,
+        alpha=alpha,
+        known=np.ones_like(alpha),
+        camera=view.camera,
+        source="proxy",
+        corner=(0.0, 0.0),
+        side=float(view.size),
+        landmarks=None,
+        notes=(),
+    )
 
 
 def reference_portrait(photo: Path, size: int) -> Portrait:

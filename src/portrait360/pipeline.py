@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from portrait360 import memory
-from portrait360.cameras import Camera, look_at
+from portrait360.cameras import Camera, look_at, orbit
 from portrait360.completer import find_proxy, made_by
 from portrait360.export.head import write_head
 from portrait360.fit.command import QUICK, fit_settings
 from portrait360.fit.head import FitSettings, fit_head
 from portrait360.head import Head, device_of
-from portrait360.images import eight_bits, load_picture, save_picture
-from portrait360.more_photos import BEHIND, back_portrait, reference_portrait
+from portrait360.images import load_picture, save_picture
+from portrait360.models.presets import PRESETS
+from portrait360.more_photos import BEHIND, back_portrait, reference_portrait, seen_behind
+from portrait360.network_stages import made_with, source_of, way_of
+from portrait360.network_views import Source, Way, network_views, view_from_behind
 from portrait360.orbit_file import read_orbit
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.progress import Event, Tell
@@ -66,13 +67,18 @@ def make(
             load_picture(other)  # what cannot be opened is told before anything is made
     if wish.orbit:
         read_orbit(wish.orbit, 1.0)
+    way = way_of(wish)
     with Run.opened(folder, str(content(photo)), wish.settings(), TimeLeft(wish, tell), over=over) as run:
         portrait = _portrait(run, photo, wish)
         others = _references(run, wish) + ([_photo_from_behind(run, wish.back)] if wish.back else [])
         proxy = _proxy(run, portrait, others, wish)
-        if not wish.back:
-            _proxy_from_behind(run, portrait, proxy)
-        views = _views(run, portrait, proxy, wish)
+        if way is not None:
+            source = source_of(way, portrait, proxy, others, folder / "proxy")
+            views = _views_by_network(run, source, way, wish)
+        else:
+            if not wish.back:
+                _proxy_from_behind(run, portrait, proxy)
+            views = _views(run, portrait, proxy, wish)
         head = _head(run, views, wish) if wish.fit else None
         _files(run, views, head, wish)
     return Made(folder, portrait, proxy, views, head)
@@ -80,7 +86,8 @@ def make(
 
 def _portrait(run: Run, photo: Path, wish: Wish) -> Portrait:
     place = run.folder / "portrait"
-    asked = {"face": wish.face, "azimuth": wish.azimuth, "elevation": wish.elevation, "size": CROP}
+    asked = {"face": wish.face, "azimuth": wish.azimuth, "elevation": wish.elevation}
+    asked["size"] = PRESETS[wish.preset].crop
 
     def work() -> None:
         make_portrait(load_picture(photo), **asked).save(place)
@@ -122,10 +129,20 @@ def _proxy(run: Run, portrait: Portrait, others: Sequence[Portrait], wish: Wish)
 
     def work() -> None:
         memory.check("proxy", BASE["proxy"], "use a machine with more memory")
-        find_proxy(portrait, others, method=wish.method, seed=wish.seed).save(place)
+        proxy = find_proxy(
+            portrait,
+            others,
+            method=wish.proxy_method,
+            seed=wish.seed,
+            faithful=wish.faithful,
+            folder=place,
+            device=device_of(wish.device),
+            on_step=lambda what, done, of, loss: run.tell(Event("proxy", "step", what, done, of)),
+        )
+        proxy.save(place)
 
-    made_of = made_by(wish.method, wish.seed)
-    return run.stage("proxy", made_of, needs, work, lambda: Proxy.load(place), places=("proxy",))
+    made_of = made_by(wish.proxy_method, wish.seed, wish.faithful)
+    return run.stage("proxy", made_of, needs, work, lambda: Proxy.load(place), places=("proxy",), fresh=False)
 
 
 def _proxy_from_behind(run: Run, portrait: Portrait, proxy: Proxy) -> Portrait:
@@ -134,19 +151,7 @@ def _proxy_from_behind(run: Run, portrait: Portrait, proxy: Proxy) -> Portrait:
 
     def work() -> None:
         seen = proxy.render(camera, CROP)
-        rgb, alpha = (eight_bits(v).astype(np.float32) / 255 for v in (seen.rgb, seen.mask))
-        replace(
-            portrait,
-            rgb=rgb,
-            alpha=alpha,
-            known=np.ones_like(alpha),
-            camera=camera,
-            source="proxy",
-            corner=(0.0, 0.0),
-            side=float(CROP),
-            landmarks=None,
-            notes=(),
-        ).save(place)
+        seen_behind(View(seen.rgb, seen.mask, camera), portrait).save(place)
 
     return run.stage("back", {"size": CROP}, ("proxy",), work, lambda: Portrait.load(place), places=("back",))
 
@@ -178,6 +183,35 @@ def _views(run: Run, portrait: Portrait, proxy: Proxy, wish: Wish) -> ViewSheet:
         "cameras": [[*map(float, camera.label())] for camera in cameras],
     }
     needs = ("portrait", "proxy", "back")
+    return run.stage("views", made_of, needs, work, lambda: ViewSheet.load(place), places=("views",))
+
+
+def _views_by_network(run: Run, source: Source, way: Way, wish: Wish) -> ViewSheet:
+    """And the one from behind, which they are shown, if there is no photo from there."""
+    place, behind, focal = run.folder / "views", run.folder / "back", way.preset.focal
+    assert focal is not None
+    told = lambda stage: lambda what, done, of: run.tell(Event(stage, "step", what, done, of))  # noqa: E731
+    cameras = read_orbit(wish.orbit, focal) if wish.orbit else orbit(
+        wish.views, elevation=wish.orbit_elevation, focal=focal
+    )  # fmt: skip
+    made_of, needs = made_with(way), ["portrait", "proxy"]
+    back = None
+
+    def from_behind() -> None:
+        seen_behind(view_from_behind(source, way, told("back")), source.portrait).save(behind)
+
+    if way.preset.back and not wish.back:
+        back = run.stage("back", made_of, needs, from_behind, lambda: Portrait.load(behind), places=("back",))
+    elif wish.back:
+        back, source = Portrait.load(behind), replace(source, others=source.others[:-1])
+    else:
+        run.forget("back", ("back",))
+
+    def work() -> None:
+        network_views(source, back, cameras, way, told("views")).save(place)
+
+    made_of = {**made_of, "cameras": [[*map(float, camera.label())] for camera in cameras]}
+    needs += ["back"] * (back is not None) + ["references"] * bool(wish.references)
     return run.stage("views", made_of, needs, work, lambda: ViewSheet.load(place), places=("views",))
 
 

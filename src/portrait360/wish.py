@@ -13,9 +13,12 @@ from portrait360.head import NAMES
 from portrait360.images import MAX_BYTES
 from portrait360.models.presets import PRESETS
 from portrait360.views import MOST, VIEWS
+from portrait360.weights.library import found, needed
 
 CROP = 512  # pixels: of the portrait
 SIZES = (64, 1024)
+STEPS = 200
+FOLD = 64  # pixels of a view that become one of the U-Net's coarsest
 KNOWN_AS = {"nerf": "field"}  # what a user may call a result
 
 
@@ -24,7 +27,7 @@ class Wish:
     """The defaults are those of the command."""
 
     preset: str = "small"
-    method: str = METHODS[0]
+    method: str | None = None  # the preset's if not given
     views: int = VIEWS
     size: int | None = None  # pixels of a view; the preset's if not given
     seed: int = 0
@@ -46,12 +49,17 @@ class Wish:
         """Before anything is begun."""
         if self.preset not in PRESETS:
             raise UserError(f"There is no preset {self.preset!r}; choose from {', '.join(PRESETS)}.")
-        check_method(self.method)
-        if self.preset != "small":
-            raise UserError(f"The preset {self.preset} cannot run whole yet; choose small.")
-        if self.steps is not None or self.faithful:
+        preset = PRESETS[self.preset]
+        check_method(self.proxy_method)
+        if preset.steps[1]:
+            needed(preset.weights, f"The preset {preset.name}")
+        elif self.steps is not None or self.faithful:
             word = "--faithful" if self.faithful else "--steps"
             raise UserError(f"{word} is for views that a network makes; the preset small does not; leave it away.")
+        if self.steps is not None and not 1 <= self.steps <= STEPS:
+            raise UserError(f"--steps {self.steps} does not work; choose 1 to {STEPS}.")
+        if preset.vae and self.pixels % FOLD:
+            raise UserError(f"--size {self.pixels} does not work; choose a multiple of {FOLD} pixels.")
         if not 1 <= self.views <= MOST or (self.fit and self.views < 4 and not self.orbit):
             raise UserError(f"--views {self.views} does not work; choose 4 to {MOST}, or 1 and more with --no-fit.")
         if not SIZES[0] <= self.pixels <= SIZES[1]:
@@ -68,13 +76,21 @@ class Wish:
     def pixels(self) -> int:
         return self.size or PRESETS[self.preset].size
 
+    @property
+    def proxy_method(self) -> str:
+        """A generator's, where the preset wants one and its weights are there."""
+        if self.method is not None:
+            return self.method
+        gan = PRESETS[self.preset].gan if self.preset in PRESETS else None
+        return "gan" if gan and found(gan) else METHODS[0]
+
     def settings(self) -> dict[str, Any]:
         """For the record: what was asked for, files by their content."""
         return {
             "preset": self.preset,
             "seed": self.seed,
             "settings": {
-                "method": self.method,
+                "method": self.proxy_method,
                 "views": self.views,
                 "size": self.pixels,
                 "back": content(self.back),
@@ -86,6 +102,8 @@ class Wish:
                 "orbit_elevation": self.orbit_elevation,
                 "results": list(self.results) if self.fit else [],
                 "quick": self.quick,
+                "steps": self.steps,
+                "faithful": self.faithful,
             },
         }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from portrait360.cameras import FOCAL_SD15
 from portrait360.models.control import ControlConfig
 from portrait360.models.cross_view import CrossViewConfig
 from portrait360.models.unet import UNetConfig
@@ -42,8 +44,22 @@ class Preset:
     size: int  # side of a view in pixels
     views: ViewDenoiserConfig
     vae: VAEConfig | None  # None: pixels are folded, not encoded
-    weights: tuple[str, ...]  # what `portrait360 weights list` must show for it to run
+    weights: tuple[str, ...]  # what `portrait360 weights list` must show for it to run; the views' first
+    crop: int = 512  # side of the portrait in pixels
+    focal: float | None = None  # of the views' cameras, in image sides; None: the portrait's
+    back: str | None = None  # the system that makes the view from behind
+    gan: str | None = None  # the system of the generator that its proxy is made with, where it is there
+    steps: tuple[int, int] = (0, 0)  # of the sampler: as published, and ours; 0: no network makes views
 
+
+LONGER = 724  # pixels of a portrait of which a lens of FOCAL_SD15 sees 512
+DIFFUSION: dict[str, Any] = {
+    "size": 512,
+    "vae": VAEConfig(),
+    "crop": LONGER,
+    "focal": FOCAL_SD15,
+    "gan": "panohead",
+}
 
 PRESETS = {
     preset.name: preset
@@ -51,10 +67,12 @@ PRESETS = {
         Preset("small", size=256, views=SMALL, vae=None, weights=("small",)),
         Preset(
             "sd15",
-            size=512,
             views=DIFFPORTRAIT360,
-            vae=VAEConfig(),
             weights=("diffportrait360", "back-head"),
+            back="back-head",
+            steps=(50, 20),
+            **DIFFUSION,
         ),
+        Preset("diffportrait3d", views=DIFFPORTRAIT3D, weights=("diffportrait3d",), steps=(100, 20), **DIFFUSION),
     )
 }

@@ -136,13 +136,19 @@ class ViewDenoiser(nn.Module):
         return replace(conditions, hints=embedded)
 
     def at(
-        self, conditions: ViewConditions, x: Tensor, t: Tensor, chunk: int = 8, *, together: bool = True
+        self,
+        conditions: ViewConditions,
+        x: Tensor,
+        t: Tensor,
+        chunk: int = 8,
+        *,
+        together: bool = True,
+        memory: Memory | None = None,
     ) -> ViewDenoiserAtLevel:
         """Do once what all windows and passes share: all views x (views c h w) at one noise level t (1).
 
-        Unless they are made `together`, V is left out."""
+        Unless they are made `together`, V is left out. `memory`: what R has made of references at this level."""
         context = conditions.context
-        memory = None
         if conditions.references is not None:
             memory = self.remember(conditions.references, t, context)
         residuals = None

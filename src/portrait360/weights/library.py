@@ -7,7 +7,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +50,23 @@ def manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is not an import: it has no {MANIFEST}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / MANIFEST} is damaged; import the weights again.") from error
+
+
+def found(system: str) -> Path | None:
+    """The import of a system among the user's, if it is there."""
+    return next((folder for folder in folders(home()) if manifest(folder)["system"] == system), None)
+
+
+def needed(systems: Sequence[str], what: str) -> list[Path]:
+    """The imports of several systems; all that are missing are told at once."""
+    places = {system: found(system) for system in systems}
+    missing = [system for system, place in places.items() if place is None]
+    if missing:
+        raise UserError(
+            f"{what} needs the weights of {' and '.join(missing)}, which are not in {home()}; "
+            "bring the published files with `portrait360 weights import FILE` (`portrait360 doctor` says where)."
+        )
+    return [place for place in places.values() if place is not None]
 
 
 def verify(folder: Path, on_bytes: Callable[[int], None] = lambda count: None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -88,6 +89,24 @@ SYSTEMS = {
     )
 }
 PANOHEAD = "panohead"  # whose sizes are told by the file
+
+
+class Published(NamedTuple):
+    """A file that its authors offer."""
+
+    file: str
+    gigabytes: float
+    where: str
+
+
+PUBLISHED = {
+    "diffportrait360": Published("model_state-340000.th", 10.8, "gym890/diffportrait360 on Hugging Face"),
+    "back-head": Published("back_head-230000.th", 9.1, "gym890/diffportrait360 on Hugging Face"),
+    "diffportrait3d": Published("model_state-540000-001.th", 11.5, "the DiffPortrait3D repository on GitHub"),
+    PANOHEAD: Published(
+        "easy-khair-180-gpc0.8-trans10-025000.pkl", 0.2, "the PanoHead repository on GitHub; non-commercial"
+    ),
+}
 MOTION = "animatediff"  # V alone, in the 360 layout
 MOTION_CONFIG = CrossViewConfig()
 

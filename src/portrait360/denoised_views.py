@@ -1,0 +1,196 @@
+"""Views by the published networks: their way to the digit (`faithful`), or a faster one that closes the circle.
+
+Every network is on the device only while it is at work, and goes through all views there: the autoencoder turns
+pictures into latents, R is asked once a noise level for the references, and then the U-Net, C and V denoise windows
+of views around the proxy's latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from portrait360.diffusion.guidance import guided
+from portrait360.diffusion.noise import ViewNoise, view_generators
+from portrait360.diffusion.parametrisation import denoiser
+from portrait360.diffusion.samplers import ddim, dpm_solver_2m
+from portrait360.diffusion.schedule import Levels, NoiseSchedule, ddim_levels, sqrt_linear
+from portrait360.diffusion.windows import Prepare, circular_windows, over_orbit
+from portrait360.models.view_denoiser import Memory, ViewConditions, ViewDenoiser
+from portrait360.weights.library import load_empty_prompt, load_vae, load_view_denoiser
+
+GUIDANCE = 3.0
+WINDOW, OVERLAP = 8, 2  # views
+ETA = 0.5  # of the published sampler
+NOISIEST = 999  # timestep of the 3D-aware start
+CHUNK = 8  # views that C sees at once
+LATENT_SEED, PHOTO_SEED = 1, 2  # beside the run's: for what is drawn in the autoencoder
+OnStep = Callable[[str, int, int], None]  # what, done, of how many
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How views come from noise."""
+
+    steps: int
+    faithful: bool
+    together: bool = True  # V is in it
+    proxy: bool = True  # it starts around the proxy's latents (3D-aware noise), not from noise alone
+
+    @property
+    def overlap(self) -> int:
+        return 0 if self.faithful else OVERLAP
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Pictures in [-1, 1], all of one size."""
+
+    references: Tensor  # (n 3 s s) the front, the back, any more
+    hints: Tensor  # (v 3 s s) another head from the views' cameras
+    proxies: Tensor  # (v 3 s s) this head's proxy
+
+
+@dataclass(frozen=True)
+class Machine:
+    device: torch.device
+    dtype: torch.dtype
+    thrifty: bool = False  # R leaves the device before the views are begun
+
+    @classmethod
+    def of(cls, device: torch.device) -> Machine:
+        if device.type == "cpu":
+            return cls(device, torch.float32)
+        half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return cls(device, half, thrifty=True)
+
+    def put(self, network: nn.Module) -> Any:
+        return network.to(self.device, self.dtype)
+
+
+@torch.inference_mode()
+def denoised(
+    asked: Asked,
+    weights: Path,
+    how: Sampling,
+    machine: Machine,
+    *,
+    seed: int = 0,
+    on_step: OnStep = lambda what, done, of: None,
+) -> Tensor:
+    """(v 3 s s) in [-1, 1]"""
+    views = len(asked.hints)
+    vae = machine.put(load_vae(weights))
+    references = encoded(vae, asked.references, machine, draws(seed, PHOTO_SEED, len(asked.references)), how)
+    proxies = encoded(vae, asked.proxies, machine, draws(seed, LATENT_SEED, views), how)
+    del vae
+    network = machine.put(load_view_denoiser(weights))
+    conditions = ViewConditions(machine_tensor(load_empty_prompt(weights), machine), references[:, None])
+    conditions = network.embed_hints(conditions, machine_tensor(asked.hints, machine))
+    schedule = schedule_of(network, how)
+    noise = ViewNoise(view_generators(seed, views), tuple(proxies.shape[1:]), machine.device)
+    start = noise()
+    if how.proxy:
+        start = schedule.add_noise(proxies.float(), torch.tensor([NOISIEST]), start)
+    latents = sampled(network, conditions, start, schedule, how, machine, noise, on_step)
+    del network, conditions
+    vae = machine.put(load_vae(weights))
+    return decoded(vae, latents, machine, on_step)
+
+
+def sampled(
+    network: ViewDenoiser,
+    conditions: ViewConditions,
+    x: Tensor,
+    schedule: NoiseSchedule,
+    how: Sampling,
+    machine: Machine,
+    noise: ViewNoise,
+    on_step: OnStep,
+) -> Tensor:
+    """From noise to latents."""
+    levels = ddim_levels(schedule, how.steps)
+    memories = remembered(network, conditions, levels, machine) if machine.thrifty else None
+    prepare = prepared(network, conditions, how, machine, memories)
+    predict = over_orbit(prepare, circular_windows(len(x), WINDOW, min(how.overlap, WINDOW - 1)))
+    told = lambda i, x0: on_step("level", i + 1, how.steps)  # noqa: E731
+    if how.faithful:
+        return ddim(denoiser(predict, "eps", schedule), x, levels, noise, ETA, told)
+    return dpm_solver_2m(denoiser(predict, "eps", schedule), x, levels, told)
+
+
+def prepared(
+    network: ViewDenoiser,
+    conditions: ViewConditions,
+    how: Sampling,
+    machine: Machine,
+    memories: dict[int, Memory] | None,
+) -> Prepare:
+    """At a noise level: everything that its windows and both passes share."""
+
+    def prepare(x: Tensor, t: Tensor):
+        known = conditions
+        memory = None
+        if memories is not None:
+            known = replace(conditions, references=None)
+            memory = tuple(tokens.to(machine.device) for tokens in memories[int(t)])
+        level = network.at(known, x.to(machine.dtype), t, CHUNK, together=how.together, memory=memory)
+        both = guided(level.conditional, level.unconditional, GUIDANCE)
+        return lambda window, views: both(window.to(machine.dtype), views).float()
+
+    return prepare
+
+
+def remembered(
+    network: ViewDenoiser, conditions: ViewConditions, levels: Levels, machine: Machine
+) -> dict[int, Memory]:
+    """What R makes of the references at every level. It depends on nothing else, so R can leave the device then."""
+    assert conditions.references is not None
+    out = {}
+    for t in levels.t:
+        at = t[None].to(machine.device)
+        out[int(t)] = tuple(x.cpu() for x in network.remember(conditions.references, at, conditions.context))
+    network.control_model.to("cpu")
+    return out
+
+
+def schedule_of(network: ViewDenoiser, how: Sampling) -> NoiseSchedule:
+    """The published programs of 2025 rounded it."""
+    half = how.faithful and network.config.quirks.half_schedule
+    return sqrt_linear(dtype=torch.float16 if half else torch.float32)
+
+
+def draws(seed: int, purpose: int, count: int) -> list[torch.Generator]:
+    return view_generators(seed * 3 + purpose + 1_000_000_007, count)
+
+
+def encoded(
+    vae: nn.Module, pictures: Tensor, machine: Machine, generators: Sequence[torch.Generator], how: Sampling
+) -> Tensor:
+    """Latents (n c h w). The published programs draw them from what the autoencoder says; we take its mean."""
+    out = []
+    for picture, generator in zip(pictures, generators, strict=True):
+        mean, deviation = vae.moments(machine_tensor(picture[None], machine))  # pyright: ignore[reportCallIssue]
+        if how.faithful:
+            noise = torch.randn(mean.shape, generator=generator)
+            mean = mean + deviation * machine_tensor(noise, machine)
+        out.append(mean * vae.config.scale)  # pyright: ignore[reportAttributeAccessIssue]
+    return torch.cat(out)
+
+
+def decoded(vae: nn.Module, latents: Tensor, machine: Machine, on_step: OnStep) -> Tensor:
+    out = []
+    for i, latent in enumerate(latents):
+        picture = vae.decode(machine_tensor(latent[None], machine))  # pyright: ignore[reportCallIssue]
+        out.append(picture.float().cpu())
+        on_step("picture", i + 1, len(latents))
+    return torch.cat(out).clamp(-1, 1)
+
+
+def machine_tensor(x: Tensor, machine: Machine) -> Tensor:
+    return x.to(machine.device, machine.dtype)

@@ -1,0 +1,49 @@
+"""What a run of a preset with published networks does otherwise than one of `small`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from portrait360.files import sha256
+from portrait360.gan_proxy import HEAD_FILE, GanHead
+from portrait360.head import device_of
+from portrait360.models.presets import PRESETS
+from portrait360.network_views import Machine, Source, Way
+from portrait360.portrait import Portrait
+from portrait360.proxy import Proxy
+from portrait360.weights.convert import MANIFEST
+from portrait360.weights.library import found, needed
+from portrait360.wish import Wish
+
+
+def way_of(wish: Wish) -> Way | None:
+    """How networks make the views; None where they are the proxy's own."""
+    preset = PRESETS[wish.preset]
+    if not preset.steps[1]:
+        return None
+    weights = tuple(needed(preset.weights, f"The preset {preset.name}"))
+    steps = wish.steps or preset.steps[0 if wish.faithful else 1]
+    return Way(preset, weights, wish.pixels, steps, wish.faithful, wish.seed, Machine.of(device_of(wish.device)))
+
+
+def source_of(way: Way, portrait: Portrait, proxy: Proxy, others: Sequence[Portrait], folder: Path) -> Source:
+    """`folder` is the proxy's."""
+    kept = folder / HEAD_FILE
+    generated = GanHead.load(kept, way.machine.device) if kept.is_file() else None
+    return Source(portrait, proxy, generated, found(way.preset.gan) if way.preset.gan else None, tuple(others))
+
+
+def made_with(way: Way) -> dict[str, Any]:
+    """All that views depend on besides what was made before."""
+    generator = found(way.preset.gan) if way.preset.gan else None
+    return {
+        "preset": way.preset.name,
+        "weights": [sha256(folder / MANIFEST) for folder in (*way.weights, *([generator] if generator else []))],
+        "size": way.size,
+        "steps": way.steps,
+        "faithful": way.faithful,
+        "seed": way.seed,
+        "precision": str(way.machine.dtype),
+    }

@@ -1,0 +1,209 @@
+"""The published networks' own path, on tiny files in the published formats: whole, repeatable, and to the digit."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from portrait360.cameras import FOCAL_SD15, orbit
+from portrait360.denoised_views import Asked, Machine, Sampling, denoised, draws
+from portrait360.diffusion.noise import view_generators
+from portrait360.errors import UserError
+from portrait360.inversion import InversionSettings
+from portrait360.models.control import ControlConfig
+from portrait360.models.vae import VAEConfig
+from portrait360.network_views import proxy_picture, stranger
+from portrait360.pipeline import make
+from portrait360.weights.convert import import_weights
+from portrait360.weights.library import load_empty_prompt, load_vae, load_view_denoiser
+from portrait360.weights.systems import System
+from portrait360.wish import Wish
+from tests import published_gan, tiny
+from tests.photos import ASTRONAUT
+
+CPU = Machine(torch.device("cpu"), torch.float32)
+SHORT = InversionSettings(steps=2, tuning=1, starts=2, patience=None, stay=0.0, size=16)
+SIZE = 64
+
+
+def smaller(system: System) -> System:
+    """Pictures of 64 pixels are 16 latents wide."""
+    control = ControlConfig(hint_widths=(16, 16, 32), hint_strides=(1, 2, 2))
+    assert system.denoiser is not None
+    vae = VAEConfig(width=32, mult=(1, 1, 1), depth=1)
+    return replace(system, denoiser=replace(system.denoiser, control=control), vae=vae)
+
+
+def state_of(system: System, seed: int) -> dict[str, torch.Tensor]:
+    """Weights of a size that lets every input reach the output: queries and keys large enough to choose."""
+    state, generator = tiny.state_of(system, seed), torch.Generator().manual_seed(seed)
+    for name, value in state.items():
+        if not value.is_floating_point() or value.dtype == torch.float16:
+            continue
+        n = torch.randn(value.shape, generator=generator)
+        if value.ndim > 1:
+            n = n / value[0].numel() ** 0.5 * (2 if ".to_q." in name or ".to_k." in name else 1)
+        else:
+            n = 1 + 0.1 * n if name.endswith("weight") else 0.1 * n
+        state[name] = n
+    return state
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """Imported, as a user would have them."""
+    brought, home = tmp_path_factory.mktemp("brought"), tmp_path_factory.mktemp("weights")
+    for i, name in enumerate(("diffportrait360", "diffportrait3d", "back-head")):
+        system = smaller(tiny.system(name))
+        source = tiny.save(state_of(system, i), brought / f"{name}.th")
+        import_weights(source, home / name, system)
+    network = published_gan.filled(replace(published_gan.TINY, larger=(8, 8)))
+    import_weights(published_gan.save(network, brought / "head.pkl"), home / "panohead")
+    return home
+
+
+@pytest.fixture
+def at_home(weights, monkeypatch) -> Path:
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(weights))
+    monkeypatch.setattr("portrait360.completer.InversionSettings", lambda: SHORT)
+    monkeypatch.setattr("portrait360.completer.PUBLISHED", replace(SHORT, masked=False, drawn=True, starts=1))
+    monkeypatch.setattr("portrait360.gan_proxy.SCANS", ((0.0, 8), (60.0, 3)))
+    return weights
+
+
+def wish(**changes) -> Wish:
+    return Wish(**{"preset": "sd15", "views": 5, "size": SIZE, "steps": 2, "fit": False, "device": "cpu"} | changes)
+
+
+def pictures(seed: int, count: int) -> torch.Tensor:
+    return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def published(asked: Asked, weights: Path, steps: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
+    """The published procedure, plainly: every network in full for every view of a window, windows one by one."""
+    vae, net = load_vae(weights).float(), load_view_denoiser(weights).float()
+    context = load_empty_prompt(weights).float()
+    views = len(asked.hints)
+
+    def encode(pictures, purpose):
+        out = []
+        for picture, generator in zip(pictures, draws(seed, purpose, len(pictures)), strict=True):
+            mean, deviation = vae.moments(picture[None])
+            out.append((mean + deviation * torch.randn(mean.shape, generator=generator)) * vae.config.scale)
+        return torch.cat(out)
+
+    references, proxies = encode(asked.references, 2), encode(asked.proxies, 1)
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    exact = (1 - betas).cumprod(0)
+    alphas = exact.to(dtype)
+    roots = (1 - alphas).sqrt()
+    one_less = (1 - alphas).reciprocal().double().reciprocal()
+    generators = view_generators(seed, views)
+    fresh = lambda of: torch.stack([torch.randn(proxies.shape[1:], generator=generators[i]) for i in of])  # noqa: E731
+    out = torch.zeros(views, 3, SIZE, SIZE)
+    for begin in range(0, views, 8):
+        of = range(begin, min(begin + 8, views))
+        many, chosen = len(of), list(of)
+        started = [table[999].to(dtype).float() for table in (exact.sqrt(), (1 - exact).sqrt())]
+        x = started[0] * proxies[chosen] + started[1] * fresh(of)
+        times = [1 + i * 1000 // steps for i in range(steps)]
+        for i, t in reversed(list(enumerate(times))):
+            at = torch.full((many,), t)
+            shown = references[:, None].expand(-1, many, -1, -1, -1)
+            conditional = net(x, at, context, references=shown, hints=asked.hints[chosen], views=many)
+            plain = net(x, at, context, views=many, unconditional=True)
+            eps = plain + 3.0 * (conditional - plain)
+            a, before = float(alphas[t].double()), float(alphas[times[i - 1] if i else 0].double())
+            variance = (1 - before) / float(one_less[t]) * (1 - a / before)
+            sigma = 0.5 * max(variance, 0) ** 0.5
+            clean = (x - float(roots[t]) * eps) / a**0.5
+            x = before**0.5 * clean + max(1 - before - sigma**2, 0) ** 0.5 * eps
+            if sigma > 0:
+                x = x + sigma * fresh(of)
+        for place, latent in zip(of, x, strict=True):
+            out[place] = vae.decode(latent[None])[0]
+    return out.clamp(-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "references", "dtype"), [("diffportrait360", 2, torch.float16), ("diffportrait3d", 3, torch.float32)]
+)
+@torch.no_grad()
+def test_faithful_is_the_published_procedure(weights, name, references, dtype):
+    asked = Asked(pictures(0, references), pictures(1, 16), pictures(2, 16))
+    ours = denoised(asked, weights / name, Sampling(2, faithful=True), CPU, seed=5)
+    theirs = published(asked, weights / name, 2, 5, dtype)
+    assert theirs.std() > 0.05
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_fast_and_faithful_differ_and_r_may_leave(weights):
+    asked = Asked(pictures(0, 2), pictures(1, 10), pictures(2, 10))
+    fast = denoised(asked, weights / "diffportrait360", Sampling(2, faithful=False), CPU)
+    faithful = denoised(asked, weights / "diffportrait360", Sampling(2, faithful=True), CPU)
+    thrifty = denoised(asked, weights / "diffportrait360", Sampling(2, faithful=False), replace(CPU, thrifty=True))
+    assert torch.equal(fast, thrifty) and (fast - faithful).abs().max() > 1e-3
+    half = Machine(CPU.device, torch.bfloat16)
+    rough = denoised(asked, weights / "diffportrait360", Sampling(2, faithful=False), half)
+    assert (rough - fast).abs().mean() < 0.25 * fast.std()  # of eight bits, through random weights
+
+
+def test_everything_that_is_shown_matters(weights):
+    asked = Asked(pictures(0, 2), pictures(1, 4), pictures(2, 4))
+    how = Sampling(2, faithful=False)
+    base = denoised(asked, weights / "diffportrait360", how, CPU)
+    for changes in (
+        {"references": pictures(9, 2)},
+        {"hints": asked.hints.flip(0)},
+        {"proxies": asked.proxies.flip(0)},
+    ):
+        other = denoised(replace(asked, **changes), weights / "diffportrait360", how, CPU)
+        assert (other - base).abs().max() > 1e-3, changes.keys()
+    assert not torch.equal(base, denoised(asked, weights / "diffportrait360", how, CPU, seed=1))
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_a_photo_becomes_views_and_the_same_again(at_home, tmp_path, faithful):
+    made = [make(ASTRONAUT, tmp_path / name, wish(faithful=faithful)) for name in ("a", "b")]
+    assert len(made[0].views.views) == 5 and made[0].views.views[0].size == SIZE
+    assert made[0].views.views[0].camera.focal == FOCAL_SD15
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        if path.suffix in (".png", ".npz", ".safetensors") or path.name == "transforms.json":
+            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
+    kept = {path.name for path in (tmp_path / "a" / "proxy").iterdir()}
+    assert kept == {"proxy.npz", "gan.safetensors"}
+    stages = json.loads((tmp_path / "a" / "run.json").read_text())["stages"]
+    assert {"portrait", "proxy", "back", "views", "files"} == set(stages)
+
+
+def test_what_is_finished_is_taken_up_again(at_home, tmp_path):
+    events = []
+    make(ASTRONAUT, tmp_path / "run", wish(views=4))
+    make(ASTRONAUT, tmp_path / "run", wish(views=6), events.append)
+    states = {event.stage: event.state for event in events if event.state in ("kept", "done")}
+    assert states["proxy"] == states["back"] == "kept" and states["views"] == "done"
+    assert any(event.stage == "views" and event.state == "step" for event in events)
+
+
+def test_the_other_preset_has_no_back_of_its_own_but_takes_a_photo(at_home, tmp_path):
+    made = make(ASTRONAUT, tmp_path / "run", wish(preset="diffportrait3d", method="proxy"))
+    assert len(made.views.views) == 5 and not (tmp_path / "run" / "back").exists()
+
+
+def test_without_weights_it_is_said_what_to_bring(tmp_path, monkeypatch):
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))
+    with pytest.raises(UserError, match=r"diffportrait360 and back-head.*weights import"):
+        make(ASTRONAUT, tmp_path / "run", wish())
+    with pytest.raises(UserError, match="panohead"):
+        make(ASTRONAUT, tmp_path / "run", Wish(method="gan"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_stranger_is_a_head_seen_from_all_sides():
+    for camera in orbit(4):
+        mask = stranger().render(camera, 64).mask
+        assert 0.2 < mask.mean() < 0.9
+    assert np.isfinite(stranger().radius).all() and callable(proxy_picture)
