@@ -109,3 +109,12 @@ def test_its_own_weights_know_what_pictures_show():
     for picture, shown in ((data.coffee(), ESPRESSO), (data.camera(), TRIPOD)):
         classes, likely = classes_of(picture)
         assert classes[0] == shown and likely > 0.9  # with torchvision's mean and deviation: 0.82
+
+
+def test_loaded_where_nothing_is_learnt_it_still_lets_gradients_through():
+    perceptual.effnet.cache_clear()
+    with torch.inference_mode():
+        perceptual.effnet()
+    picture = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    sum(tap.sum() for tap in perceptual.best_looks(torch.device("cpu"))(picture)).backward()
+    assert picture.grad is not None and picture.grad.abs().max() > 0

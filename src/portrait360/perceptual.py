@@ -38,12 +38,12 @@ def effnet() -> EfficientNetLite0:
     path = effnet_file()
     if path is None:
         raise UserError(f"EfficientNet-Lite0 {LACKS}")
-    file = TensorFile(path)
     with torch.inference_mode(False):  # it is kept, and others may want gradients through it
+        file = TensorFile(path)
         with torch.device("meta"):
             network = EfficientNetLite0()
         load_into(network, {name: file.read(name) for name in file.specs}, str(path))
-    return network.eval().requires_grad_(False)
+        return network.eval().requires_grad_(False)
 
 
 def best_looks(device: torch.device) -> Looks:
