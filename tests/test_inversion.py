@@ -138,6 +138,15 @@ def test_killed_and_taken_up_again_is_undisturbed(tmp_path, monkeypatch, ended):
     assert again.losses == whole.losses
 
 
+@pytest.mark.parametrize("changes", [{"seed": 4}, {"settings": replace(SHORT, masked=False)}])
+def test_what_another_wish_has_left_is_not_gone_on_with(tmp_path, changes):
+    steps, wish = [], {"seed": 3, "settings": SHORT}
+    told = lambda what, done, of, loss: steps.append(done)  # noqa: E731
+    for asked in (wish, wish, wish | changes):
+        invert(NETWORK, GOAL, sizes, **asked, folder=tmp_path, on_step=told)
+    assert len(steps) == 2 * (SHORT.steps + SHORT.tuning)  # the second had nothing to do
+
+
 def test_a_damaged_checkpoint_is_said(tmp_path):
     (tmp_path / "styles.pt").write_bytes(b"no checkpoint")
     with pytest.raises(UserError, match="damaged"):

@@ -193,6 +193,13 @@ def test_the_other_preset_has_no_back_of_its_own_but_takes_a_photo(at_home, tmp_
     assert len(made.views.views) == 5 and not (tmp_path / "run" / "back").exists()
 
 
+def test_another_method_leaves_no_generated_head(at_home, tmp_path):
+    make(ASTRONAUT, tmp_path / "run", wish(views=3))
+    assert (tmp_path / "run" / "proxy" / "gan.safetensors").is_file()
+    make(ASTRONAUT, tmp_path / "run", wish(views=3, method="proxy"))
+    assert [path.name for path in (tmp_path / "run" / "proxy").iterdir()] == ["proxy.npz"]
+
+
 def test_without_weights_it_is_said_what_to_bring(tmp_path, monkeypatch):
     monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))
     with pytest.raises(UserError, match=r"diffportrait360 and back-head.*weights import"):

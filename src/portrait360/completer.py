@@ -61,6 +61,9 @@ def find_proxy(
             head.save(folder / HEAD_FILE)
             forget(folder)
         return proxy
+    if folder is not None:
+        forget(folder)
+        (folder / HEAD_FILE).unlink(missing_ok=True)
     proxy = make_proxy(portrait, others)
     return complete_proxy(portrait, proxy, others, seed=seed) if method == "completed" else proxy
 

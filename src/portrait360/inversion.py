@@ -7,6 +7,7 @@ as they were.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -137,6 +138,7 @@ class _Search:
             self.wanted = looks(goal.picture)
             self.samples, self.mean, self.deviation, z = mean_style(generator, self.device)
             self.label = generator.shifted(z, goal.label)[0]
+        self.key = self._key()
 
     def styles(self) -> Tensor:
         """One style a layer, each by itself: W+."""
@@ -226,6 +228,14 @@ class _Search:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 2 + 1)
         return torch.randn(tuple(shape), generator=generator).to(self.device)
 
+    def _key(self) -> str:
+        """Of all that it depends on: what another photo, seed or setting has left is not gone on with."""
+        digest = hashlib.sha256(repr((self.settings, self.seed)).encode())
+        parts = (*self.goal.__dict__.values(), self.mean, self.generator.decoder.state_dict()["net.0.weight"])
+        for value in parts:
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
     def _file(self, stage: str) -> Path | None:
         return None if self.folder is None else Path(self.folder) / f"{stage}.pt"
 
@@ -234,7 +244,7 @@ class _Search:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             with whole(file) as temporary:
-                torch.save(state | {"progress": asdict(progress)}, temporary)
+                torch.save(state | {"progress": asdict(progress), "key": self.key}, temporary)
 
     def _taken_up(self, stage: str) -> tuple[_Progress, dict[str, Any]]:
         file = self._file(stage)
@@ -242,6 +252,8 @@ class _Search:
             return _Progress(stage), {}
         try:
             kept = torch.load(file, map_location=self.device, weights_only=True)
+            if kept["key"] != self.key:
+                return _Progress(stage), {}
             return _Progress(**kept["progress"]), kept
         except Exception as error:  # damaged bytes reach the unpickler as any error at all
             raise UserError(f"{file} is damaged; delete it, and the inversion begins anew.") from error

@@ -30,7 +30,7 @@ def way_of(wish: Wish) -> Way | None:
 
 def source_of(way: Way, portrait: Portrait, proxy: Proxy, others: Sequence[Portrait], folder: Path) -> Source:
     """`folder` is the proxy's."""
-    kept = folder / HEAD_FILE
+    kept = folder / HEAD_FILE  # which other methods do not leave
     generated = GanHead.load(kept, way.machine.device) if kept.is_file() else None
     return Source(portrait, proxy, generated, found(way.preset.gan) if way.preset.gan else None, tuple(others))
 

@@ -1,0 +1,93 @@
+"""The published networks at full size, with random weights: does everything fit, how long does it take?
+
+python -m benchmarks.full_size [--size 256] [--views 1] [--steps 2] [--precision float32] [--weights DIR] [--device D]
+
+DIR (5 GB) is written once, as `portrait360 weights import` would leave it. Nothing can be seen in the pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from portrait360 import __version__
+from portrait360.checkpoints import Spec, write_safetensors
+from portrait360.denoised_views import Asked, Machine, Sampling, denoised
+from portrait360.models.text import TextConfig
+from portrait360.progress import byte_bar
+from portrait360.weights.convert import MANIFEST
+from portrait360.weights.systems import COMPONENTS, SYSTEMS, System
+
+SYSTEM = "diffportrait360"
+
+
+def random_import(folder: Path, system: System) -> None:
+    """Weights of a size that keeps numbers near one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    expected, text = system.expected(), TextConfig()
+    parts: dict[str, dict[str, Spec]] = {
+        part: {name.removeprefix(prefix): spec for name, spec in expected.items() if name.startswith(prefix)}
+        for part, prefix in COMPONENTS.items()
+    }
+    parts["empty_prompt"] = {"empty_prompt": Spec((1, text.tokens, text.width), torch.float16)}
+    files = {}
+    total = sum(2 * torch.Size(spec.shape).numel() for specs in parts.values() for spec in specs.values())
+    with byte_bar("Random weights") as advance:
+        for part, specs in parts.items():
+            path = folder / f"{part}.safetensors"
+            half = {name: Spec(spec.shape, torch.float16) for name, spec in specs.items()}
+            about = {"system": system.name, "part": part, "config": json.dumps(asdict(system))}
+            read = lambda name, half=half: random_tensor(name, half)  # noqa: E731
+            told = lambda count, part=part: advance(part, count, total)  # noqa: E731
+            files[path.name] = {"sha256": write_safetensors(path, half, read, about, told)}
+            files[path.name]["bytes"] = path.stat().st_size
+    said = {"portrait360": __version__, "system": system.name, "source": {"name": "random"}, "dtype": "float16"}
+    (folder / MANIFEST).write_text(json.dumps({**said, "config": asdict(system), "files": files}))
+
+
+def random_tensor(name: str, specs: Mapping[str, Spec]) -> Tensor:
+    shape = torch.Size(specs[name].shape)
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
+    n = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    if len(shape) > 1:
+        return (n / shape[1:].numel() ** 0.5).half()
+    return (1 + 0.1 * n if name.endswith("weight") else 0.1 * n).half()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--views", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--weights", type=Path, default=Path("random-weights"))
+    parser.add_argument("--device", default="cpu")
+    a = parser.parse_args()
+    if not (a.weights / MANIFEST).is_file():
+        random_import(a.weights, SYSTEMS[SYSTEM])
+    device = torch.device(a.device)
+    machine = Machine(device, getattr(torch, a.precision), thrifty=device.type != "cpu")
+    draw = torch.Generator().manual_seed(0)
+    asked = Asked(*(torch.rand(n, 3, a.size, a.size, generator=draw) * 2 - 1 for n in (2, a.views, a.views)))
+    begun = time.perf_counter()
+    made = denoised(asked, a.weights, Sampling(a.steps, faithful=False), machine)
+    seconds = time.perf_counter() - begun
+    assert made.shape == (a.views, 3, a.size, a.size) and torch.isfinite(made).all()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{a.views} views of {a.size} pixels, {a.steps} steps, {a.precision} on {device}: {seconds:.0f} s in all, ")
+    print(f"{seconds / a.views:.1f} s a view, {memory:.1f} GB of memory")
+    if device.type == "cuda":
+        print(f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB of the GPU's")
+
+
+if __name__ == "__main__":
+    main()
