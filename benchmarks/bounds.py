@@ -9,19 +9,15 @@ trusted.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.small import PROTOCOL, Row, rendered
+from benchmarks.small import PROTOCOL, Row, for_all, rendered, tell
 from portrait360.evaluate.cases import FOCAL, portrayed, synthetic
 from portrait360.evaluate.measure import against_truth
-from portrait360.evaluate.protocol import BANDS
 from portrait360.geometry.completion import around
 from portrait360.portrait import Portrait
-from portrait360.processes import alone, one_thread
 from portrait360.proxy import LAYOUT, Proxy, make_proxy, on_surface, pasted
 from portrait360.synth.portrayed import frame_of
 from portrait360.train.truth_map import scan, truth_map
@@ -58,18 +54,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--processes", type=int, default=2)
     a = parser.parse_args()
-    with (
-        one_thread(),
-        ProcessPoolExecutor(a.processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
-    ):
-        rows = list(pool.map(measure, range(a.count)))
+    rows = for_all(measure, a.count, a.processes)
     print(f"{a.count} heads; front / side / back")
-    for name in rows[0]:
-        cells = []
-        for figure in FIGURES:
-            means = [np.mean([row[name][f"{figure}/{band}"] for row in rows]) for band in BANDS]
-            cells.append(f"{figure} " + " / ".join(f"{mean:.2f}" if mean > 2 else f"{mean:.3f}" for mean in means))
-        print(f"{name:22s} {'   '.join(cells)}")
+    tell(rows, FIGURES)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -75,6 +76,25 @@ def refined(portrait: Portrait, proxy: Proxy, cameras: list[Camera], weights: Vi
     return small_views(portrait, proxy, close, weights, size=PROTOCOL.size)[::CLOSER]
 
 
+def for_all(one: Callable[[int], dict[str, Row]], count: int, processes: int) -> list[dict[str, Row]]:
+    """Of every head, by its place, the figures of all rows."""
+    with (
+        one_thread(),
+        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
+    ):
+        return list(pool.map(one, range(count)))
+
+
+def tell(rows: list[dict[str, Row]], figures: Sequence[str]) -> None:
+    """Means over the heads, a line each row."""
+    for name in rows[0]:
+        cells = []
+        for figure in figures:
+            means = [np.mean([row[name][f"{figure}/{band}"] for row in rows]) for band in BANDS]
+            cells.append(f"{figure} " + "/".join(f"{mean:.2f}" if mean > 2 else f"{mean:.3f}" for mean in means))
+        print(f"{name:20s} {'   '.join(cells)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", type=Path)
@@ -87,18 +107,9 @@ def main() -> None:
     if a.sheets:
         a.sheets.mkdir(parents=True, exist_ok=True)
     one = partial(measure, weights=a.weights, views=a.views, steps=a.steps, sheets=a.sheets)
-    with (
-        one_thread(),
-        ProcessPoolExecutor(a.processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
-    ):
-        rows = list(pool.map(one, range(a.count)))
+    rows = for_all(one, a.count, a.processes)
     print(f"{a.count} heads, {VIEWS} views; front / side / back")
-    for name in rows[0]:
-        cells = []
-        for figure in FIGURES:
-            means = [np.mean([row[name][f"{figure}/{band}"] for row in rows]) for band in BANDS]
-            cells.append(f"{figure} " + "/".join(f"{mean:.2f}" if mean > 2 else f"{mean:.3f}" for mean in means))
-        print(f"{name:14s} {'   '.join(cells)}")
+    tell(rows, FIGURES)
 
 
 if __name__ == "__main__":
