@@ -1,6 +1,6 @@
 """What the map completer learns from: synthetic portraits through the real stages, and the map that they should give.
 
-python -m portrait360.train.samples -o DIR [--count 1000] [--first 0] [--processes 2]
+python -m portrait360.train.samples -o DIR [--count 1000] [--first 0] [--portraits 4] [--processes 2]
 
 One identity after the other; a stopped run goes on, and what is there is not made again.
 """
@@ -12,6 +12,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +85,13 @@ class Sample(Arrays):
     camera: NDArray[np.float32]  # (2,) azimuth and elevation that the portrait was given
 
 
-def make_samples(seed: int) -> list[Sample]:
+def make_samples(seed: int, portraits: int = PORTRAITS) -> list[Sample]:
     """All portraits of one identity; those in which no head is found are left out."""
     head = prepare(build(sample(seed, "any")))
     everything = scan(head, FOCAL)
     return [
         as_sample(portrait, make_proxy(portrait), truth_map(everything, frame, LAYOUT))
-        for portrait, frame in portraits_of(head, np.random.default_rng([seed, 7]), PORTRAITS)
+        for portrait, frame in portraits_of(head, np.random.default_rng([seed, 7]), portraits)
     ]
 
 
@@ -186,5 +187,8 @@ def generate(make: Make, output: Path, split: str, first: int, count: int, proce
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__).parse_args()
-    generate(make_samples, given.output, given.split, given.first, given.count, given.processes)
+    parser = arguments(__doc__)
+    parser.add_argument("--portraits", type=int, default=PORTRAITS, help="of each identity")
+    given = parser.parse_args()
+    make = partial(make_samples, portraits=given.portraits)
+    generate(make, given.output, given.split, given.first, given.count, given.processes)
