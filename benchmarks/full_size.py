@@ -25,6 +25,7 @@ from portrait360.denoised_views import Asked, Machine, Sampling, denoised
 from portrait360.models.text import TextConfig
 from portrait360.progress import byte_bar
 from portrait360.weights.convert import MANIFEST
+from portrait360.weights.library import Imported
 from portrait360.weights.systems import COMPONENTS, SYSTEMS, System
 
 SYSTEM = "diffportrait360"
@@ -79,7 +80,7 @@ def main() -> None:
     draw = torch.Generator().manual_seed(0)
     asked = Asked(*(torch.rand(n, 3, a.size, a.size, generator=draw) * 2 - 1 for n in (2, a.views, a.views)))
     begun = time.perf_counter()
-    made = denoised(asked, a.weights, Sampling(a.steps, faithful=False), machine)
+    made = denoised(asked, Imported(a.weights), Sampling(a.steps, faithful=False), machine)
     seconds = time.perf_counter() - begun
     assert made.shape == (a.views, 3, a.size, a.size) and torch.isfinite(made).all()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -1,6 +1,7 @@
 """The published networks' own path, on tiny files in the published formats: whole, repeatable, and to the digit."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from portrait360.models.vae import VAEConfig
 from portrait360.network_views import proxy_picture, stranger
 from portrait360.pipeline import make
 from portrait360.weights.convert import import_weights
-from portrait360.weights.library import load_empty_prompt, load_vae, load_view_denoiser
+from portrait360.weights.library import Imported, load_empty_prompt, load_vae, load_view_denoiser
 from portrait360.weights.systems import System
 from portrait360.wish import Wish
 from tests import published_gan, tiny
@@ -65,13 +66,26 @@ def weights(tmp_path_factory) -> Path:
     return home
 
 
-@pytest.fixture
-def at_home(weights, monkeypatch) -> Path:
-    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(weights))
-    monkeypatch.setattr("portrait360.completer.InversionSettings", lambda: SHORT)
-    monkeypatch.setattr("portrait360.completer.PUBLISHED", replace(SHORT, masked=False, drawn=True, starts=1))
-    monkeypatch.setattr("portrait360.gan_proxy.SCANS", ((0.0, 8), (60.0, 3)))
-    return weights
+@pytest.fixture(scope="module")
+def at_home(weights):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PORTRAIT360_WEIGHTS", str(weights))
+        patch.setattr("portrait360.completer.InversionSettings", lambda: SHORT)
+        patch.setattr("portrait360.completer.PUBLISHED", replace(SHORT, masked=False, drawn=True, starts=1))
+        patch.setattr("portrait360.gan_proxy.SCANS", ((0.0, 8), (60.0, 3)))
+        yield weights
+
+
+@pytest.fixture(scope="module")
+def finished(at_home, tmp_path_factory) -> Path:
+    """A run, made once, to be compared with others and gone on with."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    make(ASTRONAUT, folder, wish())
+    return folder
+
+
+def copied(run: Path, to: Path) -> Path:
+    return Path(shutil.copytree(run, to))
 
 
 def wish(**changes) -> Wish:
@@ -134,7 +148,7 @@ def published(asked: Asked, weights: Path, steps: int, seed: int, dtype: torch.d
 @torch.no_grad()
 def test_faithful_is_the_published_procedure(weights, name, references, dtype):
     asked = Asked(pictures(0, references), pictures(1, 16), pictures(2, 16))
-    ours = denoised(asked, weights / name, Sampling(2, faithful=True), CPU, seed=5)
+    ours = denoised(asked, Imported(weights / name), Sampling(2, faithful=True), CPU, seed=5)
     theirs = published(asked, weights / name, 2, 5, dtype)
     assert theirs.std() > 0.05
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
@@ -142,47 +156,51 @@ def test_faithful_is_the_published_procedure(weights, name, references, dtype):
 
 def test_fast_and_faithful_differ_and_r_may_leave(weights):
     asked = Asked(pictures(0, 2), pictures(1, 10), pictures(2, 10))
-    fast = denoised(asked, weights / "diffportrait360", Sampling(2, faithful=False), CPU)
-    faithful = denoised(asked, weights / "diffportrait360", Sampling(2, faithful=True), CPU)
-    thrifty = denoised(asked, weights / "diffportrait360", Sampling(2, faithful=False), replace(CPU, thrifty=True))
+    fast = denoised(asked, Imported(weights / "diffportrait360"), Sampling(2, faithful=False), CPU)
+    faithful = denoised(asked, Imported(weights / "diffportrait360"), Sampling(2, faithful=True), CPU)
+    thrifty = denoised(
+        asked, Imported(weights / "diffportrait360"), Sampling(2, faithful=False), replace(CPU, thrifty=True)
+    )
     assert torch.equal(fast, thrifty) and (fast - faithful).abs().max() > 1e-3
     half = Machine(CPU.device, torch.bfloat16)
-    rough = denoised(asked, weights / "diffportrait360", Sampling(2, faithful=False), half)
+    rough = denoised(asked, Imported(weights / "diffportrait360"), Sampling(2, faithful=False), half)
     assert (rough - fast).abs().mean() < 0.25 * fast.std()  # of eight bits, through random weights
 
 
 def test_everything_that_is_shown_matters(weights):
     asked = Asked(pictures(0, 2), pictures(1, 4), pictures(2, 4))
     how = Sampling(2, faithful=False)
-    base = denoised(asked, weights / "diffportrait360", how, CPU)
+    base = denoised(asked, Imported(weights / "diffportrait360"), how, CPU)
     for changes in (
         {"references": pictures(9, 2)},
         {"hints": asked.hints.flip(0)},
         {"proxies": asked.proxies.flip(0)},
     ):
-        other = denoised(replace(asked, **changes), weights / "diffportrait360", how, CPU)
+        other = denoised(replace(asked, **changes), Imported(weights / "diffportrait360"), how, CPU)
         assert (other - base).abs().max() > 1e-3, changes.keys()
-    assert not torch.equal(base, denoised(asked, weights / "diffportrait360", how, CPU, seed=1))
+    assert not torch.equal(base, denoised(asked, Imported(weights / "diffportrait360"), how, CPU, seed=1))
 
 
 @pytest.mark.parametrize("faithful", [False, True])
-def test_a_photo_becomes_views_and_the_same_again(at_home, tmp_path, faithful):
-    made = [make(ASTRONAUT, tmp_path / name, wish(faithful=faithful)) for name in ("a", "b")]
-    assert len(made[0].views.views) == 5 and made[0].views.views[0].size == SIZE
-    assert made[0].views.views[0].camera.focal == FOCAL_SD15
-    for path in sorted((tmp_path / "a").rglob("*.*")):
+def test_a_photo_becomes_views_and_the_same_again(finished, tmp_path, faithful):
+    first = finished if not faithful else tmp_path / "a"
+    if faithful:
+        make(ASTRONAUT, first, wish(faithful=True))
+    made = make(ASTRONAUT, tmp_path / "b", wish(faithful=faithful))
+    assert len(made.views.views) == 5 and made.views.views[0].size == SIZE
+    assert made.views.views[0].camera.focal == FOCAL_SD15
+    for path in sorted(first.rglob("*.*")):
         if path.suffix in (".png", ".npz", ".safetensors") or path.name == "transforms.json":
-            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
-    kept = {path.name for path in (tmp_path / "a" / "proxy").iterdir()}
+            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(first)).read_bytes(), path
+    kept = {path.name for path in (first / "proxy").iterdir()}
     assert kept == {"proxy.npz", "gan.safetensors"}
-    stages = json.loads((tmp_path / "a" / "run.json").read_text())["stages"]
+    stages = json.loads((first / "run.json").read_text())["stages"]
     assert {"portrait", "proxy", "back", "views", "files"} == set(stages)
 
 
-def test_what_is_finished_is_taken_up_again(at_home, tmp_path):
+def test_what_is_finished_is_taken_up_again(finished, tmp_path):
     events = []
-    make(ASTRONAUT, tmp_path / "run", wish(views=4))
-    make(ASTRONAUT, tmp_path / "run", wish(views=6), events.append)
+    make(ASTRONAUT, copied(finished, tmp_path / "run"), wish(views=6), events.append)
     states = {event.stage: event.state for event in events if event.state in ("kept", "done")}
     assert states["proxy"] == states["back"] == "kept" and states["views"] == "done"
     assert any(event.stage == "views" and event.state == "step" for event in events)
@@ -193,11 +211,11 @@ def test_the_other_preset_has_no_back_of_its_own_but_takes_a_photo(at_home, tmp_
     assert len(made.views.views) == 5 and not (tmp_path / "run" / "back").exists()
 
 
-def test_another_method_leaves_no_generated_head(at_home, tmp_path):
-    make(ASTRONAUT, tmp_path / "run", wish(views=3))
-    assert (tmp_path / "run" / "proxy" / "gan.safetensors").is_file()
-    make(ASTRONAUT, tmp_path / "run", wish(views=3, method="proxy"))
-    assert [path.name for path in (tmp_path / "run" / "proxy").iterdir()] == ["proxy.npz"]
+def test_another_method_leaves_no_generated_head(finished, tmp_path):
+    run = copied(finished, tmp_path / "run")
+    assert (run / "proxy" / "gan.safetensors").is_file()
+    make(ASTRONAUT, run, wish(views=3, method="proxy"))
+    assert [path.name for path in (run / "proxy").iterdir()] == ["proxy.npz"]
 
 
 def test_without_weights_it_is_said_what_to_bring(tmp_path, monkeypatch):

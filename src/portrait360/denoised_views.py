@@ -9,20 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from portrait360.diffusion.guidance import guided
 from portrait360.diffusion.noise import ViewNoise, view_generators
-from portrait360.diffusion.parametrisation import denoiser
+from portrait360.diffusion.parametrisation import Denoiser, denoiser
 from portrait360.diffusion.samplers import ddim, dpm_solver_2m
 from portrait360.diffusion.schedule import Levels, NoiseSchedule, ddim_levels, sqrt_linear
 from portrait360.diffusion.windows import Prepare, circular_windows, over_orbit
+from portrait360.models.vae import VAE
 from portrait360.models.view_denoiser import Memory, ViewConditions, ViewDenoiser
-from portrait360.weights.library import load_empty_prompt, load_vae, load_view_denoiser
 
 GUIDANCE = 3.0
 WINDOW, OVERLAP = 8, 2  # views
@@ -56,6 +55,16 @@ class Asked:
     proxies: Tensor  # (v 3 s s) this head's proxy
 
 
+class Networks(Protocol):
+    """Where networks come from; each is asked for when its turn has come."""
+
+    def vae(self) -> VAE: ...
+
+    def denoiser(self) -> ViewDenoiser: ...
+
+    def prompt(self) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Machine:
     device: torch.device
@@ -76,7 +85,7 @@ class Machine:
 @torch.inference_mode()
 def denoised(
     asked: Asked,
-    weights: Path,
+    networks: Networks,
     how: Sampling,
     machine: Machine,
     *,
@@ -85,39 +94,42 @@ def denoised(
 ) -> Tensor:
     """(v 3 s s) in [-1, 1]"""
     views = len(asked.hints)
-    vae = machine.put(load_vae(weights))
+    vae = machine.put(networks.vae())
     references = encoded(vae, asked.references, machine, draws(seed, PHOTO_SEED, len(asked.references)), how)
     proxies = encoded(vae, asked.proxies, machine, draws(seed, LATENT_SEED, views), how)
     del vae
-    network = machine.put(load_view_denoiser(weights))
-    conditions = ViewConditions(machine_tensor(load_empty_prompt(weights), machine), references[:, None])
-    conditions = network.embed_hints(conditions, machine_tensor(asked.hints, machine))
+    network = networks.denoiser()
     schedule = schedule_of(network, how)
+    levels = ddim_levels(schedule, how.steps)
+    conditions = ViewConditions(machine_tensor(networks.prompt(), machine), references[:, None])
+    memories = remembered(network, conditions, levels, machine) if machine.thrifty else None
+    for part in (network,) if memories is None else (network.model, network.pose_control_model):
+        machine.put(part)
+    conditions = network.embed_hints(conditions, machine_tensor(asked.hints, machine))
     noise = ViewNoise(view_generators(seed, views), tuple(proxies.shape[1:]), machine.device)
     start = noise()
     if how.proxy:
         start = schedule.add_noise(proxies.float(), torch.tensor([NOISIEST]), start)
-    latents = sampled(network, conditions, start, schedule, how, machine, noise, on_step)
-    del network, conditions
-    vae = machine.put(load_vae(weights))
+    predict = over_orbit(
+        prepared(network, conditions, how, machine, memories),
+        circular_windows(views, WINDOW, min(how.overlap, WINDOW - 1)),
+    )
+    latents = sampled(predict, start, schedule, levels, how, noise, on_step)
+    del network, conditions, predict
+    vae = machine.put(networks.vae())
     return decoded(vae, latents, machine, on_step)
 
 
 def sampled(
-    network: ViewDenoiser,
-    conditions: ViewConditions,
+    predict: Denoiser,
     x: Tensor,
     schedule: NoiseSchedule,
+    levels: Levels,
     how: Sampling,
-    machine: Machine,
     noise: ViewNoise,
     on_step: OnStep,
 ) -> Tensor:
     """From noise to latents."""
-    levels = ddim_levels(schedule, how.steps)
-    memories = remembered(network, conditions, levels, machine) if machine.thrifty else None
-    prepare = prepared(network, conditions, how, machine, memories)
-    predict = over_orbit(prepare, circular_windows(len(x), WINDOW, min(how.overlap, WINDOW - 1)))
     told = lambda i, x0: on_step("level", i + 1, how.steps)  # noqa: E731
     if how.faithful:
         return ddim(denoiser(predict, "eps", schedule), x, levels, noise, ETA, told)
@@ -129,16 +141,17 @@ def prepared(
     conditions: ViewConditions,
     how: Sampling,
     machine: Machine,
-    memories: dict[int, Memory] | None,
+    memories: list[Memory] | None,
 ) -> Prepare:
     """At a noise level: everything that its windows and both passes share."""
+    coming = None if memories is None else iter(memories)  # levels are asked for in their order
 
     def prepare(x: Tensor, t: Tensor):
         known = conditions
         memory = None
-        if memories is not None:
+        if coming is not None:
             known = replace(conditions, references=None)
-            memory = tuple(tokens.to(machine.device) for tokens in memories[int(t)])
+            memory = tuple(tokens.to(machine.device) for tokens in next(coming))
         level = network.at(known, x.to(machine.dtype), t, CHUNK, together=how.together, memory=memory)
         both = guided(level.conditional, level.unconditional, GUIDANCE)
         return lambda window, views: both(window.to(machine.dtype), views).float()
@@ -146,15 +159,15 @@ def prepared(
     return prepare
 
 
-def remembered(
-    network: ViewDenoiser, conditions: ViewConditions, levels: Levels, machine: Machine
-) -> dict[int, Memory]:
-    """What R makes of the references at every level. It depends on nothing else, so R can leave the device then."""
+def remembered(network: ViewDenoiser, conditions: ViewConditions, levels: Levels, machine: Machine) -> list[Memory]:
+    """What R makes of the references at every level. It depends on nothing else, so R comes and goes alone."""
     assert conditions.references is not None
-    out = {}
+    machine.put(network.control_model)
+    out = []
     for t in levels.t:
         at = t[None].to(machine.device)
-        out[int(t)] = tuple(x.cpu() for x in network.remember(conditions.references, at, conditions.context))
+        tokens = network.remember(conditions.references, at, conditions.context)
+        out.append(tuple(one.cpu() for one in tokens))
     network.control_model.to("cpu")
     return out
 

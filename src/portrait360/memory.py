@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from portrait360.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -25,9 +28,18 @@ def available() -> int:
         return free
 
 
-def check(stage: str, needed: int, advice: str) -> None:
-    """Before a stage begins: better one sentence now than a machine that stands still."""
-    there = available()
+def free_on(device: torch.device) -> int:
+    """Bytes that are left on a device."""
+    if device.type != "cuda":
+        return available()
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0]
+
+
+def check(stage: str, needed: int, advice: str, there: int | None = None) -> None:
+    """Before a stage begins: better one sentence now than a machine that stands still. `there`: free bytes."""
+    there = available() if there is None else there
     if needed > there:
         raise UserError(
             f"The stage {stage} needs about {needed / 1e9:.1f} GB of memory, but {max(there, 0) / 1e9:.1f} GB are "

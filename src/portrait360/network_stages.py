@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from portrait360 import memory
+from portrait360.denoised_views import Sampling
 from portrait360.files import sha256
 from portrait360.gan_proxy import HEAD_FILE, GanHead
 from portrait360.head import device_of
+from portrait360.memory_model import peak_bytes
 from portrait360.models.presets import PRESETS
 from portrait360.network_views import Machine, Source, Way
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
 from portrait360.weights.convert import MANIFEST
-from portrait360.weights.library import found, needed
+from portrait360.weights.library import found, needed, system_of
 from portrait360.wish import Wish
 
 
@@ -33,6 +36,15 @@ def source_of(way: Way, portrait: Portrait, proxy: Proxy, others: Sequence[Portr
     kept = folder / HEAD_FILE  # which other methods do not leave
     generated = GanHead.load(kept, way.machine.device) if kept.is_file() else None
     return Source(portrait, proxy, generated, found(way.preset.gan) if way.preset.gan else None, tuple(others))
+
+
+def check_memory(stage: str, way: Way, system: str, views: int) -> None:
+    """Before networks are loaded."""
+    weights, machine = way.weights[way.preset.weights.index(system)], way.machine
+    how = Sampling(1, way.faithful)  # a level takes as much as many
+    peak = peak_bytes(system_of(weights), views, way.size, machine.dtype, how, thrifty=machine.thrifty)
+    told = "use --device cpu" if machine.device.type == "cuda" else "use a machine with more memory"
+    memory.check(stage, peak, told, memory.free_on(machine.device))
 
 
 def made_with(way: Way) -> dict[str, Any]:

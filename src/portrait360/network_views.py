@@ -23,7 +23,7 @@ from portrait360.more_photos import BEHIND
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
 from portrait360.view_sheet import View, ViewSheet
-from portrait360.weights.library import load_generator
+from portrait360.weights.library import Imported, load_generator
 
 Floats = NDArray[np.floating]
 
@@ -65,7 +65,7 @@ def view_from_behind(source: Source, way: Way, on_step: OnStep) -> View:
     asked = Asked(as_tensor(front), hints(source, way, [camera]), proxies(source, way, [camera]))
     how = Sampling(way.steps, way.faithful, together=False, proxy=False)
     weights = way.weights[way.preset.weights.index(way.preset.back)]
-    made = denoised(asked, weights, how, way.machine, seed=way.seed + 1, on_step=on_step)
+    made = denoised(asked, Imported(weights), how, way.machine, seed=way.seed + 1, on_step=on_step)
     return as_view(made[0], camera, source, way)
 
 
@@ -79,7 +79,7 @@ def network_views(
     references = torch.cat([as_tensor(picture) for picture in pictures])
     asked = Asked(references, hints(source, way, cameras), proxies(source, way, cameras))
     how = Sampling(way.steps, way.faithful)
-    made = denoised(asked, way.weights[0], how, way.machine, seed=way.seed, on_step=on_step)
+    made = denoised(asked, Imported(way.weights[0]), how, way.machine, seed=way.seed, on_step=on_step)
     views = [as_view(picture, camera, source, way) for picture, camera in zip(made, cameras, strict=True)]
     near = looked_at(source.portrait, way)
     return ViewSheet(tuple(views), View(near.rgb, near.alpha, near.camera, near.known), way.seed)

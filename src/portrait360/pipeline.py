@@ -16,7 +16,7 @@ from portrait360.head import Head, device_of
 from portrait360.images import load_picture, save_picture
 from portrait360.models.presets import PRESETS
 from portrait360.more_photos import BEHIND, back_portrait, reference_portrait, seen_behind
-from portrait360.network_stages import made_with, source_of, way_of
+from portrait360.network_stages import check_memory, made_with, source_of, way_of
 from portrait360.network_views import Source, Way, network_views, view_from_behind
 from portrait360.orbit_file import read_orbit
 from portrait360.portrait import Portrait, make_portrait
@@ -198,6 +198,7 @@ def _views_by_network(run: Run, source: Source, way: Way, wish: Wish) -> ViewShe
     back = None
 
     def from_behind() -> None:
+        check_memory("back", way, way.preset.back or "", 1)
         seen_behind(view_from_behind(source, way, told("back")), source.portrait).save(behind)
 
     if way.preset.back and not wish.back:
@@ -208,6 +209,7 @@ def _views_by_network(run: Run, source: Source, way: Way, wish: Wish) -> ViewShe
         run.forget("back", ("back",))
 
     def work() -> None:
+        check_memory("views", way, way.preset.weights[0], len(cameras))
         network_views(source, back, cameras, way, told("views")).save(place)
 
     made_of = {**made_of, "cameras": [[*map(float, camera.label())] for camera in cameras]}

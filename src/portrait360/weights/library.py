@@ -153,6 +153,22 @@ def load_empty_prompt(folder: Path) -> Tensor:
     return read_part(folder, "empty_prompt")["empty_prompt"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """An import's networks, loaded when they are asked for."""
+
+    folder: Path
+
+    def vae(self) -> VAE:
+        return load_vae(self.folder)
+
+    def denoiser(self) -> ViewDenoiser:
+        return load_view_denoiser(self.folder)
+
+    def prompt(self) -> Tensor:
+        return load_empty_prompt(self.folder)
+
+
 def read_part(folder: Path, part: str) -> dict[str, Tensor]:
     file = TensorFile(folder / f"{part}.safetensors")
     return {name: file.read(name) for name in file.specs}
