@@ -25,7 +25,7 @@ from portrait360.processes import undisturbed
 from portrait360.proxy import LAYOUT
 from portrait360.train.command import train_recipe
 from portrait360.train.loop import LoopOptions, rate_at, train
-from portrait360.train.map_task import FROM_NOISE, MAPS, MapTask, levels, varied
+from portrait360.train.map_task import FROM_NOISE, MAPS, MapTask, bent, levels, varied
 from portrait360.train.recipes import RECIPES, Recipe, find_recipe
 from portrait360.train.samples import Sample
 from portrait360.train.team import Team
@@ -186,20 +186,38 @@ def test_every_step_has_a_batch_of_its_own(task):
 
 
 def test_a_varied_sample_is_still_one_head():
-    """What is done to the photo is done to the truth: where they agreed they still do. The truth keeps its shape, and
-    the proxy's dents are small."""
-    one = replace(fake(0), photo=fake(0).rgb)
-    colours = []
+    """What is done to the photo is done to the truth: where they agreed they still do, but for the proxy's dents."""
+    one = replace(fake(0), photo=fake(0).rgb, proxy_radius=fake(0).radius)
+    colours, radii = [], []
     for seed in range(12):
         other = varied(one, np.random.default_rng(seed))
         np.testing.assert_array_equal(other.photo, other.rgb)
-        flipped = other.camera[0] < 0
-        dents = other.proxy_radius - (one.proxy_radius[:, ::-1] if flipped else one.proxy_radius)
-        assert np.abs(dents.astype(np.float32)).max() < 0.04
-        np.testing.assert_array_equal(other.radius, one.radius[:, ::-1] if flipped else one.radius)
+        assert np.abs((other.proxy_radius - other.radius).astype(np.float32)).max() < 0.04
         colours.append(other.rgb.mean((0, 1)))
-    assert np.std(colours, 0).min() > 5  # many heads of one
+        radii.append(float(other.radius.astype(np.float32).mean()))
+        assert {name: getattr(other, name).dtype for name in MAPS} == {
+            name: getattr(one, name).dtype for name in MAPS
+        }
+    assert np.std(colours, 0).min() > 5 and np.std(radii) > 0  # many heads of one
     assert {name for name, value in vars(one).items() if value.ndim > 1} == set(MAPS)
+
+
+def test_a_bent_head_closes_around_and_keeps_its_features():
+    """A picture that runs evenly around is bent by a few cells; the last column stays beside the first."""
+    columns = 256
+    turn = np.cos(np.arange(columns) * 2 * np.pi / columns)[None, :, None].repeat(176, 0).repeat(3, 2)
+    rgb = np.round(127.5 + 127.5 * turn).astype(np.uint8)
+    flat = np.full((176, columns), 0.25, np.float16)
+    one = replace(fake(0), **(dict.fromkeys(MAPS, flat) | {"rgb": rgb}))
+    moved = 0.0
+    for seed in range(6):
+        other = bent(one, np.random.default_rng(seed))
+        step = np.abs(np.diff(other.rgb.astype(float), axis=1, append=other.rgb[:, :1].astype(float)))
+        assert step.max() < 12  # evenly 3.2 at most
+        moved = max(moved, np.abs(other.rgb.astype(float) - rgb).max())
+        close = np.diff(other.radius.astype(np.float32), axis=1, append=other.radius[:, :1].astype(np.float32))
+        assert np.abs(close).max() < 0.01
+    assert 6 < moved < 90
 
 
 def test_noise_levels_are_in_range_and_often_one():

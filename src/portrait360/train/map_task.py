@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +35,7 @@ SHOWN = 0.4  # weight of what the photo shows anyway
 VALIDATED, SHOWN_ROWS = 24, 4  # samples
 DRAWN = 4  # steps in which details are drawn by lot
 DENT, DENTS = 0.008, (11, 16)  # canonical: deviation of a varied proxy's radius; rows and columns of dents
+BEND, BENDS, SWELLING = 5.0, (5, 8), 0.05  # cells by which places move; rows and columns of bends; of radii
 
 
 class MapTask:
@@ -87,7 +89,7 @@ class MapTask:
     def validate(self, network: nn.Module) -> Figures:
         """How far colours and radii are off, and how sharp is what the photo does not show."""
         found: dict[str, list[float]] = {}
-        for path in self.val[:VALIDATED]:
+        for path in spread(self.val, VALIDATED):
             one = _stacked([as_arrays(Sample.load(path))])
             for steps in (1, DRAWN):
                 made = sample_changes(network, one["hints"], [0], steps)[0]
@@ -98,7 +100,7 @@ class MapTask:
     def picture(self, network: nn.Module) -> Floats:
         """Of some samples: what the photo shows, the proxy, what is made of it, the truth; colours over radii."""
         rows = []
-        for path in self.val[: VALIDATED : VALIDATED // SHOWN_ROWS]:
+        for path in spread(self.val, SHOWN_ROWS):
             sample = Sample.load(path)
             proxy, radius = sample.proxy / np.float32(255), sample.proxy_radius.astype(np.float32)
             hints = torch.from_numpy(as_arrays(sample)["hints"])[None]
@@ -160,11 +162,41 @@ def varied(sample: Sample, rng: np.random.Generator) -> Sample:
     if rng.random() < 0.6:
         mixed = other_colours(rng)
         sample = replace(sample, **{name: mixed(getattr(sample, name)) for name in ("photo", "proxy", "rgb")})
+    if rng.random() < 0.7:
+        sample = bent(sample, rng)
     if rng.random() < 0.5:
-        coarse = rng.normal(0, rng.uniform(0, DENT), DENTS).astype(np.float32)
-        dents = cv2.resize(np.concatenate([coarse, coarse[:, :1]], 1), sample.radius.shape[::-1])
+        dents = waves(rng, DENTS, sample.radius.shape) * rng.uniform(0, DENT)
         sample = replace(sample, proxy_radius=(sample.proxy_radius + dents).astype(np.float16))
     return sample
+
+
+def bent(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Hairlines, ears and collars lie elsewhere, and all of it is thicker or thinner."""
+    rows, columns = size = sample.radius.shape
+    edge = columns // 8
+    down, along = (waves(rng, BENDS, size) * rng.uniform(0, BEND) for _ in range(2))
+    wrapped = lambda values: np.concatenate([values[:, -edge:], values, values[:, :edge]], 1)  # noqa: E731
+    at = np.arange(columns, dtype=np.float32) + edge + np.clip(along, 1 - edge, edge - 1)
+    high = np.arange(rows, dtype=np.float32)[:, None] + down
+
+    def moved(values: NDArray[Any]) -> NDArray[Any]:
+        whole = values.astype(np.float32) if values.dtype == np.float16 else values
+        return np.asarray(cv2.remap(wrapped(whole), at, high, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+
+    maps = {name: moved(getattr(sample, name)) for name in MAPS}
+    thicker = np.exp(waves(rng, BENDS, size) * rng.uniform(0, SWELLING))
+    radii = {name: (maps[name] * thicker).astype(np.float16) for name in ("radius", "proxy_radius")}
+    return replace(sample, **{**maps, **radii})
+
+
+def waves(rng: np.random.Generator, coarse: tuple[int, int], size: tuple[int, ...]) -> Floats:
+    """Smooth heights (rows, columns) about zero, most of them within one, that close around the head."""
+    drawn = rng.normal(0, 1, coarse).astype(np.float32)
+    wide = np.concatenate([drawn[:, -2:], drawn, drawn[:, :2]], 1)
+    step = size[1] // coarse[1]
+    return cv2.resize(wide, (step * wide.shape[1], size[0]), interpolation=cv2.INTER_CUBIC)[
+        :, 2 * step : -2 * step
+    ].astype(np.float32)
 
 
 def other_colours(rng: np.random.Generator) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
@@ -182,6 +214,11 @@ def other_colours(rng: np.random.Generator) -> Callable[[NDArray[np.uint8]], NDA
 
 
 MAPS = ("photo", "visible", "trust", "proxy", "proxy_radius", "rgb", "radius", "kinds", "seen")
+
+
+def spread(paths: list[Path], count: int) -> list[Path]:
+    """So many of them, of as many identities as there can be."""
+    return [paths[i * len(paths) // count] for i in range(count)] if len(paths) > count else paths
 
 
 def _stacked(rows: list[dict[str, Floats]]) -> Batch:
