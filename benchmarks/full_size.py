@@ -24,7 +24,7 @@ from portrait360.checkpoints import Spec, write_safetensors
 from portrait360.denoised_views import Asked, Machine, Sampling, denoised
 from portrait360.models.text import TextConfig
 from portrait360.progress import byte_bar
-from portrait360.weights.convert import MANIFEST
+from portrait360.weights.folder import MANIFEST
 from portrait360.weights.library import Imported
 from portrait360.weights.systems import COMPONENTS, SYSTEMS, System
 

@@ -4,5 +4,5 @@
 set -e
 python -m portrait360.train.samples -o samples/val --split val --count 12
 python -m portrait360.train.samples -o samples/train --count "${IDENTITIES:-500}"
-portrait360 train map --samples samples/train --validation samples/val -o runs/map --minutes "${MINUTES:-360}"
+portrait360 train run map --samples samples/train --validation samples/val -o runs/map --minutes "${MINUTES:-360}"
 python -m benchmarks.small runs/map/weights.safetensors --sheets runs/map/sheets

@@ -15,6 +15,7 @@ from portrait360.models.text import TextEncoder
 from portrait360.models.unet import UNet
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.weights import convert, systems
+from portrait360.weights import folder as folders_of_weights
 from portrait360.weights.convert import import_weights
 from portrait360.weights.library import (
     folders,
@@ -26,7 +27,7 @@ from portrait360.weights.library import (
     system_of,
     verify,
 )
-from portrait360.weights.motion import load_motion, motion_specs
+from portrait360.weights.motion import motion_specs
 from portrait360.weights.systems import COMPONENTS, SCHEDULE_TABLES, TEXT, recognise
 from tests import tiny
 
@@ -157,7 +158,7 @@ def test_a_full_disk_leaves_the_folder_as_it_was(tmp_path, monkeypatch, after):
 
 def test_too_little_space_is_said_before_anything_is_written(tmp_path, monkeypatch):
     source = tiny.save(tiny.state_of(tiny.system("sd15")), tmp_path / "x.th")
-    monkeypatch.setattr(convert.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr(folders_of_weights.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(UserError, match="GB are needed"):
         import_weights(source, tmp_path / "out", tiny.system("sd15"))
     assert [path.name for path in tmp_path.iterdir()] == ["x.th"]
@@ -269,39 +270,13 @@ def test_a_damaged_manifest_is_said(tmp_path):
             verify(folder)
 
 
-def test_motion_weights_find_their_place(tmp_path):
-    """AnimateDiff's names, written out here from its layout, load into V (360); nothing else changes."""
-    config = tiny.system("diffportrait360").denoiser
-    unet = UNet(config.unet, config.cross_view)
-    theirs, per_level = {}, {"input": ("down", 2), "output": ("up", 3)}
-    for name, spec in motion_specs(unet).items():
-        side, slot, rest = name.split("_")[0], int(name.split(".")[1]), name.split(".", 3)[3]
-        blocks, n = per_level[side]
-        theirs[f"{blocks}_blocks.{slot // n}.motion_modules.{slot % n}.{rest}"] = torch.randn(spec.shape)
-    before = {n: v.clone() for n, v in unet.state_dict().items()}
-    load_motion(unet, theirs)
-    after = unet.state_dict()
-    assert torch.equal(
-        after["output_blocks_motion_module.4.0.temporal_transformer.proj_in.weight"],
-        theirs["up_blocks.1.motion_modules.1.temporal_transformer.proj_in.weight"],
-    )
-    assert all(torch.equal(after[n], before[n]) for n in before if "_motion_module." not in n)
-    assert len(theirs) == sum("_motion_module." in n for n in before)
-    name, _ = theirs.popitem()
-    with pytest.raises(UserError, match="motion weights does not fit: .* is missing"):
-        load_motion(unet, theirs)
-
-
 def test_motion_weights_import(tmp_path, monkeypatch):
     system = tiny.system("sd15")
     monkeypatch.setattr(systems, "MOTION_CONFIG", tiny.system("diffportrait360").denoiser.cross_view)
     monkeypatch.setattr(convert, "MOTION_CONFIG", systems.MOTION_CONFIG)
     unet = UNet(system.unet, systems.MOTION_CONFIG)
-    state = {}
-    for name, spec in motion_specs(unet).items():
-        kind, slot, _, rest = name.replace("_blocks_motion_module", "").split(".", 3)
-        side, n = ("down", 2) if kind == "input" else ("up", 3)
-        state[f"{side}_blocks.{int(slot) // n}.motion_modules.{int(slot) % n}.{rest}"] = torch.randn(spec.shape)
+    specs = motion_specs(unet)
+    state = {theirs: torch.randn(specs[ours].shape) for theirs, ours in tiny.animatediff(specs).items()}
     source = tiny.save(state, tmp_path / "mm.ckpt")
     motion = systems.System("animatediff", None, unet=system.unet)
     import_weights(source, tmp_path / "motion", motion)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -53,3 +54,13 @@ def state_of(of: System, seed: int = 0, dtype: torch.dtype = torch.float32) -> d
 def save(state: dict[str, Tensor], path: Path) -> Path:
     torch.save(state, path)
     return path
+
+
+def animatediff(specs: Iterable[str]) -> dict[str, str]:
+    """V's names in the 360 layout, by AnimateDiff's, written out from the two layouts."""
+    theirs = {}
+    for name in specs:
+        kind, slot, _, rest = name.replace("_blocks_motion_module", "").split(".", 3)
+        side, n = ("down", 2) if kind == "input" else ("up", 3)
+        theirs[f"{side}_blocks.{int(slot) // n}.motion_modules.{int(slot) % n}.{rest}"] = name
+    return theirs

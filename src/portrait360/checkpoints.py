@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from portrait360.errors import UserError
+from portrait360.files import whole
 
 DTYPE_NAMES = {
     torch.float64: "F64",
@@ -131,7 +132,8 @@ def _flat_state(loaded: Any, path: Path) -> dict[str, Tensor]:
 def write_half(network: nn.Module, path: Path, about: Mapping[str, str]) -> None:
     """A trained network's weights in half precision, with what is to be known of them in the header."""
     state = {name: value.half() for name, value in network.state_dict().items()}
-    write_safetensors(path, describe(state), state.__getitem__, about)
+    with whole(path) as temporary:
+        write_safetensors(temporary, describe(state), state.__getitem__, about)
 
 
 def write_safetensors(

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait360 import __version__, cli_eval, cli_make, cli_train
+from portrait360 import __version__, cli_eval, cli_make
+from portrait360.cli_train import training
 from portrait360.cli_weights import weights
 from portrait360.errors import Stopped, UserError
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(weights, name="weights")
+app.add_typer(training, name="train")
 
 
 def show_version(wanted: bool) -> None:
@@ -272,7 +274,6 @@ def synth(
 
 
 app.command("eval")(cli_eval.evaluate)
-app.command("train")(cli_train.train)
 
 
 def stop(*_: object) -> None:

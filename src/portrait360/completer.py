@@ -25,7 +25,7 @@ from portrait360.models.map_completer import CHANGES, MapCompleter, MapCompleter
 from portrait360.models.map_hints import changed, hints_of
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy, make_proxy, on_surface, pasted, to_outline
-from portrait360.weights.convert import MANIFEST
+from portrait360.weights.folder import MANIFEST
 from portrait360.weights.library import load_generator, needed
 
 Floats = NDArray[np.floating]

@@ -16,7 +16,7 @@ from portrait360.models.presets import PRESETS
 from portrait360.network_views import Machine, Source, Way
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
-from portrait360.weights.convert import MANIFEST
+from portrait360.weights.folder import MANIFEST
 from portrait360.weights.library import found, needed, system_of
 from portrait360.wish import Wish
 

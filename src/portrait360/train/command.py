@@ -11,14 +11,13 @@ from typing import Any
 
 from torch import nn
 
-from portrait360.files import whole
 from portrait360.head import device_of
 from portrait360.images import save_picture
 from portrait360.train.loop import Figures, Task, train
 from portrait360.train.recipes import find_recipe
 from portrait360.train.team import first
 
-CURVE, WEIGHTS = "curve.jsonl", "weights.safetensors"
+CURVE = "curve.jsonl"
 EVERY = 50  # steps between two lines
 
 
@@ -91,8 +90,7 @@ def train_recipe(
     diary.close()
     about = {"recipe": name, "commit": commit(), "figures": json.dumps(diary.said)}
     if first():
-        with whole(output / WEIGHTS) as temporary:
-            task.save(network, temporary, about)
+        task.save(network, output / task.saved, about)
     return diary.last
 
 

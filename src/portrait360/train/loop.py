@@ -35,6 +35,7 @@ class Task(Protocol):
     """What is learnt."""
 
     name: str
+    saved: str  # what `save` leaves in the folder of a run: the name of a file or of a folder
 
     def network(self) -> nn.Module: ...
 
@@ -58,7 +59,8 @@ class LoopOptions:
     steady: int = 2000  # steps until it begins to fall, as the root of the step (Karras et al. 2024, eq. 15)
     decay: float = 0.01
     clip: float = 1.0  # of the gradient's length
-    average: float = 0.999  # of the weights that are kept
+    spread: float = 0.99  # over which squared gradients are averaged
+    average: float = 0.999  # of the weights that are kept; 0: those of the last step are
     validate_every: int = 500
     save_minutes: float = 3.0
     bf16: bool = True
@@ -75,8 +77,8 @@ class _State:
 
     def save(self, path: Path, options: LoopOptions) -> None:
         said: dict[str, Any] = {
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
+            "network": learnt(self.network, self.network),
+            "averaged": learnt(self.averaged, self.network),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "options": asdict(options),
@@ -90,10 +92,17 @@ class _State:
             raise UserError(
                 f"{path.parent} was begun with other settings; go on with those, or choose another folder."
             )
-        self.network.load_state_dict(said["network"])
-        self.averaged.load_state_dict(said["averaged"])
+        for name, of in (("network", self.network), ("averaged", self.averaged)):
+            for key, value in learnt(of, self.network).items():
+                value.copy_(said[name][key])
         self.optimiser.load_state_dict(said["optimiser"])
         self.step = said["step"]
+
+
+def learnt(of: nn.Module, network: nn.Module) -> dict[str, Tensor]:
+    """What changes while `network` learns; all else is as the task's network begins."""
+    names = {name for name, value in network.named_parameters() if value.requires_grad}
+    return {name: value.detach() for name, value in of.named_parameters() if name in names}
 
 
 def train(
@@ -148,13 +157,13 @@ class _Clock:
 
 def _begun(task: Task, options: LoopOptions, device: torch.device) -> _State:
     torch.manual_seed(options.seed)  # the networks' own first weights ask the one generator there is
-    network = task.network().to(device)
-    averaged = task.network().to(device)
-    averaged.load_state_dict(network.state_dict())
-    averaged.requires_grad_(False).eval()
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=options.decay
-    )
+    network = averaged = task.network().to(device)
+    if options.average:
+        averaged = task.network().to(device)
+        averaged.load_state_dict(network.state_dict())
+        averaged.requires_grad_(False).eval()
+    learning = [value for value in network.parameters() if value.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=options.rate, betas=(0.9, options.spread), weight_decay=options.decay)
     return _State(network, averaged, optimiser)
 
 
@@ -206,7 +215,8 @@ def _step(task: Task, state: _State, batch: Batch, options: LoopOptions, team: T
     nn.utils.clip_grad_norm_(state.network.parameters(), options.clip)
     state.optimiser.step()
     state.step += 1
-    _average(state, min(options.average, (1 + state.step) / (10 + state.step)))
+    if options.average:
+        _average(state, min(options.average, (1 + state.step) / (10 + state.step)))
     return float(lost)
 
 

@@ -42,6 +42,7 @@ class MapTask:
     """Samples lie in folders that `portrait360.train.samples` wrote."""
 
     name = "map"
+    saved = "weights.safetensors"
 
     def __init__(
         self,

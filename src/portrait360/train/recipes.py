@@ -11,11 +11,16 @@ from portrait360.models.map_completer import MapCompleterConfig
 from portrait360.models.map_hints import HINTS
 from portrait360.models.presets import SMALL
 from portrait360.small_views import WITHOUT
+from portrait360.train.denoiser_task import STAGES, DenoiserTask
 from portrait360.train.loop import LoopOptions, Task
 from portrait360.train.map_task import MapTask
 from portrait360.train.view_task import ViewTask
 
 COMPLETER = MapCompleterConfig(hints=HINTS, widths=(80, 144, 208), attention=(False, True, True), fold=4)
+
+PUBLISHED = LoopOptions(
+    rate=1e-5, warm=1, steady=10**9, spread=0.999, average=0, save_minutes=30, validate_every=1000
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,18 @@ RECIPES = {
 }
 
 
+def _published(name: str) -> Recipe:
+    """Settings of the paper (A.1): a rate of 1e-5 from the first step on, for 60,000 steps of a clip on each of six
+    GPUs; with as many processes a batch holds as many clips."""
+
+    def task(train: Path, val: Path, begin: Path | None) -> Task:
+        if begin is None:
+            raise UserError(f"The recipe {name} begins with a checkpoint; make one with `portrait360 train init`.")
+        return DenoiserTask(train, val, name, begin)
+
+    return Recipe(STAGES[name].about, task, PUBLISHED)
+
+
 def _ablation(word: str) -> Recipe:
     """The recipe in which this is left out, else unchanged."""
     whole = "views-together" if word == "order" else "views"
@@ -55,6 +72,7 @@ def _ablation(word: str) -> Recipe:
     )
 
 
+RECIPES |= {name: _published(name) for name in STAGES}
 RECIPES |= {f"views-without-{word}": _ablation(word) for word in WITHOUT}
 
 

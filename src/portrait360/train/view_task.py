@@ -35,6 +35,7 @@ LEARNT = ("changes", "weight", "hints", "references")
 
 class ViewTask:
     name = "views"
+    saved = "weights.safetensors"
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from portrait360.models.gan3d import GAN3D
 from portrait360.models.unet import UNet
 from portrait360.models.vae import VAE
 from portrait360.models.view_denoiser import ViewDenoiser
-from portrait360.weights.convert import MANIFEST
+from portrait360.weights.folder import MANIFEST
 from portrait360.weights.systems import COMPONENTS, System
 
 T = TypeVar("T")

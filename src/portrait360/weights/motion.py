@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-from torch import Tensor
-
-from portrait360.checkpoints import Spec, describe, require_same, specs_of
+from portrait360.checkpoints import Spec, specs_of
 from portrait360.models.unet import UNet
 
 
@@ -23,10 +20,3 @@ def motion_name(name: str, depth: int = 2) -> str:
 def motion_specs(unet: UNet) -> dict[str, Spec]:
     """The tensors of V in a U-Net."""
     return {name: spec for name, spec in specs_of(unet).items() if "_motion_module." in name}
-
-
-def load_motion(unet: UNet, state: Mapping[str, Tensor], what: str = "The motion weights") -> None:
-    """Put AnimateDiff's weights into the V of a U-Net in the 360 layout; every one must find its place."""
-    renamed = {motion_name(name, unet.config.depth): value for name, value in state.items()}
-    require_same(motion_specs(unet), describe(renamed), what)
-    unet.load_state_dict({**unet.state_dict(), **renamed}, strict=True)

@@ -1,0 +1,85 @@
+"""What the full-size networks learn from: folders of pictures around heads, whoever made them.
+
+A folder of heads holds a folder for each. With a transforms.json, as `synth` and `export` write it, cameras are
+known; without one, its pictures are a full turn in even steps, in the order of their names, that begins at the front
+(the published training data: 72 a head).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.cameras import Camera
+from portrait360.errors import UserError
+from portrait360.images import load_picture
+from portrait360.transforms import read_transforms
+
+Floats = NDArray[np.floating]
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+LEVEL = 15.0  # degrees of elevation up to which a camera is on the turn
+FEWEST = 8
+WHITE = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Orbit:
+    """Around one head: pictures in the order of their azimuths (degrees, 0 in front)."""
+
+    name: str
+    pictures: tuple[Path, ...]
+    azimuths: Floats
+
+    def nearest(self, azimuths: Floats) -> NDArray[np.integer]:
+        """The places of the pictures that were taken nearest to there."""
+        return np.abs(turned(self.azimuths[None], np.atleast_1d(azimuths)[:, None])).argmin(1)
+
+    def load(self, place: int, size: int) -> Floats:
+        """(size, size, 3) in [0, 1], before white where the picture is see-through."""
+        return picture_of(self.pictures[place], size)
+
+
+def turned(a: Floats, b: Floats) -> Floats:
+    """From b to a the shorter way, in degrees."""
+    return np.asarray((a - b + 180.0) % 360.0 - 180.0, np.float64)
+
+
+def picture_of(path: Path, size: int) -> Floats:
+    found = load_picture(path)
+    rgb = found.rgb if found.alpha is None else WHITE + found.alpha[..., None] * (found.rgb - WHITE)
+    if rgb.shape[0] != rgb.shape[1]:
+        raise UserError(f"{path} is not square; crop the pictures of an orbit alike.")
+    return cv2.resize(np.asarray(rgb, np.float32), (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def orbits_in(folder: Path) -> list[Orbit]:
+    """Of every head there, in an order that does not depend on the disk."""
+    inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    found = [orbit for path in inside if (orbit := orbit_in(path)) is not None]
+    if len(found) < 2:
+        raise UserError(
+            f"{folder} holds {len(found)} orbits of {FEWEST} pictures or more in folders of their own; at least two "
+            "heads are needed, since each is shown another one's views as hints."
+        )
+    return found
+
+
+def orbit_in(folder: Path) -> Orbit | None:
+    if (folder / "transforms.json").is_file():
+        shots = read_transforms(folder)
+        cameras = [Camera(shot.cam2world, shot.fx / shot.width) for shot in shots]
+        level = [i for i, camera in enumerate(cameras) if abs(camera.elevation) <= LEVEL]
+        pictures = [shots[i].image for i in level]
+        azimuths = np.array([cameras[i].azimuth % 360 for i in level])
+    else:
+        pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+        azimuths = np.arange(len(pictures)) * (360.0 / max(len(pictures), 1))
+    if len(pictures) < FEWEST:
+        return None
+    order = np.argsort(azimuths, kind="stable")
+    return Orbit(folder.name, tuple(pictures[i] for i in order), azimuths[order])

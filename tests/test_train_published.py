@@ -1,0 +1,236 @@
+"""Training of the published networks: the checkpoint it begins with, and what each stage may change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from portrait360 import cli
+from portrait360.errors import UserError
+from portrait360.models.control import ControlConfig
+from portrait360.models.cross_view import CrossViewConfig
+from portrait360.models.unet import UNet
+from portrait360.models.vae import VAEConfig
+from portrait360.synth.write import write_dataset
+from portrait360.train import recipes
+from portrait360.train.denoiser_task import STAGES, STEPS, DenoiserTask
+from portrait360.train.loop import LoopOptions, train
+from portrait360.train.orbits import Orbit, orbits_in
+from portrait360.train.recipes import find_recipe
+from portrait360.weights import systems
+from portrait360.weights.first import first_checkpoint
+from portrait360.weights.library import Imported, load_unet, load_view_denoiser, system_of, verify
+from portrait360.weights.motion import motion_specs
+from portrait360.weights.systems import System
+from tests import tiny
+
+SIZE = 32
+OPTIONS = LoopOptions(rate=3e-3, warm=1, steady=10**9, spread=0.999, average=0, save_minutes=1e9, validate_every=15)
+
+
+def small(name: str) -> System:
+    """Pictures of 32 pixels are 16 latents wide."""
+    system = tiny.system(name)
+    denoiser = system.denoiser and replace(
+        system.denoiser, control=ControlConfig(hint_widths=(16, 32), hint_strides=(1, 2))
+    )
+    return replace(system, denoiser=denoiser, vae=VAEConfig(width=32, mult=(1, 1), depth=1))
+
+
+@pytest.fixture(scope="module")
+def sd15(tmp_path_factory) -> Path:
+    system = small("sd15")
+    return tiny.save(tiny.state_of(system, 3), tmp_path_factory.mktemp("sd") / "sd15.th")
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory) -> Path:
+    with torch.device("meta"):
+        specs = motion_specs(UNet(tiny.UNET, CrossViewConfig()))
+    draw = torch.Generator().manual_seed(8)
+    names = tiny.animatediff(specs)
+    state = {theirs: 0.1 * torch.randn(specs[ours].shape, generator=draw) for theirs, ours in names.items()}
+    return tiny.save(state, tmp_path_factory.mktemp("motion") / "mm.ckpt")
+
+
+@pytest.fixture(scope="module")
+def begun(sd15, motion, tmp_path_factory) -> dict[str, Path]:
+    home = tmp_path_factory.mktemp("begun")
+    for name in ("diffportrait360", "back-head"):
+        brings = motion if name == "diffportrait360" else None
+        first_checkpoint(sd15, home / name, small(name), motion=brings)
+    return {"plain": home / "diffportrait360", "back-head": home / "back-head"}
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory) -> Path:
+    """As `synth` leaves them."""
+    place = tmp_path_factory.mktemp("heads")
+    write_dataset(place, count=3, views=12, size=SIZE, kind="human")
+    return place
+
+
+def test_it_begins_with_stable_diffusion_and_adds_nothing(sd15, tmp_path):
+    """Without motion weights the whole network, shown a hint and neighbours, says what Stable Diffusion says."""
+    first_checkpoint(sd15, tmp_path / "first", small("diffportrait360"))
+    assert verify(tmp_path / "first") == []
+    network = load_view_denoiser(tmp_path / "first").float()
+    draw = torch.Generator().manual_seed(0)
+    x, hints = torch.randn(4, 4, 16, 16, generator=draw), torch.rand(4, 3, SIZE, SIZE, generator=draw)
+    t, context = torch.tensor([300]), torch.randn(1, 5, tiny.UNET.context_dim, generator=draw)
+    said = network(x, t, context, hints=hints, views=4)
+    assert torch.equal(said, network.unet(x, t, context)) and said.std() > 0.01
+    state = {n: v for n, v in load_file(tmp_path / "first" / "unet.safetensors").items() if "_motion_" not in n}
+    alone = UNet(tiny.UNET)
+    alone.load_state_dict(state)
+    torch.testing.assert_close(said, alone(x, t, context), atol=1e-6, rtol=0)
+    memory = network.remember(x[:1][None], t, context)
+    record: list[torch.Tensor] = []
+    alone(x[:1], t, context, record=record)
+    assert all(torch.equal(a, b) for a, b in zip(memory, record, strict=True))  # R sees what Stable Diffusion sees
+
+
+def test_motion_weights_are_where_v_begins(begun, motion):
+    state = load_view_denoiser(begun["plain"]).unet.state_dict()
+    brought, names = (
+        torch.load(motion, weights_only=True),
+        tiny.animatediff(n for n in state if "_motion_module" in n),
+    )
+    assert brought.keys() == names.keys()
+    for theirs, ours in names.items():
+        assert torch.equal(brought[theirs].half(), state[ours]), ours
+
+
+def test_the_same_seed_gives_the_same_bytes(sd15, tmp_path):
+    for name in ("a", "b"):
+        first_checkpoint(sd15, tmp_path / name, small("back-head"), seed=5)
+    for path in (tmp_path / "a").glob("*.safetensors"):
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_what_does_not_fit_is_said(sd15, motion, begun, heads, tmp_path):
+    with pytest.raises(UserError, match="leave out --motion"):
+        first_checkpoint(sd15, tmp_path / "x", small("back-head"), motion=motion)
+    with pytest.raises(UserError, match="cannot be trained; choose from"):
+        first_checkpoint(sd15, tmp_path / "x", "sd15")
+    with pytest.raises(UserError, match="bring sd15"):
+        first_checkpoint(begun["plain"], tmp_path / "x", small("back-head"))
+    with pytest.raises(UserError, match="does not train back-head"):
+        DenoiserTask(heads, heads, "sd15-cross-view", begun["back-head"])
+    with pytest.raises(UserError, match="train init"):
+        find_recipe("sd15-control").task(heads, heads, None)
+    with pytest.raises(UserError, match="two heads are needed"):
+        orbits_in(heads / "nothing")
+    assert list(tmp_path.iterdir()) == []
+
+
+def task_of(stage: str, begun: dict[str, Path], heads: Path) -> DenoiserTask:
+    return DenoiserTask(heads, heads, stage, begun["back-head" if stage == "sd15-back" else "plain"], size=SIZE)
+
+
+LEARNS = {
+    "sd15-appearance": ("appearance",),
+    "sd15-control": ("control",),
+    "sd15-cross-view": ("unet",),
+    "sd15-back": ("appearance", "control"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_learns_its_own_part_alone(begun, heads, tmp_path, stage):
+    task = task_of(stage, begun, heads)
+    figures = []
+    network = train(task, tmp_path / "run", OPTIONS, steps=2, tell=lambda step, said: figures.append(said))
+    task.save(network, tmp_path / "run" / task.saved, {"recipe": stage})
+    assert verify(tmp_path / "run" / task.saved) == []
+    assert system_of(tmp_path / "run" / task.saved) == system_of(task.begin)
+    for part in ("unet", "appearance", "control", "vae", "empty_prompt"):
+        before, after = (
+            load_file(folder / f"{part}.safetensors") for folder in (task.begin, tmp_path / "run" / task.saved)
+        )
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert bool(changed) == (part in LEARNS[stage]), part
+        if part == "unet":
+            assert all("_motion_module" in name for name in changed)  # Stable Diffusion stays as it is
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    learnt = {name for name, value in task.network().named_parameters() if value.requires_grad}
+    assert state["network"].keys() == learnt  # nothing that stays is written every half hour
+
+
+def test_it_learns_and_a_stopped_run_goes_on_alike(begun, heads, tmp_path):
+    """On the same clips and noise the error falls at every level; the next stage begins where this one ended."""
+    figures: list[dict] = []
+    task = task_of("sd15-back", begun, heads)
+    whole = train(task, tmp_path / "whole", OPTIONS, steps=30, tell=lambda step, said: figures.append(said))
+    before, after = task.validate(task.network()), figures[-1]
+    assert all(after[name] < 0.95 * value for name, value in before.items())
+    for steps in (11, 30):
+        parts = train(task, tmp_path / "parts", OPTIONS, steps=steps)
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
+    task.save(whole, tmp_path / "next", {})
+    again = DenoiserTask(heads, heads, "sd15-back", tmp_path / "next", size=SIZE)
+    assert again.validate(again.network())["error at 500"] == pytest.approx(figures[-1]["error at 500"], rel=0.05)
+    shown = again.picture(again.network())
+    assert shown.shape == (4 * 3 * SIZE, SIZE, 3) and shown.min() >= 0 and shown.max() <= 1
+
+
+def test_a_clip_is_of_one_head_from_the_cameras_it_says(begun, heads):
+    """Neighbours in even steps that go on around; hints of another head from the same places."""
+    task = task_of("sd15-cross-view", begun, heads)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        asked = np.diff(task.asked(rng))
+        assert np.allclose(asked, asked[0]) and STEPS[0] <= asked[0] <= STEPS[1]
+    clip = task.clip(task.train, np.random.default_rng(3))
+    assert clip["views"].shape == clip["hints"].shape == (1, 8, 3, SIZE, SIZE)
+    assert clip["references"].shape == (1, 2, 3, SIZE, SIZE)
+    assert not torch.equal(clip["views"], clip["hints"])
+    assert task_of("sd15-back", begun, heads).clip(task.train, rng)["references"].shape[1] == 1
+
+
+def test_both_layouts_of_orbits_are_read(heads, tmp_path):
+    ours = orbits_in(heads)
+    assert [len(orbit.pictures) for orbit in ours] == [12, 12, 12]
+    np.testing.assert_allclose(ours[0].azimuths, np.arange(12) * 30, atol=1e-3)
+    for head in ("a", "b"):
+        (tmp_path / head).mkdir()
+        for i in range(72):
+            Image.fromarray(np.full((64, 64, 3), i, np.uint8)).save(tmp_path / head / f"{i:03d}.png")
+    (tmp_path / "notes").mkdir()
+    theirs = orbits_in(tmp_path)
+    assert [orbit.name for orbit in theirs] == ["a", "b"]
+    assert theirs[0].nearest(np.array([0.0, 4.9, 359.0, 180.0])).tolist() == [0, 1, 0, 36]
+    assert theirs[0].load(36, 4).mean() * 255 == pytest.approx(36)
+
+
+def test_see_through_pictures_stand_before_white(tmp_path):
+    Image.fromarray(np.zeros((64, 64, 4), np.uint8)).save(tmp_path / "x.png")
+    assert Orbit("x", (tmp_path / "x.png",), np.zeros(1)).load(0, 4).min() == 1
+
+
+def test_an_import_gives_the_pieces_that_sampling_asks_for(begun):
+    networks = Imported(begun["plain"])
+    assert networks.prompt().ndim == 3 and not networks.vae().training and not networks.denoiser().training
+    assert load_unet(begun["plain"]).config == tiny.UNET
+
+
+def test_from_the_command_line(sd15, heads, tmp_path, monkeypatch):
+    """init, then a stage, then one that goes on: folders like an import's."""
+    monkeypatch.setitem(systems.SYSTEMS, "back-head", small("back-head"))
+    monkeypatch.setattr(recipes, "DenoiserTask", partial(DenoiserTask, size=SIZE))
+    first, run = tmp_path / "first", tmp_path / "run"
+    asked = ["train", "init", "--from", str(sd15), "--as", "back-head", "-o", str(first)]
+    assert CliRunner().invoke(cli.app, asked, catch_exceptions=False).output.endswith(f"back-head: {first}\n")
+    common = ["--samples", str(heads), "--validation", str(heads), "--device", "cpu"]
+    asked = ["train", "run", "sd15-back", *common, "--begin", str(first), "-o", str(run), "--steps", "1"]
+    assert CliRunner().invoke(cli.app, asked, catch_exceptions=False).output.endswith(f"1 steps -> {run}\n")
+    assert verify(run / "weights") == [] and system_of(run / "weights").name == "back-head"
