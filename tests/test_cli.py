@@ -36,6 +36,7 @@ SURFACE = {
         "--steps",
         "--device",
         "--faithful",
+        "--compile",
         "--overwrite",
         "-q/--quiet",
         "--json",

@@ -167,6 +167,15 @@ def test_fast_and_faithful_differ_and_r_may_leave(weights):
     assert (rough - fast).abs().mean() < 0.25 * fast.std()  # of eight bits, through random weights
 
 
+@pytest.mark.slow
+def test_compiled_is_the_same(weights):
+    asked = Asked(pictures(0, 2), pictures(1, 10), pictures(2, 10))
+    how, networks = Sampling(2, faithful=False), Imported(weights / "diffportrait360")
+    plain = denoised(asked, networks, how, CPU)
+    for machine in (replace(CPU, compiled=True), replace(CPU, compiled=True, thrifty=True)):
+        torch.testing.assert_close(denoised(asked, networks, how, machine), plain, rtol=0, atol=1e-4)
+
+
 def test_everything_that_is_shown_matters(weights):
     asked = Asked(pictures(0, 2), pictures(1, 4), pictures(2, 4))
     how = Sampling(2, faithful=False)

@@ -62,6 +62,9 @@ def make(
     faithful: Annotated[
         bool, typer.Option("--faithful", help="With published networks: exactly as published, slower.")
     ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="With published networks: compile them first; for many views on a GPU.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace another photo's run, or files of these names, in DIR.")
     ] = False,
@@ -84,7 +87,7 @@ def make(
 
     wish = Wish(
         preset, method, views, size, seed, back, tuple(reference or ()), face, azimuth, elevation, orbit,
-        orbit_elevation, results_of(results), fit, quick, steps, device, faithful,
+        orbit_elevation, results_of(results), fit, quick, steps, device, faithful, compiled,
     )  # fmt: skip
     with screen("json" if json else "quiet" if quiet else "bars") as tell:
         try:

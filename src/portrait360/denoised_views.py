@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from portrait360.diffusion.guidance import guided
 from portrait360.diffusion.noise import ViewNoise, view_generators
@@ -70,13 +71,14 @@ class Machine:
     device: torch.device
     dtype: torch.dtype
     thrifty: bool = False  # R leaves the device before the views are begun
+    compiled: bool = False  # U-Net and C are compiled for it; on CUDA their calls are recorded as graphs
 
     @classmethod
-    def of(cls, device: torch.device) -> Machine:
+    def of(cls, device: torch.device, compiled: bool = False) -> Machine:
         if device.type == "cpu":
-            return cls(device, torch.float32)
+            return cls(device, torch.float32, compiled=compiled)
         half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return cls(device, half, thrifty=True)
+        return cls(device, half, thrifty=True, compiled=compiled)
 
     def put(self, network: nn.Module) -> Any:
         return network.to(self.device, self.dtype)
@@ -105,6 +107,9 @@ def denoised(
     memories = remembered(network, conditions, levels, machine) if machine.thrifty else None
     for part in (network,) if memories is None else (network.model, network.pose_control_model):
         machine.put(part)
+    if machine.compiled:
+        for part in (network.unet, network.control):
+            compile_for(part, machine.device)
     conditions = network.embed_hints(conditions, machine_tensor(asked.hints, machine))
     noise = ViewNoise(view_generators(seed, views), tuple(proxies.shape[1:]), machine.device)
     start = noise()
@@ -118,6 +123,18 @@ def denoised(
     del network, conditions, predict
     vae = machine.put(networks.vae())
     return decoded(vae, latents, machine, on_step)
+
+
+def compile_for(network: nn.Module, device: torch.device) -> None:
+    """What a graph has written is copied: the next replay writes there again."""
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    run = torch.compile(network.forward, mode=mode, dynamic=False)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        return tree_map(torch.clone, run(*args, **kwargs))
+
+    network.forward = forward
 
 
 def sampled(

@@ -28,7 +28,8 @@ def way_of(wish: Wish) -> Way | None:
         return None
     weights = tuple(needed(preset.weights, f"The preset {preset.name}"))
     steps = wish.steps or preset.steps[0 if wish.faithful else 1]
-    return Way(preset, weights, wish.pixels, steps, wish.faithful, wish.seed, Machine.of(device_of(wish.device)))
+    machine = Machine.of(device_of(wish.device), wish.compiled)
+    return Way(preset, weights, wish.pixels, steps, wish.faithful, wish.seed, machine)
 
 
 def source_of(way: Way, portrait: Portrait, proxy: Proxy, others: Sequence[Portrait], folder: Path) -> Source:
@@ -58,4 +59,5 @@ def made_with(way: Way) -> dict[str, Any]:
         "faithful": way.faithful,
         "seed": way.seed,
         "precision": str(way.machine.dtype),
+        "compiled": way.machine.compiled,  # its last digits differ
     }

@@ -44,6 +44,7 @@ class Wish:
     steps: int | None = None
     device: str | None = None
     faithful: bool = False
+    compiled: bool = False
 
     def checked(self) -> Wish:
         """Before anything is begun."""
@@ -53,8 +54,8 @@ class Wish:
         check_method(self.proxy_method)
         if preset.steps[1]:
             needed(preset.weights, f"The preset {preset.name}")
-        elif self.steps is not None or self.faithful:
-            word = "--faithful" if self.faithful else "--steps"
+        elif self.steps is not None or self.faithful or self.compiled:
+            word = "--faithful" if self.faithful else "--compile" if self.compiled else "--steps"
             raise UserError(f"{word} is for views that a network makes; the preset small does not; leave it away.")
         if self.steps is not None and not 1 <= self.steps <= STEPS:
             raise UserError(f"--steps {self.steps} does not work; choose 1 to {STEPS}.")
@@ -104,6 +105,7 @@ class Wish:
                 "quick": self.quick,
                 "steps": self.steps,
                 "faithful": self.faithful,
+                "compiled": self.compiled,
             },
         }
 
