@@ -8,6 +8,7 @@ from PIL import Image
 
 from portrait360.cameras import Camera, focal_from_fov
 from portrait360.portrait import Portrait
+from portrait360.proxy import Proxy
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
 IMAGE = Image.open(ASTRONAUT).convert("RGB")
@@ -27,6 +28,15 @@ def assert_same(one: Portrait, other: Portrait) -> None:
             assert a.dtype == b.dtype and np.array_equal(a, b), entry.name
         else:
             assert a == b, entry.name
+
+
+def seen_again(portrait: Portrait, proxy: Proxy) -> tuple[float, float, float]:
+    """A proxy at its photo's camera: PSNR inside, how much outlines overlap, how visible the inside is."""
+    view = proxy.render(portrait.camera, 512)
+    whole, inside, drawn = portrait.alpha > 0.9, portrait.alpha > 0.5, view.mask > 0.5
+    error = ((view.rgb - portrait.rgb)[whole] ** 2).mean()
+    overlap = (drawn & inside).sum() / (drawn | inside).sum()
+    return float(-10 * np.log10(error)), float(overlap), float(view.visibility[whole].mean())
 
 
 def saved(path: Path, image: Image.Image, **options) -> Path:

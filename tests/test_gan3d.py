@@ -136,7 +136,7 @@ def test_one_head_from_all_around_is_the_same_head_seen_one_by_one():
     network = tiny()
     ws = network.styled(torch.ones(1, TINY.z), LABELS[:1])
     head = network.head(ws)
-    seen = list(head.around(LABELS, size=8))
+    seen = [head.seen(label[None], size=8) for label in LABELS]
     assert len(seen) == 4 and seen[0].raw.shape == (1, 3, 8, 8)
     torch.testing.assert_close(seen[2].rgb, network.head(ws).seen(LABELS[2:3], size=8).rgb)
     assert LABELS[0, 16] == pytest.approx(FOCAL_SD15)

@@ -51,21 +51,32 @@ def find_proxy(
     """By one of the methods. In `folder` an inversion leaves what it goes on with, and then its head."""
     check_method(method)
     if method == "gan":
-        generator = load_generator(needed((GENERATOR,), "--method gan")[0]).to(device)
-        settings = PUBLISHED if faithful else InversionSettings()
-        proxy, head = gan_proxy(
-            portrait, generator, others, settings=settings, seed=seed, folder=folder, on_step=on_step
-        )
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            head.save(folder / HEAD_FILE)
-            forget(folder)
-        return proxy
+        return inverted(portrait, others, seed, faithful, folder, device, on_step)
     if folder is not None:
         forget(folder)
         (folder / HEAD_FILE).unlink(missing_ok=True)
     proxy = make_proxy(portrait, others)
     return complete_proxy(portrait, proxy, others, seed=seed) if method == "completed" else proxy
+
+
+def inverted(
+    portrait: Portrait,
+    others: Sequence[Portrait],
+    seed: int,
+    faithful: bool,
+    folder: Path | None,
+    device: str | torch.device,
+    on_step: OnStep,
+) -> Proxy:
+    """By the generator that the user has brought."""
+    generator = load_generator(needed((GENERATOR,), "--method gan")[0]).to(device)
+    settings = PUBLISHED if faithful else InversionSettings()
+    proxy, head = gan_proxy(portrait, generator, others, settings=settings, seed=seed, folder=folder, on_step=on_step)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        head.save(folder / HEAD_FILE)
+        forget(folder)
+    return proxy
 
 
 def check_method(method: str) -> None:

@@ -40,7 +40,6 @@ class Sampling:
     steps: int
     faithful: bool
     together: bool = True  # V is in it
-    proxy: bool = True  # it starts around the proxy's latents (3D-aware noise), not from noise alone
 
     @property
     def overlap(self) -> int:
@@ -53,7 +52,7 @@ class Asked:
 
     references: Tensor  # (n 3 s s) the front, the back, any more
     hints: Tensor  # (v 3 s s) another head from the views' cameras
-    proxies: Tensor  # (v 3 s s) this head's proxy
+    proxies: Tensor | None  # (v 3 s s) this head's proxy, around which it starts (3D-aware noise); None: noise alone
 
 
 class Networks(Protocol):
@@ -98,7 +97,9 @@ def denoised(
     views = len(asked.hints)
     vae = machine.put(networks.vae())
     references = encoded(vae, asked.references, machine, draws(seed, PHOTO_SEED, len(asked.references)), how)
-    proxies = encoded(vae, asked.proxies, machine, draws(seed, LATENT_SEED, views), how)
+    proxies = None
+    if asked.proxies is not None:
+        proxies = encoded(vae, asked.proxies, machine, draws(seed, LATENT_SEED, views), how)
     del vae
     network = networks.denoiser()
     schedule = schedule_of(network, how)
@@ -111,9 +112,9 @@ def denoised(
         for part in (network.unet, network.control):
             compile_for(part, machine.device)
     conditions = network.embed_hints(conditions, machine_tensor(asked.hints, machine))
-    noise = ViewNoise(view_generators(seed, views), tuple(proxies.shape[1:]), machine.device)
+    noise = ViewNoise(view_generators(seed, views), tuple(references.shape[1:]), machine.device)
     start = noise()
-    if how.proxy:
+    if proxies is not None:
         start = schedule.add_noise(proxies.float(), torch.tensor([NOISIEST]), start)
     predict = over_orbit(
         prepared(network, conditions, how, machine, memories),

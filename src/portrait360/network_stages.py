@@ -24,7 +24,7 @@ from portrait360.wish import Wish
 def way_of(wish: Wish) -> Way | None:
     """How networks make the views; None where they are the proxy's own."""
     preset = PRESETS[wish.preset]
-    if not preset.steps[1]:
+    if preset.steps is None:
         return None
     weights = tuple(needed(preset.weights, f"The preset {preset.name}"))
     steps = wish.steps or preset.steps[0 if wish.faithful else 1]

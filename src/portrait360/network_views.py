@@ -62,8 +62,8 @@ def view_from_behind(source: Source, way: Way, on_step: OnStep) -> View:
     assert way.preset.focal is not None and way.preset.back is not None
     camera = Camera(look_at(BEHIND), way.preset.focal)
     front = front_of(source, way)
-    asked = Asked(as_tensor(front), hints(source, way, [camera]), proxies(source, way, [camera]))
-    how = Sampling(way.steps, way.faithful, together=False, proxy=False)
+    asked = Asked(as_tensor(front), hints(source, way, [camera]), None)
+    how = Sampling(way.steps, way.faithful, together=False)
     weights = way.weights[way.preset.weights.index(way.preset.back)]
     made = denoised(asked, Imported(weights), how, way.machine, seed=way.seed + 1, on_step=on_step)
     return as_view(made[0], camera, source, way)

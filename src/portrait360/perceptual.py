@@ -52,12 +52,13 @@ def best_looks(device: torch.device) -> Looks:
         return sizes
     network = effnet().to(device)
 
-    def taps(pictures: Tensor) -> Sequence[Tensor]:
-        """Channels scaled to length 1, as LPIPS has them (Zhang et al. 2018, eq. 1)."""
-        seen = network.features((127.5 * (reduced(pictures, SIDE) + 1) - MEAN) / STD).taps
-        return [F.normalize(one) / (one.shape[2] * one.shape[3]) ** 0.5 for one in seen]
+    return lambda pictures: scaled(network.features((127.5 * (reduced(pictures, SIDE) + 1) - MEAN) / STD).taps)
 
-    return taps
+
+def scaled(taps: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Channels scaled to length 1, as LPIPS has them (Zhang et al. 2018, eq. 1, without learned weights), such that
+    `unlike` of two pictures' is the mean over places, summed over taps."""
+    return [F.normalize(one) / (one.shape[2] * one.shape[3]) ** 0.5 for one in taps]
 
 
 def sizes(pictures: Tensor) -> Sequence[Tensor]:

@@ -52,7 +52,7 @@ class Wish:
             raise UserError(f"There is no preset {self.preset!r}; choose from {', '.join(PRESETS)}.")
         preset = PRESETS[self.preset]
         check_method(self.proxy_method)
-        if preset.steps[1]:
+        if preset.steps:
             needed(preset.weights, f"The preset {preset.name}")
         elif self.steps is not None or self.faithful or self.compiled:
             word = "--faithful" if self.faithful else "--compile" if self.compiled else "--steps"

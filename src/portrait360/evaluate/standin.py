@@ -65,15 +65,11 @@ def effnet_pooled(pictures: Pictures) -> Floats:
 
 
 def effnet_distances(a: Pictures, b: Pictures) -> Floats:
-    """LPIPS's formula (Zhang et al. 2018, eq. 1) on other features and without learned weights: at each tap, channels
-    scaled to length 1, squared differences summed over channels, their mean over the picture; summed over taps."""
+    """LPIPS's formula on other features and without learned weights (`perceptual.scaled`)."""
     import torch
-    from torch.nn.functional import normalize
 
-    def distance(one: Floats, other: Floats) -> float:
-        both = _features(one).taps, _features(other).taps
-        taps = [(normalize(x) - normalize(y)).square().sum(1).mean() for x, y in zip(*both, strict=True)]
-        return float(sum(taps))
+    from portrait360.perceptual import scaled, unlike
 
     with torch.inference_mode():
-        return np.array([distance(one, other) for one, other in pairs(a, b)])
+        taps = ((scaled(_features(one).taps), scaled(_features(other).taps)) for one, other in pairs(a, b))
+        return np.array([float(unlike(one, other)) for one, other in taps])

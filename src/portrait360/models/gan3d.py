@@ -5,7 +5,6 @@ EG3D (Chan et al. 2022) is the same with grids of one layer and without a backgr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -158,11 +157,6 @@ class Head:
         raw = generator.torgb(features, self.ws[:, -1]) if config.raw_by_style else features[:, :3]
         rgb = generator.superresolution(_resized(features, SEEN_AT), _resized(raw, SEEN_AT), self.ws[:, -1], "none")
         return Pictures(rgb, raw, depth, 1.002 * cover - 0.001)
-
-    def around(self, labels: Tensor, **how: int | Uniform | None) -> Iterator[Pictures]:
-        """One head from camera after camera."""
-        for label in labels:
-            yield self.seen(label[None], **how)  # pyright: ignore[reportArgumentType]
 
     def background(self, noise: Noise = "const") -> Tensor:
         behind = self._behind

@@ -49,7 +49,7 @@ class Preset:
     focal: float | None = None  # of the views' cameras, in image sides; None: the portrait's
     back: str | None = None  # the system that makes the view from behind
     gan: str | None = None  # the system of the generator that its proxy is made with, where it is there
-    steps: tuple[int, int] = (0, 0)  # of the sampler: as published, and ours; 0: no network makes views
+    steps: tuple[int, int] | None = None  # of the sampler: as published, and ours; None: no network makes views
 
 
 LONGER = 724  # pixels of a portrait of which a lens of FOCAL_SD15 sees 512
