@@ -40,10 +40,14 @@ def places_in(one: Camera, its_depth: Floats, other: Camera, depth: Floats) -> P
 
 
 def carried(picture: Tensor, places: Places) -> Tensor:
-    """A picture or features (c h w) of the one view as the other camera sees them: (c s s), 0 where it is hidden."""
-    grid = torch.from_numpy(2 * places.uv - 1).to(picture)
-    seen = F.grid_sample(picture[None], grid[None], padding_mode="border", align_corners=False)[0]
-    return seen * torch.from_numpy(places.both).to(picture)
+    """A picture (c h w) of the one view as the other camera sees it: (c s s), 0 where it is hidden."""
+    uv, both = (torch.from_numpy(values)[None].to(picture) for values in (places.uv, places.both))
+    return looked_up(picture[None], uv, both[:, None])[0]
+
+
+def looked_up(pictures: Tensor, uv: Tensor, share: Tensor) -> Tensor:
+    """Pictures or features (b c h w) at places uv (b s s 2) in image sides, times a share (b 1 s s)."""
+    return F.grid_sample(pictures, 2 * uv - 1, padding_mode="border", align_corners=False) * share
 
 
 def carried_noise(noise: Tensor, depth: Floats, camera: Camera, to: Camera, fresh: Tensor) -> Tensor:

@@ -120,8 +120,13 @@ class TransformerBlock(nn.Module):
         self.index = 0  # position among the network's transformer blocks; set by number_blocks
         self.attn1 = Attention(dim, dim, heads)
         self.ff = FeedForward(dim)
-        self.attn2 = Attention(dim, context_dim, heads)
-        self.norm1, self.norm2, self.norm3 = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.reads = context_dim > 0  # text
+        if self.reads:
+            self.attn2 = Attention(dim, context_dim, heads)
+        self.norm1 = nn.LayerNorm(dim)
+        if self.reads:
+            self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
         tokens = self.norm1(x)
@@ -129,7 +134,8 @@ class TransformerBlock(nn.Module):
             conditions.record.append(tokens)
         memory = None if conditions.memory is None else conditions.memory[self.index]
         x = x + self.attn1(tokens, tokens, memory)  # the main network reads
-        x = x + self.attn2(self.norm2(x), conditions.context)
+        if self.reads:
+            x = x + self.attn2(self.norm2(x), conditions.context)
         return x + self.ff(self.norm3(x))
 
 

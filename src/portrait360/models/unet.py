@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +35,7 @@ class UNetConfig:
     attention: tuple[bool, ...] = (True, True, True, False)  # per level, finest first
     transformer_depth: int = 1
     heads: int = 8
-    context_dim: int = 768
+    context_dim: int = 768  # 0: it reads no text
 
     @property
     def level_widths(self) -> tuple[int, ...]:
@@ -81,6 +81,7 @@ class Encoder(nn.Module):
         return stage(x, conditions)
 
 
+Touch = Callable[[int, Tensor], Tensor]  # the place of a block among all, what it gives -> what flows on
 Start = tuple[Tensor, tuple[Tensor, ...]]  # after the first blocks: what flows on, and the skips so far
 
 
@@ -99,6 +100,7 @@ class UNet(Encoder):
                     layers.append(Upsample(c))
                 self.output_blocks.append(Stage(*layers))
                 widths.append(c)
+        self.widths = (*self.skip_widths, self.skip_widths[-1], *widths)  # of what every block gives, as in `Touch`
         last = zeroed(nn.Conv2d(c, config.out_channels, 3, padding=1))
         self.out = nn.Sequential(group_norm(c), nn.SiLU(), last) if head else None
         self.transformers = number_blocks(self)
@@ -138,14 +140,15 @@ class UNet(Encoder):
         record: list[Tensor] | None = None,  # receives this network's own tokens
         middle_cross_view: bool = False,  # only the 3D layout has one
         start: Start | None = None,  # what begin() gave for the same x, t and views
+        touch: Touch | None = None,  # sees, and may change, what every block gives
     ) -> Tensor:
         conditions = Conditions(self.embed(x, t), context, memory, record)
-        x, skips = start or self.begin(x, t, views)
-        skips = list(skips)
+        x, skips = start or ((x, ()) if touch else self.begin(x, t, views))
+        skips, touch = list(skips), touch or (lambda place, x: x)
         for i in range(len(skips), len(self.input_blocks)):
-            x = self._down(i, x, conditions, views)
+            x = touch(i, self._down(i, x, conditions, views))
             skips.append(x)
-        x = self._middle(x, conditions, views if middle_cross_view else None)
+        x = touch(len(skips), self._middle(x, conditions, views if middle_cross_view else None))
         if control is not None:
             x = x + control[-1]
             skips = [skip + residual for skip, residual in zip(skips, control[:-1], strict=True)]
@@ -155,6 +158,7 @@ class UNet(Encoder):
             x = self.run(stage, torch.cat([x, skips.pop()], dim=1), conditions)
             if views is not None:
                 x = self._across(self.output_blocks_motion_module[i], x, views)
+            x = touch(len(self.input_blocks) + 1 + i, x)
         return x if self.out is None else self.out(x)
 
     def begin(self, x: Tensor, t: Tensor, views: int | None = None) -> Start:
