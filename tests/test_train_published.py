@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from portrait360 import cli
+from portrait360.doctor import presets
 from portrait360.errors import UserError
 from portrait360.models.control import ControlConfig
 from portrait360.models.cross_view import CrossViewConfig
@@ -21,13 +24,24 @@ from portrait360.models.unet import UNet
 from portrait360.models.vae import VAEConfig
 from portrait360.synth.write import write_dataset
 from portrait360.train import recipes
+from portrait360.train.command import train_recipe
 from portrait360.train.denoiser_task import STAGES, STEPS, DenoiserTask
 from portrait360.train.loop import LoopOptions, train
 from portrait360.train.orbits import Orbit, orbits_in
 from portrait360.train.recipes import find_recipe
 from portrait360.weights import systems
+from portrait360.weights.convert import import_weights
 from portrait360.weights.first import first_checkpoint
-from portrait360.weights.library import Imported, load_unet, load_view_denoiser, system_of, verify
+from portrait360.weights.library import (
+    Imported,
+    found,
+    load_unet,
+    load_view_denoiser,
+    manifest,
+    needed,
+    system_of,
+    verify,
+)
 from portrait360.weights.motion import motion_specs
 from portrait360.weights.systems import System
 from tests import tiny
@@ -234,3 +248,59 @@ def test_from_the_command_line(sd15, heads, tmp_path, monkeypatch):
     asked = ["train", "run", "sd15-back", *common, "--begin", str(first), "-o", str(run), "--steps", "1"]
     assert CliRunner().invoke(cli.app, asked, catch_exceptions=False).output.endswith(f"1 steps -> {run}\n")
     assert verify(run / "weights") == [] and system_of(run / "weights").name == "back-head"
+
+
+def test_a_folder_belongs_to_one_recipe_and_one_checkpoint(begun, heads, sd15, tmp_path):
+    task = task_of("sd15-control", begun, heads)
+    train(task, tmp_path / "run", OPTIONS, steps=1)
+    with pytest.raises(UserError, match="'sd15-control' that was begun with another recipe"):
+        train(task_of("sd15-appearance", begun, heads), tmp_path / "run", OPTIONS, steps=2)
+    first_checkpoint(sd15, tmp_path / "other", small("diffportrait360"), seed=9)
+    other = DenoiserTask(heads, heads, "sd15-control", tmp_path / "other", size=SIZE)
+    with pytest.raises(UserError, match="another checkpoint; go on with the same"):
+        train(other, tmp_path / "run", OPTIONS, steps=2)
+    with pytest.raises(UserError, match="no folder of weights"):
+        DenoiserTask(heads, heads, "sd15-control", sd15)
+
+
+def test_a_beginning_is_never_taken_for_trained_weights(begun, heads, sd15, tmp_path, monkeypatch):
+    """Neither `make` nor `doctor` does, and no command writes over what another one left."""
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(begun["plain"].parent))
+    assert found("back-head") is None
+    said = {line.text for line in presets(begun["plain"].parent)}
+    assert any("where a training of back-head begins" in text for text in said)
+    task = task_of("sd15-back", begun, heads)
+    task.save(task.network(), tmp_path / "back-head", {})
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))
+    assert found("back-head") == tmp_path / "back-head"
+    import_weights(sd15, tmp_path / "brought", small("sd15"))
+    for place in ("back-head", "brought"):
+        with pytest.raises(UserError, match="holds something else"):
+            first_checkpoint(sd15, tmp_path / place, small("back-head"))
+    with pytest.raises(UserError, match="holds something else"):
+        task.save(task.network(), tmp_path / "brought", {})
+    (tmp_path / "back-head" / "vae.safetensors").write_bytes(b"less")
+    with pytest.raises(UserError, match=r"vae.safetensors has 4 bytes, expected \d+; import these weights again"):
+        needed(("back-head",), "It")
+    assert any(line.mark == "!!" and "vae" in line.text for line in presets(tmp_path))
+
+
+def test_orbits_that_are_none_are_refused_before_anything_is_trained(heads, tmp_path):
+    for head in ("a", "b"):
+        shutil.copytree(sorted(heads.iterdir())[0], tmp_path / "bad" / head)
+    Image.new("RGB", (64, 48)).save(tmp_path / "bad" / "a" / "000.png")
+    with pytest.raises(UserError, match="000.png"):
+        orbits_in(tmp_path / "bad")
+    write_dataset(tmp_path / "high", count=2, views=12, size=SIZE, kind="human", elevation=20)
+    with pytest.raises(UserError, match="0 orbits: .* within 15 degrees of the horizon"):
+        orbits_in(tmp_path / "high")
+
+
+def test_a_short_run_has_its_figures_and_says_how_long_it_was(begun, heads, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "DenoiserTask", partial(DenoiserTask, size=SIZE))
+    how = {"begin": begun["back-head"], "minutes": None, "device": "cpu"}
+    for steps, told in ((2, 2), (1, 2)):  # what is finished already is not begun anew
+        assert train_recipe("sd15-back", heads, heads, tmp_path / "run", steps=steps, **how) == told
+    source = manifest(tmp_path / "run" / "weights")["source"]
+    assert json.loads(source["figures"])["error at 500"] > 0 and source["recipe"] == "sd15-back"
+    assert len(list((tmp_path / "run" / "pictures").iterdir())) == 1

@@ -62,7 +62,7 @@ def weights_list(folder: WeightsFolder = None) -> None:
 
     Example: portrait360 weights list
     """
-    from portrait360.weights.library import folders, home, manifest
+    from portrait360.weights.library import folders, home, manifest, trained
 
     where = folder or home()
     found = folders(where)
@@ -75,9 +75,8 @@ def weights_list(folder: WeightsFolder = None) -> None:
             typer.echo(f"!! {error}")
             continue
         size = sum(int(file["bytes"]) for file in said["files"].values())
-        typer.echo(
-            f"{said['system']:16s} {size / 1e9:6.2f} GB  {said['dtype']}  from {said['source']['name']}  {path}"
-        )
+        origin = said["source"]["name"] + ("" if trained(said) else " (not trained)")
+        typer.echo(f"{said['system']:16s} {size / 1e9:6.2f} GB  {said['dtype']}  from {origin}  {path}")
 
 
 @weights.command("verify")

@@ -53,13 +53,21 @@ def packages() -> list[Line]:
 def presets(weights: Path) -> list[Line]:
     """Which presets can run, and what is missing for the others."""
     from portrait360.models.presets import PRESETS
-    from portrait360.weights.library import folders, manifest
+    from portrait360.weights.library import folders, manifest, of_other_size, trained
     from portrait360.weights.systems import PUBLISHED
 
     have, lines = set(), []
     for folder in folders(weights):
         try:
-            have.add(manifest(folder)["system"])
+            said = manifest(folder)
+            if wrong := of_other_size(folder):
+                lines.append(Line("!!", f"{folder}: {wrong[0]}; import these weights again"))
+            elif trained(said):
+                have.add(said["system"])
+            else:
+                lines.append(
+                    Line("--", f"{folder} is where a training of {said['system']} begins; it makes no views")
+                )
         except UserError as error:
             lines.append(Line("!!", str(error)))
     for preset in PRESETS.values():

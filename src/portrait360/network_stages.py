@@ -48,12 +48,15 @@ def check_memory(stage: str, way: Way, system: str, views: int) -> None:
     memory.check(stage, peak, told, memory.free_on(machine.device))
 
 
-def made_with(way: Way) -> dict[str, Any]:
-    """All that views depend on besides what was made before."""
+def made_with(way: Way, system: str) -> dict[str, Any]:
+    """All that views by a system's networks depend on besides what was made before."""
     generator = found(way.preset.gan) if way.preset.gan else None
+    weights = way.weights[way.preset.weights.index(system)]
     return {
         "preset": way.preset.name,
-        "weights": [sha256(folder / MANIFEST) for folder in (*way.weights, *([generator] if generator else []))],
+        "weights": {
+            folder.name: sha256(folder / MANIFEST) for folder in (weights, *([generator] if generator else []))
+        },
         "size": way.size,
         "steps": way.steps,
         "faithful": way.faithful,

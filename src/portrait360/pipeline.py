@@ -194,14 +194,14 @@ def _views_by_network(run: Run, source: Source, way: Way, wish: Wish) -> ViewShe
     cameras = read_orbit(wish.orbit, focal) if wish.orbit else orbit(
         wish.views, elevation=wish.orbit_elevation, focal=focal
     )  # fmt: skip
-    made_of, needs = made_with(way), ["portrait", "proxy"]
-    back = None
+    needs, back = ["portrait", "proxy"], None
 
     def from_behind() -> None:
         check_memory("back", way, way.preset.back or "", 1)
         seen_behind(view_from_behind(source, way, told("back")), source.portrait).save(behind)
 
     if way.preset.back and not wish.back:
+        made_of = made_with(way, way.preset.back)
         back = run.stage("back", made_of, needs, from_behind, lambda: Portrait.load(behind), places=("back",))
     elif wish.back:
         back, source = Portrait.load(behind), replace(source, others=source.others[:-1])
@@ -212,7 +212,10 @@ def _views_by_network(run: Run, source: Source, way: Way, wish: Wish) -> ViewShe
         check_memory("views", way, way.preset.weights[0], len(cameras))
         network_views(source, back, cameras, way, told("views")).save(place)
 
-    made_of = {**made_of, "cameras": [[*map(float, camera.label())] for camera in cameras]}
+    made_of = {
+        **made_with(way, way.preset.weights[0]),
+        "cameras": [[*map(float, camera.label())] for camera in cameras],
+    }
     needs += ["back"] * (back is not None) + ["references"] * bool(wish.references)
     return run.stage("views", made_of, needs, work, lambda: ViewSheet.load(place), places=("views",))
 

@@ -38,8 +38,10 @@ class Diary:
         """What an earlier run of the same folder said."""
         lines = (self.output / CURVE).read_text().splitlines() if (self.output / CURVE).is_file() else []
         said: list[Figures] = [json.loads(line) for line in lines]
-        self.last = int(said[-1]["step"]) if said else 0
         return next((one for one in reversed(said) if len(one) > 3), {})
+
+    def begun_at(self, step: int) -> None:
+        self.last = step
 
     def tell(self, step: int, figures: Figures) -> None:
         self.last = step
@@ -85,8 +87,19 @@ def train_recipe(
     diary = Diary(task, output)
     chosen = device_of(device).type
     network = train(
-        task, output, recipe.options, steps=steps, minutes=minutes, device=chosen, tell=diary.tell, show=diary.show
+        task,
+        output,
+        recipe.options,
+        steps=steps,
+        minutes=minutes,
+        device=chosen,
+        begun=diary.begun_at,
+        tell=diary.tell,
+        show=diary.show,
     )
+    if first() and diary.last > diary.said.get("step", 0):  # the last word is about what is kept
+        diary.tell(diary.last, {"loss": diary.loss, **task.validate(network)})
+        diary.show(diary.last, network)
     diary.close()
     about = {"recipe": name, "commit": commit(), "figures": json.dumps(diary.said)}
     if first():

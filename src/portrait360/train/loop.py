@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from portrait360.errors import UserError
-from portrait360.files import locked, whole, writing_to
+from portrait360.files import locked, sha256, whole, writing_to
 from portrait360.processes import undisturbed
 from portrait360.train.team import Team, gathered
 
@@ -36,6 +36,9 @@ class Task(Protocol):
 
     name: str
     saved: str  # what `save` leaves in the folder of a run: the name of a file or of a folder
+
+    @property
+    def begin(self) -> Path | None: ...  # weights that it begins with: a file or a folder of ours
 
     def network(self) -> nn.Module: ...
 
@@ -75,22 +78,25 @@ class _State:
     optimiser: torch.optim.Optimizer
     step: int = 0
 
-    def save(self, path: Path, options: LoopOptions) -> None:
+    def save(self, path: Path, settings: dict[str, Any]) -> None:
         said: dict[str, Any] = {
             "network": learnt(self.network, self.network),
             "averaged": learnt(self.averaged, self.network),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
-            "options": asdict(options),
+            "settings": settings,
         }
         with writing_to(path.parent), whole(path) as temporary:
             torch.save(said, temporary)
 
-    def load(self, path: Path, options: LoopOptions, device: torch.device) -> None:
+    def load(self, path: Path, settings: dict[str, Any], device: torch.device) -> None:
         said = torch.load(path, map_location=device, weights_only=True)
-        if said["options"] != asdict(options):
+        before = said["settings"]
+        other = [name for name, value in settings.items() if before.get(name) != value]
+        if other:
             raise UserError(
-                f"{path.parent} was begun with other settings; go on with those, or choose another folder."
+                f"{path.parent} holds a run of {before.get('recipe')!r} that was begun with another {other[0]}; "
+                "go on with the same, or choose another folder with -o."
             )
         for name, of in (("network", self.network), ("averaged", self.averaged)):
             for key, value in learnt(of, self.network).items():
@@ -113,18 +119,21 @@ def train(
     steps: int | None = None,
     minutes: float | None = None,
     device: str = "cpu",
+    begun: Callable[[int], None] = lambda step: None,
     tell: Callable[[int, Figures], None] = lambda step, figures: None,
     show: Callable[[int, nn.Module], None] = lambda step, averaged: None,
 ) -> nn.Module:
-    """The averaged network; `show` is called with it whenever it was validated. What lies in the folder is taken up;
-    `steps` counts from the very beginning."""
+    """The averaged network; `show` is called with it whenever it was validated. What lies in the folder is taken up,
+    `begun` hears at which step; `steps` counts from the very beginning."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    settings = settings_of(task, options)
     with gathered(torch.device(device)) as (team, own), locked(folder) if team.rank == 0 else nullcontext():
         state = _begun(task, options, own)
         if (folder / STATE).is_file():
-            state.load(folder / STATE, options, own)
-        keep = (lambda: state.save(folder / STATE, options)) if team.rank == 0 else lambda: None
+            state.load(folder / STATE, settings, own)
+        begun(state.step)
+        keep = (lambda: state.save(folder / STATE, settings)) if team.rank == 0 else lambda: None
         try:
             for figures in _steps(task, state, options, _Clock(steps, minutes, options.save_minutes), team, keep):
                 if team.rank == 0:
@@ -134,6 +143,14 @@ def train(
         finally:
             keep()
     return state.averaged
+
+
+def settings_of(task: Task, options: LoopOptions) -> dict[str, Any]:
+    """All that a run's folder must have been begun with."""
+    begin = None
+    if task.begin is not None:
+        begin = sha256(task.begin / "manifest.json" if task.begin.is_dir() else task.begin)
+    return {"recipe": task.name, "checkpoint": begin, "set of options": asdict(options)}
 
 
 class _Clock:

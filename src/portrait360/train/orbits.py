@@ -13,17 +13,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from portrait360.cameras import Camera
 from portrait360.errors import UserError
-from portrait360.images import load_picture
+from portrait360.images import FORMATS, load_picture
 from portrait360.transforms import read_transforms
 
 Floats = NDArray[np.floating]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 LEVEL = 15.0  # degrees of elevation up to which a camera is on the turn
-FEWEST = 8
+FEWEST, WIDEST = 8, 60.0  # pictures; degrees between two of them
 WHITE = 1.0
 
 
@@ -52,8 +53,6 @@ def turned(a: Floats, b: Floats) -> Floats:
 def picture_of(path: Path, size: int) -> Floats:
     found = load_picture(path)
     rgb = found.rgb if found.alpha is None else WHITE + found.alpha[..., None] * (found.rgb - WHITE)
-    if rgb.shape[0] != rgb.shape[1]:
-        raise UserError(f"{path} is not square; crop the pictures of an orbit alike.")
     return cv2.resize(np.asarray(rgb, np.float32), (size, size), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
@@ -63,8 +62,9 @@ def orbits_in(folder: Path) -> list[Orbit]:
     found = [orbit for path in inside if (orbit := orbit_in(path)) is not None]
     if len(found) < 2:
         raise UserError(
-            f"{folder} holds {len(found)} orbits of {FEWEST} pictures or more in folders of their own; at least two "
-            "heads are needed, since each is shown another one's views as hints."
+            f"{folder} holds {len(found)} orbits: folders of {FEWEST} pictures or more, from cameras within "
+            f"{LEVEL:g} degrees of the horizon, with no gap of more than {WIDEST:g} between two; at least two heads "
+            "are needed, since each is shown another one's views as hints."
         )
     return found
 
@@ -79,7 +79,21 @@ def orbit_in(folder: Path) -> Orbit | None:
     else:
         pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
         azimuths = np.arange(len(pictures)) * (360.0 / max(len(pictures), 1))
-    if len(pictures) < FEWEST:
-        return None
     order = np.argsort(azimuths, kind="stable")
-    return Orbit(folder.name, tuple(pictures[i] for i in order), azimuths[order])
+    azimuths = azimuths[order]
+    if len(pictures) < FEWEST or np.diff(azimuths, append=azimuths[0] + 360).max() > WIDEST:
+        return None
+    for picture in pictures:
+        require_square(picture)
+    return Orbit(folder.name, tuple(pictures[i] for i in order), azimuths)
+
+
+def require_square(path: Path) -> None:
+    """By its header: hours of training do not end at one picture."""
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            width, height = opened.size
+    except Exception as error:  # damaged bytes reach the decoders as any error at all
+        raise UserError(f"{path} is not a picture that can be read.") from error
+    if width != height:
+        raise UserError(f"{path} is of {width} x {height} pixels; crop the pictures of an orbit alike, to squares.")

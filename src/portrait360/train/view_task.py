@@ -34,7 +34,6 @@ LEARNT = ("changes", "weight", "hints", "references")
 
 
 class ViewTask:
-    name = "views"
     saved = "weights.safetensors"
 
     def __init__(
@@ -52,6 +51,7 @@ class ViewTask:
     ) -> None:
         """`together` trains V on whole arcs of neighbours; else `views` of an arc, any of them, each by itself.
         `without`: see `small_views.WITHOUT`."""
+        self.name = "views" + "-together" * together + "".join(f"-without-{word}" for word in without)
         self.without = without
         self.config, self.together, self.size, self.views = config, together, batch, views
         self.seed, self.begin = seed, begin

@@ -40,7 +40,7 @@ def import_weights(
     dtype = dtype or chosen.dtype
     specs = _open(source, chosen).specs
     names = _components(specs, chosen, str(source))
-    with new_folder(target) as folder:
+    with new_folder(target, "import") as folder:
         return _write(source, chosen, specs, names, folder, dtype, on_progress)
 
 
@@ -105,7 +105,7 @@ def _write(
     if system.name != MOTION and system.gan is None:
         prompt = _empty_prompt(_open(source, system), system)
         parts.write("empty_prompt", describe({"empty_prompt": prompt}), lambda name: prompt)
-    return parts.finish({"name": source.name, "bytes": _size(source)}, dtype)
+    return parts.finish({"name": source.name, "bytes": _size(source)}, dtype, "import")
 
 
 def _fitting(tensor: Tensor, name: str, dtype: torch.dtype) -> Tensor:

@@ -16,7 +16,7 @@ from portrait360.checkpoints import describe, require_same
 from portrait360.errors import UserError
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.weights.convert import import_weights
-from portrait360.weights.folder import MANIFEST, Parts, Progress, new_folder
+from portrait360.weights.folder import MANIFEST, Origin, Parts, Progress, new_folder, require_free_name
 from portrait360.weights.library import Imported, read_part, system_of
 from portrait360.weights.motion import motion_specs
 from portrait360.weights.systems import COMPONENTS, MOTION, MOTION_CONFIG, SYSTEMS, System
@@ -40,13 +40,14 @@ def first_checkpoint(
     across = chosen.denoiser.cross_view if chosen.denoiser else None
     if motion is not None and (across is None or across.layout != MOTION_CONFIG.layout):
         raise UserError(f"AnimateDiff's weights do not fit {chosen.name}; leave out --motion.")
+    require_free_name(Path(os.path.abspath(target)), "init")  # before a long import
     with imported(brought, "sd15", chosen) as sd, imported(motion, MOTION, chosen) as moving:
         if sd is None:
             raise UserError("Say where Stable Diffusion 1.5 is, with --from.")
         network = begun(chosen, read_part(sd, "unet"), read_part(moving, "motion") if moving else None, seed)
         source = {"name": f"first checkpoint from {brought.name}" + (f" and {motion.name}" if motion else "")}
         states = parts_of(network) | {part: read_part(sd, part) for part in ("vae", "empty_prompt")}
-        return save_parts(states, target, chosen, source, on_progress)
+        return save_parts(states, target, chosen, source, "init", on_progress)
 
 
 def chosen_system(system: System | str) -> System:
@@ -121,7 +122,7 @@ def save_trained(network: ViewDenoiser, target: Path, begin: Path, about: Mappin
     """What a training has made of the checkpoint it began with, as a folder of the same kind."""
     rest = Imported(begin)
     states = parts_of(network) | {"vae": rest.vae().state_dict(), "empty_prompt": {"empty_prompt": rest.prompt()}}
-    save_parts(states, target, system_of(begin), about)
+    save_parts(states, target, system_of(begin), about, "training")
 
 
 def save_parts(
@@ -129,13 +130,14 @@ def save_parts(
     target: Path,
     system: System,
     source: Mapping[str, object],
+    origin: Origin,
     on_progress: Progress = lambda what, done, total: None,
 ) -> dict[str, object]:
     total = sum(HALF.itemsize * value.numel() for state in states.values() for value in state.values())
-    with new_folder(Path(os.path.abspath(target))) as folder:
+    with new_folder(target, origin) as folder:
         parts = Parts(folder, system, total, on_progress)
         for part in PARTS:
             state = states[part]
             specs = {name: spec._replace(dtype=HALF) for name, spec in describe(state).items()}
             parts.write(part, specs, state.__getitem__)
-        return parts.finish(source, HALF)
+        return parts.finish(source, HALF, origin)

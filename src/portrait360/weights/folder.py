@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from portrait360.weights.systems import System
 
 MANIFEST = "manifest.json"
 Progress = Callable[[str, int, int], None]  # (what is being written, bytes of it, bytes in all)
+Origin = Literal["import", "init", "training"]  # only a folder of the same origin is replaced
 
 
 class Parts:
@@ -39,10 +41,11 @@ class Parts:
         digest = write_safetensors(path, specs, read, metadata, told)
         self.files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
 
-    def finish(self, source: Mapping[str, object], dtype: torch.dtype) -> dict[str, object]:
+    def finish(self, source: Mapping[str, object], dtype: torch.dtype, origin: Origin) -> dict[str, object]:
         manifest = {
             "portrait360": __version__,
             "system": self.system.name,
+            "origin": origin,
             "source": dict(source),
             "dtype": str(dtype).removeprefix("torch."),
             "config": asdict(self.system),
@@ -60,33 +63,34 @@ def _require_space(folder: Path, needed: int) -> None:
         )
 
 
-def _require_free_name(target: Path) -> None:
-    """An earlier import with nothing else beside it may be replaced; whatever else lies there is left alone."""
-    if target.is_dir() and not target.is_symlink():
-        lying = {path.name for path in target.iterdir()}
-        if not lying or lying <= _of_an_import(target):
-            return
-    if target.exists() or target.is_symlink():
-        raise UserError(f"{target} holds something else; choose another folder with -o.")
+def require_free_name(target: Path, origin: Origin) -> None:
+    """What the same command left there, with nothing else beside it, may be replaced; all else is left alone."""
+    try:
+        if target.is_dir() and not target.is_symlink():
+            lying = {path.name for path in target.iterdir()}
+            if not lying or lying <= _left_by(origin, target):
+                return
+        if target.exists() or target.is_symlink():
+            raise UserError(f"{target} holds something else; choose another folder with -o.")
+    except OSError as error:
+        raise UserError(f"{target} cannot be written ({error.strerror}); choose another folder with -o.") from error
 
 
-def _of_an_import(folder: Path) -> set[str]:
-    """The names that belong to an import, by its own manifest; none if it is not one."""
+def _left_by(origin: Origin, folder: Path) -> set[str]:
+    """The names that belong to such a folder, by its own manifest; none if it is not one."""
     try:
         said = json.loads((folder / MANIFEST).read_text())
-        return {MANIFEST, *said["files"]} if "portrait360" in said else set()
-    except (OSError, ValueError, KeyError, TypeError):
+        ours = "portrait360" in said and said.get("origin", "import") == origin
+        return {MANIFEST, *said["files"]} if ours else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()
 
 
 @contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, origin: Origin) -> Iterator[Path]:
     """A folder to write into that becomes `target` at the end, or vanishes; what was there comes back if it fails."""
     target = Path(os.path.abspath(target))
-    try:
-        _require_free_name(target)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written ({error.strerror}); choose another folder with -o.") from error
+    require_free_name(target, origin)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:

@@ -46,15 +46,21 @@ def manifest(folder: Path) -> dict[str, Any]:
         files = {name: {"bytes": int(f["bytes"]), "sha256": str(f["sha256"])} for name, f in found["files"].items()}
         plain = {"system": str(found["system"]), "dtype": str(found["dtype"]), "source": dict(found["source"])}
         return {**found, **plain, "files": files, "config": dict(found["config"])}
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} is not an import: it has no {MANIFEST}.") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{folder} is no folder of weights: it has no {MANIFEST}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / MANIFEST} is damaged; import the weights again.") from error
 
 
 def found(system: str) -> Path | None:
     """The import of a system among the user's, if it is there."""
-    return next((folder for folder in folders(home()) if manifest(folder)["system"] == system), None)
+    there = ((folder, manifest(folder)) for folder in folders(home()))
+    return next((folder for folder, said in there if said["system"] == system and trained(said)), None)
+
+
+def trained(said: dict[str, Any]) -> bool:
+    """What `train init` makes, by its manifest, is only where a training begins."""
+    return said.get("origin") != "init"
 
 
 def needed(systems: Sequence[str], what: str) -> list[Path]:
@@ -66,11 +72,15 @@ def needed(systems: Sequence[str], what: str) -> list[Path]:
             f"{what} needs the weights of {' and '.join(missing)}, which are not in {home()}; "
             "bring the published files with `portrait360 weights import FILE` (`portrait360 doctor` says where)."
         )
-    return [place for place in places.values() if place is not None]
+    whole = [place for place in places.values() if place is not None]
+    wrong = [f"{place}: {problem}" for place in whole for problem in of_other_size(place)]
+    if wrong:
+        raise UserError(f"{wrong[0]}; import these weights again.")
+    return whole
 
 
-def verify(folder: Path, on_bytes: Callable[[int], None] = lambda count: None) -> list[str]:
-    """What is wrong with an import, each in words; an empty list if nothing is."""
+def of_other_size(folder: Path) -> list[str]:
+    """Files of an import that are not whole, as can be told at once, each in words."""
     problems = []
     for name, said in manifest(folder)["files"].items():
         path = folder / name
@@ -78,7 +88,15 @@ def verify(folder: Path, on_bytes: Callable[[int], None] = lambda count: None) -
             problems.append(f"{name} is missing")
         elif path.stat().st_size != said["bytes"]:
             problems.append(f"{name} has {path.stat().st_size} bytes, expected {said['bytes']}")
-        elif sha256(path, on_bytes) != said["sha256"]:
+    return problems
+
+
+def verify(folder: Path, on_bytes: Callable[[int], None] = lambda count: None) -> list[str]:
+    """What is wrong with an import, each in words; an empty list if nothing is."""
+    problems = of_other_size(folder)
+    for name, said in manifest(folder)["files"].items():
+        known = any(problem.startswith(f"{name} ") for problem in problems)
+        if not known and sha256(folder / name, on_bytes) != said["sha256"]:
             problems.append(f"{name} was changed: its SHA-256 is not the manifest's")
     return problems
 
