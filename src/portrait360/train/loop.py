@@ -91,7 +91,7 @@ class _State:
 
     def load(self, path: Path, settings: dict[str, Any], device: torch.device) -> None:
         said = torch.load(path, map_location=device, weights_only=True)
-        before = said["settings"]
+        before = said.get("settings", {})
         other = [name for name, value in settings.items() if before.get(name) != value]
         if other:
             raise UserError(
