@@ -1,6 +1,7 @@
 """The published networks at full size, with random weights: does everything fit, how long does it take?
 
 python -m benchmarks.full_size [--size 256] [--views 1] [--steps 2] [--precision float32] [--weights DIR] [--device D]
+python -m benchmarks.full_size --generator [--views 1] [--device D]
 
 DIR (5 GB) is written once, as `portrait360 weights import` would leave it. Nothing can be seen in the pictures.
 """
@@ -20,8 +21,10 @@ import torch
 from torch import Tensor
 
 from portrait360 import __version__
+from portrait360.cameras import orbit
 from portrait360.checkpoints import Spec, write_safetensors
 from portrait360.denoised_views import Asked, Machine, Sampling, denoised
+from portrait360.models.gan3d import GAN3D, PANOHEAD
 from portrait360.models.text import TextConfig
 from portrait360.progress import byte_bar
 from portrait360.weights.folder import MANIFEST
@@ -64,6 +67,27 @@ def random_tensor(name: str, specs: Mapping[str, Spec]) -> Tensor:
     return (1 + 0.1 * n if name.endswith("weight") else 0.1 * n).half()
 
 
+def generator(views: int, device: torch.device) -> None:
+    """PanoHead's: a head, its views of 512 pixels, one step of an inversion."""
+    network = GAN3D(PANOHEAD).eval().to(device)
+    labels = torch.stack([torch.from_numpy(camera.label()).float() for camera in orbit(views)]).to(device)
+    times = [time.perf_counter()]
+    with torch.inference_mode():
+        styles = network.styled(torch.zeros(1, PANOHEAD.z, device=device), labels[:1], 0.7)
+        head = network.head(styles)
+        times.append(time.perf_counter())
+        seen = [head.seen(label[None]).rgb.cpu() for label in labels]
+    times.append(time.perf_counter())
+    assert all(torch.isfinite(one).all() for one in seen)
+    sought = styles.clone().requires_grad_(True)
+    network.head(sought).seen(labels[:1]).rgb.square().mean().backward()
+    times.append(time.perf_counter())
+    made, looked, step = (b - a for a, b in zip(times, times[1:], strict=False))
+    print(
+        f"PanoHead's generator on {device}: a head {made:.1f} s, a view {looked / views:.1f} s, a step {step:.0f} s"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256)
@@ -72,7 +96,12 @@ def main() -> None:
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--weights", type=Path, default=Path("random-weights"))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--generator", action="store_true", help="PanoHead's instead")
     a = parser.parse_args()
+    if a.generator:
+        generator(a.views, torch.device(a.device))
+        print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB of memory")
+        return
     if not (a.weights / MANIFEST).is_file():
         random_import(a.weights, SYSTEMS[SYSTEM])
     device = torch.device(a.device)

@@ -13,6 +13,7 @@ from portrait360.checkpoints import Spec
 from portrait360.errors import UserError
 from portrait360.models.text import TextEncoder
 from portrait360.models.unet import UNet
+from portrait360.models.vae import VAE
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.weights import convert, systems
 from portrait360.weights import folder as folders_of_weights
@@ -289,3 +290,24 @@ def test_reading_never_uses_eval_or_plain_pickle(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "eval", lambda *a: pytest.fail("eval was called"))
     monkeypatch.setattr("pickle.load", lambda *a, **k: pytest.fail("pickle.load was called"))
     import_weights(tmp_path / "sd15.th", folder, tiny.system("sd15"))
+
+
+def millions(state: dict[str, torch.Tensor], word: str = "") -> float:
+    return sum(value.numel() for name, value in state.items() if word in name) / 1e6
+
+
+def test_full_size_networks_have_the_published_numbers_of_parameters():
+    """On `meta`, tables of positions counted: U-Net, R, C, V, autoencoder."""
+    for name, across in {"diffportrait360": 418.0, "diffportrait3d": 583.3, "back-head": 0.0}.items():
+        system = systems.SYSTEMS[name]
+        assert system.denoiser is not None
+        with torch.device("meta"):
+            network, vae = ViewDenoiser(system.denoiser), VAE(system.vae)
+        of_v = millions(network.unet.state_dict(), "_motion_module")
+        assert of_v == pytest.approx(across, abs=0.06)
+        assert millions(network.unet.state_dict()) - of_v == pytest.approx(859.5, abs=0.06)
+        assert millions(network.appearance.state_dict()) == pytest.approx(
+            859.5, abs=1.2
+        )  # less `out`, with hints in 3D
+        assert millions(network.control.state_dict()) == pytest.approx(361.3, abs=0.06)
+        assert millions(vae.state_dict()) == pytest.approx(83.7, abs=0.06)
