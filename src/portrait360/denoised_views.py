@@ -21,7 +21,7 @@ from portrait360.diffusion.parametrisation import Denoiser, denoiser
 from portrait360.diffusion.samplers import ddim, dpm_solver_2m
 from portrait360.diffusion.schedule import Levels, NoiseSchedule, ddim_levels, sqrt_linear
 from portrait360.diffusion.windows import Prepare, circular_windows, over_orbit
-from portrait360.models.vae import VAE
+from portrait360.models.vae import VAE, Draw
 from portrait360.models.view_denoiser import Memory, ViewConditions, ViewDenoiser
 
 GUIDANCE = 3.0
@@ -201,23 +201,25 @@ def draws(seed: int, purpose: int, count: int) -> list[torch.Generator]:
 
 
 def encoded(
-    vae: nn.Module, pictures: Tensor, machine: Machine, generators: Sequence[torch.Generator], how: Sampling
+    vae: VAE, pictures: Tensor, machine: Machine, generators: Sequence[torch.Generator], how: Sampling
 ) -> Tensor:
     """Latents (n c h w). The published programs draw them from what the autoencoder says; we take its mean."""
-    out = []
-    for picture, generator in zip(pictures, generators, strict=True):
-        mean, deviation = vae.moments(machine_tensor(picture[None], machine))  # pyright: ignore[reportCallIssue]
-        if how.faithful:
-            noise = torch.randn(mean.shape, generator=generator)
-            mean = mean + deviation * machine_tensor(noise, machine)
-        out.append(mean * vae.config.scale)  # pyright: ignore[reportAttributeAccessIssue]
-    return torch.cat(out)
+
+    def drawn(generator: torch.Generator) -> Draw:
+        return lambda shape: machine_tensor(torch.randn(tuple(shape), generator=generator), machine)
+
+    return torch.cat(
+        [
+            vae.encode(machine_tensor(picture[None], machine), drawn(generator) if how.faithful else None)
+            for picture, generator in zip(pictures, generators, strict=True)
+        ]
+    )
 
 
-def decoded(vae: nn.Module, latents: Tensor, machine: Machine, on_step: OnStep) -> Tensor:
+def decoded(vae: VAE, latents: Tensor, machine: Machine, on_step: OnStep) -> Tensor:
     out = []
     for i, latent in enumerate(latents):
-        picture = vae.decode(machine_tensor(latent[None], machine))  # pyright: ignore[reportCallIssue]
+        picture = vae.decode(machine_tensor(latent[None], machine))
         out.append(picture.float().cpu())
         on_step("picture", i + 1, len(latents))
     return torch.cat(out).clamp(-1, 1)

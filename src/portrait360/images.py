@@ -63,6 +63,15 @@ def load_picture(path: Path) -> Picture:
         raise UserError(f"{path} is not a whole JPEG, PNG, WebP, GIF, BMP or TIFF picture{advice}.") from error
 
 
+def size_told(path: Path) -> tuple[int, int]:
+    """Width and height, by the picture's header alone."""
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            return opened.size
+    except Exception as error:  # damaged bytes reach the decoders as any error at all
+        raise UserError(f"{path} is not a picture that can be read.") from error
+
+
 def _phone_picture(path: Path) -> bool:
     """Whether a file that could be read is HEIC or AVIF, as phones write them."""
     with path.open("rb") as file:

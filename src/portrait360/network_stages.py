@@ -41,9 +41,9 @@ def source_of(way: Way, portrait: Portrait, proxy: Proxy, others: Sequence[Portr
 
 def check_memory(stage: str, way: Way, system: str, views: int) -> None:
     """Before networks are loaded."""
-    weights, machine = way.weights[way.preset.weights.index(system)], way.machine
+    machine = way.machine
     how = Sampling(1, way.faithful)  # a level takes as much as many
-    peak = peak_bytes(system_of(weights), views, way.size, machine.dtype, how, thrifty=machine.thrifty)
+    peak = peak_bytes(system_of(way.weights_of(system)), views, way.size, machine.dtype, how, thrifty=machine.thrifty)
     told = "use --device cpu" if machine.device.type == "cuda" else "use a machine with more memory"
     memory.check(stage, peak, told, memory.free_on(machine.device))
 
@@ -51,12 +51,10 @@ def check_memory(stage: str, way: Way, system: str, views: int) -> None:
 def made_with(way: Way, system: str) -> dict[str, Any]:
     """All that views by a system's networks depend on besides what was made before."""
     generator = found(way.preset.gan) if way.preset.gan else None
-    weights = way.weights[way.preset.weights.index(system)]
+    used = (way.weights_of(system), *([generator] if generator else []))
     return {
         "preset": way.preset.name,
-        "weights": {
-            folder.name: sha256(folder / MANIFEST) for folder in (weights, *([generator] if generator else []))
-        },
+        "weights": {folder.name: sha256(folder / MANIFEST) for folder in used},
         "size": way.size,
         "steps": way.steps,
         "faithful": way.faithful,

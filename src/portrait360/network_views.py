@@ -56,6 +56,9 @@ class Way:
     seed: int
     machine: Machine
 
+    def weights_of(self, system: str) -> Path:
+        return self.weights[self.preset.weights.index(system)]
+
 
 def view_from_behind(source: Source, way: Way, on_step: OnStep) -> View:
     """F: from the front, as noise alone, with a stranger's back for the camera."""
@@ -64,8 +67,9 @@ def view_from_behind(source: Source, way: Way, on_step: OnStep) -> View:
     front = front_of(source, way)
     asked = Asked(as_tensor(front), hints(source, way, [camera]), None)
     how = Sampling(way.steps, way.faithful, together=False)
-    weights = way.weights[way.preset.weights.index(way.preset.back)]
-    made = denoised(asked, Imported(weights), how, way.machine, seed=way.seed + 1, on_step=on_step)
+    made = denoised(
+        asked, Imported(way.weights_of(way.preset.back)), how, way.machine, seed=way.seed + 1, on_step=on_step
+    )
     return as_view(made[0], camera, source, way)
 
 

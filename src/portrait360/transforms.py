@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from portrait360.cameras import Array, Camera
 from portrait360.errors import UserError
 from portrait360.files import read_limited
-from portrait360.images import FORMATS
+from portrait360.images import size_told
 
 MAX_BYTES = 64 << 20
 MAX_SIDE = 1 << 16
@@ -108,11 +107,7 @@ def _number(values: Mapping[str, Any], name: str, where: str, otherwise: float) 
 
 def _size(image: Path, values: Mapping[str, Any], where: str) -> tuple[int, int]:
     """As the picture's header tells, which must agree with the file."""
-    try:
-        with Image.open(image, formats=FORMATS) as opened:
-            width, height = opened.size
-    except Exception as error:  # damaged bytes reach the decoders as any error at all
-        raise UserError(f"{image} is not a picture that can be read.") from error
+    width, height = size_told(image)
     said = _number(values, "w", where, width), _number(values, "h", where, height)
     if said != (width, height) or max(width, height) > MAX_SIDE:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from portrait360.models.layers import Upsample, group_norm
+
+Draw = Callable[[Sequence[int]], Tensor]  # standard normal noise of a shape
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,10 @@ class VAE(nn.Module):
         mean, log_variance = self.quant_conv(self.encoder(x)).chunk(2, dim=1)
         return mean, torch.exp(0.5 * log_variance.clamp(-30, 20))
 
-    def encode(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Pictures in [-1, 1] -> scaled latents: the mean, or a sample when `noise` (as the latents) is given."""
+    def encode(self, x: Tensor, draw: Draw | None = None) -> Tensor:
+        """Pictures in [-1, 1] -> scaled latents: the mean, or a sample where `draw` gives noise of their shape."""
         mean, std = self.moments(x)
-        return (mean if noise is None else mean + std * noise) * self.config.scale
+        return (mean if draw is None else mean + std * draw(mean.shape)) * self.config.scale
 
     def decode(self, z: Tensor) -> Tensor:
         """Scaled latents -> pictures in [-1, 1]."""

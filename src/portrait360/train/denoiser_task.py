@@ -131,11 +131,8 @@ class DenoiserTask:
         return {"noisy": noisy, "noise": noise, "t": t, "references": references, "hints": batch["hints"].to(device)}
 
     def encoded(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
-        found = []
-        for picture in rearrange(pictures, "b v c y x -> (b v) 1 c y x"):
-            mean, deviation = self.vae.moments(picture)
-            noise = torch.randn(mean.shape, generator=generator, device=generator.device)
-            found.append((mean + deviation * noise) * self.vae.config.scale)
+        draw = lambda shape: torch.randn(tuple(shape), generator=generator, device=generator.device)  # noqa: E731
+        found = [self.vae.encode(one, draw) for one in rearrange(pictures, "b v c y x -> (b v) 1 c y x")]
         return rearrange(torch.cat(found), "(b v) c y x -> b v c y x", b=len(pictures))
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:

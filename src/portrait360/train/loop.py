@@ -23,6 +23,7 @@ from portrait360.errors import UserError
 from portrait360.files import locked, sha256, whole, writing_to
 from portrait360.processes import undisturbed
 from portrait360.train.team import Team, gathered
+from portrait360.weights.folder import MANIFEST
 
 STATE = "state.pt"
 AHEAD = 4  # batches that are read while the network is at work
@@ -149,7 +150,7 @@ def settings_of(task: Task, options: LoopOptions) -> dict[str, Any]:
     """All that a run's folder must have been begun with."""
     begin = None
     if task.begin is not None:
-        begin = sha256(task.begin / "manifest.json" if task.begin.is_dir() else task.begin)
+        begin = sha256(task.begin / MANIFEST if task.begin.is_dir() else task.begin)
     return {"recipe": task.name, "checkpoint": begin, "set of options": asdict(options)}
 
 

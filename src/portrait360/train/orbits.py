@@ -13,11 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from portrait360.cameras import Camera
 from portrait360.errors import UserError
-from portrait360.images import FORMATS, load_picture
+from portrait360.images import load_picture, size_told
 from portrait360.transforms import read_transforms
 
 Floats = NDArray[np.floating]
@@ -90,10 +89,6 @@ def orbit_in(folder: Path) -> Orbit | None:
 
 def require_square(path: Path) -> None:
     """By its header: hours of training do not end at one picture."""
-    try:
-        with Image.open(path, formats=FORMATS) as opened:
-            width, height = opened.size
-    except Exception as error:  # damaged bytes reach the decoders as any error at all
-        raise UserError(f"{path} is not a picture that can be read.") from error
+    width, height = size_told(path)
     if width != height:
         raise UserError(f"{path} is of {width} x {height} pixels; crop the pictures of an orbit alike, to squares.")
