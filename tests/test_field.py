@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
-from portrait360.geometry.field import HALF, SHOWS, STEP, Field, FieldOptions, surface, weights
+from portrait360.geometry.field import Field, FieldOptions
 from portrait360.geometry.hash_grid import HashGrid, features
 from portrait360.geometry.hull import visual_hull
 from portrait360.geometry.marching import march, march_in_torch
+from portrait360.geometry.volume import HALF, SHOWS, STEP, surface, weights
 from tests.viewer_scene import AXES, mesh
 
 FOCAL = focal_from_fov(18.8)

@@ -89,7 +89,7 @@ def copied(run: Path, to: Path) -> Path:
 
 
 def wish(**changes) -> Wish:
-    return Wish(**{"preset": "sd15", "views": 5, "size": SIZE, "steps": 2, "fit": False, "device": "cpu"} | changes)
+    return Wish(**{"preset": "sd15", "views": 3, "size": SIZE, "steps": 2, "fit": False, "device": "cpu"} | changes)
 
 
 def pictures(seed: int, count: int) -> torch.Tensor:
@@ -196,7 +196,7 @@ def test_a_photo_becomes_views_and_the_same_again(finished, tmp_path, faithful):
     if faithful:
         make(ASTRONAUT, first, wish(faithful=True))
     made = make(ASTRONAUT, tmp_path / "b", wish(faithful=faithful))
-    assert len(made.views.views) == 5 and made.views.views[0].size == SIZE
+    assert len(made.views.views) == 3 and made.views.views[0].size == SIZE
     assert made.views.views[0].camera.focal == FOCAL_SD15
     for path in sorted(first.rglob("*.*")):
         if path.suffix in (".png", ".npz", ".safetensors") or path.name == "transforms.json":
@@ -209,7 +209,7 @@ def test_a_photo_becomes_views_and_the_same_again(finished, tmp_path, faithful):
 
 def test_what_is_finished_is_taken_up_again(finished, tmp_path):
     events = []
-    make(ASTRONAUT, copied(finished, tmp_path / "run"), wish(views=6), events.append)
+    make(ASTRONAUT, copied(finished, tmp_path / "run"), wish(views=4), events.append)
     states = {event.stage: event.state for event in events if event.state in ("kept", "done")}
     assert states["proxy"] == states["back"] == "kept" and states["views"] == "done"
     assert any(event.stage == "views" and event.state == "step" for event in events)
@@ -217,13 +217,13 @@ def test_what_is_finished_is_taken_up_again(finished, tmp_path):
 
 def test_the_other_preset_has_no_back_of_its_own_but_takes_a_photo(at_home, tmp_path):
     made = make(ASTRONAUT, tmp_path / "run", wish(preset="diffportrait3d", method="proxy"))
-    assert len(made.views.views) == 5 and not (tmp_path / "run" / "back").exists()
+    assert len(made.views.views) == 3 and not (tmp_path / "run" / "back").exists()
 
 
 def test_another_method_leaves_no_generated_head(finished, tmp_path):
     run = copied(finished, tmp_path / "run")
     assert (run / "proxy" / "gan.safetensors").is_file()
-    make(ASTRONAUT, run, wish(views=3, method="proxy"))
+    make(ASTRONAUT, run, wish(views=2, method="proxy"))
     assert [path.name for path in (run / "proxy").iterdir()] == ["proxy.npz"]
 
 

@@ -4,6 +4,7 @@ tensors that have a shape and no numbers, and what lives at once is counted."""
 from __future__ import annotations
 
 import weakref
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -94,6 +95,7 @@ def empty(*shape: int) -> Tensor:
     return torch.zeros((), device="cpu").expand(shape)
 
 
+@lru_cache(maxsize=16)
 def peak_bytes(
     system: System,
     views: int,

@@ -12,8 +12,9 @@ from torch import Tensor
 from portrait360.errors import UserError
 from portrait360.fit.corrections import Correction, agreeing, centred, compare, corrected
 from portrait360.fit.rays import Rays, all_rays
-from portrait360.geometry.field import CELLS, HALF, Field, FieldOptions
+from portrait360.geometry.field import Field, FieldOptions
 from portrait360.geometry.hull import visual_hull
+from portrait360.geometry.volume import CELLS, HALF
 from portrait360.view_sheet import View
 
 REFRESHED = 16  # steps between looks at random places of the hull

@@ -14,10 +14,11 @@ from scipy.sparse.csgraph import connected_components
 from portrait360.cameras import Camera, look_at
 from portrait360.geometry import raster
 from portrait360.geometry.bake import Picture, bake, inner, texels
-from portrait360.geometry.field import HALF, Field
+from portrait360.geometry.field import Field
 from portrait360.geometry.fusion import fuse
 from portrait360.geometry.surface_nets import surface_nets
 from portrait360.geometry.textured import TexturedMesh
+from portrait360.geometry.volume import HALF
 from portrait360.view_sheet import View
 
 Floats = NDArray[np.floating]

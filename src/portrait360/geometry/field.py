@@ -1,29 +1,17 @@
-"""The field: density and colour at every place (NeRF), and its pictures along rays, with gradients.
-
-A grid remembers where density was found. Rays take samples only in its full cells, and none behind what the grid
-already knows to be opaque, so that most of the work goes into the visible surface.
-"""
+"""The field: a volume whose density and colours a hashed grid holds (NeRF)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from portrait360.cameras import Camera
 from portrait360.geometry.hash_grid import HashGrid
-from portrait360.geometry.marching import march
+from portrait360.geometry.volume import HALF, Volume
 
-HALF = 0.5  # the field fills the cube [-HALF, HALF]^3 of the canonical frame
-CELLS = 128  # of the grid along a side
-STEP = 2 * HALF / 256  # between samples
-EMPTY = 0.1  # density below which a cell holds nothing
 DENSEST = 7.0  # logarithm of density: one sample stops 98.6 % of the light, and still feels what lies behind it
-NEWER = 0.5  # share of the newest look in what the grid remembers
-SHOWS = 0.3  # share of a ray's alpha in front of its surface: a field is a little soft, and half would lie too deep
 
 
 @dataclass(frozen=True)
@@ -35,17 +23,7 @@ class FieldOptions:
     hidden: int = 32
 
 
-@dataclass(frozen=True)
-class RayColours:
-    rgb: Tensor  # (n, 3) premultiplied
-    alpha: Tensor  # (n,)
-    distance: Tensor  # (n,) along the ray to the surface (no gradient); 0 where nothing is
-    samples: int = 0  # how many were taken
-
-
-class Field(nn.Module):
-    density: Tensor
-
+class Field(Volume):
     def __init__(self, options: FieldOptions = FieldOptions()) -> None:  # noqa: B008 (frozen)
         super().__init__()
         self.options = options
@@ -55,7 +33,6 @@ class Field(nn.Module):
         self.first = nn.Linear(self.grid.channels, options.hidden)
         self.second = nn.Linear(options.hidden, options.hidden)
         self.last = nn.Linear(options.hidden, 1 + 3 * (1 + len(around(torch.zeros(1, 3))[0])))
-        self.register_buffer("density", torch.zeros(CELLS, CELLS, CELLS))  # x, y, z
 
     def reset(self, generator: torch.Generator) -> None:
         self.grid.reset(generator)
@@ -64,8 +41,6 @@ class Field(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, places: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Places (n, 3) in the canonical frame -> density (n,), colour (n, 3) as seen along directions (n, 3), or
-        the mean over all."""
         hidden = F.relu(self.first(self.grid(places / (2 * HALF) + 0.5)))
         out = self.last(F.relu(self.second(hidden)))
         colour = out[:, 1:4]
@@ -75,79 +50,9 @@ class Field(nn.Module):
         logarithm = logarithm + (logarithm.clamp(max=DENSEST) - logarithm).detach()
         return torch.exp(logarithm), torch.sigmoid(colour)
 
-    def render(
-        self, origins: Tensor, directions: Tensor, *, offsets: Tensor | None = None, remember: bool = False
-    ) -> RayColours:
-        """Rays (n, 3), unit directions; offsets (n,) in [0, 1) shift the samples, by half a step if not given."""
-        count = len(origins)
-        offsets = torch.full((count,), 0.5, device=origins.device) if offsets is None else offsets
-        ray, distance = march(self.density, origins, directions, offsets, half=HALF, step=STEP, empty=EMPTY)
-        if len(ray) == 0:
-            zero = self.last.bias.sum() * 0 + origins.new_zeros(count)
-            return RayColours(zero[:, None].expand(-1, 3), zero, zero)
-        density, colour = self(origins[ray] + distance[:, None] * directions[ray], directions[ray])
-        if remember:
-            self.look(origins[ray] + distance[:, None] * directions[ray], density.detach())
-        weight = weights(density * STEP, ray)
-        values = weight[:, None] * torch.cat([colour, torch.ones_like(colour[:, :1])], 1)
-        total = torch.zeros(count, 4, device=origins.device).index_add(0, ray, values)
-        front = surface(weight.detach(), distance, ray, total[:, 3].detach())
-        return RayColours(total[:, :3], total[:, 3], front, len(ray))
-
-    @torch.no_grad()
-    def look(self, places: Tensor, density: Tensor) -> None:
-        cell = ((places + HALF) * (CELLS / (2 * HALF))).long().clamp(0, CELLS - 1)
-        flat = (cell[:, 0] * CELLS + cell[:, 1]) * CELLS + cell[:, 2]
-        known = self.density.view(-1)
-        old = known[flat]
-        known.scatter_reduce_(0, flat, old + NEWER * (density - old), "mean", include_self=False)
-
-    @torch.no_grad()
-    def picture(self, camera: Camera, size: int, *, rays: int = 16384) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Straight rgb (s, s, 3), alpha (s, s), depth along the optical axis (s, s), 0 where empty."""
-        device = self.density.device
-        origin, directions = camera.rays(size, size)
-        towards = torch.tensor(directions.reshape(-1, 3), dtype=torch.float32, device=device)
-        start = torch.tensor(origin, dtype=torch.float32, device=device).expand(len(towards), 3)
-        parts = [self.render(a, b) for a, b in zip(start.split(rays), towards.split(rays), strict=True)]
-        alpha = torch.cat([p.alpha for p in parts])
-        rgb = torch.cat([p.rgb for p in parts]) / alpha.clamp(min=1e-6)[:, None]
-        axis = torch.tensor(camera.cam2world[:3, 2], dtype=torch.float32, device=device)
-        depth = torch.cat([p.distance for p in parts]) * (towards @ axis)
-        square = (size, size)
-        return (
-            rgb.clamp(0, 1).reshape(*square, 3).cpu().numpy(),
-            alpha.reshape(square).cpu().numpy(),
-            torch.where(alpha > 0.5, depth, 0).reshape(square).cpu().numpy(),
-        )
-
 
 def around(directions: Tensor) -> Tensor:
     """The first two harmonics (n, 4) of a direction's azimuth. Gloss moves with it; orbits tell nothing of elevation,
     so it plays no part."""
     x, z = F.normalize(directions[:, [0, 2]], dim=1).unbind(1)
     return torch.stack([x, z, x * x - z * z, 2 * x * z], 1)
-
-
-def weights(thickness: Tensor, ray: Tensor) -> Tensor:
-    """Share of each sample (n,) in its ray's colour: w = T (1 - exp(-tau)), T = exp(-sum of tau before it)."""
-    total = torch.cumsum(thickness.double(), 0)
-    before = torch.cat([total.new_zeros(1), total[:-1]])
-    first = torch.cat([ray.new_ones(1, dtype=torch.bool), ray[1:] != ray[:-1]])
-    start = before[first][torch.cumsum(first, 0) - 1]  # the sum over all earlier rays
-    return (torch.exp(start - before) * -torch.expm1(-thickness.double())).float()
-
-
-def surface(weight: Tensor, distance: Tensor, ray: Tensor, alpha: Tensor) -> Tensor:
-    """Distance (rays,) at which the share SHOWS of the ray's alpha is reached; 0 for rays without samples. A sample
-    stands for a step around it, through which its share is taken to grow evenly."""
-    total = torch.cumsum(weight.double(), 0)
-    before = torch.cumsum(alpha.double(), 0) - alpha  # what all earlier rays hold
-    reached = total - before[ray] >= SHOWS * alpha[ray]
-    first = reached & ~torch.cat(
-        [(reached[:-1] & (ray[1:] == ray[:-1])).new_zeros(1), reached[:-1] & (ray[1:] == ray[:-1])]
-    )
-    out = torch.zeros_like(alpha)
-    missing = (SHOWS * alpha[ray] - (total - before[ray] - weight))[first] / weight[first].clamp(min=1e-9)
-    out[ray[first]] = distance[first] + (missing.float() - 0.5) * STEP
-    return out
