@@ -78,8 +78,9 @@ class Triplane(Volume):
         with torch.no_grad():
             self.grids.copy_(grids)
             for layer in (self.first, self.sharper.first):
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
-                nn.init.zeros_(layer.bias)
+                weight, bias = layer.parameters()
+                nn.init.kaiming_uniform_(weight, nonlinearity="relu", generator=generator)
+                bias.zero_()
 
     def forward(self, places: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

@@ -1,0 +1,105 @@
+"""What leads the refining: a denoiser that sees a view as it is now, and what its neighbour shows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from portrait360.cameras import Camera
+from portrait360.geometry.carried import carried, places_in
+from portrait360.models.hybrid import HybridConfig, HybridPriors, Led, Priors
+from portrait360.models.presets import SMALL
+from portrait360.models.view_hints import FOLD, TIMES, folded, unfolded
+
+Floats = NDArray[np.floating]
+
+NORMALS = 3
+SMALL_HYBRID = HybridConfig(SMALL.unet, geometry=(4 + NORMALS) * FOLD**2)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A view of the head before it is refined."""
+
+    camera: Camera
+    picture: Tensor  # (4 s s) premultiplied
+    depth: Floats  # (s, s), 0 where nothing is
+
+
+class Guide(Protocol):
+    cell: int  # pixels a side of a latent
+    channels: int
+
+    def latents(self, picture: Tensor, coarse: Tensor) -> Tensor:
+        """Pictures (n 4 s s) -> clean latents (n c s/cell s/cell)."""
+        ...
+
+    def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Priors:
+        """What is known of a view; `shown` (4 s s) is what the driving view is by now."""
+        ...
+
+    def denoised(self, latents: Tensor, level: float, priors: Priors, coarse: Tensor, led: Led) -> Tensor:
+        """Noisy latents (1 c h w) at a level in (0, 1] -> clean ones."""
+        ...
+
+    def pictures(self, latents: Tensor, coarse: Tensor) -> Tensor:
+        """The inverse of `latents`, within [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SmallGuide:
+    """Latents are what a view differs by from the unrefined head's, folded."""
+
+    network: HybridPriors
+    cell: int = FOLD
+    channels: int = SMALL.unet.in_channels
+
+    def latents(self, picture: Tensor, coarse: Tensor) -> Tensor:
+        return folded(picture) - folded(coarse)
+
+    def pictures(self, latents: Tensor, coarse: Tensor) -> Tensor:
+        return unfolded(folded(coarse) + latents).clamp(0, 1)
+
+    def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Priors:
+        places = places_in(driving.camera, driving.depth, view.camera, view.depth)
+        there = torch.from_numpy(places.both.astype(np.float32))[None]
+        normals = torch.from_numpy(normals_of(view.depth, view.camera)).permute(2, 0, 1)
+        uv = F.avg_pool2d(torch.from_numpy(places.uv.astype(np.float32)).permute(2, 0, 1)[None], FOLD)
+        return Priors(
+            folded(carried(shown, places)[None]),
+            F.avg_pool2d(there[None], FOLD),
+            folded(shown[None]),
+            uv.movedim(1, -1),
+            torch.cat([folded(view.picture[None]), F.pixel_unshuffle(normals[None], FOLD)], 1),
+        )
+
+    @torch.no_grad()
+    def denoised(self, latents: Tensor, level: float, priors: Priors, coarse: Tensor, led: Led) -> Tensor:
+        device = next(self.network.parameters()).device
+        context = torch.zeros(1, 1, self.network.config.unet.context_dim, device=device)
+        there = replace(priors, **{name: value.to(device) for name, value in vars(priors).items()})
+        t = torch.tensor([TIMES * level], device=device)
+        return self.network(latents.to(device), t, context, there, led).to(latents)
+
+
+def normals_of(depth: Floats, camera: Camera) -> Floats:
+    """(s, s, 3) unit, in the world, towards the camera; 0 where nothing is. Of the surface that depths tell."""
+    size = len(depth)
+    centres = (np.arange(size) + 0.5) / size
+    uv = np.stack(np.meshgrid(centres, centres), -1)
+    there = depth > 0
+    filled = np.where(there, depth, camera.radius)
+    filled = cv2.GaussianBlur(filled.astype(np.float32), (0, 0), 1.0)
+    points = camera.unproject(uv, filled)
+    down, right = np.gradient(points, axis=(0, 1))
+    normal = np.cross(down, right)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
+    return (normal * there[..., None]).astype(np.float32)

@@ -1,0 +1,186 @@
+"""Multi-View Noise Resampling (Portrait Diffusion, eq. 12 to 19): views of the head are denoised one after the other,
+led by their neighbours; their noise is shared through the surface and kept where views agree on what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from portrait360.cameras import Camera
+from portrait360.diffusion.anchors import Candidate, Gradient, resampled, retained
+from portrait360.diffusion.noise import view_generators
+from portrait360.diffusion.samplers import flow
+from portrait360.geometry.carried import carried_noise
+from portrait360.models.hybrid import Led
+from portrait360.models.triplane import Triplane
+from portrait360.models.view_hints import premultiplied
+from portrait360.refine.guide import Guide, Seen
+from portrait360.refine.plan import FIXED, Stop, between, outward
+from portrait360.view_sheet import View
+
+Noise = Literal["anchors", "fixed", "random"]
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Refining:
+    """The defaults are the whole method; what fig. 5 and 6 of the paper leave out is left out by changing them."""
+
+    steps: int = 20
+    views: int = FIXED
+    size: int = 256
+    noisy: tuple[float, float] = (0.95, 0.4)  # levels of the first and the last step
+    sigma: float = 0.3  # of what is drawn around an anchor (eq. 12)
+    noise: Noise = "anchors"
+    optimised: bool = True  # anchors move to what agrees better (eq. 17)
+    led: Led = field(default_factory=Led)
+    between: int = 1  # further views of a step, from anywhere
+    levels: int = 3  # that each of them is denoised in
+    photo: float = 4.0  # weight of the reference
+    rate: float = 1e-2
+    seed: int = 0
+
+
+@dataclass
+class _View:
+    """A fixed view on its way."""
+
+    stop: Stop
+    seen: Seen
+    anchor: Tensor
+    target: Tensor | None = None  # (1 c h w) latents of the picture it goes to
+
+
+class Refinement:
+    def __init__(self, head: Triplane, photo: View, guide: Guide, how: Refining) -> None:
+        self.head, self.photo, self.guide, self.how = head, photo, guide, how
+        self.parameters = head.learnt()
+        self.optimiser = torch.optim.Adam(self.parameters, lr=how.rate, betas=(0.9, 0.99))
+        self.stops = outward(photo.camera, how.views)
+        self.generators = view_generators(how.seed, how.views + 1)
+        self.rng = np.random.default_rng([how.seed, 3])
+        self.views = self._anchored([self._before(stop.camera) for stop in self.stops])
+
+    def _before(self, camera: Camera) -> Seen:
+        rgb, alpha, depth = self.head.base.picture(camera, self.how.size)
+        return Seen(camera, premultiplied(rgb, alpha), depth)
+
+    def _anchored(self, seen: Sequence[Seen]) -> list[_View]:
+        """Noise of the reference, moved from view to view (eq. 13)."""
+        side = self.how.size // self.guide.cell
+        views: list[_View] = []
+        for stop, view, generator in zip(self.stops, seen, self.generators, strict=False):
+            anchor = torch.randn(self.guide.channels, side, side, generator=generator)
+            if stop.driving is not None and self.how.noise == "anchors":
+                other, step = views[stop.driving], self.guide.cell
+                depth = other.seen.depth[step // 2 :: step, step // 2 :: step]
+                anchor = carried_noise(other.anchor, depth, other.seen.camera, view.camera, anchor)
+            views.append(_View(stop, view, anchor))
+        return views
+
+    def step(self, number: int) -> None:
+        """Every view once, then the head (eq. 18, 19)."""
+        share = number / max(self.how.steps - 1, 1)
+        level = self.how.noisy[0] + share * (self.how.noisy[1] - self.how.noisy[0])
+        gradients = [self._reference()]
+        for i in range(1, len(self.views)):
+            driving = gradients[self.views[i].stop.driving or 0]
+            gradients.append(self._view(i, level, driving))
+        for _ in range(self.how.between):
+            gradients.append(self._anywhere(level))
+        for place, parameter in enumerate(self.parameters):
+            parameter.grad = torch.stack([gradient[place] for gradient in gradients]).sum(0)
+        self.optimiser.step()
+
+    def _reference(self) -> Gradient:
+        """The photo, at its full resolution."""
+        made = self.head.view(self.photo.camera, self.photo.size, remember=True)
+        goal = premultiplied(self.photo.rgb, self.photo.alpha).to(made.picture)
+        known = torch.ones(()) if self.photo.known is None else torch.from_numpy(self.photo.known)
+        loss = (self.how.photo * known.to(made.picture) * (made.picture - goal).abs()).mean()
+        return self._gradient(loss)
+
+    def _view(self, place: int, level: float, driving: Gradient) -> Gradient:
+        """A fixed view's gradient; its anchor moves, if what was drawn around it agrees better (eq. 14 to 17)."""
+        view, how, generator = self.views[place], self.how, self.generators[place]
+        made = self.head.view(view.seen.camera, how.size, remember=True)
+        drawn = self._noise(view, generator)
+        target = self._target(view.seen, self.views[view.stop.driving or 0], made.picture, drawn, level)
+        anew = Candidate(drawn, target, self._towards(made.picture, target, view.seen, keep=True))
+        if view.target is None or not how.optimised:
+            best = anew
+        else:
+            old = Candidate(view.anchor, view.target, self._towards(made.picture, view.target, view.seen, keep=True))
+            best = retained(anew, old, driving)
+        view.target = best.target
+        if how.optimised:
+            view.anchor = best.noise
+        return best.gradient
+
+    def _noise(self, view: _View, generator: torch.Generator) -> Tensor:
+        if self.how.noise == "fixed":
+            return view.anchor
+        return resampled(view.anchor, 1.0 if self.how.noise == "random" else self.how.sigma, generator)
+
+    def _target(
+        self, seen: Seen, driving: _View, picture: Tensor, noise: Tensor, level: float, levels: int = 1
+    ) -> Tensor:
+        """What the guide makes of a view as it is, with this noise: latents (1 c h w)."""
+        coarse = seen.picture[None]
+        priors = self.guide.priors(seen, driving.seen, self.shown(driving))
+        now = self.guide.latents(picture.detach()[None], coarse)
+        x = (1 - level) * now + level * noise[None].to(now)
+        denoise = lambda x, t: self.guide.denoised(x, level * float(t), priors, coarse, self.how.led)  # noqa: E731
+        return denoise(x, torch.ones(())) if levels == 1 else flow(denoise, x, levels)
+
+    def shown(self, view: _View) -> Tensor:
+        """A fixed view as it is to become: the photo, where it is the reference."""
+        if view.stop.driving is None:
+            size = self.how.size
+            return F.interpolate(premultiplied(self.photo.rgb, self.photo.alpha)[None], (size, size), mode="area")[
+                0
+            ].to(view.seen.picture)
+        if view.target is None:
+            return view.seen.picture
+        return self.guide.pictures(view.target, view.seen.picture[None])[0]
+
+    def _anywhere(self, level: float) -> Gradient:
+        """Between the fixed views: denoised in several levels."""
+        stop = between(self.photo.camera, self.stops, self.rng)
+        driving, seen = self.views[stop.driving or 0], self._before(stop.camera)
+        made = self.head.view(stop.camera, self.how.size, remember=True)
+        fresh = torch.randn(driving.anchor.shape, generator=self.generators[-1])
+        step = self.guide.cell
+        depth = driving.seen.depth[step // 2 :: step, step // 2 :: step]
+        noise = carried_noise(driving.anchor, depth, driving.seen.camera, stop.camera, fresh)
+        target = self._target(seen, driving, made.picture, noise, level, self.how.levels)
+        return self._towards(made.picture, target, seen)
+
+    def _towards(self, picture: Tensor, target: Tensor, seen: Seen, keep: bool = False) -> Gradient:
+        goal = self.guide.pictures(target, seen.picture[None])[0]
+        return self._gradient((picture - goal).abs().mean(), keep)
+
+    def _gradient(self, loss: Tensor, keep: bool = False) -> Gradient:
+        return torch.autograd.grad(loss, self.parameters, retain_graph=keep)
+
+
+def refined(
+    head: Triplane,
+    photo: View,
+    guide: Guide,
+    how: Refining = Refining(),  # noqa: B008 (frozen)
+    on_step: OnStep = lambda done, of: None,
+) -> Triplane:
+    """The head, changed in place; with no steps as it is."""
+    if how.steps:
+        refinement = Refinement(head, photo, guide, how)
+        for number in range(how.steps):
+            refinement.step(number)
+            on_step(number + 1, how.steps)
+    return head
