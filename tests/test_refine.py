@@ -1,0 +1,236 @@
+"""Refining: nothing is changed before something is learnt, and a guide that knows the truth leads to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from portrait360.cameras import Camera, look_at, orbit, pixel_centres
+from portrait360.geometry.volume import CELLS, HALF, Volume
+from portrait360.models.hybrid import HybridConfig, HybridPriors, Led, Priors
+from portrait360.models.restorer import Restorer, RestorerConfig
+from portrait360.models.trigrid import sampled
+from portrait360.models.triplane import RGB, Triplane, TriplaneConfig
+from portrait360.models.unet import UNetConfig
+from portrait360.models.view_hints import FOLD, premultiplied
+from portrait360.refine.guide import NORMALS, Seen, SmallGuide, normals_of
+from portrait360.refine.loop import Refinement, Refining, refined
+from portrait360.refine.plan import between, outward
+from portrait360.refine.start import begun, middles, projections
+from portrait360.view_sheet import View
+
+RADIUS, SIZE, FOCAL = 0.3, 32, 3.0
+SIZES = TriplaneConfig(side=32, features=16, hidden=16, seen=4, sharper=8)
+SHORT = Refining(steps=3, views=5, size=SIZE, levels=2)
+
+
+class Ball(Volume):
+    """Solid; coloured by place, or all in one colour."""
+
+    def __init__(self, colour: float | None = None) -> None:
+        super().__init__()
+        self.colour = colour
+        middle = middles(torch.arange(CELLS))
+        x, y, z = torch.meshgrid(middle, middle, middle, indexing="ij")
+        self.density.copy_(100.0 * ((x**2 + y**2 + z**2).sqrt() < RADIUS + 0.01))
+
+    def forward(self, places, directions=None):
+        colours = places + 0.5 if self.colour is None else torch.full_like(places, self.colour)
+        return torch.where(places.norm(dim=-1) < RADIUS, 100.0, 1e-6), colours
+
+
+@dataclass(frozen=True)
+class Knows:
+    """A guide that has seen the truth, through more or less noise."""
+
+    truth: Volume
+    noisy: float = 0.0
+    cell: int = 1
+    channels: int = 4
+
+    def latents(self, picture, coarse):
+        return picture
+
+    def pictures(self, latents, coarse):
+        return latents
+
+    def priors(self, view, driving, shown):
+        nothing = torch.zeros(1)
+        return Priors(premultiplied(*self.truth.picture(view.camera, SIZE)[:2])[None], *[nothing] * 4)
+
+    def denoised(self, latents, level, priors, coarse, led):
+        return priors.projected + self.noisy * latents
+
+
+def photo_of(volume: Volume, azimuth: float = 20.0) -> View:
+    camera = Camera(look_at(azimuth), FOCAL)
+    return View(*volume.picture(camera, 2 * SIZE)[:2], camera)
+
+
+def start(base: Volume, seed: int = 0) -> Triplane:
+    return begun(base, SIZES, torch.Generator().manual_seed(seed))
+
+
+def rays(camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
+    origin, directions = camera.rays(SIZE, SIZE)
+    towards = torch.tensor(directions.reshape(-1, 3), dtype=torch.float32)
+    return torch.tensor(origin, dtype=torch.float32).expand(len(towards), 3), towards
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_what_is_begun_is_what_it_was_to_the_bit(factor):
+    ball, camera = Ball(), Camera(look_at(30, 10), FOCAL)
+    head = begun(ball, replace(SIZES, factor=factor), torch.Generator().manual_seed(0))
+    before, after = ball.render(*rays(camera)), head.render(*rays(camera))
+    assert torch.equal(before.rgb, after.rgb[:, :RGB]) and torch.equal(before.alpha, after.alpha)
+    assert not after.rgb[:, RGB:].any() and before.alpha.max() > 0.99
+    seen = head.view(camera, factor * SIZE).picture
+    assert seen.shape == (4, factor * SIZE, factor * SIZE)
+    if factor == 1:
+        assert torch.equal(seen[:3].reshape(3, -1).T, before.rgb)
+
+
+def test_no_steps_give_back_the_head():
+    ball = Ball()
+    head = refined(start(ball), photo_of(Ball(0.9)), Knows(Ball(0.9)), replace(SHORT, steps=0))
+    camera = Camera(look_at(140), FOCAL)
+    assert np.abs(head.picture(camera, SIZE)[0] - ball.picture(camera, SIZE)[0]).max() < 1e-6
+
+
+def test_planes_hold_what_is_seen_from_their_ends():
+    """A place on the surface, looked up in the plane across an axis, has its own colour and depth there."""
+    grids = projections(Ball())[None, :, :, None]
+    for axis, plane in ((2, 0), (1, 1), (0, 2)):
+        for end, sign in ((0, -1), (1, 1)):
+            place = torch.full((1, 1, 3), 0.1)
+            place[..., axis] = sign * (RADIUS**2 - 0.02) ** 0.5
+            features = sampled(
+                grids[:, plane : plane + 1].expand(-1, 3, -1, -1, -1, -1), moved(place, plane), 2 * HALF
+            )
+            found = features[0, 0, 1 + 4 * end : 5 + 4 * end]
+            assert torch.allclose(found[0], 2 * place[0, 0, axis], atol=0.05)
+            assert torch.allclose((found[1:] + 1) / 2, place[0, 0] + 0.5, atol=0.03)
+
+
+def moved(place: torch.Tensor, plane: int) -> torch.Tensor:
+    """So that all three lookups fall where the one of this plane would."""
+    columns, rows = ((0, 1), (0, 2), (1, 2))[plane]
+    assert place[..., columns] == place[..., rows]  # which makes it easy
+    return torch.full_like(place, float(place[0, 0, columns]))
+
+
+def test_restoring_begins_with_nothing_and_is_felt_afterwards():
+    torch.manual_seed(0)
+    grids, network = torch.randn(1, 3, 16, 2, 16, 16), Restorer(RestorerConfig(16, (32, 32)))
+    assert torch.equal(network(grids), grids)
+    for parameter in network.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    changed = network(grids.requires_grad_())
+    assert changed.shape == grids.shape
+    (reach,) = torch.autograd.grad(changed[0, 0, 0, 0, 8, 8], grids)
+    assert reach[0, 1].any() and reach[0, 2].any() and reach[0, :, :, 0].abs().sum((0, 1)).count_nonzero() > 100
+    assert not reach[0, :, :, 1].any()  # layers by themselves
+
+
+def test_views_go_outwards_from_the_reference():
+    reference = Camera(look_at(25), FOCAL)
+    for count in (5, 12, 13):
+        stops = outward(reference, count)
+        away = [round(abs((stop.camera.azimuth - 25 + 180) % 360 - 180), 6) for stop in stops]
+        assert stops[0].camera is reference and stops[0].driving is None and away == sorted(away)
+        assert np.allclose(sorted((stop.camera.azimuth - 25) % 360 for stop in stops), np.arange(count) * 360 / count)
+        for i, stop in enumerate(stops[1:], 1):
+            other = stops[stop.driving or 0].camera
+            assert (stop.driving or 0) < i
+            assert abs(abs((stop.camera.azimuth - other.azimuth + 180) % 360 - 180) - 360 / count) < 1e-6
+    near = between(reference, stops, np.random.default_rng(0))
+    gaps = [abs((near.camera.azimuth - s.camera.azimuth + 180) % 360 - 180) for s in stops]
+    assert near.driving == int(np.argmin(gaps)) and near.camera.focal == FOCAL
+
+
+def test_normals_are_those_of_a_ball():
+    camera = Camera(look_at(40, 20), FOCAL)
+    depth = Ball().picture(camera, 128)[2]
+    places = camera.unproject(pixel_centres(128, 128), np.where(depth > 0, depth, 2.7))
+    true = places / np.linalg.norm(places, axis=-1, keepdims=True)
+    facing = (depth > 0) & (true @ camera.cam2world[:3, 2] < -0.5)
+    assert ((normals_of(depth, camera) * true).sum(-1)[facing] > 0.97).mean() > 0.98
+    assert not normals_of(depth, camera)[depth == 0].any()
+
+
+def error(head: Volume, truth: Volume) -> float:
+    """Of colours, from sides that no fixed view has."""
+    seen = [(head.picture(c, SIZE), truth.picture(c, SIZE)) for c in orbit(4, start=36 + 20, focal=FOCAL)]
+    return float(np.mean([np.abs(a[0] - b[0])[b[1] > 0.5].mean() for a, b in seen]))
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"noise": "fixed"}, {"noise": "random"}, {"optimised": False}, {"led": Led(implicit=False)}]
+)
+def test_a_guide_that_knows_the_truth_leads_to_it(change):
+    ball, truth = Ball(), Ball(0.8)
+    head = refined(start(ball), photo_of(truth), Knows(truth), replace(SHORT, steps=12, **change))
+    assert error(ball, truth) > 0.25 and error(head, truth) < 0.1
+    assert (
+        abs(head.picture(orbit(1, focal=FOCAL)[0], SIZE)[1] - ball.picture(orbit(1, focal=FOCAL)[0], SIZE)[1]).mean()
+        < 0.02
+    )
+
+
+def guide() -> SmallGuide:
+    torch.manual_seed(0)
+    unet = UNetConfig(64, 64, width=32, mult=(1, 1), attention=(False, True), depth=1, heads=4, context_dim=8)
+    network = HybridPriors(HybridConfig(unet, (4 + NORMALS) * FOLD**2))
+    for parameter in network.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    return SmallGuide(network.eval().requires_grad_(False))
+
+
+def test_the_same_seed_the_same_head_and_every_switch_is_felt():
+    photo, led = photo_of(Ball(0.8)), guide()
+    camera = Camera(look_at(200), FOCAL)
+    one = lambda how: refined(start(Ball()), photo, led, how).picture(camera, SIZE)[0]  # noqa: E731
+    whole = one(SHORT)
+    assert np.array_equal(whole, one(SHORT))
+    for change in (
+        {"seed": 1}, {"noise": "fixed"}, {"noise": "random"}, {"optimised": False}, {"between": 0}, {"photo": 0.0},
+        {"led": Led(geometry=False)}, {"led": Led(implicit=False)}, {"led": Led(weight=0.5)},
+    ):  # fmt: skip
+        assert not np.array_equal(whole, one(replace(SHORT, **change))), change
+
+
+def test_what_the_small_guide_is_shown():
+    led, ball = guide(), Ball()
+    cameras = [Camera(look_at(a), FOCAL) for a in (0, 25)]
+    seen = [Seen(c, premultiplied(*ball.picture(c, 96)[:2]), ball.picture(c, 96)[2]) for c in cameras]
+    coarse = seen[0].picture[None]
+    picture = torch.rand(1, 4, 96, 96, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(led.pictures(led.latents(picture, coarse), coarse), picture, atol=1e-6)
+    same = led.priors(seen[0], seen[0], seen[0].picture)
+    cover = torch.from_numpy(seen[0].depth > 0)
+    whole = torch.nn.functional.avg_pool2d(cover.float()[None, None], FOLD) == 1
+    inner = torch.nn.functional.max_pool2d((~whole).float(), 3, 1, 1) == 0
+    assert inner.sum() > 4 and same.mask[inner].min() == 1
+    assert torch.allclose(same.projected.masked_select(inner), same.driving.masked_select(inner), atol=0.05)
+    other = led.priors(seen[0], seen[1], seen[1].picture)
+    assert 0.2 * cover.float().mean() < other.mask.mean() < 0.95 * cover.float().mean()
+    assert other.geometry.shape[1] == led.network.config.geometry
+
+
+def test_retained_anchors_are_kept_and_others_are_not():
+    """What a view goes to changes only together with its noise."""
+    work = Refinement(start(Ball()), photo_of(Ball(0.8)), Knows(Ball(0.8), noisy=0.3), replace(SHORT, steps=4))
+    work.step(0)
+    kept = 0
+    for number in (1, 2, 3):
+        before = [(view.anchor, view.target) for view in work.views]
+        work.step(number)
+        for (anchor, target), view in zip(before[1:], work.views[1:], strict=True):
+            assert torch.equal(anchor, view.anchor) == (target is view.target)
+            kept += target is view.target
+    assert 0 < kept < 12
