@@ -4,6 +4,7 @@ back as they are, before it has learnt anything."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from einops import rearrange
@@ -38,10 +39,10 @@ class Restorer(nn.Module):
         self.config = config
         c, widths = PLANES * config.features, config.widths
         self.begin = nn.Conv2d(c, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(Block(a, b) for a, b in zip((widths[0], *widths), widths, strict=False))
+        self.down = nn.ModuleList(Block(a, b) for a, b in pairwise((widths[0], *widths)))
         self.smaller = nn.ModuleList(Downsample(width) for width in widths[:-1])
         self.larger = nn.ModuleList(Upsample(width) for width in widths[1:])
-        self.up = nn.ModuleList(Block(a + b, a) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(Block(a + b, a) for a, b in pairwise(widths))
         self.last = zeroed(nn.Conv2d(widths[0], c, 3, padding=1))
 
     def forward(self, grids: Tensor) -> Tensor:

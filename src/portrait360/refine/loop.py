@@ -75,7 +75,7 @@ class Refinement:
         """Noise of the reference, moved from view to view (eq. 13)."""
         side = self.how.size // self.guide.cell
         views: list[_View] = []
-        for stop, view, generator in zip(self.stops, seen, self.generators, strict=False):
+        for stop, view, generator in zip(self.stops, seen, self.generators[:-1], strict=True):
             anchor = torch.randn(self.guide.channels, side, side, generator=generator)
             if stop.driving is not None and self.how.noise == "anchors":
                 other, step = views[stop.driving], self.guide.cell

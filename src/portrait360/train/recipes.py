@@ -12,6 +12,7 @@ from portrait360.models.map_hints import HINTS
 from portrait360.models.presets import SMALL
 from portrait360.small_views import WITHOUT
 from portrait360.train.denoiser_task import STAGES, DenoiserTask
+from portrait360.train.hybrid_task import HybridTask
 from portrait360.train.loop import LoopOptions, Task
 from portrait360.train.map_task import MapTask
 from portrait360.train.view_task import ViewTask
@@ -49,6 +50,14 @@ RECIPES = {
 }
 
 
+def _hybrid(train: Path, val: Path, begin: Path | None) -> Task:
+    if begin is None:
+        raise UserError(
+            "The recipe hybrid begins with the weights of `views` or with its own; name them with --begin."
+        )
+    return HybridTask(train, val, begin)
+
+
 def _published(name: str) -> Recipe:
     """Settings of the paper (A.1): a rate of 1e-5 from the first step on, for 60,000 steps of a clip on each of six
     GPUs; with as many processes a batch holds as many clips."""
@@ -72,6 +81,9 @@ def _ablation(word: str) -> Recipe:
     )
 
 
+RECIPES["hybrid"] = Recipe(
+    "branches that lead the view denoiser by a finished neighbour, for `refine`", _hybrid, LoopOptions()
+)
 RECIPES |= {name: _published(name) for name in STAGES}
 RECIPES |= {f"views-without-{word}": _ablation(word) for word in WITHOUT}
 

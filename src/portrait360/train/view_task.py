@@ -17,7 +17,7 @@ from portrait360.cameras import Camera
 from portrait360.checkpoints import TensorFile, load_into, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
-from portrait360.models.view_hints import TIMES, folded, hint_of, premultiplied, unfolded
+from portrait360.models.view_hints import FOLD, TIMES, folded, hint_of, premultiplied, unfolded
 from portrait360.small_views import STEPS, left_of
 from portrait360.train.left_out import lessened
 from portrait360.train.loop import Batch, Figures
@@ -133,18 +133,23 @@ def as_tensors(sample: ViewSample, which: NDArray[np.integer], *, based: bool = 
         hints.append(hint_of(rgb, visibility, mask, normals, depth.astype(np.float32), Camera.from_label(label)))
         proxies.append(premultiplied(rgb, mask))
     goal, proxy, seen = torch.stack(true), torch.stack(proxies), torch.from_numpy(np.stack(hints))
-    edge = 4 * goal[:, 3:] * (1 - goal[:, 3:])
-    weight = 1 + UNSEEN * goal[:, 3:] * (1 - seen[:, 3:4]) + EDGE * edge
     references = [premultiplied(bright(p[..., :3]), bright(p[..., 3])) for p in (sample.photo, sample.behind)]
     base = folded(proxy) * based
     return {
         "changes": folded(goal) - base,
         "base": base,
-        "weight": torch.nn.functional.pixel_unshuffle(weight.expand(-1, 4, -1, -1), 4),
+        "weight": weights_of(goal, seen[:, 3:4]),
         "hints": seen,
         "proxy": proxy,
         "references": folded(torch.stack(references)),
     }
+
+
+def weights_of(goal: Tensor, known: Tensor) -> Tensor:
+    """Of the changes (v 64 h w): true pictures (v 4 s s), and how much of them (v 1 s s) is the photo's."""
+    cover = goal[:, 3:]
+    weight = 1 + UNSEEN * cover * (1 - known) + EDGE * 4 * cover * (1 - cover)
+    return torch.nn.functional.pixel_unshuffle(weight.expand(-1, 4, -1, -1), FOLD)
 
 
 def predicted(

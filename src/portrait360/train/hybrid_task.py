@@ -1,0 +1,161 @@
+"""The hybrid priors' task (Portrait Diffusion, 3.3): a view of the head, led by a neighbour that is finished.
+
+The base is the view denoiser's U-Net, as it has been learnt, and frozen; the branches begin as copies of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from portrait360.cameras import Camera
+from portrait360.checkpoints import TensorFile, load_into, write_half
+from portrait360.diffusion.samplers import flow
+from portrait360.models.hybrid import HybridPriors, Led, Priors
+from portrait360.models.view_hints import TIMES, premultiplied, unfolded
+from portrait360.refine.guide import SMALL_HYBRID, Seen, SmallGuide
+from portrait360.small_views import STEPS
+from portrait360.train.loop import Batch, Figures
+from portrait360.train.map_task import MOST_WEIGHT, levels, samples_in
+from portrait360.train.view_samples import VIEWS, ViewSample
+from portrait360.train.view_task import VALIDATED, weights_of
+
+Floats = NDArray[np.floating]
+
+UNET = "model.diffusion_model."  # of the view denoiser's file
+FARTHEST = 3  # views between the one that leads and the one that is led
+UNREFINED = 0.2  # share of leading views that are still the proxy's
+PAIRS = 2  # of an arc
+NAMES = tuple(field.name for field in fields(Priors))
+DATA = "view samples 1"
+
+
+class HybridTask:
+    name, saved = "hybrid", "weights.safetensors"
+
+    def __init__(self, train: Path, val: Path, begin: Path, *, batch: int = 3, seed: int = 0) -> None:
+        self.begin, self.size, self.seed = begin, batch, seed
+        self.train, self.val = samples_in(train), samples_in(val)
+
+    def network(self) -> nn.Module:
+        network, file = HybridPriors(SMALL_HYBRID), TensorFile(self.begin)
+        if any(name.startswith("explicit.") for name in file.specs):
+            load_into(network, {name: file.read(name).float() for name in file.specs}, str(self.begin))
+        else:
+            wanted = network.base.state_dict()
+            load_into(network.base, {name: file.read(UNET + name).float() for name in wanted}, str(self.begin))
+            for branch in (network.explicit, network.implicit):
+                copy_into(branch, wanted := network.base.state_dict())
+        network.train().requires_grad_(True)
+        network.base.requires_grad_(False)
+        return network
+
+    def save(self, network: nn.Module, path: Path, about: dict[str, str]) -> None:
+        write_half(network, path, {"samples": str(len(self.train)), "data": DATA, **about})
+
+    def batch(self, step: int) -> Batch:
+        rng = np.random.default_rng([self.seed, step])
+        rows = []
+        for i in rng.integers(len(self.train), size=self.size):
+            sample = ViewSample.load(self.train[i])
+            for _ in range(PAIRS):
+                view = int(rng.integers(VIEWS))
+                near = [v for v in range(VIEWS) if 0 < abs(v - view) <= FARTHEST]
+                rows.append(pair(sample, view, int(rng.choice(near)), unrefined=rng.random() < UNREFINED))
+        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+    def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
+        goal = batch["changes"]
+        noise = torch.randn(goal.shape, generator=generator, device=goal.device)
+        return batch | {"noise": noise, "level": levels(len(goal), generator)}
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        goal, at = batch["changes"], batch["level"][:, None, None, None]
+        found = predicted(network, (1 - at) * goal + at * batch["noise"], batch["level"], batch).float()
+        return (batch["weight"] * (at**-2).clamp(max=MOST_WEIGHT) * (found - goal) ** 2).mean()
+
+    @torch.inference_mode()
+    def validate(self, network: nn.Module) -> Figures:
+        """Decibels inside the true mattes, of the proxy's views, of those alone, and of those that are led."""
+        found: dict[str, list[float]] = {"proxy": [], "alone": [], "led": []}
+        for path in self.val[:VALIDATED]:
+            row = pair(ViewSample.load(path), 4, 3)
+            true, coarse = (unfolded(row["coarse"] + row["changes"] * share) for share in (1, 0))
+            made = {"proxy": coarse, "alone": sampled(network, row, None), "led": sampled(network, row, Led())}
+            inside = (true[:, 3:] > 0.5).float()
+            for name, picture in made.items():
+                error = ((picture - true)[:, :3] ** 2 * inside).sum() / (3 * inside.sum())
+                found[name].append(float(-10 * torch.log10(error)))
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+    @torch.inference_mode()
+    def picture(self, network: nn.Module) -> Floats:
+        """Of some pairs: the truth, the proxy's, what leads as it is seen from here, ours."""
+        rows = []
+        for path in self.val[:4]:
+            row = pair(ViewSample.load(path), 4, 3)
+            shown = [unfolded(row["coarse"] + row["changes"]), unfolded(row["coarse"]), unfolded(row["projected"])]
+            shown.append(sampled(network, row, Led()))
+            grey = [picture[:, :3] + 0.5 * (1 - picture[:, 3:]) for picture in shown]
+            rows.append(rearrange(torch.cat(grey), "v c y x -> y (v x) c"))
+        return torch.cat(rows).clamp(0, 1).numpy()
+
+
+def copy_into(branch: nn.Module, base: dict[str, Tensor]) -> None:
+    """What has the same name and shape."""
+    with torch.no_grad():
+        for name, value in branch.state_dict().items():
+            if name in base and base[name].shape == value.shape:
+                value.copy_(base[name])
+
+
+def pair(sample: ViewSample, view: int, leading: int, *, unrefined: bool = False) -> Batch:
+    """One row: changes, weight and coarse as latents, and the priors."""
+    seen, driving = (seen_of(sample, place) for place in (view, leading))
+    true = [premultiplied(*straight(sample.rgba[place])) for place in (view, leading)]
+    guide = SmallGuide(None)  # pyright: ignore[reportArgumentType] (its network is not asked)
+    priors = guide.priors(seen, driving, driving.picture if unrefined else true[1])
+    coarse = seen.picture[None]
+    known = torch.from_numpy(sample.hint[view, ..., 3].astype(np.float32) / 255)
+    return {
+        "changes": guide.latents(true[0][None], coarse),
+        "coarse": guide.latents(coarse, torch.full_like(coarse, 0.5)),
+        "weight": weights_of(true[0][None], known[None, None]),
+        **{name: getattr(priors, name) for name in NAMES},
+    }
+
+
+def seen_of(sample: ViewSample, place: int) -> Seen:
+    hint = sample.hint[place].astype(np.float32) / 255
+    camera = Camera.from_label(sample.cameras[place])
+    return Seen(camera, premultiplied(hint[..., :3], hint[..., 4]), sample.depth[place].astype(np.float32))
+
+
+def straight(rgba: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+    values = rgba.astype(np.float32) / 255
+    return values[..., :3], values[..., 3]
+
+
+def predicted(network: nn.Module, x: Tensor, level: Tensor, row: Batch, led: Led | None = None) -> Tensor:
+    """x (b 64 h w), level (b) -> the clean changes; without `led` it is led in full."""
+    assert isinstance(network, HybridPriors)
+    context = torch.zeros(1, 1, network.config.unet.context_dim, device=x.device)
+    return network(x, TIMES * level, context, Priors(*(row[name] for name in NAMES)), led)
+
+
+def sampled(network: nn.Module, row: Batch, led: Led | None, seed: int = 0) -> Tensor:
+    """(1 4 s s) premultiplied, in a few steps from noise; without `led` by the base alone."""
+    assert isinstance(network, HybridPriors)
+    device = next(network.parameters()).device
+    there = {name: value.to(device) for name, value in row.items()}
+    noise = torch.randn(row["changes"].shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    context = torch.zeros(1, 1, network.config.unet.context_dim, device=device)
+    led_by = Priors(*(there[name] for name in NAMES)) if led else None
+    made = flow(lambda x, t: network(x, TIMES * t, context, led_by, led).float(), noise, STEPS)
+    return unfolded(row["coarse"] + made.cpu()).clamp(0, 1)

@@ -1,0 +1,87 @@
+"""The hybrid priors' task: only the branches learn, and what leads is made use of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from portrait360.errors import UserError
+from portrait360.models.hybrid import HybridConfig, HybridPriors, Led
+from portrait360.models.view_denoiser import ViewDenoiser
+from portrait360.refine.guide import SMALL_HYBRID
+from portrait360.train.hybrid_task import HybridTask, pair, predicted, sampled
+from portrait360.train.loop import LoopOptions, train
+from portrait360.train.recipes import find_recipe
+from portrait360.train.view_samples import ViewSample
+from portrait360.train.view_task import ViewTask
+from tests.test_train_views import TINY, fake
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Views that have nothing to do with their proxy's, but with each other."""
+    place = tmp_path_factory.mktemp("views")
+    for seed in range(3):
+        sample = fake(seed)
+        sample.rgba[..., :3] = 60 * (1 + seed)
+        sample.save(place / f"{seed:07d}-0.npz")
+        (place / f"{seed:07d}.done").write_text("1\n")
+    return place
+
+
+@pytest.fixture(scope="module")
+def base(folder, tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("base") / "weights.safetensors"
+    network = ViewDenoiser(TINY)
+    for value in network.parameters():  # as if it had learnt: frozen zeros would let nothing through
+        if value.ndim > 1 and not value.any():
+            torch.nn.init.normal_(value, std=0.05)
+    ViewTask(folder, folder, TINY).save(network, path, {})
+    return path
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr("portrait360.train.hybrid_task.SMALL_HYBRID", HybridConfig(TINY.unet, SMALL_HYBRID.geometry))
+
+
+def test_it_begins_with_the_view_denoisers_network_and_needs_one(folder, base):
+    network = HybridTask(folder, folder, base).network()
+    assert isinstance(network, HybridPriors)
+    row = pair(ViewSample.load(folder / "0000000-0.npz"), 2, 3)
+    x, t = torch.randn(row["changes"].shape), torch.ones(1)
+    alone = network.base(x, 1000 * t, torch.zeros(1, 1, TINY.unet.context_dim))
+    assert torch.equal(predicted(network, x, t, row, Led()), alone) and alone.std() > 0
+    same = [n for n, v in network.explicit.named_parameters() if torch.equal(v, network.base.get_parameter(n))]
+    assert len(same) > 30
+    with pytest.raises(UserError, match="--begin"):
+        find_recipe("hybrid").task(folder, folder, None)
+
+
+def test_it_learns_from_what_leads_and_the_base_stays(folder, base, tmp_path):
+    task = HybridTask(folder, folder, base)
+    before = task.network().get_submodule("base").state_dict()
+    said: list[dict] = []
+    options = LoopOptions(rate=2e-3, warm=5, average=0.9, validate_every=40, save_minutes=1e9)
+    network = train(task, tmp_path, options, steps=40, tell=lambda step, figures: said.append(figures))
+    assert all(torch.equal(v, before[n]) for n, v in network.get_submodule("base").state_dict().items())
+    assert said[-1]["led"] > said[-1]["alone"] + 3
+    row = pair(ViewSample.load(folder / "0000002-0.npz"), 4, 3)
+    other = pair(ViewSample.load(folder / "0000000-0.npz"), 4, 3)
+    swapped = row | {name: other[name] for name in ("projected", "driving")}
+    led = [sampled(network, one, Led()) for one in (row, swapped)]
+    assert (led[0] - led[1]).abs().max() > 0.002
+    assert task.picture(network).shape == (3 * 32, 4 * 32, 3)
+    task.save(network, tmp_path / "w.safetensors", {})
+    again = HybridTask(folder, folder, tmp_path / "w.safetensors").network().eval()
+    torch.testing.assert_close(sampled(again, row, Led()), sampled(network, row, Led()), atol=0.02, rtol=0)
+
+
+def test_pairs_are_neighbours_of_one_head(folder, base):
+    batch = HybridTask(folder, folder, base).batch(7)
+    again = HybridTask(folder, folder, base).batch(7)
+    assert all(torch.equal(value, again[name]) for name, value in batch.items())
+    assert len(batch["changes"]) == 6 and batch["uv"].shape[-1] == 2 and batch["weight"].isfinite().all()
