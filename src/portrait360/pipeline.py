@@ -10,6 +10,7 @@ from portrait360 import memory
 from portrait360.cameras import Camera, look_at, orbit
 from portrait360.completer import find_proxy, made_by
 from portrait360.export.head import write_head
+from portrait360.files import sha256
 from portrait360.fit.command import QUICK, fit_settings
 from portrait360.fit.head import FitSettings, fit_head
 from portrait360.head import Head, device_of
@@ -24,9 +25,10 @@ from portrait360.progress import Event, Tell
 from portrait360.proxy import Proxy
 from portrait360.run import WRITTEN, Run
 from portrait360.sheet import run_film, run_sheet
+from portrait360.small_views import STEPS, WEIGHTS, load_views, small_views
 from portrait360.time_left import TimeLeft
 from portrait360.view_sheet import View, ViewSheet
-from portrait360.views import proxy_views, usual_cameras
+from portrait360.views import proxy_views, usual_cameras, with_photo
 from portrait360.wish import CROP, Wish, content
 
 USUAL = 0.45  # of the work of `portrait360 fit`: photo to files in three minutes on two slow cores
@@ -174,9 +176,17 @@ def _views(run: Run, portrait: Portrait, proxy: Proxy, wish: Wish) -> ViewSheet:
     def work() -> None:
         memory.check("views", BASE["views"] + PIXEL * wish.pixels**2 * len(cameras), "ask for fewer --views")
         place.mkdir()
-        proxy_views(portrait, proxy, cameras, size=wish.pixels, seed=wish.seed, on_view=show).save(place)
+        if wish.denoised:
+            told = lambda done, of: run.tell(Event("views", "step", "noise level", done, of))  # noqa: E731
+            settings = {"size": wish.pixels, "seed": wish.seed, "steps": wish.steps or STEPS}
+            views = small_views(portrait, proxy, cameras, load_views(), **settings, on_step=told)
+            with_photo(views, portrait, proxy, wish.seed).save(place)
+        else:
+            proxy_views(portrait, proxy, cameras, size=wish.pixels, seed=wish.seed, on_view=show).save(place)
 
+    network = {"weights": sha256(WEIGHTS), "steps": wish.steps or STEPS} if wish.denoised else {}
     made_of = {
+        **network,
         "preset": wish.preset,
         "seed": wish.seed,
         "size": wish.pixels,

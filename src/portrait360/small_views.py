@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from portrait360.checkpoints import TensorFile, load_into
 from portrait360.diffusion.noise import ViewNoise, view_generators
 from portrait360.diffusion.samplers import flow
 from portrait360.diffusion.windows import Prepare, circular_windows, over_orbit
+from portrait360.errors import UserError
 from portrait360.models.presets import SMALL
 from portrait360.models.view_denoiser import ViewConditions, ViewDenoiser
 from portrait360.models.view_hints import TIMES, folded, hint_of, premultiplied, unfolded
@@ -31,6 +33,9 @@ from portrait360.view_sheet import View
 
 Floats = NDArray[np.floating]
 
+WEIGHTS = Path(__file__).parent / "assets" / "small" / "views.safetensors"
+METHOD = "denoised"  # how this way of making views is asked for
+MULTIPLE = 16  # pixels of a view that become one of the network's coarsest
 STEPS = 4
 WINDOW, OVERLAP = 8, 2  # views
 OnStep = Callable[[int, int], None]  # noise levels done, of how many
@@ -51,8 +56,11 @@ class ViewWeights(NamedTuple):
     without: tuple[str, ...] = ()
 
 
-def load_views(path: Path) -> ViewWeights:
+@lru_cache(maxsize=4)
+def load_views(path: Path = WEIGHTS) -> ViewWeights:
     """Single precision, for use alone."""
+    if path == WEIGHTS and not path.is_file():
+        raise UserError(f"This package holds no weights of the view denoiser yet, so there is no method {METHOD!r}.")
     file, network = TensorFile(path), ViewDenoiser(SMALL)
     load_into(network, {name: file.read(name).float() for name in file.specs}, str(path))
     without = tuple(word for word in file.metadata["without"].split(",") if word)

@@ -10,6 +10,7 @@ from portrait360.wish import Wish
 
 # seconds on two cores of an AMD EPYC
 PORTRAIT, PROXY, BACK, VIEW, FILES = 1.3, 2.8, 0.2, 0.06, 11.0
+DENOISED = 1.0  # a view by the small network
 FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
 QUICK = 0.56  # of them
 SURE = 5.0  # seconds of a stage after which its own speed counts
@@ -21,7 +22,7 @@ class TimeLeft:
     def __init__(self, wish: Wish, tell: Tell) -> None:
         self.tell = tell
         fit = sum(FIT[name] for name in {"field", *wish.results}) * (QUICK if wish.quick else 1)
-        views = wish.views * VIEW * (wish.pixels / 256) ** 2
+        views = wish.views * (DENOISED if wish.denoised else VIEW) * (wish.pixels / 256) ** 2
         more = (len(wish.references) + (wish.back is not None)) * PORTRAIT
         self.usual = {"portrait": PORTRAIT, "references": more, "proxy": PROXY, "back": BACK, "views": views}
         self.usual |= {"fit": fit, "files": FILES} if wish.fit else {"files": 2.0}

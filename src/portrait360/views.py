@@ -44,6 +44,11 @@ def proxy_views(
         seen = proxy.render(camera, size)
         views.append(View(seen.rgb, seen.mask, camera))
         on_view(i, len(cameras), views[-1])
+    return with_photo(views, portrait, proxy, seed)
+
+
+def with_photo(views: Sequence[View], portrait: Portrait, proxy: Proxy, seed: int | None) -> ViewSheet:
+    """The photo itself is the reference."""
     return ViewSheet(tuple(views), View(proxy.photo, portrait.alpha, portrait.camera, portrait.known), seed)
 
 

@@ -12,6 +12,8 @@ from portrait360.files import checked_size, sha256
 from portrait360.head import NAMES
 from portrait360.images import MAX_BYTES
 from portrait360.models.presets import PRESETS
+from portrait360.small_views import METHOD as DENOISED
+from portrait360.small_views import MULTIPLE, load_views
 from portrait360.views import MOST, VIEWS
 from portrait360.weights.library import found, needed
 
@@ -51,16 +53,23 @@ class Wish:
         if self.preset not in PRESETS:
             raise UserError(f"There is no preset {self.preset!r}; choose from {', '.join(PRESETS)}.")
         preset = PRESETS[self.preset]
+        if self.method not in (None, DENOISED, *METHODS):
+            raise UserError(f"There is no method {self.method!r}; choose from {', '.join((*METHODS, DENOISED))}.")
         check_method(self.proxy_method)
         if preset.steps:
             needed(preset.weights, f"The preset {preset.name}")
-        elif self.steps is not None or self.faithful or self.compiled:
+        if self.denoised:
+            load_views()
+        if preset.steps and self.denoised:
+            raise UserError(f"--method {DENOISED} is for the preset small; {preset.name} has networks of its own.")
+        if not preset.steps and (self.faithful or self.compiled or (self.steps is not None and not self.denoised)):
             word = "--faithful" if self.faithful else "--compile" if self.compiled else "--steps"
             raise UserError(f"{word} is for views that a network makes; the preset small does not; leave it away.")
         if self.steps is not None and not 1 <= self.steps <= STEPS:
             raise UserError(f"--steps {self.steps} does not work; choose 1 to {STEPS}.")
-        if preset.vae and self.pixels % FOLD:
-            raise UserError(f"--size {self.pixels} does not work; choose a multiple of {FOLD} pixels.")
+        fold = FOLD if preset.vae else MULTIPLE if self.denoised else 1
+        if self.pixels % fold:
+            raise UserError(f"--size {self.pixels} does not work; choose a multiple of {fold} pixels.")
         if not 1 <= self.views <= MOST or (self.fit and self.views < 4 and not self.orbit):
             raise UserError(f"--views {self.views} does not work; choose 4 to {MOST}, or 1 and more with --no-fit.")
         if not SIZES[0] <= self.pixels <= SIZES[1]:
@@ -81,9 +90,14 @@ class Wish:
     def proxy_method(self) -> str:
         """A generator's, where the preset wants one and its weights are there."""
         if self.method is not None:
-            return self.method
+            return "completed" if self.denoised else self.method
         gan = PRESETS[self.preset].gan if self.preset in PRESETS else None
         return "gan" if gan and found(gan) else METHODS[0]
+
+    @property
+    def denoised(self) -> bool:
+        """The small network makes the views, of the completed proxy's."""
+        return self.method == DENOISED
 
     def settings(self) -> dict[str, Any]:
         """For the record: what was asked for, files by their content."""
@@ -91,7 +105,7 @@ class Wish:
             "preset": self.preset,
             "seed": self.seed,
             "settings": {
-                "method": self.proxy_method,
+                "method": self.method if self.denoised else self.proxy_method,
                 "views": self.views,
                 "size": self.pixels,
                 "back": content(self.back),

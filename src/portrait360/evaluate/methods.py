@@ -17,6 +17,8 @@ from portrait360.errors import UserError
 from portrait360.export.head import seen
 from portrait360.head import Head
 from portrait360.portrait import Portrait
+from portrait360.small_views import METHOD as DENOISED
+from portrait360.small_views import load_views, small_views
 from portrait360.view_sheet import View, ViewSheet
 
 Floats = NDArray[np.floating]
@@ -80,10 +82,16 @@ def reduced(values: Floats, size: int) -> Floats:
     return small.astype(np.float32, copy=False)
 
 
+def denoised(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
+    """By the small preset's networks, both: views of the completed head, denoised."""
+    return small_views(portrait, find_proxy(portrait, method="completed"), cameras, load_views(), size=size)
+
+
 METHODS: dict[str, Method] = {
     "repeat": repeat,
     "mirror": mirror,
     **{method: partial(head_of, method=method) for method in completer.METHODS},
+    DENOISED: denoised,
 }
 
 
