@@ -18,11 +18,12 @@ from torch.nn import functional as F
 from portrait360.cameras import Camera
 from portrait360.geometry.volume import HALF, Volume
 from portrait360.models.layers import zeroed
+from portrait360.models.restorer import Restorer
 from portrait360.models.trigrid import sampled
 
 RGB = 3  # the first of what is seen
 SURE = 1e-4  # colours are kept so far from black and white that they can be changed
-FARTHEST = 3.0  # by which the logarithm of density can be changed
+FARTHEST = 6.0  # by which the logarithm of density can be changed
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Triplane(Volume):
         self.first = nn.Linear(config.features, config.hidden)
         self.last = zeroed(nn.Linear(config.hidden, 1 + self.seen))
         self.sharper = Sharper(self.seen, config.sharper, config.factor)
+        self.restorer: Restorer | None = None  # what the planes pass before they are read, while that is learnt
 
     def reset(self, grids: Tensor, generator: torch.Generator) -> None:
         """Features to begin with, and layers that turn them into nothing yet."""
@@ -85,7 +87,8 @@ class Triplane(Volume):
     def forward(self, places: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             density, colours = self.base(places, directions)
-        out = self.last(F.silu(self.first(sampled(self.grids, places[None], 2 * HALF)[0])))
+        grids = self.grids if self.restorer is None else self.restorer(self.grids)
+        out = self.last(F.silu(self.first(sampled(grids, places[None], 2 * HALF)[0])))
         denser = FARTHEST * torch.tanh(out[:, 0] / FARTHEST)
         kept = colours[:, :RGB].clamp(SURE, 1 - SURE)
         changed = torch.sigmoid(torch.logit(kept) + out[:, 1 : 1 + RGB])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -16,7 +16,10 @@ from portrait360.cameras import Camera
 from portrait360.geometry.carried import carried, places_in
 from portrait360.models.hybrid import HybridConfig, HybridPriors, Led, Priors
 from portrait360.models.presets import SMALL
-from portrait360.models.view_hints import FOLD, TIMES, folded, unfolded
+from portrait360.models.triplane import Triplane
+from portrait360.models.view_denoiser import ViewDenoiser
+from portrait360.models.view_hints import FOLD, TIMES, folded, hint_of, premultiplied, unfolded
+from portrait360.small_views import Shown, prepared
 
 Floats = NDArray[np.floating]
 
@@ -33,6 +36,12 @@ class Seen:
     depth: Floats  # (s, s), 0 where nothing is
 
 
+def before(head: Triplane, camera: Camera, size: int) -> Seen:
+    """As it was before anything was changed."""
+    rgb, alpha, depth = head.base.picture(camera, size)
+    return Seen(camera, premultiplied(rgb, alpha), depth)
+
+
 class Guide(Protocol):
     cell: int  # pixels a side of a latent
     channels: int
@@ -41,11 +50,11 @@ class Guide(Protocol):
         """Pictures (n 4 s s) -> clean latents (n c s/cell s/cell)."""
         ...
 
-    def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Priors:
+    def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Any:
         """What is known of a view; `shown` (4 s s) is what the driving view is by now."""
         ...
 
-    def denoised(self, latents: Tensor, level: float, priors: Priors, coarse: Tensor, led: Led) -> Tensor:
+    def denoised(self, latents: Tensor, level: float, priors: Any, coarse: Tensor, led: Led) -> Tensor:
         """Noisy latents (1 c h w) at a level in (0, 1] -> clean ones."""
         ...
 
@@ -55,10 +64,9 @@ class Guide(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class SmallGuide:
+class _Folded:
     """Latents are what a view differs by from the unrefined head's, folded."""
 
-    network: HybridPriors
     cell: int = FOLD
     channels: int = SMALL.unet.in_channels
 
@@ -67,6 +75,13 @@ class SmallGuide:
 
     def pictures(self, latents: Tensor, coarse: Tensor) -> Tensor:
         return unfolded(folded(coarse) + latents).clamp(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class SmallGuide(_Folded):
+    """Led by a neighbour."""
+
+    network: HybridPriors = field(kw_only=True)
 
     def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Priors:
         places = places_in(driving.camera, driving.depth, view.camera, view.depth)
@@ -88,6 +103,29 @@ class SmallGuide:
         there = replace(priors, **{name: value.to(device) for name, value in vars(priors).items()})
         t = torch.tensor([TIMES * level], device=device)
         return self.network(latents.to(device), t, context, there, led).to(latents)
+
+
+@dataclass(frozen=True, eq=False)
+class ViewGuide(_Folded):
+    """The view denoiser, led by the photo alone: the driving view is the reference, whatever it is shown as."""
+
+    network: ViewDenoiser = field(kw_only=True)
+    references: Tensor = field(kw_only=True)  # (n 64 h w) photo and back, folded
+
+    def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Shown:
+        both = places_in(driving.camera, driving.depth, view.camera, view.depth).both.astype(np.float32)
+        cover = view.picture[3].numpy()
+        rgb = (view.picture[:3] / view.picture[3:].clamp(min=1e-3)).permute(1, 2, 0).numpy()
+        told = hint_of(rgb, both, cover, normals_of(view.depth, view.camera), view.depth, view.camera)
+        return Shown(
+            view.picture[None], torch.from_numpy(both)[None, None], torch.from_numpy(told)[None], self.references
+        )
+
+    @torch.no_grad()
+    def denoised(self, latents: Tensor, level: float, priors: Shown, coarse: Tensor, led: Led) -> Tensor:
+        x = latents.to(next(self.network.parameters()).device)
+        at_level = prepared(self.network, priors, together=False)(x, torch.tensor([level], device=x.device))
+        return at_level(x, torch.zeros(1, dtype=torch.long, device=x.device)).to(latents)
 
 
 def normals_of(depth: Floats, camera: Camera) -> Floats:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from portrait360.cameras import Camera
 from portrait360.diffusion.anchors import Candidate, Gradient, resampled, retained
 from portrait360.diffusion.noise import view_generators
 from portrait360.diffusion.samplers import flow
@@ -20,7 +19,7 @@ from portrait360.geometry.carried import carried_noise
 from portrait360.models.hybrid import Led
 from portrait360.models.triplane import Triplane
 from portrait360.models.view_hints import premultiplied
-from portrait360.refine.guide import Guide, Seen
+from portrait360.refine.guide import Guide, Seen, before
 from portrait360.refine.plan import FIXED, Stop, between, outward
 from portrait360.view_sheet import View
 
@@ -65,11 +64,7 @@ class Refinement:
         self.stops = outward(photo.camera, how.views)
         self.generators = view_generators(how.seed, how.views + 1)
         self.rng = np.random.default_rng([how.seed, 3])
-        self.views = self._anchored([self._before(stop.camera) for stop in self.stops])
-
-    def _before(self, camera: Camera) -> Seen:
-        rgb, alpha, depth = self.head.base.picture(camera, self.how.size)
-        return Seen(camera, premultiplied(rgb, alpha), depth)
+        self.views = self._anchored([before(head, stop.camera, how.size) for stop in self.stops])
 
     def _anchored(self, seen: Sequence[Seen]) -> list[_View]:
         """Noise of the reference, moved from view to view (eq. 13)."""
@@ -153,7 +148,7 @@ class Refinement:
     def _anywhere(self, level: float) -> Gradient:
         """Between the fixed views: denoised in several levels."""
         stop = between(self.photo.camera, self.stops, self.rng)
-        driving, seen = self.views[stop.driving or 0], self._before(stop.camera)
+        driving, seen = self.views[stop.driving or 0], before(self.head, stop.camera, self.how.size)
         made = self.head.view(stop.camera, self.how.size, remember=True)
         fresh = torch.randn(driving.anchor.shape, generator=self.generators[-1])
         step = self.guide.cell

@@ -119,7 +119,7 @@ def pair(sample: ViewSample, view: int, leading: int, *, unrefined: bool = False
     """One row: changes, weight and coarse as latents, and the priors."""
     seen, driving = (seen_of(sample, place) for place in (view, leading))
     true = [premultiplied(*straight(sample.rgba[place])) for place in (view, leading)]
-    guide = SmallGuide(None)  # pyright: ignore[reportArgumentType] (its network is not asked)
+    guide = SmallGuide(network=None)  # pyright: ignore[reportArgumentType] (it is not asked)
     priors = guide.priors(seen, driving, driving.picture if unrefined else true[1])
     coarse = seen.picture[None]
     known = torch.from_numpy(sample.hint[view, ..., 3].astype(np.float32) / 255)
