@@ -10,9 +10,7 @@ Every weights file is one row beside the proxy and the oracle (the true head, tu
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +19,12 @@ import numpy as np
 
 from portrait360.cameras import Camera, orbit
 from portrait360.completer import STEPS, complete_proxy, load_completer
+from portrait360.engine import Processes, sure
 from portrait360.evaluate.cases import synthetic
 from portrait360.evaluate.measure import against_truth, distances, on_grey
 from portrait360.evaluate.protocol import BANDS, PROTOCOLS, Heads, band_of
 from portrait360.images import save_picture
 from portrait360.portrait import Portrait
-from portrait360.processes import alone, one_thread
 from portrait360.proxy import Proxy, make_proxy
 from portrait360.small_views import ViewWeights, load_views, small_views
 from portrait360.train.left_out import stranger
@@ -78,11 +76,8 @@ def refined(portrait: Portrait, proxy: Proxy, cameras: list[Camera], weights: Vi
 
 def for_all(one: Callable[[int], dict[str, Row]], count: int, processes: int) -> list[dict[str, Row]]:
     """Of every head, by its place, the figures of all rows."""
-    with (
-        one_thread(),
-        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
-    ):
-        return list(pool.map(one, range(count)))
+    found = dict(sure(Processes(processes).run(one, range(count))))
+    return [found[place] for place in range(count)]
 
 
 def tell(rows: list[dict[str, Row]], figures: Sequence[str]) -> None:

@@ -6,11 +6,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from portrait360.engine import Processes, sure
 from portrait360.errors import UserError
 from portrait360.evaluate.cases import Case, of_photo, of_rig, of_run, synthetic
 from portrait360.evaluate.features import lacking
@@ -28,7 +27,6 @@ from portrait360.evaluate.protocol import Protocol, find_protocol
 from portrait360.evaluate.rigs import nersemble, renderme360
 from portrait360.files import sha256, whole
 from portrait360.images import over_grey, save_picture
-from portrait360.processes import alone, one_thread
 
 RUN = "run"  # the method that a run was made with before
 RIGS = {"nersemble": nersemble, "renderme360": renderme360}
@@ -90,18 +88,8 @@ def code() -> str:
 def run_jobs(jobs: Sequence[Job], folder: Path, processes: int, advance: Callable[[str], None]) -> None:
     """Every job's results in the folder. Each process has one thread: the figures do not depend on how many there
     are."""
-    with (
-        one_thread(),
-        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
-    ):
-        waiting = {pool.submit(work, job, folder): job for job in jobs}
-        try:
-            for done in as_completed(waiting):
-                done.result()
-                advance(waiting[done].name)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for job, _ in sure(Processes(processes).run(partial(work, folder=folder), jobs)):
+        advance(job.name)
 
 
 def work(job: Job, folder: Path) -> None:

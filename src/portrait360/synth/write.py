@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,7 @@ from PIL import Image
 
 from portrait360 import transforms
 from portrait360.cameras import Camera, focal_from_fov, orbit
+from portrait360.engine import Processes, sure
 from portrait360.errors import UserError
 from portrait360.files import whole, writing_to
 from portrait360.progress import step_bar
@@ -93,24 +91,14 @@ def _write_all(output: Path, seeds: range, workers: int, chosen: WriteSettings) 
                 write_identity(folder, s, chosen)
                 advance(folder.name)
         else:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
-                waiting = {pool.submit(write_identity, f, s, chosen): f.name for s, f in missing.items()}
-                try:
-                    for done in as_completed(waiting):
-                        done.result()
-                        advance(waiting[done])
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+            work = partial(_write_one, settings=chosen)
+            for (_, folder), _ in sure(Processes(workers).run(work, missing.items())):
+                advance(folder.name)
     return list(folders.values())
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed must not go on writing where the next run may write."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+def _write_one(one: tuple[int, Path], settings: WriteSettings) -> None:
+    write_identity(one[1], one[0], settings)
 
 
 def write_identity(folder: Path, seed: int, settings: WriteSettings) -> None:

@@ -8,9 +8,7 @@ One identity after the other; a stopped run goes on, and what is there is not ma
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.cameras import Camera, focal_from_fov, look_at
+from portrait360.engine import Processes, sure
 from portrait360.errors import UserError
 from portrait360.files import whole
 from portrait360.images import Picture, eight_bits
 from portrait360.portrait import FOV, Portrait
-from portrait360.processes import alone, one_thread
 from portrait360.progress import step_bar
 from portrait360.proxy import LAYOUT, Proxy, make_proxy, on_surface
 from portrait360.synth.backgrounds import background
@@ -175,14 +173,9 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
 def generate(make: Make, output: Path, split: str, first: int, count: int, processes: int) -> None:
     """Of so many identities, each process with one thread."""
     output.mkdir(parents=True, exist_ok=True)
-    with (
-        one_thread(),
-        step_bar("Samples", count) as advance,
-        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=alone) as pool,
-    ):
-        jobs = [pool.submit(write_samples, make, output, split, first + i) for i in range(count)]
-        for job in as_completed(jobs):
-            job.result()
+    work = partial(write_samples, make, output, split)
+    with step_bar("Samples", count) as advance:
+        for _ in sure(Processes(processes).run(work, range(first, first + count))):
             advance("")
 
 
