@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait360 import __version__, cli_eval, cli_make
+from portrait360 import __version__, cli_batch, cli_eval, cli_make
 from portrait360.cli_train import training
 from portrait360.cli_weights import weights
 from portrait360.errors import Stopped, UserError
@@ -43,6 +43,7 @@ def options(
 
 
 cli_make.add_to(app)
+cli_batch.add_to(app)
 
 
 @app.command()

@@ -1,0 +1,35 @@
+"""A batch, with its progress."""
+
+from __future__ import annotations
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from portrait360.batch.inputs import checked, items_of
+from portrait360.batch.report import Row
+from portrait360.batch.work import Batch, run_batch
+from portrait360.engine import Processes
+from portrait360.errors import UserError
+from portrait360.files import locked, writing_to
+from portrait360.progress import step_bar
+from portrait360.wish import Wish
+
+
+def make_all(inputs: str, output: Path, wish: Wish, workers: int) -> tuple[int, int, Path]:
+    """How many were made now and how many failed, and the table."""
+    if find_spec("pyarrow") is None:
+        raise UserError("Batches need one more package; install it with `pip install 'portrait360[scale]'`.")
+    batch = Batch(checked(inputs), Path(output), wish.checked())
+    with writing_to(batch.output):
+        batch.output.mkdir(parents=True, exist_ok=True)
+    counts, begun = {"done": 0, "failed": 0}, time.monotonic()
+    with locked(batch.output), step_bar("Photos", sum(1 for _ in items_of(inputs))) as advance:
+
+        def on_row(row: Row) -> None:
+            counts[row.state] += 1
+            an_hour = 3600 * sum(counts.values()) / (time.monotonic() - begun)
+            advance(f"{an_hour:.0f} an hour")
+
+        table = run_batch(batch, Processes(workers), on_row)
+    return counts["done"], counts["failed"], table

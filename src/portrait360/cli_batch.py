@@ -1,0 +1,63 @@
+"""`portrait360 batch`: many photos, each to a head of its own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portrait360.errors import UserError
+
+
+def batch(
+    inputs: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUTS", help="A folder, a pattern in quotes, or a .txt, .csv or .parquet with a column photo."
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="A folder for each photo comes here.")
+    ],
+    preset: Annotated[str, typer.Option(help="As for `make`.")] = "small",
+    method: Annotated[str | None, typer.Option(help="As for `make`.")] = None,
+    views: Annotated[int, typer.Option(help="Views of the orbit.")] = 32,
+    size: Annotated[int | None, typer.Option(help="Side of a view in pixels.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    results: Annotated[str, typer.Option("--as", help="nerf, splats, mesh, with commas between.")] = (
+        "nerf,splats,mesh"
+    ),
+    fit: Annotated[bool, typer.Option("--fit/--no-fit", help="Make 3D heads, or stop at the views.")] = True,
+    quick: Annotated[bool, typer.Option("--quick", help="Less work for each head.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes side by side, each with one thread.", min=1)] = 1,
+) -> None:
+    """Turn many photos into heads, and tell of each in DIR/report.parquet. A stopped batch goes on.
+
+    A photo that fails is a row with its sentence; the others are made. In a .csv or .parquet, columns named as
+    `make`'s options (views, seed, face, azimuth, back, …) say what is wished for a photo alone.
+
+    Examples:
+
+      portrait360 batch photos -o heads --workers 2
+
+      portrait360 batch list.csv -o heads --no-fit --views 8
+    """
+    from portrait360.batch.command import make_all
+    from portrait360.wish import Wish, results_of
+
+    wish = Wish(
+        preset=preset, method=method, views=views, size=size, seed=seed, results=results_of(results), fit=fit,
+        quick=quick, device=device,
+    )  # fmt: skip
+    begun = time.monotonic()
+    done, failed, table = make_all(inputs, output, wish, workers)
+    typer.echo(f"{done} heads in {time.monotonic() - begun:.0f} s, {failed} photos failed; {table} tells of all")
+    if failed and not done:
+        raise UserError(f"Of no photo a head could be made; {table} says why.")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(batch)
