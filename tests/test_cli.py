@@ -54,6 +54,8 @@ SURFACE = {
         "--quick",
         "--device",
         "--workers",
+        "--ray",
+        "--gpus",
     ],
     "views": ["DIR", "--views", "--size", "--orbit", "--orbit-elevation", "--seed"],
     "serve": ["[DIR]", "--port"],

@@ -33,6 +33,11 @@ def batch(
     quick: Annotated[bool, typer.Option("--quick", help="Less work for each head.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     workers: Annotated[int, typer.Option(help="Processes side by side, each with one thread.", min=1)] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Ray cluster's address, auto, or here: the workers are its actors."),
+    ] = None,
+    gpus: Annotated[float, typer.Option(help="With --ray: what each of them takes of a GPU.", min=0)] = 0.0,
 ) -> None:
     """Turn many photos into heads, and tell of each in DIR/report.parquet. A stopped batch goes on.
 
@@ -44,8 +49,10 @@ def batch(
       portrait360 batch photos -o heads --workers 2
 
       portrait360 batch list.csv -o heads --no-fit --views 8
+
+      portrait360 batch list.parquet -o /shared/heads --ray auto --workers 64
     """
-    from portrait360.batch.command import make_all
+    from portrait360.batch.command import engine_of, make_all
     from portrait360.wish import Wish, results_of
 
     wish = Wish(
@@ -53,7 +60,7 @@ def batch(
         quick=quick, device=device,
     )  # fmt: skip
     begun = time.monotonic()
-    done, failed, table = make_all(inputs, output, wish, workers)
+    done, failed, table = make_all(inputs, output, wish, engine_of(workers, ray, gpus))
     typer.echo(f"{done} heads in {time.monotonic() - begun:.0f} s, {failed} photos failed; {table} tells of all")
     if failed and not done:
         raise UserError(f"Of no photo a head could be made; {table} says why.")

@@ -8,18 +8,32 @@ from pathlib import Path
 
 from portrait360.batch.inputs import checked, items_of
 from portrait360.batch.report import Row
-from portrait360.batch.work import Batch, run_batch
+from portrait360.batch.work import Batch, Engine, run_batch
+from portrait360.cluster import Actors
 from portrait360.engine import Processes
 from portrait360.errors import UserError
 from portrait360.files import locked, writing_to
 from portrait360.progress import step_bar
 from portrait360.wish import Wish
 
+LACKING = "Batches need further packages; install them with `pip install 'portrait360[scale]'`."
 
-def make_all(inputs: str, output: Path, wish: Wish, workers: int) -> tuple[int, int, Path]:
+
+def engine_of(workers: int, ray: str | None, gpus: float) -> Engine:
+    """Where the work is done: `ray` is a cluster's address."""
+    if ray is None:
+        if gpus:
+            raise UserError("--gpus is for clusters; name one with --ray, or leave it away.")
+        return Processes(workers)
+    if find_spec("ray") is None:
+        raise UserError(LACKING)
+    return Actors(ray, workers, gpus)
+
+
+def make_all(inputs: str, output: Path, wish: Wish, engine: Engine) -> tuple[int, int, Path]:
     """How many were made now and how many failed, and the table."""
     if find_spec("pyarrow") is None:
-        raise UserError("Batches need one more package; install it with `pip install 'portrait360[scale]'`.")
+        raise UserError(LACKING)
     batch = Batch(checked(inputs), Path(output), wish.checked())
     with writing_to(batch.output):
         batch.output.mkdir(parents=True, exist_ok=True)
@@ -31,5 +45,5 @@ def make_all(inputs: str, output: Path, wish: Wish, workers: int) -> tuple[int, 
             an_hour = 3600 * sum(counts.values()) / (time.monotonic() - begun)
             advance(f"{an_hour:.0f} an hour")
 
-        table = run_batch(batch, Processes(workers), on_row)
+        table = run_batch(batch, engine, on_row)
     return counts["done"], counts["failed"], table

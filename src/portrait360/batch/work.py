@@ -29,6 +29,8 @@ def fresh(photo: str, folder: Path, wish: Wish) -> None:
 
 
 class Engine(Protocol):
+    """`engine.Processes`, `cluster.Actors`."""
+
     def run(self, function: Callable[[Any], Any], jobs: Iterator[Any]) -> Iterator[Done[Any, Any]]: ...
 
 
