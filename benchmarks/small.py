@@ -26,6 +26,7 @@ from portrait360.evaluate.protocol import BANDS, PROTOCOLS, Heads, band_of
 from portrait360.images import save_picture
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy, make_proxy
+from portrait360.small_views import STEPS as VIEW_STEPS
 from portrait360.small_views import ViewWeights, load_views, small_views
 from portrait360.train.left_out import stranger
 from portrait360.view_sheet import View
@@ -36,7 +37,9 @@ FIGURES = ("PSNR inside", "SSIM inside", "IoU", "sharpness", "EffNet-lite0 featu
 Row = dict[str, float]
 
 
-def measure(index: int, weights: list[Path], views: list[Path], steps: int, sheets: Path | None) -> dict[str, Row]:
+def measure(
+    index: int, weights: list[Path], views: list[Path], steps: int, levels: int, sheets: Path | None
+) -> dict[str, Row]:
     case = synthetic(PROTOCOL, index)
     cameras = [view.camera for view in case.targets]
     proxy = make_proxy(case.portrait)
@@ -45,8 +48,9 @@ def measure(index: int, weights: list[Path], views: list[Path], steps: int, shee
     for path in weights:
         better = complete_proxy(case.portrait, proxy, network=load_completer(path), steps=steps)
         made[named(path)] = rendered(better, case.targets)
+    completed = complete_proxy(case.portrait, proxy) if views else proxy
     for path in views:
-        made[named(path)] = refined(case.portrait, complete_proxy(case.portrait, proxy), cameras, load_views(path))
+        made[named(path)] = refined(case.portrait, completed, cameras, load_views(path), levels)
     if sheets:
         rows = [np.concatenate([on_grey(view) for view in row], 1) for row in (case.targets, *made.values())]
         save_picture(sheets / f"{index:03d}.png", np.concatenate(rows))
@@ -67,11 +71,11 @@ def rendered(proxy: Proxy, targets: tuple[View, ...]) -> list[View]:
     return [View(view.rgb, view.mask, camera) for view, camera in seen]
 
 
-def refined(portrait: Portrait, proxy: Proxy, cameras: list[Camera], weights: ViewWeights) -> list[View]:
+def refined(portrait: Portrait, proxy: Proxy, cameras: list[Camera], weights: ViewWeights, levels: int) -> list[View]:
     """Seen together with neighbours that are as near as those of an orbit are."""
     proxy = stranger() if "hint" in weights.without else proxy
     close = orbit(CLOSER * len(cameras), focal=cameras[0].focal)
-    return small_views(portrait, proxy, close, weights, size=PROTOCOL.size)[::CLOSER]
+    return small_views(portrait, proxy, close, weights, size=PROTOCOL.size, steps=levels)[::CLOSER]
 
 
 def for_all(one: Callable[[int], dict[str, Row]], count: int, processes: int) -> list[dict[str, Row]]:
@@ -96,12 +100,13 @@ def main() -> None:
     parser.add_argument("--views", nargs="+", type=Path, default=[])
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--levels", type=int, default=VIEW_STEPS, help="of noise, of the view denoisers")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--sheets", type=Path)
     a = parser.parse_args()
     if a.sheets:
         a.sheets.mkdir(parents=True, exist_ok=True)
-    one = partial(measure, weights=a.weights, views=a.views, steps=a.steps, sheets=a.sheets)
+    one = partial(measure, weights=a.weights, views=a.views, steps=a.steps, levels=a.levels, sheets=a.sheets)
     rows = for_all(one, a.count, a.processes)
     print(f"{a.count} heads, {VIEWS} views; front / side / back")
     tell(rows, FIGURES)

@@ -8,16 +8,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from portrait360 import pipeline
+from portrait360.checkpoints import write_half
 from portrait360.errors import UserError
 from portrait360.files import locked, sha256
 from portrait360.fit.field import FieldFit
 from portrait360.fit.head import FitSettings
 from portrait360.fit.mesh import MeshFit
 from portrait360.fit.splats import SplatFit
+from portrait360.models.presets import SMALL
+from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.pipeline import Made, make
 from portrait360.run import OWN
 from portrait360.transforms import read_transforms
@@ -96,6 +101,27 @@ def test_with_a_fit_every_file_of_the_design_is_there(photo, tiny, tmp_path):
 def test_the_same_photo_and_seed_give_the_same_bytes(photo, looked, tmp_path):
     make(photo, tmp_path, LOOK)
     assert left(tmp_path) == left(looked[0])
+
+
+def test_views_by_the_small_network(photo, looked, tmp_path, monkeypatch):
+    """Untaught it adds noise; the wish says so where there are no weights, or where the size is none of its own."""
+    torch.manual_seed(0)
+    network, wish = ViewDenoiser(SMALL), replace(LOOK, method="denoised", steps=1)
+    for value in network.parameters():
+        value.data += 0.02 * torch.randn(value.shape)
+    write_half(network, tmp_path / "views.safetensors", {"together": "no", "without": ""})
+    monkeypatch.setattr("portrait360.small_views.WEIGHTS", tmp_path / "none")
+    with pytest.raises(UserError, match="no weights of the view denoiser"):
+        make(photo, tmp_path / "a", wish)
+    monkeypatch.setattr("portrait360.small_views.WEIGHTS", tmp_path / "views.safetensors")
+    with pytest.raises(UserError, match="multiple of 16"):
+        make(photo, tmp_path / "a", replace(wish, size=72))
+    with pytest.raises(UserError, match="is for the preset small"):
+        make(photo, tmp_path / "a", replace(wish, preset="sd15", size=None))
+    one = make(photo, tmp_path / "a", wish)
+    make(photo, tmp_path / "b", wish)
+    assert left(tmp_path / "a") == left(tmp_path / "b") and len(one.views.views) == len(looked[1].views.views)
+    assert np.abs(one.views.views[0].rgb - looked[1].views.views[0].rgb).max() > 0.02
 
 
 # resuming

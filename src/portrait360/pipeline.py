@@ -25,7 +25,7 @@ from portrait360.progress import Event, Tell
 from portrait360.proxy import Proxy
 from portrait360.run import WRITTEN, Run
 from portrait360.sheet import run_film, run_sheet
-from portrait360.small_views import STEPS, WEIGHTS, load_views, small_views
+from portrait360.small_views import STEPS, load_views, shipped, small_views
 from portrait360.time_left import TimeLeft
 from portrait360.view_sheet import View, ViewSheet
 from portrait360.views import proxy_views, usual_cameras, with_photo
@@ -179,12 +179,12 @@ def _views(run: Run, portrait: Portrait, proxy: Proxy, wish: Wish) -> ViewSheet:
         if wish.denoised:
             told = lambda done, of: run.tell(Event("views", "step", "noise level", done, of))  # noqa: E731
             settings = {"size": wish.pixels, "seed": wish.seed, "steps": wish.steps or STEPS}
-            views = small_views(portrait, proxy, cameras, load_views(), **settings, on_step=told)
+            views = small_views(portrait, proxy, cameras, load_views(shipped()), **settings, on_step=told)
             with_photo(views, portrait, proxy, wish.seed).save(place)
         else:
             proxy_views(portrait, proxy, cameras, size=wish.pixels, seed=wish.seed, on_view=show).save(place)
 
-    network = {"weights": sha256(WEIGHTS), "steps": wish.steps or STEPS} if wish.denoised else {}
+    network = {"weights": sha256(shipped()), "steps": wish.steps or STEPS} if wish.denoised else {}
     made_of = {
         **network,
         "preset": wish.preset,

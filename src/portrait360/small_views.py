@@ -56,11 +56,16 @@ class ViewWeights(NamedTuple):
     without: tuple[str, ...] = ()
 
 
-@lru_cache(maxsize=4)
-def load_views(path: Path = WEIGHTS) -> ViewWeights:
-    """Single precision, for use alone."""
-    if path == WEIGHTS and not path.is_file():
+def shipped() -> Path:
+    """The weights that come with this package."""
+    if not WEIGHTS.is_file():
         raise UserError(f"This package holds no weights of the view denoiser yet, so there is no method {METHOD!r}.")
+    return WEIGHTS
+
+
+@lru_cache(maxsize=4)
+def load_views(path: Path) -> ViewWeights:
+    """Single precision, for use alone."""
     file, network = TensorFile(path), ViewDenoiser(SMALL)
     load_into(network, {name: file.read(name).float() for name in file.specs}, str(path))
     without = tuple(word for word in file.metadata["without"].split(",") if word)

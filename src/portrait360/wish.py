@@ -13,7 +13,7 @@ from portrait360.head import NAMES
 from portrait360.images import MAX_BYTES
 from portrait360.models.presets import PRESETS
 from portrait360.small_views import METHOD as DENOISED
-from portrait360.small_views import MULTIPLE, load_views
+from portrait360.small_views import MULTIPLE, shipped
 from portrait360.views import MOST, VIEWS
 from portrait360.weights.library import found, needed
 
@@ -56,12 +56,12 @@ class Wish:
         if self.method not in (None, DENOISED, *METHODS):
             raise UserError(f"There is no method {self.method!r}; choose from {', '.join((*METHODS, DENOISED))}.")
         check_method(self.proxy_method)
+        if preset.steps and self.denoised:
+            raise UserError(f"--method {DENOISED} is for the preset small; {preset.name} has networks of its own.")
         if preset.steps:
             needed(preset.weights, f"The preset {preset.name}")
         if self.denoised:
-            load_views()
-        if preset.steps and self.denoised:
-            raise UserError(f"--method {DENOISED} is for the preset small; {preset.name} has networks of its own.")
+            shipped()
         if not preset.steps and (self.faithful or self.compiled or (self.steps is not None and not self.denoised)):
             word = "--faithful" if self.faithful else "--compile" if self.compiled else "--steps"
             raise UserError(f"{word} is for views that a network makes; the preset small does not; leave it away.")

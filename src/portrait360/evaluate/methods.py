@@ -18,7 +18,7 @@ from portrait360.export.head import seen
 from portrait360.head import Head
 from portrait360.portrait import Portrait
 from portrait360.small_views import METHOD as DENOISED
-from portrait360.small_views import load_views, small_views
+from portrait360.small_views import load_views, shipped, small_views
 from portrait360.view_sheet import View, ViewSheet
 
 Floats = NDArray[np.floating]
@@ -84,7 +84,7 @@ def reduced(values: Floats, size: int) -> Floats:
 
 def denoised(portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
     """By the small preset's networks, both: views of the completed head, denoised."""
-    return small_views(portrait, find_proxy(portrait, method="completed"), cameras, load_views(), size=size)
+    return small_views(portrait, find_proxy(portrait, method="completed"), cameras, load_views(shipped()), size=size)
 
 
 METHODS: dict[str, Method] = {
