@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import time
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from portrait360 import cli
 from portrait360.batch.inputs import Item, items_of
-from portrait360.batch.report import Journal, Row
-from portrait360.batch.work import Batch, run_batch
+from portrait360.batch.place import Place
+from portrait360.batch.work import ROW, Batch, run_batch
 from portrait360.engine import Done, Processes
 from portrait360.errors import UserError
 from portrait360.wish import Wish
@@ -38,6 +38,12 @@ class Stub:
         (folder / "head").write_text(f"{text} {wish.seed} {wish.views}{self.said}")
 
 
+def told(batch: Batch) -> list[dict]:
+    """The table that a batch leaves."""
+    run_batch(batch, Here())
+    return parquet.read_table(io.BytesIO(batch.place.read("report.parquet") or b"")).to_pylist()
+
+
 class Here:
     """An engine without processes."""
 
@@ -56,40 +62,28 @@ def photos(tmp_path) -> Path:
     return folder
 
 
-def table(path: Path) -> list[dict]:
-    return parquet.read_table(path).to_pylist()
-
-
-def test_one_bad_photo_is_a_row_and_a_stopped_batch_goes_on(photos, tmp_path):
-    batch = Batch(str(photos), tmp_path / "out", Wish(), Stub())
-    rows = {row["photo"]: row for row in table(run_batch(batch, Here()))}
+@pytest.mark.parametrize("where", ["out", "memory://heads"])
+def test_one_bad_photo_is_a_row_and_a_stopped_batch_goes_on(photos, tmp_path, where):
+    place = Place(where if "://" in where else str(tmp_path / where))
+    batch = Batch(str(photos), place, Wish(), Stub())
+    rows = {Path(row["photo"]).name: row for row in told(batch)}
     assert len(rows) == 6 and [row["state"] for row in rows.values()].count("done") == 4
-    assert rows[str(photos / "3.png")]["sentence"] == "No head was found."
-    assert rows[str(photos / "4.png")]["sentence"] == "ZeroDivisionError: division by zero"
-    assert (tmp_path / "out" / rows[str(photos / "1.png")]["name"] / "head").read_text() == "photo 1 0 32"
+    assert rows["3.png"]["sentence"] == "No head was found."
+    assert rows["4.png"]["sentence"] == "ZeroDivisionError: division by zero"
+    assert place.read(f"{rows['1.png']['name']}/head") == b"photo 1 0 32"
     (photos / "3.png").write_text("a head after all")
     os.utime(photos / "1.png", (1, 1))
-    again: list[Row] = []
-    assert len(table(run_batch(batch, Here(), again.append))) == 6
-    assert {Path(row.photo).name: row.state for row in again} == {"1.png": "done", "3.png": "done", "4.png": "failed"}
-    other: list[Row] = []
-    run_batch(Batch(str(photos), tmp_path / "out", Wish(seed=1), Stub()), Here(), other.append)
-    assert len(other) == 6  # another wish
-
-
-def test_a_line_that_a_kill_has_cut_is_made_again(photos, tmp_path):
-    batch = Batch(str(photos), tmp_path / "out", Wish(), Stub())
-    run_batch(batch, Here())
-    journal = tmp_path / "out" / "report.jsonl"
-    journal.write_text(journal.read_text()[:-20])
-    again: list[Row] = []
-    assert len(table(run_batch(batch, Here(), again.append))) == 6 and len(again) == 3
-    assert all(json.loads(line) for line in journal.read_text().splitlines()[-3:])
+    place.write(f"{rows['2.png']['name']}/{ROW}", b'{"cut')  # as a kill leaves it
+    again = {Path(row["photo"]).name: row["state"] for row in told(batch)}
+    made = {"1.png": "done", "2.png": "done", "3.png": "done", "4.png": "failed"}
+    assert again == made | {"0.png": "kept", "5.png": "kept"}
+    other = told(Batch(str(photos), place, Wish(seed=1), Stub()))
+    assert [row["state"] for row in other].count("done") == 5  # another wish
 
 
 def test_lists_say_what_is_wished_for_a_photo_alone(photos, tmp_path):
     (photos / "list.csv").write_text("photo,views,seed\n0.png,8,\n1.png,,5\n0.png,8,\n2.png,many,\n")
-    rows = table(run_batch(Batch(str(photos / "list.csv"), tmp_path / "out", Wish(), Stub()), Here()))
+    rows = told(Batch(str(photos / "list.csv"), Place(str(tmp_path / "out")), Wish(), Stub()))
     heads = sorted((tmp_path / "out" / row["name"] / "head").read_text() for row in rows if row["state"] == "done")
     assert heads == ["photo 0 0 8", "photo 1 5 32"] and len(rows) == 3  # none twice
     assert [row["sentence"] for row in rows if row["state"] == "failed"] == [
@@ -114,9 +108,8 @@ def test_ten_thousand_cost_little_time_each(tmp_path):
     """What goes around the work itself."""
     (tmp_path / "list.txt").write_text("".join(f"{i}.png\n" for i in range(10_000)))
     begun = time.process_time()
-    batch = Batch(str(tmp_path / "list.txt"), tmp_path / "out", Wish(), Missing())
-    rows = parquet.read_table(run_batch(batch, Here()))
-    assert rows.num_rows == 10_000 and time.process_time() - begun < 10_000 * 0.005
+    batch = Batch(str(tmp_path / "list.txt"), Place(str(tmp_path / "out")), Wish(), Missing())
+    assert len(told(batch)) == 10_000 and time.process_time() - begun < 10_000 * 0.005
 
 
 class Missing:
@@ -126,7 +119,7 @@ class Missing:
 
 def test_over_processes_the_same(photos, tmp_path):
     for workers in (1, 2):
-        run_batch(Batch(str(photos), tmp_path / f"{workers}", Wish(), Stub()), Processes(workers))
+        run_batch(Batch(str(photos), Place(str(tmp_path / f"{workers}")), Wish(), Stub()), Processes(workers))
     one, two = ({f.relative_to(p): f.read_bytes() for f in p.rglob("head")} for p in (tmp_path / "1", tmp_path / "2"))
     assert one == two and len(one) == 4
 
@@ -141,14 +134,6 @@ def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
     (tmp_path / "odd.csv").write_text("photo,hair\nx.png,long\n")
     with pytest.raises(UserError, match=words):
         cli.app(["batch", str(tmp_path / inputs), "-o", str(tmp_path / "out")], standalone_mode=False)
-
-
-def test_the_journal_tells_the_last_word(tmp_path):
-    journal = Journal(tmp_path)
-    for state in ("failed", "done"):
-        journal.add(Row("a", "a.png", state, key="k"))
-    assert journal.finished() == {"a": "k"}
-    assert [row["state"] for row in table(journal.write_table())] == ["done"]
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +18,7 @@ def batch(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="A folder for each photo comes here.")
+        str, typer.Option("-o", "--output", metavar="DIR", help="Where a folder for each photo comes; or s3://…")
     ],
     preset: Annotated[str, typer.Option(help="As for `make`.")] = "small",
     method: Annotated[str | None, typer.Option(help="As for `make`.")] = None,
@@ -60,9 +59,13 @@ def batch(
         quick=quick, device=device,
     )  # fmt: skip
     begun = time.monotonic()
-    done, failed, table = make_all(inputs, output, wish, engine_of(workers, ray, gpus))
-    typer.echo(f"{done} heads in {time.monotonic() - begun:.0f} s, {failed} photos failed; {table} tells of all")
-    if failed and not done:
+    counts, table = make_all(inputs, output, wish, engine_of(workers, ray, gpus))
+    seconds = time.monotonic() - begun
+    typer.echo(
+        f"{counts['done']} heads in {seconds:.0f} s, {counts['kept']} kept, {counts['failed']} photos failed; "
+        f"{table} tells of all"
+    )
+    if counts["failed"] and not counts["done"] + counts["kept"]:
         raise UserError(f"Of no photo a head could be made; {table} says why.")
 
 

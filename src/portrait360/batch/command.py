@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 from portrait360.batch.inputs import checked, items_of
-from portrait360.batch.report import Row
+from portrait360.batch.place import Place
+from portrait360.batch.report import TABLE, Row
 from portrait360.batch.work import Batch, Engine, run_batch
 from portrait360.cluster import Actors
 from portrait360.engine import Processes
@@ -30,20 +32,30 @@ def engine_of(workers: int, ray: str | None, gpus: float) -> Engine:
     return Actors(ray, workers, gpus)
 
 
-def make_all(inputs: str, output: Path, wish: Wish, engine: Engine) -> tuple[int, int, Path]:
-    """How many were made now and how many failed, and the table."""
+def make_all(inputs: str, output: str, wish: Wish, engine: Engine) -> tuple[dict[str, int], str]:
+    """How many were made, kept and failed, and where the table is."""
     if find_spec("pyarrow") is None:
         raise UserError(LACKING)
-    batch = Batch(checked(inputs), Path(output), wish.checked())
-    with writing_to(batch.output):
-        batch.output.mkdir(parents=True, exist_ok=True)
-    counts, begun = {"done": 0, "failed": 0}, time.monotonic()
-    with locked(batch.output), step_bar("Photos", sum(1 for _ in items_of(inputs))) as advance:
+    batch = Batch(checked(inputs), Place(output), wish.checked())
+    counts, begun = {"done": 0, "kept": 0, "failed": 0}, time.monotonic()
+    with ours(batch.place), step_bar("Photos", sum(1 for _ in items_of(inputs))) as advance:
 
         def on_row(row: Row) -> None:
             counts[row.state] += 1
-            an_hour = 3600 * sum(counts.values()) / (time.monotonic() - begun)
+            an_hour = 3600 * (counts["done"] + counts["failed"]) / (time.monotonic() - begun)
             advance(f"{an_hour:.0f} an hour")
 
-        table = run_batch(batch, engine, on_row)
-    return counts["done"], counts["failed"], table
+        run_batch(batch, engine, on_row)
+    return counts, f"{output.rstrip('/')}/{TABLE}"
+
+
+@contextmanager
+def ours(place: Place) -> Iterator[None]:
+    """A folder for one batch at a time; elsewhere nobody can tell."""
+    if place.folder is None:
+        yield
+        return
+    with writing_to(place.folder):
+        place.folder.mkdir(parents=True, exist_ok=True)
+    with locked(place.folder):
+        yield

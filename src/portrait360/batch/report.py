@@ -1,17 +1,15 @@
-"""A row for every portrait: kept as they come, a line each, and at the end in one table."""
+"""A row for every portrait, in one table."""
 
 from __future__ import annotations
 
 import json
-import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from portrait360.files import whole
-
-LINES, TABLE = "report.jsonl", "report.parquet"
+TABLE = "report.parquet"
 ROWS = 1000  # written at a time
 
 
@@ -19,51 +17,33 @@ ROWS = 1000  # written at a time
 class Row:
     name: str  # of the folder
     photo: str
-    state: str  # done or failed
+    state: str  # done, kept (an earlier batch had made it) or failed
     sentence: str = ""  # why it failed
     seconds: float = 0.0
     key: str = ""  # of all that it depends on
 
+    def packed(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
 
-class Journal:
-    """Appended to by one process; a line that a kill has cut is left out."""
+    @classmethod
+    def unpacked(cls, values: bytes | None) -> Row | None:
+        """None where nothing is, or it is damaged."""
+        try:
+            return cls(**json.loads(values)) if values else None
+        except (ValueError, TypeError):
+            return None
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LINES
-        folder.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                file.write(b"" if file.read() == b"\n" else b"\n")
 
-    def rows(self) -> Iterator[Row]:
-        if self.path.is_file():
-            with self.path.open(encoding="utf-8") as file:
-                for line in file:
-                    try:
-                        yield Row(**json.loads(line))
-                    except (ValueError, TypeError):
-                        continue
+def table_of(rows: Iterator[Row]) -> bytes:
+    """Parquet; so many rows are in memory at a time, however many there are."""
+    import pyarrow as pa  # extra [scale]
+    from pyarrow import parquet
 
-    def add(self, row: Row) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(row)) + "\n")
-
-    def finished(self) -> dict[str, str]:
-        """Names and keys of what is done."""
-        return {row.name: row.key for row in self.rows() if row.state == "done"}
-
-    def write_table(self) -> Path:
-        """The last row of every portrait, in the order of the names' last rows."""
-        import pyarrow as pa  # extra [scale]
-        from pyarrow import parquet
-
-        last = {row.name: place for place, row in enumerate(self.rows())}
-        rows = (asdict(row) for place, row in enumerate(self.rows()) if last[row.name] == place)
-        kinds = {"seconds": pa.float64()}
-        schema = pa.schema([(name, kinds.get(name, pa.string())) for name in Row.__dataclass_fields__])
-        path = self.path.parent / TABLE
-        with whole(path) as temporary, parquet.ParquetWriter(temporary, schema) as table:
+    kinds = {"seconds": pa.float64()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in Row.__dataclass_fields__])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / TABLE
+        with parquet.ParquetWriter(path, schema) as table:
             while some := list(islice(rows, ROWS)):
-                table.write_table(pa.Table.from_pylist(some, schema))
-        return path
+                table.write_table(pa.Table.from_pylist([asdict(row) for row in some], schema))
+        return path.read_bytes()

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from portrait360.batch.inputs import Item, items_of
-from portrait360.batch.report import Journal, Row
+from portrait360.batch.place import Place
+from portrait360.batch.report import TABLE, Row, table_of
 from portrait360.engine import TRIES, Done
 from portrait360.errors import UserError
 from portrait360.pipeline import make
 from portrait360.wish import Wish
 
 Make = Callable[[str, Path, Wish], Any]
+ROW = "batch.json"  # in every head's folder
 LOST = f"It ended its process {TRIES} times; it may need more memory than there is."
 
 
@@ -37,41 +39,50 @@ class Engine(Protocol):
 @dataclass(frozen=True)
 class Batch:
     inputs: str
-    output: Path
+    place: Place
     wish: Wish
     make: Make = fresh
 
-    def left(self, finished: dict[str, str]) -> Iterator[Item]:
-        """What is not there yet, each once."""
-        seen: set[int] = set()  # hashes of names, which are hashes
+    def items(self) -> Iterator[Item]:
+        """Each once. What is remembered of an item is a number."""
+        seen: set[int] = set()
         for item in items_of(self.inputs):
-            if hash(item.name) not in seen and finished.get(item.name) != key_of(item, self.wish):
+            number = int(item.name.rsplit("-", 1)[1], 16)
+            if number not in seen:
+                seen.add(number)
                 yield item
-            seen.add(hash(item.name))
 
 
-def run_batch(batch: Batch, engine: Engine, on_row: Callable[[Row], None] = lambda row: None) -> Path:
-    """The table of all of them. A stopped batch goes on; what failed is tried again."""
-    journal = Journal(batch.output)
-    jobs = batch.left(journal.finished())
-    for done in engine.run(partial(portray, batch=batch), jobs):
-        row = done.result or Row(done.job.name, done.job.photo, "failed", LOST)
-        journal.add(row)
-        on_row(row)
-    return journal.write_table()
+def run_batch(batch: Batch, engine: Engine, on_row: Callable[[Row], None] = lambda row: None) -> None:
+    """All of them, and the table. A stopped batch goes on; what failed is tried again."""
+
+    def rows() -> Iterator[Row]:
+        for done in engine.run(partial(portray, batch=batch), batch.items()):
+            row = done.result or Row(done.job.name, done.job.photo, "failed", LOST)
+            on_row(row)
+            yield row
+
+    batch.place.write(TABLE, table_of(rows()))
 
 
 def portray(item: Item, batch: Batch) -> Row:
-    """One of them, in a folder of its own."""
-    begun = time.monotonic()
-    row = Row(item.name, item.photo, "done", key=key_of(item, batch.wish))
+    """One of them, in a folder of its own; the row in it comes last and says that it is whole."""
+    begun, key, own = time.monotonic(), key_of(item, batch.wish), f"{item.name}/{ROW}"
+    there = Row.unpacked(batch.place.read(own))
+    if there is not None and there.key == key:
+        return replace(there, state="kept")
+    row = Row(item.name, item.photo, "done", key=key)
     try:
-        batch.make(item.photo, batch.output / item.name, item.wish(batch.wish))
+        with batch.place.work(item.name) as folder:
+            batch.make(item.photo, folder, item.wish(batch.wish))
     except UserError as error:
         row = replace(row, state="failed", sentence=str(error))
     except Exception as error:  # a mistake of ours with one photo is no reason to leave the others
         row = replace(row, state="failed", sentence=f"{type(error).__name__}: {error}")
-    return replace(row, seconds=round(time.monotonic() - begun, 2))
+    row = replace(row, seconds=round(time.monotonic() - begun, 2))
+    if row.state == "done":
+        batch.place.write(own, row.packed())
+    return row
 
 
 def key_of(item: Item, wish: Wish) -> str:
