@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from portrait360.cameras import Camera
 from portrait360.diffusion.anchors import Candidate, Gradient, resampled, retained
 from portrait360.diffusion.noise import view_generators
 from portrait360.diffusion.samplers import flow
@@ -73,11 +74,15 @@ class Refinement:
         for stop, view, generator in zip(self.stops, seen, self.generators[:-1], strict=True):
             anchor = torch.randn(self.guide.channels, side, side, generator=generator)
             if stop.driving is not None and self.how.noise == "anchors":
-                other, step = views[stop.driving], self.guide.cell
-                depth = other.seen.depth[step // 2 :: step, step // 2 :: step]
-                anchor = carried_noise(other.anchor, depth, other.seen.camera, view.camera, anchor)
+                anchor = self._moved(views[stop.driving], view.camera, anchor)
             views.append(_View(stop, view, anchor))
         return views
+
+    def _moved(self, view: _View, camera: Camera, fresh: Tensor) -> Tensor:
+        """A view's noise as another camera has it, with fresh noise in the voids."""
+        cell = self.guide.cell
+        depth = view.seen.depth[cell // 2 :: cell, cell // 2 :: cell]
+        return carried_noise(view.anchor, depth, view.seen.camera, camera, fresh)
 
     def step(self, number: int) -> None:
         """Every view once, then the head (eq. 18, 19)."""
@@ -151,9 +156,7 @@ class Refinement:
         driving, seen = self.views[stop.driving or 0], before(self.head, stop.camera, self.how.size)
         made = self.head.view(stop.camera, self.how.size, remember=True)
         fresh = torch.randn(driving.anchor.shape, generator=self.generators[-1])
-        step = self.guide.cell
-        depth = driving.seen.depth[step // 2 :: step, step // 2 :: step]
-        noise = carried_noise(driving.anchor, depth, driving.seen.camera, stop.camera, fresh)
+        noise = self._moved(driving, stop.camera, fresh)
         target = self._target(seen, driving, made.picture, noise, level, self.how.levels)
         return self._towards(made.picture, target, seen)
 

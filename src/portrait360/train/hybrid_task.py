@@ -22,9 +22,9 @@ from portrait360.models.view_hints import TIMES, premultiplied, unfolded
 from portrait360.refine.guide import SMALL_HYBRID, Seen, SmallGuide
 from portrait360.small_views import STEPS
 from portrait360.train.loop import Batch, Figures
-from portrait360.train.map_task import MOST_WEIGHT, levels, samples_in
+from portrait360.train.map_task import MOST_WEIGHT, samples_in, with_noise
 from portrait360.train.view_samples import VIEWS, ViewSample
-from portrait360.train.view_task import VALIDATED, weights_of
+from portrait360.train.view_task import VALIDATED, decibels_inside, weights_of
 
 Floats = NDArray[np.floating]
 
@@ -71,9 +71,7 @@ class HybridTask:
         return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
-        goal = batch["changes"]
-        noise = torch.randn(goal.shape, generator=generator, device=goal.device)
-        return batch | {"noise": noise, "level": levels(len(goal), generator)}
+        return with_noise(batch, generator)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         goal, at = batch["changes"], batch["level"][:, None, None, None]
@@ -88,10 +86,8 @@ class HybridTask:
             row = pair(ViewSample.load(path), 4, 3)
             true, coarse = (unfolded(row["coarse"] + row["changes"] * share) for share in (1, 0))
             made = {"proxy": coarse, "alone": sampled(network, row, None), "led": sampled(network, row, Led())}
-            inside = (true[:, 3:] > 0.5).float()
             for name, picture in made.items():
-                error = ((picture - true)[:, :3] ** 2 * inside).sum() / (3 * inside.sum())
-                found[name].append(float(-10 * torch.log10(error)))
+                found[name].append(decibels_inside(picture, true))
         return {name: float(np.mean(values)) for name, values in found.items()}
 
     @torch.inference_mode()

@@ -74,9 +74,7 @@ class MapTask:
         return _stacked([as_arrays(varied(Sample.load(self.train[i]), rng)) for i in chosen])
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
-        goal = batch["changes"]
-        noise = torch.randn(goal.shape, generator=generator, device=goal.device)
-        return batch | {"noise": noise, "level": levels(len(goal), generator)}
+        return with_noise(batch, generator)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         goal, at = batch["changes"], batch["level"][:, None, None, None]
@@ -112,6 +110,13 @@ class MapTask:
             rows.append(np.concatenate(colours, 1))
             rows.append(np.concatenate([np.repeat(d[..., None], 3, -1) for d in depths], 1))
         return np.concatenate(rows).clip(0, 1)
+
+
+def with_noise(batch: Batch, generator: torch.Generator) -> Batch:
+    """For the changes, and how much of it."""
+    goal = batch["changes"]
+    noise = torch.randn(goal.shape, generator=generator, device=goal.device)
+    return batch | {"noise": noise, "level": levels(len(goal), generator)}
 
 
 def levels(count: int, generator: torch.Generator) -> Tensor:
