@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from portrait360 import cli
 from portrait360.batch.inputs import Item, items_of
-from portrait360.batch.place import Place
 from portrait360.batch.work import ROW, Batch, run_batch
 from portrait360.engine import Done, Processes
 from portrait360.errors import UserError
+from portrait360.place import Place
 from portrait360.wish import Wish
 
 

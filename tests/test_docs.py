@@ -63,7 +63,7 @@ def inside(shop, monkeypatch):
     monkeypatch.setattr("portrait360.evaluate.command.run_jobs", one_by_one)
 
 
-def one_by_one(jobs, folder, processes, advance):
+def one_by_one(jobs, folder, engine, advance):
     for job in jobs:
         work(job, folder)
         advance(job.name)

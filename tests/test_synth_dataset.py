@@ -97,7 +97,6 @@ def test_wrong_places_and_numbers_are_one_sentence(tmp_path: Path):
         ("file", {}),
         ("file/in", {}),
         ("a", {"seed": -1}),
-        ("a", {"workers": 0}),
         ("a", {"seed": 2**40}),
     ):
         with pytest.raises(UserError):

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ from portrait360.train.map_task import FROM_NOISE, MAPS, MapTask, bent, levels, 
 from portrait360.train.recipes import RECIPES, Recipe, find_recipe
 from portrait360.train.samples import Sample
 from portrait360.train.team import Team
+from portrait360.train.turns import chosen
 
 TINY = MapCompleterConfig(
     hints=HINTS, widths=(16, 32), blocks=1, attention=(False, False), heads=2, embedding=32, fold=4
@@ -130,8 +132,8 @@ def test_neither_parts_nor_a_second_process_change_the_steps(task, folder, tmp_p
     together = train(task, tmp_path / "both", exact, steps=2)
     other = train(task, tmp_path / "other", replace(exact, seed=1), steps=2)
     assert apart(parts, whole) < 1e-6 and apart(together, whole) < 1e-6 < 1e-4 < apart(other, whole)
-    with pytest.raises(ValueError, match="2 samples do not go into 1 processes times 3 parts"):
-        next(Team().share(task.batch(0), 3))
+    with pytest.raises(UserError, match="2 samples a step do not go evenly into 1 processes times 3 parts"):
+        Team().share(2, 3)
 
 
 def test_it_learns_and_the_average_beats_its_start(task, tmp_path):
@@ -180,9 +182,21 @@ def test_samples_of_unfinished_identities_do_not_count(folder, tmp_path):
         find_recipe("magic")
 
 
-def test_every_step_has_a_batch_of_its_own(task):
-    assert torch.equal(task.batch(3)["hints"], task.batch(3)["hints"])
-    assert not torch.equal(task.batch(3)["hints"], task.batch(4)["hints"])
+def test_every_sample_of_every_step_is_one_of_its_own(task):
+    seen = [task.sample(*where)["hints"] for where in ((3, 0), (3, 1), (4, 0), (4, 1))]
+    assert torch.equal(task.sample(3, 0)["hints"], seen[0])
+    assert all(not torch.equal(one, other) for one, other in combinations(seen, 2))
+
+
+def test_nobody_comes_again_before_everybody_has_come():
+    """Processes take their places of every step; all of them together see every identity once a round."""
+    identities = [[(name, i) for i in range(own)] for name, own in (("a", 2), ("b", 1), ("c", 4), ("d", 2), ("e", 2))]
+    rounds = [[chosen(identities, turn, 7) for turn in range(5 * lap, 5 * lap + 5)] for lap in range(4)]
+    assert all(sorted(name for name, _ in lap) == list("abcde") for lap in rounds)
+    assert {one for lap in rounds for one in lap} == {one for own in identities for one in own}
+    assert len({tuple(name for name, _ in lap) for lap in rounds}) > 1  # not always in the same order
+    places = [list(Team(rank, 4).share(8, 2)) for rank in range(4)]
+    assert sum(places, []) == list(range(8))
 
 
 def test_a_varied_sample_is_still_one_head():

@@ -209,11 +209,11 @@ def test_a_clip_is_of_one_head_from_the_cameras_it_says(begun, heads):
     for _ in range(20):
         asked = np.diff(task.asked(rng))
         assert np.allclose(asked, asked[0]) and STEPS[0] <= asked[0] <= STEPS[1]
-    clip = task.clip(task.train, np.random.default_rng(3))
+    clip = task.clip(task.train[0], task.train, np.random.default_rng(3))
     assert clip["views"].shape == clip["hints"].shape == (1, 8, 3, SIZE, SIZE)
     assert clip["references"].shape == (1, 2, 3, SIZE, SIZE)
     assert not torch.equal(clip["views"], clip["hints"])
-    assert task_of("sd15-back", begun, heads).clip(task.train, rng)["references"].shape[1] == 1
+    assert task_of("sd15-back", begun, heads).clip(task.train[0], task.train, rng)["references"].shape[1] == 1
 
 
 def test_both_layouts_of_orbits_are_read(heads, tmp_path):

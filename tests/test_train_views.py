@@ -20,7 +20,7 @@ from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
 from portrait360.models.view_hints import HINTS, folded, unfolded
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
-from portrait360.small_views import WITHOUT, ViewWeights, load_views, small_views
+from portrait360.small_views import RAMP, WITHOUT, ViewWeights, decided, load_views, small_views
 from portrait360.synth.dataset import identity
 from portrait360.train.left_out import STRANGER
 from portrait360.train.loop import LoopOptions, train
@@ -144,17 +144,34 @@ def test_an_untaught_denoiser_gives_the_proxys_views(ball):
 def test_views_have_their_own_noise_and_the_photo_stays(ball):
     network, cameras = untaught(1, 0.02), orbit(12, focal=focal_from_fov(18.8))
     alone = ViewWeights(network, together=False)
-    all_of_them = small_views(*ball, cameras, alone, size=SIZE, seed=3)
-    some = small_views(*ball, cameras[:5], alone, size=SIZE, seed=3)
+    all_of_them = small_views(*ball, cameras, alone, size=SIZE, seed=3, steps=2)
+    some = small_views(*ball, cameras[:5], alone, size=SIZE, seed=3, steps=2)
     for one, other in zip(some, all_of_them, strict=False):
         np.testing.assert_allclose(one.rgb, other.rgb, atol=1e-4)
     seen = ball[1].render(cameras[0], SIZE)
     sure = seen.visibility > 0.99
     assert sure.sum() > 50 and np.abs(all_of_them[0].rgb - seen.rgb)[sure].max() < 0.02
     assert np.abs(all_of_them[6].rgb - ball[1].render(cameras[6], SIZE).rgb).mean() > 0.01
+    mean, same = (small_views(*ball, cameras[:2], alone, size=SIZE, seed=seed)[1].rgb for seed in (3, 4))
+    np.testing.assert_array_equal(mean, same)  # one level begins without noise
     steps: list[tuple[int, int]] = []
     small_views(*ball, cameras[:2], alone, size=SIZE, steps=2, on_step=lambda i, of: steps.append((i, of)))
     assert steps == [(1, 2), (2, 2)]
+
+
+def test_outlines_are_decided_and_what_was_not_changed_stays():
+    draw = torch.Generator().manual_seed(0)
+    proxy = torch.rand((3, 4, 9, 9), generator=draw)
+    assert torch.equal(decided(proxy, proxy), proxy)
+    proxy[0, 3], proxy[1, 3] = 0, 1
+    chance = torch.linspace(0, 1, 81).view(9, 9)
+    colour = torch.rand((3, 3, 9, 9), generator=draw)
+    firm = decided(torch.cat([colour * chance, chance.expand(3, 1, 9, 9)], 1), proxy)
+    for cover in firm[:2, 3].flatten(1):
+        assert (cover.diff() >= -1e-6).all() and 0.45 < (cover > 0.5).float().mean() < 0.55
+        assert cover[chance.flatten() <= RAMP[0]].max() < 1e-6 and cover[chance.flatten() >= RAMP[1]].min() > 1 - 1e-6
+    there = (firm[:, 3:] > 0.01).expand(-1, 3, -1, -1)
+    torch.testing.assert_close((firm[:, :3] / firm[:, 3:])[there], colour[there])
 
 
 @torch.inference_mode()

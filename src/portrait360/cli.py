@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait360 import __version__, cli_batch, cli_eval, cli_make
+from portrait360 import __version__, cli_batch, cli_eval, cli_make, cli_synth
 from portrait360.cli_train import training
 from portrait360.cli_weights import weights
 from portrait360.errors import Stopped, UserError
@@ -231,49 +231,7 @@ def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]],
         raise UserError("\n".join(failed))
 
 
-@app.command()
-def synth(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; it may be resumed.")
-    ],
-    count: Annotated[int, typer.Option(help="How many heads.")] = 10,
-    views: Annotated[int, typer.Option(help="Views of each head, on an orbit unless --random-cameras.")] = 24,
-    size: Annotated[int, typer.Option(help="Side of a view in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="The first head; the others follow.")] = 0,
-    kind: Annotated[str, typer.Option(help="any, human, toon, fantasy, animal or statue.")] = "any",
-    format: Annotated[str, typer.Option(help="png or webp.")] = "png",
-    depth: Annotated[bool, typer.Option("--depth", help="Write depth maps too.")] = False,
-    normals: Annotated[bool, typer.Option("--normals", help="Write normal maps too.")] = False,
-    random_cameras: Annotated[bool, typer.Option("--random-cameras", help="Cameras all around instead.")] = False,
-    elevation: Annotated[
-        float | None,
-        typer.Option(help="Of the orbit, in degrees (0), or how far up and down random cameras go (30)."),
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that work side by side.")] = 1,
-) -> None:
-    """Render synthetic heads from all sides: RGBA views and transforms.json, one folder a head.
-
-    Example: portrait360 synth -o heads --count 100 --views 24 --size 256 --kind human --workers 2
-    """
-    from portrait360.synth.write import write_dataset
-
-    folders = write_dataset(
-        output,
-        count=count,
-        seed=seed,
-        workers=workers,
-        views=views,
-        size=size,
-        kind=kind,
-        format=format,
-        depth=depth,
-        normals=normals,
-        random_cameras=random_cameras,
-        elevation=elevation,
-    )
-    typer.echo(f"{len(folders)} heads in {output}")
-
-
+app.command("synth")(cli_synth.synth)
 app.command("eval")(cli_eval.evaluate)
 
 

@@ -51,7 +51,8 @@ def batch(
 
       portrait360 batch list.parquet -o /shared/heads --ray auto --workers 64
     """
-    from portrait360.batch.command import engine_of, make_all
+    from portrait360.batch.command import make_all
+    from portrait360.cluster import engine_of
     from portrait360.wish import Wish, results_of
 
     wish = Wish(

@@ -29,6 +29,10 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many cases, the first ones.", min=1)] = None,
     processes: Annotated[int, typer.Option(help="At work side by side, each with one thread.", min=1)] = 2,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Ray cluster's address, auto, or here: they are its actors."),
+    ] = None,
 ) -> None:
     """Judge a method by a frozen protocol: a table, every figure of every case, and a sheet to look at.
 
@@ -42,9 +46,11 @@ def evaluate(
 
       portrait360 eval out --protocol wild -o report
     """  # fmt: skip
+    from portrait360.cluster import engine_of
     from portrait360.evaluate.command import evaluate as run
 
-    failed = run(what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, processes=processes)
+    engine = engine_of(processes, ray)
+    failed = run(what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, engine=engine)
     for line in failed:
         typer.echo(line, err=True)
     typer.echo(f"-> {output / 'report.md'}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from portrait360.errors import UserError
+
 training = typer.Typer(
     help="Train the networks: the small ones, and the published ones' stages.", no_args_is_help=True
 )
@@ -60,14 +62,22 @@ def train_run(
     minutes: Annotated[float | None, typer.Option(help="Stop in time, with everything saved.")] = None,
     steps: Annotated[int | None, typer.Option(help="Stop at this step, counted from the very beginning.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; whatever is there if not given.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Samples a step, over all processes; as the recipe says if not given.")
+    ] = None,
 ) -> None:
     """Train a network. A stopped run, by Ctrl-C or by force, is taken up again.
 
     Example: portrait360 train run map --samples samples/train --validation samples/val -o runs/map --minutes 60
+
+    On several GPUs: accelerate launch --num_processes 8 -m portrait360 train run sd15-appearance --batch 8 ...
     """
     from portrait360.train.command import train_recipe
     from portrait360.train.team import first
 
-    step = train_recipe(recipe, samples, validation, output, begin=begin, minutes=minutes, steps=steps, device=device)
+    if batch is not None and batch < 1:
+        raise UserError("Ask for at least one sample a step with --batch.")
+    asked = {"minutes": minutes, "steps": steps, "device": device, "batch": batch}
+    step = train_recipe(recipe, samples, validation, output, begin=begin, **asked)
     if first():
         typer.echo(f"{step} steps -> {output}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from portrait360.engine import AHEAD, TRIES, Done
+from portrait360.engine import AHEAD, TRIES, Done, Engine, Processes
 from portrait360.errors import UserError
 from portrait360.local import HOST
 from portrait360.processes import ONE_THREAD
@@ -16,7 +17,19 @@ from portrait360.processes import ONE_THREAD
 J = TypeVar("J")
 R = TypeVar("R")
 
+LACKING = "This needs further packages; install them with `pip install 'portrait360[scale]'`."
 HERE = "here"  # instead of an address: this machine alone, for as long as it takes
+
+
+def engine_of(workers: int, ray: str | None, gpus: float = 0.0) -> Engine:
+    """Where work is done: `ray` is a cluster's address; without one, on processes."""
+    if ray is None:
+        if gpus:
+            raise UserError("--gpus is for clusters; name one with --ray, or leave it away.")
+        return Processes(workers)
+    if find_spec("ray") is None:
+        raise UserError(LACKING)
+    return Actors(ray, workers, gpus)
 
 
 class Actors:

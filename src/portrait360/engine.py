@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from portrait360.processes import alone, one_thread
 
@@ -33,6 +33,12 @@ class Done(Generic[J, R]):
     job: J
     result: R | None
     lost: bool = False  # its worker was, every time
+
+
+class Engine(Protocol):
+    """`Processes`, `cluster.Actors`."""
+
+    def run(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Done[Any, Any]]: ...
 
 
 class Processes:

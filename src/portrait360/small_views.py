@@ -36,7 +36,8 @@ Floats = NDArray[np.floating]
 WEIGHTS = Path(__file__).parent / "assets" / "small" / "views.safetensors"
 METHOD = "denoised"  # how this way of making views is asked for
 MULTIPLE = 16  # pixels of a view that become one of the network's coarsest
-STEPS = 4
+STEPS = 1  # noise levels; one begins with no noise, and says the mean of all views that may be
+RAMP = (0.3, 0.7)  # chance of being covered, from "no" to "yes"; in between hair stays soft
 WINDOW, OVERLAP = 8, 2  # views
 OnStep = Callable[[int, int], None]  # noise levels done, of how many
 WITHOUT = {  # what a network may have learnt without, to see what it is worth
@@ -100,13 +101,27 @@ def small_views(
     shown = replace(shown, references=left_of(shown.references, without))
     device = next(network.parameters()).device
     proxies = folded(shown.proxy) * ("base" not in without)
-    noise = ViewNoise(view_generators(seed, len(cameras)), tuple(proxies.shape[1:]), device)
+    start = ViewNoise(view_generators(seed, len(cameras)), tuple(proxies.shape[1:]), device)() * (steps > 1)
     denoise = over_orbit(prepared(network, shown, together), circular_windows(len(cameras), WINDOW, OVERLAP))
-    changes = flow(denoise, noise(), steps, lambda i, x0: on_step(i + 1, steps))
-    made = unfolded(proxies + changes.cpu()).clamp(0, 1)
+    changes = flow(denoise, start, steps, lambda i, x0: on_step(i + 1, steps))
+    made = decided(unfolded(proxies + changes.cpu()).clamp(0, 1), shown.proxy)
     kept = torch.where(shown.proxy[:, 3:] > 0, shown.visibility, 0) * ("hint" not in without)
     made = made + kept * (shown.proxy - made)  # the photo's own pixels
     return [as_view(picture, camera) for picture, camera in zip(made, cameras, strict=True)]
+
+
+def decided(made: Tensor, proxy: Tensor) -> Tensor:
+    """Views (v 4 s s) with firm outlines. The mean of all views that may be has a chance of being covered as its
+    cover, a veil around heads; and the colour that it would have then, times that. As the proxy's (v 4 s s) are where
+    nothing was changed."""
+    chance, before = made[:, 3:], proxy[:, 3:]
+
+    def firm(x: Tensor) -> Tensor:
+        return ((x - RAMP[0]) / (RAMP[1] - RAMP[0])).clamp(0, 1)
+
+    cover = torch.where(chance == before, before, (before + firm(chance) - firm(before)).clamp(0, 1))
+    colours = (made[:, :3] / chance.clamp(min=1e-3)).clamp(max=1)
+    return torch.cat([torch.where(cover == chance, made[:, :3], colours * cover), cover], 1)
 
 
 def what_is_shown(portrait: Portrait, proxy: Proxy, cameras: Sequence[Camera], size: int) -> Shown:

@@ -8,28 +8,15 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 from portrait360.batch.inputs import checked, items_of
-from portrait360.batch.place import Place
 from portrait360.batch.report import TABLE, Row
-from portrait360.batch.work import Batch, Engine, run_batch
-from portrait360.cluster import Actors
-from portrait360.engine import Processes
+from portrait360.batch.work import Batch, run_batch
+from portrait360.cluster import LACKING
+from portrait360.engine import Engine
 from portrait360.errors import UserError
 from portrait360.files import locked, writing_to
+from portrait360.place import Place
 from portrait360.progress import step_bar
 from portrait360.wish import Wish
-
-LACKING = "Batches need further packages; install them with `pip install 'portrait360[scale]'`."
-
-
-def engine_of(workers: int, ray: str | None, gpus: float) -> Engine:
-    """Where the work is done: `ray` is a cluster's address."""
-    if ray is None:
-        if gpus:
-            raise UserError("--gpus is for clusters; name one with --ray, or leave it away.")
-        return Processes(workers)
-    if find_spec("ray") is None:
-        raise UserError(LACKING)
-    return Actors(ray, workers, gpus)
 
 
 def make_all(inputs: str, output: str, wish: Wish, engine: Engine) -> tuple[dict[str, int], str]:

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from portrait360.batch.inputs import Item, items_of
-from portrait360.batch.place import Place
 from portrait360.batch.report import TABLE, Row, table_of
-from portrait360.engine import TRIES, Done
+from portrait360.engine import TRIES, Engine
 from portrait360.errors import UserError
 from portrait360.pipeline import make
+from portrait360.place import Place
 from portrait360.wish import Wish
 
 Make = Callable[[str, Path, Wish], Any]
@@ -28,12 +28,6 @@ LOST = f"It ended its process {TRIES} times; it may need more memory than there 
 def fresh(photo: str, folder: Path, wish: Wish) -> None:
     """What another photo of this name has left there is replaced."""
     make(photo, folder, wish, over=True)
-
-
-class Engine(Protocol):
-    """`engine.Processes`, `cluster.Actors`."""
-
-    def run(self, function: Callable[[Any], Any], jobs: Iterator[Any]) -> Iterator[Done[Any, Any]]: ...
 
 
 @dataclass(frozen=True)

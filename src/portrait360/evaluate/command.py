@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from portrait360.engine import Engine
 from portrait360.errors import UserError
 from portrait360.evaluate.cases import photos_in
 from portrait360.evaluate.methods import BASELINES, ORACLE, find_method
@@ -21,8 +22,8 @@ def evaluate(
     *,
     protocol: str,
     methods: Sequence[str],
+    engine: Engine,
     limit: int | None = None,
-    processes: int = 2,
 ) -> list[str]:
     """Which methods failed where, a line each; the report lies in the folder. The baselines stand in every table."""
     chosen = find_protocol(protocol)
@@ -36,7 +37,7 @@ def evaluate(
     with writing_to(output):
         cases.mkdir(parents=True, exist_ok=True)
         with locked(output), step_bar(chosen.name, len(jobs)) as advance:
-            run_jobs(jobs, cases, processes, advance)
+            run_jobs(jobs, cases, engine, advance)
     found = write_report(chosen, jobs, cases, output, command)
     return [f"{name} failed at {case}: {why}" for name, at in found.failures.items() for case, why in at.items()]
 

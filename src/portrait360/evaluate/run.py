@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from portrait360.engine import Processes, sure
+from portrait360.engine import Engine, sure
 from portrait360.errors import UserError
 from portrait360.evaluate.cases import Case, of_photo, of_rig, of_run, synthetic
 from portrait360.evaluate.features import lacking
@@ -85,10 +85,10 @@ def code() -> str:
     return digest.hexdigest()
 
 
-def run_jobs(jobs: Sequence[Job], folder: Path, processes: int, advance: Callable[[str], None]) -> None:
+def run_jobs(jobs: Sequence[Job], folder: Path, engine: Engine, advance: Callable[[str], None]) -> None:
     """Every job's results in the folder. Each process has one thread: the figures do not depend on how many there
     are."""
-    for job, _ in sure(Processes(processes).run(partial(work, folder=folder), jobs)):
+    for job, _ in sure(engine.run(partial(work, folder=folder), jobs)):
         advance(job.name)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from portrait360 import transforms
 from portrait360.cameras import Camera, focal_from_fov, orbit
-from portrait360.engine import Processes, sure
+from portrait360.engine import Engine, sure
 from portrait360.errors import UserError
 from portrait360.files import whole, writing_to
 from portrait360.progress import step_bar
@@ -66,33 +66,40 @@ class WriteSettings:
         return orbit(self.views, elevation=self.elevation, focal=focal_from_fov(FOV))
 
 
-def write_dataset(
-    output: Path, *, count: int, seed: int = 0, workers: int = 1, elevation: float | None = None, **settings: Any
-) -> list[Path]:
-    """Write `count` identities, seeds from `seed` on, one folder each; what is already there is kept."""
+def chosen_of(
+    *, count: int, seed: int = 0, elevation: float | None = None, **settings: Any
+) -> tuple[range, WriteSettings]:
+    """Which heads are asked for, and how they are to be written."""
     if elevation is None:
         elevation = ALL_AROUND if settings.get("random_cameras") else 0.0
     chosen = WriteSettings(elevation=elevation, **settings)
-    if count < 1 or workers < 1:
-        raise UserError("Ask for at least 1 head and 1 worker.")
+    if count < 1:
+        raise UserError("Ask for at least 1 head.")
     if not 0 <= seed <= LAST_SEED - count:
         raise UserError(f"Seeds go from 0 to {LAST_SEED}.")
+    return range(seed, seed + count), chosen
+
+
+def write_dataset(output: Path, *, engine: Engine | None = None, **asked: Any) -> list[Path]:
+    """Write identities (`chosen_of`), one folder each; what is already there is kept. Without an engine they are made
+    one after the other, with all threads."""
+    seeds, chosen = chosen_of(**asked)
     with writing_to(output):
-        return _write_all(output, range(seed, seed + count), workers, chosen)
+        return _write_all(output, seeds, engine, chosen)
 
 
-def _write_all(output: Path, seeds: range, workers: int, chosen: WriteSettings) -> list[Path]:
+def _write_all(output: Path, seeds: range, engine: Engine | None, chosen: WriteSettings) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     folders = {s: output / f"{s:06d}" for s in seeds}
     missing = {s: folder for s, folder in folders.items() if not _finished(folder, chosen)}
     with step_bar("Heads", len(missing)) as advance:
-        if workers == 1 or len(missing) <= 1:
+        if engine is None or len(missing) <= 1:
             for s, folder in missing.items():
                 write_identity(folder, s, chosen)
                 advance(folder.name)
         else:
             work = partial(_write_one, settings=chosen)
-            for (_, folder), _ in sure(Processes(workers).run(work, missing.items())):
+            for (_, folder), _ in sure(engine.run(work, missing.items())):
                 advance(folder.name)
     return list(folders.values())
 

@@ -46,7 +46,7 @@ class Diary:
     def tell(self, step: int, figures: Figures) -> None:
         self.last = step
         self.loss = 0.98 * self.loss + 0.02 * figures["loss"] if self.loss else figures["loss"]
-        if step % EVERY and len(figures) == 1:
+        if not first() or (step % EVERY and len(figures) == 1):
             return
         minutes = round((time.monotonic() - self.begun) / 60, 2)
         said = {"step": step, "minutes": minutes, **figures, "loss": self.loss}
@@ -60,6 +60,8 @@ class Diary:
 
     def show(self, step: int, network: nn.Module) -> None:
         picture = self.task.picture(network)
+        if not first():
+            return
         save_picture(self.output / "pictures" / f"{step:07d}.png", picture)
         if self.board:
             self.board.add_image("validation", picture, step, dataformats="HWC")
@@ -79,10 +81,12 @@ def train_recipe(
     minutes: float | None,
     steps: int | None,
     device: str | None,
+    batch: int | None = None,
 ) -> int:
-    """How many steps it has had in all."""
+    """How many steps it has had in all; `batch` instead of the recipe's number of samples a step."""
     recipe = find_recipe(name)
     task = recipe.task(samples, validation, begin)
+    task.per_step = batch or task.per_step
     (output / "pictures").mkdir(parents=True, exist_ok=True)
     diary = Diary(task, output)
     chosen = device_of(device).type

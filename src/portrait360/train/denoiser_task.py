@@ -21,6 +21,7 @@ from portrait360.errors import UserError
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.train.loop import Batch, Figures
 from portrait360.train.orbits import Orbit, orbits_in
+from portrait360.train.turns import chosen
 from portrait360.weights.first import save_trained
 from portrait360.weights.library import Imported, system_of
 
@@ -60,7 +61,9 @@ class DenoiserTask:
 
     saved = "weights"  # a folder
 
-    def __init__(self, train: Path, val: Path, name: str, begin: Path, *, size: int = 512, seed: int = 0) -> None:
+    def __init__(
+        self, train: Path, val: Path, name: str, begin: Path, *, size: int = 512, batch: int = 1, seed: int = 0
+    ) -> None:
         """`begin`: a folder as `train init` makes it, or as an earlier stage left it."""
         self.name, self.stage, self.begin = name, STAGES[name], begin
         denoiser = system_of(begin).denoiser
@@ -73,6 +76,7 @@ class DenoiserTask:
         self.references = 2 if across is not None and across.layout == "diffportrait360" else 1
         self.size, self.seed = size, seed
         self.train, self.val = orbits_in(train), orbits_in(val)
+        self.identities, self.per_step = [[orbit] for orbit in self.train], batch
         self.schedule = sqrt_linear(dtype=torch.float32)
         self.rest = Imported(begin)
         self.vae, self.prompt = self.rest.vae().float(), self.rest.prompt().float()
@@ -93,12 +97,14 @@ class DenoiserTask:
         assert isinstance(network, ViewDenoiser)
         save_trained(network, path, self.begin, {"name": f"{self.name}, begun with {self.begin.name}", **about})
 
-    def batch(self, step: int) -> Batch:
-        return self.clip(self.train, np.random.default_rng([self.seed, step]))
+    def sample(self, step: int, place: int) -> Batch:
+        one = chosen(self.identities, step * self.per_step + place, self.seed)
+        return self.clip(one, self.train, np.random.default_rng([self.seed, step, place]))
 
-    def clip(self, orbits: list[Orbit], rng: np.random.Generator) -> Batch:
-        """views, hints (1 v 3 s s) and references (1 n 3 s s) in [-1, 1]: of one head, and of another one."""
-        one, other = (orbits[i] for i in rng.choice(len(orbits), 2, replace=False))
+    def clip(self, one: Orbit, orbits: list[Orbit], rng: np.random.Generator) -> Batch:
+        """views, hints (1 v 3 s s) and references (1 n 3 s s) in [-1, 1]: of this head, and of another one."""
+        others = [orbit for orbit in orbits if orbit is not one]
+        other = others[rng.integers(len(others))]
         places = one.nearest(self.asked(rng))
         shown = np.array(REFERENCES[: self.references]) + rng.uniform(-JITTER, JITTER, self.references)
         return {
@@ -154,7 +160,7 @@ class DenoiserTask:
     def tried(self, device: torch.device) -> Iterator[Batch]:
         """The same clips at the same noise levels every time."""
         for i in range(VALIDATED):
-            clip = self.clip(self.val, np.random.default_rng([self.seed, i]))
+            clip = self.clip(self.val[i % len(self.val)], self.val, np.random.default_rng([self.seed, i]))
             generator = torch.Generator(device).manual_seed(i)
             yield self.noised(clip, generator)
 

@@ -21,8 +21,9 @@ from portrait360.models.hybrid import HybridPriors, Led, Priors
 from portrait360.models.view_hints import TIMES, premultiplied, unfolded
 from portrait360.refine.guide import SMALL_HYBRID, Seen, SmallGuide
 from portrait360.small_views import STEPS
-from portrait360.train.loop import Batch, Figures
+from portrait360.train.loop import Batch, Figures, joined
 from portrait360.train.map_task import MOST_WEIGHT, samples_in, with_noise
+from portrait360.train.turns import by_identity, chosen
 from portrait360.train.view_samples import VIEWS, ViewSample
 from portrait360.train.view_task import VALIDATED, decibels_inside, weights_of
 
@@ -40,8 +41,9 @@ class HybridTask:
     name, saved = "hybrid", "weights.safetensors"
 
     def __init__(self, train: Path, val: Path, begin: Path, *, batch: int = 3, seed: int = 0) -> None:
-        self.begin, self.size, self.seed = begin, batch, seed
+        self.begin, self.per_step, self.seed = begin, batch, seed
         self.train, self.val = samples_in(train), samples_in(val)
+        self.identities = by_identity(self.train)
 
     def network(self) -> nn.Module:
         network, file = HybridPriors(SMALL_HYBRID), TensorFile(self.begin)
@@ -59,16 +61,14 @@ class HybridTask:
     def save(self, network: nn.Module, path: Path, about: dict[str, str]) -> None:
         write_half(network, path, {"samples": str(len(self.train)), "data": DATA, **about})
 
-    def batch(self, step: int) -> Batch:
-        rng = np.random.default_rng([self.seed, step])
-        rows = []
-        for i in rng.integers(len(self.train), size=self.size):
-            sample = ViewSample.load(self.train[i])
-            for _ in range(PAIRS):
-                view = int(rng.integers(VIEWS))
-                near = [v for v in range(VIEWS) if 0 < abs(v - view) <= FARTHEST]
-                rows.append(pair(sample, view, int(rng.choice(near)), unrefined=rng.random() < UNREFINED))
-        return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+    def sample(self, step: int, place: int) -> Batch:
+        rng, rows = np.random.default_rng([self.seed, step, place]), []
+        arc = ViewSample.load(chosen(self.identities, step * self.per_step + place, self.seed))
+        for _ in range(PAIRS):
+            view = int(rng.integers(VIEWS))
+            near = [v for v in range(VIEWS) if 0 < abs(v - view) <= FARTHEST]
+            rows.append(pair(arc, view, int(rng.choice(near)), unrefined=rng.random() < UNREFINED))
+        return joined(rows)
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
         return with_noise(batch, generator)

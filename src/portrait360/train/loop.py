@@ -1,14 +1,14 @@
 """One loop for every network: it stops when it is told or out of time, and goes on as if it had not.
 
-All randomness of a step comes from the seed and the step's number, so that a resumed run sees the same samples and
-the same noise, and there is no state of generators to be kept.
+All randomness of a sample comes from the seed, the step and its place in it, so that a resumed run sees the same
+samples and the same noise, whatever the number of processes, and there is no state of generators to be kept.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from portrait360.errors import UserError
-from portrait360.files import locked, sha256, whole, writing_to
+from portrait360.files import locked, sha256, writing_to
+from portrait360.files import whole as written
 from portrait360.processes import undisturbed
-from portrait360.train.team import Team, gathered
+from portrait360.train.team import Team, as_split, gathered, whole
 from portrait360.weights.folder import MANIFEST
 
 STATE = "state.pt"
@@ -37,15 +38,16 @@ class Task(Protocol):
 
     name: str
     saved: str  # what `save` leaves in the folder of a run: the name of a file or of a folder
+    per_step: int  # samples of a step, over all processes
 
     @property
     def begin(self) -> Path | None: ...  # weights that it begins with: a file or a folder of ours
 
     def network(self) -> nn.Module: ...
 
-    def batch(self, step: int) -> Batch: ...
+    def sample(self, step: int, place: int) -> Batch: ...  # rows of the same number for every place
 
-    def noised(self, batch: Batch, generator: torch.Generator) -> Batch: ...  # with all that is random of a step
+    def noised(self, batch: Batch, generator: torch.Generator) -> Batch: ...  # a sample, with all that is random
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor: ...  # the mean over the samples
 
@@ -79,16 +81,17 @@ class _State:
     optimiser: torch.optim.Optimizer
     step: int = 0
 
-    def save(self, path: Path, settings: dict[str, Any]) -> None:
-        said: dict[str, Any] = {
-            "network": learnt(self.network, self.network),
-            "averaged": learnt(self.averaged, self.network),
-            "optimiser": self.optimiser.state_dict(),
+    def said(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """All of it, whole: every process asks for it at once."""
+        optimiser = self.optimiser.state_dict()
+        optimiser["state"] = {i: {key: whole(x) for key, x in own.items()} for i, own in optimiser["state"].items()}
+        return {
+            "network": {name: whole(value) for name, value in learnt(self.network, self.network).items()},
+            "averaged": {name: whole(value) for name, value in learnt(self.averaged, self.network).items()},
+            "optimiser": optimiser,
             "step": self.step,
             "settings": settings,
         }
-        with writing_to(path.parent), whole(path) as temporary:
-            torch.save(said, temporary)
 
     def load(self, path: Path, settings: dict[str, Any], device: torch.device) -> None:
         said = torch.load(path, map_location=device, weights_only=True)
@@ -101,7 +104,11 @@ class _State:
             )
         for name, of in (("network", self.network), ("averaged", self.averaged)):
             for key, value in learnt(of, self.network).items():
-                value.copy_(said[name][key])
+                value.copy_(as_split(said[name][key], value))
+        learning = self.optimiser.param_groups[0]["params"]
+        for i, own in said["optimiser"]["state"].items():
+            of = {key: x for key, x in own.items() if x.shape == learning[i].shape}
+            own |= {key: as_split(x, learning[i]) for key, x in of.items()}
         self.optimiser.load_state_dict(said["optimiser"])
         self.step = said["step"]
 
@@ -125,25 +132,48 @@ def train(
     show: Callable[[int, nn.Module], None] = lambda step, averaged: None,
 ) -> nn.Module:
     """The averaged network; `show` is called with it whenever it was validated. What lies in the folder is taken up,
-    `begun` hears at which step; `steps` counts from the very beginning."""
+    `begun` hears at which step; `steps` counts from the very beginning. Of several processes all are told the same,
+    since a network in parts works with all of them only; the first one writes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     settings = settings_of(task, options)
     with gathered(torch.device(device)) as (team, own), locked(folder) if team.rank == 0 else nullcontext():
-        state = _begun(task, options, own)
+        state = _begun(task, options, own, team)
         if (folder / STATE).is_file():
             state.load(folder / STATE, settings, own)
         begun(state.step)
-        keep = (lambda: state.save(folder / STATE, settings)) if team.rank == 0 else lambda: None
+        keep = lambda: _keep(state, folder / STATE, settings, team)  # noqa: E731
+        ended = False
         try:
             for figures in _steps(task, state, options, _Clock(steps, minutes, options.save_minutes), team, keep):
-                if team.rank == 0:
-                    tell(state.step, figures)
-                    if len(figures) > 1:
-                        show(state.step, state.averaged)
+                tell(state.step, figures)
+                if len(figures) > 1:
+                    show(state.step, state.averaged)
+            ended = True
         finally:
-            keep()
-    return state.averaged
+            if ended or not team.splits:  # parts that have lost each other are not waited for
+                keep()
+        return _whole_network(task, state, team)
+
+
+def _keep(state: _State, path: Path, settings: dict[str, Any], team: Team) -> None:
+    if team.rank and not team.splits:
+        return
+    said = state.said(settings)
+    if team.rank == 0:
+        with writing_to(path.parent), written(path) as temporary:
+            torch.save(said, temporary)
+
+
+def _whole_network(task: Task, state: _State, team: Team) -> nn.Module:
+    """What was averaged, no more in parts."""
+    if not team.splits:
+        return state.averaged
+    network = task.network().eval()
+    found = {name: whole(value) for name, value in learnt(state.averaged, state.network).items()}
+    for name, value in learnt(network, network).items():
+        value.copy_(found[name])
+    return network
 
 
 def settings_of(task: Task, options: LoopOptions) -> dict[str, Any]:
@@ -151,7 +181,7 @@ def settings_of(task: Task, options: LoopOptions) -> dict[str, Any]:
     begin = None
     if task.begin is not None:
         begin = sha256(task.begin / MANIFEST if task.begin.is_dir() else task.begin)
-    return {"recipe": task.name, "checkpoint": begin, "set of options": asdict(options)}
+    return {"recipe": task.name, "checkpoint": begin, "set of options": asdict(options), "batch": task.per_step}
 
 
 class _Clock:
@@ -173,13 +203,15 @@ class _Clock:
         return True
 
 
-def _begun(task: Task, options: LoopOptions, device: torch.device) -> _State:
+def _begun(task: Task, options: LoopOptions, device: torch.device, team: Team) -> _State:
     torch.manual_seed(options.seed)  # the networks' own first weights ask the one generator there is
     network = averaged = task.network().to(device)
     if options.average:
         averaged = task.network().to(device)
         averaged.load_state_dict(network.state_dict())
         averaged.requires_grad_(False).eval()
+        team.take(averaged)
+    team.take(network)
     learning = [value for value in network.parameters() if value.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=options.rate, betas=(0.9, options.spread), weight_decay=options.decay)
     return _State(network, averaged, optimiser)
@@ -188,54 +220,68 @@ def _begun(task: Task, options: LoopOptions, device: torch.device) -> _State:
 def _steps(
     task: Task, state: _State, options: LoopOptions, clock: _Clock, team: Team, keep: Callable[[], None]
 ) -> Iterator[Figures]:
-    device = next(state.network.parameters()).device
-    for batch in _batches(task, state.step):
+    places = team.share(task.per_step, options.parts)
+    for samples in _samples(task, state.step, places):
         if team.agreed(clock.over(state.step)):
             return
         with undisturbed():  # who ends the program between two steps finds a whole state saved
-            loss = _step(task, state, {name: value.to(device) for name, value in batch.items()}, options, team)
-        due = state.step % options.validate_every == 0 and team.rank == 0
+            loss = _step(task, state, samples, options, team)
+        due = state.step % options.validate_every == 0
         yield {"loss": loss} | (task.validate(state.averaged) if due else {})
-        if clock.due():
+        if team.agreed(clock.due()):
             keep()
 
 
-def _batches(task: Task, first: int) -> Iterator[Batch]:
-    """In order, read ahead by threads."""
+def _samples(task: Task, first: int, places: range) -> Iterator[dict[int, Batch]]:
+    """This process's own of every step, in order, read ahead by threads."""
     with ThreadPoolExecutor(2) as pool:
-        coming = [pool.submit(task.batch, first + i) for i in range(AHEAD)]
+
+        def read(step: int) -> dict[int, Future[Batch]]:
+            return {place: pool.submit(task.sample, step, place) for place in places}
+
+        coming = [read(first + i) for i in range(AHEAD)]
         step = first + AHEAD
         try:
             while True:
-                yield coming.pop(0).result()
-                coming.append(pool.submit(task.batch, step))
+                yield {place: job.result() for place, job in coming.pop(0).items()}
+                coming.append(read(step))
                 step += 1
         finally:
-            for job in coming:
-                job.cancel()
+            pool.shutdown(cancel_futures=True)
 
 
-def _step(task: Task, state: _State, batch: Batch, options: LoopOptions, team: Team) -> float:
+def _step(task: Task, state: _State, samples: dict[int, Batch], options: LoopOptions, team: Team) -> float:
     device = next(state.network.parameters()).device
-    generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + state.step)
     for group in state.optimiser.param_groups:
         group["lr"] = rate_at(state.step, options)
     state.network.train()
     state.optimiser.zero_grad(set_to_none=True)
-    whole, lost = task.noised(batch, generator), torch.zeros((), device=device)
-    count = len(next(iter(whole.values())))
-    for part in team.share(whole, options.parts):
+    lost, places, each = torch.zeros((), device=device), list(samples), len(samples) // options.parts
+    for first in range(0, len(places), each):
+        part = places[first : first + each]
+        rows = [_noised(task, samples[place], (options.seed, state.step, place), device) for place in part]
         with torch.autocast(device.type, torch.bfloat16, enabled=options.bf16):
-            loss = task.loss(state.network, part) * (len(next(iter(part.values()))) / count)
+            loss = task.loss(state.network, joined(rows)) * (len(rows) / task.per_step)
         loss.backward()
         lost += loss.detach()
-    team.sum([lost, *(p.grad for p in state.network.parameters() if p.grad is not None)])
+    team.sum([lost])
+    team.gather([p.grad for p in state.network.parameters() if p.grad is not None])
     nn.utils.clip_grad_norm_(state.network.parameters(), options.clip)
     state.optimiser.step()
     state.step += 1
     if options.average:
         _average(state, min(options.average, (1 + state.step) / (10 + state.step)))
     return float(lost)
+
+
+def _noised(task: Task, one: Batch, whose: tuple[int, ...], device: torch.device) -> Batch:
+    drawn = np.random.SeedSequence(whose).generate_state(1, np.uint64)[0] >> 1
+    generator = torch.Generator(device).manual_seed(int(drawn))
+    return task.noised({name: value.to(device) for name, value in one.items()}, generator)
+
+
+def joined(rows: Sequence[Batch]) -> Batch:
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
 def rate_at(step: int, options: LoopOptions) -> float:

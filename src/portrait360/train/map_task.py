@@ -23,6 +23,7 @@ from portrait360.models.map_hints import COLOUR, changed, changes_of, hints_of
 from portrait360.proxy import LAYOUT
 from portrait360.train.loop import Batch, Figures
 from portrait360.train.samples import DATA, Sample
+from portrait360.train.turns import by_identity, chosen
 
 Floats = NDArray[np.floating]
 
@@ -55,8 +56,9 @@ class MapTask:
         seed: int = 0,
     ) -> None:
         """`begin`: weights, as `save` leaves them, from which it begins."""
-        self.config, self.size, self.seed, self.begin = config, batch, seed, begin
+        self.config, self.per_step, self.seed, self.begin = config, batch, seed, begin
         self.train, self.val = samples_in(train), samples_in(val)
+        self.identities = by_identity(self.train)
 
     def network(self) -> nn.Module:
         network = MapCompleter(self.config)
@@ -68,10 +70,9 @@ class MapTask:
         assert isinstance(network, MapCompleter)
         save_completer(network, path, {"samples": str(len(self.train)), "data": DATA, **about})
 
-    def batch(self, step: int) -> Batch:
-        rng = np.random.default_rng([self.seed, step])
-        chosen = rng.integers(len(self.train), size=self.size)
-        return _stacked([as_arrays(varied(Sample.load(self.train[i]), rng)) for i in chosen])
+    def sample(self, step: int, place: int) -> Batch:
+        path = chosen(self.identities, step * self.per_step + place, self.seed)
+        return _stacked([as_arrays(varied(Sample.load(path), np.random.default_rng([self.seed, step, place])))])
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
         return with_noise(batch, generator)

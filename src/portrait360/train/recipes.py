@@ -40,7 +40,7 @@ RECIPES = {
     "views": Recipe(
         "the view denoiser's R and C: every view by itself",
         lambda train, val, begin: ViewTask(train, val, SMALL, begin=begin),
-        LoopOptions(),
+        LoopOptions(rate=8e-4, steady=3000),
     ),
     "views-together": Recipe(
         "with V, begun with what `views` has learnt: neighbours on an arc",

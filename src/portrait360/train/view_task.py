@@ -22,11 +22,13 @@ from portrait360.small_views import STEPS, left_of
 from portrait360.train.left_out import lessened
 from portrait360.train.loop import Batch, Figures
 from portrait360.train.map_task import MOST_WEIGHT, levels, samples_in
+from portrait360.train.turns import by_identity, chosen
 from portrait360.train.view_samples import VIEWS, ViewSample
 
 Floats = NDArray[np.floating]
 
 UNSEEN, EDGE = 1.0, 2.0  # further weight of what the photo does not show, and of the matte's edge
+FROM_NOTHING = 0.6  # share of samples that begin without noise, which is how a single level is used
 UNGUIDED = 0.1  # share of samples that are shown no reference
 VALIDATED, SHOWN_ROWS = 8, 3
 DATA = "view samples 1"
@@ -53,9 +55,10 @@ class ViewTask:
         `without`: see `small_views.WITHOUT`."""
         self.name = "views" + "-together" * together + "".join(f"-without-{word}" for word in without)
         self.without = without
-        self.config, self.together, self.size, self.views = config, together, batch, views
+        self.config, self.together, self.per_step, self.views = config, together, batch, views
         self.seed, self.begin = seed, begin
         self.train, self.val = samples_in(train), samples_in(val)
+        self.identities = by_identity(self.train)
 
     def network(self) -> nn.Module:
         network = ViewDenoiser(self.config)
@@ -68,13 +71,12 @@ class ViewTask:
         taught = {"together": "yes" if self.together else "no", "without": ",".join(self.without)}
         write_half(network, path, {"samples": str(len(self.train)), "data": DATA, **taught, **about})
 
-    def batch(self, step: int) -> Batch:
-        rng = np.random.default_rng([self.seed, step])
-        rows = []
-        for i in rng.integers(len(self.train), size=self.size):
-            which = np.arange(VIEWS) if self.together else rng.permutation(VIEWS)[: self.views]
-            rows.append(self.row(self.train[i], rng.permutation(which) if "order" in self.without else which))
-        return {name: torch.stack([row[name] for row in rows]) for name in LEARNT}
+    def sample(self, step: int, place: int) -> Batch:
+        rng = np.random.default_rng([self.seed, step, place])
+        which = np.arange(VIEWS) if self.together else rng.permutation(VIEWS)[: self.views]
+        path = chosen(self.identities, step * self.per_step + place, self.seed)
+        row = self.row(path, rng.permutation(which) if "order" in self.without else which)
+        return {name: row[name][None] for name in LEARNT}
 
     def row(self, path: Path, which: NDArray[np.integer]) -> Batch:
         row = as_tensors(lessened(ViewSample.load(path), self.without), which, based="base" not in self.without)
@@ -82,9 +84,14 @@ class ViewTask:
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
         goal = batch["changes"]
+        draw = lambda: torch.rand(len(goal), generator=generator, device=goal.device)  # noqa: E731
         noise = torch.randn(goal.shape, generator=generator, device=goal.device)
-        shown = torch.rand(len(goal), generator=generator, device=goal.device) >= UNGUIDED
-        return batch | {"noise": noise, "level": levels(len(goal), generator), "shown": shown.to(goal.dtype)}
+        some = (draw() >= FROM_NOTHING).to(goal.dtype)
+        return batch | {
+            "noise": noise * some[:, None, None, None, None],
+            "level": torch.where(some > 0, levels(len(goal), generator), 1.0),
+            "shown": (draw() >= UNGUIDED).to(goal.dtype),
+        }
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         goal, at = batch["changes"], batch["level"][:, None, None, None, None]
@@ -177,6 +184,7 @@ def sampled(network: nn.Module, row: Batch, together: bool, seed: int = 0) -> Te
     """(v 64 h w) changes of one sample's views, in a few steps from noise."""
     device = next(network.parameters()).device
     noise = torch.randn(row["changes"].shape, generator=torch.Generator().manual_seed(seed)).to(device)[None]
+    noise = noise * (STEPS > 1)
     hints, references = row["hints"][None].to(device), row["references"][None].to(device)
     made = flow(lambda x, t: predicted(network, x, t, hints, references, together).float(), noise, STEPS)
     return made[0].cpu()

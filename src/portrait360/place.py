@@ -1,7 +1,8 @@
-"""Where heads are written: a folder, or anything that fsspec knows (s3://, gs://, memory://)."""
+"""Where much is written: a folder, or anything that fsspec knows (s3://, gs://, memory://)."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,19 @@ class Place:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as temporary:
             temporary.write_bytes(values)
+
+    def put(self, name: str, file: Path) -> None:
+        """A file of any size."""
+        if self.folder is None:
+            self._there.put_file(str(file), self._at(name))
+            return
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as temporary:
+            shutil.copyfile(file, temporary)
+
+    def has(self, name: str) -> bool:
+        return (self.folder / name).is_file() if self.folder else self._there.exists(self._at(name))
 
     @property
     def _there(self) -> Any:

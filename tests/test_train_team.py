@@ -1,0 +1,94 @@
+"""One network trained by two processes: the steps of one, whole or in parts, and on with one after a kill."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from portrait360.errors import UserError
+from portrait360.train.denoiser_task import DenoiserTask
+from portrait360.train.loop import STATE, LoopOptions, train
+from portrait360.train.map_task import MapTask
+from tests.test_train_loop import TINY, fake
+from tests.test_train_published import begun, heads, motion, sd15
+
+assert all((begun, heads, motion, sd15))  # fixtures
+pytestmark = pytest.mark.slow
+
+OPTIONS = LoopOptions(rate=3e-4, warm=5, average=0.9, bf16=False, validate_every=10, save_minutes=1e9)
+STEPS = 20
+
+
+def task_of(kind: str, samples: Path, begin: Path) -> MapTask | DenoiserTask:
+    if kind == "map":
+        return MapTask(samples, samples, TINY, batch=2)
+    return DenoiserTask(samples, samples, "sd15-control", begin, size=32, batch=2)
+
+
+def member(
+    rank: int, port: int, split: bool, kind: str, samples: Path, begin: Path, folder: Path, steps: int
+) -> None:
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["ACCELERATE_USE_FSDP"] = str(split).lower()
+    torch.set_num_threads(1)
+    found = run(task_of(kind, samples, begin), folder, steps)
+    if rank == 0:
+        (folder / "losses.json").write_text(json.dumps(found))
+
+
+def run(task: MapTask | DenoiserTask, folder: Path, steps: int) -> list[float]:
+    losses: list[float] = []
+    network = train(task, folder, OPTIONS, steps=steps, tell=lambda step, figures: losses.append(figures["loss"]))
+    losses.append(sum(float(value.double().abs().sum()) for value in network.parameters()))
+    return losses
+
+
+def both(split: bool, kind: str, samples: Path, begin: Path, folder: Path, steps: int) -> list[float]:
+    folder.mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    given = (port, split, kind, samples, begin, folder, steps)
+    team = [context.Process(target=member, args=(rank, *given)) for rank in (0, 1)]
+    for process in team:
+        process.start()
+    for process in team:
+        process.join(300)
+    assert [process.exitcode for process in team] == [0, 0]
+    return json.loads((folder / "losses.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("samples")
+    for seed in range(5):
+        fake(seed).save(place / f"{seed:07d}-0.npz")
+        (place / f"{seed:07d}.done").write_text("1\n")
+    return place
+
+
+@pytest.mark.parametrize(("kind", "split"), [("map", False), ("sd15-control", False), ("sd15-control", True)])
+def test_two_make_the_steps_of_one_and_one_goes_on(kind, split, samples, begun, heads, tmp_path):
+    where = samples if kind == "map" else heads
+    alone = run(task_of(kind, where, begun["plain"]), tmp_path / "one", STEPS)
+    together = both(split, kind, where, begun["plain"], tmp_path / "two", STEPS // 2)
+    np.testing.assert_allclose(together[:-1], alone[: STEPS // 2], atol=1e-4)
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / STATE).write_bytes((tmp_path / "two" / STATE).read_bytes())
+    on_two = both(split, kind, where, begun["plain"], tmp_path / "two", STEPS)
+    on_one = run(task_of(kind, where, begun["plain"]), tmp_path / "again", STEPS)
+    for found in (on_two, on_one):
+        np.testing.assert_allclose(found[:-1], alone[STEPS // 2 : STEPS], atol=1e-4)
+        np.testing.assert_allclose(found[-1], alone[-1], rtol=1e-5)
+    other = replace(OPTIONS, seed=1)
+    with pytest.raises(UserError, match="another set of options"):
+        train(task_of(kind, where, begun["plain"]), tmp_path / "again", other, steps=1)
