@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster of two nodes, both on this machine."""
+"""Jobs and portraits on a Ray cluster of two nodes, both on this machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pyarrow import parquet
 
+from portrait360.batch.work import ROW, Batch, run_batch
+from portrait360.cameras import Camera, look_at
 from portrait360.engine import Processes
+from portrait360.files import sha256
+from portrait360.images import save_picture
+from portrait360.place import Place
+from portrait360.synth.build import build
+from portrait360.synth.prepare import prepare
+from portrait360.synth.render import render
+from portrait360.synth.sample import sample
+from portrait360.synth.tone import over
+from portrait360.wish import Wish
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="Ray is for Linux and macOS")]
 
@@ -54,3 +67,42 @@ def test_a_node_that_is_killed_takes_nothing_with_it(cluster, tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
     with pytest.raises(ValueError, match="not 7"):
         list(Actors(cluster.address, 1).run(refuses, [7, 8]))
+
+
+def test_forty_portraits_a_lost_node_and_three_bad_photos(cluster, tmp_path):
+    """Real ones, to the views: all there, none twice, the same bytes as by one process."""
+    from portrait360.cluster import Actors
+
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    list(Processes(2).run(partial(photograph, folder=photos), range(37)))
+    for name, bad in (("cut.png", b"\x89PNG\r\n"), ("text.png", b"no picture"), ("none.jpg", b"")):
+        (photos / name).write_bytes(bad)
+    wish, rows = Wish(fit=False, views=4, size=64), []
+
+    def on_row(row):
+        rows.append(row)
+        if len(rows) == 15:
+            cluster.remove_node(list(cluster.worker_nodes)[0], allow_graceful=False)
+
+    run_batch(Batch(str(photos), Place(str(tmp_path / "a")), wish), Actors(cluster.address, 2), on_row)
+    assert len({row.name for row in rows}) == len(rows) == 40
+    failed = {Path(row.photo).name: row.sentence for row in rows if row.state == "failed"}
+    assert set(failed) == {"cut.png", "text.png", "none.jpg"}, failed
+    assert all("not a whole JPEG" in sentence for sentence in failed.values())
+    table = parquet.read_table(tmp_path / "a" / "report.parquet").to_pylist()
+    assert sorted(row["name"] for row in table) == sorted(row.name for row in rows)
+    run_batch(Batch(str(photos), Place(str(tmp_path / "b")), wish), Processes(1))
+    one, other = (pictures(tmp_path / name) for name in "ab")
+    assert one == other and len({name.split("/")[0] for name in one}) == 37
+
+
+def photograph(seed: int, folder: Path) -> None:
+    seen = render(prepare(build(sample(seed, "human"))), Camera(look_at(5 * (seed % 9) - 20), 2.7), 256)
+    save_picture(folder / f"{seed:02d}.png", np.asarray(over(seen.rgb, seen.alpha, np.float32(0.6)), np.float32))
+
+
+def pictures(folder: Path) -> dict[str, str]:
+    """Every file but the records, which tell the time."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name not in ("run.json", ROW, "report.parquet"))
+    return {str(f.relative_to(folder)): sha256(f) for f in files}

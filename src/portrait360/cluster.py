@@ -63,42 +63,79 @@ class _Worker:
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
 
+    def ready(self) -> None:
+        pass
+
     def work(self, job: Any) -> Any:
         return self.function(job)
 
 
 class _Run(Generic[J, R]):
+    """An actor is given jobs once it says that it is there; for a lost one another is asked for, which the cluster
+    begins wherever and whenever it has room."""
+
     def __init__(self, ray: Any, function: Callable[[J], R], jobs: Iterator[J], workers: int, gpus: float) -> None:
-        self.ray, self.jobs = ray, jobs
+        self.ray, self.function, self.jobs, self.more = ray, function, jobs, True
         threads = {"env_vars": dict.fromkeys(ONE_THREAD, "1")}
-        # Ray starts a lost actor anew, elsewhere if its node is gone; its job is asked for again here
-        kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=-1, runtime_env=threads)(_Worker)
-        self.free = [kind.remote(function) for _ in range(workers)] * AHEAD  # an actor's next job waits beside it
+        self.kind = ray.remote(num_cpus=1, num_gpus=gpus, runtime_env=threads)(_Worker)
+        self.coming: dict[Any, Any] = {}  # actors that have not said yet that they are there
+        self.gone: set[Any] = set()
+        self.free: list[Any] = []  # each as often as it takes a job: its next one waits beside it
         self.waiting: dict[Any, tuple[Any, J, int]] = {}
         self.again: list[tuple[J, int]] = []
+        for _ in range(workers):
+            self._ask()
+
+    def _ask(self) -> None:
+        actor = self.kind.remote(self.function)
+        self.coming[actor.ready.remote()] = actor
 
     def results(self) -> Iterator[Done[J, R]]:
-        self._fill()
-        while self.waiting:
-            ready, _ = self.ray.wait(list(self.waiting), num_returns=1)
-            actor, job, tries = self.waiting.pop(ready[0])
-            self.free.append(actor)
-            try:
-                yield Done(job, self.ray.get(ready[0]))
-            except self.ray.exceptions.RayActorError:
-                if tries + 1 >= TRIES * AHEAD:  # its neighbour in the queue is lost with it, and counts the same
-                    yield Done(job, None, lost=True)
-                else:
-                    self.again.append((job, tries + 1))
-            except self.ray.exceptions.RayTaskError as error:
-                raise error.as_instanceof_cause() from None
+        while self.waiting or self.again or self.more:
+            ready = self.ray.wait([*self.waiting, *self.coming], num_returns=1)[0][0]
+            if ready in self.coming:
+                self._come(ready)
+            else:
+                yield from self._ended(ready)
             self._fill()
+
+    def _come(self, ready: Any) -> None:
+        actor = self.coming.pop(ready)
+        try:
+            self.ray.get(ready)
+            self.free += [actor] * AHEAD
+        except self.ray.exceptions.RayActorError:
+            self._ask()
+
+    def _ended(self, ready: Any) -> Iterator[Done[J, R]]:
+        actor, job, tries = self.waiting.pop(ready)
+        try:
+            result = self.ray.get(ready)
+        except self.ray.exceptions.RayActorError:
+            self._lose(actor)
+            if tries + 1 >= TRIES * AHEAD:  # its neighbour in the queue is lost with it, and counts the same
+                yield Done(job, None, lost=True)
+            else:
+                self.again.append((job, tries + 1))
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        else:
+            self.free += [actor] * (actor not in self.gone)
+            yield Done(job, result)
+
+    def _lose(self, actor: Any) -> None:
+        """All of its jobs tell of it; another one is asked for once."""
+        if actor not in self.gone:
+            self.gone.add(actor)
+            self.free = [other for other in self.free if other != actor]
+            self._ask()
 
     def _fill(self) -> None:
         while self.free and self.again:
             self._submit(*self.again.pop())
         for job in islice(self.jobs, len(self.free)):
             self._submit(job, 0)
+        self.more = not self.free
 
     def _submit(self, job: J, tries: int) -> None:
         actor = self.free.pop(0)

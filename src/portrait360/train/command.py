@@ -11,11 +11,12 @@ from typing import Any
 
 from torch import nn
 
+from portrait360.errors import UserError
 from portrait360.head import device_of
 from portrait360.images import save_picture
 from portrait360.train.loop import Figures, Task, train
 from portrait360.train.recipes import find_recipe
-from portrait360.train.team import first
+from portrait360.train.team import first, split_asked
 
 CURVE = "curve.jsonl"
 EVERY = 50  # steps between two lines
@@ -87,6 +88,8 @@ def train_recipe(
     recipe = find_recipe(name)
     task = recipe.task(samples, validation, begin)
     task.per_step = batch or task.per_step
+    if split_asked() and not recipe.splits:
+        raise UserError(f"The network of {name} is small enough to be whole on every GPU; leave --use_fsdp away.")
     (output / "pictures").mkdir(parents=True, exist_ok=True)
     diary = Diary(task, output)
     chosen = device_of(device).type

@@ -29,6 +29,7 @@ class Recipe:
     about: str
     task: Callable[[Path, Path, Path | None], Task]  # training samples, validation samples, weights to begin with
     options: LoopOptions
+    splits: bool = False  # it can be trained in parts, a part of the network a GPU
 
 
 RECIPES = {
@@ -67,7 +68,7 @@ def _published(name: str) -> Recipe:
             raise UserError(f"The recipe {name} begins with a checkpoint; make one with `portrait360 train init`.")
         return DenoiserTask(train, val, name, begin)
 
-    return Recipe(STAGES[name].about, task, PUBLISHED)
+    return Recipe(STAGES[name].about, task, PUBLISHED, splits=True)
 
 
 def _ablation(word: str) -> Recipe:
