@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,23 @@ def test_ten_thousand_cost_little_time_each(tmp_path):
     begun = time.process_time()
     batch = Batch(str(tmp_path / "list.txt"), Place(str(tmp_path / "out")), Wish(), Missing())
     assert len(told(batch)) == 10_000 and time.process_time() - begun < 10_000 * 0.005
+
+
+def test_memory_does_not_grow_with_the_list(tmp_path):
+    """But for a number an item. Looked at when as many rows wait to be written."""
+    (tmp_path / "list.txt").write_text("".join(f"{i}.png\n" for i in range(2_600)))
+    batch, count, held = Batch(str(tmp_path / "list.txt"), Place(str(tmp_path / "out")), Wish(), Missing()), 0, []
+
+    def on_row(row):
+        nonlocal count
+        count += 1
+        if count in (500, 1_500, 2_500):
+            held.append(tracemalloc.get_traced_memory()[0])
+
+    tracemalloc.start()
+    run_batch(batch, Here(), on_row)
+    tracemalloc.stop()
+    assert held[2] - held[1] < 1_000 * 150
 
 
 class Missing:
