@@ -17,12 +17,15 @@ from typer.testing import CliRunner
 
 from portrait360 import cli
 from portrait360.doctor import presets
+from portrait360.engine import Processes
 from portrait360.errors import UserError
 from portrait360.models.control import ControlConfig
 from portrait360.models.cross_view import CrossViewConfig
 from portrait360.models.unet import UNet
 from portrait360.models.vae import VAEConfig
-from portrait360.synth.write import write_dataset
+from portrait360.place import Place
+from portrait360.synth.shards import write_shards
+from portrait360.synth.write import chosen_of, write_dataset
 from portrait360.train import recipes
 from portrait360.train.command import train_recipe
 from portrait360.train.denoiser_task import STAGES, STEPS, DenoiserTask
@@ -214,6 +217,18 @@ def test_a_clip_is_of_one_head_from_the_cameras_it_says(begun, heads):
     assert clip["references"].shape == (1, 2, 3, SIZE, SIZE)
     assert not torch.equal(clip["views"], clip["hints"])
     assert task_of("sd15-back", begun, heads).clip(task.train[0], task.train, rng)["references"].shape[1] == 1
+
+
+def test_heads_in_tars_are_those_in_folders(heads, tmp_path):
+    place = Place(str(tmp_path))
+    what = chosen_of(count=3, views=12, size=SIZE, kind="human")
+    write_shards(place, range(2), what[1], each=1, engine=Processes(2))
+    for one, other in zip(orbits_in(heads), orbits_in(tmp_path), strict=False):
+        assert one.name == other.name and np.array_equal(one.azimuths, other.azimuths)
+        assert all(np.array_equal(one.load(i, 32), other.load(i, 32)) for i in range(12))
+    (tmp_path / "heads-000001.tar").write_bytes((tmp_path / "heads-000001.tar").read_bytes()[:5000])
+    with pytest.raises(UserError, match="not a whole tar"):
+        orbits_in(tmp_path)
 
 
 def test_both_layouts_of_orbits_are_read(heads, tmp_path):

@@ -47,10 +47,19 @@ def load_picture(path: Path) -> Picture:
         raise UserError(f"There is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} has {path.stat().st_size >> 20} MB; bring one of at most {MAX_BYTES >> 20} MB.")
+    return _loaded(path, path)
+
+
+def load_bytes(values: bytes, path: Path) -> Picture:
+    """A picture that lies in a larger file, called `path` in messages."""
+    return _loaded(io.BytesIO(values), path)
+
+
+def _loaded(source: Path | io.BytesIO, path: Path) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit warns below ours
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(source, formats=FORMATS) as image:
                 return _decode(image, path)
     except UserError:
         raise
@@ -59,17 +68,17 @@ def load_picture(path: Path) -> Picture:
     except PermissionError as error:
         raise UserError(f"{path} may not be read; check its permissions.") from error
     except Exception as error:  # damaged bytes reach the decoders as any error at all
-        advice = "; convert it to JPEG first" if _phone_picture(path) else ""
+        advice = "; convert it to JPEG first" if path.is_file() and _phone_picture(path) else ""
         raise UserError(f"{path} is not a whole JPEG, PNG, WebP, GIF, BMP or TIFF picture{advice}.") from error
 
 
-def size_told(path: Path) -> tuple[int, int]:
-    """Width and height, by the picture's header alone."""
+def size_told(source: Path | io.BytesIO, path: Path | None = None) -> tuple[int, int]:
+    """Width and height, by the picture's header alone; `path` for messages if it lies in a larger file."""
     try:
-        with Image.open(path, formats=FORMATS) as opened:
+        with Image.open(source, formats=FORMATS) as opened:
             return opened.size
     except Exception as error:  # damaged bytes reach the decoders as any error at all
-        raise UserError(f"{path} is not a picture that can be read.") from error
+        raise UserError(f"{path or source} is not a picture that can be read.") from error
 
 
 def _phone_picture(path: Path) -> bool:
