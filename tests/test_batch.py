@@ -154,6 +154,12 @@ def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
         cli.app(["batch", str(tmp_path / inputs), "-o", str(tmp_path / "out")], standalone_mode=False)
 
 
+def test_a_cluster_is_told_whole_paths(photos):
+    for words in (["photos", "-o", "/out"], [str(photos), "-o", "out"]):
+        with pytest.raises(UserError, match="give its whole path"):
+            cli.app(["batch", *words, "--ray", "auto"], standalone_mode=False)
+
+
 @pytest.mark.slow
 def test_by_the_command_line(tmp_path):
     done = CliRunner().invoke(

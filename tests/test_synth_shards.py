@@ -55,6 +55,11 @@ def test_a_data_set_grows_and_who_makes_it_does_not_matter(tmp_path, monkeypatch
     assert all(place.read(name) == other.read(name) for name in (*names, TOLD))
     with pytest.raises(UserError, match="other settings"):
         write_shards(place, *chosen_of(count=1, **(WHAT | {"views": 3})), each=1, engine=Here())
+    with pytest.raises(UserError, match="cannot be reached"):
+        write_shards(Place("nowhere://heads"), *chosen_of(count=1, **WHAT), each=1, engine=Here())
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError):
+        write_shards(Place(str(tmp_path / "file")), *chosen_of(count=1, **WHAT), each=1, engine=Here())
     with pytest.raises(UserError, match="multiples of 2"):
         write_shards(place, *chosen_of(count=3, **WHAT), each=2, engine=Here())
 

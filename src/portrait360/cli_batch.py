@@ -49,7 +49,7 @@ def batch(
 
       portrait360 batch list.csv -o heads --no-fit --views 8
 
-      portrait360 batch list.parquet -o /shared/heads --ray auto --workers 64
+      portrait360 batch /shared/list.parquet -o /shared/heads --ray auto --workers 64
     """
     from portrait360.batch.command import make_all
     from portrait360.cluster import engine_of
@@ -60,7 +60,7 @@ def batch(
         quick=quick, device=device,
     )  # fmt: skip
     begun = time.monotonic()
-    counts, table = make_all(inputs, output, wish, engine_of(workers, ray, gpus))
+    counts, table = make_all(inputs, output, wish, engine_of(workers, ray, gpus, (inputs, output)))
     seconds = time.monotonic() - begun
     typer.echo(
         f"{counts['done']} heads in {seconds:.0f} s, {counts['kept']} kept, {counts['failed']} photos failed; "

@@ -49,7 +49,7 @@ def evaluate(
     from portrait360.cluster import engine_of
     from portrait360.evaluate.command import evaluate as run
 
-    engine = engine_of(processes, ray)
+    engine = engine_of(processes, ray, paths=(output, *(what or ())))
     failed = run(what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, engine=engine)
     for line in failed:
         typer.echo(line, err=True)

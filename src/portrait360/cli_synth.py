@@ -65,7 +65,7 @@ def synth(
         if "://" in output:
             raise UserError(f"Folders of heads are written to disk, not to {output}; ask for tars with --shard.")
         many = workers > 1 or ray is not None
-        write_dataset(Path(output), engine=engine_of(workers, ray) if many else None, **asked)
+        write_dataset(Path(output), engine=engine_of(workers, ray, paths=[output]) if many else None, **asked)
     else:
-        write_shards(Place(output), *chosen_of(**asked), each=shard, engine=engine_of(workers, ray))
+        write_shards(Place(output), *chosen_of(**asked), each=shard, engine=engine_of(workers, ray, paths=[output]))
     typer.echo(f"{count} heads in {output}")

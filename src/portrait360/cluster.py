@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from portrait360.engine import AHEAD, TRIES, Done, Engine, Processes
@@ -21,8 +22,13 @@ LACKING = "This needs further packages; install them with `pip install 'portrait
 HERE = "here"  # instead of an address: this machine alone, for as long as it takes
 
 
-def engine_of(workers: int, ray: str | None, gpus: float = 0.0) -> Engine:
-    """Where work is done: `ray` is a cluster's address; without one, on processes."""
+def engine_of(workers: int, ray: str | None, gpus: float = 0.0, paths: Iterable[object] = ()) -> Engine:
+    """Where work is done: `ray` is a cluster's address; without one, on processes. Paths of what is read and written
+    there are whole: nodes stand in folders of their own."""
+    if ray not in (None, HERE):
+        for path in map(str, paths):
+            if "://" not in path and not Path(path).is_absolute():
+                raise UserError(f"Nodes of a cluster may not find {path}; give its whole path, from / on.")
     if ray is None:
         if gpus:
             raise UserError("--gpus is for clusters; name one with --ray, or leave it away.")

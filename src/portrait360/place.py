@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portrait360.files import whole
+from portrait360.errors import UserError
+from portrait360.files import whole, writing_to
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class Place:
                 if path.is_file():
                     within = path.relative_to(Path(temporary) / "run").as_posix()
                     self._there.pipe_file(self._at(f"{name}/{within}"), path.read_bytes())
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What goes wrong with a folder of ours is told in a sentence."""
+        if self.folder is None:
+            yield
+            return
+        with writing_to(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            yield
 
     def read(self, name: str) -> bytes | None:
         """None where nothing is."""
@@ -69,9 +80,12 @@ class Place:
 
     @property
     def _there(self) -> Any:
-        from fsspec.core import url_to_fs  # extra [scale]
+        try:
+            from fsspec.core import url_to_fs  # extra [scale]
 
-        return url_to_fs(self.root)[0]
+            return url_to_fs(self.root)[0]
+        except (ImportError, ValueError) as error:  # ... or a package of the place's own
+            raise UserError(f"{self.root} cannot be reached: {error}") from error
 
     def _at(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"

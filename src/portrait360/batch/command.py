@@ -13,7 +13,7 @@ from portrait360.batch.work import Batch, run_batch
 from portrait360.cluster import LACKING
 from portrait360.engine import Engine
 from portrait360.errors import UserError
-from portrait360.files import locked, writing_to
+from portrait360.files import locked
 from portrait360.place import Place
 from portrait360.progress import step_bar
 from portrait360.wish import Wish
@@ -42,7 +42,7 @@ def ours(place: Place) -> Iterator[None]:
     if place.folder is None:
         yield
         return
-    with writing_to(place.folder):
-        place.folder.mkdir(parents=True, exist_ok=True)
+    with place.writing():
+        pass
     with locked(place.folder):
         yield
