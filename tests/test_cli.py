@@ -92,6 +92,7 @@ SURFACE = {
         "--shard",
     ],
     "fit": ["VIEWS", "-o/--output", "--quick", "--only", "--seed", "--device"],
+    "refine": ["RUN", "-o/--output", "--weights", "--steps", "--quick", "--seed"],
     "export": ["HEAD", "-o/--output", "--format", "--path", "--title"],
     "view": ["DIR", "--port"],
     "weights import": ["FILE", "--as", "-o/--output"],

@@ -148,6 +148,31 @@ def fit(
 
 
 @app.command()
+def refine(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `make`, with its views and head.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; not the same.")],
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of the hybrid priors; the package's if not given.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Rounds in which every view is denoised.", min=0, max=1000)] = 20,
+    quick: Annotated[bool, typer.Option("--quick", help="Less work for the fit.")] = False,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+) -> None:
+    """Refine a head by Portrait Diffusion: views and head of DIR. A stopped run is taken up again.
+
+    Example: portrait360 refine out -o refined --weights runs/hybrid/weights.safetensors
+    """
+    from portrait360.progress import stage_bar
+    from portrait360.refine.loop import Refining
+    from portrait360.refined_head import refine_folder
+
+    with stage_bar() as advance:
+        how = Refining(steps=steps, seed=seed)
+        said = refine_folder(run, output, weights=weights, how=how, quick=quick, on_step=advance)
+    typer.echo(said)
+
+
+@app.command()
 def export(
     head: Annotated[
         Path, typer.Argument(metavar="HEAD", help="A fitted head, or a .ply, .splat, .spz or .glb file.")

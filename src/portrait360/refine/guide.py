@@ -43,8 +43,11 @@ def before(head: Triplane, camera: Camera, size: int) -> Seen:
 
 
 class Guide(Protocol):
-    cell: int  # pixels a side of a latent
-    channels: int
+    @property
+    def cell(self) -> int: ...  # pixels a side of a latent
+
+    @property
+    def channels(self) -> int: ...
 
     def latents(self, picture: Tensor, coarse: Tensor) -> Tensor:
         """Pictures (n 4 s s) -> clean latents (n c s/cell s/cell)."""

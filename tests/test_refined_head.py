@@ -1,0 +1,84 @@
+"""The stage `refine`: from a run's folder to another head, by the command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from portrait360 import refined_head
+from portrait360.checkpoints import write_half
+from portrait360.errors import UserError
+from portrait360.head import Head
+from portrait360.models.hybrid import HybridPriors
+from portrait360.pipeline import make
+from portrait360.refine.guide import SMALL_HYBRID
+from portrait360.refine.loop import Refining
+from portrait360.refined_head import load_guide, refine_folder, refined_sheet
+from portrait360.view_sheet import ViewSheet
+from portrait360.wish import Wish
+from tests.photos import IMAGE
+from tests.test_make import TINY, left, pipeline
+
+HOW = Refining(steps=1, views=3, size=64, between=1, levels=1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    IMAGE.resize((256, 256)).save(folder / "photo.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "fit_settings", lambda seed, share: TINY)
+        patch.setattr("portrait360.pipeline._files", lambda *what: None)
+        make(folder / "photo.png", folder / "out", Wish(views=4, size=64, results=("field",)))
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    network = HybridPriors(SMALL_HYBRID)
+    for parameter in network.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    write_half(network, place := tmp_path_factory.mktemp("weights") / "hybrid.safetensors", {})
+    return place
+
+
+def test_a_run_is_refined_into_another_folder_and_goes_on(run, weights, tmp_path, monkeypatch):
+    before, asked = left(run), {"weights": weights, "quick": True, "settings": TINY}
+    assert str(tmp_path) in refine_folder(run, tmp_path, how=HOW, **asked)
+    assert left(run) == before
+    one, other = ViewSheet.load(run / "views"), ViewSheet.load(tmp_path / "views")
+    assert [v.camera.azimuth for v in one.views] == pytest.approx([v.camera.azimuth for v in other.views], abs=1e-3)
+    assert any(np.abs(a.rgb - b.rgb).max() > 0.02 for a, b in zip(one.views, other.views, strict=True))
+    assert one.reference and other.reference and np.array_equal(one.reference.rgb, other.reference.rgb)
+    assert Head.load(tmp_path / "head").mesh is not None
+    after = left(tmp_path)
+    (tmp_path / "head" / "mesh.safetensors").unlink()
+    monkeypatch.setattr(refined_head, "refined", None)  # what is there is not made again
+    refine_folder(run, tmp_path, how=HOW, **asked)
+    assert left(tmp_path) == after
+    with pytest.raises(TypeError):
+        refine_folder(run, tmp_path, how=replace(HOW, seed=1), **asked)  # it would be
+
+
+def test_no_steps_give_back_the_views(run, weights):
+    sheet, field = ViewSheet.load(run / "views"), Head.load(run / "head").field
+    assert field and refined_sheet(field, sheet, load_guide(weights), replace(HOW, steps=0)) is sheet
+
+
+def test_what_cannot_be_refined_is_one_sentence(run, weights, tmp_path, monkeypatch):
+    asked = {"how": HOW, "quick": True}
+    with pytest.raises(UserError, match="choose another folder"):
+        refine_folder(run, run, weights=weights, **asked)
+    with pytest.raises(UserError, match="holds no views"):
+        refine_folder(tmp_path, tmp_path / "out", weights=weights, **asked)
+    monkeypatch.setattr(refined_head, "WEIGHTS", tmp_path / "none")
+    with pytest.raises(UserError, match="no weights of the hybrid priors"):
+        refine_folder(run, tmp_path / "out", weights=None, **asked)
+    with pytest.raises(UserError, match="the photo beside the views"):
+        refined_sheet(Head.load(run / "head").field, ViewSheet(()), load_guide(weights), HOW)
