@@ -15,6 +15,7 @@ from portrait360 import cli, pipeline
 from portrait360.evaluate.consistency import Refit
 from portrait360.evaluate.protocol import PROTOCOLS
 from portrait360.evaluate.run import work
+from portrait360.wish import Wish
 from tests.photos import ASTRONAUT
 from tests.test_cli import SURFACE
 from tests.test_make import TINY
@@ -57,10 +58,18 @@ def inside(shop, monkeypatch):
     for name, value in (("FILM", 64), ("FRAMES", 8), ("CELL", 64)):
         monkeypatch.setattr(f"portrait360.export.head.{name}", value)
     monkeypatch.setattr("portrait360.pipeline.run_sheet", lambda views, head: views.views[0].rgb)
+    monkeypatch.setattr(pipeline, "make", fewer)
     for name, protocol in PROTOCOLS.items():  # in this process, where they can be made small
         little = replace(protocol, size=64, orbit=min(protocol.orbit, 8), refit=protocol.refit and LITTLE)
         monkeypatch.setitem(PROTOCOLS, name, little)
     monkeypatch.setattr("portrait360.evaluate.command.run_jobs", one_by_one)
+
+
+def fewer(photo, folder, wish=None, *more, made=pipeline.make, **others):
+    """Views, and smaller ones, where a reader did not ask for a number."""
+    wish = wish or Wish()
+    little = replace(wish, views=min(wish.views, 8), size=wish.size or (64 if wish.preset == "small" else None))
+    return made(photo, folder, little, *more, **others)
 
 
 def one_by_one(jobs, folder, engine, advance):

@@ -135,7 +135,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(photo, tiny, tmp_path):
     """One folder is stopped again and again, each time a little later, and goes on every time."""
     make(photo, tmp_path / "whole", tiny)
     whole, stops = left(tmp_path / "whole"), 0
-    for moment in range(0, 400, 8):
+    for moment in range(0, 400, 12):
         count = iter(range(1000))
 
         def stop(event, count=count, moment=moment):

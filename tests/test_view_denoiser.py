@@ -247,7 +247,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(layout):
     assert plain.appearance.input_blocks[1][0].in_layers[2].weight.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("layout", ["diffportrait360", "diffportrait3d"])
+@pytest.mark.parametrize("layout", ["diffportrait360", pytest.param("diffportrait3d", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_the_graph_has_no_breaks(layout):
     """On one level of the U-Net: tracing takes its time for every layer."""

@@ -19,8 +19,8 @@ Method = Annotated[
         "--method",
         "--proxy",
         help="proxy: by the fit and the photos alone; completed: with the small network; denoised: and its views "
-        "with another; gan: by a 3D GAN's inversion. If not given: gan in the presets that have one and its weights, "
-        "else proxy.",
+        "with another; gan: by a 3D GAN's inversion. If not given: completed; with published networks gan, "
+        "if its weights are there, else proxy.",
     ),
 ]
 Views = Annotated[int, typer.Option(help="Views of the orbit.")]

@@ -9,7 +9,7 @@ from portrait360.progress import Event, Tell
 from portrait360.wish import Wish
 
 # seconds on two cores of an AMD EPYC
-PORTRAIT, PROXY, BACK, VIEW, FILES = 1.3, 2.8, 0.2, 0.06, 11.0
+PORTRAIT, PROXY, BACK, VIEW, FILES = 1.3, 3.6, 0.2, 0.06, 11.0
 DENOISED = 1.0  # a view by the small network
 FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
 QUICK = 0.56  # of them

@@ -91,8 +91,8 @@ class Wish:
         """A generator's, where the preset wants one and its weights are there."""
         if self.method is not None:
             return "completed" if self.denoised else self.method
-        gan = PRESETS[self.preset].gan if self.preset in PRESETS else None
-        return "gan" if gan and found(gan) else METHODS[0]
+        preset = PRESETS[self.preset]
+        return "gan" if preset.gan and found(preset.gan) else preset.proxy
 
     @property
     def denoised(self) -> bool:

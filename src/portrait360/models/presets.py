@@ -50,8 +50,9 @@ class Preset:
     weights: tuple[str, ...]  # what `portrait360 weights list` must show for it to run; the views' first
     crop: int = 512  # side of the portrait in pixels
     focal: float | None = None  # of the views' cameras, in image sides; None: the portrait's
+    proxy: str = "proxy"  # how its proxy is made
     back: str | None = None  # the system that makes the view from behind
-    gan: str | None = None  # the system of the generator that its proxy is made with, where it is there
+    gan: str | None = None  # the system of the generator that its proxy is made with instead, where it is there
     steps: tuple[int, int] | None = None  # of the sampler: as published, and ours; None: no network makes views
 
 
@@ -67,7 +68,7 @@ DIFFUSION: dict[str, Any] = {
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("small", size=256, views=SMALL, vae=None, weights=("small",)),
+        Preset("small", size=256, views=SMALL, vae=None, weights=("small",), proxy="completed"),
         Preset(
             "sd15",
             views=DIFFPORTRAIT360,
