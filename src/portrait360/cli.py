@@ -104,7 +104,7 @@ def proxy(
     azimuth: Azimuth = None,
     elevation: Elevation = None,
     size: CropSize = 512,
-    method: cli_make.Method = "completed",
+    method: cli_make.Method = "proxy",
 ) -> None:
     """Turn a photo into a coarse 3D head, with a sheet of it from all sides and a turntable.
 
