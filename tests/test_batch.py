@@ -99,6 +99,65 @@ def test_lists_say_what_is_wished_for_a_photo_alone(photos, tmp_path):
     assert len(list(items_of(str(photos / "[01]*")))) == 2 and len(list(items_of(str(photos)))) == 6
 
 
+def test_lists_as_other_programs_save_them(photos):
+    (photos / "excel.csv").write_bytes("\ufeffphoto,views,back\n0.png,8.0,1.png\n".encode())
+    (item,) = items_of(str(photos / "excel.csv"))
+    wish = item.wish(Wish())
+    assert (wish.views, wish.back) == (8, photos / "1.png")
+    with pytest.raises(UserError, match="views '8.5' does not work"):
+        Item("x.png", (("views", "8.5"),)).wish(Wish())
+    for name, values, words in (
+        ("comma.csv", b"photo,views\na,b.png,8\n", "line 2, has more cells than columns"),
+        ("latin.csv", "photo\n\u00e9.png\n".encode("latin-1"), "save it again, as UTF-8"),
+        ("cut.parquet", b"PAR1", "cannot be read"),
+    ):
+        (photos / name).write_bytes(values)
+        with pytest.raises(UserError, match=words):
+            list(items_of(str(photos / name)))
+
+
+def test_a_head_that_is_made_anew_is_whole_or_nothing(photos, tmp_path):
+    """What an earlier batch said of a folder does not outlive the first change in it."""
+    place, one = Place(str(tmp_path / "out")), str(photos / "0.png")
+    (first,) = told(Batch(one, place, Wish(), Stub()))
+    (second,) = told(Batch(one, place, Wish(seed=1), Halfway()))
+    assert (first["state"], second["state"]) == ("done", "failed")
+    (third,) = told(Batch(one, place, Wish(), Stub()))
+    assert third["state"] == "done" and place.read(f"{first['name']}/head") == b"photo 0 0 32"
+
+
+def test_a_place_that_fails_once_costs_one_photo(photos, tmp_path, monkeypatch):
+    place, times, write = Place(str(tmp_path / "out")), iter(range(100)), Place.write
+
+    def fails(self, name, values):
+        if next(times) == 1:
+            raise OSError("gone for a moment")
+        write(self, name, values)
+
+    monkeypatch.setattr(Place, "write", fails)
+    rows = told(Batch(str(photos), place, Wish(), Stub()))
+    assert len(rows) == 6 and [row["state"] for row in rows].count("failed") == 3
+
+
+def test_a_stopped_batch_leaves_the_table_of_what_was_done(photos, tmp_path):
+    def stop(row):
+        if row.photo.endswith("4.png"):
+            raise KeyboardInterrupt
+
+    place = Place((tmp_path / "out").as_uri())  # file://
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(Batch(str(photos), place, Wish(), Stub()), Here(), stop)
+    rows = parquet.read_table(io.BytesIO(place.read("report.parquet") or b"")).to_pylist()
+    assert [row["state"] for row in rows] == ["done"] * 3 + ["failed"]
+
+
+@dataclass(frozen=True)
+class Halfway:
+    def __call__(self, photo: str, folder: Path, wish: Wish) -> None:
+        (folder / "head").write_text("half")
+        raise UserError("The disk is full.")
+
+
 def test_names_are_of_one_photo_and_options_alone():
     names = [Item(p, o).name for p in ("a/x.png", "b/x.png", "b/x y?.png") for o in ((), (("seed", "1"),))]
     assert len(set(names)) == 6 and names[0] == Item("a/x.png").name and "/" not in "".join(names)

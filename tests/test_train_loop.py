@@ -133,7 +133,8 @@ def test_neither_parts_nor_a_second_process_change_the_steps(task, folder, tmp_p
     other = train(task, tmp_path / "other", replace(exact, seed=1), steps=2)
     assert apart(parts, whole) < 1e-6 and apart(together, whole) < 1e-6 < 1e-4 < apart(other, whole)
     with pytest.raises(UserError, match="2 samples a step do not go evenly into 1 processes times 3 parts"):
-        Team().share(2, 3)
+        train(task, tmp_path / "uneven", replace(exact, parts=3), steps=2)
+    assert not (tmp_path / "uneven" / "state.pt").exists()  # nothing stands in the way of another --batch
 
 
 def test_it_learns_and_the_average_beats_its_start(task, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from itertools import islice
@@ -19,6 +20,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 LACKING = "This needs further packages; install them with `pip install 'portrait360[scale]'`."
+PATIENCE = 10.0  # seconds for an address to answer
 HERE = "here"  # instead of an address: this machine alone, for as long as it takes
 
 
@@ -54,15 +56,29 @@ class Actors:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             where: dict[str, Any] = {"_node_ip_address": HOST} if self.address == HERE else {"address": self.address}
             try:
+                reachable(self.address)
                 ray.init(**where, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-            except ConnectionError as error:
+            except (OSError, ValueError) as error:
                 words = f"There is no Ray cluster at {self.address}; start one with `ray start --head`."
                 raise UserError(words) from error
         try:
+            self._have_gpus(ray)
             yield from _Run(ray, function, iter(jobs), self.workers, self.gpus).results()
         finally:
             if begun:
                 ray.shutdown()
+
+    def _have_gpus(self, ray: Any) -> None:
+        """A cluster elsewhere may grow; this machine does not."""
+        if self.address == HERE and self.gpus > ray.cluster_resources().get("GPU", 0.0):
+            raise UserError("This machine has no GPU that Ray sees; leave --gpus away.")
+
+
+def reachable(address: str) -> None:
+    """Ray itself would ask for minutes. Raises OSError."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "/" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
 class _Worker:
@@ -86,6 +102,7 @@ class _Run(Generic[J, R]):
         self.kind = ray.remote(num_cpus=1, num_gpus=gpus, runtime_env=threads)(_Worker)
         self.coming: dict[Any, Any] = {}  # actors that have not said yet that they are there
         self.gone: set[Any] = set()
+        self.failed = 0  # actors, one after the other, that did not start
         self.free: list[Any] = []  # each as often as it takes a job: its next one waits beside it
         self.waiting: dict[Any, tuple[Any, J, int]] = {}
         self.again: list[tuple[J, int]] = []
@@ -110,7 +127,12 @@ class _Run(Generic[J, R]):
         try:
             self.ray.get(ready)
             self.free += [actor] * AHEAD
-        except self.ray.exceptions.RayActorError:
+            self.failed = 0
+        except self.ray.exceptions.RayError as error:
+            self.failed += 1
+            if self.failed >= TRIES * AHEAD:
+                words = str(error).strip().splitlines()[-1]
+                raise UserError(f"Workers do not start on the cluster; the last one said: {words}") from error
             self._ask()
 
     def _ended(self, ready: Any) -> Iterator[Done[J, R]]:

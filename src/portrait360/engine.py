@@ -7,6 +7,7 @@ with it but its own job, which is tried again.
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -61,7 +62,7 @@ class _Run(Generic[J, R]):
         self.pool = self._pool()
 
     def _pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), initializer=alone)
+        return ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), alone, (os.getpid(),))
 
     def results(self) -> Iterator[Done[J, R]]:
         try:
@@ -87,7 +88,13 @@ class _Run(Generic[J, R]):
             self._submit(job, 0)
 
     def _submit(self, job: J, tries: int) -> None:
-        self.waiting[self.pool.submit(self.function, job)] = (job, tries)
+        try:
+            future = self.pool.submit(self.function, job)
+        except BrokenProcessPool:  # a worker was lost while nobody looked; those that wait in it tell so
+            self.pool.shutdown(wait=True, cancel_futures=True)
+            self.pool = self._pool()
+            future = self.pool.submit(self.function, job)
+        self.waiting[future] = (job, tries)
 
     def _mend(self) -> Iterator[Done[J, R]]:
         """All that was at work is suspected; what was alone is known to have done it."""

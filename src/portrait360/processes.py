@@ -30,14 +30,14 @@ def one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def alone() -> None:
-    """At the start of such a process. It ends with the one that has started it, even if that was killed."""
+def alone(parent: int) -> None:
+    """At the start of such a process. It ends with the one that has started it, even if that was killed meanwhile."""
     import cv2
     import torch
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    threading.Thread(target=_outlive, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
 
 
 def _outlive(parent: int) -> None:

@@ -56,8 +56,17 @@ def step_bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(file=sys.stderr)
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda what: progress.update(task, description=f"{title} {what}", advance=1)
+        task, told, done = progress.add_task(title, total=total), time.monotonic(), 0
+
+        def advance(what: str) -> None:
+            nonlocal told, done
+            done += 1
+            progress.update(task, description=f"{title} {what}", advance=1)
+            if not console.is_terminal and time.monotonic() - told > SELDOM:
+                told = time.monotonic()
+                print(f"{title}: {done} of {total}, {what}", file=sys.stderr, flush=True)
+
+        yield advance
 
 
 @contextmanager

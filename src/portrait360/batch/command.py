@@ -29,7 +29,7 @@ def make_all(inputs: str, output: str, wish: Wish, engine: Engine) -> tuple[dict
 
         def on_row(row: Row) -> None:
             counts[row.state] += 1
-            an_hour = 3600 * (counts["done"] + counts["failed"]) / (time.monotonic() - begun)
+            an_hour = 3600 * counts["done"] / (time.monotonic() - begun)
             advance(f"{an_hour:.0f} an hour")
 
         run_batch(batch, engine, on_row)
@@ -42,7 +42,7 @@ def ours(place: Place) -> Iterator[None]:
     if place.folder is None:
         yield
         return
-    with place.writing():
-        pass
+    with place.reached():
+        place.folder.mkdir(parents=True, exist_ok=True)
     with locked(place.folder):
         yield

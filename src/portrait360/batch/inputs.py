@@ -6,6 +6,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from glob import iglob
 from pathlib import Path
@@ -16,12 +17,13 @@ from portrait360.wish import Wish, results_of
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 PHOTO = "photo"  # the column that is always there
 READ = {
-    **dict.fromkeys(("views", "size", "seed", "face", "steps"), int),
+    **dict.fromkeys(("views", "size", "seed", "face", "steps"), lambda text: number(text)),
     **dict.fromkeys(("azimuth", "elevation", "orbit_elevation"), float),
     **dict.fromkeys(("preset", "method"), str),
     **dict.fromkeys(("back", "orbit"), Path),
     "results": results_of,
 }
+BESIDE = ("back", "orbit")  # files, looked for beside the list as photos are
 LONGEST = 60  # letters of a photo's name in that of its run
 ROWS = 1000  # of a Parquet file at a time
 
@@ -55,17 +57,40 @@ def items_of(inputs: str) -> Iterator[Item]:
     if path.is_dir():
         yield from (Item(str(f)) for f in sorted(path.iterdir()) if f.suffix.lower() in PICTURES)
     elif path.suffix.lower() == ".csv":
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file, read_whole(path):
             reader = csv.DictReader(file)
             _check(reader.fieldnames or (), path)
-            yield from (_item(row, path.parent) for row in reader)
+            for row in reader:
+                if None in row:
+                    raise UserError(f"{path}, line {reader.line_num}, has more cells than columns; quote its commas.")
+                yield _item(row, path.parent)
     elif path.suffix.lower() == ".parquet":
-        yield from _parquet(path)
+        with read_whole(path):
+            yield from _parquet(path)
     elif path.suffix.lower() == ".txt":
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file, read_whole(path):
             yield from (_item({PHOTO: line.strip()}, path.parent) for line in file if line.strip())
     else:
         yield from (Item(name) for name in sorted(iglob(inputs, recursive=True)))
+
+
+def number(text: str) -> int:
+    """Tables with gaps write 4 as 4.0."""
+    value = float(text)
+    if value != int(value):
+        raise ValueError(text)
+    return int(value)
+
+
+@contextmanager
+def read_whole(path: Path) -> Iterator[None]:
+    """A list's own errors are of many kinds."""
+    try:
+        yield
+    except (UserError, GeneratorExit):
+        raise
+    except Exception as error:
+        raise UserError(f"{path} cannot be read ({error}); save it again, as UTF-8.") from error
 
 
 def checked(inputs: str) -> str:
@@ -82,6 +107,7 @@ def _item(row: dict[str, str | None], beside: Path) -> Item:
     """Photos are looked for beside the list; empty cells wish nothing."""
     given = {name: str(value) for name, value in row.items() if value not in (None, "")}
     photo = given.pop(PHOTO, "")
+    given |= {name: str(beside / given[name]) for name in BESIDE if name in given}
     return Item(str(beside / photo), tuple(sorted(given.items())))
 
 

@@ -50,32 +50,47 @@ class Batch:
 def run_batch(batch: Batch, engine: Engine, on_row: Callable[[Row], None] = lambda row: None) -> None:
     """All of them, and the table. A stopped batch goes on; what failed is tried again."""
 
+    stopped: list[BaseException] = []
+
     def rows() -> Iterator[Row]:
-        for done in engine.run(partial(portray, batch=batch), batch.items()):
-            row = done.result or Row(done.job.name, done.job.photo, "failed", LOST)
-            on_row(row)
-            yield row
+        try:
+            for done in engine.run(partial(portray, batch=batch), batch.items()):
+                row = done.result or Row(done.job.name, done.job.photo, "failed", LOST)
+                on_row(row)
+                yield row
+        except BaseException as error:  # the table of what is known until then is written all the same
+            stopped.append(error)
 
     batch.place.write(TABLE, table_of(rows()))
+    if stopped:
+        raise stopped[0]
 
 
 def portray(item: Item, batch: Batch) -> Row:
-    """One of them, in a folder of its own; the row in it comes last and says that it is whole."""
-    begun, key, own = time.monotonic(), key_of(item, batch.wish), f"{item.name}/{ROW}"
-    there = Row.unpacked(batch.place.read(own))
-    if there is not None and there.key == key:
-        return replace(there, state="kept")
+    """One of them, in a folder of its own. The row in it comes last and says that it is whole; before anything is
+    changed there, it goes."""
+    begun, key = time.monotonic(), key_of(item, batch.wish)
     row = Row(item.name, item.photo, "done", key=key)
     try:
-        with batch.place.work(item.name) as folder:
-            batch.make(item.photo, folder, item.wish(batch.wish))
+        row = _portrayed(item, batch, row)
     except UserError as error:
         row = replace(row, state="failed", sentence=str(error))
     except Exception as error:  # a mistake of ours with one photo is no reason to leave the others
         row = replace(row, state="failed", sentence=f"{type(error).__name__}: {error}")
+    return row if row.state == "kept" else replace(row, seconds=round(time.monotonic() - begun, 2))
+
+
+def _portrayed(item: Item, batch: Batch, row: Row) -> Row:
+    begun, own = time.monotonic(), f"{item.name}/{ROW}"
+    there = Row.unpacked(batch.place.read(own))
+    if there is not None and there.key == row.key:
+        return replace(there, state="kept")
+    wish = item.wish(batch.wish)
+    batch.place.remove(own)
+    with batch.place.work(item.name) as folder:
+        batch.make(item.photo, folder, wish)
     row = replace(row, seconds=round(time.monotonic() - begun, 2))
-    if row.state == "done":
-        batch.place.write(own, row.packed())
+    batch.place.write(own, row.packed())
     return row
 
 

@@ -32,8 +32,7 @@ def write_shards(place: Place, seeds: range, chosen: WriteSettings, *, each: int
     """The names of shards with these heads; those that are there are kept."""
     if len(seeds) % each or seeds.start % each:
         raise UserError(f"With --shard {each}, --count and --seed are multiples of {each}; choose others.")
-    with place.writing():
-        _tell(place, {"settings": asdict(chosen), "heads": each})
+    _tell(place, {"settings": asdict(chosen), "heads": each})
     shards = range(seeds.start // each, seeds.stop // each)
     missing = [shard for shard in shards if not place.has(name_of(shard))]
     work = partial(write_shard, place=place, each=each, chosen=chosen)

@@ -138,14 +138,18 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     settings = settings_of(task, options)
     with gathered(torch.device(device)) as (team, own), locked(folder) if team.rank == 0 else nullcontext():
+        places = team.share(task.per_step, options.parts)
         state = _begun(task, options, own, team)
         if (folder / STATE).is_file():
             state.load(folder / STATE, settings, own)
+        team.same(state.step)
         begun(state.step)
         keep = lambda: _keep(state, folder / STATE, settings, team)  # noqa: E731
         ended = False
         try:
-            for figures in _steps(task, state, options, _Clock(steps, minutes, options.save_minutes), team, keep):
+            for figures in _steps(
+                task, state, options, _Clock(steps, minutes, options.save_minutes), team, places, keep
+            ):
                 tell(state.step, figures)
                 if len(figures) > 1:
                     show(state.step, state.averaged)
@@ -197,10 +201,7 @@ class _Clock:
         return late or (self.steps is not None and step >= self.steps)
 
     def due(self) -> bool:
-        if time.monotonic() - self.saved < self.save:
-            return False
-        self.saved = time.monotonic()
-        return True
+        return time.monotonic() - self.saved >= self.save
 
 
 def _begun(task: Task, options: LoopOptions, device: torch.device, team: Team) -> _State:
@@ -218,9 +219,14 @@ def _begun(task: Task, options: LoopOptions, device: torch.device, team: Team) -
 
 
 def _steps(
-    task: Task, state: _State, options: LoopOptions, clock: _Clock, team: Team, keep: Callable[[], None]
+    task: Task,
+    state: _State,
+    options: LoopOptions,
+    clock: _Clock,
+    team: Team,
+    places: range,
+    keep: Callable[[], None],
 ) -> Iterator[Figures]:
-    places = team.share(task.per_step, options.parts)
     for samples in _samples(task, state.step, places):
         if team.agreed(clock.over(state.step)):
             return
@@ -229,6 +235,7 @@ def _steps(
         due = state.step % options.validate_every == 0
         yield {"loss": loss} | (task.validate(state.averaged) if due else {})
         if team.agreed(clock.due()):
+            clock.saved = time.monotonic()
             keep()
 
 

@@ -29,6 +29,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 LEVEL = 15.0  # degrees of elevation up to which a camera is on the turn
 FEWEST, WIDEST = 8, 60.0  # pictures; degrees between two of them
 WHITE = 1.0
+HEADER = 4096  # bytes of a PNG that tell its size
 TOLD = ".transforms.json"  # of a head in a tar
 
 
@@ -46,10 +47,10 @@ class Packed:
         """For messages."""
         return self.tar / self.name
 
-    def read(self) -> bytes:
+    def read(self, most: int | None = None) -> bytes:
         with self.tar.open("rb") as file:
             file.seek(self.start)
-            return file.read(self.size)
+            return file.read(self.size if most is None else min(most, self.size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +144,10 @@ def in_order(name: str, pictures: Sequence[Path | Packed], azimuths: Floats) -> 
 def require_square(place: Path | Packed) -> None:
     """By its header: hours of training do not end at one picture."""
     path = place if isinstance(place, Path) else place.path
-    width, height = size_told(place) if isinstance(place, Path) else size_told(io.BytesIO(place.read()), path)
+    if isinstance(place, Path):
+        width, height = size_told(place)
+    else:
+        most = HEADER if path.suffix == ".png" else None  # others may tell it later
+        width, height = size_told(io.BytesIO(place.read(most)), path)
     if width != height:
         raise UserError(f"{path} is of {width} x {height} pixels; crop the pictures of an orbit alike, to squares.")

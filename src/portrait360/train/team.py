@@ -43,6 +43,16 @@ class Team:
             )
         return range(self.rank * each * parts, (self.rank + 1) * each * parts)
 
+    def same(self, step: int) -> None:
+        """All have found the run where it is."""
+        if self.size == 1:
+            return
+        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+        found = torch.tensor([step, -step], device=device)
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        if int(found[0]) != -int(found[1]):
+            raise UserError("Some processes do not see what the run has saved; -o must be a folder that all share.")
+
     def take(self, network: nn.Module) -> None:
         """Of a network that is split, this process's part of every block; blocks come together when they are run."""
         if not self.splits:
