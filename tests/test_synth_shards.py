@@ -14,8 +14,8 @@ from portrait360.engine import Processes
 from portrait360.errors import UserError
 from portrait360.place import Place
 from portrait360.synth import shards
-from portrait360.synth.shards import TOLD, name_of, write_shards
-from portrait360.synth.write import chosen_of, write_dataset
+from portrait360.synth.shards import name_of, write_shards
+from portrait360.synth.write import SHARDS, chosen_of, write_dataset
 from tests.test_batch import Here
 
 WHAT = {"views": 2, "size": 24, "kind": "statue", "depth": True}
@@ -52,7 +52,9 @@ def test_a_data_set_grows_and_who_makes_it_does_not_matter(tmp_path, monkeypatch
     monkeypatch.setattr(shards, "write_identity", refuse_first(shards.write_identity))
     names = write_shards(place, *chosen_of(count=2, **WHAT), each=1, engine=Here())
     assert names == [name_of(i) for i in range(2)] and place.read(name_of(0)) == first
-    assert all(place.read(name) == other.read(name) for name in (*names, TOLD))
+    assert all(place.read(name) == other.read(name) for name in (*names, SHARDS))
+    with pytest.raises(UserError, match="go on with --shard"):
+        write_dataset(tmp_path, count=1, **WHAT)
     with pytest.raises(UserError, match="other settings"):
         write_shards(place, *chosen_of(count=1, **(WHAT | {"views": 3})), each=1, engine=Here())
     with pytest.raises(UserError, match="cannot be reached"):

@@ -19,9 +19,7 @@ from portrait360.engine import Engine, sure
 from portrait360.errors import UserError
 from portrait360.place import Place
 from portrait360.progress import step_bar
-from portrait360.synth.write import WriteSettings, write_identity
-
-TOLD = "heads.json"  # settings, and heads a shard
+from portrait360.synth.write import SHARDS, WriteSettings, write_identity
 
 
 def name_of(shard: int) -> str:
@@ -70,8 +68,8 @@ def members(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 def _tell(place: Place, told: dict[str, object]) -> None:
     """Other settings in the same place are refused, not mixed."""
-    found = place.read(TOLD)
+    found = place.read(SHARDS)
     if found is None:
-        place.write(TOLD, json.dumps(told, indent=1).encode())
+        place.write(SHARDS, json.dumps(told, indent=1).encode())
     elif json.loads(found) != told:
         raise UserError(f"{place.root} holds heads of other settings; choose another place or remove it.")

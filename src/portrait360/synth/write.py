@@ -29,6 +29,7 @@ DEPTH_UNIT = 1e-4  # of the 16-bit depth pictures, in canonical units
 FORMATS = ("png", "webp")
 LAST_SEED = 2**31
 ALL_AROUND = 30.0  # degrees up and down within which random cameras lie unless told
+SHARDS = "heads.json"  # of a place that holds tars: settings, and heads a shard
 MARK = ".unfinished"  # holds the settings of a folder that is being written
 
 
@@ -84,6 +85,8 @@ def write_dataset(output: Path, *, engine: Engine | None = None, **asked: Any) -
     """Write identities (`chosen_of`), one folder each; what is already there is kept. Without an engine they are made
     one after the other, with all threads."""
     seeds, chosen = chosen_of(**asked)
+    if (output / SHARDS).exists():
+        raise UserError(f"{output} holds heads in tars; go on with --shard, or choose another folder.")
     with writing_to(output):
         return _write_all(output, seeds, engine, chosen)
 
