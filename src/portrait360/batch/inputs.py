@@ -16,8 +16,18 @@ from portrait360.wish import Wish, results_of
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 PHOTO = "photo"  # the column that is always there
+
+
+def number(text: str) -> int:
+    """Tables with gaps write 4 as 4.0."""
+    value = float(text)
+    if value != int(value):
+        raise ValueError(text)
+    return int(value)
+
+
 READ = {
-    **dict.fromkeys(("views", "size", "seed", "face", "steps"), lambda text: number(text)),
+    **dict.fromkeys(("views", "size", "seed", "face", "steps"), number),
     **dict.fromkeys(("azimuth", "elevation", "orbit_elevation"), float),
     **dict.fromkeys(("preset", "method"), str),
     **dict.fromkeys(("back", "orbit"), Path),
@@ -72,14 +82,6 @@ def items_of(inputs: str) -> Iterator[Item]:
             yield from (_item({PHOTO: line.strip()}, path.parent) for line in file if line.strip())
     else:
         yield from (Item(name) for name in sorted(iglob(inputs, recursive=True)))
-
-
-def number(text: str) -> int:
-    """Tables with gaps write 4 as 4.0."""
-    value = float(text)
-    if value != int(value):
-        raise ValueError(text)
-    return int(value)
 
 
 @contextmanager
