@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -20,6 +19,7 @@ from portrait360.checkpoints import TensorFile
 from portrait360.completer import load_completer
 from portrait360.errors import UserError
 from portrait360.images import load_picture
+from portrait360.local import free_port
 from portrait360.models.map_completer import MapCompleterConfig
 from portrait360.models.map_hints import HINTS
 from portrait360.processes import undisturbed
@@ -118,9 +118,7 @@ def test_neither_parts_nor_a_second_process_change_the_steps(task, folder, tmp_p
     whole = train(task, tmp_path / "whole", exact, steps=2)
     parts = train(task, tmp_path / "parts", replace(exact, parts=2), steps=2)
     context = multiprocessing.get_context("spawn")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port(0)
     both = [context.Process(target=one_of_two, args=(rank, port, folder, tmp_path / "both")) for rank in (0, 1)]
     for process in both:
         process.start()

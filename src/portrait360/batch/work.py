@@ -72,16 +72,16 @@ def portray(item: Item, batch: Batch) -> Row:
     begun, key = time.monotonic(), key_of(item, batch.wish)
     row = Row(item.name, item.photo, "done", key=key)
     try:
-        row = _portrayed(item, batch, row)
+        return _portrayed(item, batch, row, begun)
     except UserError as error:
-        row = replace(row, state="failed", sentence=str(error))
+        sentence = str(error)
     except Exception as error:  # a mistake of ours with one photo is no reason to leave the others
-        row = replace(row, state="failed", sentence=f"{type(error).__name__}: {error}")
-    return row if row.state == "kept" else replace(row, seconds=round(time.monotonic() - begun, 2))
+        sentence = f"{type(error).__name__}: {error}"
+    return replace(row, state="failed", sentence=sentence, seconds=round(time.monotonic() - begun, 2))
 
 
-def _portrayed(item: Item, batch: Batch, row: Row) -> Row:
-    begun, own = time.monotonic(), f"{item.name}/{ROW}"
+def _portrayed(item: Item, batch: Batch, row: Row, begun: float) -> Row:
+    own = f"{item.name}/{ROW}"
     there = Row.unpacked(batch.place.read(own))
     if there is not None and there.key == row.key:
         return replace(there, state="kept")

@@ -47,8 +47,7 @@ class Team:
         """All have found the run where it is."""
         if self.size == 1:
             return
-        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        found = torch.tensor([step, -step], device=device)
+        found = torch.tensor([step, -step], device=told_by())
         distributed.all_reduce(found, distributed.ReduceOp.MAX)
         if int(found[0]) != -int(found[1]):
             raise UserError("Some processes do not see what the run has saved; -o must be a folder that all share.")
@@ -82,10 +81,14 @@ class Team:
         """True for all as soon as it is for one."""
         if self.size == 1:
             return said
-        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        votes = torch.tensor(float(said), device=device)
+        votes = torch.tensor(float(said), device=told_by())
         distributed.all_reduce(votes)
         return bool(votes > 0)
+
+
+def told_by() -> str:
+    """The device whose tensors go from process to process."""
+    return "cuda" if distributed.get_backend() == "nccl" else "cpu"
 
 
 @contextmanager
