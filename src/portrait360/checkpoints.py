@@ -200,6 +200,11 @@ def require_same(expected: Mapping[str, Spec], found: Mapping[str, Spec], what: 
         raise UserError(f"{what} does not fit: {'; '.join(problems[:3])}{more}.")
 
 
+def load_single(network: nn.Module, file: TensorFile, what: str) -> nn.Module:
+    """All of a file that was written in half precision, to be calculated with in single."""
+    return load_into(network, {name: file.read(name).float() for name in file.specs}, what)
+
+
 def load_into(network: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module:
     """Strict loading; the tensors become the network's own, so a network built on `meta` costs no copy."""
     require_same(specs_of(network), describe(state), what)

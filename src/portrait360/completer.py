@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from portrait360.checkpoints import TensorFile, load_into, write_half
+from portrait360.checkpoints import TensorFile, load_single, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.errors import UserError
 from portrait360.files import sha256
@@ -150,5 +150,5 @@ def load_completer(path: Path = WEIGHTS) -> MapCompleter:
     said = json.loads(file.metadata["config"])
     config: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in said.items()}
     network = MapCompleter(MapCompleterConfig(**config))
-    load_into(network, {name: file.read(name).float() for name in file.specs}, str(path))
+    load_single(network, file, str(path))
     return network.eval().requires_grad_(False)

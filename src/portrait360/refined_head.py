@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from portrait360.checkpoints import TensorFile, load_into
+from portrait360.checkpoints import TensorFile, load_single
 from portrait360.errors import UserError
 from portrait360.files import locked, read_limited, sha256, whole, writing_to
 from portrait360.fit.command import QUICK, fit_settings
@@ -39,7 +39,7 @@ def load_guide(path: Path | None) -> SmallGuide:
             "`portrait360 train run hybrid` makes some."
         )
     file, network = TensorFile(path or WEIGHTS), HybridPriors(SMALL_HYBRID)
-    load_into(network, {name: file.read(name).float() for name in file.specs}, str(path or WEIGHTS))
+    load_single(network, file, str(path or WEIGHTS))
     return SmallGuide(network=network.eval().requires_grad_(False))
 
 

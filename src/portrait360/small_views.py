@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from portrait360.cameras import Camera, look_at
-from portrait360.checkpoints import TensorFile, load_into
+from portrait360.checkpoints import TensorFile, load_single
 from portrait360.diffusion.noise import ViewNoise, view_generators
 from portrait360.diffusion.samplers import flow
 from portrait360.diffusion.windows import Prepare, circular_windows, over_orbit
@@ -68,7 +68,7 @@ def shipped() -> Path:
 def load_views(path: Path) -> ViewWeights:
     """Single precision, for use alone."""
     file, network = TensorFile(path), ViewDenoiser(SMALL)
-    load_into(network, {name: file.read(name).float() for name in file.specs}, str(path))
+    load_single(network, file, str(path))
     without = tuple(word for word in file.metadata["without"].split(",") if word)
     return ViewWeights(network.eval().requires_grad_(False), file.metadata["together"] == "yes", without)
 

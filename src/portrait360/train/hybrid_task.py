@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from portrait360.cameras import Camera
-from portrait360.checkpoints import TensorFile, load_into, write_half
+from portrait360.checkpoints import TensorFile, load_into, load_single, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.models.hybrid import HybridPriors, Led, Priors
 from portrait360.models.view_hints import TIMES, premultiplied, unfolded
@@ -48,7 +48,7 @@ class HybridTask:
     def network(self) -> nn.Module:
         network, file = HybridPriors(SMALL_HYBRID), TensorFile(self.begin)
         if any(name.startswith("explicit.") for name in file.specs):
-            load_into(network, {name: file.read(name).float() for name in file.specs}, str(self.begin))
+            load_single(network, file, str(self.begin))
         else:
             wanted = network.base.state_dict()
             load_into(network.base, {name: file.read(UNET + name).float() for name in wanted}, str(self.begin))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from portrait360.cameras import Camera
-from portrait360.checkpoints import TensorFile, load_into, write_half
+from portrait360.checkpoints import TensorFile, load_single, write_half
 from portrait360.diffusion.samplers import flow
 from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
 from portrait360.models.view_hints import FOLD, TIMES, folded, hint_of, premultiplied, unfolded
@@ -64,7 +64,7 @@ class ViewTask:
         network = ViewDenoiser(self.config)
         if self.begin is not None:
             file = TensorFile(self.begin)
-            load_into(network, {name: file.read(name).float() for name in file.specs}, str(self.begin))
+            load_single(network, file, str(self.begin))
         return network.train().requires_grad_(True)
 
     def save(self, network: nn.Module, path: Path, about: dict[str, str]) -> None:
