@@ -16,11 +16,13 @@ from PIL import Image
 from portrait360 import pipeline
 from portrait360.checkpoints import write_half
 from portrait360.errors import UserError
+from portrait360.export.head import open_head
 from portrait360.files import locked, sha256
 from portrait360.fit.field import FieldFit
 from portrait360.fit.head import FitSettings
 from portrait360.fit.mesh import MeshFit
 from portrait360.fit.splats import SplatFit
+from portrait360.head import Head
 from portrait360.models.presets import SMALL
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.pipeline import Made, make
@@ -96,6 +98,33 @@ def test_with_a_fit_every_file_of_the_design_is_there(photo, tiny, tmp_path):
     assert made.head is not None and made.head.mesh is not None
     make(photo, tmp_path, replace(tiny, results=("mesh",)))
     assert (tmp_path / "head.glb").is_file() and not (tmp_path / "head.ply").exists()
+
+
+def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, tmp_path, monkeypatch):
+    """Without --refine what an earlier run refined does not stay."""
+
+    def refine(folder, output, asked, *, settings, wanted, on_step):
+        on_step("refine", 1, 1)
+        mesh = Head.load(folder / "head").mesh
+        Head(mesh=replace(mesh, texture=mesh.texture // 2)).save(output / "head")
+
+    monkeypatch.setattr(pipeline, "refine_folder", refine)
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"known by its content")
+    wish, events = replace(tiny, results=("mesh",), refine=True, refine_with=weights), []
+    before = make(photo, tmp_path / "out", replace(tiny, results=("mesh",))).head
+    plain = sha256(tmp_path / "out" / "head.glb")
+    after = make(photo, tmp_path / "out", wish, told(events)).head
+    assert ("fit", "kept") in events and ("refine", "done") in events and ("files", "done") in events
+    assert np.array_equal(after.mesh.texture, before.mesh.texture // 2)
+    assert sha256(tmp_path / "out" / "head.glb") != plain
+    assert np.array_equal(open_head(tmp_path / "out").mesh.texture, after.mesh.texture)
+    make(photo, tmp_path / "out", replace(wish, refine=False))
+    assert not (tmp_path / "out" / "refined").exists() and sha256(tmp_path / "out" / "head.glb") == plain
+    with pytest.raises(UserError, match="leave --no-fit away"):
+        replace(wish, fit=False).checked()
+    with pytest.raises(UserError, match="no weights of the hybrid priors"):
+        replace(wish, refine_with=None).checked()
 
 
 def test_the_same_photo_and_seed_give_the_same_bytes(photo, looked, tmp_path):

@@ -9,21 +9,27 @@ import pytest
 import torch
 
 from portrait360.cameras import Camera, look_at, orbit, pixel_centres
+from portrait360.errors import UserError
+from portrait360.gan_proxy import GanHead
 from portrait360.geometry.volume import CELLS, HALF, Volume
 from portrait360.models.hybrid import HybridConfig, HybridPriors, Led, Priors
 from portrait360.models.restorer import Restorer, RestorerConfig
-from portrait360.models.trigrid import sampled
+from portrait360.models.trigrid import RayConfig, sampled
 from portrait360.models.triplane import RGB, Triplane, TriplaneConfig
 from portrait360.models.unet import UNetConfig
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.models.view_hints import FOLD, premultiplied
+from portrait360.refine.generated_volume import GeneratedVolume
 from portrait360.refine.guide import NORMALS, Seen, SmallGuide, ViewGuide, before, normals_of
 from portrait360.refine.loop import Refinement, Refining, refined
 from portrait360.refine.plan import between, outward
 from portrait360.refine.proxy_volume import ProxyVolume
-from portrait360.refine.restore import Restoring, restored
+from portrait360.refine.restore import Restoration, Restoring, restored
 from portrait360.refine.start import begun, middles, projections
+from portrait360.unfinished import Unfinished
 from portrait360.view_sheet import View
+from tests.published_gan import TINY as TINY_GAN
+from tests.published_gan import filled
 from tests.test_train_views import TINY
 
 RADIUS, SIZE, FOCAL = 0.3, 32, 3.0
@@ -78,8 +84,8 @@ def start(base: Volume, seed: int = 0) -> Triplane:
     return begun(base, SIZES, torch.Generator().manual_seed(seed))
 
 
-def rays(camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
-    origin, directions = camera.rays(SIZE, SIZE)
+def rays(camera: Camera, size: int = SIZE) -> tuple[torch.Tensor, torch.Tensor]:
+    origin, directions = camera.rays(size, size)
     towards = torch.tensor(directions.reshape(-1, 3), dtype=torch.float32)
     return torch.tensor(origin, dtype=torch.float32).expand(len(towards), 3), towards
 
@@ -209,6 +215,28 @@ def test_the_same_seed_the_same_head_and_every_switch_is_felt():
         assert not np.array_equal(whole, one(replace(short, **change))), change
 
 
+def test_killed_within_its_rounds_it_goes_on_as_if_it_had_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("portrait360.refine.loop.KEEP_SECONDS", 0.0)
+    photo, led, short = photo_of(Ball(0.8)), guide(), replace(SHORT, steps=4, views=4)
+    camera, kept = Camera(look_at(200), FOCAL), Unfinished(tmp_path / "refining.pt", "this", "the refining")
+    whole = refined(start(Ball()), photo, led, short).picture(camera, SIZE)
+
+    def killed(done, of):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        refined(start(Ball()), photo, led, short, killed, kept)
+    told: list[int] = []
+    again = refined(start(Ball()), photo, led, short, lambda done, of: told.append(done), kept)
+    assert told == [3, 4]
+    assert all(np.array_equal(a, b) for a, b in zip(again.picture(camera, SIZE), whole, strict=True))
+    assert Unfinished(kept.path, "another", "").taken_up() is None
+    kept.path.write_bytes(b"no state")
+    with pytest.raises(UserError, match="damaged"):
+        refined(start(Ball()), photo, led, short, kept=kept)
+
+
 def test_what_the_small_guide_is_shown():
     led, ball = guide(), Ball()
     cameras = [Camera(look_at(a), FOCAL) for a in (0, 25)]
@@ -244,19 +272,21 @@ def test_retained_anchors_are_kept_and_others_are_not():
 # geometry restoration
 
 
+def restoration() -> Restoration:
+    return Restoration(SIZES, RestorerConfig(16, (32, 32)))
+
+
 def test_restoring_brings_what_a_guide_sees_from_all_sides():
     ball, truth = Ball(), Ball(0.8)
     torch.manual_seed(0)
     how = Restoring(steps=25, size=SIZE, rate=3e-3)
-    head = restored(start(ball), Restorer(RestorerConfig(16, (32, 32))), Knows(truth), photo_of(ball), how)
+    head = restored(start(ball), restoration(), Knows(truth), photo_of(ball), how)
     assert error(ball, truth) > 0.25 and error(head, truth) < 0.12
     assert head.restorer is None and not torch.equal(head.grids, start(ball).grids)
 
 
 def test_restoring_by_a_network_that_has_learnt_nothing_gives_back_the_head():
-    head = restored(
-        start(Ball()), Restorer(RestorerConfig(16, (32, 32))), Knows(Ball(0.8)), photo_of(Ball()), Restoring(0)
-    )
+    head = restored(start(Ball()), restoration(), Knows(Ball(0.8)), photo_of(Ball()), Restoring(0))
     assert torch.equal(head.grids, start(Ball()).grids)
 
 
@@ -284,3 +314,24 @@ def test_a_proxy_is_a_volume_without_any_fit(proxy):
         assert both.sum() > 0.95 * ((alpha > 0.5) | (seen.mask > 0.5)).sum()
         assert np.median(np.abs(depth - seen.depth)[both]) < 0.003
         assert 10 * np.log10(1 / ((rgb - seen.rgb)[both] ** 2).mean()) > 26
+
+
+@pytest.mark.parametrize("by_style", [True, False])
+def test_a_generated_head_is_a_volume_that_looks_as_the_generator_sees_it(by_style):
+    """Its raw picture, of a dense enough march through a shifted frame."""
+    config = replace(
+        TINY_GAN, raw_by_style=by_style, background=False, size=24, rays=RayConfig(2.2, 3.2, 192, 2, 0.7)
+    )
+    network = filled(config)
+    network.decoder.net[2].bias[0] = 20.0  # opaque
+    label = torch.from_numpy(Camera(look_at(0)).label()).float()[None]
+    head = network.head(network.styled(torch.randn(1, config.z, generator=torch.Generator().manual_seed(1)), label))
+    generated = GanHead(head, np.array([0.02, -0.01, 0.03]))
+    volume, camera = GeneratedVolume(generated), Camera(look_at(35), FOCAL)
+    with torch.no_grad():
+        own = head.seen(generated.label(camera))
+        made = volume.render(*rays(camera, 24))
+    cover, raw = own.cover[0, 0].flatten(), (own.raw[0].flatten(1).T + 1) / 2
+    assert cover.std() > 0.05 and (made.alpha - cover).abs().mean() < 0.03
+    full = cover > 0.98
+    assert full.sum() > 20 and (made.rgb - raw)[full].abs().mean() < 0.05 * raw[full].std()

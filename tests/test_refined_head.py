@@ -14,10 +14,12 @@ from portrait360.checkpoints import write_half
 from portrait360.errors import UserError
 from portrait360.head import Head
 from portrait360.models.hybrid import HybridPriors
+from portrait360.models.triplane import TriplaneConfig
 from portrait360.pipeline import make
 from portrait360.refine.guide import SMALL_HYBRID
 from portrait360.refine.loop import Refining
-from portrait360.refined_head import load_guide, refine_folder, refined_sheet
+from portrait360.refine.restore import Restoring, restoration_for
+from portrait360.refined_head import Refinery, load_guide, refine_folder, refined_sheet, volume_of
 from portrait360.view_sheet import ViewSheet
 from portrait360.wish import Wish
 from tests.photos import IMAGE
@@ -49,8 +51,8 @@ def weights(tmp_path_factory) -> Path:
 
 
 def test_a_run_is_refined_into_another_folder_and_goes_on(run, weights, tmp_path, monkeypatch):
-    before, asked = left(run), {"weights": weights, "quick": True, "settings": TINY}
-    assert str(tmp_path) in refine_folder(run, tmp_path, how=HOW, **asked)
+    before, asked = left(run), Refinery(HOW, weights)
+    assert str(tmp_path) in refine_folder(run, tmp_path, asked, settings=TINY)
     assert left(run) == before
     one, other = ViewSheet.load(run / "views"), ViewSheet.load(tmp_path / "views")
     assert [v.camera.azimuth for v in one.views] == pytest.approx([v.camera.azimuth for v in other.views], abs=1e-3)
@@ -60,25 +62,51 @@ def test_a_run_is_refined_into_another_folder_and_goes_on(run, weights, tmp_path
     after = left(tmp_path)
     (tmp_path / "head" / "mesh.safetensors").unlink()
     monkeypatch.setattr(refined_head, "refined", None)  # what is there is not made again
-    refine_folder(run, tmp_path, how=HOW, **asked)
+    refine_folder(run, tmp_path, asked, settings=TINY)
     assert left(tmp_path) == after
     with pytest.raises(TypeError):
-        refine_folder(run, tmp_path, how=replace(HOW, seed=1), **asked)  # it would be
+        refine_folder(run, tmp_path, replace(asked, how=replace(HOW, seed=1)), settings=TINY)  # it would be
 
 
 def test_no_steps_give_back_the_views(run, weights):
     sheet, field = ViewSheet.load(run / "views"), Head.load(run / "head").field
-    assert field and refined_sheet(field, sheet, load_guide(weights), replace(HOW, steps=0)) is sheet
+    asked = Refinery(replace(HOW, steps=0), weights)
+    assert field and refined_sheet(field, sheet, load_guide(weights), asked) is sheet
 
 
 def test_what_cannot_be_refined_is_one_sentence(run, weights, tmp_path, monkeypatch):
-    asked = {"how": HOW, "quick": True}
+    asked = Refinery(HOW, weights)
     with pytest.raises(UserError, match="choose another folder"):
-        refine_folder(run, run, weights=weights, **asked)
+        refine_folder(run, run, asked)
     with pytest.raises(UserError, match="holds no views"):
-        refine_folder(tmp_path, tmp_path / "out", weights=weights, **asked)
+        refine_folder(tmp_path, tmp_path / "out", asked)
     monkeypatch.setattr(refined_head, "WEIGHTS", tmp_path / "none")
     with pytest.raises(UserError, match="no weights of the hybrid priors"):
-        refine_folder(run, tmp_path / "out", weights=None, **asked)
+        refine_folder(run, tmp_path / "out", replace(asked, weights=None))
     with pytest.raises(UserError, match="the photo beside the views"):
-        refined_sheet(Head.load(run / "head").field, ViewSheet(()), load_guide(weights), HOW)
+        refined_sheet(volume_of(run, "field"), ViewSheet(()), load_guide(weights), asked)
+    with pytest.raises(UserError, match="no generated head"):
+        refine_folder(run, tmp_path / "out", replace(asked, begin="gan"))
+    with pytest.raises(UserError, match="choose from field"):
+        refine_folder(run, tmp_path / "out", replace(asked, begin="photo"))
+    with pytest.raises(UserError, match="no fitted field"):
+        volume_of(tmp_path, "field")
+
+
+def test_without_a_fit_the_proxy_is_refined_and_shape_is_restored_first(run, weights, tmp_path):
+    torch.manual_seed(0)
+    restoration, file = restoration_for(TriplaneConfig()), tmp_path / "restorer.safetensors"
+    torch.nn.init.normal_(restoration.last.weight, std=0.3)
+    write_half(restoration, file, {})
+    short, led = replace(HOW, steps=1, views=2, between=0), load_guide(weights)
+    asked, sheet = Refinery(short, weights, begin="proxy"), ViewSheet.load(run / "views")
+    few = replace(sheet, views=sheet.views[:2])
+    told: list[str] = []
+    plain = refined_sheet(volume_of(run, "proxy"), few, led, asked, lambda what, done, of: told.append(what))
+    restoring = replace(asked, restorer=file, restoring=Restoring(steps=1, size=64))
+    both = refined_sheet(volume_of(run, "proxy"), few, led, restoring, lambda what, done, of: told.append(what))
+    assert told == ["refine", "restore", "refine"]
+    for before, one, other in zip(few.views, plain.views, both.views, strict=True):
+        assert np.abs(one.alpha - before.alpha).mean() < 0.05  # the same head
+        assert np.abs(other.rgb - one.rgb).max() > 0.02
+    assert asked.made_of() != restoring.made_of()

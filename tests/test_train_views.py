@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -22,6 +24,7 @@ from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
 from portrait360.small_views import RAMP, WITHOUT, ViewWeights, decided, load_views, small_views
 from portrait360.synth.dataset import identity
+from portrait360.train import left_out
 from portrait360.train.left_out import STRANGER
 from portrait360.train.loop import LoopOptions, train
 from portrait360.train.recipes import RECIPES, find_recipe
@@ -210,6 +213,22 @@ def test_what_it_was_taught_without_is_kept_with_the_weights(folder, tmp_path, m
 def test_every_ablation_has_its_recipe():
     assert {f"views-without-{word}" for word in WITHOUT} <= set(RECIPES)
     assert "views-together" in find_recipe("views-without-order").about
+
+
+def test_threads_ask_for_the_stranger_one_after_the_other(monkeypatch):
+    """Its face is found by networks that bear one thread only."""
+    inside: list[int] = []
+
+    def made() -> str:
+        inside.append(1)
+        time.sleep(0.02)
+        assert len(inside) == 1
+        inside.clear()
+        return "somebody"
+
+    monkeypatch.setattr(left_out, "_stranger", made)
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(lambda _: left_out.stranger(), range(8))) == {"somebody"}
 
 
 def test_a_stranger_is_a_head_that_nobody_learns_from():

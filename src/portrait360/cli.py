@@ -154,6 +154,12 @@ def refine(
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of the hybrid priors; the package's if not given.")
     ] = None,
+    restorer: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights that mend the shape first; without, it stays.")
+    ] = None,
+    begin: Annotated[
+        str, typer.Option(help="What of the run: its fitted field, its proxy, or the gan's head.")
+    ] = "field",
     steps: Annotated[int, typer.Option(help="Rounds in which every view is denoised.", min=0, max=1000)] = 20,
     quick: Annotated[bool, typer.Option("--quick", help="Less work for the fit.")] = False,
     seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
@@ -164,11 +170,11 @@ def refine(
     """
     from portrait360.progress import stage_bar
     from portrait360.refine.loop import Refining
-    from portrait360.refined_head import refine_folder
+    from portrait360.refined_head import Refinery, refine_folder
 
+    asked = Refinery(Refining(steps=steps, seed=seed), weights, restorer, begin=begin)
     with stage_bar() as advance:
-        how = Refining(steps=steps, seed=seed)
-        said = refine_folder(run, output, weights=weights, how=how, quick=quick, on_step=advance)
+        said = refine_folder(run, output, asked, quick=quick, on_step=advance)
     typer.echo(said)
 
 

@@ -66,6 +66,10 @@ def make(
     compiled: Annotated[
         bool, typer.Option("--compile", help="With published networks: compile them first; for many views on a GPU.")
     ] = False,
+    refine: Annotated[bool, typer.Option("--refine", help="Refine the head at last (Portrait Diffusion).")] = False,
+    refine_with: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The same, with these weights of the hybrid priors.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace another photo's run, or files of these names, in DIR.")
     ] = False,
@@ -89,6 +93,7 @@ def make(
     wish = Wish(
         preset, method, views, size, seed, back, tuple(reference or ()), face, azimuth, elevation, orbit,
         orbit_elevation, results_of(results), fit, quick, steps, device, faithful, compiled,
+        refine or refine_with is not None, refine_with,
     )  # fmt: skip
     with screen("json" if json else "quiet" if quiet else "bars") as tell:
         try:

@@ -48,7 +48,8 @@ def train_run(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="map; views, views-together, hybrid; sd15-appearance, sd15-control, sd15-cross-view; sd15-back.",
+            help="map; views, views-together, hybrid, restorer; sd15-appearance, sd15-control, sd15-cross-view, "
+            "sd15-back.",
         ),
     ],
     samples: Annotated[Path, typer.Option("--samples", metavar="DIR", help="Training samples; for sd15-… orbits.")],

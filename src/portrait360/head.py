@@ -49,6 +49,12 @@ class Head:
         return cls(**{name: _READERS[name](folder / f"{name}.safetensors") for name in there})
 
 
+def head_folder(folder: Path) -> Path | None:
+    """Where a run's head lies, the refined one, if there is one."""
+    places = (Path(folder) / "refined" / "head", Path(folder) / "head")
+    return next((place for place in places if place.is_dir()), None)
+
+
 def _packed(value: Field | Splats | TexturedMesh) -> bytes:
     if isinstance(value, Field):
         metadata = {"options": json.dumps(asdict(value.options))}

@@ -21,11 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from portrait360.cameras import Camera, look_at
-from portrait360.errors import UserError
-from portrait360.files import whole
 from portrait360.models.gan3d import GAN3D, Pictures
 from portrait360.models.trigrid import Uniform
 from portrait360.perceptual import Looks, unlike
+from portrait360.unfinished import Unfinished
 
 NEAR = 2.35  # where rays begin in an inversion
 SAMPLES, SAMPLED = 10_000, 123  # random vectors for the mean style, and their seed
@@ -236,27 +235,20 @@ class _Search:
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def _file(self, stage: str) -> Path | None:
-        return None if self.folder is None else Path(self.folder) / f"{stage}.pt"
+    def _file(self, stage: str) -> Unfinished | None:
+        return (
+            None if self.folder is None else Unfinished(Path(self.folder) / f"{stage}.pt", self.key, "the inversion")
+        )
 
     def _keep(self, progress: _Progress, state: dict[str, Any]) -> None:
         file = self._file(progress.stage)
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with whole(file) as temporary:
-                torch.save(state | {"progress": asdict(progress), "key": self.key}, temporary)
+            file.keep(state | {"progress": asdict(progress)})
 
     def _taken_up(self, stage: str) -> tuple[_Progress, dict[str, Any]]:
         file = self._file(stage)
-        if file is None or not file.is_file():
-            return _Progress(stage), {}
-        try:
-            kept = torch.load(file, map_location=self.device, weights_only=True)
-            if kept["key"] != self.key:
-                return _Progress(stage), {}
-            return _Progress(**kept["progress"]), kept
-        except Exception as error:  # damaged bytes reach the unpickler as any error at all
-            raise UserError(f"{file} is damaged; delete it, and the inversion begins anew.") from error
+        kept = None if file is None else file.taken_up(self.device)
+        return (_Progress(stage), {}) if kept is None else (_Progress(**kept["progress"]), kept)
 
 
 def mean_style(generator: GAN3D, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:

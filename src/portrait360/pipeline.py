@@ -23,6 +23,7 @@ from portrait360.orbit_file import read_orbit
 from portrait360.portrait import Portrait, make_portrait
 from portrait360.progress import Event, Tell
 from portrait360.proxy import Proxy
+from portrait360.refined_head import refine_folder
 from portrait360.run import WRITTEN, Run
 from portrait360.sheet import run_film, run_sheet
 from portrait360.small_views import STEPS, load_views, shipped, small_views
@@ -81,7 +82,7 @@ def make(
             if not wish.back:
                 _proxy_from_behind(run, portrait, proxy)
             views = _views(run, portrait, proxy, wish)
-        head = _head(run, views, wish) if wish.fit else None
+        head = _refined(run, _head(run, views, wish), wish) if wish.fit else None
         _files(run, views, head, wish)
     return Made(folder, portrait, proxy, views, head)
 
@@ -260,6 +261,22 @@ def _head(run: Run, views: ViewSheet, wish: Wish) -> Head:
     return run.stage("fit", made_of, ("views",), work, lambda: Head.load(place), places=("head",), fresh=False)
 
 
+def _refined(run: Run, head: Head, wish: Wish) -> Head:
+    """Beside the head that was fitted; from here on it is the run's."""
+    place, asked = run.folder / "refined", wish.refinery
+    if not wish.refine:
+        run.forget("refine", ("refined",))
+        return head
+
+    def work() -> None:
+        told = lambda what, done, of: run.tell(Event("refine", "step", what, done, of))  # noqa: E731
+        settings = fit_settings(wish.seed, QUICK if wish.quick else USUAL)
+        refine_folder(run.folder, place, asked, settings=settings, wanted=wish.results, on_step=told)
+
+    load = lambda: Head.load(place / "head")  # noqa: E731 (one line says it)
+    return run.stage("refine", asked.made_of(), ("fit",), work, load, places=("refined",), fresh=False)
+
+
 def _files(run: Run, views: ViewSheet, head: Head | None, wish: Wish) -> None:
     """What anyone can open."""
     results = wish.results if wish.fit else ()
@@ -278,5 +295,5 @@ def _files(run: Run, views: ViewSheet, head: Head | None, wish: Wish) -> None:
         save_picture(run.folder / "sheet.png", run_sheet(views, head))
         step("sheet.png")
 
-    needs = ("fit",) if head else ("views",)
+    needs = ("refine",) if wish.refine else ("fit",) if head else ("views",)
     run.stage("files", {"results": results}, needs, work, lambda: None, places=WRITTEN)

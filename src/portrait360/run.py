@@ -27,7 +27,7 @@ FORMAT = 1
 MAX_BYTES = 8 << 20
 WRITTEN = ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors")
 OWN = (  # what a run writes; anything else in the folder is the user's
-    "portrait", "back", "references", "proxy", "views", "head", *WRITTEN, RECORD,
+    "portrait", "back", "references", "proxy", "views", "head", "refined", *WRITTEN, RECORD,
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from portrait360.export.mesh import packed_glb
 from portrait360.export.units import METRES
 from portrait360.geometry.splat_project import matrices
 from portrait360.geometry.splats import Splats
-from portrait360.head import NAMES, Head
+from portrait360.head import NAMES, Head, head_folder
 from portrait360.images import eight_bits, over_grey
 from portrait360.local import HOST, free_port
 from portrait360.portrait import Portrait
@@ -65,7 +65,7 @@ class Exhibit:
 
 
 def _has_head(place: Path) -> bool:
-    folders = (place, place / "head")
+    folders = (place, head_folder(place) or place)
     return place.is_file() or any((f / f"{name}.safetensors").is_file() for f in folders for name in NAMES)
 
 

@@ -12,6 +12,8 @@ from portrait360.files import checked_size, sha256
 from portrait360.head import NAMES
 from portrait360.images import MAX_BYTES
 from portrait360.models.presets import PRESETS
+from portrait360.refine.loop import Refining
+from portrait360.refined_head import Refinery
 from portrait360.small_views import METHOD as DENOISED
 from portrait360.small_views import MULTIPLE, shipped
 from portrait360.views import MOST, VIEWS
@@ -47,6 +49,8 @@ class Wish:
     device: str | None = None
     faithful: bool = False
     compiled: bool = False
+    refine: bool = False
+    refine_with: Path | None = None  # weights of the hybrid priors; the package's if not given
 
     def checked(self) -> Wish:
         """Before anything is begun."""
@@ -78,6 +82,10 @@ class Wish:
             raise UserError(f"--orbit-elevation {self.orbit_elevation:g} does not work; choose -60 to 60 degrees.")
         if not 0 <= self.seed < 2**31:
             raise UserError(f"--seed {self.seed} does not work; choose 0 to {2**31 - 1}.")
+        if self.refine and not self.fit:
+            raise UserError("--refine needs a fitted head; leave --no-fit away.")
+        if self.refine:
+            self.refinery.checked()
         if not self.results:
             raise UserError(f"--as names no result; choose from nerf, {', '.join(NAMES[1:])}.")
         return self
@@ -98,6 +106,10 @@ class Wish:
     def denoised(self) -> bool:
         """The small network makes the views, of the completed proxy's."""
         return self.method == DENOISED
+
+    @property
+    def refinery(self) -> Refinery:
+        return Refinery(Refining(seed=self.seed), self.refine_with)
 
     def settings(self) -> dict[str, Any]:
         """For the record: what was asked for, files by their content."""
@@ -120,6 +132,7 @@ class Wish:
                 "steps": self.steps,
                 "faithful": self.faithful,
                 "compiled": self.compiled,
+                "refine": self.refinery.made_of() if self.refine else None,
             },
         }
 

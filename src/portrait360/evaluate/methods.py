@@ -15,7 +15,7 @@ from portrait360.cameras import Camera, azimuth_between
 from portrait360.completer import find_proxy
 from portrait360.errors import UserError
 from portrait360.export.head import seen
-from portrait360.head import Head
+from portrait360.head import Head, head_folder
 from portrait360.portrait import Portrait
 from portrait360.small_views import METHOD as DENOISED
 from portrait360.small_views import load_views, shipped, small_views
@@ -52,8 +52,8 @@ def head_of(portrait: Portrait, cameras: Sequence[Camera], size: int, method: st
 
 def made_before(folder: Path, portrait: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
     """A run's fitted head, or where it has none the views themselves, from exactly these cameras."""
-    if (folder / "head").is_dir():
-        head = Head.load(folder / "head")
+    if place := head_folder(folder):
+        head = Head.load(place)
         return [View(*seen(head, camera, size), camera) for camera in cameras]
     sheet = ViewSheet.load(folder / "views")
     return [_nearest(sheet, folder, camera, size) for camera in cameras]

@@ -22,7 +22,7 @@ from portrait360.export.video import save_turntable
 from portrait360.files import writing_to
 from portrait360.geometry.splat_picture import picture
 from portrait360.geometry.textured import TexturedMesh
-from portrait360.head import Head
+from portrait360.head import Head, head_folder
 from portrait360.images import over_grey, save_picture
 from portrait360.portrait import FOV
 from portrait360.viewer import save_viewer
@@ -41,7 +41,7 @@ def open_head(path: Path) -> Head:
     """A folder with a fitted head, or one file of Gaussians or of a mesh."""
     path = Path(path)
     if path.is_dir():
-        return Head.load(path / "head" if (path / "head").is_dir() else path)
+        return Head.load(head_folder(path) or path)
     readers: dict[str, Callable[[Path], object]] = {".ply": read_ply, ".splat": read_splat, ".spz": read_spz}
     if path.suffix.lower() in readers:
         return Head(splats=readers[path.suffix.lower()](path))  # type: ignore[arg-type]

@@ -63,6 +63,13 @@ class Sharper(nn.Module):
         return torch.cat([own[:, :RGB] + cover * added, cover], 1)
 
 
+def begin(layer: nn.Module, generator: torch.Generator | None = None) -> None:
+    """First weights of a layer before a rectifier; by the one generator there is, if none is given."""
+    weight, bias = layer.parameters()
+    nn.init.kaiming_uniform_(weight, nonlinearity="relu", generator=generator)
+    nn.init.zeros_(bias)
+
+
 class Triplane(Volume):
     def __init__(self, base: Volume, config: TriplaneConfig = TriplaneConfig()) -> None:  # noqa: B008 (frozen)
         super().__init__()
@@ -70,19 +77,23 @@ class Triplane(Volume):
         self.seen = RGB + config.seen
         self.density.copy_(base.density)
         self.grids = nn.Parameter(torch.zeros(1, 3, config.features, config.layers, config.side, config.side))
-        self.first = nn.Linear(config.features, config.hidden)
-        self.last = zeroed(nn.Linear(config.hidden, 1 + self.seen))
+        self.first, self.last = self.decoder(config)
         self.sharper = Sharper(self.seen, config.sharper, config.factor)
         self.restorer: Restorer | None = None  # what the planes pass before they are read, while that is learnt
+
+    @staticmethod
+    def decoder(config: TriplaneConfig) -> tuple[nn.Module, nn.Module]:
+        """From features to what is added to density and colours; nothing at first."""
+        first = nn.Linear(config.features, config.hidden)
+        begin(first)
+        return first, zeroed(nn.Linear(config.hidden, 1 + RGB + config.seen))
 
     def reset(self, grids: Tensor, generator: torch.Generator) -> None:
         """Features to begin with, and layers that turn them into nothing yet."""
         with torch.no_grad():
             self.grids.copy_(grids)
             for layer in (self.first, self.sharper.first):
-                weight, bias = layer.parameters()
-                nn.init.kaiming_uniform_(weight, nonlinearity="relu", generator=generator)
-                bias.zero_()
+                begin(layer, generator)
 
     def forward(self, places: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.no_grad():

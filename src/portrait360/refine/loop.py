@@ -3,9 +3,10 @@ led by their neighbours; their noise is shared through the surface and kept wher
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,10 +23,13 @@ from portrait360.models.triplane import Triplane
 from portrait360.models.view_hints import premultiplied
 from portrait360.refine.guide import Guide, Seen, before
 from portrait360.refine.plan import FIXED, Stop, between, outward
+from portrait360.unfinished import Unfinished
 from portrait360.view_sheet import View
 
 Noise = Literal["anchors", "fixed", "random"]
 OnStep = Callable[[int, int], None]
+MOST_TURNS = 1009  # of a seed; with the first, in which anchors are drawn
+KEEP_SECONDS = 20.0  # between two states that a killed one goes on with
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,13 @@ class Refinement:
         self.parameters = head.learnt()
         self.optimiser = torch.optim.Adam(self.parameters, lr=how.rate, betas=(0.9, 0.99))
         self.stops = outward(photo.camera, how.views)
-        self.generators = view_generators(how.seed, how.views + 1)
-        self.rng = np.random.default_rng([how.seed, 3])
         self.views = self._anchored([before(head, stop.camera, how.size) for stop in self.stops])
 
     def _anchored(self, seen: Sequence[Seen]) -> list[_View]:
         """Noise of the reference, moved from view to view (eq. 13)."""
         side = self.how.size // self.guide.cell
         views: list[_View] = []
-        for stop, view, generator in zip(self.stops, seen, self.generators[:-1], strict=True):
+        for stop, view, generator in zip(self.stops, seen, self._generators(0)[:-1], strict=True):
             anchor = torch.randn(self.guide.channels, side, side, generator=generator)
             if stop.driving is not None and self.how.noise == "anchors":
                 anchor = self._moved(views[stop.driving], view.camera, anchor)
@@ -84,8 +86,27 @@ class Refinement:
         depth = view.seen.depth[cell // 2 :: cell, cell // 2 :: cell]
         return carried_noise(view.anchor, depth, view.seen.camera, camera, fresh)
 
+    def _generators(self, turn: int) -> list[torch.Generator]:
+        """Of the fixed views and of all others, by the seed and the turn alone: nothing of them is to be kept."""
+        return view_generators(self.how.seed * MOST_TURNS + turn, self.how.views + 1)
+
+    def state(self) -> dict[str, Any]:
+        """All that a killed refinement goes on with."""
+        own = {name: value for name, value in self.head.state_dict().items() if not name.startswith("base.")}
+        views = [[view.anchor, view.target] for view in self.views]
+        return {"head": own, "optimiser": self.optimiser.state_dict(), "views": views}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        own, there = state["head"], self.head.state_dict()
+        self.head.load_state_dict({name: own.get(name, value) for name, value in there.items()}, strict=True)
+        self.optimiser.load_state_dict(state["optimiser"])
+        for view, (anchor, target) in zip(self.views, state["views"], strict=True):
+            view.anchor, view.target = anchor, target
+
     def step(self, number: int) -> None:
         """Every view once, then the head (eq. 18, 19)."""
+        self.generators = self._generators(1 + number)
+        self.rng = np.random.default_rng([self.how.seed, 3, number])
         share = number / max(self.how.steps - 1, 1)
         level = self.how.noisy[0] + share * (self.how.noisy[1] - self.how.noisy[0])
         gradients = [self._reference()]
@@ -174,11 +195,20 @@ def refined(
     guide: Guide,
     how: Refining = Refining(),  # noqa: B008 (frozen)
     on_step: OnStep = lambda done, of: None,
+    kept: Unfinished | None = None,
 ) -> Triplane:
-    """The head, changed in place; with no steps as it is."""
-    if how.steps:
-        refinement = Refinement(head, photo, guide, how)
-        for number in range(how.steps):
-            refinement.step(number)
-            on_step(number + 1, how.steps)
+    """The head, changed in place; with no steps as it is. A killed one goes on with what it kept."""
+    if not how.steps:
+        return head
+    refinement = Refinement(head, photo, guide, how)
+    begun, last = 0, time.monotonic()
+    if kept is not None and (state := kept.taken_up(head.density.device)):
+        begun = state["done"]
+        refinement.take_up(state)
+    for number in range(begun, how.steps):
+        refinement.step(number)
+        on_step(number + 1, how.steps)
+        if kept is not None and time.monotonic() - last >= KEEP_SECONDS:
+            kept.keep({"done": number + 1, **refinement.state()})
+            last = time.monotonic()
     return head

@@ -20,10 +20,17 @@ FAINT = 2 * EMPTY  # of cells that the surface may reach: rays look there, and n
 class ProxyVolume(Volume):
     photo: Tensor
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, density: Tensor | None = None) -> None:
+        """`density`: its grid, if it has been made before."""
         super().__init__()
         self.proxy = proxy
         self.register_buffer("photo", torch.from_numpy(proxy.photo).movedim(-1, 0)[None])
+        if density is not None:
+            self.density.copy_(density)
+        else:
+            self.fill()
+
+    def fill(self) -> None:
         middle = middles(torch.arange(CELLS))
         for i, x in enumerate(middle):  # a slice at a time
             y, z = torch.meshgrid(middle, middle, indexing="ij")

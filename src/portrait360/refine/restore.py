@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
+from portrait360.cameras import Camera
+from portrait360.checkpoints import TensorFile, load_single
 from portrait360.models.hybrid import Led
-from portrait360.models.restorer import Restorer
-from portrait360.models.triplane import Triplane
+from portrait360.models.restorer import Restorer, RestorerConfig
+from portrait360.models.triplane import Triplane, TriplaneConfig
 from portrait360.refine.guide import Guide, before
 from portrait360.refine.plan import beside
 from portrait360.view_sheet import View
@@ -29,9 +32,31 @@ class Restoring:
     seed: int = 0
 
 
+class Restoration(nn.Module):
+    """The network over the planes, and the decoder that has learnt to read what it says."""
+
+    def __init__(self, sizes: TriplaneConfig, config: RestorerConfig) -> None:
+        super().__init__()
+        self.restorer = Restorer(config)
+        self.first, self.last = Triplane.decoder(sizes)
+
+    def given_to(self, head: Triplane) -> None:
+        """From now on the head is read through it; both learn together."""
+        head.restorer, head.first, head.last = self.restorer, self.first, self.last
+
+
+def restoration_for(sizes: TriplaneConfig) -> Restoration:
+    return Restoration(sizes, RestorerConfig(sizes.features))
+
+
+def load_restoration(path: Path, sizes: TriplaneConfig) -> Restoration:
+    """What `train run restorer` has left."""
+    return load_single(restoration_for(sizes), TensorFile(path), str(path))  # pyright: ignore[reportReturnType]
+
+
 def restored(
     head: Triplane,
-    restorer: Restorer,
+    restoration: Restoration,
     guide: Guide,
     photo: View,
     how: Restoring = Restoring(),  # noqa: B008 (frozen)
@@ -40,30 +65,34 @@ def restored(
     """Tuned on one portrait, together with the decoder (eq. 5, 6). The head is changed in place; with no steps to
     what the network has learnt on others."""
     rng, generator = np.random.default_rng([how.seed, 5]), Generator().manual_seed(how.seed)
-    head.restorer = restorer
-    learnt = [*restorer.parameters(), *head.first.parameters(), *head.last.parameters()]
-    optimiser = torch.optim.Adam(learnt, lr=how.rate, betas=(0.9, 0.99))
+    restoration.given_to(head)
+    optimiser = torch.optim.Adam(restoration.parameters(), lr=how.rate, betas=(0.9, 0.99))
     for step in range(how.steps):
-        loss = distilled(head, guide, photo, how, rng, generator)
+        camera, level = anywhere(photo.camera, how, rng)
+        loss = distilled(head, guide, photo.camera, camera, level, how.size, generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         on_step(step + 1, how.steps)
     with torch.no_grad():
-        head.grids.copy_(restorer(head.grids))
+        head.grids.copy_(restoration.restorer(head.grids))
     head.restorer = None
     return head
 
 
+def anywhere(photo: Camera, how: Restoring, rng: np.random.Generator) -> tuple[Camera, float]:
+    """A view from a random side, and how noisy it is made."""
+    camera = beside(photo, rng.uniform(0, 360), rng.uniform(-HIGH, HIGH))
+    return camera, float(rng.uniform(how.noisy[1], how.noisy[0]))
+
+
 def distilled(
-    head: Triplane, guide: Guide, photo: View, how: Restoring, rng: np.random.Generator, generator: Generator
+    head: Triplane, guide: Guide, photo: Camera, camera: Camera, level: float, size: int, generator: Generator
 ) -> Tensor:
-    """Score distillation from a random side (eq. 2): its gradient leads from what is rendered to what the denoiser
-    sees in it."""
-    camera = beside(photo.camera, rng.uniform(0, 360), rng.uniform(-HIGH, HIGH))
-    seen, reference = (before(head, one, how.size) for one in (camera, photo.camera))
-    coarse, level = seen.picture[None], float(rng.uniform(how.noisy[1], how.noisy[0]))
-    now = guide.latents(head.view(camera, how.size, remember=True).picture[None], coarse)
+    """Score distillation (eq. 2): its gradient leads from what is rendered to what the denoiser sees in it."""
+    seen, reference = (before(head, one, size) for one in (camera, photo))
+    coarse = seen.picture[None]
+    now = guide.latents(head.view(camera, size, remember=True).picture[None], coarse)
     noise = torch.randn(now.shape, generator=generator).to(now)
     noisy = (1 - level) * now.detach() + level * noise
     priors = guide.priors(seen, reference, reference.picture)

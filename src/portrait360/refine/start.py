@@ -17,13 +17,16 @@ CHUNK = 1 << 16  # places asked at a time
 
 def begun(volume: Volume, sizes: TriplaneConfig, generator: torch.Generator) -> Triplane:
     """Looks as the volume does, and knows its shape and colours."""
-    grids = torch.zeros(1, 3, sizes.features, sizes.layers, sizes.side, sizes.side, device=volume.density.device)
-    grids[0, :, :PROJECTED] = F.interpolate(projections(volume), (sizes.side, sizes.side), mode="bilinear")[
-        :, :, None
-    ]
     triplane = Triplane(volume, sizes).to(volume.density.device)
-    triplane.reset(grids, generator)
+    triplane.reset(projected(projections(volume), sizes), generator)
     return triplane
+
+
+def projected(planes: Tensor, sizes: TriplaneConfig) -> Tensor:
+    """What `projections` gives, as the first features of grids (1 3 c d h w)."""
+    grids = torch.zeros(1, 3, sizes.features, sizes.layers, sizes.side, sizes.side, device=planes.device)
+    grids[0, :, :PROJECTED] = F.interpolate(planes, (sizes.side, sizes.side), mode="bilinear")[:, :, None]
+    return grids
 
 
 @torch.no_grad()

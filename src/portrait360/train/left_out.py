@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 
@@ -20,12 +21,19 @@ from portrait360.synth.tone import over
 from portrait360.train.view_samples import FOCAL, ViewSample, hint_pictures
 
 PHOTO = 512
+ASKED = Lock()
 STRANGER = identity("val", 5_000_000)  # one whom nobody learns from
 
 
-@lru_cache(maxsize=1)
 def stranger() -> Proxy:
-    """Somebody else's head: what DiffPortrait360 shows its control network."""
+    """Somebody else's head: what DiffPortrait360 shows its control network. Threads that read samples ask for it at
+    once, and the networks that find its face bear only one of them."""
+    with ASKED:
+        return _stranger()
+
+
+@lru_cache(maxsize=1)
+def _stranger() -> Proxy:
     seen = render(build(sample(STRANGER, "human")), Camera(look_at(0), FOCAL), PHOTO)
     behind = background(np.random.default_rng(STRANGER), PHOTO)
     return make_proxy(make_portrait(Picture(np.asarray(over(seen.rgb, seen.alpha, behind), np.float32), None)))

@@ -15,6 +15,7 @@ from portrait360.train.denoiser_task import STAGES, DenoiserTask
 from portrait360.train.hybrid_task import HybridTask
 from portrait360.train.loop import LoopOptions, Task
 from portrait360.train.map_task import MapTask
+from portrait360.train.restorer_task import RestorerTask
 from portrait360.train.view_task import ViewTask
 
 COMPLETER = MapCompleterConfig(hints=HINTS, widths=(80, 144, 208), attention=(False, True, True), fold=4)
@@ -59,6 +60,12 @@ def _hybrid(train: Path, val: Path, begin: Path | None) -> Task:
     return HybridTask(train, val, begin)
 
 
+def _restorer(train: Path, val: Path, begin: Path | None) -> Task:
+    if begin is None:
+        raise UserError("The recipe restorer learns from the weights of `views`; name them with --begin.")
+    return RestorerTask(train, val, begin)
+
+
 def _published(name: str) -> Recipe:
     """Settings of the paper (A.1): a rate of 1e-5 from the first step on, for 60,000 steps of a clip on each of six
     GPUs; with as many processes a batch holds as many clips."""
@@ -84,6 +91,9 @@ def _ablation(word: str) -> Recipe:
 
 RECIPES["hybrid"] = Recipe(
     "branches that lead the view denoiser by a finished neighbour, for `refine`", _hybrid, LoopOptions()
+)
+RECIPES["restorer"] = Recipe(
+    "a network that mends a head's shape before `refine`; samples are those of `map`", _restorer, LoopOptions()
 )
 RECIPES |= {name: _published(name) for name in STAGES}
 RECIPES |= {f"views-without-{word}": _ablation(word) for word in WITHOUT}

@@ -1,0 +1,132 @@
+"""Refined heads against those that were fitted, on synthetic identities; and what each part of the method is worth.
+
+python -m benchmarks.refine WEIGHTS [--variants whole fig5 fig6] [--restorer WEIGHTS] [--count 20] [--steps 10]
+    [--processes 2] [--sheets DIR]
+
+The first identities of synthetic-v1, 12 views each. `fitted` is the head that `make --quick` fits, other rows what
+refining makes of it; `again` is a head fitted to the views of the refined one, which is what a user gets.
+`fig5` and `fig6` are the ablations of Portrait Diffusion's figures 5 and 6.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.small import FIGURES, Row, for_all, rendered, tell
+from portrait360.cameras import Camera
+from portrait360.completer import find_proxy
+from portrait360.evaluate.cases import Case, synthetic
+from portrait360.evaluate.measure import against_truth, distances, of_the_photo, on_grey
+from portrait360.evaluate.protocol import PROTOCOLS, band_of
+from portrait360.fit.command import QUICK, fit_settings
+from portrait360.fit.head import fit_head
+from portrait360.geometry.field import Field
+from portrait360.images import save_picture
+from portrait360.models.hybrid import Led
+from portrait360.refine.loop import Refining
+from portrait360.refined_head import Refinery, load_guide, refined_sheet
+from portrait360.view_sheet import View, ViewSheet
+from portrait360.views import proxy_views
+
+PROTOCOL = replace(PROTOCOLS["synthetic-v1"], orbit=12)
+WHOLE = Refining(steps=10)
+VARIANTS = {
+    "whole": {"whole": WHOLE},
+    "fig5": {  # what the denoiser is led by
+        "explicit alone": replace(WHOLE, led=Led(geometry=False, implicit=False)),
+        "and geometry": replace(WHOLE, led=Led(implicit=False)),
+        "whole": WHOLE,  # and the implicit branch
+    },
+    "fig6": {  # where noise comes from
+        "fixed noise": replace(WHOLE, noise="fixed"),
+        "random, low control": replace(WHOLE, noise="random", led=Led(weight=0.5)),
+        "random, high control": replace(WHOLE, noise="random", led=Led(weight=1.5)),
+        "anchors stay": replace(WHOLE, optimised=False),
+        "whole": WHOLE,
+    },
+}
+
+
+def measure(
+    index: int, weights: Path, variants: Sequence[str], restorer: Path | None, steps: int, sheets: Path | None
+) -> dict[str, Row]:
+    case = synthetic(PROTOCOL, index)
+    proxy = find_proxy(case.portrait, method="completed")
+    sheet, cameras = proxy_views(case.portrait, proxy), [view.camera for view in case.targets]
+    field = fitted(sheet)
+    cameras = [*cameras, case.portrait.camera]
+    made = {"proxy": rendered(proxy, (*case.targets, View(proxy.photo, case.portrait.alpha, case.portrait.camera)))}
+    made["fitted"] = looked_at(field, cameras)
+    shown = with_cameras(sheet, cameras)
+    guide, asked = load_guide(weights), {k: how for name in variants for k, how in VARIANTS[name].items()}
+    for name, how in asked.items():
+        refinery = Refinery(replace(how, steps=steps), weights, restorer)
+        better = refined_sheet(field, shown if name == "whole" else with_cameras(sheet, cameras, 0), guide, refinery)
+        made[name] = list(better.views[: len(cameras)])
+        if name == "whole":
+            own = replace(better, views=better.views[len(cameras) :])
+            made["again"] = looked_at(fitted(own), cameras)
+    if sheets:
+        rows = [np.concatenate([on_grey(view) for view in row[:12]], 1) for row in (case.targets, *made.values())]
+        save_picture(sheets / f"{index:03d}.png", np.concatenate(rows))
+    return {name: judged(case, row) for name, row in made.items()}
+
+
+def fitted(sheet: ViewSheet) -> Field:
+    field = fit_head(sheet, fit_settings(0, QUICK), wanted=()).field
+    assert field is not None
+    return field
+
+
+def looked_at(field: Field, cameras: Sequence[Camera]) -> list[View]:
+    return [View(*field.picture(camera, PROTOCOL.size)[:2], camera) for camera in cameras]
+
+
+def with_cameras(sheet: ViewSheet, cameras: Sequence[Camera], kept: int | None = None) -> ViewSheet:
+    """The views that are to be judged, whose pictures are not asked, before the sheet's own."""
+    size = PROTOCOL.size
+    nothing = np.zeros((size, size, 3), np.float32)
+    asked = tuple(View(nothing, nothing[..., 0], camera) for camera in cameras)
+    return replace(sheet, views=asked + sheet.views[:kept])
+
+
+def judged(case: Case, views: Sequence[View]) -> Row:
+    """Of the views at the targets' cameras, and the last at the photo's."""
+    own, bands = views[:-1], [band_of(view.camera.azimuth) for view in case.targets]
+    ours, truth = ([on_grey(view) for view in some] for some in (own, case.targets))
+    return against_truth(own, case.targets) | distances(ours, truth, bands) | of_the_photo(case, views[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["whole"])
+    parser.add_argument("--restorer", type=Path)
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=WHOLE.steps)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--sheets", type=Path)
+    a = parser.parse_args()
+    if a.sheets:
+        a.sheets.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    one = partial(
+        measure, weights=a.weights, variants=a.variants, restorer=a.restorer, steps=a.steps, sheets=a.sheets
+    )
+    rows = for_all(one, a.count, a.processes)
+    print(f"{a.count} heads, {PROTOCOL.orbit} views; front / side / back")
+    tell(rows, FIGURES)
+    for name in rows[0]:
+        at_photo = float(np.mean([row[name]["reference PSNR"] for row in rows]))
+        print(f"{name:20s} reference PSNR {at_photo:.2f} dB")
+
+
+if __name__ == "__main__":
+    main()
