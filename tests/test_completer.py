@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from portrait360.checkpoints import TensorFile
-from portrait360.completer import WEIGHTS, complete_proxy, find_proxy, made_by
+from portrait360.completer import LIGHT, WEIGHTS, complete_proxy, find_proxy, made_by, own_hue
 from portrait360.errors import UserError
 from portrait360.models.map_completer import MapCompleter, MapCompleterConfig
 from portrait360.models.map_hints import DEEP, HINTS
@@ -52,9 +52,23 @@ def test_what_the_network_says_counts_where_the_photo_shows_nothing(portrait, pr
     made = complete_proxy(portrait, proxy, network=Further())
     assert np.abs(made.radius - proxy.radius - 0.1 * DEEP).mean() < 0.002
     seen = on_surface(portrait, made.radius).all
-    hidden = made.colours[seen.trust == 0]
-    np.testing.assert_allclose(hidden, np.broadcast_to([1, 0, 0], hidden.shape))
+    hidden, before = made.colours[seen.trust == 0], proxy.colours[seen.trust == 0]
+    red = np.broadcast_to(np.float32([1, 0, 0]), hidden.shape)
+    np.testing.assert_allclose(hidden, own_hue(before, red), atol=1 / 255)
     assert np.abs(made.colours - seen.rgb)[seen.trust > 0.99].mean() < 0.01
+
+
+def test_light_is_the_networks_and_hue_in_part_the_proxys():
+    rng = np.random.default_rng(0)
+    before, after = rng.random((2, 500, 3)).astype(np.float32)
+    np.testing.assert_allclose(own_hue(before, before), before, atol=1e-6)  # nothing said, nothing changed
+    made = own_hue(before, after)
+    assert made.min() >= 0 and made.max() <= 1
+    olive, gold = np.float32([[0.32, 0.34, 0.2]]), np.float32([[0.7, 0.55, 0.3]])
+    found = own_hue(gold, olive)
+    assert abs(float((found - olive)[0] @ LIGHT)) < 0.01  # as light as it was said to be
+    hue = lambda colour: float(colour[0, 0] / colour[0, 1])  # noqa: E731
+    assert hue(olive) < 0.98 and 1.05 < hue(found) < hue(gold)
 
 
 def test_the_same_seed_makes_the_same_head(portrait, proxy, completed):

@@ -32,6 +32,9 @@ Floats = NDArray[np.floating]
 
 STEPS = 1  # more of them draw fine detail by lot, which is not good enough yet (docs/log.md)
 FINE = 4.0  # cells
+OWN_HUE = 0.5  # share of the proxy's own hue
+LIGHT = np.array([0.3, 0.59, 0.11], np.float32)
+DARK, BRIGHTEST = 0.05, 3.0  # what is as dark has hardly a hue; how much brighter a colour may become
 WEIGHTS = Path(__file__).parent / "assets" / "small" / "completer.safetensors"
 METHODS = ("proxy", "completed", "gan")  # by the fit and the photos alone, with the small network, by inversion
 GENERATOR = "panohead"
@@ -110,9 +113,19 @@ def complete_proxy(
     hints = hints_of(layout, seen, proxy.colours, proxy.radius, camera.azimuth, camera.elevation)
     changes = sample_changes(network, torch.from_numpy(hints)[None], [seed], steps)[0].numpy()
     colours, radius = changed(proxy.colours, proxy.radius, changes)
+    colours = own_hue(proxy.colours, colours)
     radius = to_outline(portrait, radius)
     photos = on_surface(portrait, radius, others, clean=proxy.photo)
     return photos.proxy(portrait, radius, pasted(colours, photos.all))
+
+
+def own_hue(before: Floats, after: Floats) -> Floats:
+    """Light and dark are the network's; the hue is half the proxy's, which has it from what the photo shows. Hues of
+    its own are a mean of many people's: golden hair went on in olive."""
+    light, was = after @ LIGHT, before @ LIGHT
+    brighter = np.clip(1 + (light - was) / np.maximum(was, DARK), 0, BRIGHTEST)
+    own = np.clip(before * brighter[..., None], 0, 1)
+    return np.asarray(after + OWN_HUE * (own - after), np.float32)
 
 
 @torch.inference_mode()
