@@ -20,6 +20,7 @@ from portrait360.refine.guide import SMALL_HYBRID
 from portrait360.refine.loop import Refining
 from portrait360.refine.restore import Restoring, restoration_for
 from portrait360.refined_head import Refinery, load_guide, refine_folder, refined_sheet, volume_of
+from portrait360.unfinished import Unfinished
 from portrait360.view_sheet import ViewSheet
 from portrait360.wish import Wish
 from tests.photos import IMAGE
@@ -87,13 +88,15 @@ def test_what_cannot_be_refined_is_one_sentence(run, weights, tmp_path, monkeypa
         refined_sheet(volume_of(run, "field"), ViewSheet(()), load_guide(weights), asked)
     with pytest.raises(UserError, match="no generated head"):
         refine_folder(run, tmp_path / "out", replace(asked, begin="gan"))
+    with pytest.raises(UserError, match=r"no file .*none\.safetensors"):
+        refine_folder(run, tmp_path / "out", replace(asked, restorer=tmp_path / "none.safetensors"))
     with pytest.raises(UserError, match="choose from field"):
         refine_folder(run, tmp_path / "out", replace(asked, begin="photo"))
     with pytest.raises(UserError, match="no fitted field"):
         volume_of(tmp_path, "field")
 
 
-def test_without_a_fit_the_proxy_is_refined_and_shape_is_restored_first(run, weights, tmp_path):
+def test_without_a_fit_the_proxy_is_refined_and_shape_is_restored_first(run, weights, tmp_path, monkeypatch):
     torch.manual_seed(0)
     restoration, file = restoration_for(TriplaneConfig()), tmp_path / "restorer.safetensors"
     torch.nn.init.normal_(restoration.last.weight, std=0.3)
@@ -110,3 +113,9 @@ def test_without_a_fit_the_proxy_is_refined_and_shape_is_restored_first(run, wei
         assert np.abs(one.alpha - before.alpha).mean() < 0.05  # the same head
         assert np.abs(other.rgb - one.rgb).max() > 0.02
     assert asked.made_of() != restoring.made_of()
+    kept = Unfinished(tmp_path / "kept.pt", "this", "")
+    monkeypatch.setattr("portrait360.refine.loop.KEEP_SECONDS", 0.0)
+    refined_sheet(volume_of(run, "proxy"), few, led, restoring, kept=kept)
+    monkeypatch.setattr(refined_head, "restored", None)  # what was restored is in what was kept
+    again = refined_sheet(volume_of(run, "proxy"), few, led, restoring, kept=kept)
+    assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(again.views, both.views, strict=True))

@@ -16,19 +16,17 @@ from portrait360.train.loop import LoopOptions, train
 from portrait360.train.recipes import find_recipe
 from portrait360.train.view_samples import ViewSample
 from portrait360.train.view_task import ViewTask
+from tests.samples import written
 from tests.test_train_views import TINY, fake
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Views that have nothing to do with their proxy's, but with each other."""
-    place = tmp_path_factory.mktemp("views")
-    for seed in range(3):
-        sample = fake(seed)
+    samples = [fake(seed) for seed in range(3)]
+    for seed, sample in enumerate(samples):
         sample.rgba[..., :3] = 60 * (1 + seed)
-        sample.save(place / f"{seed:07d}-0.npz")
-        (place / f"{seed:07d}.done").write_text("1\n")
-    return place
+    return written(tmp_path_factory.mktemp("views"), samples)
 
 
 @pytest.fixture(scope="module")

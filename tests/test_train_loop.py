@@ -31,6 +31,7 @@ from portrait360.train.recipes import RECIPES, Recipe, find_recipe
 from portrait360.train.samples import Sample
 from portrait360.train.team import Team
 from portrait360.train.turns import chosen
+from tests.samples import written
 
 TINY = MapCompleterConfig(
     hints=HINTS, widths=(16, 32), blocks=1, attention=(False, False), heads=2, embedding=32, fold=4
@@ -64,10 +65,7 @@ def fake(seed: int) -> Sample:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("samples")
-    for seed in range(4):
-        fake(seed).save(place / f"{seed:07d}-0.npz")
-        (place / f"{seed:07d}.done").write_text("1\n")
+    place = written(tmp_path_factory.mktemp("samples"), map(fake, range(4)))
     fake(9).save(place / "0000009-0.npz")  # of an identity that is not finished
     return place
 

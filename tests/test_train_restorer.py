@@ -21,6 +21,7 @@ from portrait360.train.map_task import samples_in
 from portrait360.train.recipes import find_recipe
 from portrait360.train.restorer_task import RestorerTask, as_row, read_through
 from portrait360.train.samples import Sample
+from tests.samples import written
 from tests.test_train_views import TINY
 
 SIZES, HOW = TriplaneConfig(side=16, features=16, hidden=16, seen=4), Restoring(size=32)
@@ -40,11 +41,7 @@ def egg(seed: int) -> Sample:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("eggs")
-    for seed in range(2):
-        egg(seed).save(place / f"{seed:07d}-0.npz")
-        (place / f"{seed:07d}.done").write_text("1\n")
-    return place
+    return written(tmp_path_factory.mktemp("eggs"), map(egg, range(2)))
 
 
 @pytest.fixture

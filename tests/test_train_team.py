@@ -23,6 +23,7 @@ from portrait360.train.denoiser_task import DenoiserTask
 from portrait360.train.loop import STATE, LoopOptions, train
 from portrait360.train.map_task import MapTask
 from portrait360.train.recipes import RECIPES, Recipe
+from tests.samples import written
 from tests.test_train_loop import TINY, fake
 from tests.test_train_published import begun, heads, motion, sd15
 
@@ -76,11 +77,7 @@ def both(split: bool, kind: str, samples: Path, begin: Path, folder: Path, steps
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("samples")
-    for seed in range(5):
-        fake(seed).save(place / f"{seed:07d}-0.npz")
-        (place / f"{seed:07d}.done").write_text("1\n")
-    return place
+    return written(tmp_path_factory.mktemp("samples"), map(fake, range(5)))
 
 
 @pytest.mark.parametrize(("kind", "split"), [("map", False), ("sd15-control", False), ("sd15-control", True)])

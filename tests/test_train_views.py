@@ -30,6 +30,7 @@ from portrait360.train.loop import LoopOptions, train
 from portrait360.train.recipes import RECIPES, find_recipe
 from portrait360.train.view_samples import VIEWS, ViewSample, arc
 from portrait360.train.view_task import ViewTask, as_tensors, pictures, sampled
+from tests.samples import written
 
 TINY = ViewDenoiserConfig(
     unet=UNetConfig(64, 64, width=32, mult=(1, 1), depth=1, attention=(False, True), heads=2, context_dim=16),
@@ -60,11 +61,7 @@ def fake(seed: int) -> ViewSample:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("views")
-    for seed in range(3):
-        fake(seed).save(place / f"{seed:07d}-0.npz")
-        (place / f"{seed:07d}.done").write_text("1\n")
-    return place
+    return written(tmp_path_factory.mktemp("views"), map(fake, range(3)))
 
 
 def test_the_small_denoiser_is_given_as_many_hints_as_there_are():

@@ -25,7 +25,7 @@ def evaluate(
     ] = "synthetic",
     method: Annotated[
         list[str] | None,
-        typer.Option(help="proxy, oracle; may be said again. repeat and mirror are always there."),
+        typer.Option(help="completed, proxy, oracle; may be said again. repeat and mirror are always there."),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only so many cases, the first ones.", min=1)] = None,
     processes: Annotated[int, typer.Option(help="At work side by side, each with one thread.", min=1)] = 2,

@@ -40,6 +40,7 @@ BASE = {
     "proxy": 300 << 20,
     "views": 150 << 20,
     "fit": 700 << 20,
+    "refine": 2 << 30,
 }  # bytes that a stage needs besides, and torch and the networks
 
 
@@ -269,6 +270,7 @@ def _refined(run: Run, head: Head, wish: Wish) -> Head:
         return head
 
     def work() -> None:
+        memory.check("refine", BASE["refine"], "leave --refine away")
         told = lambda what, done, of: run.tell(Event("refine", "step", what, done, of))  # noqa: E731
         settings = fit_settings(wish.seed, QUICK if wish.quick else USUAL)
         refine_folder(run.folder, place, asked, settings=settings, wanted=wish.results, on_step=told)

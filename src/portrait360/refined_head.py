@@ -59,6 +59,9 @@ class Refinery:
                 "This package holds no weights of the hybrid priors yet, so nothing can be refined without "
                 "--weights; `portrait360 train run hybrid` makes some."
             )
+        for path in (self.weights, self.restorer):
+            if path is not None and not path.is_file():
+                raise UserError(f"There is no file {path}.")
         return self
 
     def made_of(self) -> dict[str, object]:
@@ -107,7 +110,7 @@ def refined_sheet(
     if not how.steps:
         return sheet
     triplane = begun(volume, TriplaneConfig(), torch.Generator().manual_seed(how.seed))
-    if asked.restorer is not None:
+    if asked.restorer is not None and not (kept and kept.taken_up()):
         told = lambda done, of: on_step("restore", done, of)  # noqa: E731 (one line says it)
         restorer = load_restoration(asked.restorer, triplane.config)
         restored(triplane, restorer, guide, sheet.reference, asked.restoring, told)

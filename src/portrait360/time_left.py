@@ -13,6 +13,7 @@ PORTRAIT, PROXY, BACK, VIEW, FILES = 1.3, 3.6, 0.2, 0.06, 11.0
 DENOISED = 1.0  # a view by the small network
 FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
 QUICK = 0.56  # of them
+REFINE = 400.0  # besides another fit
 SURE = 5.0  # seconds of a stage after which its own speed counts
 
 
@@ -26,6 +27,7 @@ class TimeLeft:
         more = (len(wish.references) + (wish.back is not None)) * PORTRAIT
         self.usual = {"portrait": PORTRAIT, "references": more, "proxy": PROXY, "back": BACK, "views": views}
         self.usual |= {"fit": fit, "files": FILES} if wish.fit else {"files": 2.0}
+        self.usual |= {"refine": REFINE + fit} if wish.refine else {}
         self.parts = [name for name in FIT if name in {"field", *wish.results}]
         self.took, self.should, self.begun = 0.0, 0.0, time.monotonic()
 
