@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from portrait360.errors import UserError
 from portrait360.models.hybrid import HybridConfig, HybridPriors, Led
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.refine.guide import SMALL_HYBRID
-from portrait360.train.hybrid_task import HybridTask, pair, predicted, sampled
+from portrait360.train.hybrid_task import HybridTask, as_fitted, pair, predicted, sampled
 from portrait360.train.loop import LoopOptions, train
 from portrait360.train.recipes import find_recipe
 from portrait360.train.view_samples import ViewSample
@@ -57,6 +58,20 @@ def test_it_begins_with_the_view_denoisers_network_and_needs_one(folder, base):
     assert len(same) > 30
     with pytest.raises(UserError, match="--begin"):
         find_recipe("hybrid").task(folder, folder, None)
+
+
+def test_a_fitted_head_is_softer_and_keeps_its_place():
+    sample = fake(0)
+    made = as_fitted(sample, np.random.default_rng(1))
+    same = as_fitted(sample, np.random.default_rng(1))
+    assert np.array_equal(made.hint, same.hint) and not np.array_equal(made.hint, sample.hint)
+    for part in (3, slice(5, 8)):  # what is the photo's, and normals
+        assert np.array_equal(made.hint[..., part], sample.hint[..., part])
+    covers = [one.hint[..., 4].astype(float) for one in (made, sample)]
+    edges = [np.abs(np.diff(cover, axis=1)).max() for cover in covers]
+    assert abs(covers[0].mean() - covers[1].mean()) < 2 and edges[0] < 0.9 * edges[1]
+    inside = covers[1] == 255
+    assert np.abs(made.hint[inside][:, :3].astype(float) - sample.hint[inside][:, :3]).mean() < 12
 
 
 def test_it_learns_from_what_leads_and_the_base_stays(folder, base, tmp_path):

@@ -5,9 +5,10 @@ The base is the view denoiser's U-Net, as it has been learnt, and frozen; the br
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from einops import rearrange
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from portrait360.cameras import Camera
 from portrait360.checkpoints import TensorFile, load_into, load_single, write_half
 from portrait360.diffusion.samplers import flow
+from portrait360.images import eight_bits
 from portrait360.models.hybrid import HybridPriors, Led, Priors
 from portrait360.models.view_hints import TIMES, premultiplied, unfolded
 from portrait360.refine.guide import SMALL_HYBRID, Seen, SmallGuide
@@ -33,6 +35,8 @@ UNET = "model.diffusion_model."  # of the view denoiser's file
 FARTHEST = 3  # views between the one that leads and the one that is led
 UNREFINED = 0.2  # share of leading views that are still the proxy's
 PAIRS = 2  # of an arc
+FITTED = 0.7  # share of samples whose proxy is shown as a fitted field shows it
+SOFTEST, COARSEST, GRAIN = 1.2, 0.02, 0.6  # pixels; of a colour; pixels
 NAMES = tuple(field.name for field in fields(Priors))
 DATA = "view samples 1"
 
@@ -64,6 +68,7 @@ class HybridTask:
     def sample(self, step: int, place: int) -> Batch:
         rng, rows = np.random.default_rng([self.seed, step, place]), []
         arc = ViewSample.load(chosen(self.identities, step * self.per_step + place, self.seed))
+        arc = as_fitted(arc, rng) if rng.random() < FITTED else arc
         for _ in range(PAIRS):
             view = int(rng.integers(VIEWS))
             near = [v for v in range(VIEWS) if 0 < abs(v - view) <= FARTHEST]
@@ -83,7 +88,7 @@ class HybridTask:
         """Decibels inside the true mattes, of the proxy's views, of those alone, and of those that are led."""
         found: dict[str, list[float]] = {"proxy": [], "alone": [], "led": []}
         for path in self.val[:VALIDATED]:
-            row = pair(ViewSample.load(path), 4, 3)
+            row = pair(as_fitted(ViewSample.load(path), np.random.default_rng(0)), 4, 3)
             true, coarse = (unfolded(row["coarse"] + row["changes"] * share) for share in (1, 0))
             made = {"proxy": coarse, "alone": sampled(network, row, None), "led": sampled(network, row, Led())}
             for name, picture in made.items():
@@ -95,12 +100,25 @@ class HybridTask:
         """Of some pairs: the truth, the proxy's, what leads as it is seen from here, ours."""
         rows = []
         for path in self.val[:4]:
-            row = pair(ViewSample.load(path), 4, 3)
+            row = pair(as_fitted(ViewSample.load(path), np.random.default_rng(0)), 4, 3)
             shown = [unfolded(row["coarse"] + row["changes"]), unfolded(row["coarse"]), unfolded(row["projected"])]
             shown.append(sampled(network, row, Led()))
             grey = [picture[:, :3] + 0.5 * (1 - picture[:, 3:]) for picture in shown]
             rows.append(rearrange(torch.cat(grey), "v c y x -> y (v x) c"))
         return torch.cat(rows).clamp(0, 1).numpy()
+
+
+def as_fitted(sample: ViewSample, rng: np.random.Generator) -> ViewSample:
+    """Its proxy as a field that was fitted to it shows it: softer, and with grain."""
+    soft, grain = SOFTEST * rng.random(), COARSEST * rng.random()
+    hints = []
+    for hint in sample.hint.astype(np.float32) / 255:
+        rgb, cover = hint[..., :3] * hint[..., 4:5], np.ascontiguousarray(hint[..., 4])
+        noise = rng.standard_normal(rgb.shape).astype(np.float32)
+        rgb, cover, noise = (cv2.GaussianBlur(v, (0, 0), s) for v, s in ((rgb, soft), (cover, soft), (noise, GRAIN)))
+        rgb = rgb / np.maximum(cover, 1e-3)[..., None] + grain * noise / max(float(noise.std()), 1e-6)
+        hints.append(np.concatenate([rgb, hint[..., 3:4], cover[..., None], hint[..., 5:]], -1))
+    return replace(sample, hint=eight_bits(np.stack(hints).clip(0, 1)))
 
 
 def copy_into(branch: nn.Module, base: dict[str, Tensor]) -> None:
