@@ -45,9 +45,9 @@ VARIANTS = {
         "whole": WHOLE,  # and the implicit branch
     },
     "fig6": {  # where noise comes from
-        "fixed noise": replace(WHOLE, noise="fixed"),
-        "random, low control": replace(WHOLE, noise="random", led=Led(weight=0.5)),
-        "random, high control": replace(WHOLE, noise="random", led=Led(weight=1.5)),
+        "fixed noise": replace(WHOLE, noise="fixed", optimised=False),
+        "random, low control": replace(WHOLE, noise="random", optimised=False, led=Led(weight=0.5)),
+        "random, high control": replace(WHOLE, noise="random", optimised=False, led=Led(weight=1.5)),
         "anchors stay": replace(WHOLE, optimised=False),
         "whole": WHOLE,
     },

@@ -119,6 +119,9 @@ def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, tmp_path
     assert np.array_equal(after.mesh.texture, before.mesh.texture // 2)
     assert sha256(tmp_path / "out" / "head.glb") != plain
     assert np.array_equal(open_head(tmp_path / "out").mesh.texture, after.mesh.texture)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    del record["stages"]["refine"]  # as if it had been killed at work
+    (tmp_path / "out" / "run.json").write_text(json.dumps(record))
     make(photo, tmp_path / "out", replace(wish, refine=False))
     assert not (tmp_path / "out" / "refined").exists() and sha256(tmp_path / "out" / "head.glb") == plain
     with pytest.raises(UserError, match="leave --no-fit away"):

@@ -147,7 +147,7 @@ def test_restoring_begins_with_nothing_and_is_felt_afterwards():
 
 
 def test_views_go_outwards_from_the_reference():
-    reference = Camera(look_at(25), FOCAL)
+    reference = Camera(look_at(25, 12), FOCAL)
     for count in (5, 12, 13):
         stops = outward(reference, count)
         away = [round(abs((stop.camera.azimuth - 25 + 180) % 360 - 180), 6) for stop in stops]
@@ -155,7 +155,7 @@ def test_views_go_outwards_from_the_reference():
         assert np.allclose(sorted((stop.camera.azimuth - 25) % 360 for stop in stops), np.arange(count) * 360 / count)
         for i, stop in enumerate(stops[1:], 1):
             other = stops[stop.driving or 0].camera
-            assert (stop.driving or 0) < i
+            assert (stop.driving or 0) < i and abs(stop.camera.elevation - 12) < 1e-6
             assert abs(abs((stop.camera.azimuth - other.azimuth + 180) % 360 - 180) - 360 / count) < 1e-6
     near = between(reference, stops, np.random.default_rng(0))
     gaps = [abs((near.camera.azimuth - s.camera.azimuth + 180) % 360 - 180) for s in stops]

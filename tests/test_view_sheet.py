@@ -11,7 +11,7 @@ from portrait360.cameras import Camera, azimuth_between, focal_from_fov, look_at
 from portrait360.errors import UserError
 from portrait360.images import save_picture
 from portrait360.transforms import frame
-from portrait360.view_sheet import View, ViewSheet
+from portrait360.view_sheet import KNOWN, View, ViewSheet
 from tests.viewer_scene import mesh
 
 FOCAL = focal_from_fov(18.8)
@@ -38,6 +38,21 @@ def test_files_give_back_the_same(tmp_path, sheet):
         np.testing.assert_allclose(ours.rgb[inside], theirs.rgb[inside], atol=1e-6)
         np.testing.assert_array_equal(ours.alpha, theirs.alpha)
         np.testing.assert_allclose(ours.camera.label(), theirs.camera.label(), atol=1e-9)
+
+
+def test_what_lies_beyond_the_photo_stays_unknown(tmp_path, sheet):
+    """Otherwise a fit is told that there is nothing."""
+    known = np.ones((64, 64), np.float32)
+    known[50:] = 0
+    replace(sheet, reference=replace(sheet.reference, known=known)).save(tmp_path)
+    again = ViewSheet.load(tmp_path).reference
+    np.testing.assert_array_equal(again.known, known)
+    np.testing.assert_array_equal(again.alpha, sheet.reference.alpha)
+    replace(sheet, reference=replace(sheet.reference, known=np.ones_like(known))).save(tmp_path)
+    assert ViewSheet.load(tmp_path).reference.known is None
+    save_picture(tmp_path / KNOWN, np.ones((80, 80, 3), np.float32))
+    with pytest.raises(UserError, match="not of the same size"):
+        ViewSheet.load(tmp_path)
 
 
 def elsewhere(camera: Camera) -> Camera:

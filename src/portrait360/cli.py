@@ -162,7 +162,7 @@ def refine(
     ] = "field",
     steps: Annotated[int, typer.Option(help="Rounds in which every view is denoised.", min=0, max=1000)] = 20,
     quick: Annotated[bool, typer.Option("--quick", help="Less work for the fit.")] = False,
-    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.", min=0)] = 0,
 ) -> None:
     """Refine a head by Portrait Diffusion: views and head of DIR. A stopped run is taken up again.
 

@@ -105,7 +105,7 @@ class Run:
         """A stage that was not asked for this time: what it once wrote would not belong to the rest."""
         if self.record["stages"].pop(name, None) is not None:
             self._write()
-            _remove(self.folder / place for place in places)
+        _remove(self.folder / place for place in places)  # a killed one may have left them, too
 
     def _kept(self, name: str, key: str) -> bool:
         found = self.record["stages"].get(name)

@@ -22,6 +22,7 @@ Floats = NDArray[np.floating]
 
 FORMAT = 1  # of our own entry in transforms.json
 OWN = "portrait360"  # its name
+KNOWN = "reference-known.png"  # of the photo: white where its square lies within it
 FEWEST = 3  # views: with fewer, nothing says how far away anything is
 MOST_VIEWS = 1000
 LARGEST = 1024  # pixels: larger pictures are reduced
@@ -67,10 +68,19 @@ class ViewSheet:
             folder.mkdir(parents=True, exist_ok=True)
             for name, view in named:
                 save_picture(folder / name, view.rgb, view.alpha)
+            self._save_known(folder / KNOWN)
             frames = [frame(name, view.camera, view.size, view.size) for name, view in named]
             said = {"camera_model": "OPENCV", OWN: {"format": FORMAT, "seed": self.seed}, "frames": frames}
             with whole(folder / "transforms.json") as temporary:
                 temporary.write_text(json.dumps(said, indent=1))
+
+    def _save_known(self, path: Path) -> None:
+        """Where the photo's square goes beyond the photo, nothing is known."""
+        known = None if self.reference is None else self.reference.known
+        if known is None or known.min() > 0.5:
+            path.unlink(missing_ok=True)
+        else:
+            save_picture(path, np.repeat(known[..., None], 3, -1).astype(np.float32))
 
     @classmethod
     def load(cls, folder: Path) -> ViewSheet:
@@ -90,9 +100,18 @@ class ViewSheet:
         seed = own.get("seed")
         return cls(
             tuple(view for i, view in enumerate(views) if i not in photo),
-            views[photo[0]] if photo else None,
+            _known(views[photo[0]], path.parent / KNOWN) if photo else None,
             seed if isinstance(seed, int) else None,
         )
+
+
+def _known(photo: View, path: Path) -> View:
+    if not path.is_file():
+        return photo
+    known = load_picture(path).rgb[..., 0]
+    if known.shape != photo.alpha.shape:
+        raise UserError(f"{path} is not of the same size as the photo beside it; delete it, or make the views again.")
+    return replace(photo, known=(known > 0.5).astype(np.float32))
 
 
 def canonical(shots: Sequence[Shot], path: Path) -> list[Shot]:

@@ -21,7 +21,7 @@ def outward(reference: Camera, count: int = FIXED) -> list[Stop]:
     step, stops = 360 / count, [Stop(reference, None)]
     for i in range(1, count):
         turns, side = (i + 1) // 2, 1 if i % 2 else -1
-        stops.append(Stop(beside(reference, side * turns * step), max(i - 2, 0)))
+        stops.append(Stop(beside(reference, side * turns * step, reference.elevation), max(i - 2, 0)))
     return stops
 
 
