@@ -6,6 +6,7 @@ The base is the view denoiser's U-Net, as it has been learnt, and frozen; the br
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,7 @@ UNET = "model.diffusion_model."  # of the view denoiser's file
 FARTHEST = 3  # views between the one that leads and the one that is led
 UNREFINED = 0.2  # share of leading views that are still the proxy's
 PAIRS = 2  # of an arc
+LEFT_OUT = 0.1  # share of pairs without the geometry, and without the implicit branch, so that each may be left away
 FITTED = 0.7  # share of samples whose proxy is shown as a fitted field shows it
 SOFTEST, COARSEST, GRAIN = 1.2, 0.02, 0.6  # pixels; of a colour; pixels
 NAMES = tuple(field.name for field in fields(Priors))
@@ -72,7 +74,9 @@ class HybridTask:
         for _ in range(PAIRS):
             view = int(rng.integers(VIEWS))
             near = [v for v in range(VIEWS) if 0 < abs(v - view) <= FARTHEST]
-            rows.append(pair(arc, view, int(rng.choice(near)), unrefined=rng.random() < UNREFINED))
+            row = pair(arc, view, int(rng.choice(near)), unrefined=rng.random() < UNREFINED)
+            led = torch.tensor([[rng.random() >= LEFT_OUT, rng.random() >= LEFT_OUT]])
+            rows.append(row | {"led": led})
         return joined(rows)
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -80,7 +84,13 @@ class HybridTask:
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         goal, at = batch["changes"], batch["level"][:, None, None, None]
-        found = predicted(network, (1 - at) * goal + at * batch["noise"], batch["level"], batch).float()
+        x, found = (1 - at) * goal + at * batch["noise"], torch.zeros_like(goal)
+        for geometry, implicit in product((True, False), repeat=2):
+            rows = (batch["led"] == torch.tensor([geometry, implicit], device=goal.device)).all(1)
+            if rows.any():
+                own = {name: batch[name][rows] for name in NAMES}
+                made = predicted(network, x[rows], batch["level"][rows], own, Led(geometry, implicit)).float()
+                found = found.index_put((rows.nonzero()[:, 0],), made)
         return (batch["weight"] * (at**-2).clamp(max=MOST_WEIGHT) * (found - goal) ** 2).mean()
 
     @torch.inference_mode()
@@ -164,7 +174,7 @@ def predicted(network: nn.Module, x: Tensor, level: Tensor, row: Batch, led: Led
 
 
 def sampled(network: nn.Module, row: Batch, led: Led | None, seed: int = 0) -> Tensor:
-    """(1 4 s s) premultiplied, in a few steps from noise; without `led` by the base alone."""
+    """(1 4 s s) premultiplied, from noise in as many steps as other small views; without `led` by the base alone."""
     assert isinstance(network, HybridPriors)
     device = next(network.parameters()).device
     there = {name: value.to(device) for name, value in row.items()}
