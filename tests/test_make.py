@@ -103,12 +103,13 @@ def test_with_a_fit_every_file_of_the_design_is_there(photo, tiny, tmp_path):
 def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, tmp_path, monkeypatch):
     """Without --refine what an earlier run refined does not stay."""
 
-    def refine(folder, output, asked, *, settings, wanted, on_step):
+    def refine(folder, output, asked, *, settings, wanted, device, on_step):
         on_step("refine", 1, 1)
         mesh = Head.load(folder / "head").mesh
         Head(mesh=replace(mesh, texture=mesh.texture // 2)).save(output / "head")
 
     monkeypatch.setattr(pipeline, "refine_folder", refine)
+    monkeypatch.setattr("portrait360.refined_head.load_guide", lambda path: None)
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"known by its content")
     wish, events = replace(tiny, results=("mesh",), refine=True, refine_with=weights), []

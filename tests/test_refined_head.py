@@ -19,7 +19,7 @@ from portrait360.pipeline import make
 from portrait360.refine.guide import SMALL_HYBRID
 from portrait360.refine.loop import Refining
 from portrait360.refine.restore import Restoring, restoration_for
-from portrait360.refined_head import Refinery, load_guide, refine_folder, refined_sheet, volume_of
+from portrait360.refined_head import Refinery, load_guide, refine_folder, refined_sheet, started, volume_of
 from portrait360.unfinished import Unfinished
 from portrait360.view_sheet import ViewSheet
 from portrait360.wish import Wish
@@ -69,10 +69,12 @@ def test_a_run_is_refined_into_another_folder_and_goes_on(run, weights, tmp_path
         refine_folder(run, tmp_path, replace(asked, how=replace(HOW, seed=1)), settings=TINY)  # it would be
 
 
-def test_no_steps_give_back_the_views(run, weights):
+def test_no_steps_give_back_the_views_and_the_head(run, weights, tmp_path):
     sheet, field = ViewSheet.load(run / "views"), Head.load(run / "head").field
     asked = Refinery(replace(HOW, steps=0), weights)
     assert field and refined_sheet(field, sheet, load_guide(weights), asked) is sheet
+    refine_folder(run, tmp_path, asked, settings=TINY)
+    assert left(tmp_path / "head") == {n: d for n, d in left(run / "head").items() if n.endswith(".safetensors")}
 
 
 def test_what_cannot_be_refined_is_one_sentence(run, weights, tmp_path, monkeypatch):
@@ -113,6 +115,11 @@ def test_without_a_fit_the_proxy_is_refined_and_shape_is_restored_first(run, wei
         assert np.abs(one.alpha - before.alpha).mean() < 0.05  # the same head
         assert np.abs(other.rgb - one.rgb).max() > 0.02
     assert asked.made_of() != restoring.made_of()
+    photo, camera = sheet.reference, few.views[1].camera
+    head = started(volume_of(run, "proxy"), photo, led, restoring, lambda *told: None, None)
+    was, now = (volume.picture(camera, 64)[0] for volume in (volume_of(run, "proxy"), head.base))
+    assert np.abs(was - now).max() > 0.02  # what is refined is the restored head
+    assert np.abs(head.picture(camera, 64)[0] - now).max() < 1e-5
     kept = Unfinished(tmp_path / "kept.pt", "this", "")
     monkeypatch.setattr("portrait360.refine.loop.KEEP_SECONDS", 0.0)
     refined_sheet(volume_of(run, "proxy"), few, led, restoring, kept=kept)

@@ -163,6 +163,7 @@ def refine(
     steps: Annotated[int, typer.Option(help="Rounds in which every view is denoised.", min=0, max=1000)] = 20,
     quick: Annotated[bool, typer.Option("--quick", help="Less work for the fit.")] = False,
     seed: Annotated[int, typer.Option(help="Of all random numbers.", min=0)] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; whatever is there if not given.")] = None,
 ) -> None:
     """Refine a head by Portrait Diffusion: views and head of DIR. A stopped run is taken up again.
 
@@ -174,7 +175,7 @@ def refine(
 
     asked = Refinery(Refining(steps=steps, seed=seed), weights, restorer, begin=begin)
     with stage_bar() as advance:
-        said = refine_folder(run, output, asked, quick=quick, on_step=advance)
+        said = refine_folder(run, output, asked, quick=quick, device=device, on_step=advance)
     typer.echo(said)
 
 

@@ -273,7 +273,9 @@ def _refined(run: Run, head: Head, wish: Wish) -> Head:
         memory.check("refine", BASE["refine"], "leave --refine away")
         told = lambda what, done, of: run.tell(Event("refine", "step", what, done, of))  # noqa: E731
         settings = fit_settings(wish.seed, QUICK if wish.quick else USUAL)
-        refine_folder(run.folder, place, asked, settings=settings, wanted=wish.results, on_step=told)
+        refine_folder(
+            run.folder, place, asked, settings=settings, wanted=wish.results, device=wish.device, on_step=told
+        )
 
     load = lambda: Head.load(place / "head")  # noqa: E731 (one line says it)
     return run.stage("refine", asked.made_of(), ("fit",), work, load, places=("refined",), fresh=False)

@@ -18,9 +18,9 @@ from portrait360.fit.command import QUICK, fit_settings
 from portrait360.fit.head import FitSettings, fit_head
 from portrait360.gan_proxy import HEAD_FILE, GanHead
 from portrait360.geometry.volume import Volume
-from portrait360.head import NAMES, Head
+from portrait360.head import NAMES, Head, device_of
 from portrait360.models.hybrid import HybridPriors
-from portrait360.models.triplane import TriplaneConfig
+from portrait360.models.triplane import Triplane, TriplaneConfig
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy
 from portrait360.refine.generated_volume import GeneratedVolume
@@ -35,7 +35,7 @@ from portrait360.views import own_views
 
 WEIGHTS = Path(__file__).parent / "assets" / "small" / "hybrid.safetensors"
 MADE_OF = "refined.json"  # beside the views
-KEPT = "refining.pt"
+KEPT, RESTORED = "refining.pt", "restored.pt"  # what a killed one goes on with
 MAX_BYTES = 1 << 20
 BEGINNINGS = ("field", "proxy", "gan")  # of a run: what was fitted, what it began with, a generator's head
 OnStep = Callable[[str, int, int], None]
@@ -62,7 +62,15 @@ class Refinery:
         for path in (self.weights, self.restorer):
             if path is not None and not path.is_file():
                 raise UserError(f"There is no file {path}.")
+        load_guide(self.weights)  # what does not fit is told before anything is made
+        if self.restorer is not None:
+            load_restoration(self.restorer, TriplaneConfig())
         return self
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the head would stay as it is."""
+        return not self.how.steps and self.restorer is None
 
     def made_of(self) -> dict[str, object]:
         """All that its result depends on besides the run."""
@@ -106,17 +114,33 @@ def refined_sheet(
     """The same cameras and the same photo; what they see of the refined head."""
     if sheet.reference is None:
         raise UserError("Refining needs the photo beside the views; begin with a run of `portrait360 make`.")
-    how = asked.how
-    if not how.steps:
+    if asked.nothing:
         return sheet
-    triplane = begun(volume, TriplaneConfig(), torch.Generator().manual_seed(how.seed))
-    if asked.restorer is not None and not (kept and kept.taken_up()):
-        told = lambda done, of: on_step("restore", done, of)  # noqa: E731 (one line says it)
-        restorer = load_restoration(asked.restorer, triplane.config)
-        restored(triplane, restorer, guide, sheet.reference, asked.restoring, told)
-    triplane = refined(triplane, sheet.reference, guide, how, lambda done, of: on_step("refine", done, of), kept)
+    triplane = started(volume, sheet.reference, guide, asked, on_step, kept)
+    told = lambda done, of: on_step("refine", done, of)  # noqa: E731 (one line says it)
+    triplane = refined(triplane, sheet.reference, guide, asked.how, told, kept)
     seen = [(*triplane.picture(view.camera, view.size)[:2], view.camera) for view in sheet.views]
     return replace(sheet, views=tuple(View(rgb, alpha, camera) for rgb, alpha, camera in seen))
+
+
+def started(
+    volume: Volume, photo: View, guide: Guide, asked: Refinery, on_step: OnStep, kept: Unfinished | None
+) -> Triplane:
+    """What refining begins with: the volume, or a volume that is the restored one. That is kept, too."""
+    new = lambda base: begun(base, TriplaneConfig(), torch.Generator().manual_seed(asked.how.seed))  # noqa: E731
+    head = new(volume)
+    if asked.restorer is None:
+        return head
+    file = None if kept is None else Unfinished(kept.path.with_name(RESTORED), kept.key, kept.work)
+    if file is not None and (state := file.taken_up()):
+        head.take(state["head"])
+    else:
+        told = lambda done, of: on_step("restore", done, of)  # noqa: E731 (one line says it)
+        restoration = load_restoration(asked.restorer, head.config).to(head.density.device)
+        restored(head, restoration, guide, photo, replace(asked.restoring, seed=asked.how.seed), told)
+        if file is not None:
+            file.keep({"head": head.own_state()})
+    return new(head.requires_grad_(False))
 
 
 def refine_folder(
@@ -127,6 +151,7 @@ def refine_folder(
     settings: FitSettings | None = None,
     quick: bool = False,
     wanted: tuple[str, ...] = NAMES,
+    device: str | None = None,
     on_step: OnStep = lambda what, done, of: None,
 ) -> str:
     """Of a run, into another folder; gives the line that tells the user. A stopped one goes on: within its rounds,
@@ -137,24 +162,39 @@ def refine_folder(
     sheet, begin = own_views(folder), time.perf_counter()
     if sheet is None:
         raise UserError(f"{folder} holds no views; begin with a run of `portrait360 make`.")
-    volume, guide = volume_of(folder, asked.begin), load_guide(asked.weights)
+    chosen = device_of(device)
+    volume, guide = volume_of(folder, asked.begin).to(chosen), load_guide(asked.weights)
+    guide.network.to(chosen)
     made_of = {"of": _content(folder, asked.begin), **asked.made_of()}
     with writing_to(output):
         output.mkdir(parents=True, exist_ok=True)
     with locked(output):
         if output.parent.resolve() != folder.resolve() and (folder / "portrait").is_dir():
             Portrait.load(folder / "portrait").save(output / "portrait")  # what it is judged by
-        if _said(output) != made_of:
+        if _said(output) != made_of or not _readable(output / "views"):
             (output / MADE_OF).unlink(missing_ok=True)
             key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
             kept = Unfinished(output / KEPT, key, "the refining")
             refined_sheet(volume, sheet, guide, asked, on_step, kept).save(output / "views")
             kept.forget()
+            (output / RESTORED).unlink(missing_ok=True)
             with whole(output / MADE_OF) as temporary:
                 temporary.write_text(json.dumps(made_of))
         settings = settings or fit_settings(asked.how.seed, QUICK if quick else 1)
-        fit_head(ViewSheet.load(output / "views"), settings, folder=output / "head", wanted=wanted, on_step=on_step)
+        place = output / "head"
+        if asked.nothing and asked.begin == "field":
+            Head.load(folder / "head").save(place)
+        else:
+            views = ViewSheet.load(output / "views")
+            fit_head(views, settings, folder=place, wanted=wanted, device=chosen, on_step=on_step)
     return f"{folder}: refined in {time.perf_counter() - begin:.0f} s -> {output}"
+
+
+def _readable(views: Path) -> bool:
+    try:
+        return bool(ViewSheet.load(views).views)
+    except UserError:
+        return False
 
 
 def _content(folder: Path, begin: str) -> dict[str, str]:

@@ -1,5 +1,5 @@
 """A head as three planes of features over a volume that is there (Portrait Diffusion, 3.2; PanoHead's grids with more
-than one layer). What a decoder makes of the features is added to the volume's density and colours, and a light
+than one layer). What a decoder makes of the features changes the volume's density and colours, and a light
 network adds to the rendered picture: nothing at all, before something is learnt.
 
 128 x 128 cells alone hold less than half of what a fitted field holds (docs/log.md); so they hold what is changed.
@@ -7,6 +7,7 @@ network adds to the rendered picture: nothing at all, before something is learnt
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from portrait360.models.trigrid import sampled
 
 RGB = 3  # the first of what is seen
 SURE = 1e-4  # colours are kept so far from black and white that they can be changed
+RAYS = 16384  # at once, where there are no gradients
 FARTHEST = 6.0  # by which the logarithm of density can be changed
 
 
@@ -106,6 +108,14 @@ class Triplane(Volume):
         changed = colours[:, :RGB] + (changed - torch.sigmoid(torch.logit(kept)))  # to the bit what it was, if by 0
         return density * torch.exp(denser), torch.cat([changed, out[:, 1 + RGB :]], 1)
 
+    def own_state(self) -> dict[str, Tensor]:
+        """All but the base's."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("base.")}
+
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `own_state`, over the same base."""
+        self.load_state_dict({name: state.get(name, value) for name, value in self.state_dict().items()}, strict=True)
+
     def learnt(self) -> list[nn.Parameter]:
         return [value for value in self.parameters() if value.requires_grad]
 
@@ -115,16 +125,20 @@ class Triplane(Volume):
         origin, directions = camera.rays(side, side)
         towards = torch.tensor(directions.reshape(-1, 3), dtype=torch.float32, device=device)
         start = torch.tensor(origin, dtype=torch.float32, device=device).expand(len(towards), 3)
-        made = self.render(start, towards, remember=remember)
-        rendered = torch.cat([made.rgb, made.alpha[:, None]], 1).T.reshape(1, self.seen + 1, side, side)
+        most = len(towards) if torch.is_grad_enabled() else RAYS
+        parts = [
+            self.render(a, b, remember=remember) for a, b in zip(start.split(most), towards.split(most), strict=True)
+        ]
+        rgb, alpha, distance = (torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "distance"))
+        rendered = torch.cat([rgb, alpha[:, None]], 1).T.reshape(1, self.seen + 1, side, side)
         axis = torch.tensor(camera.cam2world[:3, 2], dtype=torch.float32, device=device)
-        depth = torch.where(made.alpha > 0.5, made.distance * (towards @ axis), 0).detach().view(side, side)
-        return Rendered(self.sharper(rendered)[0], depth, made.samples)
+        depth = torch.where(alpha > 0.5, distance * (towards @ axis), 0).detach().view(side, side)
+        return Rendered(self.sharper(rendered)[0], depth, sum(p.samples for p in parts))
 
     @torch.no_grad()
     def picture(self, camera: Camera, size: int, *, rays: int = 16384) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Straight rgb (s s 3), alpha (s s), depth (s s)."""
-        del rays  # all at once
+        del rays  # always RAYS
         made = self.view(camera, size)
         alpha = made.picture[RGB].clamp(0, 1)
         rgb = (made.picture[:RGB] / alpha.clamp(min=1e-6)).clamp(0, 1)

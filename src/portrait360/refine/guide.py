@@ -20,6 +20,7 @@ from portrait360.models.triplane import Triplane
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.models.view_hints import FOLD, TIMES, folded, hint_of, premultiplied, unfolded
 from portrait360.small_views import Shown, prepared
+from portrait360.view_sheet import View
 
 Floats = NDArray[np.floating]
 
@@ -39,7 +40,13 @@ class Seen:
 def before(head: Triplane, camera: Camera, size: int) -> Seen:
     """As it was before anything was changed."""
     rgb, alpha, depth = head.base.picture(camera, size)
-    return Seen(camera, premultiplied(rgb, alpha), depth)
+    return Seen(camera, premultiplied(rgb, alpha).to(head.density.device), depth)
+
+
+def photo_at(photo: View, size: int) -> Tensor:
+    """(4 s s) premultiplied."""
+    whole = premultiplied(photo.rgb, photo.alpha)[None]
+    return F.interpolate(whole, (size, size), mode="area")[0]
 
 
 class Guide(Protocol):
@@ -89,6 +96,7 @@ class SmallGuide(_Folded):
     def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Priors:
         places = places_in(driving.camera, driving.depth, view.camera, view.depth)
         there = torch.from_numpy(places.both.astype(np.float32))[None]
+        shown, picture = shown.cpu(), view.picture.cpu()
         normals = torch.from_numpy(normals_of(view.depth, view.camera)).permute(2, 0, 1)
         uv = F.avg_pool2d(torch.from_numpy(places.uv.astype(np.float32)).permute(2, 0, 1)[None], FOLD)
         return Priors(
@@ -96,7 +104,7 @@ class SmallGuide(_Folded):
             F.avg_pool2d(there[None], FOLD),
             folded(shown[None]),
             uv.movedim(1, -1),
-            torch.cat([folded(view.picture[None]), F.pixel_unshuffle(normals[None], FOLD)], 1),
+            torch.cat([folded(picture[None]), F.pixel_unshuffle(normals[None], FOLD)], 1),
         )
 
     @torch.no_grad()
@@ -117,12 +125,11 @@ class ViewGuide(_Folded):
 
     def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Shown:
         both = places_in(driving.camera, driving.depth, view.camera, view.depth).both.astype(np.float32)
-        cover = view.picture[3].numpy()
-        rgb = (view.picture[:3] / view.picture[3:].clamp(min=1e-3)).permute(1, 2, 0).numpy()
+        picture = view.picture.cpu()
+        cover = picture[3].numpy()
+        rgb = (picture[:3] / picture[3:].clamp(min=1e-3)).permute(1, 2, 0).numpy()
         told = hint_of(rgb, both, cover, normals_of(view.depth, view.camera), view.depth, view.camera)
-        return Shown(
-            view.picture[None], torch.from_numpy(both)[None, None], torch.from_numpy(told)[None], self.references
-        )
+        return Shown(picture[None], torch.from_numpy(both)[None, None], torch.from_numpy(told)[None], self.references)
 
     @torch.no_grad()
     def denoised(self, latents: Tensor, level: float, priors: Shown, coarse: Tensor, led: Led) -> Tensor:

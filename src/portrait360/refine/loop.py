@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from portrait360.cameras import Camera
 from portrait360.diffusion.anchors import Candidate, Gradient, resampled, retained
@@ -21,7 +20,7 @@ from portrait360.geometry.carried import carried_noise
 from portrait360.models.hybrid import Led
 from portrait360.models.triplane import Triplane
 from portrait360.models.view_hints import premultiplied
-from portrait360.refine.guide import Guide, Seen, before
+from portrait360.refine.guide import Guide, Seen, before, photo_at
 from portrait360.refine.plan import FIXED, Stop, between, outward
 from portrait360.unfinished import Unfinished
 from portrait360.view_sheet import View
@@ -92,16 +91,14 @@ class Refinement:
 
     def state(self) -> dict[str, Any]:
         """All that a killed refinement goes on with."""
-        own = {name: value for name, value in self.head.state_dict().items() if not name.startswith("base.")}
         views = [[view.anchor, view.target] for view in self.views]
-        return {"head": own, "optimiser": self.optimiser.state_dict(), "views": views}
+        return {"head": self.head.own_state(), "optimiser": self.optimiser.state_dict(), "views": views}
 
     def take_up(self, state: Mapping[str, Any]) -> None:
-        own, there = state["head"], self.head.state_dict()
-        self.head.load_state_dict({name: own.get(name, value) for name, value in there.items()}, strict=True)
+        self.head.take(state["head"])
         self.optimiser.load_state_dict(state["optimiser"])
         for view, (anchor, target) in zip(self.views, state["views"], strict=True):
-            view.anchor, view.target = anchor, target
+            view.anchor, view.target = anchor, None if target is None else target.to(view.seen.picture)
 
     def step(self, number: int) -> None:
         """Every view once, then the head (eq. 18, 19)."""
@@ -163,10 +160,7 @@ class Refinement:
     def shown(self, view: _View) -> Tensor:
         """A fixed view as it is to become: the photo, where it is the reference."""
         if view.stop.driving is None:
-            size = self.how.size
-            return F.interpolate(premultiplied(self.photo.rgb, self.photo.alpha)[None], (size, size), mode="area")[
-                0
-            ].to(view.seen.picture)
+            return photo_at(self.photo, self.how.size).to(view.seen.picture)
         if view.target is None:
             return view.seen.picture
         return self.guide.pictures(view.target, view.seen.picture[None])[0]
@@ -202,7 +196,7 @@ def refined(
         return head
     refinement = Refinement(head, photo, guide, how)
     begun, last = 0, time.monotonic()
-    if kept is not None and (state := kept.taken_up(head.density.device)):
+    if kept is not None and (state := kept.taken_up()):
         begun = state["done"]
         refinement.take_up(state)
     for number in range(begun, how.steps):

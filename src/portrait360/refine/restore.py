@@ -16,7 +16,7 @@ from portrait360.checkpoints import TensorFile, load_single
 from portrait360.models.hybrid import Led
 from portrait360.models.restorer import Restorer, RestorerConfig
 from portrait360.models.triplane import Triplane, TriplaneConfig
-from portrait360.refine.guide import Guide, before
+from portrait360.refine.guide import Guide, before, photo_at
 from portrait360.refine.plan import beside
 from portrait360.view_sheet import View
 
@@ -69,7 +69,8 @@ def restored(
     optimiser = torch.optim.Adam(restoration.parameters(), lr=how.rate, betas=(0.9, 0.99))
     for step in range(how.steps):
         camera, level = anywhere(photo.camera, how, rng)
-        loss = distilled(head, guide, photo.camera, camera, level, how.size, generator)
+        shown = photo_at(photo, how.size)
+        loss = distilled(head, guide, photo.camera, camera, level, how.size, generator, shown)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -87,14 +88,22 @@ def anywhere(photo: Camera, how: Restoring, rng: np.random.Generator) -> tuple[C
 
 
 def distilled(
-    head: Triplane, guide: Guide, photo: Camera, camera: Camera, level: float, size: int, generator: Generator
+    head: Triplane,
+    guide: Guide,
+    photo: Camera,
+    camera: Camera,
+    level: float,
+    size: int,
+    generator: Generator,
+    shown: Tensor | None = None,
 ) -> Tensor:
-    """Score distillation (eq. 2): its gradient leads from what is rendered to what the denoiser sees in it."""
+    """Score distillation (eq. 2): its gradient leads from what is rendered to what the denoiser sees in it. `shown`:
+    the photo; without, the head as its camera sees it."""
     seen, reference = (before(head, one, size) for one in (camera, photo))
     coarse = seen.picture[None]
     now = guide.latents(head.view(camera, size, remember=True).picture[None], coarse)
     noise = torch.randn(now.shape, generator=generator).to(now)
     noisy = (1 - level) * now.detach() + level * noise
-    priors = guide.priors(seen, reference, reference.picture)
+    priors = guide.priors(seen, reference, reference.picture if shown is None else shown)
     goal = guide.denoised(noisy, level, priors, coarse, Led())
     return 0.5 * ((now - goal) ** 2).mean()
