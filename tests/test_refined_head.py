@@ -107,22 +107,22 @@ def test_without_a_fit_the_proxy_is_refined_and_shape_is_restored_first(run, wei
     asked, sheet = Refinery(short, weights, begin="proxy"), ViewSheet.load(run / "views")
     few = replace(sheet, views=sheet.views[:2])
     told: list[str] = []
-    plain = refined_sheet(volume_of(run, "proxy"), few, led, asked, lambda what, done, of: told.append(what))
+    volume = volume_of(run, "proxy")
+    plain = refined_sheet(volume, few, led, asked, lambda what, done, of: told.append(what))
     restoring = replace(asked, restorer=file, restoring=Restoring(steps=1, size=64))
-    both = refined_sheet(volume_of(run, "proxy"), few, led, restoring, lambda what, done, of: told.append(what))
+    kept = Unfinished(tmp_path / "kept.pt", "this", "")
+    monkeypatch.setattr("portrait360.refine.loop.KEEP_SECONDS", 0.0)
+    both = refined_sheet(volume, few, led, restoring, lambda what, done, of: told.append(what), kept)
     assert told == ["refine", "restore", "refine"]
     for before, one, other in zip(few.views, plain.views, both.views, strict=True):
         assert np.abs(one.alpha - before.alpha).mean() < 0.05  # the same head
         assert np.abs(other.rgb - one.rgb).max() > 0.02
     assert asked.made_of() != restoring.made_of()
+    monkeypatch.setattr(refined_head, "restored", None)  # what was restored is in what was kept
     photo, camera = sheet.reference, few.views[1].camera
-    head = started(volume_of(run, "proxy"), photo, led, restoring, lambda *told: None, None)
-    was, now = (volume.picture(camera, 64)[0] for volume in (volume_of(run, "proxy"), head.base))
+    head = started(volume, photo, led, restoring, lambda *told: None, kept)
+    was, now = (one.picture(camera, 64)[0] for one in (volume, head.base))
     assert np.abs(was - now).max() > 0.02  # what is refined is the restored head
     assert np.abs(head.picture(camera, 64)[0] - now).max() < 1e-5
-    kept = Unfinished(tmp_path / "kept.pt", "this", "")
-    monkeypatch.setattr("portrait360.refine.loop.KEEP_SECONDS", 0.0)
-    refined_sheet(volume_of(run, "proxy"), few, led, restoring, kept=kept)
-    monkeypatch.setattr(refined_head, "restored", None)  # what was restored is in what was kept
-    again = refined_sheet(volume_of(run, "proxy"), few, led, restoring, kept=kept)
+    again = refined_sheet(volume, few, led, restoring, kept=kept)
     assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(again.views, both.views, strict=True))
