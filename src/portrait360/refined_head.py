@@ -86,7 +86,7 @@ def load_guide(path: Path | None) -> SmallGuide:
     return SmallGuide(network=network.eval().requires_grad_(False))
 
 
-def volume_of(folder: Path, begin: str) -> Volume:
+def volume_of(folder: Path, begin: str, device: torch.device | str = "cpu") -> Volume:
     """Of a run."""
     if begin == "field":
         found = Head.load(folder / "head").field if (folder / "head").is_dir() else None
@@ -94,13 +94,13 @@ def volume_of(folder: Path, begin: str) -> Volume:
             raise UserError(
                 f"{folder} holds no fitted field; begin with a run of `portrait360 make`, or --begin proxy."
             )
-        return found
+        return found.to(device)
     if begin == "proxy":
-        return ProxyVolume(Proxy.load(folder / "proxy"))
+        return ProxyVolume(Proxy.load(folder / "proxy")).to(device)
     kept = folder / "proxy" / HEAD_FILE
     if not kept.is_file():
         raise UserError(f"{folder} holds no generated head; begin with `portrait360 make --method gan`.")
-    return GeneratedVolume(GanHead.load(kept))
+    return GeneratedVolume(GanHead.load(kept, device))
 
 
 def refined_sheet(
@@ -163,7 +163,7 @@ def refine_folder(
     if sheet is None:
         raise UserError(f"{folder} holds no views; begin with a run of `portrait360 make`.")
     chosen = device_of(device)
-    volume, guide = volume_of(folder, asked.begin).to(chosen), load_guide(asked.weights)
+    volume, guide = volume_of(folder, asked.begin, chosen), load_guide(asked.weights)
     guide.network.to(chosen)
     made_of = {"of": _content(folder, asked.begin), **asked.made_of()}
     with writing_to(output):
