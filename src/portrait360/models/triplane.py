@@ -24,7 +24,6 @@ from portrait360.models.trigrid import sampled
 
 RGB = 3  # the first of what is seen
 SURE = 1e-4  # colours are kept so far from black and white that they can be changed
-RAYS = 16384  # at once, where there are no gradients
 FARTHEST = 6.0  # by which the logarithm of density can be changed
 
 
@@ -119,13 +118,13 @@ class Triplane(Volume):
     def learnt(self) -> list[nn.Parameter]:
         return [value for value in self.parameters() if value.requires_grad]
 
-    def view(self, camera: Camera, size: int, *, remember: bool = False) -> Rendered:
-        """A picture of so many pixels a side."""
+    def view(self, camera: Camera, size: int, *, remember: bool = False, rays: int | None = None) -> Rendered:
+        """A picture of so many pixels a side; `rays` at once, all if not given."""
         side, device = size // self.config.factor, self.density.device
         origin, directions = camera.rays(side, side)
         towards = torch.tensor(directions.reshape(-1, 3), dtype=torch.float32, device=device)
         start = torch.tensor(origin, dtype=torch.float32, device=device).expand(len(towards), 3)
-        most = len(towards) if torch.is_grad_enabled() else RAYS
+        most = rays or len(towards)
         parts = [
             self.render(a, b, remember=remember) for a, b in zip(start.split(most), towards.split(most), strict=True)
         ]
@@ -138,8 +137,7 @@ class Triplane(Volume):
     @torch.no_grad()
     def picture(self, camera: Camera, size: int, *, rays: int = 16384) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Straight rgb (s s 3), alpha (s s), depth (s s)."""
-        del rays  # always RAYS
-        made = self.view(camera, size)
+        made = self.view(camera, size, rays=rays)
         alpha = made.picture[RGB].clamp(0, 1)
         rgb = (made.picture[:RGB] / alpha.clamp(min=1e-6)).clamp(0, 1)
         depth = F.interpolate(made.depth[None, None], (size, size), mode="nearest")[0, 0]

@@ -8,9 +8,7 @@ from torch.nn import functional as F
 
 from portrait360.gan_proxy import GanHead
 from portrait360.geometry.volume import CELLS, EMPTY, Volume
-from portrait360.refine.start import middles
-
-FAINT = 2 * EMPTY  # of cells with anything in them: rays look there, and nothing ends them yet
+from portrait360.refine.start import FAINT, slices
 
 
 class GeneratedVolume(Volume):
@@ -26,10 +24,7 @@ class GeneratedVolume(Volume):
     @torch.no_grad()
     def fill(self) -> None:
         """The grid that rays follow: full where a cell or one beside it holds something."""
-        middle = middles(torch.arange(CELLS, device=self.density.device))
-        for i, x in enumerate(middle):  # a slice at a time
-            y, z = torch.meshgrid(middle, middle, indexing="ij")
-            places = torch.stack([torch.full_like(y, float(x)), y, z], -1).view(-1, 3)
+        for i, places in slices(self.density.device):
             self.density[i] = self._features(places)[0].view(CELLS, CELLS)
         near = F.max_pool3d(self.density[None], 3, 1, 1)[0]
         self.density.copy_(torch.where(near > EMPTY, FAINT, 0.0))

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from portrait360.geometry.carried import looked_up
-from portrait360.geometry.volume import CELLS, EMPTY, HALF, Volume
+from portrait360.geometry.volume import CELLS, HALF, Volume
 from portrait360.proxy import Proxy
-from portrait360.refine.start import middles
+from portrait360.refine.start import FAINT, slices
 
 DENSITY = 400.0
 SOFT = 0.002  # canonical: over so much it grows to its full density
 CELL = 2 * HALF / CELLS
-FAINT = 2 * EMPTY  # of cells that the surface may reach: rays look there, and nothing ends them
 
 
 class ProxyVolume(Volume):
@@ -31,10 +30,7 @@ class ProxyVolume(Volume):
             self.fill()
 
     def fill(self) -> None:
-        middle = middles(torch.arange(CELLS))
-        for i, x in enumerate(middle):  # a slice at a time
-            y, z = torch.meshgrid(middle, middle, indexing="ij")
-            places = torch.stack([torch.full_like(y, float(x)), y, z], -1).view(-1, 3)
+        for i, places in slices():
             inside = self._inside(places.numpy())
             reached = FAINT * torch.from_numpy(inside > -CELL)
             self.density[i] = torch.maximum(density_of(inside - CELL), reached).view(CELLS, CELLS)

@@ -67,9 +67,9 @@ def restored(
     rng, generator = np.random.default_rng([how.seed, 5]), Generator().manual_seed(how.seed)
     restoration.given_to(head)
     optimiser = torch.optim.Adam(restoration.parameters(), lr=how.rate, betas=(0.9, 0.99))
+    shown = photo_at(photo, how.size)
     for step in range(how.steps):
         camera, level = anywhere(photo.camera, how, rng)
-        shown = photo_at(photo, how.size)
         loss = distilled(head, guide, photo.camera, camera, level, how.size, generator, shown)
         optimiser.zero_grad()
         loss.backward()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,6 +15,7 @@ from portrait360.models.triplane import RGB, Triplane, TriplaneConfig
 ENDS = 2 * (1 + RGB)  # channels: from either end how far away, and in which colour
 PROJECTED = ENDS + 1  # and how much lies between
 CHUNK = 1 << 16  # places asked at a time
+FAINT = 2 * EMPTY  # of cells that a surface may reach: rays look there, and nothing ends them
 
 
 def begun(volume: Volume, sizes: TriplaneConfig, generator: torch.Generator) -> Triplane:
@@ -44,6 +47,14 @@ def projections(volume: Volume) -> Tensor:
             parts += [(2 * middles(first) * there)[None], _colours(volume, first, there, (columns, rows, along))]
         found.append(torch.cat(parts))
     return torch.stack(found)
+
+
+def slices(device: torch.device | str = "cpu") -> Iterator[tuple[int, Tensor]]:
+    """The cells of a volume's grid, a slice along x at a time: which, and their middles (CELLS^2 3)."""
+    middle = middles(torch.arange(CELLS, device=device))
+    y, z = torch.meshgrid(middle, middle, indexing="ij")
+    for i, x in enumerate(middle):
+        yield i, torch.stack([torch.full_like(y, float(x)), y, z], -1).view(-1, 3)
 
 
 def middles(cells: Tensor) -> Tensor:

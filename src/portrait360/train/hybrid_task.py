@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -28,7 +27,7 @@ from portrait360.train.loop import Batch, Figures, joined
 from portrait360.train.map_task import MOST_WEIGHT, samples_in, with_noise
 from portrait360.train.turns import by_identity, chosen
 from portrait360.train.view_samples import VIEWS, ViewSample
-from portrait360.train.view_task import VALIDATED, decibels_inside, weights_of
+from portrait360.train.view_task import VALIDATED, in_rows, told, weights_of
 
 Floats = NDArray[np.floating]
 
@@ -96,26 +95,25 @@ class HybridTask:
     @torch.inference_mode()
     def validate(self, network: nn.Module) -> Figures:
         """Decibels inside the true mattes, of the proxy's views, of those alone, and of those that are led."""
-        found: dict[str, list[float]] = {"proxy": [], "alone": [], "led": []}
-        for path in self.val[:VALIDATED]:
-            row = pair(as_fitted(ViewSample.load(path), np.random.default_rng(0)), 4, 3)
-            true, coarse = (unfolded(row["coarse"] + row["changes"] * share) for share in (1, 0))
-            made = {"proxy": coarse, "alone": sampled(network, row, None), "led": sampled(network, row, Led())}
-            for name, picture in made.items():
-                found[name].append(decibels_inside(picture, true))
-        return {name: float(np.mean(values)) for name, values in found.items()}
+        made = (
+            (*before, sampled(network, row, None), sampled(network, row, Led()))
+            for row, *before in map(as_shown, self.val[:VALIDATED])
+        )
+        return told(made, ("proxy", "alone", "led"))
 
     @torch.inference_mode()
     def picture(self, network: nn.Module) -> Floats:
         """Of some pairs: the truth, the proxy's, what leads as it is seen from here, ours."""
-        rows = []
-        for path in self.val[:4]:
-            row = pair(as_fitted(ViewSample.load(path), np.random.default_rng(0)), 4, 3)
-            shown = [unfolded(row["coarse"] + row["changes"]), unfolded(row["coarse"]), unfolded(row["projected"])]
-            shown.append(sampled(network, row, Led()))
-            grey = [picture[:, :3] + 0.5 * (1 - picture[:, 3:]) for picture in shown]
-            rows.append(rearrange(torch.cat(grey), "v c y x -> y (v x) c"))
-        return torch.cat(rows).clamp(0, 1).numpy()
+        return in_rows(
+            torch.cat([*before, unfolded(row["projected"]), sampled(network, row, Led())])
+            for row, *before in map(as_shown, self.val[:4])
+        )
+
+
+def as_shown(path: Path) -> tuple[Batch, Tensor, Tensor]:
+    """A pair of a sample for validation; of the view that is led the truth and the proxy's (1 4 s s)."""
+    row = pair(as_fitted(ViewSample.load(path), np.random.default_rng(0)), 4, 3)
+    return row, unfolded(row["coarse"] + row["changes"]), unfolded(row["coarse"])
 
 
 def as_fitted(sample: ViewSample, rng: np.random.Generator) -> ViewSample:

@@ -25,7 +25,7 @@ from portrait360.train.loop import Batch, Figures, Floats
 from portrait360.train.map_task import samples_in, spread
 from portrait360.train.samples import FOCAL, Sample
 from portrait360.train.turns import by_identity, chosen
-from portrait360.train.view_task import decibels_inside
+from portrait360.train.view_task import in_rows, told
 
 SIZES = TriplaneConfig()
 VALIDATED, SHOWN_ROWS = 4, 3
@@ -80,22 +80,14 @@ class RestorerTask:
     @torch.inference_mode()
     def validate(self, network: nn.Module) -> Figures:
         """Decibels inside the true outlines, of heads as they were and as they are restored."""
-        found: dict[str, list[float]] = {"proxy": [], "restored": []}
-        for path in spread(self.val, VALIDATED):
-            true, before, after = self.views(network, Sample.load(path))
-            for name, made in (("proxy", before), ("restored", after)):
-                found[name].append(decibels_inside(made, true))
-        return {name: float(np.mean(values)) for name, values in found.items()}
+        heads = (self.views(network, Sample.load(path)) for path in spread(self.val, VALIDATED))
+        return told(heads, ("proxy", "restored"))
 
     @torch.inference_mode()
     def picture(self, network: nn.Module) -> Floats:
         """Of some heads: the truth, the proxy, what is made of it."""
-        rows = []
-        for path in spread(self.val, SHOWN_ROWS):
-            for made in self.views(network, Sample.load(path)):
-                grey = made[:, :3] + 0.5 * (1 - made[:, 3:])
-                rows.append(torch.cat(list(grey), -1))
-        return torch.cat(rows, 1).clamp(0, 1).permute(1, 2, 0).numpy()
+        heads = (self.views(network, Sample.load(path)) for path in spread(self.val, SHOWN_ROWS))
+        return in_rows(made for head in heads for made in head)
 
     def views(self, network: nn.Module, one: Sample) -> tuple[Tensor, Tensor, Tensor]:
         """(v 4 s s) each, of the truth, of the proxy, of what is made of it."""

@@ -5,6 +5,7 @@ First every view by itself (R and C); then, begun with those weights, arcs of vi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,24 +105,26 @@ class ViewTask:
     @torch.inference_mode()
     def validate(self, network: nn.Module) -> Figures:
         """Decibels inside the true mattes, of the proxy's views and of ours."""
-        found: dict[str, list[float]] = {"proxy": [], "views": []}
-        for path in self.val[:VALIDATED]:
-            row = self.row(path, np.arange(VIEWS))
-            true, before, after = pictures(row, sampled(network, row, self.together))
-            for name, made in (("proxy", before), ("views", after)):
-                found[name].append(decibels_inside(made, true))
-        return {name: float(np.mean(values)) for name, values in found.items()}
+        rows = (self.row(path, np.arange(VIEWS)) for path in self.val[:VALIDATED])
+        return told((pictures(row, sampled(network, row, self.together)) for row in rows), ("proxy", "views"))
 
     @torch.inference_mode()
     def picture(self, network: nn.Module) -> Floats:
         """Of some arcs: the truth, the proxy, ours."""
-        rows = []
-        for path in self.val[:SHOWN_ROWS]:
-            row = self.row(path, np.arange(4))
-            for made in pictures(row, sampled(network, row, self.together)):
-                grey = made[:, :3] + 0.5 * (1 - made[:, 3:])
-                rows.append(rearrange(grey, "v c y x -> y (v x) c"))
-        return torch.cat(rows).clamp(0, 1).numpy()
+        rows = (self.row(path, np.arange(4)) for path in self.val[:SHOWN_ROWS])
+        return in_rows(made for row in rows for made in pictures(row, sampled(network, row, self.together)))
+
+
+def told(heads: Iterable[Sequence[Tensor]], names: Sequence[str]) -> Figures:
+    """Mean decibels inside the true mattes. Of every head (v 4 s s): the truth, then what bears these names."""
+    found = [[decibels_inside(made, true) for made in rest] for true, *rest in heads]
+    return dict(zip(names, np.mean(found, 0).tolist(), strict=True))
+
+
+def in_rows(views: Iterable[Tensor]) -> Floats:
+    """Premultiplied views (v 4 s s), a row each, before grey."""
+    grey = (made[:, :3] + 0.5 * (1 - made[:, 3:]) for made in views)
+    return torch.cat([rearrange(one, "v c y x -> y (v x) c") for one in grey]).clamp(0, 1).numpy()
 
 
 def as_tensors(sample: ViewSample, which: NDArray[np.integer], *, based: bool = True) -> Batch:
