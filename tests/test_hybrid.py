@@ -59,7 +59,7 @@ def test_at_the_start_nothing_is_changed_to_the_bit(fresh):
 
 def test_every_prior_is_felt_and_no_switched_off_one(learnt):
     known = priors()
-    other = {name: draw(9, *value.shape) for name, value in vars(known).items()}
+    other = {name: draw(9, *value.shape) for name, value in vars(known).items() if value is not None}
     other["uv"], other["mask"] = known.uv.flip(1), 1 - known.mask
     parts = {
         "projected": Led(),

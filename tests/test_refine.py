@@ -20,7 +20,7 @@ from portrait360.models.unet import UNetConfig
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.models.view_hints import FOLD, premultiplied
 from portrait360.refine.generated_volume import GeneratedVolume
-from portrait360.refine.guide import NORMALS, Seen, SmallGuide, ViewGuide, before, normals_of
+from portrait360.refine.guide import GEOMETRY, Seen, SmallGuide, ViewGuide, before, normals_of, photo_at, seen_of
 from portrait360.refine.loop import Refinement, Refining, refined
 from portrait360.refine.plan import between, outward
 from portrait360.refine.proxy_volume import ProxyVolume
@@ -34,7 +34,7 @@ from tests.test_train_views import TINY
 
 RADIUS, SIZE, FOCAL = 0.3, 32, 3.0
 SIZES = TriplaneConfig(side=32, features=16, hidden=16, seen=4, sharper=8)
-SHORT = Refining(steps=3, views=5, size=SIZE, levels=2)
+SHORT = Refining(steps=3, views=5, size=SIZE, levels=2, judged=16, moves=8, parts=2, window=24, rate=1e-2)
 
 
 class Ball(Volume):
@@ -183,7 +183,7 @@ def error(head: Volume, truth: Volume) -> float:
 )
 def test_a_guide_that_knows_the_truth_leads_to_it(change):
     ball, truth = Ball(), Ball(0.8)
-    head = refined(start(ball), photo_of(truth), Knows(truth), replace(SHORT, steps=12, **change))
+    head = refined(start(ball), photo_of(truth), Knows(truth), replace(SHORT, steps=8, **change))
     assert error(ball, truth) > 0.25 and error(head, truth) < 0.1
     assert (
         abs(head.picture(orbit(1, focal=FOCAL)[0], SIZE)[1] - ball.picture(orbit(1, focal=FOCAL)[0], SIZE)[1]).mean()
@@ -194,7 +194,7 @@ def test_a_guide_that_knows_the_truth_leads_to_it(change):
 def guide() -> SmallGuide:
     torch.manual_seed(0)
     unet = UNetConfig(64, 64, width=32, mult=(1, 1), attention=(False, True), depth=1, heads=4, context_dim=8)
-    network = HybridPriors(HybridConfig(unet, (4 + NORMALS) * FOLD**2))
+    network = HybridPriors(HybridConfig(unet, GEOMETRY))
     for parameter in network.parameters():
         if parameter.ndim > 1 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
@@ -243,7 +243,13 @@ def test_what_the_small_guide_is_shown():
     seen = [Seen(c, premultiplied(*ball.picture(c, 96)[:2]), ball.picture(c, 96)[2]) for c in cameras]
     coarse = seen[0].picture[None]
     picture = torch.rand(1, 4, 96, 96, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(led.pictures(led.latents(picture, coarse), coarse), picture, atol=1e-6)
+    assert torch.allclose(led.pictures(led.latents(coarse, coarse), coarse), coarse, atol=1e-5)
+    picture[:, 3:], picture[:, :3] = coarse[:, 3:], picture[:, :3] * coarse[:, 3:]
+    assert torch.allclose(led.pictures(led.latents(picture, coarse), coarse), picture, atol=1e-5)
+    likely = coarse.clone()
+    likely[:, 3] = (coarse[:, 3] + 0.2).clamp(max=1)  # a veil is none
+    made = led.pictures(led.latents(likely, coarse), coarse)
+    assert torch.allclose(made[:, 3][coarse[:, 3] == 0], torch.zeros(())) and (coarse[:, 3] == 0).any()
     same = led.priors(seen[0], seen[0], seen[0].picture)
     cover = torch.from_numpy(seen[0].depth > 0)
     whole = torch.nn.functional.avg_pool2d(cover.float()[None, None], FOLD) == 1
@@ -304,6 +310,26 @@ def test_the_view_denoiser_guides_by_what_the_photo_shows():
     one = led.denoised(noisy, 0.9, shown, seen[1].picture[None], Led())
     other = led.denoised(noisy, 0.9, led.priors(seen[0], seen[0], seen[0].picture), seen[0].picture[None], Led())
     assert one.shape == noisy.shape and not torch.equal(one, other)
+
+
+def test_branches_that_say_nothing_leave_the_view_denoiser():
+    """The priors' base, shown a head and its photo by the one guide, says what the other guide's network does."""
+    torch.manual_seed(0)
+    priors = HybridPriors(HybridConfig(TINY.unet, GEOMETRY, replace(TINY, cross_view=None))).requires_grad_(False)
+    for value in priors.base.parameters():
+        value += 0.05 * torch.randn(value.shape)
+    photo, ball = photo_of(Ball(0.8)), Ball()
+    assert isinstance(priors.base, ViewDenoiser)
+    one = SmallGuide(network=priors.eval()).knowing(ball, photo, SIZE)
+    assert one.photo is not None and one.references is not None
+    other = ViewGuide(network=priors.base, references=one.references)
+    seen, noisy = seen_of(ball, Camera(look_at(60), FOCAL), SIZE), torch.randn(1, 64, SIZE // FOLD, SIZE // FOLD)
+    coarse, shown = seen.picture[None], photo_at(photo, SIZE)
+    by = [g.denoised(noisy, 0.9, g.priors(seen, one.photo, shown), coarse, Led()) for g in (one, other)]
+    torch.testing.assert_close(by[0], by[1], rtol=1e-4, atol=1e-5)
+    here = replace(one, photo=seen)
+    elsewhere = here.denoised(noisy, 0.9, here.priors(seen, one.photo, shown), coarse, Led())
+    assert not torch.allclose(elsewhere, by[0], atol=1e-3)
 
 
 def test_a_proxy_is_a_volume_without_any_fit(proxy):

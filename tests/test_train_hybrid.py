@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from portrait360.errors import UserError
 from portrait360.models.hybrid import HybridConfig, HybridPriors, Led
 from portrait360.models.view_denoiser import ViewDenoiser
-from portrait360.refine.guide import SMALL_HYBRID
+from portrait360.refine.guide import GEOMETRY
+from portrait360.train import view_task
 from portrait360.train.hybrid_task import HybridTask, as_fitted, pair, predicted, sampled
 from portrait360.train.loop import LoopOptions, joined, train
 from portrait360.train.recipes import find_recipe
@@ -19,6 +21,8 @@ from portrait360.train.view_samples import ViewSample
 from portrait360.train.view_task import ViewTask
 from tests.samples import written
 from tests.test_train_views import TINY, fake
+
+TINY_HYBRID = HybridConfig(TINY.unet, GEOMETRY, replace(TINY, cross_view=None))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,7 @@ def base(folder, tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("portrait360.train.hybrid_task.SMALL_HYBRID", HybridConfig(TINY.unet, SMALL_HYBRID.geometry))
+    monkeypatch.setattr("portrait360.train.hybrid_task.SMALL_HYBRID", TINY_HYBRID)
 
 
 def test_it_begins_with_the_view_denoisers_network_and_needs_one(folder, base):
@@ -52,9 +56,13 @@ def test_it_begins_with_the_view_denoisers_network_and_needs_one(folder, base):
     assert isinstance(network, HybridPriors)
     row = pair(ViewSample.load(folder / "0000000-0.npz"), 2, 3)
     x, t = torch.randn(row["changes"].shape), torch.ones(1)
-    alone = network.base(x, 1000 * t, torch.zeros(1, 1, TINY.unet.context_dim))
-    assert torch.equal(predicted(network, x, t, row, Led()), alone) and alone.std() > 0
-    same = [n for n, v in network.explicit.named_parameters() if torch.equal(v, network.base.get_parameter(n))]
+    alone = view_task.predicted(network.base, x[None], t, row["hints"][None], row["references"], False)[0]
+    torch.testing.assert_close(predicted(network, x, t, row, Led()), alone, rtol=1e-5, atol=1e-5)
+    for name, value in ViewTask(folder, folder, TINY, begin=base).network().state_dict().items():
+        assert torch.equal(network.base.state_dict().get(name, value), value)
+    unread = predicted(network, x, t, row | {"hints": 0 * row["hints"]}, Led())
+    assert (unread - alone).abs().max() > 1e-3
+    same = [n for n, v in network.explicit.named_parameters() if torch.equal(v, network.unet.get_parameter(n))]
     assert len(same) > 30
     with pytest.raises(UserError, match="--begin"):
         find_recipe("hybrid").task(folder, folder, None)

@@ -106,7 +106,7 @@ def volume_of(folder: Path, begin: str, device: torch.device | str = "cpu") -> V
 def refined_sheet(
     volume: Volume,
     sheet: ViewSheet,
-    guide: Guide,
+    guide: SmallGuide,
     asked: Refinery,
     on_step: OnStep = lambda what, done, of: None,
     kept: Unfinished | None = None,
@@ -116,6 +116,7 @@ def refined_sheet(
         raise UserError("Refining needs the photo beside the views; begin with a run of `portrait360 make`.")
     if asked.nothing:
         return sheet
+    guide = guide.knowing(volume, sheet.reference, asked.how.size)
     triplane = started(volume, sheet.reference, guide, asked, on_step, kept)
     told = lambda done, of: on_step("refine", done, of)  # noqa: E731 (one line says it)
     triplane = refined(triplane, sheet.reference, guide, asked.how, told, kept)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from portrait360.geometry.carried import looked_up
 from portrait360.models.layers import group_norm, zeroed
 from portrait360.models.unet import UNet, UNetConfig
+from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
 
 MASK = 1  # channels
 
@@ -25,6 +26,7 @@ MASK = 1  # channels
 class HybridConfig:
     unet: UNetConfig  # the frozen one
     geometry: int  # channels of the coarse picture and of its normals, as latents
+    views: ViewDenoiserConfig | None = None  # whose U-Net it is, and what else it has learnt with; None: it is alone
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Priors:
     driving: Tensor  # the driving view itself
     uv: Tensor  # (b h w 2) where this view's places lie in it, in image sides
     geometry: Tensor  # (b geometry h w) the coarse picture and normals
+    references: Tensor | None = None  # (b n c h w) for the base's own R
+    hints: Tensor | None = None  # (b hint_channels H W) for its C
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,16 @@ class HybridPriors(nn.Module):
         self.config = config
         z = config.unet.in_channels
         textless = replace(config.unet, context_dim=0)
-        self.base = UNet(config.unet)
+        self.base = UNet(config.unet) if config.views is None else ViewDenoiser(config.views)
         self.explicit = UNet(replace(textless, in_channels=2 * z + MASK), head=False)
         self.implicit = UNet(replace(textless, in_channels=2 * z), head=False)
         self.with_geometry = Merge(z, config.geometry)
-        self.with_implicit = nn.ModuleList(Merge(c, c) for c in self.base.widths)
-        self.zero_convs = nn.ModuleList(zeroed(nn.Conv2d(c, c, 1)) for c in self.base.widths)
+        self.with_implicit = nn.ModuleList(Merge(c, c) for c in self.unet.widths)
+        self.zero_convs = nn.ModuleList(zeroed(nn.Conv2d(c, c, 1)) for c in self.unet.widths)
+
+    @property
+    def unet(self) -> UNet:
+        return self.base if isinstance(self.base, UNet) else self.base.unet
 
     def forward(
         self, z: Tensor, t: Tensor, context: Tensor, priors: Priors | None = None, led: Led | None = None
@@ -80,7 +88,11 @@ class HybridPriors(nn.Module):
             return self.base(z, t, context)
         led = led or Led()
         added = [conv(x) for conv, x in zip(self.zero_convs, self.features(z, t, priors, led), strict=True)]
-        return self.base(z, t, context, touch=lambda place, x: x + led.weight * added[place])
+        touch = lambda place, x: x + led.weight * added[place]  # noqa: E731 (one line says it)
+        if isinstance(self.base, UNet):
+            return self.base(z, t, context, touch=touch)
+        references = None if priors.references is None else priors.references.movedim(1, 0)
+        return self.base(z, t, context, references=references, hints=priors.hints, touch=touch)
 
     def features(self, z: Tensor, t: Tensor, priors: Priors, led: Led) -> Sequence[Tensor]:
         """Of the explicit branch, a block each."""

@@ -38,6 +38,14 @@ class TriplaneConfig:
     sharper: int = 32  # its channels
 
 
+class Window(NamedTuple):
+    """A square part of a picture, in pixels before the super-resolution."""
+
+    top: int
+    left: int
+    side: int
+
+
 class Rendered(NamedTuple):
     """A view, with gradients."""
 
@@ -118,11 +126,21 @@ class Triplane(Volume):
     def learnt(self) -> list[nn.Parameter]:
         return [value for value in self.parameters() if value.requires_grad]
 
-    def view(self, camera: Camera, size: int, *, remember: bool = False, rays: int | None = None) -> Rendered:
-        """A picture of so many pixels a side; `rays` at once, all if not given."""
-        side, device = size // self.config.factor, self.density.device
-        origin, directions = camera.rays(side, side)
-        towards = torch.tensor(directions.reshape(-1, 3), dtype=torch.float32, device=device)
+    def view(
+        self,
+        camera: Camera,
+        size: int,
+        *,
+        remember: bool = False,
+        rays: int | None = None,
+        window: Window | None = None,
+    ) -> Rendered:
+        """A picture of so many pixels a side, or a part of it; `rays` at once, all if not given."""
+        whole, device = size // self.config.factor, self.density.device
+        top, left, side = window or Window(0, 0, whole)
+        origin, directions = camera.rays(whole, whole)
+        part = directions[top : top + side, left : left + side].reshape(-1, 3)
+        towards = torch.tensor(part, dtype=torch.float32, device=device)
         start = torch.tensor(origin, dtype=torch.float32, device=device).expand(len(towards), 3)
         most = rays or len(towards)
         parts = [

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from portrait360.models.control import ControlConfig, ControlNet, hint_encoder
 from portrait360.models.cross_view import CrossViewConfig
-from portrait360.models.unet import Start, UNet, UNetConfig
+from portrait360.models.unet import Start, Touch, UNet, UNetConfig
 
 Memory = tuple[Tensor, ...]  # for each transformer block (b or 1, tokens of all references, c)
 
@@ -90,6 +90,7 @@ class ViewDenoiser(nn.Module):
         hints: Tensor | None = None,  # ((b v) hint_channels H W)
         views: int | None = None,  # v; None leaves V out
         unconditional: bool = False,  # the pass that guidance leads away from
+        touch: Touch | None = None,  # as the U-Net's
     ) -> Tensor:
         """The network's prediction for all views at once."""
         if unconditional:
@@ -97,7 +98,7 @@ class ViewDenoiser(nn.Module):
             hints = hints if self.config.quirks.control_when_unconditional else None
         memory = None if references is None else self.remember(references, t, context)
         residuals = None if hints is None else self.control(x, self.control.embed_hint(hints), t, context)
-        return self.predict(x, t, context, views, memory, residuals, unconditional)
+        return self.predict(x, t, context, views, memory, residuals, unconditional, touch=touch)
 
     def predict(
         self,
@@ -109,6 +110,7 @@ class ViewDenoiser(nn.Module):
         residuals: Sequence[Tensor] | None,
         unconditional: bool,
         start: Start | None = None,
+        touch: Touch | None = None,
     ) -> Tensor:
         quirks = self.config.quirks
         return self.unet(
@@ -120,6 +122,7 @@ class ViewDenoiser(nn.Module):
             control=residuals,
             middle_cross_view=quirks.middle_cross_view_when_unconditional and unconditional,
             start=start,
+            touch=touch,
         )
 
     def remember(self, references: Tensor, t: Tensor, context: Tensor) -> Memory:

@@ -12,20 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from portrait360.cameras import Camera
+from portrait360.cameras import Camera, look_at
 from portrait360.geometry.carried import carried, places_in
+from portrait360.geometry.volume import Volume
 from portrait360.models.hybrid import HybridConfig, HybridPriors, Led, Priors
 from portrait360.models.presets import SMALL
 from portrait360.models.triplane import Triplane
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.models.view_hints import FOLD, TIMES, folded, hint_of, premultiplied, unfolded
-from portrait360.small_views import Shown, prepared
+from portrait360.small_views import Shown, decided, prepared
 from portrait360.view_sheet import View
 
 Floats = NDArray[np.floating]
 
 NORMALS = 3
-SMALL_HYBRID = HybridConfig(SMALL.unet, geometry=(4 + NORMALS) * FOLD**2)
+GEOMETRY = (4 + NORMALS) * FOLD**2  # channels
+SMALL_HYBRID = HybridConfig(SMALL.unet, GEOMETRY, replace(SMALL, cross_view=None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +41,12 @@ class Seen:
 
 def before(head: Triplane, camera: Camera, size: int) -> Seen:
     """As it was before anything was changed."""
-    rgb, alpha, depth = head.base.picture(camera, size)
-    return Seen(camera, premultiplied(rgb, alpha).to(head.density.device), depth)
+    return seen_of(head.base, camera, size)
+
+
+def seen_of(volume: Volume, camera: Camera, size: int) -> Seen:
+    rgb, alpha, depth = volume.picture(camera, size)
+    return Seen(camera, premultiplied(rgb, alpha).to(volume.density.device), depth)
 
 
 def photo_at(photo: View, size: int) -> Tensor:
@@ -69,7 +75,7 @@ class Guide(Protocol):
         ...
 
     def pictures(self, latents: Tensor, coarse: Tensor) -> Tensor:
-        """The inverse of `latents`, within [0, 1]."""
+        """What clean latents mean, within [0, 1]."""
         ...
 
 
@@ -84,14 +90,22 @@ class _Folded:
         return folded(picture) - folded(coarse)
 
     def pictures(self, latents: Tensor, coarse: Tensor) -> Tensor:
-        return unfolded(folded(coarse) + latents).clamp(0, 1)
+        return decided(unfolded(folded(coarse) + latents).clamp(0, 1), coarse)
 
 
 @dataclass(frozen=True, eq=False)
 class SmallGuide(_Folded):
-    """Led by a neighbour."""
+    """Led by a neighbour; beside that, its base is shown what the view denoiser is."""
 
     network: HybridPriors = field(kw_only=True)
+    photo: Seen | None = None  # the unrefined head as the photo's camera sees it
+    references: Tensor | None = None  # (n 64 h w) photo and back, folded
+
+    def knowing(self, volume: Volume, photo: View, size: int) -> SmallGuide:
+        """Of a head and its photo."""
+        behind = seen_of(volume, Camera(look_at(180), photo.camera.focal), size).picture.cpu()
+        references = folded(torch.stack([photo_at(photo, size), behind]))
+        return replace(self, photo=seen_of(volume, photo.camera, size), references=references)
 
     def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Priors:
         places = places_in(driving.camera, driving.depth, view.camera, view.depth)
@@ -105,13 +119,15 @@ class SmallGuide(_Folded):
             folded(shown[None]),
             uv.movedim(1, -1),
             torch.cat([folded(picture[None]), F.pixel_unshuffle(normals[None], FOLD)], 1),
+            None if self.references is None else self.references[None],
+            None if self.photo is None else hinted(view, self.photo)[1],
         )
 
     @torch.no_grad()
     def denoised(self, latents: Tensor, level: float, priors: Priors, coarse: Tensor, led: Led) -> Tensor:
         device = next(self.network.parameters()).device
         context = torch.zeros(1, 1, self.network.config.unet.context_dim, device=device)
-        there = replace(priors, **{name: value.to(device) for name, value in vars(priors).items()})
+        there = replace(priors, **{name: v.to(device) for name, v in vars(priors).items() if v is not None})
         t = torch.tensor([TIMES * level], device=device)
         return self.network(latents.to(device), t, context, there, led).to(latents)
 
@@ -124,18 +140,24 @@ class ViewGuide(_Folded):
     references: Tensor = field(kw_only=True)  # (n 64 h w) photo and back, folded
 
     def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Shown:
-        both = places_in(driving.camera, driving.depth, view.camera, view.depth).both.astype(np.float32)
-        picture = view.picture.cpu()
-        cover = picture[3].numpy()
-        rgb = (picture[:3] / picture[3:].clamp(min=1e-3)).permute(1, 2, 0).numpy()
-        told = hint_of(rgb, both, cover, normals_of(view.depth, view.camera), view.depth, view.camera)
-        return Shown(picture[None], torch.from_numpy(both)[None, None], torch.from_numpy(told)[None], self.references)
+        both, told = hinted(view, driving)
+        return Shown(view.picture.cpu()[None], both[None], told, self.references)
 
     @torch.no_grad()
     def denoised(self, latents: Tensor, level: float, priors: Shown, coarse: Tensor, led: Led) -> Tensor:
         x = latents.to(next(self.network.parameters()).device)
         at_level = prepared(self.network, priors, together=False)(x, torch.tensor([level], device=x.device))
         return at_level(x, torch.zeros(1, dtype=torch.long, device=x.device)).to(latents)
+
+
+def hinted(view: Seen, photo: Seen) -> tuple[Tensor, Tensor]:
+    """What C is shown of a view: how much of it is the photo's (1 s s), and all of it (1 HINTS s s)."""
+    both = places_in(photo.camera, photo.depth, view.camera, view.depth).both.astype(np.float32)
+    picture = view.picture.cpu()
+    cover = picture[3].numpy()
+    rgb = (picture[:3] / picture[3:].clamp(min=1e-3)).permute(1, 2, 0).numpy()
+    told = hint_of(rgb, both, cover, normals_of(view.depth, view.camera), view.depth, view.camera)
+    return torch.from_numpy(both)[None], torch.from_numpy(told)[None]
 
 
 def normals_of(depth: Floats, camera: Camera) -> Floats:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from portrait360.cameras import Camera
 from portrait360.diffusion.anchors import Candidate, Gradient, resampled, retained
@@ -18,7 +19,7 @@ from portrait360.diffusion.noise import view_generators
 from portrait360.diffusion.samplers import flow
 from portrait360.geometry.carried import carried_noise
 from portrait360.models.hybrid import Led
-from portrait360.models.triplane import Triplane
+from portrait360.models.triplane import Triplane, Window
 from portrait360.models.view_hints import premultiplied
 from portrait360.refine.guide import Guide, Seen, before, photo_at
 from portrait360.refine.plan import FIXED, Stop, between, outward
@@ -27,6 +28,8 @@ from portrait360.view_sheet import View
 
 Noise = Literal["anchors", "fixed", "random"]
 OnStep = Callable[[int, int], None]
+RAYS = 8192  # at once, without gradients
+RIM = 2  # pixels
 MOST_TURNS = 1009  # of a seed; with the first, in which anchors are drawn
 KEEP_SECONDS = 20.0  # between two states that a killed one goes on with
 
@@ -45,9 +48,23 @@ class Refining:
     led: Led = field(default_factory=Led)
     between: int = 1  # further views of a step, from anywhere
     levels: int = 3  # that each of them is denoised in
+    judged: int = 64  # pixels a side at which gradients are compared
+    moves: int = 24  # of the head, in a step
+    parts: int = 4  # of views that a move looks at, besides one of the photo
+    window: int = 64  # pixels a side of a part
     photo: float = 4.0  # weight of the reference
-    rate: float = 1e-2
+    rate: float = 5e-3
     seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """A picture that the head is to become."""
+
+    camera: Camera
+    picture: Tensor  # (4 s s) premultiplied
+    weight: Tensor  # (s s)
+    middles: Tensor  # (n 2) pixels around which parts lie: those that are covered
 
 
 @dataclass
@@ -66,6 +83,9 @@ class Refinement:
         self.parameters = head.learnt()
         self.optimiser = torch.optim.Adam(self.parameters, lr=how.rate, betas=(0.9, 0.99))
         self.stops = outward(photo.camera, how.views)
+        known = torch.ones(photo.alpha.shape) if photo.known is None else torch.from_numpy(photo.known).float()
+        whole = premultiplied(photo.rgb, photo.alpha)
+        self.goal = _goal(photo.camera, *(x.to(head.density) for x in (whole, known)))
         self.views = self._anchored([before(head, stop.camera, how.size) for stop in self.stops])
 
     def _anchored(self, seen: Sequence[Seen]) -> list[_View]:
@@ -101,45 +121,57 @@ class Refinement:
             view.anchor, view.target = anchor, None if target is None else target.to(view.seen.picture)
 
     def step(self, number: int) -> None:
-        """Every view once, then the head (eq. 18, 19)."""
+        """Where every view is to go, then the head on its way there (eq. 18, 19), a part of each at a time."""
         self.generators = self._generators(1 + number)
         self.rng = np.random.default_rng([self.how.seed, 3, number])
         share = number / max(self.how.steps - 1, 1)
         level = self.how.noisy[0] + share * (self.how.noisy[1] - self.how.noisy[0])
-        gradients = [self._reference()]
+        gradients = [self._gradient(self.goal)] if self.how.optimised else []
         for i in range(1, len(self.views)):
-            driving = gradients[self.views[i].stop.driving or 0]
-            gradients.append(self._view(i, level, driving))
-        for _ in range(self.how.between):
-            gradients.append(self._anywhere(level))
-        for place, parameter in enumerate(self.parameters):
-            parameter.grad = torch.stack([gradient[place] for gradient in gradients]).sum(0)
+            self._view(i, level, gradients)
+        goals = [_goal(view.seen.camera, self.shown(view)) for view in self.views[1:]]
+        goals += [self._anywhere(level) for _ in range(self.how.between)]
+        for _ in range(self.how.moves):
+            self._move(goals)
+
+    def _move(self, goals: Sequence[_Goal]) -> None:
+        """The photo is looked at in its full resolution."""
+        chosen = self.rng.choice(len(goals), min(self.how.parts, len(goals)), replace=False)
+        loss = self.how.photo * self._part(self.goal) + sum(self._part(goals[i]) for i in chosen)
+        self.optimiser.zero_grad()
+        torch.as_tensor(loss).backward()
         self.optimiser.step()
 
-    def _reference(self) -> Gradient:
-        """The photo, at its full resolution."""
-        made = self.head.view(self.photo.camera, self.photo.size, remember=True)
-        goal = premultiplied(self.photo.rgb, self.photo.alpha).to(made.picture)
-        known = torch.ones(()) if self.photo.known is None else torch.from_numpy(self.photo.known)
-        loss = (self.how.photo * known.to(made.picture) * (made.picture - goal).abs()).mean()
-        return self._gradient(loss)
+    def _part(self, goal: _Goal) -> Tensor:
+        """How far a random part of a view is off; but for its rim, where the super-resolution sees no further."""
+        factor, size = self.head.config.factor, goal.picture.shape[-1]
+        side = min(self.how.window, size) // factor
+        middle = goal.middles[int(self.rng.integers(len(goal.middles)))] // factor
+        top, left = (int(x) for x in (middle - side // 2).clamp(0, size // factor - side))
+        made = self.head.view(goal.camera, size, remember=True, window=Window(top, left, side)).picture
+        rows, columns = (slice(factor * x, factor * (x + side)) for x in (top, left))
+        off = (goal.weight[rows, columns] * (made - goal.picture[:, rows, columns]).abs()).mean(0)
+        rim = RIM * factor
+        return off[rim : len(off) - rim, rim : len(off) - rim].mean()
 
-    def _view(self, place: int, level: float, driving: Gradient) -> Gradient:
-        """A fixed view's gradient; its anchor moves, if what was drawn around it agrees better (eq. 14 to 17)."""
+    def _view(self, place: int, level: float, gradients: list[Gradient]) -> None:
+        """What a fixed view is to become. Its anchor moves, if what was drawn around it agrees better (eq. 14-17)."""
         view, how, generator = self.views[place], self.how, self.generators[place]
-        made = self.head.view(view.seen.camera, how.size, remember=True)
-        drawn = self._noise(view, generator)
-        target = self._target(view.seen, self.views[view.stop.driving or 0], made.picture, drawn, level)
-        anew = Candidate(drawn, target, self._towards(made.picture, target, view.seen, keep=True))
-        if view.target is None or not how.optimised:
-            best = anew
-        else:
-            old = Candidate(view.anchor, view.target, self._towards(made.picture, view.target, view.seen, keep=True))
-            best = retained(anew, old, driving)
-        view.target = best.target
-        if how.optimised:
-            view.anchor = best.noise
-        return best.gradient
+        picture, drawn = self._now(view.seen.camera), self._noise(view, generator)
+        target = self._target(view.seen, self.views[view.stop.driving or 0], picture, drawn, level)
+        if not how.optimised:
+            view.target = target
+            return
+        best = anew = Candidate(drawn, target, self._leads(view.seen, target))
+        if view.target is not None:
+            old = Candidate(view.anchor, view.target, self._leads(view.seen, view.target))
+            best = retained(anew, old, gradients[view.stop.driving or 0])
+        view.target, view.anchor = best.target, best.noise
+        gradients.append(best.gradient)
+
+    @torch.no_grad()
+    def _now(self, camera: Camera) -> Tensor:
+        return self.head.view(camera, self.how.size, remember=True, rays=RAYS).picture
 
     def _noise(self, view: _View, generator: torch.Generator) -> Tensor:
         if self.how.noise == "fixed":
@@ -165,22 +197,32 @@ class Refinement:
             return view.seen.picture
         return self.guide.pictures(view.target, view.seen.picture[None])[0]
 
-    def _anywhere(self, level: float) -> Gradient:
+    def _anywhere(self, level: float) -> _Goal:
         """Between the fixed views: denoised in several levels."""
         stop = between(self.photo.camera, self.stops, self.rng)
         driving, seen = self.views[stop.driving or 0], before(self.head, stop.camera, self.how.size)
-        made = self.head.view(stop.camera, self.how.size, remember=True)
         fresh = torch.randn(driving.anchor.shape, generator=self.generators[-1])
         noise = self._moved(driving, stop.camera, fresh)
-        target = self._target(seen, driving, made.picture, noise, level, self.how.levels)
-        return self._towards(made.picture, target, seen)
+        target = self._target(seen, driving, self._now(stop.camera), noise, level, self.how.levels)
+        return _goal(stop.camera, self.guide.pictures(target, seen.picture[None])[0])
 
-    def _towards(self, picture: Tensor, target: Tensor, seen: Seen, keep: bool = False) -> Gradient:
-        goal = self.guide.pictures(target, seen.picture[None])[0]
-        return self._gradient((picture - goal).abs().mean(), keep)
+    def _leads(self, seen: Seen, target: Tensor) -> Gradient:
+        """Where a target would lead the head."""
+        return self._gradient(_goal(seen.camera, self.guide.pictures(target, seen.picture[None])[0]))
 
-    def _gradient(self, loss: Tensor, keep: bool = False) -> Gradient:
-        return torch.autograd.grad(loss, self.parameters, retain_graph=keep)
+    def _gradient(self, goal: _Goal) -> Gradient:
+        made = self.head.view(goal.camera, self.how.judged).picture
+        both = torch.cat([goal.picture, goal.weight[None]])[None]
+        coarse = F.interpolate(both, made.shape[-2:], mode="area")[0]
+        off = coarse[4:] * (made - coarse[:4]).abs()
+        return torch.autograd.grad(off.mean(), self.parameters)
+
+
+def _goal(camera: Camera, picture: Tensor, weight: Tensor | None = None) -> _Goal:
+    weight = torch.ones_like(picture[0]) if weight is None else weight
+    covered = (picture[3] * weight > 0.5).cpu()
+    middles = torch.nonzero(covered) if covered.any() else torch.tensor([[s // 2 for s in covered.shape]])
+    return _Goal(camera, picture, weight, middles)
 
 
 def refined(

@@ -1,6 +1,7 @@
 """The hybrid priors' task (Portrait Diffusion, 3.3): a view of the head, led by a neighbour that is finished.
 
-The base is the view denoiser's U-Net, as it has been learnt, and frozen; the branches begin as copies of it.
+The base is the view denoiser with its R and C, as they have been learnt, and frozen; the branches begin as copies of
+its U-Net.
 """
 
 from __future__ import annotations
@@ -24,14 +25,13 @@ from portrait360.models.view_hints import TIMES, premultiplied, unfolded
 from portrait360.refine.guide import SMALL_HYBRID, Seen, SmallGuide
 from portrait360.small_views import STEPS
 from portrait360.train.loop import Batch, Figures, joined
-from portrait360.train.map_task import MOST_WEIGHT, samples_in, with_noise
+from portrait360.train.map_task import MOST_WEIGHT, samples_in
 from portrait360.train.turns import by_identity, chosen
 from portrait360.train.view_samples import VIEWS, ViewSample
-from portrait360.train.view_task import VALIDATED, in_rows, told, weights_of
+from portrait360.train.view_task import VALIDATED, as_tensors, in_rows, told, with_some_noise
 
 Floats = NDArray[np.floating]
 
-UNET = "model.diffusion_model."  # of the view denoiser's file
 FARTHEST = 3  # views between the one that leads and the one that is led
 UNREFINED = 0.2  # share of leading views that are still the proxy's
 PAIRS = 2  # of an arc
@@ -56,9 +56,9 @@ class HybridTask:
             load_single(network, file, str(self.begin))
         else:
             wanted = network.base.state_dict()
-            load_into(network.base, {name: file.read(UNET + name).float() for name in wanted}, str(self.begin))
+            load_into(network.base, {name: file.read(name).float() for name in wanted}, str(self.begin))
             for branch in (network.explicit, network.implicit):
-                copy_into(branch, wanted := network.base.state_dict())
+                copy_into(branch, network.unet.state_dict())
         network.train().requires_grad_(True)
         network.base.requires_grad_(False)
         return network
@@ -79,7 +79,7 @@ class HybridTask:
         return joined(rows)
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
-        return with_noise(batch, generator)
+        return batch | with_some_noise(batch["changes"], generator)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         goal, at = batch["changes"], batch["level"][:, None, None, None]
@@ -139,21 +139,17 @@ def copy_into(branch: nn.Module, base: dict[str, Tensor]) -> None:
 
 def pair(sample: ViewSample, view: int, leading: int, *, unrefined: bool = False) -> Batch:
     """One row: changes, weight and coarse as latents, and the priors."""
-    seen, driving = (seen_of(sample, place) for place in (view, leading))
-    true = [premultiplied(*straight(sample.rgba[place])) for place in (view, leading)]
+    row = as_tensors(sample, np.array([view]))
+    seen, driving = (shown_of(sample, place) for place in (view, leading))
+    true = premultiplied(*straight(sample.rgba[leading]))
     guide = SmallGuide(network=None)  # pyright: ignore[reportArgumentType] (it is not asked)
-    priors = guide.priors(seen, driving, driving.picture if unrefined else true[1])
-    coarse = seen.picture[None]
-    known = torch.from_numpy(sample.hint[view, ..., 3].astype(np.float32) / 255)
-    return {
-        "changes": guide.latents(true[0][None], coarse),
-        "coarse": guide.latents(coarse, torch.full_like(coarse, 0.5)),
-        "weight": weights_of(true[0][None], known[None, None]),
-        **{name: getattr(priors, name) for name in NAMES},
-    }
+    priors = guide.priors(seen, driving, driving.picture if unrefined else true)
+    priors = replace(priors, references=row["references"][None], hints=row["hints"])
+    told = {name: getattr(priors, name) for name in NAMES}
+    return {"changes": row["changes"], "weight": row["weight"], "coarse": row["base"], **told}
 
 
-def seen_of(sample: ViewSample, place: int) -> Seen:
+def shown_of(sample: ViewSample, place: int) -> Seen:
     hint = sample.hint[place].astype(np.float32) / 255
     camera = Camera.from_label(sample.cameras[place])
     return Seen(camera, premultiplied(hint[..., :3], hint[..., 4]), sample.depth[place].astype(np.float32))
@@ -172,12 +168,11 @@ def predicted(network: nn.Module, x: Tensor, level: Tensor, row: Batch, led: Led
 
 
 def sampled(network: nn.Module, row: Batch, led: Led | None, seed: int = 0) -> Tensor:
-    """(1 4 s s) premultiplied, from noise in as many steps as other small views; without `led` by the base alone."""
+    """(1 4 s s) premultiplied, in as many steps as other small views; without `led` by the base alone."""
     assert isinstance(network, HybridPriors)
     device = next(network.parameters()).device
     there = {name: value.to(device) for name, value in row.items()}
     noise = torch.randn(row["changes"].shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    context = torch.zeros(1, 1, network.config.unet.context_dim, device=device)
-    led_by = Priors(*(there[name] for name in NAMES)) if led else None
-    made = flow(lambda x, t: network(x, TIMES * t, context, led_by, led).float(), noise, STEPS)
+    at_level = lambda x, t: predicted(network, x, t, there, led or Led(weight=0.0)).float()  # noqa: E731
+    made = flow(at_level, noise * (STEPS > 1), STEPS)
     return unfolded(row["coarse"] + made.cpu()).clamp(0, 1)

@@ -84,15 +84,9 @@ class ViewTask:
         return row | {"references": left_of(row["references"], self.without)}
 
     def noised(self, batch: Batch, generator: torch.Generator) -> Batch:
-        goal = batch["changes"]
-        draw = lambda: torch.rand(len(goal), generator=generator, device=goal.device)  # noqa: E731
-        noise = torch.randn(goal.shape, generator=generator, device=goal.device)
-        some = (draw() >= FROM_NOTHING).to(goal.dtype)
-        return batch | {
-            "noise": noise * some[:, None, None, None, None],
-            "level": torch.where(some > 0, levels(len(goal), generator), 1.0),
-            "shown": (draw() >= UNGUIDED).to(goal.dtype),
-        }
+        noisy = with_some_noise(goal := batch["changes"], generator)
+        guided = torch.rand(len(goal), generator=generator, device=goal.device) >= UNGUIDED
+        return batch | noisy | {"shown": guided.to(goal.dtype)}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         goal, at = batch["changes"], batch["level"][:, None, None, None, None]
@@ -113,6 +107,14 @@ class ViewTask:
         """Of some arcs: the truth, the proxy, ours."""
         rows = (self.row(path, np.arange(4)) for path in self.val[:SHOWN_ROWS])
         return in_rows(made for row in rows for made in pictures(row, sampled(network, row, self.together)))
+
+
+def with_some_noise(goal: Tensor, generator: torch.Generator) -> Batch:
+    """For the changes, a row each, and how much of it; or nothing at all to begin with."""
+    noise = torch.randn(goal.shape, generator=generator, device=goal.device)
+    some = (torch.rand(len(goal), generator=generator, device=goal.device) >= FROM_NOTHING).to(goal.dtype)
+    level = torch.where(some > 0, levels(len(goal), generator), 1.0)
+    return {"noise": noise * some.view(-1, *[1] * (goal.ndim - 1)), "level": level}
 
 
 def told(heads: Iterable[Sequence[Tensor]], names: Sequence[str]) -> Figures:
