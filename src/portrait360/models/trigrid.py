@@ -68,13 +68,16 @@ def sampled(grids: Tensor, points: Tensor, box: float) -> Tensor:
     """Features (b n c) at points (b n 3): the mean over the grids."""
     at = points * (2 / box)
     places = torch.stack([at[..., axes] for axes in AXES], 1)  # (b 3 n 3)
-    if grids.shape[3] == 1:
-        places = places * places.new_tensor([1.0, 1.0, 0.0])  # a plane is as far as one likes
-    found = F.grid_sample(
-        rearrange(grids, "b p c d h w -> (b p) c d h w"),
-        rearrange(places, "b p n x -> (b p) 1 1 n x").to(grids),
-        align_corners=False,
-    )
+    if grids.shape[3] == 1:  # a plane is as far as one likes; and by two axes it is twice as fast
+        planes = rearrange(grids, "b p c 1 h w -> (b p) c h w").contiguous(memory_format=torch.channels_last)
+        flat = rearrange(places[..., :2], "b p n x -> (b p) 1 n x").to(grids)
+        found = F.grid_sample(planes, flat, align_corners=False)[:, :, None]
+    else:
+        found = F.grid_sample(
+            rearrange(grids, "b p c d h w -> (b p) c d h w"),
+            rearrange(places, "b p n x -> (b p) 1 1 n x").to(grids),
+            align_corners=False,
+        )
     return rearrange(found, "(b p) c 1 1 n -> b p n c", p=3).mean(1)
 
 
