@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,14 @@ def test_every_job_once_and_none_before_it_is_needed():
         got[done.job] = done.result
     assert got == {number: 2 * number for number in range(40)}
     assert list(Processes(1).run(double, [])) == []
+
+
+def test_one_worker_gives_results_in_the_order_of_the_jobs():
+    given = []
+    for done in Processes(1).run(double, range(60)):
+        time.sleep(0.02)  # while the worker goes on, so that several are there at once
+        given.append(done.job)
+    assert given == list(range(60))
 
 
 def test_a_lost_worker_takes_nothing_with_it_but_what_ends_every_worker(tmp_path):

@@ -69,10 +69,10 @@ class _Run(Generic[J, R]):
             self._fill()
             while self.waiting:
                 done = wait(self.waiting, return_when=FIRST_COMPLETED).done
-                broken = [future for future in done if isinstance(future.exception(), BrokenProcessPool)]
-                for future in done.difference(broken):
+                whole = done.difference(f for f in done if isinstance(f.exception(), BrokenProcessPool))
+                for future in [future for future in self.waiting if future in whole]:  # in the order of the jobs
                     yield Done(self.waiting.pop(future)[0], future.result())
-                if broken:
+                if len(whole) < len(done):
                     yield from self._mend()
                 self._fill()
         finally:
