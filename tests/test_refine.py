@@ -205,7 +205,7 @@ def test_the_same_seed_the_same_head_and_every_switch_is_felt():
     photo, led = photo_of(Ball(0.8)), guide()
     camera = Camera(look_at(200), FOCAL)
     one = lambda how: refined(start(Ball()), photo, led, how).picture(camera, SIZE)[0]  # noqa: E731
-    short = replace(SHORT, steps=2, views=4)
+    short = replace(SHORT, steps=2, views=4, moves=2, parts=1)
     whole = one(short)
     assert np.array_equal(whole, one(short))
     for change in (
@@ -217,7 +217,7 @@ def test_the_same_seed_the_same_head_and_every_switch_is_felt():
 
 def test_killed_within_its_rounds_it_goes_on_as_if_it_had_not(tmp_path, monkeypatch):
     monkeypatch.setattr("portrait360.refine.loop.KEEP_SECONDS", 0.0)
-    photo, led, short = photo_of(Ball(0.8)), guide(), replace(SHORT, steps=4, views=4)
+    photo, led, short = photo_of(Ball(0.8)), guide(), replace(SHORT, steps=4, views=4, moves=2)
     camera, kept = Camera(look_at(200), FOCAL), Unfinished(tmp_path / "refining.pt", "this", "the refining")
     whole = refined(start(Ball()), photo, led, short).picture(camera, SIZE)
 
