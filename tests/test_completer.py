@@ -28,7 +28,7 @@ def completed(portrait, proxy):
 
 def test_a_network_that_says_nothing_leaves_the_head_as_it_is(portrait, proxy):
     same = complete_proxy(portrait, proxy, network=SILENT)
-    assert np.abs(same.radius - proxy.radius).mean() < 0.001  # but for the outline, which is looked at again
+    assert np.abs(same.radius - proxy.radius).mean() < 0.002  # but for the outline, which is drawn closer
     trust = on_surface(portrait, same.radius).all.trust
     np.testing.assert_allclose(same.colours[trust == 0], proxy.colours[trust == 0], atol=1 / 255)
     assert np.abs(same.colours - proxy.colours)[trust > 0.99].mean() < 0.01

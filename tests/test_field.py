@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from cv2 import dilate, erode
 
 from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.geometry.field import Field, FieldOptions
 from portrait360.geometry.hash_grid import HashGrid, features
 from portrait360.geometry.hull import visual_hull
 from portrait360.geometry.marching import march, march_in_torch
-from portrait360.geometry.volume import HALF, SHOWS, STEP, surface, weights
+from portrait360.geometry.volume import CELLS, HALF, SHOWS, STEP, Volume, surface, weights
 from tests.viewer_scene import AXES, mesh
 
 FOCAL = focal_from_fov(18.8)
@@ -97,6 +98,31 @@ def test_an_even_fog_stops_light_as_beer_and_lambert_say():
     field.density.zero_()
     empty = field.render(torch.tensor([[0.0, 0, 2]]), torch.tensor([[0.0, 0, -1]]))
     assert float(empty.alpha.detach()) == 0 and empty.samples == 0
+
+
+class Slope(Volume):
+    """Solid below an oblique plane; its grid holds of every cell the densest that was seen, as rays of a fit may leave it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        centres = (torch.stack(torch.meshgrid(*[torch.arange(CELLS)] * 3, indexing="ij"), -1) + 0.5) / CELLS - HALF
+        inside = [self(places.reshape(-1, 3) + dx)[0] for places in centres for dx in torch.rand(4, 1, 3) / CELLS]
+        self.density.copy_(torch.stack(inside).view(CELLS, 4, CELLS, CELLS).amax(1))
+
+    def forward(self, places, directions=None):
+        density = 1000.0 * (places @ torch.tensor([0.31, 1.0, 0.17]) < 0)
+        return density, torch.full((len(places), 3), 0.5)
+
+
+def test_no_ray_ends_in_the_empty_corner_of_a_cell_once_the_grid_is_settled():
+    slope, camera = Slope(), Camera(look_at(20, 12), FOCAL)
+    before, pinholes = slope.density.clone(), slope.picture(camera, 128)[1] < 0.5
+    slope.settle()
+    alpha = slope.picture(camera, 128)[1]
+    solid = erode(dilate((alpha > 0.9).astype(np.uint8), np.ones((5, 5))), np.ones((9, 9))) > 0
+    assert solid.sum() > 2000 and pinholes[solid].any()
+    assert alpha[solid].min() > 0.9
+    assert not slope.density[before == 0].any()
 
 
 def test_the_mean_colour_has_no_direction():

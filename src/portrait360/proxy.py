@@ -206,7 +206,7 @@ def make_proxy(portrait: Portrait, others: Sequence[Portrait] = ()) -> Proxy:
 def to_outline(portrait: Portrait, radius: Floats) -> Floats:
     """The surface grown and cut back to where the portrait shows its end."""
     goal, nowhere = outline(portrait.alpha, portrait.known), np.zeros(radius.shape, bool)
-    radius = spread(LAYOUT, radius, portrait.camera, goal, nowhere, steps=2)
+    radius = spread(LAYOUT, radius, portrait.camera, goal, nowhere, steps=6)
     return carve(LAYOUT, round_crown(LAYOUT, radius), portrait.camera, goal)
 
 

@@ -120,6 +120,7 @@ def fit_field(
             training.correct(fixed)
         if on_step:
             on_step(step, loss)
+    training.field.settle()
     return training.field, training.corrections
 
 

@@ -7,6 +7,7 @@ already knows to be opaque, so that most of the work goes into the visible surfa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ HALF = 0.5  # a volume fills the cube [-HALF, HALF]^3 of the canonical frame
 CELLS = 128  # of the grid along a side
 STEP = 2 * HALF / 256  # between samples
 EMPTY = 0.1  # density below which a cell holds nothing
+LOOKS = (*product((0.02, 0.98), repeat=3), (0.5, 0.5, 0.5))  # corners and middle of a cell
+AT_ONCE = 1 << 16  # places
 NEWER = 0.5  # share of the newest look in what the grid remembers
 SHOWS = 0.3  # share of a ray's alpha in front of its surface: a field is a little soft, and half would lie too deep
 
@@ -70,6 +73,18 @@ class Volume(nn.Module):
         known = self.density.view(-1)
         old = known[flat]
         known.scatter_reduce_(0, flat, old + NEWER * (density - old), "mean", include_self=False)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """What the grid takes for opaque is so all through: a ray that passes the empty corner of a cell must not end
+        there, or it leaves a pinhole. Cells stay full where anything is found in them; empty ones stay empty."""
+        cells = torch.nonzero(self.density > EMPTY)
+        low, high = torch.full((len(cells),), torch.inf, device=cells.device), torch.zeros(1, device=cells.device)
+        for look in LOOKS:
+            places = (cells + torch.tensor(look, device=cells.device)) * (2 * HALF / CELLS) - HALF
+            found = torch.cat([low[:0], *(self(some)[0] for some in places.split(AT_ONCE))])
+            low, high = torch.minimum(low, found), torch.maximum(high, found)
+        self.density[tuple(cells.T)] = torch.where(high > EMPTY, low.clamp(min=1.01 * EMPTY), 0)
 
     @torch.no_grad()
     def picture(self, camera: Camera, size: int, *, rays: int = 16384) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -42,6 +42,7 @@ class Refining:
     views: int = FIXED
     size: int = 256
     noisy: tuple[float, float] = (0.95, 0.4)  # levels of the first and the last step
+    strength: float = 1.0  # of the noise
     sigma: float = 0.3  # of what is drawn around an anchor (eq. 12)
     noise: Noise = "anchors"
     optimised: bool = True  # anchors move to what agrees better (eq. 17)
@@ -50,9 +51,10 @@ class Refining:
     levels: int = 3  # that each of them is denoised in
     judged: int = 64  # pixels a side at which gradients are compared
     moves: int = 24  # of the head, in a step
-    parts: int = 4  # of views that a move looks at, besides one of the photo
+    parts: int = 4  # of views that a move looks at
+    photos: int = 3  # parts of the photo, besides
     window: int = 64  # pixels a side of a part
-    photo: float = 4.0  # weight of the reference
+    photo: float = 2.0  # weight of each of these
     rate: float = 5e-3
     seed: int = 0
 
@@ -133,13 +135,15 @@ class Refinement:
         goals += [self._anywhere(level) for _ in range(self.how.between)]
         for _ in range(self.how.moves):
             self._move(goals)
+        self.head.settle()
 
     def _move(self, goals: Sequence[_Goal]) -> None:
         """The photo is looked at in its full resolution."""
         chosen = self.rng.choice(len(goals), min(self.how.parts, len(goals)), replace=False)
-        loss = self.how.photo * self._part(self.goal) + sum(self._part(goals[i]) for i in chosen)
+        parts = [self._part(goals[i]) for i in chosen]
+        parts += [self.how.photo * self._part(self.goal) for _ in range(self.how.photos)]
         self.optimiser.zero_grad()
-        torch.as_tensor(loss).backward()
+        torch.stack(parts).sum().backward()
         self.optimiser.step()
 
     def _part(self, goal: _Goal) -> Tensor:
@@ -148,7 +152,7 @@ class Refinement:
         side = min(self.how.window, size) // factor
         middle = goal.middles[int(self.rng.integers(len(goal.middles)))] // factor
         top, left = (int(x) for x in (middle - side // 2).clamp(0, size // factor - side))
-        made = self.head.view(goal.camera, size, remember=True, window=Window(top, left, side)).picture
+        made = self.head.view(goal.camera, size, window=Window(top, left, side)).picture
         rows, columns = (slice(factor * x, factor * (x + side)) for x in (top, left))
         off = (goal.weight[rows, columns] * (made - goal.picture[:, rows, columns]).abs()).mean(0)
         rim = RIM * factor
@@ -171,7 +175,7 @@ class Refinement:
 
     @torch.no_grad()
     def _now(self, camera: Camera) -> Tensor:
-        return self.head.view(camera, self.how.size, remember=True, rays=RAYS).picture
+        return self.head.view(camera, self.how.size, rays=RAYS).picture
 
     def _noise(self, view: _View, generator: torch.Generator) -> Tensor:
         if self.how.noise == "fixed":
@@ -185,7 +189,7 @@ class Refinement:
         coarse = seen.picture[None]
         priors = self.guide.priors(seen, driving.seen, self.shown(driving))
         now = self.guide.latents(picture.detach()[None], coarse)
-        x = (1 - level) * now + level * noise[None].to(now)
+        x = (1 - level) * now + level * self.how.strength * noise[None].to(now)
         denoise = lambda x, t: self.guide.denoised(x, level * float(t), priors, coarse, self.how.led)  # noqa: E731
         return denoise(x, torch.ones(())) if levels == 1 else flow(denoise, x, levels)
 
