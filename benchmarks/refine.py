@@ -1,11 +1,10 @@
 """Refined heads against those that were fitted, on synthetic identities; and what each part of the method is worth.
 
-python -m benchmarks.refine WEIGHTS [--variants whole fig5 fig6] [--restorer WEIGHTS] [--count 20] [--steps 10]
+python -m benchmarks.refine WEIGHTS [--variants whole fig5 fig6] [--restorer WEIGHTS] [--count 20] [--steps 4]
     [--processes 2] [--sheets DIR]
 
-The first identities of synthetic-v1, 12 views each. `fitted` is the head that `make --quick` fits, other rows what
-refining makes of it; `again` is a head fitted to the views of the refined one, which is what a user gets.
-`fig5` and `fig6` are the ablations of Portrait Diffusion's figures 5 and 6.
+The first identities of synthetic-v1, 12 views each. `fitted` is the head that `make` fits, other rows what refining
+makes of it; `fig5` and `fig6` are the ablations of Portrait Diffusion's figures 5 and 6.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from portrait360.completer import find_proxy
 from portrait360.evaluate.cases import Case, synthetic
 from portrait360.evaluate.measure import against_truth, distances, of_the_photo, on_grey
 from portrait360.evaluate.protocol import PROTOCOLS, band_of
-from portrait360.fit.command import QUICK, fit_settings
+from portrait360.fit.command import fit_settings
 from portrait360.fit.head import fit_head
 from portrait360.geometry.field import Field
 from portrait360.images import save_picture
@@ -36,7 +35,8 @@ from portrait360.view_sheet import View, ViewSheet
 from portrait360.views import proxy_views
 
 PROTOCOL = replace(PROTOCOLS["synthetic-v1"], orbit=12)
-WHOLE = Refining(steps=10)
+WHOLE = Refining()
+NOISY = replace(WHOLE, strength=1.0)
 VARIANTS = {
     "whole": {"whole": WHOLE},
     "fig5": {  # what the denoiser is led by
@@ -45,11 +45,11 @@ VARIANTS = {
         "whole": WHOLE,  # and the implicit branch
     },
     "fig6": {  # where noise comes from
-        "fixed noise": replace(WHOLE, noise="fixed", optimised=False),
-        "random, low control": replace(WHOLE, noise="random", optimised=False, led=Led(weight=0.5)),
-        "random, high control": replace(WHOLE, noise="random", optimised=False, led=Led(weight=1.5)),
-        "anchors stay": replace(WHOLE, optimised=False),
-        "whole": WHOLE,
+        "fixed noise": replace(NOISY, noise="fixed", optimised=False),
+        "random, low control": replace(NOISY, noise="random", optimised=False, led=Led(weight=0.5)),
+        "random, high control": replace(NOISY, noise="random", optimised=False, led=Led(weight=1.5)),
+        "anchors stay": replace(NOISY, optimised=False),
+        "anchors move": NOISY,
     },
 }
 
@@ -64,15 +64,10 @@ def measure(
     cameras = [*cameras, case.portrait.camera]
     made = {"proxy": rendered(proxy, (*case.targets, View(proxy.photo, case.portrait.alpha, case.portrait.camera)))}
     made["fitted"] = looked_at(field, cameras)
-    shown = with_cameras(sheet, cameras)
     guide, asked = load_guide(weights), {k: how for name in variants for k, how in VARIANTS[name].items()}
     for name, how in asked.items():
         refinery = Refinery(replace(how, steps=steps), weights, restorer)
-        better = refined_sheet(field, shown if name == "whole" else with_cameras(sheet, cameras, 0), guide, refinery)
-        made[name] = list(better.views[: len(cameras)])
-        if name == "whole":
-            own = replace(better, views=better.views[len(cameras) :])
-            made["again"] = looked_at(fitted(own), cameras)
+        made[name] = list(refined_sheet(field, asked_for(sheet, cameras), guide, refinery).views)
     if sheets:
         rows = [np.concatenate([on_grey(view) for view in row[:12]], 1) for row in (case.targets, *made.values())]
         save_picture(sheets / f"{index:03d}.png", np.concatenate(rows))
@@ -80,7 +75,7 @@ def measure(
 
 
 def fitted(sheet: ViewSheet) -> Field:
-    field = fit_head(sheet, fit_settings(0, QUICK), wanted=()).field
+    field = fit_head(sheet, fit_settings(0), wanted=()).field
     assert field is not None
     return field
 
@@ -89,12 +84,10 @@ def looked_at(field: Field, cameras: Sequence[Camera]) -> list[View]:
     return [View(*field.picture(camera, PROTOCOL.size)[:2], camera) for camera in cameras]
 
 
-def with_cameras(sheet: ViewSheet, cameras: Sequence[Camera], kept: int | None = None) -> ViewSheet:
-    """The views that are to be judged, whose pictures are not asked, before the sheet's own."""
-    size = PROTOCOL.size
-    nothing = np.zeros((size, size, 3), np.float32)
-    asked = tuple(View(nothing, nothing[..., 0], camera) for camera in cameras)
-    return replace(sheet, views=asked + sheet.views[:kept])
+def asked_for(sheet: ViewSheet, cameras: Sequence[Camera]) -> ViewSheet:
+    """The views that are to be judged, whose pictures are not asked."""
+    nothing = np.zeros((PROTOCOL.size, PROTOCOL.size, 3), np.float32)
+    return replace(sheet, views=tuple(View(nothing, nothing[..., 0], camera) for camera in cameras))
 
 
 def judged(case: Case, views: Sequence[View]) -> Row:

@@ -101,7 +101,7 @@ def test_an_even_fog_stops_light_as_beer_and_lambert_say():
 
 
 class Slope(Volume):
-    """Solid below an oblique plane; its grid holds of every cell the densest that was seen, as rays of a fit may leave it."""
+    """Solid below an oblique plane; its grid holds the densest of every cell, as rays of a fit may leave it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -160,7 +160,7 @@ def refine(
     begin: Annotated[
         str, typer.Option(help="What of the run: its fitted field, its proxy, or the gan's head.")
     ] = "field",
-    steps: Annotated[int, typer.Option(help="Rounds in which every view is denoised.", min=0, max=1000)] = 20,
+    steps: Annotated[int, typer.Option(help="Rounds in which every view is denoised.", min=0, max=1000)] = 4,
     quick: Annotated[bool, typer.Option("--quick", help="Less work for the fit.")] = False,
     seed: Annotated[int, typer.Option(help="Of all random numbers.", min=0)] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; whatever is there if not given.")] = None,
