@@ -9,22 +9,24 @@ from portrait360 import cli
 from portrait360.cameras import azimuth_between, look_at
 from portrait360.crop import Square, cut
 from portrait360.errors import UserError
-from portrait360.images import Picture
+from portrait360.images import Picture, load_picture
 from portrait360.portrait import Portrait, make_portrait
 from tests.memory import run_and_read
 from tests.photos import ASTRONAUT, IMAGE, assert_same, saved
 
 
 def test_all_orientations_give_the_same_portrait(tmp_path, small):
-    base = None
+    pictures = {}
     for orientation, back in {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}.items():
         exif = Image.Exif()
         exif[0x0112] = orientation
         stored = small if back is None else small.transpose(Image.Transpose(back))
-        portrait = make_portrait(saved(tmp_path / "x.png", stored, exif=exif), size=64)
-        base = base or portrait
-        assert_same(portrait, base)
-    assert base is not None and base.source == "face"
+        path = saved(tmp_path / f"{orientation}.png", stored, exif=exif)
+        pictures[orientation] = load_picture(path).rgb
+        np.testing.assert_array_equal(pictures[orientation], pictures[1])
+    base, other = (make_portrait(tmp_path / f"{i}.png", size=64) for i in (1, 6))
+    assert_same(other, base)
+    assert base.source == "face"
 
 
 def test_cmyk(tmp_path, quick):
