@@ -34,7 +34,8 @@ STEPS = 1  # more of them draw fine detail by lot, which is not good enough yet 
 FINE = 4.0  # cells
 OWN_HUE = 0.5  # share of the proxy's own hue
 LIGHT = np.array([0.3, 0.59, 0.11], np.float32)
-DARK, BRIGHTEST = 0.05, 3.0  # what is as dark has hardly a hue; how much brighter a colour may become
+DARK = 0.05  # what is as dark has hardly a hue
+SAME, OTHER = 1.2, 1.7  # by how much brighter a thing may still be the same, and is another one
 WEIGHTS = Path(__file__).parent / "assets" / "small" / "completer.safetensors"
 METHODS = ("proxy", "completed", "gan")  # by the fit and the photos alone, with the small network, by inversion
 GENERATOR = "panohead"
@@ -121,11 +122,13 @@ def complete_proxy(
 
 def own_hue(before: Floats, after: Floats) -> Floats:
     """Light and dark are the network's; the hue is half the proxy's, which has it from what the photo shows. Hues of
-    its own are a mean of many people's: golden hair went on in olive."""
+    its own are a mean of many people's: golden hair went on in olive. What gets much brighter is no more the same thing:
+    an ear where the proxy had dark hair would be orange."""
     light, was = after @ LIGHT, before @ LIGHT
-    brighter = np.clip(1 + (light - was) / np.maximum(was, DARK), 0, BRIGHTEST)
+    brighter = 1 + (light - was) / np.maximum(was, DARK)
     own = np.clip(before * brighter[..., None], 0, 1)
-    return np.asarray(after + OWN_HUE * (own - after), np.float32)
+    share = OWN_HUE * np.clip((OTHER - brighter) / (OTHER - SAME), 0, 1)
+    return np.asarray(after + share[..., None] * (own - after), np.float32)
 
 
 @torch.inference_mode()

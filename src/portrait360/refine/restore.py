@@ -78,6 +78,7 @@ def restored(
     with torch.no_grad():
         head.grids.copy_(restoration.restorer(head.grids))
     head.restorer = None
+    head.settle()
     return head
 
 
