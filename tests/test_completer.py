@@ -70,7 +70,7 @@ def test_light_is_the_networks_and_hue_in_part_the_proxys():
     hue = lambda colour: float(colour[0, 0] / colour[0, 1])  # noqa: E731
     assert hue(olive) < 0.98 and 1.05 < hue(found) < hue(gold)
     dark, skin = np.float32([[0.2, 0.1, 0.02]]), np.float32([[0.7, 0.55, 0.45]])
-    np.testing.assert_array_equal(own_hue(dark, skin), skin)  # an ear where hair was
+    np.testing.assert_allclose(own_hue(dark, skin), skin, atol=0.03)  # an ear where hair was
 
 
 def test_the_same_seed_makes_the_same_head(portrait, proxy, completed):

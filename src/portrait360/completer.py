@@ -35,7 +35,6 @@ FINE = 4.0  # cells
 OWN_HUE = 0.5  # share of the proxy's own hue
 LIGHT = np.array([0.3, 0.59, 0.11], np.float32)
 DARK = 0.05  # what is as dark has hardly a hue
-SAME, OTHER = 1.2, 1.7  # by how much brighter a thing may still be the same, and is another one
 WEIGHTS = Path(__file__).parent / "assets" / "small" / "completer.safetensors"
 METHODS = ("proxy", "completed", "gan")  # by the fit and the photos alone, with the small network, by inversion
 GENERATOR = "panohead"
@@ -122,13 +121,11 @@ def complete_proxy(
 
 def own_hue(before: Floats, after: Floats) -> Floats:
     """Light and dark are the network's; the hue is half the proxy's, which has it from what the photo shows. Hues of
-    its own are a mean of many people's: golden hair went on in olive. What gets much brighter is no more the same thing:
-    an ear where the proxy had dark hair would be orange."""
-    light, was = after @ LIGHT, before @ LIGHT
-    brighter = 1 + (light - was) / np.maximum(was, DARK)
-    own = np.clip(before * brighter[..., None], 0, 1)
-    share = OWN_HUE * np.clip((OTHER - brighter) / (OTHER - SAME), 0, 1)
-    return np.asarray(after + share[..., None] * (own - after), np.float32)
+    its own are a mean of many people's: golden hair went on in olive. What gets brighter gets so by white light:
+    an ear where the proxy had dark brown hair would else be orange."""
+    light, was = (after @ LIGHT)[..., None], (before @ LIGHT)[..., None]
+    own = np.where(light > was, before + light - was, before * (1 + (light - was) / np.maximum(was, DARK)))
+    return np.asarray(after + OWN_HUE * (np.clip(own, 0, 1) - after), np.float32)
 
 
 @torch.inference_mode()
