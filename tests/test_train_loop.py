@@ -6,6 +6,9 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -177,6 +180,38 @@ def test_samples_of_unfinished_identities_do_not_count(folder, tmp_path):
         MapTask(tmp_path, tmp_path, TINY)
     with pytest.raises(UserError, match="no recipe 'magic'; choose from map"):
         find_recipe("magic")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "begin", "output", "told"),
+    [
+        ("views", None, "run", "-0.npz is a sample of another kind"),
+        ("map", "nowhere.safetensors", "new", "nothing at .*nowhere.safetensors"),
+        ("map", None, "a.txt", "a.txt.* cannot be a folder"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_plainly(folder, tmp_path, recipe, begin, output, told):
+    (tmp_path / "a.txt").write_text("a")
+    asked = {"begin": begin and tmp_path / begin, "minutes": None, "steps": 1, "device": "cpu"}
+    with pytest.raises(UserError, match=told):
+        train_recipe(recipe, folder, folder, tmp_path / output, **asked)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_sample_is_named(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"PK junk")
+    with pytest.raises(UserError, match="x.npz is damaged"):
+        Sample.load(tmp_path / "x.npz")
+
+
+def test_samples_that_are_stopped_leave_one_sentence(tmp_path):
+    asked = ["-m", "portrait360.train.samples", "-o", str(tmp_path / "s"), "--count", "2", "--processes", "1"]
+    with subprocess.Popen([sys.executable, *asked], stderr=subprocess.PIPE, text=True) as program:
+        while not (tmp_path / "s").is_dir():
+            time.sleep(0.1)
+        program.send_signal(signal.SIGINT)
+        said = program.communicate(timeout=60)[1]
+    assert program.returncode == 130 and said == "portrait360: Stopped; the same command goes on from here.\n"
 
 
 def test_every_sample_of_every_step_is_one_of_its_own(task):

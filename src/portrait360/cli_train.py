@@ -60,8 +60,10 @@ def train_run(
     begin: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Weights to begin with: of an earlier run, or of `init`.")
     ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop in time, with everything saved.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Stop at this step, counted from the very beginning.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop in time, with everything saved.", min=0)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Stop at this step, counted from the very beginning.", min=0)
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; whatever is there if not given.")] = None,
     batch: Annotated[
         int | None, typer.Option(help="Samples a step, over all processes; as the recipe says if not given.")

@@ -100,3 +100,12 @@ def sha256(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> 
             digest.update(block)
             on_bytes(len(block))
     return digest.hexdigest()
+
+
+def folder_at(path: Path) -> Path:
+    """Made, if it is not there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{path} cannot be a folder: a file is in its way. Choose another place with -o.") from error
+    return path

@@ -64,7 +64,7 @@ def step_bar(title: str, total: int) -> Iterator[Callable[[str], None]]:
             progress.update(task, description=f"{title} {what}", advance=1)
             if not console.is_terminal and time.monotonic() - told > SELDOM:
                 told = time.monotonic()
-                print(f"{title}: {done} of {total}, {what}", file=sys.stderr, flush=True)
+                print(f"{title}: {done} of {total}{what and f', {what}'}", file=sys.stderr, flush=True)
 
         yield advance
 

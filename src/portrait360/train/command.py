@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from portrait360.errors import UserError
+from portrait360.files import folder_at
 from portrait360.head import device_of
 from portrait360.images import save_picture
 from portrait360.train.loop import Figures, Task, train
@@ -28,7 +29,7 @@ class Diary:
     def __init__(self, task: Task, output: Path) -> None:
         self.task, self.output, self.begun = task, output, time.monotonic()
         self.last, self.loss = 0, 0.0
-        self.said = self._read()  # figures of the last validation
+        self.said = self._read()  # figures of the last validation; the loss goes on from where it was
         self.board: Any = None
         if find_spec("tensorboard") and first():
             from torch.utils.tensorboard import SummaryWriter
@@ -39,6 +40,7 @@ class Diary:
         """What an earlier run of the same folder said."""
         lines = (self.output / CURVE).read_text().splitlines() if (self.output / CURVE).is_file() else []
         said: list[Figures] = [json.loads(line) for line in lines]
+        self.loss = said[-1]["loss"] if said else 0.0
         return next((one for one in reversed(said) if len(one) > 3), {})
 
     def begun_at(self, step: int) -> None:
@@ -86,11 +88,13 @@ def train_recipe(
 ) -> int:
     """How many steps it has had in all; `batch` instead of the recipe's number of samples a step."""
     recipe = find_recipe(name)
+    if begin is not None and not begin.exists():
+        raise UserError(f"There is nothing at {begin} to begin with.")
     task = recipe.task(samples, validation, begin)
     task.per_step = batch or task.per_step
     if split_asked() and not recipe.splits:
         raise UserError(f"The network of {name} is small enough to be whole on every GPU; leave --use_fsdp away.")
-    (output / "pictures").mkdir(parents=True, exist_ok=True)
+    folder_at(output / "pictures")
     diary = Diary(task, output)
     chosen = device_of(device).type
     network = train(

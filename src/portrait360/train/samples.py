@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from portrait360.cameras import Camera, focal_from_fov, look_at
 from portrait360.engine import Processes, sure
 from portrait360.errors import UserError
-from portrait360.files import whole
+from portrait360.files import folder_at, whole
 from portrait360.images import Picture, eight_bits
+from portrait360.plainly import plainly
 from portrait360.portrait import FOV, Portrait
 from portrait360.progress import step_bar
 from portrait360.proxy import LAYOUT, Proxy, make_proxy, on_surface
@@ -60,8 +62,13 @@ class Arrays:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        with np.load(path, allow_pickle=False) as data:
-            return cls(**{name: data[name] for name in data.files})
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                return cls(**{name: data[name] for name in data.files})
+        except TypeError as error:
+            raise UserError(f"{path} is a sample of another kind; name a folder of this recipe's own.") from error
+        except (OSError, ValueError, BadZipFile) as error:
+            raise UserError(f"{path} is damaged; delete it and its .done, and make it again.") from error
 
 
 Make = Callable[[int], Sequence[Arrays]]  # from the seed of an identity
@@ -172,7 +179,7 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
 
 def generate(make: Make, output: Path, split: str, first: int, count: int, processes: int) -> None:
     """Of so many identities, each process with one thread."""
-    output.mkdir(parents=True, exist_ok=True)
+    folder_at(output)
     work = partial(write_samples, make, output, split)
     with step_bar("Samples", count) as advance:
         for _ in sure(Processes(processes).run(work, range(first, first + count))):
@@ -184,4 +191,4 @@ if __name__ == "__main__":
     parser.add_argument("--portraits", type=int, default=PORTRAITS, help="of each identity")
     given = parser.parse_args()
     make = partial(make_samples, portraits=given.portraits)
-    generate(make, given.output, given.split, given.first, given.count, given.processes)
+    plainly(partial(generate, make, given.output, given.split, given.first, given.count, given.processes))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from portrait360.cameras import Camera, look_at
 from portrait360.completer import METHODS, find_proxy
 from portrait360.images import eight_bits
+from portrait360.plainly import plainly
 from portrait360.portrait import Portrait
 from portrait360.proxy import Proxy, ProxyView
 from portrait360.subject import reduced
@@ -90,4 +91,4 @@ if __name__ == "__main__":
     parser.add_argument("--method", default="completed", choices=METHODS, help="of making the proxies")
     given = parser.parse_args()
     make = partial(make_view_samples, method=given.method)
-    generate(make, given.output, given.split, given.first, given.count, given.processes)
+    plainly(partial(generate, make, given.output, given.split, given.first, given.count, given.processes))
