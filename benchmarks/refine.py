@@ -1,16 +1,19 @@
 """Refined heads against those that were fitted, on synthetic identities; and what each part of the method is worth.
 
-python -m benchmarks.refine WEIGHTS [--variants whole fig5 fig6] [--restorer WEIGHTS] [--count 20] [--steps 4]
-    [--processes 2] [--sheets DIR]
+python -m benchmarks.refine WEIGHTS -o DIR [--variants whole fig5 fig6] [--restorer WEIGHTS] [--count 20] [--steps 4]
+    [--processes 2]
 
 The first identities of synthetic-v1, 12 views each. `fitted` is the head that `make` fits, other rows what refining
-makes of it; `fig5` and `fig6` are the ablations of Portrait Diffusion's figures 5 and 6.
+makes of it; `fig5` and `fig6` are the ablations of Portrait Diffusion's figures 5 and 6. In DIR every head leaves its
+fitted field and what was measured of each row, with which a stopped one goes on; take another one for other weights
+or steps. `sheet.png` there has a line of views a row.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,10 +27,11 @@ from portrait360.completer import find_proxy
 from portrait360.evaluate.cases import Case, synthetic
 from portrait360.evaluate.measure import against_truth, distances, of_the_photo, on_grey
 from portrait360.evaluate.protocol import PROTOCOLS, band_of
+from portrait360.files import whole
 from portrait360.fit.command import fit_settings
 from portrait360.fit.head import fit_head
 from portrait360.geometry.field import Field
-from portrait360.images import save_picture
+from portrait360.images import load_picture, save_picture
 from portrait360.models.hybrid import Led
 from portrait360.refine.loop import Refining
 from portrait360.refined_head import Refinery, load_guide, refined_sheet
@@ -55,33 +59,54 @@ VARIANTS = {
 
 
 def measure(
-    index: int, weights: Path, variants: Sequence[str], restorer: Path | None, steps: int, sheets: Path | None
+    index: int, weights: Path, variants: Sequence[str], restorer: Path | None, steps: int, output: Path
 ) -> dict[str, Row]:
-    case = synthetic(PROTOCOL, index)
+    place = output / f"{index:03d}"
+    asked = {name: replace(how, steps=steps) for one in variants for name, how in VARIANTS[one].items()}
+    names = ("proxy", "fitted", *asked)
+    if missing := [name for name in names if not (place / f"{name}.json").is_file()]:
+        case = synthetic(PROTOCOL, index)
+        make = maker(case, place, weights, restorer, asked)
+        keep_line(place / "truth.png", case.targets)
+        for name in missing:
+            views = make(name)
+            keep_line(place / f"{name}.png", views)
+            with whole(place / f"{name}.json") as temporary:
+                temporary.write_text(json.dumps(judged(case, views)))
+    lines = [load_picture(place / f"{name}.png").rgb for name in ("truth", *names)]
+    save_picture(place / "sheet.png", np.concatenate(lines))
+    return {name: json.loads((place / f"{name}.json").read_text()) for name in names}
+
+
+def maker(
+    case: Case, place: Path, weights: Path, restorer: Path | None, asked: dict[str, Refining]
+) -> Callable[[str], list[View]]:
+    """What gives the views of a row: at the targets' cameras, and the last at the photo's."""
     proxy = find_proxy(case.portrait, method="completed")
-    sheet, cameras = proxy_views(case.portrait, proxy), [view.camera for view in case.targets]
-    field = fitted(sheet)
-    cameras = [*cameras, case.portrait.camera]
-    made = {"proxy": rendered(proxy, (*case.targets, View(proxy.photo, case.portrait.alpha, case.portrait.camera)))}
-    made["fitted"] = looked_at(field, cameras)
-    guide, asked = load_guide(weights), {k: how for name in variants for k, how in VARIANTS[name].items()}
-    for name, how in asked.items():
-        refinery = Refinery(replace(how, steps=steps), weights, restorer)
-        made[name] = list(refined_sheet(field, asked_for(sheet, cameras), guide, refinery).views)
-    if sheets:
-        rows = [np.concatenate([on_grey(view) for view in row[:12]], 1) for row in (case.targets, *made.values())]
-        save_picture(sheets / f"{index:03d}.png", np.concatenate(rows))
-    return {name: judged(case, row) for name, row in made.items()}
+    sheet = proxy_views(case.portrait, proxy)
+    cameras = [*(view.camera for view in case.targets), case.portrait.camera]
+    field, guide = fitted(sheet, place / "head"), load_guide(weights)
+
+    def make(name: str) -> list[View]:
+        if name == "proxy":
+            own = View(proxy.photo, case.portrait.alpha, case.portrait.camera)
+            return rendered(proxy, (*case.targets, own))
+        if name == "fitted":
+            return [View(*field.picture(camera, PROTOCOL.size)[:2], camera) for camera in cameras]
+        refinery = Refinery(asked[name], weights, restorer)
+        return list(refined_sheet(field, asked_for(sheet, cameras), guide, refinery).views)
+
+    return make
 
 
-def fitted(sheet: ViewSheet) -> Field:
-    field = fit_head(sheet, fit_settings(0), wanted=()).field
+def keep_line(path: Path, views: Sequence[View]) -> None:
+    save_picture(path, np.concatenate([on_grey(view) for view in views[: PROTOCOL.orbit]], 1))
+
+
+def fitted(sheet: ViewSheet, folder: Path) -> Field:
+    field = fit_head(sheet, fit_settings(0), folder=folder, wanted=()).field
     assert field is not None
     return field
-
-
-def looked_at(field: Field, cameras: Sequence[Camera]) -> list[View]:
-    return [View(*field.picture(camera, PROTOCOL.size)[:2], camera) for camera in cameras]
 
 
 def asked_for(sheet: ViewSheet, cameras: Sequence[Camera]) -> ViewSheet:
@@ -105,13 +130,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--steps", type=int, default=WHOLE.steps)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--sheets", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
     a = parser.parse_args()
-    if a.sheets:
-        a.sheets.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     one = partial(
-        measure, weights=a.weights, variants=a.variants, restorer=a.restorer, steps=a.steps, sheets=a.sheets
+        measure, weights=a.weights, variants=a.variants, restorer=a.restorer, steps=a.steps, output=a.output
     )
     rows = for_all(one, a.count, a.processes)
     print(f"{a.count} heads, {PROTOCOL.orbit} views; front / side / back")
