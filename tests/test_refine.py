@@ -205,7 +205,7 @@ def test_the_same_seed_the_same_head_and_every_switch_is_felt():
     photo, led = photo_of(Ball(0.8)), guide()
     camera = Camera(look_at(200), FOCAL)
     one = lambda how: refined(start(Ball()), photo, led, how).picture(camera, SIZE)[0]  # noqa: E731
-    short = replace(SHORT, steps=2, views=4, moves=2, parts=1)
+    short = replace(SHORT, steps=2, views=4, moves=2, parts=1, strength=1.0)
     whole = one(short)
     assert np.array_equal(whole, one(short))
     for change in (

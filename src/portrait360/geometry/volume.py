@@ -20,6 +20,7 @@ HALF = 0.5  # a volume fills the cube [-HALF, HALF]^3 of the canonical frame
 CELLS = 128  # of the grid along a side
 STEP = 2 * HALF / 256  # between samples
 EMPTY = 0.1  # density below which a cell holds nothing
+DENSE = 0.5 / STEP  # from which on an empty corner of a cell can end a ray
 LOOKS = (*product((0.02, 0.98), repeat=3), (0.5, 0.5, 0.5))  # corners and middle of a cell
 AT_ONCE = 1 << 16  # places
 NEWER = 0.5  # share of the newest look in what the grid remembers
@@ -78,7 +79,7 @@ class Volume(nn.Module):
     def settle(self) -> None:
         """What the grid takes for opaque is so all through: a ray that passes the empty corner of a cell must not end
         there, or it leaves a pinhole. Cells stay full where anything is found in them; empty ones stay empty."""
-        cells = torch.nonzero(self.density > EMPTY)
+        cells = torch.nonzero(self.density > DENSE)
         low, high = torch.full((len(cells),), torch.inf, device=cells.device), torch.zeros(1, device=cells.device)
         for look in LOOKS:
             places = (cells + torch.tensor(look, device=cells.device)) * (2 * HALF / CELLS) - HALF
