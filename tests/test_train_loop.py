@@ -6,9 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -25,6 +22,7 @@ from portrait360.images import load_picture
 from portrait360.local import free_port
 from portrait360.models.map_completer import MapCompleterConfig
 from portrait360.models.map_hints import HINTS
+from portrait360.plainly import plainly
 from portrait360.processes import undisturbed
 from portrait360.proxy import LAYOUT
 from portrait360.train.command import train_recipe
@@ -204,14 +202,16 @@ def test_a_damaged_sample_is_named(tmp_path):
         Sample.load(tmp_path / "x.npz")
 
 
-def test_samples_that_are_stopped_leave_one_sentence(tmp_path):
-    asked = ["-m", "portrait360.train.samples", "-o", str(tmp_path / "s"), "--count", "2", "--processes", "1"]
-    with subprocess.Popen([sys.executable, *asked], stderr=subprocess.PIPE, text=True) as program:
-        while not (tmp_path / "s").is_dir():
-            time.sleep(0.1)
-        program.send_signal(signal.SIGINT)
-        said = program.communicate(timeout=60)[1]
-    assert program.returncode == 130 and said == "portrait360: Stopped; the same command goes on from here.\n"
+def test_a_program_that_is_stopped_leaves_one_sentence(capsys):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit) as ended:
+            plainly(lambda: os.kill(os.getpid(), signal.SIGINT))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "portrait360: Stopped; the same command goes on from here.\n"
 
 
 def test_every_sample_of_every_step_is_one_of_its_own(task):
