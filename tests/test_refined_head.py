@@ -26,7 +26,7 @@ from portrait360.wish import Wish
 from tests.photos import IMAGE
 from tests.test_make import TINY, left, pipeline
 
-HOW = Refining(steps=1, views=3, size=64, between=1, levels=1, judged=16, moves=4, window=32)
+HOW = Refining(steps=1, views=3, size=64, between=1, levels=1, judged=16, moves=4, photos=1, window=32)
 
 
 @pytest.fixture(scope="module")
