@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import time
@@ -181,6 +182,7 @@ def test_memory_does_not_grow_with_the_list(tmp_path):
         nonlocal count
         count += 1
         if count in (500, 1_500, 2_500):
+            gc.collect()
             held.append(tracemalloc.get_traced_memory()[0])
 
     tracemalloc.start()
