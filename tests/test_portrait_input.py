@@ -16,17 +16,19 @@ from tests.photos import ASTRONAUT, IMAGE, assert_same, saved
 
 
 def test_all_orientations_give_the_same_portrait(tmp_path, small):
-    pictures = {}
+    base = None
     for orientation, back in {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}.items():
         exif = Image.Exif()
         exif[0x0112] = orientation
         stored = small if back is None else small.transpose(Image.Transpose(back))
         path = saved(tmp_path / f"{orientation}.png", stored, exif=exif)
-        pictures[orientation] = load_picture(path).rgb
-        np.testing.assert_array_equal(pictures[orientation], pictures[1])
-    base, other = (make_portrait(tmp_path / f"{i}.png", size=64) for i in (1, 6))
-    assert_same(other, base)
-    assert base.source == "face"
+        picture = load_picture(path)
+        base = base or picture
+        np.testing.assert_array_equal(picture.rgb, base.rgb)
+        assert (picture.alpha is None) == (base.alpha is None)
+    portrait, other = (make_portrait(tmp_path / f"{i}.png", size=64) for i in (1, 6))
+    assert_same(other, portrait)
+    assert portrait.source == "face"
 
 
 def test_cmyk(tmp_path, quick):

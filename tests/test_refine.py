@@ -180,9 +180,10 @@ def error(head: Volume, truth: Volume) -> float:
     return float(np.mean([np.abs(a[0] - b[0])[b[1] > 0.5].mean() for a, b in seen]))
 
 
-@pytest.mark.parametrize(
-    "change", [{}, {"noise": "fixed"}, {"noise": "random"}, {"optimised": False}, {"strength": 0.0}]
-)
+VARIANTS = [{"noise": "fixed"}, {"noise": "random"}, {"optimised": False}, {"led": Led(implicit=False)}]
+
+
+@pytest.mark.parametrize("change", [{}, *VARIANTS, {"strength": 0.0}])
 def test_a_guide_that_knows_the_truth_leads_to_it(change):
     ball, truth = Ball(), Ball(0.8)
     head = refined(start(ball), photo_of(truth), Knows(truth), replace(SHORT, steps=8, **change))

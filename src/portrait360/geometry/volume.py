@@ -83,7 +83,7 @@ class Volume(nn.Module):
         low, high = torch.full((len(cells),), torch.inf, device=cells.device), torch.zeros(1, device=cells.device)
         for look in LOOKS:
             places = (cells + torch.tensor(look, device=cells.device)) * (2 * HALF / CELLS) - HALF
-            found = torch.cat([low[:0], *(self(some)[0] for some in places.split(AT_ONCE))])
+            found = torch.cat([self(some)[0] for some in places.split(AT_ONCE)])
             low, high = torch.minimum(low, found), torch.maximum(high, found)
         self.density[tuple(cells.T)] = torch.where(high > EMPTY, low.clamp(min=1.01 * EMPTY), 0)
 

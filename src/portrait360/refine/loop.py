@@ -36,7 +36,7 @@ KEEP_SECONDS = 20.0  # between two states that a killed one goes on with
 
 @dataclass(frozen=True)
 class Refining:
-    """The defaults are the whole method; what fig. 5 and 6 of the paper leave out is left out by changing them."""
+    """The defaults are the whole method but for its noise; fig. 5 and 6 of the paper are asked by changing them."""
 
     steps: int = 4
     views: int = FIXED

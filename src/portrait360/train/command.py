@@ -28,20 +28,20 @@ class Diary:
 
     def __init__(self, task: Task, output: Path) -> None:
         self.task, self.output, self.begun = task, output, time.monotonic()
-        self.last, self.loss = 0, 0.0
-        self.said = self._read()  # figures of the last validation; the loss goes on from where it was
+        self.last = 0
+        self.said, self.loss = self._read()  # figures of the last validation, and the loss that goes on from there
         self.board: Any = None
         if find_spec("tensorboard") and first():
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(output))
 
-    def _read(self) -> Figures:
+    def _read(self) -> tuple[Figures, float]:
         """What an earlier run of the same folder said."""
         lines = (self.output / CURVE).read_text().splitlines() if (self.output / CURVE).is_file() else []
         said: list[Figures] = [json.loads(line) for line in lines]
-        self.loss = said[-1]["loss"] if said else 0.0
-        return next((one for one in reversed(said) if len(one) > 3), {})
+        validated = next((one for one in reversed(said) if len(one) > 3), {})
+        return validated, said[-1]["loss"] if said else 0.0
 
     def begun_at(self, step: int) -> None:
         self.last = step
