@@ -1,12 +1,13 @@
 """Refined heads against those that were fitted, on synthetic identities; and what each part of the method is worth.
 
-python -m benchmarks.refine WEIGHTS -o DIR [--variants whole fig5 fig6] [--restorer WEIGHTS] [--count 20] [--steps 4]
-    [--processes 2]
+python -m benchmarks.refine WEIGHTS -o DIR [--variants whole fig5 fig6 bounds] [--restorer WEIGHTS] [--count 20]
+    [--steps 4] [--processes 2]
 
 The first identities of synthetic-v1, 12 views each. `fitted` is the head that `make` fits, other rows what refining
-makes of it; `fig5` and `fig6` are the ablations of Portrait Diffusion's figures 5 and 6. In DIR every head leaves its
-fitted field and what was measured of each row, with which a stopped one goes on; take another one for other weights
-or steps. `sheet.png` there has a line of views a row.
+makes of it; `fig5` and `fig6` are the ablations of Portrait Diffusion's figures 5 and 6; `bounds` tell how far the
+head goes where it is led, by priors that know the proxy or the truth (turned as the portrait says). In DIR every head
+leaves its fitted field and what was measured of each row, with which a stopped one goes on; take another one for
+other weights or steps. `sheet.png` there has a line of views a row.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.small import FIGURES, Row, for_all, rendered, tell
 from portrait360.cameras import Camera
 from portrait360.completer import find_proxy
 from portrait360.evaluate.cases import Case, synthetic
 from portrait360.evaluate.measure import against_truth, distances, of_the_photo, on_grey
+from portrait360.evaluate.methods import Method
 from portrait360.evaluate.protocol import PROTOCOLS, band_of
 from portrait360.files import whole
 from portrait360.fit.command import fit_settings
@@ -33,6 +37,10 @@ from portrait360.fit.head import fit_head
 from portrait360.geometry.field import Field
 from portrait360.images import load_picture, save_picture
 from portrait360.models.hybrid import Led
+from portrait360.models.view_hints import premultiplied
+from portrait360.portrait import Portrait
+from portrait360.proxy import Proxy
+from portrait360.refine.guide import Seen, SmallGuide
 from portrait360.refine.loop import Refining
 from portrait360.refined_head import Refinery, load_guide, refined_sheet
 from portrait360.view_sheet import View, ViewSheet
@@ -55,7 +63,23 @@ VARIANTS = {
         "anchors stay": replace(NOISY, optimised=False),
         "anchors move": NOISY,
     },
+    "bounds": {"led by the proxy": WHOLE, "led by the truth": WHOLE},
 }
+
+
+@dataclass(frozen=True, eq=False)
+class Knowing(SmallGuide):
+    """Priors that know what every view is to become."""
+
+    look: Method = field(kw_only=True)
+    portrait: Portrait = field(kw_only=True)
+
+    def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Any:
+        (known,) = self.look(self.portrait, [view.camera], view.picture.shape[-1])
+        return premultiplied(known.rgb, known.alpha)[None]
+
+    def denoised(self, latents: Tensor, level: float, priors: Any, coarse: Tensor, led: Led) -> Tensor:
+        return self.latents(priors, coarse)
 
 
 def measure(
@@ -86,6 +110,9 @@ def maker(
     sheet = proxy_views(case.portrait, proxy)
     cameras = [*(view.camera for view in case.targets), case.portrait.camera]
     field, guide = fitted(sheet, place / "head"), load_guide(weights)
+    assert case.exact is not None
+    looks = {"led by the proxy": partial(proxy_seen, proxy), "led by the truth": case.exact}
+    guides = {name: Knowing(network=guide.network, portrait=case.portrait, look=look) for name, look in looks.items()}
 
     def make(name: str) -> list[View]:
         if name == "proxy":
@@ -94,9 +121,14 @@ def maker(
         if name == "fitted":
             return [View(*field.picture(camera, PROTOCOL.size)[:2], camera) for camera in cameras]
         refinery = Refinery(asked[name], weights, restorer)
-        return list(refined_sheet(field, asked_for(sheet, cameras), guide, refinery).views)
+        return list(refined_sheet(field, asked_for(sheet, cameras), guides.get(name, guide), refinery).views)
 
     return make
+
+
+def proxy_seen(proxy: Proxy, _: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
+    seen = ((proxy.render(camera, size), camera) for camera in cameras)
+    return [View(view.rgb, view.mask, camera) for view, camera in seen]
 
 
 def keep_line(path: Path, views: Sequence[View]) -> None:
