@@ -65,7 +65,9 @@ class TensorFile:
             self._file = safe_open(self.path, framework="pt")
             slices = {name: self._file.get_slice(name) for name in self._file.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{self.path} is not a whole safetensors file ({error}); download it again.") from error
+            raise UserError(
+                f"{self.path} is not a whole safetensors file ({error}); download or make it again."
+            ) from error
         strange = {s.get_dtype() for s in slices.values()} - set(DTYPES)
         if strange:
             raise UserError(
@@ -94,7 +96,7 @@ def _load_torch(path: Path) -> Any:
                 f"{path} wants to run code ({wanted}) when it is opened, so it was not opened; "
                 "bring a file that holds tensors only, if possible a .safetensors file."
             ) from error
-        raise UserError(f"{path} is not a whole torch checkpoint; download it again.") from error
+        raise UserError(f"{path} is not a whole torch checkpoint; download or make it again.") from error
 
 
 def _first_global(path: Path) -> str | None:
