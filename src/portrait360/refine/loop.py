@@ -154,7 +154,9 @@ class Refinement:
         top, left = (int(x) for x in (middle - side // 2).clamp(0, size // factor - side))
         made = self.head.view(goal.camera, size, window=Window(top, left, side)).picture
         rows, columns = (slice(factor * x, factor * (x + side)) for x in (top, left))
-        off = (goal.weight[rows, columns] * (made - goal.picture[:, rows, columns]).abs()).mean(0)
+        behind = torch.tensor(self.rng.random((3, 1, 1)), dtype=made.dtype, device=made.device)
+        off = against(made, behind) - against(goal.picture[:, rows, columns], behind)
+        off = (goal.weight[rows, columns] * off.abs()).mean(0)
         rim = RIM * factor
         return off[rim : len(off) - rim, rim : len(off) - rim].mean()
 
@@ -220,6 +222,11 @@ class Refinement:
         coarse = F.interpolate(both, made.shape[-2:], mode="area")[0]
         off = coarse[4:] * (made - coarse[:4]).abs()
         return torch.autograd.grad(off.mean(), self.parameters)
+
+
+def against(picture: Tensor, behind: Tensor) -> Tensor:
+    """Premultiplied (4 h w) over some colour: over black alone, what stands out would be painted black."""
+    return torch.cat([picture[:3] + behind * (1 - picture[3:]), picture[3:]])
 
 
 def _goal(camera: Camera, picture: Tensor, weight: Tensor | None = None) -> _Goal:
