@@ -42,16 +42,16 @@ SHORT = Refining(
 class Ball(Volume):
     """Solid; coloured by place, or all in one colour."""
 
-    def __init__(self, colour: float | None = None) -> None:
+    def __init__(self, colour: float | None = None, radius: float = RADIUS) -> None:
         super().__init__()
-        self.colour = colour
+        self.colour, self.radius = colour, radius
         middle = middles(torch.arange(CELLS))
         x, y, z = torch.meshgrid(middle, middle, middle, indexing="ij")
-        self.density.copy_(100.0 * ((x**2 + y**2 + z**2).sqrt() < RADIUS + 0.01))
+        self.density.copy_(100.0 * ((x**2 + y**2 + z**2).sqrt() < radius + 0.01))
 
     def forward(self, places, directions=None):
         colours = places + 0.5 if self.colour is None else torch.full_like(places, self.colour)
-        return torch.where(places.norm(dim=-1) < RADIUS, 100.0, 1e-6), colours
+        return torch.where(places.norm(dim=-1) < self.radius, 100.0, 1e-6), colours
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,16 @@ def test_a_guide_that_knows_the_truth_leads_to_it(change):
         abs(head.picture(orbit(1, focal=FOCAL)[0], SIZE)[1] - ball.picture(orbit(1, focal=FOCAL)[0], SIZE)[1]).mean()
         < 0.02
     )
+
+
+def test_what_stands_out_becomes_thin_and_not_black():
+    ball, truth = Ball(0.8), Ball(0.8, radius=0.8 * RADIUS)
+    head = refined(start(ball), photo_of(truth), Knows(truth), replace(SHORT, steps=8))
+    camera = Camera(look_at(36), FOCAL)
+    (_, before_, _), (rgb, alpha, _), (_, true, _) = (x.picture(camera, SIZE) for x in (ball, head, truth))
+    out = (before_ > 0.9) & (true < 0.1)
+    assert out.sum() > 40
+    assert rgb[out].mean() > 0.7 and alpha[out].mean() < 0.9, (rgb[out].mean(), alpha[out].mean())
 
 
 def guide() -> SmallGuide:
