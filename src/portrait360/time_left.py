@@ -13,7 +13,7 @@ PORTRAIT, PROXY, BACK, VIEW, FILES = 1.3, 3.6, 0.2, 0.06, 11.0
 DENOISED = 1.0  # a view by the small network
 FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
 QUICK = 0.56  # of them
-REFINE = 400.0  # besides another fit
+REFINE = 160.0  # besides another fit
 SURE = 5.0  # seconds of a stage after which its own speed counts
 
 
