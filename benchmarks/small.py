@@ -1,10 +1,12 @@
 """The small model's networks on identities that they have not learnt from: views against the truth, band by band.
 
-python -m benchmarks.small [WEIGHTS...] [--views WEIGHTS...] [--count 12] [--steps 1] [--processes 2] [--sheets DIR]
+python -m benchmarks.small [WEIGHTS...] [--views WEIGHTS...] [--plain] [--count 12] [--steps 1] [--processes 2]
+    [--sheets DIR]
 
 Portraits as those of synthetic-v1, but of the split for validation: what is chosen by these is judged by others.
 Every weights file is one row beside the proxy and the oracle (the true head, turned as the portrait says). Those of
-`--views` are view denoisers, which are shown the head as the package's own weights complete it.
+`--views` are view denoisers, which are shown the head as the package's own weights complete it; with `--plain` they
+have another row each, in which they are shown the proxy as it is.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ Row = dict[str, float]
 
 
 def measure(
-    index: int, weights: list[Path], views: list[Path], steps: int, levels: int, sheets: Path | None
+    index: int, weights: list[Path], views: list[Path], plain: bool, steps: int, levels: int, sheets: Path | None
 ) -> dict[str, Row]:
     case = synthetic(PROTOCOL, index)
     cameras = [view.camera for view in case.targets]
@@ -51,6 +53,8 @@ def measure(
     completed = complete_proxy(case.portrait, proxy) if views else proxy
     for path in views:
         made[named(path)] = refined(case.portrait, completed, cameras, load_views(path), levels)
+        if plain:
+            made[f"{named(path)}, plain"] = refined(case.portrait, proxy, cameras, load_views(path), levels)
     if sheets:
         rows = [np.concatenate([on_grey(view) for view in row], 1) for row in (case.targets, *made.values())]
         save_picture(sheets / f"{index:03d}.png", np.concatenate(rows))
@@ -98,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="*", type=Path)
     parser.add_argument("--views", nargs="+", type=Path, default=[])
+    parser.add_argument("--plain", action="store_true", help="show view denoisers what is not completed, too")
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--levels", type=int, default=VIEW_STEPS, help="of noise, of the view denoisers")
@@ -106,7 +111,9 @@ def main() -> None:
     a = parser.parse_args()
     if a.sheets:
         a.sheets.mkdir(parents=True, exist_ok=True)
-    one = partial(measure, weights=a.weights, views=a.views, steps=a.steps, levels=a.levels, sheets=a.sheets)
+    one = partial(
+        measure, weights=a.weights, views=a.views, plain=a.plain, steps=a.steps, levels=a.levels, sheets=a.sheets
+    )
     rows = for_all(one, a.count, a.processes)
     print(f"{a.count} heads, {VIEWS} views; front / side / back")
     tell(rows, FIGURES)
