@@ -79,8 +79,9 @@ def test_no_steps_give_back_the_views_and_the_head(run, weights, tmp_path):
 
 def test_what_cannot_be_refined_is_one_sentence(run, weights, tmp_path, monkeypatch):
     asked = Refinery(HOW, weights)
-    with pytest.raises(UserError, match="choose another folder"):
-        refine_folder(run, run, asked)
+    for place in (run, run / "head", run / "views"):
+        with pytest.raises(UserError, match="choose another folder"):
+            refine_folder(run, place, asked)
     with pytest.raises(UserError, match="holds no views"):
         refine_folder(tmp_path, tmp_path / "out", asked)
     monkeypatch.setattr(refined_head, "WEIGHTS", tmp_path / "none")
@@ -113,7 +114,7 @@ def test_without_a_fit_the_proxy_is_refined_and_shape_is_restored_first(run, wei
     kept = Unfinished(tmp_path / "kept.pt", "this", "")
     monkeypatch.setattr("portrait360.refine.loop.KEEP_SECONDS", 0.0)
     both = refined_sheet(volume, few, led, restoring, lambda what, done, of: told.append(what), kept)
-    assert told == ["refine", "restore", "refine"]
+    assert list(dict.fromkeys(told)) == ["refine", "restore"] and told[:3] == ["refine", "refine", "restore"]
     for before, one, other in zip(few.views, plain.views, both.views, strict=True):
         assert np.abs(one.alpha - before.alpha).mean() < 0.05  # the same head
         assert np.abs(other.rgb - one.rgb).max() > 0.02

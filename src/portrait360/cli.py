@@ -151,7 +151,7 @@ def refine(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `make`, with its views and head.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; not the same.")],
     weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of the hybrid priors; the package's if not given.")
+        Path | None, typer.Option(metavar="FILE", help="Of the hybrid priors (`train run hybrid`); none are shipped.")
     ] = None,
     restorer: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Weights that mend the shape first; without, it stays.")

@@ -38,6 +38,7 @@ MADE_OF = "refined.json"  # beside the views
 KEPT, RESTORED = "refining.pt", "restored.pt"  # what a killed one goes on with
 MAX_BYTES = 1 << 20
 BEGINNINGS = ("field", "proxy", "gan")  # of a run: what was fitted, what it began with, a generator's head
+PARTS = ("portrait", "proxy", "back", "views", "head")  # of a run, which are not to be written over
 OnStep = Callable[[str, int, int], None]
 
 
@@ -158,7 +159,7 @@ def refine_folder(
     """Of a run, into another folder; gives the line that tells the user. A stopped one goes on: within its rounds,
     with the views, if they are there, or with the fit."""
     asked = asked.checked()
-    if output.resolve() == folder.resolve():
+    if output.resolve() in (folder.resolve(), *(folder.resolve() / part for part in PARTS)):
         raise UserError(f"{output} holds the head that is to be refined; choose another folder with -o.")
     sheet, begin = own_views(folder), time.perf_counter()
     if sheet is None:

@@ -252,6 +252,7 @@ def refined(
     if kept is not None and (state := kept.taken_up()):
         begun = state["done"]
         refinement.take_up(state)
+    on_step(begun, how.steps)
     for number in range(begun, how.steps):
         refinement.step(number)
         on_step(number + 1, how.steps)
