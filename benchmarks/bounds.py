@@ -41,7 +41,8 @@ def measure(index: int) -> dict[str, Row]:
         "roughly true colours": replaced(case.portrait, proxy, proxy.radius, proxy.colours + rough),
         "both": replaced(case.portrait, proxy, truth.radius, truth.rgb),
     }
-    return {name: against_truth(rendered(one, case.targets), case.targets) for name, one in made.items()}
+    cameras = [view.camera for view in case.targets]
+    return {name: against_truth(rendered(one, cameras), case.targets) for name, one in made.items()}
 
 
 def replaced(portrait: Portrait, proxy: Proxy, radius: Floats, colours: Floats) -> Proxy:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ from portrait360.images import load_picture, save_picture
 from portrait360.models.hybrid import Led
 from portrait360.models.view_hints import premultiplied
 from portrait360.portrait import Portrait
-from portrait360.proxy import Proxy
 from portrait360.refine.guide import Seen, SmallGuide
 from portrait360.refine.loop import Refining
 from portrait360.refined_head import Refinery, load_guide, refined_sheet
@@ -67,12 +66,12 @@ VARIANTS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Knowing(SmallGuide):
     """Priors that know what every view is to become."""
 
-    look: Method = field(kw_only=True)
-    portrait: Portrait = field(kw_only=True)
+    look: Method
+    portrait: Portrait
 
     def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Any:
         (known,) = self.look(self.portrait, [view.camera], view.picture.shape[-1])
@@ -111,24 +110,21 @@ def maker(
     cameras = [*(view.camera for view in case.targets), case.portrait.camera]
     field, guide = fitted(sheet, place / "head"), load_guide(weights)
     assert case.exact is not None
-    looks = {"led by the proxy": partial(proxy_seen, proxy), "led by the truth": case.exact}
+    looks = {
+        "led by the proxy": lambda _, cameras, size: rendered(proxy, cameras, size),
+        "led by the truth": case.exact,
+    }
     guides = {name: Knowing(network=guide.network, portrait=case.portrait, look=look) for name, look in looks.items()}
 
     def make(name: str) -> list[View]:
         if name == "proxy":
-            own = View(proxy.photo, case.portrait.alpha, case.portrait.camera)
-            return rendered(proxy, (*case.targets, own))
+            return rendered(proxy, cameras)
         if name == "fitted":
             return [View(*field.picture(camera, PROTOCOL.size)[:2], camera) for camera in cameras]
         refinery = Refinery(asked[name], weights, restorer)
         return list(refined_sheet(field, asked_for(sheet, cameras), guides.get(name, guide), refinery).views)
 
     return make
-
-
-def proxy_seen(proxy: Proxy, _: Portrait, cameras: Sequence[Camera], size: int) -> list[View]:
-    seen = ((proxy.render(camera, size), camera) for camera in cameras)
-    return [View(view.rgb, view.mask, camera) for view, camera in seen]
 
 
 def keep_line(path: Path, views: Sequence[View]) -> None:

@@ -46,10 +46,10 @@ def measure(
     cameras = [view.camera for view in case.targets]
     proxy = make_proxy(case.portrait)
     assert case.exact is not None
-    made = {"oracle": case.exact(case.portrait, cameras, PROTOCOL.size), "proxy": rendered(proxy, case.targets)}
+    made = {"oracle": case.exact(case.portrait, cameras, PROTOCOL.size), "proxy": rendered(proxy, cameras)}
     for path in weights:
         better = complete_proxy(case.portrait, proxy, network=load_completer(path), steps=steps)
-        made[named(path)] = rendered(better, case.targets)
+        made[named(path)] = rendered(better, cameras)
     completed = complete_proxy(case.portrait, proxy) if views else proxy
     for path in views:
         made[named(path)] = refined(case.portrait, completed, cameras, load_views(path), levels)
@@ -70,8 +70,8 @@ def named(path: Path) -> str:
     return path.parent.name if path.stem == "weights" else path.stem
 
 
-def rendered(proxy: Proxy, targets: tuple[View, ...]) -> list[View]:
-    seen = ((proxy.render(view.camera, PROTOCOL.size), view.camera) for view in targets)
+def rendered(proxy: Proxy, cameras: Sequence[Camera], size: int = PROTOCOL.size) -> list[View]:
+    seen = ((proxy.render(camera, size), camera) for camera in cameras)
     return [View(view.rgb, view.mask, camera) for view, camera in seen]
 
 

@@ -6,6 +6,9 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -200,6 +203,16 @@ def test_a_damaged_sample_is_named(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"PK junk")
     with pytest.raises(UserError, match="x.npz is damaged"):
         Sample.load(tmp_path / "x.npz")
+
+
+def test_samples_that_are_stopped_leave_one_sentence(tmp_path):
+    asked = ["-m", "portrait360.train.samples", "-o", str(tmp_path / "s"), "--count", "2", "--processes", "1"]
+    with subprocess.Popen([sys.executable, *asked], stderr=subprocess.PIPE, text=True) as program:
+        while not (tmp_path / "s").is_dir():
+            time.sleep(0.1)
+        program.send_signal(signal.SIGINT)
+        said = program.communicate(timeout=60)[1]
+    assert program.returncode == 130 and said == "portrait360: Stopped; the same command goes on from here.\n"
 
 
 def test_a_program_that_is_stopped_leaves_one_sentence(capsys):

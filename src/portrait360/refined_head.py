@@ -29,6 +29,7 @@ from portrait360.refine.loop import Refining, refined
 from portrait360.refine.proxy_volume import ProxyVolume
 from portrait360.refine.restore import Restoring, load_restoration, restored
 from portrait360.refine.start import begun
+from portrait360.run import OWN
 from portrait360.unfinished import Unfinished
 from portrait360.view_sheet import View, ViewSheet
 from portrait360.views import own_views
@@ -38,7 +39,6 @@ MADE_OF = "refined.json"  # beside the views
 KEPT, RESTORED = "refining.pt", "restored.pt"  # what a killed one goes on with
 MAX_BYTES = 1 << 20
 BEGINNINGS = ("field", "proxy", "gan")  # of a run: what was fitted, what it began with, a generator's head
-PARTS = ("portrait", "proxy", "back", "views", "head")  # of a run, which are not to be written over
 OnStep = Callable[[str, int, int], None]
 
 
@@ -159,7 +159,8 @@ def refine_folder(
     """Of a run, into another folder; gives the line that tells the user. A stopped one goes on: within its rounds,
     with the views, if they are there, or with the fit."""
     asked = asked.checked()
-    if output.resolve() in (folder.resolve(), *(folder.resolve() / part for part in PARTS)):
+    theirs = (folder.resolve() / name for name in OWN if name != "refined")
+    if output.resolve() in (folder.resolve(), *theirs):
         raise UserError(f"{output} holds the head that is to be refined; choose another folder with -o.")
     sheet, begin = own_views(folder), time.perf_counter()
     if sheet is None:
