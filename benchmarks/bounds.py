@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.small import PROTOCOL, Row, for_all, rendered, tell
-from portrait360.evaluate.cases import FOCAL, portrayed, synthetic
-from portrait360.evaluate.measure import against_truth
-from portrait360.geometry.completion import around
-from portrait360.portrait import Portrait
-from portrait360.proxy import LAYOUT, Proxy, make_proxy, on_surface, pasted
-from portrait360.synth.portrayed import frame_of
-from portrait360.train.truth_map import scan, truth_map
+from portrait360.evaluation.cases import FOCAL, make_synthetic_case, render_synthetic_photo
+from portrait360.evaluation.measure import compare_with_truth
+from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.portrait.synthetic_frame import portrait_frame
+from portrait360.pipeline.proxy.from_portrait import paste_photo, proxy_from_photo, sample_photos
+from portrait360.pipeline.proxy.proxy import LAYOUT, Proxy
+from portrait360.pipeline.proxy.texture_completion import map_gaussian
+from portrait360.training.data.target_map import make_target_map, scan_head
 
 Floats = NDArray[np.floating]
 
@@ -29,11 +30,13 @@ FIGURES = ("PSNR inside", "SSIM inside", "IoU", "sharpness")
 
 
 def measure(index: int) -> dict[str, Row]:
-    case = synthetic(PROTOCOL, index)
-    head, _, true, _ = portrayed(PROTOCOL.heads, index, PROTOCOL.portrait)  # pyright: ignore[reportArgumentType]
-    frame = frame_of(case.portrait, true, PROTOCOL.portrait)
-    truth, proxy = truth_map(scan(head, FOCAL), frame, LAYOUT), make_proxy(case.portrait)
-    rough = np.stack([around(channel, ROUGH, ROUGH) for channel in np.moveaxis(truth.rgb - proxy.colours, -1, 0)], -1)
+    case = make_synthetic_case(PROTOCOL, index)
+    head, _, true, _ = render_synthetic_photo(PROTOCOL.heads, index, PROTOCOL.portrait)  # pyright: ignore[reportArgumentType]
+    frame = portrait_frame(case.portrait, true, PROTOCOL.portrait)
+    truth, proxy = make_target_map(scan_head(head, FOCAL), frame, LAYOUT), proxy_from_photo(case.portrait)
+    rough = np.stack(
+        [map_gaussian(channel, ROUGH, ROUGH) for channel in np.moveaxis(truth.rgb - proxy.colours, -1, 0)], -1
+    )
     made = {
         "proxy": proxy,
         "true shape": replaced(case.portrait, proxy, truth.radius, proxy.colours),
@@ -42,12 +45,12 @@ def measure(index: int) -> dict[str, Row]:
         "both": replaced(case.portrait, proxy, truth.radius, truth.rgb),
     }
     cameras = [view.camera for view in case.targets]
-    return {name: against_truth(rendered(one, cameras), case.targets) for name, one in made.items()}
+    return {name: compare_with_truth(rendered(one, cameras), case.targets) for name, one in made.items()}
 
 
 def replaced(portrait: Portrait, proxy: Proxy, radius: Floats, colours: Floats) -> Proxy:
-    photos = on_surface(portrait, np.asarray(radius, np.float32), clean=proxy.photo)
-    return photos.proxy(portrait, radius, pasted(np.clip(colours, 0, 1), photos.all))
+    photos = sample_photos(portrait, np.asarray(radius, np.float32), clean=proxy.photo)
+    return photos.proxy(portrait, radius, paste_photo(np.clip(colours, 0, 1), photos.all))
 
 
 def main() -> None:

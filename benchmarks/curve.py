@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from portrait360.train.command import CURVE
+from portrait360.training.session import CURVE
 
 Line = dict[str, float]
 PLAIN = {"step", "minutes", "loss"}

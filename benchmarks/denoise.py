@@ -26,10 +26,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from portrait360.diffusion.guidance import Pass, guided
-from portrait360.diffusion.windows import circular_windows, over_orbit
+from portrait360.diffusion.guidance import Pass, guide
+from portrait360.diffusion.multiview import circular_windows, predict_orbit
 from portrait360.models import layers
-from portrait360.models.presets import SMALL
+from portrait360.models.network_sizes import SMALL
 from portrait360.models.unet import UNetConfig
 from portrait360.models.view_denoiser import AppearanceNet, ViewConditions, ViewDenoiser, ViewDenoiserConfig
 from tests.parity.filling import fill
@@ -83,10 +83,10 @@ def make_step(size: Size, views: int = WINDOW, seed: int = 0) -> Step:
 
 def ours(step: Step) -> Tensor:
     def prepare(x: Tensor, t: Tensor) -> Pass:
-        level = step.net.at(step.known, x, t)
-        return guided(level.conditional, level.unconditional, SCALE)
+        level = step.net.prepare_level(step.known, x, t)
+        return guide(level.conditional, level.unconditional, SCALE)
 
-    return over_orbit(prepare, circular_windows(len(step.x), WINDOW))(step.x, step.t)
+    return predict_orbit(prepare, circular_windows(len(step.x), WINDOW))(step.x, step.t)
 
 
 @contextmanager
@@ -109,13 +109,15 @@ def as_published(step: Step) -> Tensor:
             return net.control(x, net.control.embed_hint(step.hints[views]), t, context)
 
         with whole(net.appearance):
-            memory = net.remember(references.expand(-1, count, -1, -1, -1), t, context.repeat(len(references), 1, 1))
+            memory = net.encode_references(
+                references.expand(-1, count, -1, -1, -1), t, context.repeat(len(references), 1, 1)
+            )
         conditional = net.predict(x, t, context, count, memory, control(), unconditional=False)
         control()  # made for the second pass too, which then leaves it out
         unconditional = net.predict(x, t, context, count, None, None, unconditional=True)
         return unconditional + SCALE * (conditional - unconditional)
 
-    return over_orbit(lambda x, t: window, circular_windows(len(step.x), WINDOW))(step.x, step.t)
+    return predict_orbit(lambda x, t: window, circular_windows(len(step.x), WINDOW))(step.x, step.t)
 
 
 @dataclass

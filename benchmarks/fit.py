@@ -20,22 +20,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.cameras import Camera, focal_from_fov, look_at, orbit
-from portrait360.evaluate.metrics import overlap, psnr
-from portrait360.export.head import mesh_picture
-from portrait360.fit.corrections import corrected
-from portrait360.fit.field import fit_field
-from portrait360.fit.head import FitSettings, seen_points
-from portrait360.fit.mesh import fit_mesh
-from portrait360.fit.splats import fit_splats, on_surface
-from portrait360.geometry.splat_picture import picture
-from portrait360.images import over_grey, save_picture
+from portrait360.evaluation.image_metrics import mask_iou, psnr
+from portrait360.geometry.cameras import Camera, focal_from_fov, look_at, orbit
+from portrait360.geometry.canonical_frame import FOV
+from portrait360.geometry.gaussians.rasterizer import render_image
+from portrait360.pipeline.export.writer import render_mesh
+from portrait360.pipeline.reconstruction.fit import FitSettings, sample_surface
+from portrait360.pipeline.reconstruction.gaussians import fit_splats, init_splats
+from portrait360.pipeline.reconstruction.mesh import fit_mesh
+from portrait360.pipeline.reconstruction.radiance_field import fit_field
+from portrait360.pipeline.reconstruction.view_corrections import correct_views
+from portrait360.pipeline.views.view_set import View
 from portrait360.synth.build import build
-from portrait360.synth.framing import FOV
-from portrait360.synth.prepare import prepare
-from portrait360.synth.render import render
-from portrait360.synth.sample import sample
-from portrait360.view_sheet import View
+from portrait360.synth.render.bake import prepare_scene
+from portrait360.synth.render.renderer import render
+from portrait360.synth.sampling.sampler import sample
+from portrait360.utils.images import over_grey, save_picture
 
 FIRST = 400_000  # seeds that nothing else uses
 SIZE, HEAD, VIEWS = 256, 0.46, 32
@@ -66,7 +66,7 @@ def damaged(views: list[View], rng: np.random.Generator) -> list[View]:
 
 def measure(seed: int, harm: bool, sheet: Path | None) -> Row:
     parameters = sample(seed, "any")
-    head = prepare(build(parameters))
+    head = prepare_scene(build(parameters))
     truth = [(c, render(head, c, SIZE)) for c in cameras()]
     views = [View(t.rgb, t.alpha, c) for c, t in truth[:VIEWS]]
     if harm:
@@ -74,17 +74,17 @@ def measure(seed: int, harm: bool, sheet: Path | None) -> Row:
     settings, row = FitSettings(), {}
     begin = time.perf_counter()
     field, corrections = fit_field(views, settings.field)
-    views = corrected(views, corrections)
+    views = correct_views(views, corrections)
     row["field seconds"] = time.perf_counter() - begin
-    start = on_surface(*seen_points(field, views), settings.splats.count, np.random.default_rng(0))
+    start = init_splats(*sample_surface(field, views), settings.splats.count, np.random.default_rng(0))
     splats = fit_splats(start, views, settings.splats)
     row["splats seconds"] = time.perf_counter() - begin - row["field seconds"]
     mesh = fit_mesh(field, views, settings.mesh)
     row["mesh seconds"] = time.perf_counter() - begin - row["field seconds"] - row["splats seconds"]
     shows = {
-        "field": lambda camera: field.picture(camera, SIZE),
-        "splats": lambda camera: picture(splats, camera, SIZE),
-        "mesh": lambda camera: (*mesh_picture(mesh, camera, SIZE), mesh.draw(camera, SIZE).buffers.depth),
+        "field": lambda camera: field.render_image(camera, SIZE),
+        "splats": lambda camera: render_image(splats, camera, SIZE),
+        "mesh": lambda camera: (*render_mesh(mesh, camera, SIZE), mesh.draw(camera, SIZE).buffers.depth),
     }
     rows = []
     for name, show in shows.items():
@@ -107,7 +107,7 @@ def compared(name: str, pictures: list, truth: list) -> Row:
         inside.append(psnr(ours, true, solid))
         both = (alpha > 0.5) & solid & (depth > 0)
         depths.append(float(np.median(np.abs(depth - goal.depth)[both])) / HEAD)
-        covers.append(overlap(alpha > 0.5, solid))
+        covers.append(mask_iou(alpha > 0.5, solid))
     mean: NDArray[np.float64] = np.array(errors)
     return {
         f"{name} all": mean.mean(),

@@ -20,24 +20,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from portrait360 import __version__
-from portrait360.cameras import orbit
-from portrait360.checkpoints import Spec, write_safetensors
-from portrait360.denoised_views import Asked, Machine, Sampling, denoised
-from portrait360.models.gan3d import GAN3D, PANOHEAD
-from portrait360.models.text import TextConfig
-from portrait360.progress import byte_bar
-from portrait360.weights.folder import MANIFEST
-from portrait360.weights.library import Imported
-from portrait360.weights.systems import COMPONENTS, SYSTEMS, System
+from portrait360.geometry.cameras import orbit
+from portrait360.models.clip_text import TextConfig
+from portrait360.models.panohead import GAN3D, PANOHEAD
+from portrait360.models.weights.installed import MANIFEST
+from portrait360.models.weights.registry import COMPONENTS, MODEL_SPECS, ModelSpec
+from portrait360.models.weights.store import StoredModel
+from portrait360.models.weights.tensor_files import Spec, write_safetensors
+from portrait360.pipeline.views.multiview_sampler import ComputeConfig, DenoiserInputs, SamplerConfig, denoise_views
+from portrait360.utils.progress import byte_bar
+from portrait360.utils.version import __version__
 
 SYSTEM = "diffportrait360"
 
 
-def random_import(folder: Path, system: System) -> None:
+def random_import(folder: Path, system: ModelSpec) -> None:
     """Weights of a size that keeps numbers near one."""
     folder.mkdir(parents=True, exist_ok=True)
-    expected, text = system.expected(), TextConfig()
+    expected, text = system.expected_tensors(), TextConfig()
     parts: dict[str, dict[str, Spec]] = {
         part: {name.removeprefix(prefix): spec for name, spec in expected.items() if name.startswith(prefix)}
         for part, prefix in COMPONENTS.items()
@@ -73,14 +73,14 @@ def generator(views: int, device: torch.device) -> None:
     labels = torch.stack([torch.from_numpy(camera.label()).float() for camera in orbit(views)]).to(device)
     times = [time.perf_counter()]
     with torch.inference_mode():
-        styles = network.styled(torch.zeros(1, PANOHEAD.z, device=device), labels[:1], 0.7)
-        head = network.head(styles)
+        styles = network.map_styles(torch.zeros(1, PANOHEAD.z, device=device), labels[:1], 0.7)
+        head = network.generate_head(styles)
         times.append(time.perf_counter())
-        seen = [head.seen(label[None]).rgb.cpu() for label in labels]
+        seen = [head.render(label[None]).rgb.cpu() for label in labels]
     times.append(time.perf_counter())
     assert all(torch.isfinite(one).all() for one in seen)
     sought = styles.clone().requires_grad_(True)
-    network.head(sought).seen(labels[:1]).rgb.square().mean().backward()
+    network.generate_head(sought).render(labels[:1]).rgb.square().mean().backward()
     times.append(time.perf_counter())
     made, looked, step = (b - a for a, b in zip(times, times[1:], strict=False))
     print(
@@ -103,13 +103,13 @@ def main() -> None:
         print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB of memory")
         return
     if not (a.weights / MANIFEST).is_file():
-        random_import(a.weights, SYSTEMS[SYSTEM])
+        random_import(a.weights, MODEL_SPECS[SYSTEM])
     device = torch.device(a.device)
-    machine = Machine(device, getattr(torch, a.precision), thrifty=device.type != "cpu")
+    machine = ComputeConfig(device, getattr(torch, a.precision), offload=device.type != "cpu")
     draw = torch.Generator().manual_seed(0)
-    asked = Asked(*(torch.rand(n, 3, a.size, a.size, generator=draw) * 2 - 1 for n in (2, a.views, a.views)))
+    asked = DenoiserInputs(*(torch.rand(n, 3, a.size, a.size, generator=draw) * 2 - 1 for n in (2, a.views, a.views)))
     begun = time.perf_counter()
-    made = denoised(asked, Imported(a.weights), Sampling(a.steps, faithful=False), machine)
+    made = denoise_views(asked, StoredModel(a.weights), SamplerConfig(a.steps, faithful=False), machine)
     seconds = time.perf_counter() - begun
     assert made.shape == (a.views, 3, a.size, a.size) and torch.isfinite(made).all()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -18,23 +18,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at
-from portrait360.faces import STOCK_SCORE, find_faces
+from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
+from portrait360.geometry.canonical_frame import FOV, RADIUS
+from portrait360.pipeline.portrait.face_detection import STOCK_SCORE, find_faces
 from portrait360.synth.build import build
-from portrait360.synth.dataset import random_camera
-from portrait360.synth.framing import FOV
-from portrait360.synth.parameters import KINDS
-from portrait360.synth.prepare import Prepared, prepare
-from portrait360.synth.render import Rendering, render
-from portrait360.synth.sample import sample
+from portrait360.synth.data.clips import random_camera
+from portrait360.synth.render.bake import PreparedScene, prepare_scene
+from portrait360.synth.render.renderer import Rendering, render
+from portrait360.synth.render.tone_mapping import composite_over
+from portrait360.synth.sampling.parameters import KINDS
+from portrait360.synth.sampling.sampler import sample
 from portrait360.synth.scene import Part
-from portrait360.synth.tone import over
 
 SIZE = 256
 COUNTS = {"seeds": 1000, "reprojection": 40, "faces": 220, "yaw": 100}
 
 
-def view(head: Prepared, azimuth: float, elevation: float = 0.0, size: int = SIZE) -> Rendering:
+def view(head: PreparedScene, azimuth: float, elevation: float = 0.0, size: int = SIZE) -> Rendering:
     return render(head, Camera(look_at(azimuth, elevation), focal_from_fov(FOV)), size)
 
 
@@ -42,7 +42,7 @@ def health(job: tuple[int, str]) -> tuple[str, float, list[str]]:
     """Hash of the channels of a head seen at random, its alpha's share, and what is wrong with it."""
     seed, kind = job
     try:
-        head = prepare(build(sample(seed, kind)))
+        head = prepare_scene(build(sample(seed, kind)))
         seen = render(head, random_camera(np.random.default_rng(seed)), SIZE)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is counted)
         return "", 0.0, [f"{type(error).__name__}: {error}"]
@@ -83,7 +83,7 @@ def seeds(arguments: argparse.Namespace, pool: Pool) -> None:
 def agreement(job: tuple[int, str, float]) -> tuple[float, float]:
     """PSNR over the co-visible pixels and median |depth difference| of two views 5 degrees apart."""
     seed, kind, azimuth = job
-    head = prepare(build(sample(seed, kind)))
+    head = prepare_scene(build(sample(seed, kind)))
     cameras = [Camera(look_at(azimuth + turn), focal_from_fov(FOV)) for turn in (0.0, 5.0)]
     here, there = (render(head, camera, SIZE) for camera in cameras)
     grid = (np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1) + 0.5) / SIZE
@@ -116,8 +116,8 @@ def reprojection(arguments: argparse.Namespace, pool: Pool) -> None:
 def faces_of(job: tuple[int, str]) -> tuple[bool, bool]:
     """Whether a face is found in front, and at the back."""
     seed, kind = job
-    head = prepare(build(sample(seed, kind)))
-    pictures = [over(v.rgb, v.alpha, np.full_like(v.rgb, 0.6)) for v in (view(head, 0), view(head, 180))]
+    head = prepare_scene(build(sample(seed, kind)))
+    pictures = [composite_over(v.rgb, v.alpha, np.full_like(v.rgb, 0.6)) for v in (view(head, 0), view(head, 180))]
     front, back = (bool(find_faces(picture.astype(np.float32), STOCK_SCORE)) for picture in pictures)
     return front, back
 
@@ -154,8 +154,12 @@ def yaw(arguments: argparse.Namespace, pool: Pool) -> None:
 
 def turned(seed: int) -> tuple[int, float, np.ndarray]:
     turn = float(np.random.default_rng(seed).uniform(-40, 40))
-    seen = view(prepare(build(sample(seed, "human"))), turn, size=512)
-    return seed, turn, (over(seen.rgb, seen.alpha, np.full_like(seen.rgb, 0.6)) * 255).round().astype(np.uint8)
+    seen = view(prepare_scene(build(sample(seed, "human"))), turn, size=512)
+    return (
+        seed,
+        turn,
+        (composite_over(seen.rgb, seen.alpha, np.full_like(seen.rgb, 0.6)) * 255).round().astype(np.uint8),
+    )
 
 
 def main() -> None:

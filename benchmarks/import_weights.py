@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 
-from portrait360.weights.convert import import_weights
-from portrait360.weights.systems import COMPONENTS, SYSTEMS, TEXT
+from portrait360.models.weights.importer import import_weights
+from portrait360.models.weights.registry import COMPONENTS, MODEL_SPECS, TEXT
 
 
 def group_bytes(system: str) -> dict[str, int]:
     """Bytes of each tensor group in the fp32 file."""
-    expected = SYSTEMS[system].expected()
+    expected = MODEL_SPECS[system].expected_tensors()
     prefixes = {**COMPONENTS, "text": TEXT}
     return {
         group: sum(math.prod(s.shape) * s.dtype.itemsize for name, s in expected.items() if name.startswith(prefix))
@@ -32,7 +32,9 @@ def group_bytes(system: str) -> dict[str, int]:
 
 
 def make_file(system: str, path: Path) -> None:
-    state = {name: torch.full(s.shape, 0.01, dtype=s.dtype) for name, s in SYSTEMS[system].expected().items()}
+    state = {
+        name: torch.full(s.shape, 0.01, dtype=s.dtype) for name, s in MODEL_SPECS[system].expected_tensors().items()
+    }
     torch.save(state, path)
 
 
@@ -51,7 +53,7 @@ def measure(path: Path, target: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--system", default="diffportrait360", choices=sorted(SYSTEMS))
+    parser.add_argument("--system", default="diffportrait360", choices=sorted(MODEL_SPECS))
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--measure", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

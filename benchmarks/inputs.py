@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from portrait360.cameras import Camera, focal_from_fov, look_at
-from portrait360.images import eight_bits, over_grey
+from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
+from portrait360.geometry.canonical_frame import FOV
 from portrait360.synth.build import build
-from portrait360.synth.framing import FOV
-from portrait360.synth.prepare import prepare
-from portrait360.synth.render import render
-from portrait360.synth.sample import sample
+from portrait360.synth.render.bake import prepare_scene
+from portrait360.synth.render.renderer import render
+from portrait360.synth.sampling.sampler import sample
+from portrait360.utils.images import over_grey, to_uint8
 
 ASTRONAUT = Image.open(Path(__file__).parent.parent / "examples" / "astronaut.png").convert("RGB")
 SMALL = ASTRONAUT.resize((256, 256))
@@ -33,8 +33,8 @@ GOOD, BAD = 0, 2  # exit codes
 
 
 def head(kind: str, seed: int, azimuth: float = 10.0) -> Image.Image:
-    seen = render(prepare(build(sample(seed, kind))), Camera(look_at(azimuth, 5), focal_from_fov(FOV)), 320)
-    return Image.fromarray(eight_bits(over_grey(seen.rgb, seen.alpha)))
+    seen = render(prepare_scene(build(sample(seed, kind))), Camera(look_at(azimuth, 5), focal_from_fov(FOV)), 320)
+    return Image.fromarray(to_uint8(over_grey(seen.rgb, seen.alpha)))
 
 
 def couple() -> Image.Image:

@@ -10,18 +10,18 @@ from itertools import product
 
 import torch
 
-from portrait360.denoised_views import Sampling
-from portrait360.memory_model import CONTEXT, peak_bytes
-from portrait360.weights.systems import SYSTEMS
+from portrait360.models.weights.registry import MODEL_SPECS
+from portrait360.pipeline.views.memory_estimate import CONTEXT, peak_bytes
+from portrait360.pipeline.views.multiview_sampler import SamplerConfig
 
 CARDS = (8, 12, 16, 24)  # GB
 NAMES = ("diffportrait360", "diffportrait3d")
 PRECISIONS = (torch.float16, torch.float32)
-HOW = Sampling(2, faithful=False)  # more steps take no more, but for what the host keeps
+HOW = SamplerConfig(2, faithful=False)  # more steps take no more, but for what the host keeps
 
 
 def row(name: str, size: int, dtype: torch.dtype, thrifty: bool, views: int) -> str:
-    peak = peak_bytes(SYSTEMS[name], views, size, dtype, HOW, thrifty=thrifty) + CONTEXT
+    peak = peak_bytes(MODEL_SPECS[name], views, size, dtype, HOW, offload=thrifty) + CONTEXT
     fits = " | ".join("yes" if peak < card * 1e9 else "no" for card in CARDS)
     way = "R before the views" if thrifty else "all at once"
     return f"| {name} | {size} | {str(dtype).removeprefix('torch.')} | {way} | {peak / 1e9:.1f} | {fits} |"

@@ -20,21 +20,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.cameras import Camera, azimuth_between, focal_from_fov, look_at, orbit
-from portrait360.evaluate.cases import as_cropped
-from portrait360.evaluate.metrics import overlap, psnr
-from portrait360.faces import STOCK_SCORE, find_faces
-from portrait360.images import Picture, over_grey, save_picture
-from portrait360.portrait import Portrait, make_portrait
-from portrait360.proxy import Proxy, make_proxy
-from portrait360.sheet import on_grey
-from portrait360.synth.backgrounds import background
+from portrait360.evaluation.cases import cameras_for_crop
+from portrait360.evaluation.image_metrics import mask_iou, psnr
+from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at, orbit
+from portrait360.geometry.canonical_frame import FOV
+from portrait360.pipeline.export.contact_sheet import view_over_grey
+from portrait360.pipeline.portrait.alignment import make_portrait
+from portrait360.pipeline.portrait.face_detection import STOCK_SCORE, find_faces
+from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
+from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.synth.build import build
-from portrait360.synth.framing import FOV
-from portrait360.synth.prepare import prepare
-from portrait360.synth.render import render
-from portrait360.synth.sample import sample
-from portrait360.synth.tone import over
+from portrait360.synth.render.backgrounds import random_background
+from portrait360.synth.render.bake import prepare_scene
+from portrait360.synth.render.renderer import render
+from portrait360.synth.render.tone_mapping import composite_over
+from portrait360.synth.sampling.sampler import sample
+from portrait360.utils.images import Picture, over_grey, save_picture
 
 FIRST = 300_000  # seeds far from those that anything was built with
 PHOTO, SIZE, HEAD = 512, 256, 0.46
@@ -49,18 +51,18 @@ def measure(job: tuple[int, Path | None]) -> Row | None:
     index, sheets = job
     seed = FIRST + index
     rng = np.random.default_rng(seed)
-    head = prepare(build(sample(seed, "human")))
+    head = prepare_scene(build(sample(seed, "human")))
     true = Camera(look_at(rng.uniform(-35, 35), rng.uniform(-10, 10), roll=rng.uniform(-8, 8)), FOCAL)
     seen = render(head, true, PHOTO)
-    photo = over(seen.rgb, seen.alpha, background(rng, PHOTO)).astype(np.float32)
+    photo = composite_over(seen.rgb, seen.alpha, random_background(rng, PHOTO)).astype(np.float32)
     begin = time.perf_counter()
     portrait = make_portrait(Picture(np.round(photo * 255).astype(np.float32) / 255, None))
-    proxy = make_proxy(portrait)
+    proxy = proxy_from_photo(portrait)
     seconds = time.perf_counter() - begin
     if portrait.source != "face":
         return None
     around = orbit(len(AZIMUTHS), focal=FOCAL)
-    truth = [render(head, camera, SIZE) for camera in as_cropped(around, portrait, true, PHOTO)]
+    truth = [render(head, camera, SIZE) for camera in cameras_for_crop(around, portrait, true, PHOTO)]
     scale = PHOTO / portrait.side
     row = {"seconds": seconds, "azimuth": abs(azimuth_between(true.azimuth, portrait.camera.azimuth))}
     row["elevation"] = abs(true.elevation - portrait.camera.elevation)
@@ -71,17 +73,17 @@ def own_view(portrait: Portrait, proxy: Proxy) -> Row:
     """The photo given back at its own camera."""
     view, inside = proxy.render(portrait.camera, PHOTO), portrait.alpha > 0.5
     whole = portrait.alpha > 0.9  # softer pixels show the background too
-    return {"own": psnr(view.rgb, portrait.rgb, whole), "own IoU": overlap(view.mask > 0.5, inside)}
+    return {"own": psnr(view.rgb, portrait.rgb, whole), "own IoU": mask_iou(view.mask > 0.5, inside)}
 
 
 def compared(proxy: Proxy, truth: list, scale: float, sheet: Path | None) -> Row:
     row, errors, depths, pictures = {}, {}, [], []
     for azimuth, goal, camera in zip(AZIMUTHS, truth, orbit(len(AZIMUTHS), focal=FOCAL), strict=True):
         view, inside = proxy.render(camera, SIZE), goal.alpha > 0.5
-        aim, got = over_grey(goal.rgb, goal.alpha), on_grey(view)
+        aim, got = over_grey(goal.rgb, goal.alpha), view_over_grey(view)
         errors[int(azimuth)] = psnr(got, aim, inside)
         if azimuth in (0, 90, 180):
-            row[f"IoU {azimuth}"] = overlap(view.mask > 0.5, inside)
+            row[f"IoU {azimuth}"] = mask_iou(view.mask > 0.5, inside)
         if abs(azimuth_between(0, float(azimuth))) <= 90:
             both = inside & (view.mask > 0.5)
             depths.append(float(np.median(np.abs(view.depth - goal.depth * scale)[both])) / HEAD)
@@ -150,7 +152,9 @@ def main() -> None:
     if arguments.sheets:
         (arguments.sheets / "rows.json").write_text(json.dumps(found, indent=1))
     astronaut = Path(__file__).parent.parent / "examples" / "astronaut.png"
-    print(f"renders a second at {SIZE} x {SIZE}, one process: {speed(make_proxy(make_portrait(astronaut))):.0f}")
+    print(
+        f"renders a second at {SIZE} x {SIZE}, one process: {speed(proxy_from_photo(make_portrait(astronaut))):.0f}"
+    )
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from portrait360.cameras import Camera, focal_from_fov, look_at
-from portrait360.geometry import raster
-from portrait360.synth import lights
-from portrait360.synth.prepare import prepare
-from portrait360.synth.render import render
+from portrait360.geometry import rasterizer
+from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
+from portrait360.synth.render import lights
+from portrait360.synth.render.bake import prepare_scene
+from portrait360.synth.render.renderer import render
 from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
 
 
@@ -72,13 +72,13 @@ def main() -> None:
     camera = Camera(look_at(30, 10), focal_from_fov(18.8))
 
     def proxy() -> object:
-        return raster.draw(points * 0.3, faces, camera, options.size, uv=uv, texture=texture)
+        return rasterizer.draw(points * 0.3, faces, camera, options.size, uv=uv, texture=texture)
 
     scene = head_like()
-    prepared = prepare(scene)
+    prepared = prepare_scene(scene)
     rows = [
         (f"textured mesh, {len(faces)} triangles, {options.size}²", proxy),
-        ("prepare a scene", lambda: prepare(scene)),
+        ("prepare a scene", lambda: prepare_scene(scene)),
         (f"render it, all channels, {options.size}²", lambda: render(prepared, camera, options.size)),
     ]
     for name, work in rows:

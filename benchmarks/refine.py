@@ -25,40 +25,44 @@ import torch
 from torch import Tensor
 
 from benchmarks.small import FIGURES, Row, for_all, rendered, tell
-from portrait360.cameras import Camera
-from portrait360.completer import find_proxy
-from portrait360.evaluate.cases import Case, synthetic
-from portrait360.evaluate.measure import against_truth, distances, of_the_photo, on_grey
-from portrait360.evaluate.methods import Method
-from portrait360.evaluate.protocol import PROTOCOLS, band_of
-from portrait360.files import whole
-from portrait360.fit.command import fit_settings
-from portrait360.fit.head import fit_head
-from portrait360.geometry.field import Field
-from portrait360.images import load_picture, save_picture
-from portrait360.models.hybrid import Led
-from portrait360.models.view_hints import premultiplied
-from portrait360.portrait import Portrait
-from portrait360.refine.guide import Seen, SmallGuide
-from portrait360.refine.loop import Refining
-from portrait360.refined_head import Refinery, load_guide, refined_sheet
-from portrait360.view_sheet import View, ViewSheet
-from portrait360.views import proxy_views
+from portrait360.evaluation.cases import Case, make_synthetic_case
+from portrait360.evaluation.measure import (
+    compare_with_truth,
+    composite_over_grey,
+    measure_feature_distances,
+    measure_reference,
+)
+from portrait360.evaluation.methods import Method
+from portrait360.evaluation.protocols import PROTOCOLS, band_of
+from portrait360.geometry.cameras import Camera
+from portrait360.geometry.volumes.radiance_field import RadianceField
+from portrait360.models.hybrid_priors import BranchWeights
+from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.proxy.methods import build_proxy
+from portrait360.pipeline.reconstruction.fit import fit_head, fit_settings
+from portrait360.pipeline.refinement.denoising_guide import GuideView, SmallGuide
+from portrait360.pipeline.refinement.noise_resampling import RefineConfig
+from portrait360.pipeline.refinement.stage import RefineRequest, load_guide, refine_views
+from portrait360.pipeline.views.pixel_latents import premultiply
+from portrait360.pipeline.views.proxy_views import render_proxy_views
+from portrait360.pipeline.views.view_set import View, ViewSet
+from portrait360.utils.files import atomic_write
+from portrait360.utils.images import load_picture, save_picture
 
 PROTOCOL = replace(PROTOCOLS["synthetic-v1"], orbit=12)
-WHOLE = Refining()
+WHOLE = RefineConfig()
 NOISY = replace(WHOLE, strength=1.0)
 VARIANTS = {
     "whole": {"whole": WHOLE},
     "fig5": {  # what the denoiser is led by
-        "explicit alone": replace(WHOLE, led=Led(geometry=False, implicit=False)),
-        "and geometry": replace(WHOLE, led=Led(implicit=False)),
+        "explicit alone": replace(WHOLE, led=BranchWeights(geometry=False, implicit=False)),
+        "and geometry": replace(WHOLE, led=BranchWeights(implicit=False)),
         "whole": WHOLE,  # and the implicit branch
     },
     "fig6": {  # where noise comes from
         "fixed noise": replace(NOISY, noise="fixed", optimised=False),
-        "random, low control": replace(NOISY, noise="random", optimised=False, led=Led(weight=0.5)),
-        "random, high control": replace(NOISY, noise="random", optimised=False, led=Led(weight=1.5)),
+        "random, low control": replace(NOISY, noise="random", optimised=False, led=BranchWeights(weight=0.5)),
+        "random, high control": replace(NOISY, noise="random", optimised=False, led=BranchWeights(weight=1.5)),
         "anchors stay": replace(NOISY, optimised=False),
         "anchors move": NOISY,
     },
@@ -73,11 +77,11 @@ class Knowing(SmallGuide):
     look: Method
     portrait: Portrait
 
-    def priors(self, view: Seen, driving: Seen, shown: Tensor) -> Any:
+    def priors(self, view: GuideView, driving: GuideView, shown: Tensor) -> Any:
         (known,) = self.look(self.portrait, [view.camera], view.picture.shape[-1])
-        return premultiplied(known.rgb, known.alpha)[None]
+        return premultiply(known.rgb, known.alpha)[None]
 
-    def denoised(self, latents: Tensor, level: float, priors: Any, coarse: Tensor, led: Led) -> Tensor:
+    def denoise(self, latents: Tensor, level: float, priors: Any, coarse: Tensor, led: BranchWeights) -> Tensor:
         return self.latents(priors, coarse)
 
 
@@ -88,13 +92,13 @@ def measure(
     asked = {name: replace(how, steps=steps) for one in variants for name, how in VARIANTS[one].items()}
     names = ("proxy", "fitted", *asked)
     if missing := [name for name in names if not (place / f"{name}.json").is_file()]:
-        case = synthetic(PROTOCOL, index)
+        case = make_synthetic_case(PROTOCOL, index)
         make = maker(case, place, weights, restorer, asked)
         keep_line(place / "truth.png", case.targets)
         for name in missing:
             views = make(name)
             keep_line(place / f"{name}.png", views)
-            with whole(place / f"{name}.json") as temporary:
+            with atomic_write(place / f"{name}.json") as temporary:
                 temporary.write_text(json.dumps(judged(case, views)))
     lines = [load_picture(place / f"{name}.png").rgb for name in ("truth", *names)]
     save_picture(place / "sheet.png", np.concatenate(lines))
@@ -102,17 +106,17 @@ def measure(
 
 
 def maker(
-    case: Case, place: Path, weights: Path, restorer: Path | None, asked: dict[str, Refining]
+    case: Case, place: Path, weights: Path, restorer: Path | None, asked: dict[str, RefineConfig]
 ) -> Callable[[str], list[View]]:
     """What gives the views of a row: at the targets' cameras, and the last at the photo's."""
-    proxy = find_proxy(case.portrait, method="completed")
-    sheet = proxy_views(case.portrait, proxy)
+    proxy = build_proxy(case.portrait, method="completed")
+    sheet = render_proxy_views(case.portrait, proxy)
     cameras = [*(view.camera for view in case.targets), case.portrait.camera]
     field, guide = fitted(sheet, place / "head"), load_guide(weights)
-    assert case.exact is not None
+    assert case.oracle is not None
     looks = {
         "led by the proxy": lambda _, cameras, size: rendered(proxy, cameras, size),
-        "led by the truth": case.exact,
+        "led by the truth": case.oracle,
     }
     guides = {name: Knowing(network=guide.network, portrait=case.portrait, look=look) for name, look in looks.items()}
 
@@ -120,24 +124,24 @@ def maker(
         if name == "proxy":
             return rendered(proxy, cameras)
         if name == "fitted":
-            return [View(*field.picture(camera, PROTOCOL.size)[:2], camera) for camera in cameras]
-        refinery = Refinery(asked[name], weights, restorer)
-        return list(refined_sheet(field, asked_for(sheet, cameras), guides.get(name, guide), refinery).views)
+            return [View(*field.render_image(camera, PROTOCOL.size)[:2], camera) for camera in cameras]
+        refinery = RefineRequest(asked[name], weights, restorer)
+        return list(refine_views(field, asked_for(sheet, cameras), guides.get(name, guide), refinery).views)
 
     return make
 
 
 def keep_line(path: Path, views: Sequence[View]) -> None:
-    save_picture(path, np.concatenate([on_grey(view) for view in views[: PROTOCOL.orbit]], 1))
+    save_picture(path, np.concatenate([composite_over_grey(view) for view in views[: PROTOCOL.orbit]], 1))
 
 
-def fitted(sheet: ViewSheet, folder: Path) -> Field:
-    field = fit_head(sheet, fit_settings(0), folder=folder, wanted=()).field
+def fitted(sheet: ViewSet, folder: Path) -> RadianceField:
+    field = fit_head(sheet, fit_settings(0), folder=folder, results=()).field
     assert field is not None
     return field
 
 
-def asked_for(sheet: ViewSheet, cameras: Sequence[Camera]) -> ViewSheet:
+def asked_for(sheet: ViewSet, cameras: Sequence[Camera]) -> ViewSet:
     """The views that are to be judged, whose pictures are not asked."""
     nothing = np.zeros((PROTOCOL.size, PROTOCOL.size, 3), np.float32)
     return replace(sheet, views=tuple(View(nothing, nothing[..., 0], camera) for camera in cameras))
@@ -146,8 +150,12 @@ def asked_for(sheet: ViewSheet, cameras: Sequence[Camera]) -> ViewSheet:
 def judged(case: Case, views: Sequence[View]) -> Row:
     """Of the views at the targets' cameras, and the last at the photo's."""
     own, bands = views[:-1], [band_of(view.camera.azimuth) for view in case.targets]
-    ours, truth = ([on_grey(view) for view in some] for some in (own, case.targets))
-    return against_truth(own, case.targets) | distances(ours, truth, bands) | of_the_photo(case, views[-1])
+    ours, truth = ([composite_over_grey(view) for view in some] for some in (own, case.targets))
+    return (
+        compare_with_truth(own, case.targets)
+        | measure_feature_distances(ours, truth, bands)
+        | measure_reference(case, views[-1])
+    )
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from statistics import mean
 
 from pyarrow import parquet
 
-from portrait360.batch.report import TABLE
+from portrait360.pipeline.batch.table import TABLE
 
 AN_ITEM = 0.4e-3  # seconds of the coordinator (tests/test_batch.py: 10,000 in under 4 s)
 REMEMBERED = 70  # bytes there: a number in a set

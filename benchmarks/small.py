@@ -19,19 +19,21 @@ from pathlib import Path
 
 import numpy as np
 
-from portrait360.cameras import Camera, orbit
-from portrait360.completer import STEPS, complete_proxy, load_completer
-from portrait360.engine import Processes, sure
-from portrait360.evaluate.cases import synthetic
-from portrait360.evaluate.measure import against_truth, distances, on_grey
-from portrait360.evaluate.protocol import BANDS, PROTOCOLS, Heads, band_of
-from portrait360.images import save_picture
-from portrait360.portrait import Portrait
-from portrait360.proxy import Proxy, make_proxy
-from portrait360.small_views import STEPS as VIEW_STEPS
-from portrait360.small_views import ViewWeights, load_views, small_views
-from portrait360.train.left_out import stranger
-from portrait360.view_sheet import View
+from benchmarks.ablations import denoise_without, read_ablations
+from portrait360.evaluation.cases import make_synthetic_case
+from portrait360.evaluation.measure import compare_with_truth, composite_over_grey, measure_feature_distances
+from portrait360.evaluation.protocols import BANDS, PROTOCOLS, Heads, band_of
+from portrait360.geometry.cameras import Camera, orbit
+from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
+from portrait360.pipeline.proxy.learned_completion import STEPS, complete_with_network, load_completer
+from portrait360.pipeline.proxy.proxy import Proxy
+from portrait360.pipeline.views.small_denoiser import STEPS as VIEW_STEPS
+from portrait360.pipeline.views.small_denoiser import load_view_weights
+from portrait360.pipeline.views.view_set import View
+from portrait360.utils.images import save_picture
+from portrait360.utils.parallel.process_pool import ProcessPool
+from portrait360.utils.parallel.scheduler import require_all
 
 VIEWS, CLOSER = 12, 3
 PROTOCOL = replace(PROTOCOLS["synthetic-v1"], heads=Heads(first=5_000_018), orbit=VIEWS)
@@ -42,26 +44,29 @@ Row = dict[str, float]
 def measure(
     index: int, weights: list[Path], views: list[Path], plain: bool, steps: int, levels: int, sheets: Path | None
 ) -> dict[str, Row]:
-    case = synthetic(PROTOCOL, index)
+    case = make_synthetic_case(PROTOCOL, index)
     cameras = [view.camera for view in case.targets]
-    proxy = make_proxy(case.portrait)
-    assert case.exact is not None
-    made = {"oracle": case.exact(case.portrait, cameras, PROTOCOL.size), "proxy": rendered(proxy, cameras)}
+    proxy = proxy_from_photo(case.portrait)
+    assert case.oracle is not None
+    made = {"oracle": case.oracle(case.portrait, cameras, PROTOCOL.size), "proxy": rendered(proxy, cameras)}
     for path in weights:
-        better = complete_proxy(case.portrait, proxy, network=load_completer(path), steps=steps)
+        better = complete_with_network(case.portrait, proxy, network=load_completer(path), steps=steps)
         made[named(path)] = rendered(better, cameras)
-    completed = complete_proxy(case.portrait, proxy) if views else proxy
+    completed = complete_with_network(case.portrait, proxy) if views else proxy
     for path in views:
-        made[named(path)] = refined(case.portrait, completed, cameras, load_views(path), levels)
+        made[named(path)] = refined(case.portrait, completed, cameras, path, levels)
         if plain:
-            made[f"{named(path)}, plain"] = refined(case.portrait, proxy, cameras, load_views(path), levels)
+            made[f"{named(path)}, plain"] = refined(case.portrait, proxy, cameras, path, levels)
     if sheets:
-        rows = [np.concatenate([on_grey(view) for view in row], 1) for row in (case.targets, *made.values())]
+        rows = [
+            np.concatenate([composite_over_grey(view) for view in row], 1) for row in (case.targets, *made.values())
+        ]
         save_picture(sheets / f"{index:03d}.png", np.concatenate(rows))
     bands = [band_of(camera.azimuth) for camera in cameras]
-    truth = [on_grey(view) for view in case.targets]
+    truth = [composite_over_grey(view) for view in case.targets]
     return {
-        name: against_truth(row, case.targets) | distances([on_grey(view) for view in row], truth, bands)
+        name: compare_with_truth(row, case.targets)
+        | measure_feature_distances([composite_over_grey(view) for view in row], truth, bands)
         for name, row in made.items()
     }
 
@@ -75,16 +80,16 @@ def rendered(proxy: Proxy, cameras: Sequence[Camera], size: int = PROTOCOL.size)
     return [View(view.rgb, view.mask, camera) for view, camera in seen]
 
 
-def refined(portrait: Portrait, proxy: Proxy, cameras: list[Camera], weights: ViewWeights, levels: int) -> list[View]:
-    """Seen together with neighbours that are as near as those of an orbit are."""
-    proxy = stranger() if "hint" in weights.without else proxy
-    close = orbit(CLOSER * len(cameras), focal=cameras[0].focal)
-    return small_views(portrait, proxy, close, weights, size=PROTOCOL.size, steps=levels)[::CLOSER]
+def refined(portrait: Portrait, proxy: Proxy, cameras: list[Camera], path: Path, levels: int) -> list[View]:
+    """Denoise with the inputs that the weights were trained with, beside neighbours as near as those of an orbit."""
+    close, weights = orbit(CLOSER * len(cameras), focal=cameras[0].focal), load_view_weights(path)
+    views = denoise_without(portrait, proxy, close, weights, read_ablations(path), size=PROTOCOL.size, steps=levels)
+    return views[::CLOSER]
 
 
 def for_all(one: Callable[[int], dict[str, Row]], count: int, processes: int) -> list[dict[str, Row]]:
     """Of every head, by its place, the figures of all rows."""
-    found = dict(sure(Processes(processes).run(one, range(count))))
+    found = dict(require_all(ProcessPool(processes).run(one, range(count))))
     return [found[place] for place in range(count)]
 
 

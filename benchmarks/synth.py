@@ -16,26 +16,26 @@ for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")  # one process is one core
 
 FIRST = """
-from portrait360.cameras import Camera, focal_from_fov, look_at
+from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
 from portrait360.synth.build import build
-from portrait360.synth.render import render
-from portrait360.synth.sample import sample
+from portrait360.synth.render.renderer import render
+from portrait360.synth.sampling.sampler import sample
 render(build(sample(3, "human")), Camera(look_at(0), focal_from_fov(18.8)), 256)
 """
 
 
 def views_of(seed: int, views: int, size: int) -> tuple[float, float, float]:
     """Seconds spent building, preparing and rendering one identity with all channels."""
-    from portrait360.cameras import focal_from_fov, orbit
+    from portrait360.geometry.cameras import focal_from_fov, orbit
     from portrait360.synth.build import build
-    from portrait360.synth.prepare import prepare
-    from portrait360.synth.render import render
-    from portrait360.synth.sample import sample
+    from portrait360.synth.render.bake import prepare_scene
+    from portrait360.synth.render.renderer import render
+    from portrait360.synth.sampling.sampler import sample
 
     start = time.perf_counter()
     scene = build(sample(seed))
     built = time.perf_counter()
-    prepared = prepare(scene)
+    prepared = prepare_scene(scene)
     ready = time.perf_counter()
     for camera in orbit(views, focal=focal_from_fov(18.8)):
         render(prepared, camera, size)

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from portrait360.diffusion.noise import ViewNoise, view_generators
-from portrait360.diffusion.samplers import ddim, dpm_solver_2m, euler_ancestral
-from portrait360.diffusion.schedule import ddim_levels, sqrt_linear
+from portrait360.diffusion.multiview import ViewNoise, view_generators
+from portrait360.diffusion.samplers import ddim, dpm_solver_2m
+from portrait360.diffusion.schedule import Levels, ddim_levels, sqrt_linear_schedule
 
 SIZE, STEPS = 128, 8
 
@@ -36,16 +36,21 @@ def crops(photo: Image.Image) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def start_at(levels: Levels, t: float) -> Levels:
+    """Return only the levels at or below timestep t, for a start that is already partly denoised."""
+    return Levels(**{name: values[levels.t <= t] for name, values in vars(levels).items()})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("out"))
     arguments = parser.parse_args()
     known = crops(Image.open(arguments.photo).convert("RGB"))
-    schedule = sqrt_linear()
+    schedule = sqrt_linear_schedule()
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        alpha, sigma = schedule.at(t)
+        alpha, sigma = schedule.alpha_sigma(t)
         distance = ((x[:, None] - alpha * known) ** 2).flatten(2).sum(-1)  # (views, crops)
         weights = torch.softmax(-distance / (2 * sigma**2), dim=1)
         return torch.einsum("vk,kchw->vchw", weights, known)
@@ -62,9 +67,9 @@ def main() -> None:
 
     kept(ddim, noise(1)(), levels=levels, noise=noise(1))
     kept(dpm_solver_2m, noise(2)(), levels=levels)
-    kept(euler_ancestral, noise(3)(), levels=levels, noise=noise(4))
+    kept(ddim, noise(3)(), levels=levels, noise=noise(4), eta=1.0)
     start = schedule.add_noise(known[-1:], torch.tensor([700]), noise(5)())
-    kept(ddim, start, levels=levels.starting_at(700), noise=noise(5))
+    kept(ddim, start, levels=start_at(levels, 700), noise=noise(5))
     sheet = torch.cat([torch.cat(row, dim=3) for row in rows], dim=2)[0]
     picture = ((sheet.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,9 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from portrait360.images import Picture, load_picture  # noqa: E402
-from tests.photos import ASTRONAUT, IMAGE  # noqa: E402
+from portrait360.pipeline.portrait import matting
+from portrait360.utils.images import Picture, load_picture  # noqa: E402
+from tests.fixtures.photos import ASTRONAUT, IMAGE  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -26,16 +27,16 @@ def photo() -> Picture:
 
 @pytest.fixture(scope="session")
 def portrait():
-    from portrait360.portrait import make_portrait
+    from portrait360.pipeline.portrait.alignment import make_portrait
 
     return make_portrait(ASTRONAUT)
 
 
 @pytest.fixture(scope="session")
 def proxy(portrait):
-    from portrait360.proxy import make_proxy
+    from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
 
-    return make_proxy(portrait)
+    return proxy_from_photo(portrait)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def quick(monkeypatch):
         y, x = np.indices(rgb.shape[:2])
         return (np.hypot(x - inside[0], y - inside[1]) < 0.15 * min(rgb.shape[:2])).astype(np.float32)
 
-    monkeypatch.setattr("portrait360.subject.find_matte", disc)
+    monkeypatch.setattr(matting, "find_matte", disc)
 
 
 @pytest.fixture(scope="module")
@@ -71,16 +72,16 @@ def small() -> Image.Image:
 @pytest.fixture(scope="session")
 def rig_head():
     from portrait360.synth.build import build
-    from portrait360.synth.prepare import prepare
-    from portrait360.synth.sample import sample
+    from portrait360.synth.render.bake import prepare_scene
+    from portrait360.synth.sampling.sampler import sample
 
-    return prepare(build(sample(12, "human")))
+    return prepare_scene(build(sample(12, "human")))
 
 
 @pytest.fixture(scope="session")
 def rig(rig_head):
     """Eight cameras around it, all as far away as ours."""
-    from portrait360.cameras import RADIUS
-    from tests.rigs import shots_of
+    from portrait360.geometry.cameras import RADIUS
+    from tests.fixtures.rigs import shots_of
 
     return shots_of(rig_head, [RADIUS] * 8)

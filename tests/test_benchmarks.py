@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmarks.denoise import WINDOW, Result, Size, Step, Work, as_published, count_work, make_step, measure, ours
-from portrait360.models.control import ControlConfig
-from portrait360.models.cross_view import CrossViewConfig
+from portrait360.models.controlnet import ControlConfig
+from portrait360.models.cross_view_attention import CrossViewConfig
 from portrait360.models.unet import UNetConfig
 from portrait360.models.view_denoiser import ViewDenoiserConfig
 from tests.parity.golden import relative_error

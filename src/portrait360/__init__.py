@@ -1,16 +1,17 @@
-"""portrait360: one portrait in, a head that can be seen from all sides out.
+"""portrait360: one portrait in, a 3D head out.
 
->>> from portrait360 import Wish, load_head, make
->>> made = make("examples/astronaut.png", "out", Wish(views=4, fit=False))
->>> [round(view.camera.azimuth) for view in made.views.views]
+>>> from portrait360 import MakeOptions, load_head, make
+>>> result = make("examples/astronaut.png", "out", MakeOptions(views=4, fit=False))
+>>> [round(view.camera.azimuth) for view in result.views.views]
 [0, 90, 180, 270]
 
-A wish says what the command's options say. A run that was stopped goes on where it was; a finished one is only read:
+The fields of MakeOptions are the options of the command. An interrupted run resumes where it was; a finished one is
+only loaded:
 
->>> make("examples/astronaut.png", "out", Wish(views=4, fit=False)).portrait.source
+>>> make("examples/astronaut.png", "out", MakeOptions(views=4, fit=False)).portrait.source
 'face'
 
-With a fit, `made.head` holds a field, splats and a mesh, and `load_head("out")` reads them again.
+With a fit, `result.head` holds a radiance field, splats and a mesh, and `load_head("out")` loads them again.
 """
 
 from __future__ import annotations
@@ -18,46 +19,57 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from portrait360.utils.version import __version__
 
 if TYPE_CHECKING:
-    from portrait360.errors import UserError
-    from portrait360.export.head import open_head as load_head
-    from portrait360.head import Head
-    from portrait360.pipeline import Made, make
-    from portrait360.portrait import Portrait, make_portrait
-    from portrait360.proxy import Proxy, make_proxy
-    from portrait360.view_sheet import ViewSheet
-    from portrait360.wish import Wish
+    from portrait360.pipeline.export.writer import open_head as load_head
+    from portrait360.pipeline.make import MakeResult, make
+    from portrait360.pipeline.options import MakeOptions
+    from portrait360.pipeline.portrait.alignment import make_portrait
+    from portrait360.pipeline.portrait.portrait import Portrait
+    from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
+    from portrait360.pipeline.proxy.proxy import Proxy
+    from portrait360.pipeline.reconstruction.head import Head
+    from portrait360.pipeline.views.view_set import ViewSet
+    from portrait360.utils.errors import UserError
 
 __all__ = [
     "Head",
-    "Made",
+    "MakeOptions",
+    "MakeResult",
     "Portrait",
     "Proxy",
     "UserError",
-    "ViewSheet",
-    "Wish",
+    "ViewSet",
+    "__version__",
     "load_head",
     "make",
     "make_portrait",
-    "make_proxy",
+    "proxy_from_photo",
 ]
 
 _HOMES = {
-    "Head": "head", "Made": "pipeline", "Portrait": "portrait", "Proxy": "proxy", "UserError": "errors",
-    "ViewSheet": "view_sheet", "Wish": "wish", "make": "pipeline", "make_portrait": "portrait", "make_proxy": "proxy",
-}  # fmt: skip
+    "Head": "pipeline.reconstruction.head",
+    "MakeOptions": "pipeline.options",
+    "MakeResult": "pipeline.make",
+    "Portrait": "pipeline.portrait.portrait",
+    "Proxy": "pipeline.proxy.proxy",
+    "UserError": "utils.errors",
+    "ViewSet": "pipeline.views.view_set",
+    "make": "pipeline.make",
+    "make_portrait": "pipeline.portrait.alignment",
+    "proxy_from_photo": "pipeline.proxy.from_portrait",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Imported when first asked for: `import portrait360` alone is quick."""
     if name == "load_head":
-        return import_module("portrait360.export.head").open_head
+        return import_module("portrait360.pipeline.export.writer").open_head
     if name in _HOMES:
         return getattr(import_module(f"portrait360.{_HOMES[name]}"), name)
     raise AttributeError(f"portrait360 has no {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return __all__

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import nn
 
-from portrait360.models.control import ControlNet
+from portrait360.models.controlnet import ControlNet
 from portrait360.models.unet import Encoder, UNet
 from portrait360.models.vae import VAE
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from portrait360.cameras import Camera, look_at
-from portrait360.models.gan3d import GAN3D, GAN3DConfig
-from portrait360.models.stylegan import low_pass
-from portrait360.models.trigrid import RayConfig, rays
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.models.panohead import GAN3D, GAN3DConfig
+from portrait360.models.stylegan2 import low_pass
+from portrait360.models.trigrid import RayConfig, compute_rays
 from tests.parity.recipes import Golden
 
 TURN = 3.14  # the published program's
@@ -76,19 +76,19 @@ def outputs(golden: Golden) -> Iterator[tuple[str, Tensor]]:
     z, label = golden.draw("in.z", 2, network.config.z), golden.tensors["in.c"]
     yield "in.c", torch.from_numpy(np.stack([Camera.from_label(c).label() for c in label.numpy()]))
     yield "cams.sweep32_cam2world", published_orbit(32)
-    ws = network.styled(z, label)
+    ws = network.map_styles(z, label)
     yield "out.ws", ws
-    yield "out.ws_psi0.7", network.styled(z, label, 0.7)
-    moved, shift = network.shifted(z, label)
+    yield "out.ws_psi0.7", network.map_styles(z, label, 0.7)
+    moved, shift = network.shift_labels(z, label)
     yield "out.c_shifted", moved
     yield "out.delta_c", shift
-    seen = rays(label, network.config.size)
+    seen = compute_rays(label, network.config.size)
     yield "out.ray_origins", seen.origins[:, :4]
     yield "out.ray_dirs", seen.directions[:, ::16]
-    head = network.head(ws)
+    head = network.generate_head(ws)
     yield "out.planes", head.grids.flatten(1, 3)[:1, ::16]
     draws = iter([golden.tensors["rand.0.rand_like"], golden.tensors["rand.1.rand"]])
-    made = head.seen(moved, uniform=lambda shape: next(draws))
+    made = head.render(moved, uniform=lambda shape: next(draws))
     yield "out.image", made.rgb[:1, :, ::4, ::4]
     yield "out.image_raw", made.raw
     yield "out.image_depth", made.depth

@@ -14,11 +14,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from portrait360.diffusion.guidance import guided
-from portrait360.diffusion.parametrisation import denoiser
+from portrait360.diffusion.guidance import guide
+from portrait360.diffusion.multiview import circular_windows, predict_orbit
+from portrait360.diffusion.prediction import make_denoiser
 from portrait360.diffusion.samplers import ddim
-from portrait360.diffusion.schedule import NoiseSchedule, ddim_levels, sqrt_linear
-from portrait360.diffusion.windows import circular_windows, over_orbit
+from portrait360.diffusion.schedule import NoiseSchedule, ddim_levels, sqrt_linear_schedule
 from portrait360.models.vae import VAE
 from portrait360.models.view_denoiser import ViewConditions, ViewDenoiser
 from tests.parity import gan
@@ -70,7 +70,7 @@ class Case:
 def view_denoiser_outputs(golden: Golden) -> Named:
     case = Case(golden)
     yield from network_outputs(case)
-    schedule = sqrt_linear(*case.beta, dtype=golden.tensors["sched1000.alphas_cumprod"].dtype)
+    schedule = sqrt_linear_schedule(*case.beta, dtype=golden.tensors["sched1000.alphas_cumprod"].dtype)
     yield from schedule_outputs(schedule)
     yield from trace_outputs(case, schedule)
 
@@ -78,7 +78,7 @@ def view_denoiser_outputs(golden: Golden) -> Named:
 def network_outputs(case: Case) -> Named:
     net, given = case.denoiser, {"views": case.views}
     references = case.references(case.front_by_view, case.dual)
-    memory = net.remember(case.references(case.front_by_view, back=False), case.t, case.context)
+    memory = net.encode_references(case.references(case.front_by_view, back=False), case.t, case.context)
     yield from ((f"bank.{i:02d}", tokens[:1]) for i, tokens in enumerate(memory))
     residuals = net.control(case.x, net.control.embed_hint(case.hints), case.t, case.context)
     yield from ((f"pose_control.{i:02d}", residual[:1]) for i, residual in enumerate(residuals))
@@ -137,10 +137,10 @@ def trace_outputs(case: Case, schedule: NoiseSchedule) -> Named:
     known = net.embed_hints(known, case.hints)
 
     def prepare(x: Tensor, t: Tensor):
-        level = net.at(known, x, t)
-        return guided(level.conditional, level.unconditional, 3.0)
+        level = net.prepare_level(known, x, t)
+        return guide(level.conditional, level.unconditional, 3.0)
 
-    predict = over_orbit(prepare, circular_windows(case.views, case.views))
+    predict = predict_orbit(prepare, circular_windows(case.views, case.views))
     x = schedule.add_noise(case.proxy, torch.tensor([999]), draws[1])
     yield "ddim4.x_inter.0", x
     visited: list[Tensor] = []
@@ -151,7 +151,7 @@ def trace_outputs(case: Case, schedule: NoiseSchedule) -> Named:
 
     fresh = iter(draws[2:])
     levels = ddim_levels(schedule, 4)
-    x = ddim(denoiser(observed, "eps", schedule), x, levels, lambda: next(fresh), eta=0.5)
+    x = ddim(make_denoiser(observed, "eps", schedule), x, levels, lambda: next(fresh), eta=0.5)
     yield from ((f"ddim4.x_inter.{i}", value) for i, value in enumerate([*visited[1:], x], start=1))
     yield "ddim4.out", x
 

@@ -13,8 +13,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from portrait360.models.control import ControlConfig
-from portrait360.models.cross_view import CrossViewConfig
+from portrait360.models.controlnet import ControlConfig
+from portrait360.models.cross_view_attention import CrossViewConfig
 from portrait360.models.unet import UNetConfig
 from portrait360.models.vae import VAEConfig
 from portrait360.models.view_denoiser import Quirks, ViewDenoiserConfig

@@ -5,10 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+
+# networks of others (NOTICE)
 FACE_DETECTOR = FOLDER / "third_party" / "yunet_2023mar.onnx"
 FACE_LANDMARKS = FOLDER / "third_party" / "face_landmarks_detector.tflite"
 FOREGROUND = FOLDER / "third_party" / "u2netp.onnx"
+
+# linear models and geometry, made by `training.linear_models`
 FACE_MODEL = FOLDER / "face_model.npz"
 HAIR_MODEL = FOLDER / "hair_model.npz"
-VIEWER = FOLDER / "viewer"
+HEAD_PACK = FOLDER / "head_pack.npz"
 POSE_READOUT = FOLDER / "pose_readout.safetensors"
+STRANGER = FOLDER / "stranger"  # the proxy of a synthetic head, which control networks are shown
+
+# the small model's networks; those that do not ship are found here once a user has trained them
+COMPLETER = FOLDER / "small" / "completer.safetensors"
+VIEW_DENOISER = FOLDER / "small" / "views.safetensors"
+HYBRID_PRIORS = FOLDER / "small" / "hybrid.safetensors"
+
+VIEWER = FOLDER / "viewer"

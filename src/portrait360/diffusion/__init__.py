@@ -1,1 +1,1 @@
-"""Diffusion as functions over a denoiser, knowing no network."""
+"""Diffusion as functions over a denoiser, independent of any network."""

@@ -1,1 +1,1 @@
-"""Networks: tensors to tensors, no files and no diffusion. Attribute names are the published key names."""
+"""Networks: tensors to tensors, without file access or samplers. Attribute names are the published key names."""

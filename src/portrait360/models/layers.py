@@ -13,31 +13,32 @@ from torch import Tensor, nn
 
 
 class Conditions(NamedTuple):
-    """What flows beside the picture through every block."""
+    """The conditioning inputs that pass through every block beside the image features."""
 
     emb: Tensor  # (b c_emb) embedded noise level
     context: Tensor  # (b or 1, n, context_dim) text tokens
-    memory: Sequence[Tensor] | None = None  # a transformer block's reference tokens, (b or 1, m, c) each
-    record: list[Tensor] | None = None  # where the transformer blocks leave their own tokens
+    memory: Sequence[Tensor] | None = None  # reference tokens (b or 1, m, c) for each transformer block
+    record: list[Tensor] | None = None  # list to which the transformer blocks append their own tokens
 
 
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
-    """(b) -> (b dim): [cos, sin] with periods growing geometrically up to 10000."""
+    """Return the embedding (b dim) of t (b): [cos, sin] with periods growing geometrically up to 10000."""
     freqs = torch.exp(-math.log(10_000) * torch.arange(dim // 2, device=t.device, dtype=torch.float32) / (dim // 2))
     args = t[:, None].float() * freqs
     return torch.cat([args.cos(), args.sin()], dim=-1)
 
 
 def group_norm(channels: int, eps: float = 1e-5) -> nn.GroupNorm:
-    """32 groups. Statistics are taken in fp32 by the kernels whatever the dtype of x, as the published code does."""
+    """A group norm with 32 groups. The kernels compute its statistics in fp32 for any dtype, as the published code
+    does."""
     return nn.GroupNorm(32, channels, eps=eps)
 
 
 class Linear(nn.Linear):
-    """nn.Linear that, for inference on a CPU, asks oneDNN instead of the BLAS torch is built with.
+    """An nn.Linear that, for fp32 inference on a CPU, calls oneDNN instead of the BLAS that torch is built with.
 
-    MKL keeps to AVX2 on processors that are not Intel's: there oneDNN is twice as fast. The operator is the one that
-    torch's own compiler calls; where it is missing, or gradients are wanted, this is nn.Linear.
+    MKL is limited to AVX2 on processors that are not Intel's: there oneDNN is twice as fast. The operator is the one
+    that torch's own compiler calls. If it is missing or gradients are enabled, this is a plain nn.Linear.
     """
 
     def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -50,8 +51,8 @@ class Linear(nn.Linear):
 ONEDNN_LINEAR = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def zeroed(module: nn.Module) -> nn.Module:
-    """A branch that starts here adds nothing at step 0."""
+def zero_init(module: nn.Module) -> nn.Module:
+    """Set all parameters to zero, such that a new branch adds nothing at step 0."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
@@ -82,10 +83,10 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(Linear(dim, dim), nn.Identity())
 
     def forward(self, x: Tensor, context: Tensor, memory: Tensor | None = None) -> Tensor:
-        """x (b n c) attends to context (b or 1, m, c') and, after it, to memory (b or 1, k, c')."""
+        """Attend from x (b n c) to context (b or 1, m, c') with memory (b or 1, k, c') concatenated after it."""
         keys, values = self.to_k(context), self.to_v(context)
         if memory is not None:
-            # Memory shared by the whole batch is projected once; expanding afterwards gives the same numbers.
+            # Memory that the whole batch shares is projected once; expanding afterwards yields the same numbers.
             keys = torch.cat([keys, self.to_k(memory).expand(len(keys), -1, -1)], dim=1)
             values = torch.cat([values, self.to_v(memory).expand(len(values), -1, -1)], dim=1)
         q = rearrange(self.to_q(x), "b n (h d) -> b h n d", h=self.heads)
@@ -120,7 +121,7 @@ class TransformerBlock(nn.Module):
         self.index = 0  # position among the network's transformer blocks; set by number_blocks
         self.attn1 = Attention(dim, dim, heads)
         self.ff = FeedForward(dim)
-        self.reads = context_dim > 0  # text
+        self.reads = context_dim > 0  # whether the block attends to text
         if self.reads:
             self.attn2 = Attention(dim, context_dim, heads)
         self.norm1 = nn.LayerNorm(dim)
@@ -130,10 +131,10 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
         tokens = self.norm1(x)
-        if conditions.record is not None:  # R writes
+        if conditions.record is not None:  # the appearance network records its tokens
             conditions.record.append(tokens)
         memory = None if conditions.memory is None else conditions.memory[self.index]
-        x = x + self.attn1(tokens, tokens, memory)  # the main network reads
+        x = x + self.attn1(tokens, tokens, memory)  # the main network attends to the recorded tokens
         if self.reads:
             x = x + self.attn2(self.norm2(x), conditions.context)
         return x + self.ff(self.norm3(x))
@@ -145,7 +146,7 @@ class SpatialTransformer(nn.Module):
         self.norm = group_norm(c, eps=1e-6)
         self.proj_in = nn.Conv2d(c, c, 1)
         self.transformer_blocks = nn.ModuleList(TransformerBlock(c, context_dim, heads) for _ in range(depth))
-        self.proj_out = zeroed(nn.Conv2d(c, c, 1))
+        self.proj_out = zero_init(nn.Conv2d(c, c, 1))
 
     def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
         tokens = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
@@ -173,7 +174,7 @@ class Upsample(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Layers run in order, each given the conditions it asks for."""
+    """Layers that run in order, each with the conditions it takes."""
 
     def forward(self, x: Tensor, conditions: Conditions) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         for layer in self:
@@ -190,8 +191,8 @@ def run_layer(layer: nn.Module, x: Tensor, conditions: Conditions) -> Tensor:
 
 
 def number_blocks(network: nn.Module) -> int:
-    """Give every transformer block its place in the memory; returns how many there are."""
-    blocks = [m for m in network.modules() if isinstance(m, TransformerBlock)]
+    """Number the transformer blocks, which is their index into the memory, and return their count."""
+    blocks = [module for module in network.modules() if isinstance(module, TransformerBlock)]
     for i, block in enumerate(blocks):
         block.index = i
     return len(blocks)

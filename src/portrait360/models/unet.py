@@ -1,4 +1,4 @@
-"""The SD 1.5 denoising U-Net with a place for references (R), control (C) and cross-view attention (V)."""
+"""The SD 1.5 denoising U-Net with inputs for reference tokens and control residuals, and cross-view attention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from portrait360.models.cross_view import CrossView, CrossViewConfig
+from portrait360.models.cross_view_attention import CrossView, CrossViewConfig
 from portrait360.models.layers import (
     Conditions,
     Downsample,
@@ -21,7 +21,7 @@ from portrait360.models.layers import (
     number_blocks,
     run_layer,
     timestep_embedding,
-    zeroed,
+    zero_init,
 )
 
 
@@ -35,7 +35,7 @@ class UNetConfig:
     attention: tuple[bool, ...] = (True, True, True, False)  # per level, finest first
     transformer_depth: int = 1
     heads: int = 8
-    context_dim: int = 768  # 0: it reads no text
+    context_dim: int = 768  # 0: no text conditioning
 
     @property
     def level_widths(self) -> tuple[int, ...]:
@@ -43,7 +43,7 @@ class UNetConfig:
 
 
 class Encoder(nn.Module):
-    """The half of the U-Net that goes down, and its middle: what C is a copy of."""
+    """The downsampling half of the U-Net and its middle block, which the ControlNet copies."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Encoder(nn.Module):
         return layers
 
     def embed(self, x: Tensor, t: Tensor) -> Tensor:
-        """Embedded noise level, one row for each picture of x; t is (1) or (b)."""
+        """Return the embedded timestep, one row for each image of x; t is (1) or (b)."""
         emb = self.time_embed(timestep_embedding(t, self.config.width).to(x.dtype))
         return emb.expand(len(x), -1)
 
@@ -81,8 +81,8 @@ class Encoder(nn.Module):
         return stage(x, conditions)
 
 
-Touch = Callable[[int, Tensor], Tensor]  # the place of a block among all, what it gives -> what flows on
-Start = tuple[Tensor, tuple[Tensor, ...]]  # after the first blocks: what flows on, and the skips so far
+BlockHook = Callable[[int, Tensor], Tensor]  # (index of a block, its output) -> the output to use instead
+Stem = tuple[Tensor, tuple[Tensor, ...]]  # the output of the first blocks, and their skips
 
 
 class UNet(Encoder):
@@ -90,7 +90,7 @@ class UNet(Encoder):
         super().__init__(config)
         self.output_blocks = nn.ModuleList()
         c, skips = config.level_widths[-1], list(self.skip_widths)
-        widths: list[int] = []  # of what each output block gives
+        widths: list[int] = []  # channels of each output block's output
         levels = list(enumerate(zip(config.level_widths, config.attention, strict=True)))
         for level, (c_level, attend) in reversed(levels):
             for i in range(config.depth + 1):
@@ -100,31 +100,35 @@ class UNet(Encoder):
                     layers.append(Upsample(c))
                 self.output_blocks.append(Stage(*layers))
                 widths.append(c)
-        self.widths = (*self.skip_widths, self.skip_widths[-1], *widths)  # of what every block gives, as in `Touch`
-        last = zeroed(nn.Conv2d(c, config.out_channels, 3, padding=1))
+        self.widths = (*self.skip_widths, self.skip_widths[-1], *widths)  # channels by block index, as in `BlockHook`
+        last = zero_init(nn.Conv2d(c, config.out_channels, 3, padding=1))
         self.out = nn.Sequential(group_norm(c), nn.SiLU(), last) if head else None
         self.transformers = number_blocks(self)
-        self._view_slot: dict[int, int] = {}  # input block -> its module of V
+        self._view_slot: dict[int, int] = {}  # input block -> index of its cross-view module
         if cross_view is not None:
             self._add_cross_view(cross_view, widths)
 
     def _add_cross_view(self, config: CrossViewConfig, widths: list[int]) -> None:
-        """The 3D layout has modules at the Downsamples too, two after each Upsample, and one in the middle."""
-        every = config.layout == "diffportrait3d"
+        """Add the cross-view modules.
 
-        def modules(c: int, count: int = 1) -> nn.ModuleList:
+        DiffPortrait3D's layout also has modules after Downsamples, a second one after each Upsample, and one in the
+        middle.
+        """
+        is_3d = config.layout == "diffportrait3d"
+
+        def make_modules(c: int, count: int = 1) -> nn.ModuleList:
             return nn.ModuleList(CrossView(c, config) for _ in range(count))
 
         def ends_with(stage: nn.Module, kind: type[nn.Module]) -> bool:
             return isinstance(list(stage.children())[-1], kind)
 
-        after = [i for i, s in enumerate(self.input_blocks) if i and (every or not ends_with(s, Downsample))]
-        self._view_slot = {block: slot for slot, block in enumerate(after)}
-        self.input_blocks_motion_module = nn.ModuleList(modules(self.skip_widths[i]) for i in after)
-        if every:
-            self.middle_block_motion_module = modules(self.skip_widths[-1])
+        blocks = [i for i, s in enumerate(self.input_blocks) if i and (is_3d or not ends_with(s, Downsample))]
+        self._view_slot = {block: slot for slot, block in enumerate(blocks)}
+        self.input_blocks_motion_module = nn.ModuleList(make_modules(self.skip_widths[i]) for i in blocks)
+        if is_3d:
+            self.middle_block_motion_module = make_modules(self.skip_widths[-1])
         self.output_blocks_motion_module = nn.ModuleList(
-            modules(c, 2 if every and ends_with(stage, Upsample) else 1)
+            make_modules(c, 2 if is_3d and ends_with(stage, Upsample) else 1)
             for c, stage in zip(widths, self.output_blocks, strict=True)
         )
 
@@ -134,60 +138,64 @@ class UNet(Encoder):
         t: Tensor,  # (1) or (b v) timesteps
         context: Tensor,  # (1 or (b v), n, context_dim)
         *,
-        views: int | None = None,  # v; None leaves V out
+        views: int | None = None,  # v; None skips the cross-view attention
         memory: Sequence[Tensor] | None = None,  # reference tokens for each transformer block
-        control: Sequence[Tensor] | None = None,  # residuals of C, finest first, middle last
+        control: Sequence[Tensor] | None = None,  # residuals of the ControlNet, finest first, middle last
         record: list[Tensor] | None = None,  # receives this network's own tokens
-        middle_cross_view: bool = False,  # only the 3D layout has one
-        start: Start | None = None,  # what begin() gave for the same x, t and views
-        touch: Touch | None = None,  # sees, and may change, what every block gives
+        middle_cross_view: bool = False,  # only DiffPortrait3D's layout has one
+        stem: Stem | None = None,  # the result of run_stem() for the same x, t and views
+        block_hook: BlockHook | None = None,  # reads, and may replace, the output of every block
     ) -> Tensor:
         conditions = Conditions(self.embed(x, t), context, memory, record)
-        x, skips = start or ((x, ()) if touch else self.begin(x, t, views))
-        skips, touch = list(skips), touch or (lambda place, x: x)
+        x, skips = stem or ((x, ()) if block_hook else self.run_stem(x, t, views))
+        skips, hook = list(skips), block_hook or (lambda block, x: x)
         for i in range(len(skips), len(self.input_blocks)):
-            x = touch(i, self._down(i, x, conditions, views))
+            x = hook(i, self._run_input_block(i, x, conditions, views))
             skips.append(x)
-        x = touch(len(skips), self._middle(x, conditions, views if middle_cross_view else None))
+        x = hook(len(skips), self._run_middle(x, conditions, views if middle_cross_view else None))
         if control is not None:
             x = x + control[-1]
             skips = [skip + residual for skip, residual in zip(skips, control[:-1], strict=True)]
         for i, stage in enumerate(self.output_blocks):
             if record is not None and len(record) == self.transformers:
-                break  # R has said all it has to say: nobody reads its output
+                break  # the appearance network: all tokens are recorded, and nothing uses its output
             x = self.run(stage, torch.cat([x, skips.pop()], dim=1), conditions)
             if views is not None:
-                x = self._across(self.output_blocks_motion_module[i], x, views)
-            x = touch(len(self.input_blocks) + 1 + i, x)
+                x = self._attend_across_views(self.output_blocks_motion_module[i], x, views)
+            x = hook(len(self.input_blocks) + 1 + i, x)
         return x if self.out is None else self.out(x)
 
-    def begin(self, x: Tensor, t: Tensor, views: int | None = None) -> Start:
-        """The blocks before the first transformer: the same for all passes, for they know no reference or context."""
-        conditions = Conditions(self.embed(x, t), x)  # no block here looks at the context
+    def run_stem(self, x: Tensor, t: Tensor, views: int | None = None) -> Stem:
+        """Run the blocks before the first transformer.
+
+        They use no reference and no context, so their result is the same for all guidance passes.
+        """
+        conditions = Conditions(self.embed(x, t), x)  # x is a placeholder: no block here uses the context
         skips: list[Tensor] = []
         for i, stage in enumerate(self.input_blocks):
             if any(isinstance(layer, SpatialTransformer) for layer in stage.children()):
                 break
-            x = self._down(i, x, conditions, views)
+            x = self._run_input_block(i, x, conditions, views)
             skips.append(x)
         return x, tuple(skips)
 
-    def _down(self, i: int, x: Tensor, conditions: Conditions, views: int | None) -> Tensor:
+    def _run_input_block(self, i: int, x: Tensor, conditions: Conditions, views: int | None) -> Tensor:
         x = self.run(self.input_blocks[i], x, conditions)
         if views is not None and i in self._view_slot:
-            x = self._across(self.input_blocks_motion_module[self._view_slot[i]], x, views)
+            x = self._attend_across_views(self.input_blocks_motion_module[self._view_slot[i]], x, views)
         return x
 
-    def _middle(self, x: Tensor, conditions: Conditions, views: int | None) -> Tensor:
+    def _run_middle(self, x: Tensor, conditions: Conditions, views: int | None) -> Tensor:
         if views is None:
             return self.run(self.middle_block, x, conditions)
-        *before, last = self.middle_block.children()
-        for layer in before:
+        *layers, last = self.middle_block.children()
+        for layer in layers:
             x = run_layer(layer, x, conditions)
-        x = self._across(self.middle_block_motion_module, x, views)  # between transformer and residual block
+        # the cross-view module sits between the transformer and the last residual block
+        x = self._attend_across_views(self.middle_block_motion_module, x, views)
         return run_layer(last, x, conditions)
 
-    def _across(self, modules: nn.Module, x: Tensor, views: int) -> Tensor:
+    def _attend_across_views(self, modules: nn.Module, x: Tensor, views: int) -> Tensor:
         for module in modules.children():
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(module, x, views, use_reentrant=False)  # pyright: ignore[reportAssignmentType]

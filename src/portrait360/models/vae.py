@@ -1,4 +1,4 @@
-"""The SD 1.5 autoencoder: pictures <-> latents, sized by one config."""
+"""The SD 1.5 autoencoder: images <-> latents, sized by one config."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from portrait360.models.layers import Upsample, group_norm
 
-Draw = Callable[[Sequence[int]], Tensor]  # standard normal noise of a shape
+Draw = Callable[[Sequence[int]], Tensor]  # draws standard normal noise of a given shape
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Downsample(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks, then a change of size under the name its weights have in the published files."""
+    """Residual blocks, then a resampling module under the name that its weights have in the published files."""
 
     def __init__(self, c_in: int, c_out: int, depth: int, **resample: nn.Module) -> None:
         super().__init__()
@@ -91,11 +91,11 @@ class Encoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths = config.level_widths
-        ins, last = (config.width, *widths[:-1]), len(widths) - 1
+        in_widths, last = (config.width, *widths[:-1]), len(widths) - 1
         self.conv_in = nn.Conv2d(config.channels, config.width, 3, padding=1)
         self.down = nn.ModuleList(
             Level(a, b, config.depth, **({} if i == last else {"downsample": Downsample(b)}))
-            for i, (a, b) in enumerate(zip(ins, widths, strict=True))
+            for i, (a, b) in enumerate(zip(in_widths, widths, strict=True))
         )
         self.mid = Middle(widths[-1])
         self.norm_out = group_norm(widths[-1], 1e-6)
@@ -112,12 +112,12 @@ class Decoder(nn.Module):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         widths = config.level_widths
-        ins = (*widths[1:], widths[-1])
+        in_widths = (*widths[1:], widths[-1])
         self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
         self.mid = Middle(widths[-1])
         self.up = nn.ModuleList(
             Level(a, b, config.depth + 1, **({} if i == 0 else {"upsample": Upsample(b)}))
-            for i, (a, b) in enumerate(zip(ins, widths, strict=True))
+            for i, (a, b) in enumerate(zip(in_widths, widths, strict=True))
         )
         self.norm_out = group_norm(widths[0], 1e-6)
         self.conv_out = nn.Conv2d(widths[0], config.channels, 3, padding=1)
@@ -138,15 +138,15 @@ class VAE(nn.Module):
         self.quant_conv, self.post_quant_conv = nn.Conv2d(2 * c, 2 * c, 1), nn.Conv2d(c, c, 1)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (b 3 h w) in [-1, 1] -> mean and standard deviation of the unscaled latents (b c h/8 w/8)."""
+        """Return mean and standard deviation of the unscaled latents (b c h/8 w/8) of images (b 3 h w) in [-1, 1]."""
         mean, log_variance = self.quant_conv(self.encoder(x)).chunk(2, dim=1)
         return mean, torch.exp(0.5 * log_variance.clamp(-30, 20))
 
     def encode(self, x: Tensor, draw: Draw | None = None) -> Tensor:
-        """Pictures in [-1, 1] -> scaled latents: the mean, or a sample where `draw` gives noise of their shape."""
+        """Encode images in [-1, 1] to scaled latents: the mean, or a sample if `draw` provides the noise."""
         mean, std = self.moments(x)
         return (mean if draw is None else mean + std * draw(mean.shape)) * self.config.scale
 
     def decode(self, z: Tensor) -> Tensor:
-        """Scaled latents -> pictures in [-1, 1]."""
+        """Decode scaled latents to images in [-1, 1]."""
         return self.decoder(self.post_quant_conv(z / self.config.scale))

@@ -1,1 +1,1 @@
-"""Synthetic heads: multi-view pictures made from nothing but CC0 geometry."""
+"""Synthetic heads: sampling, geometry, hair, clothes, creatures, rendering, data. Independent of any pipeline."""

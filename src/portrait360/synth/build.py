@@ -1,4 +1,4 @@
-"""From parameters to a scene: the one place that calls every builder."""
+"""Build a scene from head parameters; the only module that calls every builder."""
 
 from __future__ import annotations
 
@@ -6,62 +6,68 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from portrait360.synth import fantasy, statue
-from portrait360.synth.animal import animal_head, animal_landmarks
-from portrait360.synth.beard_brows import beard, brows
-from portrait360.synth.clothes import clothes, visible
-from portrait360.synth.eyes import eye_meshes, lashes, mouth_meshes
-from portrait360.synth.framing import framed
-from portrait360.synth.glasses import glasses, jewellery
-from portrait360.synth.hair import HairDone, make_hair
-from portrait360.synth.hat_meshes import hat_meshes
-from portrait360.synth.hat_shell import cover_hair, cover_meshes, shell
-from portrait360.synth.head import Head, make_head
-from portrait360.synth.lights import sample_light
+from portrait360.synth.creatures import statue
+from portrait360.synth.creatures.animal import animal_head, animal_landmarks
+from portrait360.synth.framing import fit_to_frame
+from portrait360.synth.hair.beard_brows import make_beard, make_brows
+from portrait360.synth.hair.hairdo import Hairdo, make_hair
+from portrait360.synth.head import fantasy_parts
+from portrait360.synth.head.bare_head import Head, make_head
+from portrait360.synth.head.eyes import eye_meshes, make_lashes, mouth_meshes
+from portrait360.synth.head.skin import make_skin
 from portrait360.synth.meshes import make_mesh
-from portrait360.synth.necklines import cut_above
-from portrait360.synth.parameters import HeadParameters
-from portrait360.synth.scene import F32, Material, Mesh, Part, Scene, Strands
-from portrait360.synth.skin import make_skin
+from portrait360.synth.render.lights import sample_light
+from portrait360.synth.sampling.parameters import HeadParameters
+from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
+from portrait360.synth.wear.clothes import make_clothes, visible_triangles
+from portrait360.synth.wear.glasses import make_glasses, make_jewellery
+from portrait360.synth.wear.hat_fit import cover_hair, cover_meshes, fit_hat
+from portrait360.synth.wear.hat_meshes import hat_meshes
+from portrait360.synth.wear.necklines import cut_above
+from portrait360.utils.array_types import F32
 
-NECK_CUT = -0.60  # head heights: above this an animal has its own head
+NECK_CUT = -0.60  # head heights; an animal's own head replaces everything above
 
 
 @dataclass(frozen=True, eq=False)
-class Built:
+class HeadGeometry:
     meshes: list[Mesh]
     strands: list[Strands]
     landmarks: dict[str, F32]
 
 
 def build(parameters: HeadParameters, level: int = 1) -> Scene:
-    """The scene of these parameters; level 2 subdivides the skin once more, for pictures of 512 and up."""
+    """Build the scene of these parameters; level 2 subdivides the skin once more, for images of 512 pixels and up."""
     rng = np.random.default_rng([parameters.seed, 1])
     head = make_head(parameters, level)
-    built = _animal(head, parameters, rng) if parameters.animal is not None else _person(head, parameters, rng)
+    geometry = (
+        _build_animal(head, parameters, rng)
+        if parameters.animal is not None
+        else _build_person(head, parameters, rng)
+    )
     toon = parameters.toon
     scene = Scene(
-        tuple(built.meshes),
-        tuple(s for s in built.strands if len(s.points)),
+        tuple(geometry.meshes),
+        tuple(s for s in geometry.strands if len(s.points)),
         sample_light(np.random.default_rng([parameters.seed, 2])),
         outline=0.0 if toon is None else toon.outline,
         steps=0 if toon is None else toon.steps,
-        landmarks=built.landmarks,
+        landmarks=geometry.landmarks,
     )
-    return framed(scene)
+    return fit_to_frame(scene)
 
 
-def _person(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> Built:
-    hair, more = _hair(head, parameters, rng)
-    whiskers, shade = beard(head, parameters, rng)
-    skin = make_skin(head, parameters, hair.tint, shade)
+def _build_person(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> HeadGeometry:
+    hair, hat = _build_hair(head, parameters, rng)
+    beard, beard_shade = make_beard(head, parameters, rng)
+    skin = make_skin(head, parameters, hair.tint, beard_shade)
     vertices = skin.vertices
-    if parameters.statue is not None:  # a cap of stone under the locks
-        vertices = vertices + skin.normals * (0.012 * hair.tint + 0.005 * shade)[:, None]
-    dress, bare = clothes(head, parameters)
+    if parameters.statue is not None:  # a stone cap under the carved locks
+        vertices = vertices + skin.normals * (0.012 * hair.tint + 0.005 * beard_shade)[:, None]
+    garments, bare_skin = make_clothes(head, parameters)
     body = make_mesh(
         vertices,
-        visible(head.triangles, bare),
+        visible_triangles(head.triangles, bare_skin),
         skin.albedo,
         Material.SKIN,
         Part.SKIN,
@@ -69,39 +75,39 @@ def _person(head: Head, parameters: HeadParameters, rng: np.random.Generator) ->
         normals=skin.normals,
         roughness=skin.roughness,
     )
-    meshes = [body, *eye_meshes(head, parameters), *mouth_meshes(head), *dress, *hair.meshes, *more]
-    meshes += jewellery(head, parameters)
+    meshes = [body, *eye_meshes(head, parameters), *mouth_meshes(head), *garments, *hair.meshes, *hat]
+    meshes += make_jewellery(head, parameters)
     if parameters.wear.glasses != "none":
-        meshes += glasses(head, parameters)
+        meshes += make_glasses(head, parameters)
     if parameters.fantasy is not None:
-        meshes += fantasy.extras(head, parameters.fantasy)
-    edge = [lashes(head, parameters, rng), brows(head, parameters, rng)]
-    strands = [*hair.strands, *whiskers, *(s for s in edge if s is not None)]
+        meshes += fantasy_parts.make_horns_and_tusks(head, parameters.fantasy)
+    fine_hair = [make_lashes(head, parameters, rng), make_brows(head, parameters, rng)]
+    strands = [*hair.strands, *beard, *(s for s in fine_hair if s is not None)]
     if parameters.statue is not None:
         meshes += statue.carve(strands, rng)
         meshes, strands = statue.petrify(meshes, parameters.statue, parameters.seed), []
-    return Built(meshes, strands, head.landmarks)
+    return HeadGeometry(meshes, strands, head.landmarks)
 
 
-def _hair(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> tuple[HairDone, list[Mesh]]:
-    """The hair as the hat leaves it, and the hat."""
+def _build_hair(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> tuple[Hairdo, list[Mesh]]:
+    """Return the hair that the hat leaves visible, and the meshes of the hat."""
     hair, hat = make_hair(head, parameters, rng), parameters.wear.hat
     if hat == "none":
         return hair, []
     if hat == "headphones":
         return hair, hat_meshes(head, None, parameters)
-    cover = shell(head, hat)
-    worn = HairDone(cover_hair(cover, hair.strands, hat), cover_meshes(cover, hair.meshes, hat), hair.tint)
-    return worn, hat_meshes(head, cover, parameters)
+    cover = fit_hat(head, hat)
+    covered_hair = Hairdo(cover_hair(cover, hair.strands, hat), cover_meshes(cover, hair.meshes, hat), hair.tint)
+    return covered_hair, hat_meshes(head, cover, parameters)
 
 
-def _animal(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> Built:
-    """A sculpted head on a person's shoulders, dressed to the neck."""
+def _build_animal(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> HeadGeometry:
+    """Build a sculpted animal head on a person's clothed shoulders."""
     assert parameters.animal is not None
     meshes, strands = animal_head(head, parameters, rng)
-    dress, _ = clothes(head, parameters)
+    garments, _ = make_clothes(head, parameters)
     values = np.column_stack([head.body, head.normals])
-    low, triangles, _ = cut_above(values, head.triangles, NECK_CUT - head.rest[:, 1])
-    coat = np.array(parameters.animal.coat)
-    meshes.append(make_mesh(low[:, :3], triangles, coat, Material.FUR, Part.SKIN, normals=low[:, 3:]))
-    return Built(meshes + dress, strands, animal_landmarks(parameters.animal))
+    bust, triangles, _ = cut_above(values, head.triangles, NECK_CUT - head.rest[:, 1])
+    coat_colour = np.array(parameters.animal.coat)
+    meshes.append(make_mesh(bust[:, :3], triangles, coat_colour, Material.FUR, Part.SKIN, normals=bust[:, 3:]))
+    return HeadGeometry(meshes + garments, strands, animal_landmarks(parameters.animal))

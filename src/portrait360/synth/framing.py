@@ -1,4 +1,4 @@
-"""Keeping what must be seen inside the picture: tall hats, horns and ears shrink the whole scene a little."""
+"""Keep the whole head inside the image: tall hats, horns and ears shrink the scene a little."""
 
 from __future__ import annotations
 
@@ -6,55 +6,53 @@ from dataclasses import replace
 
 import numpy as np
 
-from portrait360.cameras import RADIUS, Camera, focal_from_fov, look_at
+from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
+from portrait360.geometry.canonical_frame import FOV, FRAME_MARGIN, RADIUS, SHOULDER_HEIGHT
 from portrait360.synth.scene import Mesh, Part, Scene, Strands
 
-FOV = 18.8  # degrees: of the small preset, for which heads are framed
-MARGIN = 0.482  # how far from the picture's middle anything of the head may reach, in image sides
-STRAYS = 99.99  # per cent: the last stray hairs do not count
-SHOULDERS = -0.24  # canonical: what lies lower may leave the picture
-PLACES = tuple((azimuth, elevation) for azimuth in range(0, 360, 45) for elevation in (-30, 0, 30))
+STRAYS = 99.99  # percentile of the distances that must fit; the last stray hairs may not
+VIEWPOINTS = tuple((azimuth, elevation) for azimuth in range(0, 360, 45) for elevation in (-30, 0, 30))
 
 
-def framed(scene: Scene) -> Scene:
-    """The scene scaled about the origin so that the head is inside the frame from everywhere."""
+def fit_to_frame(scene: Scene) -> Scene:
+    """Scale the scene about the origin so that the head is inside the frame from every viewpoint."""
     points = np.concatenate(
-        [mesh.vertices[::3] for mesh in scene.meshes if _of_head(mesh)]
-        + [some.points[:, some.points.shape[1] // 2 :].reshape(-1, 3)[::3] for some in scene.strands]
+        [mesh.vertices[::3] for mesh in scene.meshes if _is_head(mesh)]
+        + [group.points[:, group.points.shape[1] // 2 :].reshape(-1, 3)[::3] for group in scene.strands]
     )
-    points = points[points[:, 1] > SHOULDERS]
+    points = points[points[:, 1] > SHOULDER_HEIGHT]
     factor = 1.0
-    for _ in range(4):  # what lies behind shrinks less than the factor says
-        reach = _reach(points * factor)
-        if reach <= MARGIN:
+    for _ in range(4):  # perspective: points further away shrink by less than the factor
+        extent = _image_extent(points * factor)
+        if extent <= FRAME_MARGIN:
             break
-        factor *= 0.998 * MARGIN / reach
-    return scene if factor == 1.0 else _scaled(scene, np.float32(factor))
+        factor *= 0.998 * FRAME_MARGIN / extent
+    return scene if factor == 1.0 else _scale(scene, np.float32(factor))
 
 
-def _reach(points: np.ndarray) -> float:
-    """How far from the middle of the picture the points come, seen from all places."""
-    out = 0.0
-    for azimuth, elevation in PLACES:
+def _image_extent(points: np.ndarray) -> float:
+    """Return the greatest distance of the points from the image centre over all viewpoints, in image sides."""
+    extent = 0.0
+    for azimuth, elevation in VIEWPOINTS:
         uv, _ = Camera(look_at(azimuth, elevation, radius=RADIUS), focal_from_fov(FOV)).project(points)
-        out = max(out, float(np.percentile(np.abs(uv - 0.5).max(1), STRAYS)))
-    return out
+        extent = max(extent, float(np.percentile(np.abs(uv - 0.5).max(1), STRAYS)))
+    return extent
 
 
-def _of_head(mesh: Mesh) -> bool:
+def _is_head(mesh: Mesh) -> bool:
     return int(mesh.part[0]) != Part.CLOTHES
 
 
-def _scaled(scene: Scene, factor: np.float32) -> Scene:
-    def mesh(m: Mesh) -> Mesh:
+def _scale(scene: Scene, factor: np.float32) -> Scene:
+    def scale_mesh(m: Mesh) -> Mesh:
         return replace(m, vertices=m.vertices * factor)
 
-    def strands(s: Strands) -> Strands:
+    def scale_strands(s: Strands) -> Strands:
         return replace(s, points=s.points * factor, widths=s.widths * factor)
 
     return replace(
         scene,
-        meshes=tuple(map(mesh, scene.meshes)),
-        strands=tuple(map(strands, scene.strands)),
+        meshes=tuple(map(scale_mesh, scene.meshes)),
+        strands=tuple(map(scale_strands, scene.strands)),
         landmarks={name: point * factor for name, point in scene.landmarks.items()},
     )

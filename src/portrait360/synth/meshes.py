@@ -1,4 +1,4 @@
-"""Making meshes: grids, tubes, ellipsoids, normals, and the mesh with every field filled in."""
+"""Construct meshes: grids, tubes, ellipsoids, normals, and a mesh with all fields filled in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from portrait360.synth.scene import F32, I32, Material, Mesh, Part
+from portrait360.synth.scene import Material, Mesh, Part
+from portrait360.utils.array_types import F32, I32
 
 
 def make_mesh(
@@ -21,11 +22,11 @@ def make_mesh(
     normals: ArrayLike | None = None,
     roughness: ArrayLike | None = None,
 ) -> Mesh:
-    """A mesh from values given whole or once for all vertices."""
+    """Make a mesh; each attribute may be one value per vertex or a single value for all vertices."""
     vertices = np.ascontiguousarray(vertices, np.float32)
     triangles = np.ascontiguousarray(triangles, np.int32)
     colour = np.clip(np.broadcast_to(np.asarray(albedo, np.float32), vertices.shape), 0.0015, 1.0)
-    given = vertex_normals(vertices, triangles) if normals is None else normals
+    shading_normals = vertex_normals(vertices, triangles) if normals is None else normals
     return Mesh(
         vertices=vertices,
         triangles=triangles,
@@ -34,13 +35,13 @@ def make_mesh(
         part=np.full(len(triangles), part, np.uint8),
         opacity=np.ascontiguousarray(np.broadcast_to(np.asarray(opacity, np.float32), len(vertices))),
         rest=vertices if rest is None else np.ascontiguousarray(rest, np.float32),
-        normals=np.ascontiguousarray(given, np.float32),
+        normals=np.ascontiguousarray(shading_normals, np.float32),
         roughness=None if roughness is None else np.ascontiguousarray(roughness, np.float32),
     )
 
 
 def grid(rows: int, columns: int, *, closed: bool = False) -> I32:
-    """Triangles of a grid of vertices in row-major order; `closed` joins the last column to the first."""
+    """Return the triangles of a grid of vertices in row-major order; `closed` joins the last column to the first."""
     i = np.arange(rows - 1)[:, None] * columns
     j = np.arange(columns if closed else columns - 1)[None]
     k = (j + 1) % columns
@@ -55,7 +56,7 @@ def unit(vectors: ArrayLike) -> NDArray:
 
 
 def tube(path: ArrayLike, radius: ArrayLike, sides: int = 8, *, closed: bool = False) -> tuple[F32, I32]:
-    """A round tube along a path (k, 3); open tubes are closed by shrinking their ends to a point."""
+    """Return vertices and triangles of a round tube along a path (k, 3); open tubes taper to a point at both ends."""
     path = np.asarray(path, np.float64)
     radius = np.broadcast_to(np.asarray(radius, np.float64), len(path))
     if closed:
@@ -75,7 +76,7 @@ def tube(path: ArrayLike, radius: ArrayLike, sides: int = 8, *, closed: bool = F
 
 
 def _frames(tangent: NDArray) -> tuple[NDArray, NDArray]:
-    """Two unit vectors across the path that turn as little as possible along it."""
+    """Return two unit vectors across the path that rotate as little as possible along it."""
     start = np.eye(3)[np.argmin(np.abs(tangent[0]))]
     across = np.empty_like(tangent)
     for i, t in enumerate(tangent):
@@ -85,9 +86,9 @@ def _frames(tangent: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def _best_match(ring: NDArray, last: NDArray) -> NDArray:
-    """The ring, turned so that it meets `last` without a twist."""
-    turns = [np.linalg.norm(np.roll(ring, k, 0) - last) for k in range(len(ring))]
-    return np.roll(ring, int(np.argmin(turns)), 0)
+    """Roll the ring so that it meets `last` without a twist."""
+    distances = [np.linalg.norm(np.roll(ring, k, 0) - last) for k in range(len(ring))]
+    return np.roll(ring, int(np.argmin(distances)), 0)
 
 
 def ellipsoid(center: ArrayLike, radii: ArrayLike, rows: int = 12, columns: int = 18) -> tuple[NDArray, I32]:
@@ -101,7 +102,7 @@ def ellipsoid(center: ArrayLike, radii: ArrayLike, rows: int = 12, columns: int 
 
 @numba.njit(cache=True, nogil=True)
 def vertex_normals(vertices: F32, triangles: I32) -> F32:
-    """Area-weighted unit normals (n, 3)."""
+    """Return area-weighted unit normals (n, 3)."""
     out = np.zeros_like(vertices)
     for k in range(len(triangles)):
         a, b, c = triangles[k]

@@ -1,4 +1,4 @@
-"""Value noise in space: smooth, seeded, the same on every machine."""
+"""Value noise in space: smooth, seeded, identical on every machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
-from portrait360.synth.scene import F32
+from portrait360.utils.array_types import F32
 
 
 def noise(points: ArrayLike, frequency: float, seed: int, octaves: int = 1) -> F32:
-    """Fractal value noise in 0..1, mean about one half (n,)."""
+    """Return fractal value noise (n,) in 0..1 with mean about 0.5."""
     points = np.ascontiguousarray(points, np.float32)
     total, amplitude, out = 0.0, 0.5, np.zeros(len(points), np.float32)
     for octave in range(octaves):
@@ -23,7 +23,7 @@ def noise(points: ArrayLike, frequency: float, seed: int, octaves: int = 1) -> F
 
 
 def smoothstep(low: Any, high: Any, x: ArrayLike) -> F32:
-    """0 below `low`, 1 above `high` (or the reverse when high < low), smooth between."""
+    """Return 0 below `low`, 1 above `high` (the reverse where high < low), with a smooth ramp between."""
     t = np.clip((np.asarray(x, np.float32) - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(np.float32)
 

@@ -1,0 +1,1 @@
+"""How people reach the program: the command line, the web app and the viewer."""

@@ -1,0 +1,111 @@
+"""`portrait360 doctor`: what is installed, which device would be used, and which presets can run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from portrait360.utils.errors import UserError
+from portrait360.utils.version import __version__
+
+REQUIRED = ("torch", "numpy", "scipy", "numba", "einops", "safetensors")
+REQUIRED += ("opencv-python-headless", "pillow", "psutil", "rich", "typer")
+
+
+@dataclass(frozen=True)
+class Line:
+    mark: str  # "ok", "--" (missing, but not required) or "!!" (something to fix)
+    text: str
+
+
+def installed_version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def detect_device() -> tuple[str, str, str]:
+    """Return the device that would be used, its precision, and a phrase that describes it."""
+    import torch
+
+    if torch.cuda.is_available():
+        name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
+        precision = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        return "cuda", precision, f"{name} with {memory / 1e9:.0f} GB, in {precision}"
+    if torch.backends.mps.is_available():
+        return "mps", "float16", "the Mac's own GPU, in float16"
+    return "cpu", "float32", f"the CPU ({os.cpu_count()} cores), in float32"
+
+
+def check_packages() -> list[Line]:
+    lines = []
+    for name in REQUIRED:
+        version = installed_version(name)
+        lines.append(
+            Line("ok", f"{name} {version}") if version else Line("!!", f"{name} is missing: pip install {name}")
+        )
+    return lines
+
+
+def check_presets(weights: Path) -> list[Line]:
+    """Check which presets can run, and what the others lack."""
+    from portrait360.models.presets import PRESETS
+    from portrait360.models.weights.installed import find_size_mismatches, is_trained, list_imports, read_manifest
+    from portrait360.models.weights.registry import PUBLISHED
+
+    available, lines = set(), []
+    for folder in list_imports(weights):
+        try:
+            record = read_manifest(folder)
+            if problems := find_size_mismatches(folder):
+                lines.append(Line("!!", f"{folder}: {problems[0]}; import these weights again"))
+            elif is_trained(record):
+                available.add(record["system"])
+            else:
+                lines.append(
+                    Line("--", f"{folder} is where a training of {record['system']} begins; it makes no views")
+                )
+        except UserError as error:
+            lines.append(Line("!!", str(error)))
+    for preset in PRESETS.values():
+        missing = [name for name in preset.weights if name not in available]
+        if not missing:
+            lines.append(Line("ok", f"{preset.name}: all weights are in {weights}"))
+        elif preset.name == "small":
+            lines.append(Line("ok", "small: runs; its network (--method completed) is in the package"))
+        else:
+            names = " and ".join(missing)
+            command = "portrait360 weights import FILE"
+            lines.append(Line("--", f"{preset.name}: needs {names} in {weights}; import the files with `{command}`"))
+    return lines + [_published_line(name, name in available) for name in PUBLISHED]
+
+
+def _published_line(name: str, is_available: bool) -> Line:
+    """Return whether a published file was imported, else where its authors offer it."""
+    from portrait360.models.weights.registry import PUBLISHED
+
+    file, gigabytes, source = PUBLISHED[name]
+    if is_available:
+        return Line("ok", f"{name}: is here")
+    return Line("--", f"{name}: {file}, {gigabytes:.1f} GB, from {source}")
+
+
+def report(weights: Path) -> list[tuple[str, list[Line]]]:
+    import psutil
+
+    device, _, description = detect_device()
+    free, memory = shutil.disk_usage(Path.cwd()).free, psutil.virtual_memory()
+    machine = [
+        Line("ok", f"portrait360 {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"),
+        Line("ok", f"would use {description}"),
+        Line("ok", f"{memory.available / 1e9:.0f} of {memory.total / 1e9:.0f} GB memory free"),
+        Line("ok" if free > 1e9 else "!!", f"{free / 1e9:.0f} GB of disk free here"),
+    ]
+    if device == "cpu":
+        machine.append(Line("--", "no GPU that torch can use: too slow for the sd15 preset"))
+    return [("This machine", machine), ("Libraries", check_packages()), ("Presets", check_presets(weights))]

@@ -1,0 +1,67 @@
+"""`portrait360 eval`: a reproducible table of how good a method is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portrait360.utils.files import check_path
+
+
+def evaluate(
+    what: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[WHAT]...", help="Photos, finished runs, or the folder of a data set; see --protocol."
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.")] = Path(
+        "report"
+    ),
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="synthetic (makes its own portraits), wild (photos, runs), portrait-diffusion (photos, "
+            "runs), renderme360 or nersemble (the data set's folder)."
+        ),
+    ] = "synthetic",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="completed, proxy or oracle; can be repeated. repeat and mirror are always evaluated."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Evaluate at most this many cases, the first ones.", min=1)
+    ] = None,
+    processes: Annotated[int, typer.Option(help="Number of worker processes, each with one thread.", min=1)] = 2,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto, or here (this machine)."),
+    ] = None,
+) -> None:
+    """Evaluate a method by a fixed protocol: write a table, every value of every case, and a contact sheet.
+
+    A stopped evaluation resumes. The same protocol and version give the same values to the last digit.
+
+    Examples:
+
+      portrait360 eval --method proxy --protocol synthetic-v1 --limit 10 -o report
+
+      portrait360 eval photo.jpg other.jpg --protocol wild -o report
+
+      portrait360 eval out --protocol wild -o report
+    """  # fmt: skip
+    for path in what or ():
+        check_path(path)
+
+    from portrait360.evaluation.evaluate import evaluate as run
+    from portrait360.utils.parallel.ray_pool import create_engine
+
+    engine = create_engine(processes, ray, paths=(output, *(what or ())))
+    failures = run(what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, engine=engine)
+    for line in failures:
+        typer.echo(line, err=True)
+    typer.echo(f"-> {output / 'report.md'}")
+    if failures:
+        raise typer.Exit(2)

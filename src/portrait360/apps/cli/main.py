@@ -1,0 +1,67 @@
+"""The command line as a whole. Heavy imports happen inside the command that needs them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from portrait360.apps.cli import batch, evaluate, make, stages, synth
+from portrait360.apps.cli.train import training
+from portrait360.apps.cli.weights import weights
+from portrait360.utils.entry_point import run_entry_point
+from portrait360.utils.version import __version__
+
+app = typer.Typer(
+    name="portrait360",
+    help="Turn one portrait into a head that can be seen from all sides.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(weights, name="weights")
+app.add_typer(training, name="train")
+
+
+def show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"portrait360 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The options that come before any command."""
+
+
+make.add_commands(app)
+batch.add_commands(app)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what is installed, which device would be used, and which presets can run.
+
+    Example: portrait360 doctor
+    """
+    from portrait360.apps.cli.doctor import report
+    from portrait360.models.weights.installed import weights_folder
+
+    for title, lines in report(weights_folder()):
+        typer.echo(title)
+        for line in lines:
+            typer.echo(f"  {line.mark}  {line.text}")
+
+
+for command in (stages.align, stages.proxy, stages.views, stages.fit, stages.refine, stages.export, stages.view):
+    app.command()(command)
+app.command("synth")(synth.synth)
+app.command("eval")(evaluate.evaluate)
+
+
+def main() -> None:
+    run_entry_point(app)

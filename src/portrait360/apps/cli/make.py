@@ -1,0 +1,87 @@
+"""`portrait360 make` and `serve`: all stages, from a photo to files, on the command line and in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portrait360.apps.cli.command_options import GroupedCommand, with_make_options
+from portrait360.pipeline.options import MakeOptions, check_file
+from portrait360.utils.errors import UserError
+
+
+@with_make_options()
+def make(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with a head in it.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; a stopped run resumes there.")
+    ],
+    options: MakeOptions,
+    *,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace a run of another photo, or files with the same names, in DIR.",
+            rich_help_panel="Run",
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print nothing but errors.", rich_help_panel="Run")
+    ] = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print progress as lines of JSON, for programs.", rich_help_panel="Run"),
+    ] = False,
+) -> None:
+    """Turn a photo into a 3D head: views from all sides, splats, mesh, video, and a page that opens in any browser.
+
+    Examples:
+
+      portrait360 make photo.jpg -o out
+
+      portrait360 make photo.jpg -o look --views 8 --no-fit
+
+      portrait360 make photo.jpg -o out --back behind.jpg --as mesh
+    """
+    from portrait360.utils.progress import Event, event_printer
+
+    with event_printer("json" if json else "quiet" if quiet else "bars") as on_event:
+        try:
+            options.validate()
+            check_file(photo)
+
+            from portrait360.pipeline.make import make as run  # takes a second; a wrong option should fail sooner
+
+            run(photo, output, options, on_event, overwrite=overwrite)
+        except UserError as error:
+            on_event(Event("run", "failed", str(error)))
+            raise
+        on_event(Event("run", "done", str(output), left=0.0))
+    if not (quiet or json):
+        files = [output / name for name in ("viewer.html", "sheet.png") if (output / name).is_file()]
+        typer.echo(f"{photo} -> {output}; open {' or '.join(map(str, files))}")
+
+
+def serve(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of the runs.")] = Path("runs"),
+    port: Annotated[
+        int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
+    ] = 7860,
+) -> None:
+    """Work in the browser: upload a photo, watch, turn the head, download the files. Only this machine has access.
+
+    Needs `pip install 'portrait360[web]'`.
+
+    Example: portrait360 serve
+    """
+    from portrait360.apps.web.app import serve as run
+
+    run(folder, port)
+
+
+def add_commands(app: typer.Typer) -> None:
+    app.command(cls=GroupedCommand)(make)
+    app.command()(serve)

@@ -1,0 +1,82 @@
+"""`portrait360 synth`: synthetic heads as training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from portrait360.utils.errors import UserError
+
+
+def synth(
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="DIR", help="Folder to write, or s3://…; it can be resumed.")
+    ],
+    count: Annotated[int, typer.Option(help="Number of heads.")] = 10,
+    views: Annotated[
+        int, typer.Option(help="Number of views of each head, on an orbit unless --random-cameras.")
+    ] = 24,
+    size: Annotated[int, typer.Option(help="Side of a view in pixels.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the first head; each further head adds 1.")] = 0,
+    kind: Annotated[str, typer.Option(help="Kind of head: any, human, toon, fantasy, animal or statue.")] = "any",
+    format: Annotated[str, typer.Option(help="Format of the views: png or webp.")] = "png",
+    depth: Annotated[bool, typer.Option("--depth", help="Write depth maps too.")] = False,
+    normals: Annotated[bool, typer.Option("--normals", help="Write normal maps too.")] = False,
+    random_cameras: Annotated[
+        bool, typer.Option("--random-cameras", help="Random cameras all around instead of an orbit.")
+    ] = False,
+    elevation: Annotated[
+        float | None,
+        typer.Option(
+            help="Elevation in degrees: of the orbit (default 0), or the largest of random cameras (default 30)."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Number of worker processes.", min=1)] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto, or here (this machine)."),
+    ] = None,
+    shard: Annotated[
+        int | None,
+        typer.Option(help="Write tar files (WebDataset) with this many heads each instead of folders.", min=1),
+    ] = None,
+) -> None:
+    """Render synthetic heads from all sides: RGBA views and transforms.json, in a folder for each head.
+
+    Examples:
+
+      portrait360 synth -o heads --count 100 --views 24 --size 256 --kind human --workers 2
+
+      portrait360 synth -o s3://bucket/heads --count 1000000 --shard 500 --ray auto --workers 64
+    """
+    from portrait360.synth.data.webdataset import write_shards
+    from portrait360.synth.data.writer import write_dataset, write_options
+    from portrait360.utils.parallel.ray_pool import create_engine
+    from portrait360.utils.storage import Storage
+
+    options: dict[str, Any] = dict(
+        count=count,
+        seed=seed,
+        views=views,
+        size=size,
+        kind=kind,
+        format=format,
+        depth=depth,
+        normals=normals,
+        random_cameras=random_cameras,
+        elevation=elevation,
+    )
+    if shard is None:
+        if "://" in output:
+            raise UserError(f"Folders of heads cannot be written to {output}; write tar files with --shard.")
+        parallel = workers > 1 or ray is not None
+        write_dataset(
+            Path(output), engine=create_engine(workers, ray, paths=[output]) if parallel else None, **options
+        )
+    else:
+        write_shards(
+            Storage(output), *write_options(**options), each=shard, engine=create_engine(workers, ray, paths=[output])
+        )
+    typer.echo(f"{count} heads in {output}")

@@ -1,0 +1,1 @@
+"""`portrait360 serve`: a job queue, the page, and the files of runs that a browser may see."""

@@ -1,0 +1,8 @@
+// A click on a card opens its run and scrolls up to it.
+element.addEventListener("click", event => {
+  const card = event.target.closest("[data-run]");
+  if (!card) return;
+  trigger("click", { run: card.dataset.run });
+  const top = document.getElementById("p360-result").getBoundingClientRect().top + scrollY;
+  scrollTo({ top: Math.max(top - 160, 0), behavior: "smooth" });
+});

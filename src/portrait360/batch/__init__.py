@@ -1,1 +1,0 @@
-"""Many portraits: each a run of its own, and a row in a report."""

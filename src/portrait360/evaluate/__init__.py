@@ -1,1 +1,0 @@
-"""How good a method is: metrics, frozen protocols, reports."""

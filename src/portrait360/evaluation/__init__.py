@@ -1,0 +1,1 @@
+"""Judge methods: protocols, methods, metrics, data sets and reports."""

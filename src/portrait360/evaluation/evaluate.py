@@ -1,0 +1,93 @@
+"""`portrait360 eval`: turns what the user names into jobs, runs them and writes the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from portrait360.evaluation.cases import list_photos
+from portrait360.evaluation.methods import BASELINES, ORACLE, find_method
+from portrait360.evaluation.protocols import Protocol, find_protocol
+from portrait360.evaluation.report import write_report
+from portrait360.evaluation.runner import RIGS, RUN, Job, fingerprint, run_jobs
+from portrait360.utils.errors import UserError
+from portrait360.utils.files import lock_folder, translate_write_errors
+from portrait360.utils.parallel.scheduler import Engine
+from portrait360.utils.progress import progress_bar
+
+
+def evaluate(
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    protocol: str,
+    methods: Sequence[str],
+    engine: Engine,
+    limit: int | None = None,
+) -> list[str]:
+    """Write a report into the folder `output`, and return one line for each case at which a method failed. The
+    baselines are in every table."""
+    config = find_protocol(protocol)
+    jobs = plan_jobs(config, inputs, methods)[:limit]
+    command = " ".join(
+        ["portrait360 eval", *map(str, inputs), "--protocol", config.name]
+        + [f"--method {name}" for name in methods]
+        + ([f"--limit {limit}"] if limit else [])
+    )
+    cases = output / "cases"
+    with translate_write_errors(output):
+        cases.mkdir(parents=True, exist_ok=True)
+        with lock_folder(output), progress_bar(config.name, len(jobs)) as bar:
+            run_jobs(jobs, cases, engine, bar.advance)
+    results = write_report(config, jobs, cases, output, command)
+    return [
+        f"{name} failed at {case}: {reason}"
+        for name, failures in results.failures.items()
+        for case, reason in failures.items()
+    ]
+
+
+def plan_jobs(protocol: Protocol, inputs: Sequence[Path], methods: Sequence[str]) -> list[Job]:
+    """Plan one job per case. Without `methods` the proxy is judged, or for finished runs only what they hold."""
+    for name in methods:
+        if name != ORACLE or protocol.source != "synthetic":
+            find_method(name)
+    runs = [path for path in inputs if (path / "portrait" / "portrait.json").is_file()]
+    all_methods = tuple(dict.fromkeys((*BASELINES, *(methods or (() if runs else ("proxy",))))))
+    if protocol.source == "synthetic":
+        if inputs:
+            raise UserError(f"{protocol.name} makes its own portraits; remove {inputs[0]} from the command.")
+        assert protocol.heads is not None
+        return [
+            Job(protocol.name, f"{i:03d}", "synthetic", None, i, all_methods) for i in range(protocol.heads.count)
+        ]
+    if not inputs:
+        raise UserError(f"{protocol.name} needs {EXPECTED_INPUTS[protocol.source]}; name them before the options.")
+    if protocol.source in RIGS:
+        if len(inputs) > 1:
+            raise UserError(f"{protocol.name} takes one folder; remove {inputs[1]} from the command.")
+        names = list(RIGS[protocol.source](inputs[0]))[: protocol.most]
+        stamp = fingerprint(inputs[0])
+        return [
+            Job(protocol.name, name, protocol.source, inputs[0], i, all_methods, stamp)
+            for i, name in enumerate(names)
+        ]
+    photos = [path for path in inputs if path not in runs]
+    sources = [(run.resolve().name, run, "run") for run in runs]
+    if photos and runs:
+        raise UserError("Name either photos or finished runs: they cannot share a table.")
+    if photos:
+        sources = [(path.stem, path, "photo") for path in list_photos(photos)]
+    names = [name for name, _, _ in sources]
+    duplicates = {name for name in names if names.count(name) > 1}
+    if duplicates:
+        raise UserError(f"Two of them are called {min(duplicates)}; rename one of them.")
+    methods = (*all_methods, *[RUN] * bool(runs))
+    return [Job(protocol.name, name, kind, path, 0, methods, fingerprint(path)) for name, path, kind in sources]
+
+
+EXPECTED_INPUTS = {
+    "photos": "photos, folders of photos, or finished runs",
+    "renderme360": "the data set's folder",
+    "nersemble": "the data set's folder",
+}

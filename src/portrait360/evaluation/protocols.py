@@ -1,0 +1,113 @@
+"""Frozen protocols: a method's input, the views it must render and how they are judged, all of it as data.
+
+A protocol never changes: a change is a new protocol with a new name. Its digest is printed with every result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from portrait360.evaluation.consistency import RefitSettings
+from portrait360.geometry.cameras import azimuth_between
+from portrait360.utils.errors import UserError
+
+FRONT, BACK = 45.0, 135.0  # degrees: up to FRONT a view is a front view, from BACK on a back view
+BANDS = ("front", "side", "back")
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Synthetic portraits: identity i has the seed first + step * i, and the kind i modulo the length of the list."""
+
+    count: int = 100
+    first: int = 5_000_019  # in the test split; all other seeds are too, since step is the period of the splits
+    step: int = 20
+    kinds: tuple[str, ...] = (
+        "human", "toon", "human", "fantasy", "human", "animal", "human", "statue", "human", "human",
+    )  # fmt: skip
+    azimuth: float = 35.0  # degrees: the portrait's camera lies within +- this
+    elevation: float = 10.0
+    roll: float = 8.0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    name: str
+    about: str
+    source: str  # synthetic, photos, renderme360, nersemble
+    size: int = 256  # pixels of every view
+    portrait: int = 512  # pixels of the crop that the method gets, and of a synthetic photo
+    orbit: int = 0  # views all around; their consistency is measured
+    heads: Heads | None = None
+    faces_at: tuple[float, ...] = ()  # azimuths at which a face's presence, identity and pose are measured
+    beside_photo: tuple[float, ...] = ()  # azimuths of renders that are compared with the photo itself
+    refit: RefitSettings | None = None
+    most: int | None = None  # the largest number of cases of a data set
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "synthetic-v1",
+            "100 synthetic identities, a portrait each, 36 views at 256 x 256 against the truth.",
+            "synthetic",
+            orbit=36,
+            heads=Heads(),
+            faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
+            refit=RefitSettings(),
+        ),
+        Protocol(
+            "wild-v1",
+            "Photos without a truth: the photo given back, its face in other views, and whether views agree.",
+            "photos",
+            orbit=36,
+            faces_at=(-60.0, -30.0, 0.0, 30.0, 60.0),
+            refit=RefitSettings(),
+        ),
+        Protocol(
+            "renderme360-v1",
+            "RenderMe-360: one moment of each subject, the surest frontal camera in, all others against the truth.",
+            "renderme360",
+            size=512,
+            faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
+            most=500,
+        ),
+        Protocol(
+            "nersemble-v1",
+            "NeRSemble: one moment of each subject, the surest frontal camera in, the other 15 against the truth.",
+            "nersemble",
+            faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
+            most=500,
+        ),
+        Protocol(
+            "portrait-diffusion-v1",
+            "Five renders (front, half and whole profiles) against the photo, as Portrait Diffusion does.",
+            "photos",
+            size=512,
+            faces_at=(0.0, 45.0, 90.0, -45.0, -90.0),
+            beside_photo=(0.0, 45.0, 90.0, -45.0, -90.0),
+        ),
+    )
+}
+
+
+def find_protocol(name: str) -> Protocol:
+    """Find a protocol by its name; a name without a version means the newest version."""
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    versions = [version for version in PROTOCOLS if version.rsplit("-v", 1)[0] == name]
+    if not versions:
+        raise UserError(f"There is no protocol {name!r}; choose from {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[max(versions, key=lambda version: int(version.rsplit("-v", 1)[1]))]
+
+
+def band_of(azimuth: float) -> str:
+    angle = abs(float(azimuth_between(0, azimuth)))
+    return "front" if angle <= FRONT else "back" if angle >= BACK else "side"

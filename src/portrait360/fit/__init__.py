@@ -1,1 +1,0 @@
-"""From a view sheet to 3D: field, splats, mesh."""

@@ -1,0 +1,171 @@
+"""The tile rasteriser of splats in numba. Tiles are independent, so threads never write the same pixel.
+
+A pixel's colour is C = sum_i c_i a_i T_i with T_i = prod_{j<i} (1 - a_j) (Kerbl et al. 2023, eq. 3). The backward
+pass runs in the same order: the colour behind splat i is the pixel's total, less its colour up to i.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, prange
+
+from portrait360.geometry.numba_jit import cached_njit
+
+TILE = 16
+MIN_ALPHA = 1 / 255  # less is not drawn
+MAX_ALPHA = 0.99  # a splat is never fully opaque
+SURFACE_TRANSMITTANCE = 0.75  # at the depth of the surface: splats fill a layer around it
+MIN_TRANSMITTANCE = 1e-4  # below it, nothing behind is drawn
+
+ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
+MIN_ALPHA32, MAX_ALPHA32 = np.float32(MIN_ALPHA), np.float32(MAX_ALPHA)
+MIN_TRANSMITTANCE32, SURFACE_TRANSMITTANCE32 = np.float32(MIN_TRANSMITTANCE), np.float32(SURFACE_TRANSMITTANCE)
+
+
+@cached_njit()
+def bounding_boxes(means, opacities, extents, size):  # noqa: ANN001, ANN201 (numba)
+    """Return the pixels (n, 4) x0 x1 y0 y1, ends excluded, where each splat's alpha may reach MIN_ALPHA.
+
+    Empty boxes have x0 = x1.
+    """
+    out = np.zeros((len(means), 4), np.int32)
+    for n in range(len(means)):
+        if opacities[n] <= MIN_ALPHA:
+            continue
+        reach = math.sqrt(2 * math.log(opacities[n] / MIN_ALPHA))
+        rx, ry = reach * math.sqrt(extents[n, 0]), reach * math.sqrt(extents[n, 1])
+        x, y = means[n, 0] - 0.5, means[n, 1] - 0.5  # pixel centres are at + 1/2
+        if not (x + rx >= 0 and x - rx <= size - 1 and y + ry >= 0 and y - ry <= size - 1):
+            continue
+        out[n, 0], out[n, 1] = max(math.ceil(x - rx), 0), min(math.floor(x + rx), size - 1) + 1
+        out[n, 2], out[n, 3] = max(math.ceil(y - ry), 0), min(math.floor(y + ry), size - 1) + 1
+        if out[n, 1] <= out[n, 0] or out[n, 3] <= out[n, 2]:
+            out[n] = 0
+    return out
+
+
+@cached_njit()
+def bin_splats(boxes, order, size):  # noqa: ANN001, ANN201 (numba)
+    """Return the start of every tile's list (tiles + 1), and the lists: ids of splats from near to far."""
+    across = (size + TILE - 1) // TILE
+    starts = np.zeros(across * across + 1, np.int64)
+    for n in range(len(boxes)):
+        if boxes[n, 1] > boxes[n, 0]:
+            for i in range(boxes[n, 2] // TILE, (boxes[n, 3] - 1) // TILE + 1):
+                for j in range(boxes[n, 0] // TILE, (boxes[n, 1] - 1) // TILE + 1):
+                    starts[i * across + j + 1] += 1
+    starts = np.cumsum(starts)
+    ids, ends = np.empty(starts[-1], np.int32), starts[:-1].copy()
+    for n in order:
+        if boxes[n, 1] > boxes[n, 0]:
+            for i in range(boxes[n, 2] // TILE, (boxes[n, 3] - 1) // TILE + 1):
+                for j in range(boxes[n, 0] // TILE, (boxes[n, 1] - 1) // TILE + 1):
+                    tile = i * across + j
+                    ids[ends[tile]] = n
+                    ends[tile] += 1
+    return starts, ids
+
+
+@njit(inline="always")
+def _gaussian(conics, n, dx, dy):  # noqa: ANN001, ANN202 (numba)
+    """Evaluate a splat's Gaussian at an offset from its centre."""
+    a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
+    return np.float32(math.exp(-HALF * (a * dx * dx + c * dy * dy) - b * dx * dy))
+
+
+@cached_njit(parallel=True, fastmath=True)
+def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  # noqa: ANN001, ANN201 (numba)
+    """Blend the splats of every tile into out (s, s, 5): premultiplied colour, alpha, depth of the surface."""
+    size = out.shape[0]
+    across = (size + TILE - 1) // TILE
+    for tile in prange(across * across):
+        top, left = tile // across * TILE, tile % across * TILE
+        bottom, right = min(top + TILE, size), min(left + TILE, size)
+        transmittance = np.ones((TILE, TILE), np.float32)
+        open_pixels = (bottom - top) * (right - left)
+        for k in range(starts[tile], starts[tile + 1]):
+            if open_pixels == 0:
+                break
+            n = ids[k]
+            for y in range(max(top, boxes[n, 2]), min(bottom, boxes[n, 3])):
+                dy = np.float32(y) + HALF - means[n, 1]
+                for x in range(max(left, boxes[n, 0]), min(right, boxes[n, 1])):
+                    before = transmittance[y - top, x - left]
+                    if before < MIN_TRANSMITTANCE32:
+                        continue
+                    dx = np.float32(x) + HALF - means[n, 0]
+                    alpha = min(opacities[n] * _gaussian(conics, n, dx, dy), MAX_ALPHA32)
+                    if alpha < MIN_ALPHA32:
+                        continue
+                    weight = alpha * before
+                    for channel in range(3):
+                        out[y, x, channel] += weight * colours[n, channel]
+                    after = before * (ONE - alpha)
+                    if before > SURFACE_TRANSMITTANCE32 >= after:
+                        out[y, x, 4] = depths[n]
+                    transmittance[y - top, x - left] = after
+                    open_pixels -= after < MIN_TRANSMITTANCE32
+        for y in range(top, bottom):
+            for x in range(left, right):
+                out[y, x, 3] = ONE - transmittance[y - top, x - left]
+
+
+@cached_njit(parallel=True, fastmath=True)
+def draw_backward(means, conics, opacities, colours, boxes, starts, ids, out, grad_output, pairs):  # noqa: ANN001, ANN201 (numba)
+    """Compute the gradients (pairs, 9) of every splat in every tile: mean 2, conic 3, opacity, colour 3."""
+    size = out.shape[0]
+    across = (size + TILE - 1) // TILE
+    for tile in prange(across * across):
+        top, left = tile // across * TILE, tile % across * TILE
+        bottom, right = min(top + TILE, size), min(left + TILE, size)
+        transmittance = np.ones((TILE, TILE), np.float32)
+        behind = np.zeros((TILE, TILE), np.float32)  # gradient of all splats that are still to come
+        last = np.zeros((TILE, TILE), np.float32)  # gradient of alpha, times the transmittance of all splats
+        for y in range(top, bottom):
+            for x in range(left, right):
+                for channel in range(3):
+                    behind[y - top, x - left] += out[y, x, channel] * grad_output[y, x, channel]
+                last[y - top, x - left] = (ONE - out[y, x, 3]) * grad_output[y, x, 3]
+        for k in range(starts[tile], starts[tile + 1]):
+            n = ids[k]
+            a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
+            for y in range(max(top, boxes[n, 2]), min(bottom, boxes[n, 3])):
+                dy = np.float32(y) + HALF - means[n, 1]
+                for x in range(max(left, boxes[n, 0]), min(right, boxes[n, 1])):
+                    before = transmittance[y - top, x - left]
+                    if before < MIN_TRANSMITTANCE32:
+                        continue
+                    dx = np.float32(x) + HALF - means[n, 0]
+                    gaussian = _gaussian(conics, n, dx, dy)
+                    alpha = min(opacities[n] * gaussian, MAX_ALPHA32)
+                    if alpha < MIN_ALPHA32:
+                        continue
+                    weight = alpha * before
+                    dot = ZERO
+                    for channel in range(3):
+                        dot += colours[n, channel] * grad_output[y, x, channel]
+                        pairs[k, 6 + channel] += weight * grad_output[y, x, channel]
+                    behind[y - top, x - left] -= weight * dot
+                    transmittance[y - top, x - left] = before * (ONE - alpha)
+                    if alpha >= MAX_ALPHA32:
+                        continue
+                    slope = before * dot + (last[y - top, x - left] - behind[y - top, x - left]) / (ONE - alpha)
+                    pairs[k, 5] += slope * gaussian
+                    slope *= alpha  # now with respect to the exponent
+                    pairs[k, 0] += slope * (a * dx + b * dy)
+                    pairs[k, 1] += slope * (c * dy + b * dx)
+                    pairs[k, 2] -= slope * HALF * dx * dx
+                    pairs[k, 3] -= slope * dx * dy
+                    pairs[k, 4] -= slope * HALF * dy * dy
+
+
+@cached_njit()
+def sum_gradients(ids, pairs, count):  # noqa: ANN001, ANN201 (numba)
+    """Return the gradients of the splats (count, 9): the sums over their tiles."""
+    out = np.zeros((count, pairs.shape[1]), np.float32)
+    for k in range(len(ids)):
+        for channel in range(pairs.shape[1]):
+            out[ids[k], channel] += pairs[k, channel]
+    return out

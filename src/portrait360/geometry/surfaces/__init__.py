@@ -1,0 +1,1 @@
+"""Surfaces from volumes and depth maps: extraction, fusion, texture baking."""

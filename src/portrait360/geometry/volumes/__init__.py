@@ -1,0 +1,1 @@
+"""Radiance fields: hash grid, occupancy grid, ray marching."""

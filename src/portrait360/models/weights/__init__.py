@@ -1,0 +1,1 @@
+"""Published weight files: identify, check, convert and store them."""

@@ -1,0 +1,1 @@
+"""Process many photos, on local processes or a Ray cluster."""

@@ -1,0 +1,142 @@
+"""The inputs of a batch: a folder, a pattern, or a list of photos with options, which is read lazily."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from glob import iglob
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from portrait360.pipeline.options import MakeOptions, parse_results
+from portrait360.utils.errors import UserError
+from portrait360.utils.option_fields import option_fields
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+PHOTO = "photo"  # the required column
+
+
+def parse_integer(text: str) -> int:
+    """Parse an integer; tables with empty cells store 4 as 4.0."""
+    value = float(text)
+    if value != int(value):
+        raise ValueError(text)
+    return int(value)
+
+
+def find_parsers() -> dict[str, Callable[[str], Any]]:
+    """The columns that a list may have: every option of a photo that is one number, word or file."""
+    parse = {int: parse_integer, float: float, str: str, Path: Path}
+    parsers: dict[str, Callable[[str], Any]] = {"results": parse_results}
+    for name, kind, _, _ in option_fields(MakeOptions):
+        kinds = [one for one in get_args(kind) or (kind,) if one in parse]
+        if kinds and get_origin(kind) is not tuple and name not in ("device", "refine_with"):
+            parsers[name] = parse[kinds[0]]
+    return parsers
+
+
+PARSERS = find_parsers()
+FILE_OPTIONS = tuple(name for name, parser in PARSERS.items() if parser is Path)  # relative to the list, like photos
+MAX_STEM = 60  # characters of a photo's name in the name of its run
+ROWS = 1000  # rows of a Parquet file read at a time
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photo, and the options that apply to it alone."""
+
+    photo: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of its run's folder, unique for this photo and these options."""
+        stem = re.sub(r"[^\w.-]+", "-", Path(self.photo).stem)[:MAX_STEM]
+        return f"{stem}-{hashlib.sha256(repr((self.photo, self.options)).encode()).hexdigest()[:12]}"
+
+    def apply_to(self, defaults: MakeOptions) -> MakeOptions:
+        """Return the options of this photo: the defaults with its own changes."""
+        changes = {}
+        for name, text in self.options:
+            try:
+                changes[name] = PARSERS[name](text)
+            except ValueError as error:
+                raise UserError(f"{name} {text!r} does not work; give a number.") from error
+        return replace(defaults, **changes)
+
+
+def read_items(inputs: str) -> Iterator[Item]:
+    """Read the items of a folder, pattern or list, in an order that does not depend on the file system.
+
+    Lists are read lazily; the names of a folder or pattern are collected and sorted first.
+    """
+    path = Path(inputs)
+    if path.is_dir():
+        yield from (Item(str(f)) for f in sorted(path.iterdir()) if f.suffix.lower() in PICTURES)
+    elif path.suffix.lower() == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as file, report_read_errors(path):
+            reader = csv.DictReader(file)
+            _check_columns(reader.fieldnames or (), path)
+            for row in reader:
+                if None in row:
+                    raise UserError(f"{path}, line {reader.line_num}, has more cells than columns; quote its commas.")
+                yield _make_item(row, path.parent)
+    elif path.suffix.lower() == ".parquet":
+        with report_read_errors(path):
+            yield from _read_parquet(path)
+    elif path.suffix.lower() == ".txt":
+        with path.open(encoding="utf-8-sig") as file, report_read_errors(path):
+            yield from (_make_item({PHOTO: line.strip()}, path.parent) for line in file if line.strip())
+    else:
+        yield from (Item(name) for name in sorted(iglob(inputs, recursive=True)))
+
+
+@contextmanager
+def report_read_errors(path: Path) -> Iterator[None]:
+    """Turn any error while a list is read into a sentence for the user."""
+    try:
+        yield
+    except (UserError, GeneratorExit):
+        raise
+    except Exception as error:
+        raise UserError(f"{path} cannot be read ({error}); save it again, as UTF-8.") from error
+
+
+def check_inputs(inputs: str) -> str:
+    """Check before the batch starts that the inputs exist and name a photo."""
+    path = Path(inputs)
+    if path.suffix.lower() in (".csv", ".parquet", ".txt") and not path.is_file():
+        raise UserError(f"There is no file {path}.")
+    if next(read_items(inputs), None) is None:
+        raise UserError(f"{inputs} names no photo; give a folder, a pattern in quotes, or a .txt, .csv or .parquet.")
+    return inputs
+
+
+def _make_item(row: dict[str, str | None], folder: Path) -> Item:
+    """Make an item from a row of a list in `folder`, to which its paths are relative; empty cells are no options."""
+    options = {name: str(value) for name, value in row.items() if value not in (None, "")}
+    photo = options.pop(PHOTO, "")
+    options |= {name: str(folder / options[name]) for name in FILE_OPTIONS if name in options}
+    return Item(str(folder / photo), tuple(sorted(options.items())))
+
+
+def _read_parquet(path: Path) -> Iterator[Item]:
+    from pyarrow import parquet  # extra [scale]
+
+    file = parquet.ParquetFile(path)
+    _check_columns(file.schema_arrow.names, path)
+    for rows in file.iter_batches(ROWS):
+        yield from (_make_item(row, path.parent) for row in rows.to_pylist())
+
+
+def _check_columns(columns: object, path: Path) -> None:
+    names = list(columns)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    if PHOTO not in names:
+        raise UserError(f"{path} has no column {PHOTO!r}.")
+    unknown = [name for name in names if name != PHOTO and name not in PARSERS]
+    if unknown:
+        raise UserError(f"{path} has a column {unknown[0]!r}; choose from {', '.join((PHOTO, *PARSERS))}.")

@@ -1,0 +1,139 @@
+"""Make a head of every photo of a batch, on parallel workers; a photo that fails costs one row and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from portrait360.pipeline.batch.inputs import Item, check_inputs, read_items
+from portrait360.pipeline.batch.table import TABLE, Row, pack_table
+from portrait360.pipeline.make import make
+from portrait360.pipeline.options import MakeOptions
+from portrait360.utils.errors import UserError
+from portrait360.utils.files import lock_folder
+from portrait360.utils.parallel.ray_pool import NEEDS_SCALE
+from portrait360.utils.parallel.scheduler import TRIES, Engine
+from portrait360.utils.progress import progress_bar
+from portrait360.utils.resume import cache_key
+from portrait360.utils.storage import Storage
+from portrait360.utils.version import __version__
+
+Make = Callable[[str, Path, MakeOptions], Any]
+ROW = "batch.json"  # in every head's folder
+WORKER_LOST = f"It ended its process {TRIES} times; it may need more memory than there is."
+
+
+def make_anew(photo: str, folder: Path, options: MakeOptions) -> None:
+    """Make a head, and replace the one of another photo in the same folder."""
+    make(photo, folder, options, overwrite=True)
+
+
+@dataclass(frozen=True)
+class Batch:
+    inputs: str
+    storage: Storage
+    options: MakeOptions
+    make: Make = make_anew
+
+    def items(self) -> Iterator[Item]:
+        """Yield each item once; only a number is stored for each."""
+        hashes: set[int] = set()
+        for item in read_items(self.inputs):
+            number = int(item.name.rsplit("-", 1)[1], 16)
+            if number not in hashes:
+                hashes.add(number)
+                yield item
+
+
+def run_batch(batch: Batch, engine: Engine, on_row: Callable[[Row], None] = lambda row: None) -> None:
+    """Make all heads and write the table. A batch that was interrupted resumes; failed photos are tried again."""
+    errors: list[BaseException] = []
+
+    def collect_rows() -> Iterator[Row]:
+        try:
+            for outcome in engine.run(partial(process_item, batch=batch), batch.items()):
+                row = outcome.result or Row(outcome.job.name, outcome.job.photo, "failed", WORKER_LOST)
+                on_row(row)
+                yield row
+        except BaseException as error:  # the table of the rows so far is still written
+            errors.append(error)
+
+    batch.storage.write(TABLE, pack_table(collect_rows()))
+    if errors:
+        raise errors[0]
+
+
+def process_item(item: Item, batch: Batch) -> Row:
+    """Make one head in its own folder, and return its row.
+
+    The row is also written there, after everything else, and marks the head as complete; it is removed before
+    anything in the folder changes.
+    """
+    start, key = time.monotonic(), item_key(item, batch.options)
+    row = Row(item.name, item.photo, "done", key=key)
+    try:
+        return _make_head(item, batch, row, start)
+    except UserError as error:
+        sentence = str(error)
+    except Exception as error:  # an internal error with one photo must not stop the others
+        sentence = f"{type(error).__name__}: {error}"
+    return replace(row, state="failed", sentence=sentence, seconds=round(time.monotonic() - start, 2))
+
+
+def _make_head(item: Item, batch: Batch, row: Row, start: float) -> Row:
+    row_file = f"{item.name}/{ROW}"
+    previous = Row.unpack(batch.storage.read(row_file), row.key)
+    if previous is not None:
+        return replace(previous, state="kept")
+    options = item.apply_to(batch.options)
+    batch.storage.remove(row_file)
+    with batch.storage.open_folder(item.name) as folder:
+        batch.make(item.photo, folder, options)
+    row = replace(row, seconds=round(time.monotonic() - start, 2))
+    batch.storage.write(row_file, row.pack())
+    return row
+
+
+def item_key(item: Item, options: MakeOptions) -> str:
+    """Return the hash of all inputs of a head. The photo counts by its size and time: reading all would take long."""
+    try:
+        stat = Path(item.photo).stat()
+        file = [stat.st_size, stat.st_mtime_ns]
+    except OSError:
+        file = []
+    return cache_key([repr(options), item.options, file, __version__])
+
+
+def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> tuple[dict[str, int], str]:
+    """Make all heads; return how many were made, kept and failed, and the address of the table."""
+    if find_spec("pyarrow") is None:
+        raise UserError(NEEDS_SCALE)
+    batch = Batch(check_inputs(inputs), Storage(output), options.validate())
+    counts, start = {"done": 0, "kept": 0, "failed": 0}, time.monotonic()
+    with lock_output(batch.storage), progress_bar("Photos", sum(1 for _ in read_items(inputs))) as bar:
+
+        def on_row(row: Row) -> None:
+            counts[row.state] += 1
+            per_hour = 3600 * counts["done"] / (time.monotonic() - start)
+            bar.advance(f"{per_hour:.0f} an hour")
+
+        run_batch(batch, engine, on_row)
+    return counts, f"{output.rstrip('/')}/{TABLE}"
+
+
+@contextmanager
+def lock_output(storage: Storage) -> Iterator[None]:
+    """Lock a local folder, so that it serves one batch at a time; remote storage cannot be locked."""
+    if storage.folder is None:
+        yield
+        return
+    with storage.translate_errors():
+        storage.folder.mkdir(parents=True, exist_ok=True)
+    with lock_folder(storage.folder):
+        yield

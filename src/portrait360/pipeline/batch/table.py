@@ -1,0 +1,54 @@
+"""The table of a batch, with one row for each photo."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from portrait360.utils.resume import match_record
+
+TABLE = "report.parquet"
+ROWS = 1000  # rows written at a time
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str  # of the head's folder
+    photo: str
+    state: str  # done, kept (from an earlier batch) or failed
+    sentence: str = ""  # why the photo failed
+    seconds: float = 0.0
+    key: str = ""  # the hash of all inputs of the head
+
+    def pack(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def unpack(cls, values: bytes | None, key: str) -> Row | None:
+        """Return the row, or None if there is none with this key or it is damaged."""
+        record = match_record(
+            values, {"key": key}, results=[name for name in cls.__dataclass_fields__ if name != "key"]
+        )
+        try:
+            return None if record is None else cls(**record)
+        except TypeError:
+            return None
+
+
+def pack_table(rows: Iterator[Row]) -> bytes:
+    """Return the rows as a Parquet file; only ROWS rows are in memory at a time."""
+    import pyarrow as pa  # extra [scale]
+    from pyarrow import parquet
+
+    types = {"seconds": pa.float64()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in Row.__dataclass_fields__])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / TABLE
+        with parquet.ParquetWriter(path, schema) as table:
+            while chunk := list(islice(rows, ROWS)):
+                table.write_table(pa.Table.from_pylist([asdict(row) for row in chunk], schema))
+        return path.read_bytes()

@@ -1,0 +1,1 @@
+"""Export heads to files that other programs open."""

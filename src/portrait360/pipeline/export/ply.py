@@ -1,0 +1,139 @@
+"""Gaussians as a .ply file in the layout of the 3D Gaussian splatting paper, which most programs read; y points down.
+
+Vertices have 62 floats (248 bytes), as strict readers require, although a head's colour does not depend on the view.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.geometry.gaussians.splats import SH_C0, GaussianSplats
+from portrait360.pipeline.export.units import (
+    MAX_BYTES,
+    MAX_SPLATS,
+    OPACITY_MARGIN,
+    in_metres,
+    rotate_half_turn,
+    splats_from_file,
+)
+from portrait360.utils.errors import UserError
+from portrait360.utils.files import atomic_write, check_size
+
+MAX_HEADER = 1 << 16
+REST = 45  # coefficients of the spherical harmonics of degree 1 to 3
+MEAN, COLOUR = ("x", "y", "z"), tuple(f"f_dc_{i}" for i in range(3))
+SCALE, ROTATION = tuple(f"scale_{i}" for i in range(3)), tuple(f"rot_{i}" for i in range(4))
+NAMES = (*MEAN, "nx", "ny", "nz", *COLOUR, *(f"f_rest_{i}" for i in range(REST)), "opacity", *SCALE, *ROTATION)
+TYPES = {
+    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
+    "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4",
+    "float32": "f4", "float64": "f8",
+}  # fmt: skip
+ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
+
+
+class Header(NamedTuple):
+    order: str  # byte order; empty if the file is text
+    vertices: int
+    properties: dict[str, str]  # name -> type, in the file's order
+    length: int  # of the header in bytes
+
+
+def write_ply(path: Path, splats: GaussianSplats) -> None:
+    """Write little-endian binary: logarithms of scales, logits of opacities, coefficients of constant harmonics."""
+    values = rotate_half_turn(in_metres(splats))
+    rows = np.zeros(len(splats), [(name, "<f4") for name in NAMES])
+    opacities = np.clip(values.opacities.astype(np.float64), OPACITY_MARGIN, 1 - OPACITY_MARGIN)
+    scales = np.log(np.maximum(values.scales, np.finfo(np.float32).tiny).astype(np.float64))
+    _set_columns(rows, MEAN, values.means)
+    _set_columns(rows, COLOUR, (values.colours.astype(np.float64) - 0.5) / SH_C0)
+    _set_columns(rows, ("opacity",), (np.log(opacities) - np.log1p(-opacities))[:, None])
+    _set_columns(rows, SCALE, scales)
+    _set_columns(rows, ROTATION, values.rotations)
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(splats)}"]
+    lines += [*(f"property float {name}" for name in NAMES), "end_header", ""]
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        file.write("\n".join(lines).encode())
+        rows.tofile(file)
+
+
+def _set_columns(rows: NDArray[np.void], names: tuple[str, ...], columns: NDArray[np.floating]) -> None:
+    for name, column in zip(names, columns.T, strict=True):
+        rows[name] = column
+
+
+def read_ply(path: Path) -> GaussianSplats:
+    """Read 3D Gaussians with any harmonics and properties, as text or binary; view-dependent colour is dropped."""
+    path = Path(path)
+    size = check_size(path, MAX_BYTES)
+    with path.open("rb") as file:
+        header = _parse_header(path, file.read(MAX_HEADER))
+    names = (*MEAN, *SCALE, *ROTATION, "opacity", *COLOUR)
+    missing = [name for name in names if name not in header.properties]
+    if missing:
+        raise UserError(f"{path} has no property {missing[0]}: it does not hold 3D Gaussians.")
+    columns = _read_columns(path, header, names, size - header.length)
+    means, scales, rotations, opacity, colours = np.split(columns, [3, 6, 10, 11], axis=1)
+    with np.errstate(over="ignore"):
+        activated = np.exp(scales), 1 / (1 + np.exp(-opacity[:, 0])), 0.5 + SH_C0 * colours
+    splats = splats_from_file(path, means, activated[0], rotations, activated[1], activated[2])
+    return rotate_half_turn(splats, back=True)
+
+
+def _parse_header(path: Path, start: bytes) -> Header:
+    """Parse the header of the vertices, which must come first; later elements are not read."""
+    end = start.find(b"end_header")
+    length = start.find(b"\n", end) + 1
+    if not start.startswith(b"ply") or end < 0 or not length:
+        raise UserError(f"{path} is not a PLY file.")
+    order, element, count, properties = None, "", -1, {}
+    for line in start[:end].decode("latin-1").splitlines()[1:]:
+        match line.split():
+            case ["format", name, _] if name in ORDERS:
+                order = ORDERS[name]
+            case ["element", name, number] if not element and number.isdecimal() and len(number) < 12:
+                element, count = name, int(number)
+            case ["element", *_]:
+                break
+            case ["property", kind, name] if kind in TYPES and name not in properties:
+                properties[name] = TYPES[kind]
+            case ["comment" | "obj_info", *_] | []:
+                pass
+            case _:
+                raise UserError(f"{path} has a header that cannot be read: {line[:80].strip()!r}.")
+    if order is None or element != "vertex" or not 0 <= count <= MAX_SPLATS:
+        raise UserError(f"{path} does not begin with at most {MAX_SPLATS} vertices: it does not hold 3D Gaussians.")
+    return Header(order, count, properties, length)
+
+
+def _read_columns(path: Path, header: Header, names: tuple[str, ...], body_size: int) -> NDArray[np.float64]:
+    """Return these properties (vertices, len(names)), after a check that the file is as long as its header says."""
+    row = np.dtype([(name, header.order + kind) for name, kind in header.properties.items()])
+    shortest = row.itemsize if header.order else 2 * len(header.properties)  # a digit and a space each
+    if header.vertices * shortest > body_size + (not header.order):  # the last number needs no space after it
+        raise UserError(f"{path} ends before its {header.vertices} Gaussians do; copy it again.")
+    if header.order:
+        rows = np.memmap(path, row, "r", header.length, (header.vertices,)) if header.vertices else np.empty(0, row)
+        return np.stack([rows[name].astype(np.float64) for name in names], 1)
+    columns = list(header.properties)
+    table = _read_text_numbers(path, header.length, header.vertices * len(columns))
+    return table.reshape(header.vertices, len(columns))[:, [columns.index(name) for name in names]]
+
+
+def _read_text_numbers(path: Path, start: int, count: int) -> NDArray[np.float64]:
+    """Read numbers as text. NumPy stops at the first word that is not one, with a warning or, in future, an error."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            file.seek(start)
+            numbers = np.fromfile(file, np.float64, count, sep=" ")
+    except ValueError:
+        numbers = np.empty(0)
+    if len(numbers) != count:
+        raise UserError(f"{path} does not hold the {count} numbers that it promises; copy it again.")
+    return numbers

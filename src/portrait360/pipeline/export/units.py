@@ -1,0 +1,50 @@
+"""Conversions between the canonical frame and metres, and checks that all readers of Gaussians share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.utils.errors import UserError
+
+METRES = 0.24 / 0.46  # of one canonical unit: a head is about 0.46 units or 0.24 m high
+MAX_SPLATS = 20_000_000
+MAX_BYTES = 5 << 30  # of a file of Gaussians: MAX_SPLATS in the widest layout
+OPACITY_MARGIN = 2.0**-24  # distance of opacities from 0 and 1, whose logits are infinite
+
+
+def in_metres(splats: GaussianSplats, *, metres: float = METRES) -> GaussianSplats:
+    """Scale splats about the origin; `1 / METRES` inverts it."""
+    return replace(splats, means=splats.means * np.float32(metres), scales=splats.scales * np.float32(metres))
+
+
+def rotate_half_turn(splats: GaussianSplats, *, back: bool = False) -> GaussianSplats:
+    """Rotate splats by half a turn about z, so that y points down; `back` inverts it.
+
+    Most files of Gaussians come from COLMAP and have y down, and programs turn all files upright.
+    """
+    w, x, y, z = splats.rotations.T  # k q, and -k q for the inverse
+    rotations = np.stack([-z, -y, x, w], 1) * np.float32(-1 if back else 1)
+    return replace(splats, means=splats.means * np.array([-1, -1, 1], np.float32), rotations=rotations)
+
+
+def splats_from_file(
+    path: Path, means: ArrayLike, scales: ArrayLike, rotations: ArrayLike, opacities: ArrayLike, colours: ArrayLike
+) -> GaussianSplats:
+    """Convert a file's values, in metres, to splats of the canonical frame; reject values that cannot be rendered."""
+    quaternions = np.asarray(rotations, np.float64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        quaternions = quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True)
+        values = [np.asarray(v, np.float64) for v in (means, scales, quaternions, opacities, colours)]
+        values[0], values[1] = values[0] / METRES, values[1] / METRES
+        singles = [v.astype(np.float32) for v in values]
+    if not len(singles[0]):
+        raise UserError(f"{path} holds no Gaussians.")
+    if not all(np.isfinite(v).all() for v in singles):
+        raise UserError(f"{path} holds numbers that are not finite; export it again.")
+    singles[3] = np.clip(singles[3], OPACITY_MARGIN, 1 - OPACITY_MARGIN)
+    return GaussianSplats(*singles)

@@ -1,0 +1,165 @@
+"""The stage `export`: write a fitted head, or the file of another program, in common formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from portrait360.geometry.cameras import Camera, focal_from_fov, orbit
+from portrait360.geometry.canonical_frame import FOV
+from portrait360.geometry.gaussians.rasterizer import render_image
+from portrait360.geometry.textured_mesh import TexturedMesh
+from portrait360.pipeline.export.camera_paths import parse_path
+from portrait360.pipeline.export.html_viewer import save_viewer
+from portrait360.pipeline.export.mesh import read_glb, write_glb, write_obj
+from portrait360.pipeline.export.nerfstudio_scene import View as SceneView
+from portrait360.pipeline.export.nerfstudio_scene import write_scene
+from portrait360.pipeline.export.ply import read_ply, write_ply
+from portrait360.pipeline.export.splat import read_splat, write_splat
+from portrait360.pipeline.export.spz import read_spz, write_spz
+from portrait360.pipeline.export.video import save_turntable
+from portrait360.pipeline.reconstruction.head import Head, head_folder
+from portrait360.utils.array_types import Floats
+from portrait360.utils.errors import UserError
+from portrait360.utils.files import translate_write_errors
+from portrait360.utils.images import over_grey, save_picture
+
+FORMATS = ("ply", "splat", "spz", "glb", "obj", "field", "html", "mp4", "webp", "gif", "scene", "sheet")
+DEFAULT_FORMATS = ("ply", "glb", "html", "mp4", "sheet")
+SPLAT_FORMATS = ("ply", "splat", "spz")
+MESH_FORMATS = ("glb", "obj")
+FILM, FRAMES = 512, 180  # pixels and frames of a turntable: six seconds
+CELL = 384  # pixels of an image in the contact sheet
+
+
+def open_head(path: Path) -> Head:
+    """Load a head from the folder of a fitted head, or from one file of Gaussians or of a mesh."""
+    path = Path(path)
+    if path.is_dir():
+        return Head.load(head_folder(path) or path)
+    readers: dict[str, Callable[[Path], object]] = {".ply": read_ply, ".splat": read_splat, ".spz": read_spz}
+    if path.suffix.lower() in readers:
+        return Head(splats=readers[path.suffix.lower()](path))  # type: ignore[arg-type]
+    if path.suffix.lower() == ".glb":
+        return Head(mesh=read_glb(path))
+    raise UserError(f"{path} is neither a folder with a fitted head nor a .ply, .splat, .spz or .glb file.")
+
+
+def write_head(
+    head: Head,
+    folder: Path,
+    formats: Sequence[str] = DEFAULT_FORMATS,
+    *,
+    path: str = "orbit",
+    title: str = "portrait360",
+    on_file: Callable[[str], None] = lambda name: None,
+) -> list[Path]:
+    """Write all formats for which the head has the results, and return the paths of the files.
+
+    `path` is the camera path of turntables, and `on_file` is called with the name of each format written.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise UserError(f"There is no format {unknown[0]!r}; choose from {', '.join(FORMATS)}.")
+    possible = [name for name in formats if missing_result(head, name) is None]
+    if not possible:
+        missing = missing_result(head, formats[0])
+        raise UserError(
+            f"This head has no {missing} for {', '.join(formats)}; make them with `portrait360 fit VIEWS`."
+        )
+    camera_path, files = parse_path(path, focal=focal_from_fov(FOV)), []
+    with translate_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in possible:
+            files.append(_write(head, folder, name, camera_path, title))
+            on_file(name)
+    return files
+
+
+def missing_result(head: Head, name: str) -> str | None:
+    """Return the result that the format `name` needs and the head lacks, or None."""
+    if name in SPLAT_FORMATS and head.splats is None:
+        return "splats"
+    if name in MESH_FORMATS and head.mesh is None:
+        return "mesh"
+    if name == "field" and head.field is None:
+        return "field"
+    if name == "html" and head.splats is None and head.mesh is None:
+        return "splats or mesh"
+    return None
+
+
+def _write(head: Head, folder: Path, name: str, camera_path: Callable[[int], list[Camera]], title: str) -> Path:
+    file = folder / f"head.{name}"
+    if name in SPLAT_FORMATS:
+        assert head.splats is not None
+        {"ply": write_ply, "splat": write_splat, "spz": write_spz}[name](file, head.splats)
+    elif name in MESH_FORMATS:
+        assert head.mesh is not None
+        if name == "glb":
+            write_glb(file, head.mesh, "jpeg")
+        else:
+            write_obj(folder, head.mesh)
+    elif name == "field":
+        file = folder / "field.safetensors"
+        Head(field=head.field).save(folder)
+    elif name == "html":
+        file = folder / "viewer.html"
+        save_viewer(file, head.splats, head.mesh, title=title)
+    elif name == "sheet":
+        file = folder / "head.png"
+        save_picture(file, render_sheet(head))
+    elif name == "scene":
+        file = folder / "scene"
+        write_scene(file, _scene_views(head))
+    else:
+        file = folder / f"turntable.{name}"
+        frames = FRAMES if name == "mp4" else FRAMES // 4
+        cameras = camera_path(frames)
+        save_turntable(file, (render_over_grey(head, camera, FILM) for camera in cameras), frames / (FRAMES / 30))
+    return file
+
+
+def render_head(head: Head, camera: Camera, size: int) -> tuple[Floats, Floats]:
+    """Render straight rgb (s, s, 3) and alpha (s, s) from the splats, or else the mesh, or else the field."""
+    if head.splats is not None:
+        rgb, alpha, _ = render_image(head.splats, camera, size)
+    elif head.mesh is not None:
+        rgb, alpha = render_mesh(head.mesh, camera, size)
+    elif head.field is not None:
+        rgb, alpha, _ = head.field.render_image(camera, size)
+    else:
+        raise UserError("This head is empty; fit it again with `portrait360 fit VIEWS`.")
+    return rgb, alpha
+
+
+def render_mesh(mesh: TexturedMesh, camera: Camera, size: int) -> tuple[Floats, Floats]:
+    """Render straight rgb and alpha of a mesh with anti-aliasing: at twice the size, then downscaled."""
+    drawing = mesh.draw(camera, 2 * size)
+    rgba = np.concatenate([drawing.rgb, drawing.mask[..., None]], -1).astype(np.float32)
+    rgba = cv2.resize(rgba, (size, size), interpolation=cv2.INTER_AREA)
+    return (rgba[..., :3] / np.maximum(rgba[..., 3:], 1e-6)).astype(np.float32), np.asarray(rgba[..., 3], np.float32)
+
+
+def render_over_grey(head: Head, camera: Camera, size: int) -> Floats:
+    return over_grey(*render_head(head, camera, size))
+
+
+def render_sheet(head: Head) -> Floats:
+    """Render one row for each result of the head, from six sides and from above."""
+    cameras = _orbit(6) + [_orbit(1)[0].orbit_to(azimuth=30, elevation=35)]
+    parts = [Head(field=head.field), Head(splats=head.splats), Head(mesh=head.mesh)]
+    rows = [part for part in parts if part.field or part.splats or part.mesh]
+    return np.concatenate([np.concatenate([render_over_grey(part, c, CELL) for c in cameras], 1) for part in rows])
+
+
+def _scene_views(head: Head) -> Iterator[SceneView]:
+    for camera in _orbit(36):
+        yield SceneView(*render_head(head, camera, FILM), camera)
+
+
+def _orbit(count: int) -> list[Camera]:
+    return orbit(count, focal=focal_from_fov(FOV))

@@ -1,0 +1,221 @@
+"""The options of a run, declared once: the command line and the web form derive from them.
+
+Nothing heavy is imported here, so that a wrong option is an error within a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portrait360.models.presets import PRESETS, Preset
+from portrait360.models.weights.installed import find_weights, require_weights
+from portrait360.pipeline.portrait import check_crop
+from portrait360.pipeline.proxy import METHODS, check_method
+from portrait360.pipeline.reconstruction import RESULTS
+from portrait360.pipeline.refinement import require_priors
+from portrait360.pipeline.views import DEFAULT_VIEWS, DENOISED, DENOISER_MULTIPLE, MOST_VIEWS, require_view_denoiser
+from portrait360.utils.errors import UserError
+from portrait360.utils.files import check_size, sha256
+from portrait360.utils.option_fields import option
+
+if TYPE_CHECKING:
+    from portrait360.pipeline.refinement.stage import RefineRequest
+
+CROP = 512  # pixels: side of the portrait
+SIZES = (64, 1024)  # pixels: side of a view
+MOST_STEPS = 200
+LATENT_MULTIPLE = 64  # pixels of a view that become one of the U-Net's coarsest
+RESULT_ALIASES = {"nerf": "field"}  # what a user may call a result
+PHOTO, VIEW, HEAD, RUN = "Photo", "Views", "3D head", "Run"  # groups
+
+
+@dataclass(frozen=True)
+class MakeOptions:
+    """What `make` makes of a photo. The defaults are those of the command."""
+
+    preset: str = option("small", "small; with weights of your own: sd15, diffportrait3d.", VIEW, label="Preset")
+    method: str | None = option(
+        None,
+        "How the coarse head is made. proxy: from the fit and the photos alone; completed: by the small network; "
+        "denoised: the same, and its views by another network; gan: by inverting a 3D GAN. Default: completed; with "
+        "published networks gan if its weights are there, else proxy.",
+        VIEW,
+        flags=("--method", "--proxy"),
+    )
+    views: int = option(DEFAULT_VIEWS, "Number of views on the orbit.", VIEW, label="Views", low=4, high=64)
+    size: int | None = option(None, "Side of a view in pixels. Default: the preset's (small: 256).", VIEW)
+    seed: int = option(0, "Seed of all random numbers: the same seed gives the same files.", RUN)
+    back: Path | None = option(None, "A photo of the same head from behind.", PHOTO, metavar="PHOTO")
+    references: tuple[Path, ...] = option(
+        (), "Another photo of the same head; can be repeated.", PHOTO, flags=("--reference",), metavar="PHOTO"
+    )
+    face: int | None = option(None, "Which face, counted from 1, the largest.", PHOTO)
+    azimuth: float | None = option(
+        None,
+        "Where the photo's camera stands, in degrees: 0 in front, 90 on the subject's left, 180 behind. "
+        "Default: read from the face.",
+        PHOTO,
+        label="Azimuth, in degrees",
+    )
+    elevation: float | None = option(
+        None,
+        "How high the photo's camera stands, in degrees: 0 level, 89 above, -89 below. Default: read from the face.",
+        PHOTO,
+        label="Elevation, in degrees",
+    )
+    orbit: Path | None = option(
+        None, "Cameras instead of an orbit: a file with a line `azimuth,elevation` for each.", VIEW, metavar="FILE"
+    )
+    orbit_elevation: float = option(0.0, "Elevation of the orbit's cameras, in degrees.", VIEW)
+    results: tuple[str, ...] = option(
+        RESULTS, "nerf, splats, mesh, with commas between.", HEAD, flags=("--as",), metavar="TEXT"
+    )
+    fit: bool = option(
+        True, "Make a 3D head, or stop at the views.", HEAD, flags=("--fit/--no-fit",), label="3D head"
+    )
+    quick: bool = option(False, "Less work for the head, for a first look.", HEAD, flags=("--quick",), label="Quick")
+    steps: int | None = option(None, "Steps of the sampler, where a network makes the views.", VIEW)
+    device: str | None = option(None, "cpu or cuda. Default: cuda where it is available.", RUN)
+    faithful: bool = option(
+        False, "With published networks: exactly as published, slower.", VIEW, flags=("--faithful",)
+    )
+    compiled: bool = option(
+        False, "With published networks: compile them first; for many views on a GPU.", VIEW, flags=("--compile",)
+    )
+    refine: bool = option(False, "Refine the head at the end (Portrait Diffusion).", HEAD, flags=("--refine",))
+    refine_with: Path | None = option(None, "Refine with these weights of the hybrid priors.", HEAD, metavar="FILE")
+
+    def validate(self) -> MakeOptions:
+        """Raise a UserError for anything that cannot work; reads no picture and loads no network."""
+        preset = self._validate_method()
+        multiple = LATENT_MULTIPLE if preset.latent else DENOISER_MULTIPLE if self.uses_denoiser else 1
+        if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
+            raise UserError(f"`steps={self.steps}` does not work; choose 1 to {MOST_STEPS}.")
+        if self.pixels % multiple:
+            raise UserError(f"`size={self.pixels}` does not work; choose a multiple of {multiple} pixels.")
+        if not 1 <= self.views <= MOST_VIEWS or (self.fit and self.views < 4 and not self.orbit):
+            raise UserError(
+                f"`views={self.views}` does not work; choose 4 to {MOST_VIEWS}, or 1 and more with `fit=False`."
+            )
+        if not SIZES[0] <= self.pixels <= SIZES[1]:
+            raise UserError(f"`size={self.size}` does not work; choose {SIZES[0]} to {SIZES[1]} pixels.")
+        if not -60 <= self.orbit_elevation <= 60:
+            raise UserError(f"`orbit_elevation={self.orbit_elevation:g}` does not work; choose -60 to 60 degrees.")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"`seed={self.seed}` does not work; choose 0 to {2**31 - 1}.")
+        self._validate_refinement()
+        if not self.results:
+            raise UserError(f"`results=` names no result; choose from nerf, {', '.join(RESULTS[1:])}.")
+        check_crop(self.azimuth, self.elevation, CROP)
+        for file in (self.back, *self.references, self.orbit):
+            if file is not None:
+                check_file(file)
+        return self
+
+    def _validate_method(self) -> Preset:
+        if self.preset not in PRESETS:
+            raise UserError(f"There is no preset {self.preset!r}; choose from {', '.join(PRESETS)}.")
+        preset = PRESETS[self.preset]
+        if self.method not in (None, DENOISED, *METHODS):
+            raise UserError(f"There is no method {self.method!r}; choose from {', '.join((*METHODS, DENOISED))}.")
+        check_method(self.proxy_method)
+        if preset.steps and self.uses_denoiser:
+            raise UserError(f"`method={DENOISED}` is for the preset small; {preset.name} has networks of its own.")
+        if preset.steps:
+            require_weights(preset.weights, f"The preset {preset.name}")
+        if self.uses_denoiser:
+            require_view_denoiser()
+        needs_network = self.faithful or self.compiled or (self.steps is not None and not self.uses_denoiser)
+        if not preset.steps and needs_network:
+            name = "faithful=True" if self.faithful else "compiled=True" if self.compiled else "steps="
+            raise UserError(f"`{name}` is for views that a network makes; the preset small does not; leave it out.")
+        return preset
+
+    def _validate_refinement(self) -> None:
+        if not self.refine:
+            return
+        if not self.fit:
+            raise UserError("`refine=True` needs a fitted head; leave `fit=False` out.")
+        require_priors(self.refine_with)
+
+    @property
+    def pixels(self) -> int:
+        """Side of a view."""
+        return self.size or PRESETS[self.preset].size
+
+    @property
+    def proxy_method(self) -> str:
+        """A generator's, where the preset wants one and its weights are there."""
+        if self.method is not None:
+            return "completed" if self.uses_denoiser else self.method
+        preset = PRESETS[self.preset]
+        return "gan" if preset.gan and find_weights(preset.gan) else preset.proxy
+
+    @property
+    def uses_denoiser(self) -> bool:
+        """Whether the small network makes the views, from those of the completed proxy."""
+        return self.method == DENOISED
+
+    @property
+    def refine_request(self) -> RefineRequest:
+        from portrait360.pipeline.refinement.noise_resampling import RefineConfig
+        from portrait360.pipeline.refinement.stage import RefineRequest
+
+        return RefineRequest(RefineConfig(seed=self.seed), self.refine_with)
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says of the options; files by their content."""
+        return {
+            "preset": self.preset,
+            "seed": self.seed,
+            "settings": {
+                "method": self.method if self.uses_denoiser else self.proxy_method,
+                "views": self.views,
+                "size": self.pixels,
+                "back": content_hash(self.back),
+                "references": [content_hash(photo) for photo in self.references],
+                "face": self.face,
+                "azimuth": self.azimuth,
+                "elevation": self.elevation,
+                "orbit": content_hash(self.orbit),
+                "orbit_elevation": self.orbit_elevation,
+                "results": list(self.results) if self.fit else [],
+                "quick": self.quick,
+                "steps": self.steps,
+                "faithful": self.faithful,
+                "compiled": self.compiled,
+                "refine": self.refine_request.cache_inputs() if self.refine else None,
+            },
+        }
+
+
+def parse_results(text: str) -> tuple[str, ...]:
+    """`nerf,splats,mesh` in the order in which they are made."""
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    names = {RESULT_ALIASES.get(word, word) for word in words}
+    unknown = sorted(names - set(RESULTS))
+    if unknown:
+        raise UserError(f"A head cannot be had as {unknown[0]!r}; choose from nerf, splats, mesh.")
+    return tuple(name for name in RESULTS if name in names)
+
+
+def check_file(file: Path) -> None:
+    """Raise a UserError unless this is a file of a size that can be read."""
+    from portrait360.utils.images import MAX_BYTES
+
+    if Path(file).is_dir():
+        raise UserError(f"{file} is a folder; give the file in it.")
+    check_size(Path(file), MAX_BYTES)
+
+
+def content_hash(file: Path | None) -> str | None:
+    """The SHA-256 of an input file: the same picture under another name is the same input."""
+    if file is None:
+        return None
+    check_file(file)
+    try:
+        return sha256(Path(file))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); check its permissions.") from error

@@ -1,0 +1,206 @@
+"""Turn any photo into an aligned portrait: find the head, fit the camera, cut the head out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at
+from portrait360.geometry.canonical_frame import FOV, HEAD_HEIGHT, RADIUS
+from portrait360.pipeline.portrait import check_crop
+from portrait360.pipeline.portrait.crop import CropPadding, CropSquare
+from portrait360.pipeline.portrait.face_detection import Face, FaceLandmarks, face_features, find_upright_faces
+from portrait360.pipeline.portrait.face_fitting import FaceFit
+from portrait360.pipeline.portrait.matting import (
+    crop_colours,
+    crop_scale_for_hair,
+    extend_matte,
+    photo_matte,
+    picture_over_grey,
+)
+from portrait360.pipeline.portrait.morphable_model import load_morphable
+from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.portrait.pose_regression import (
+    crop_upright_head,
+    fit_options_from_prediction,
+    load_pose_readout,
+)
+from portrait360.pipeline.portrait.silhouette import find_head_in_matte
+from portrait360.utils.array_types import Floats
+from portrait360.utils.errors import UserError
+from portrait360.utils.images import Picture, load_picture, to_uint8
+
+SMALL_FACE = 40  # pixels
+MAX_FACES = 9  # faces counted in a crowd
+WARN_AZIMUTH, MAX_AZIMUTH = 30.0, 100.0  # degrees between the user's azimuth and the one that the face shows
+POOR_FIT = 0.01  # crop sides: median landmark error; well-fitted faces stay below 0.006
+CENTER_HALF_SIDE = 0.12  # crop sides: half side of the square in the middle of the crop
+MIN_CENTER_COVER = 0.3  # share of that square that a head covers at least
+
+
+def make_portrait(
+    photo: Path | Picture,
+    *,
+    face: int | None = None,
+    azimuth: float | None = None,
+    elevation: float | None = None,
+    size: int = 512,
+    focal: float = focal_from_fov(FOV),
+) -> Portrait:
+    """Find the head in a photo, estimate the camera and cut out an aligned crop.
+
+    Args:
+        photo: A picture, or the path of one.
+        face: Which face to use, counted from 1 (the largest); the largest by default.
+        azimuth: Degrees in -360..360 that override the estimate; 0 is the front, 90 the subject's left.
+        elevation: Degrees in -89..89 that override the estimate.
+        size: Side of the crop in pixels, 64..2048.
+        focal: Focal length of the crop's camera, in crop sides.
+    """
+    check_crop(azimuth, elevation, size)
+    picture = photo if isinstance(photo, Picture) else load_picture(photo)
+    quarters, faces = find_upright_faces(picture_over_grey(picture), max(MAX_FACES, face or 0))
+    picture = picture.rotate(quarters)
+    notes = picture.notes + (("the photo was turned, so that the face is upright",) if quarters else ())
+    if face is not None and not 1 <= face <= len(faces):
+        count = {0: "is no face", 1: "is 1 face"}.get(len(faces), f"are {len(faces)} faces")
+        raise UserError(f"There {count} in {picture.name}, so `face={face}` does not exist.")
+    if faces:
+        notes, points = notes + _face_notes(faces, face), faces[(face or 1) - 1][1].points[:, :2].astype(np.float64)
+        placement = _place_by_face(picture_over_grey(picture), points, azimuth, elevation, focal)
+    else:
+        placement = _place_by_outline(picture, azimuth, elevation, focal)
+    portrait = _cut_out(picture, replace(placement, notes=notes + placement.notes), size)
+    return replace(portrait, quarter_turns=quarters)
+
+
+@dataclass(frozen=True, eq=False)
+class _Placement:
+    """The position of the crop in the photo and the pose of its camera, before anything is cut."""
+
+    square: CropSquare
+    camera: Camera
+    source: str
+    points: Floats | None  # landmarks in photo pixels
+    shape: Floats
+    expression: Floats
+    notes: tuple[str, ...]
+
+
+def _face_notes(faces: list[tuple[Face, FaceLandmarks]], face: int | None) -> tuple[str, ...]:
+    notes, width = [], faces[(face or 1) - 1][0].box[2]
+    if len(faces) > 1 and face is None:
+        count = f"{len(faces)} faces" if len(faces) < MAX_FACES else f"{MAX_FACES} faces or more"
+        notes.append(f"{count} were found and the largest was used; choose another with `face=N`")
+    if width < SMALL_FACE:
+        notes.append(f"the face is only {width:.0f} pixels wide, so it shows little detail")
+    return tuple(notes)
+
+
+def fit_face_and_pose(
+    rgb: Floats, points: Floats, focal: float, azimuth: float | None = None, elevation: float | None = None
+) -> tuple[FaceFit, FaceFit]:
+    """Fit a face to landmarks (n, 2): from the landmarks alone, then also from the appearance of the whole head.
+
+    In the second fit, `azimuth` and `elevation` override the predicted angles.
+    """
+    model = load_morphable()
+    raw = model.fit(points, focal)
+    head = crop_upright_head(rgb, raw)
+    prediction = load_pose_readout()(face_features(head), face_features(head[:, ::-1]), raw)
+    options = fit_options_from_prediction(model, prediction, raw)
+    assert options.hold is not None
+    predicted = options.hold
+    pose = (predicted[0] if azimuth is None else azimuth, predicted[1] if elevation is None else elevation)
+    return raw, model.fit(points, focal, replace(options, hold=pose))
+
+
+def _place_by_face(
+    rgb: Floats, points: Floats, azimuth: float | None, elevation: float | None, focal: float
+) -> _Placement:
+    raw, fit = fit_face_and_pose(rgb, points, focal, azimuth, elevation)
+    notes = _fit_notes(raw, fit)
+    return _Placement(CropSquare(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, notes)
+
+
+def _fit_notes(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
+    """Compare the final fit with the one from landmarks alone, and return warnings for the user."""
+    measured, final = azimuth_between(0, raw.camera.azimuth), azimuth_between(0, fit.camera.azimuth)
+    if abs(azimuth_between(measured, final)) > MAX_AZIMUTH:
+        raise UserError(
+            f"The face shows azimuth {measured:+.0f}, so `azimuth={final:+.0f}` cannot be; "
+            "a face needs no `azimuth=`."
+        )
+    if abs(azimuth_between(measured, final)) > WARN_AZIMUTH:
+        return (
+            f"the face shows azimuth {measured:+.0f}, `azimuth={final:+.0f}` contradicts it: "
+            "leave it away if in doubt",
+        )
+    if fit.error > POOR_FIT:
+        return (
+            "the head fits the face badly, so check the sheet; if it is a profile, add `azimuth=90` or `azimuth=-90`",
+        )
+    return ()
+
+
+def _place_by_outline(picture: Picture, azimuth: float | None, elevation: float | None, focal: float) -> _Placement:
+    """Place the crop by the matte of the whole picture: the centre of the head becomes the origin."""
+    matte = photo_matte(picture)
+    head = find_head_in_matte(matte.values)
+    if head is None:
+        raise _no_head_error(picture)
+    x, y = (coordinate / matte.scale for coordinate in head.center)
+    side = head.height / matte.scale * RADIUS / (focal * HEAD_HEIGHT)
+    model = load_morphable().skin
+    note = "no face was found, so the outline places the head"
+    if azimuth is None:
+        note += "; `azimuth=` and `elevation=` say where the camera stands (a profile: 90 or -90, from behind: 180)"
+    return _Placement(
+        CropSquare((x - side / 2, y - side / 2), side),
+        Camera(look_at(azimuth or 0.0, elevation or 0.0), focal),
+        "matte",
+        None,
+        np.zeros(len(model.shape)),
+        np.zeros(len(model.expression)),
+        (note,),
+    )
+
+
+def _no_head_error(picture: Picture) -> UserError:
+    return UserError(f"No head was found in {picture.name}: bring a picture with a head in it.")
+
+
+def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
+    """Matte the subject, enlarge the crop for hair, cut it out, and fill it where it extends beyond the photo."""
+    camera, matte = placement.camera, photo_matte(picture, placement.square)
+    factor = crop_scale_for_hair(matte, placement.square, camera)
+    square = placement.square.scale(factor)
+    height, width = picture.rgb.shape[:2]
+    padding = CropPadding(square, (height, width), size)
+    # the subject of the whole photo may turn out to be nothing in the close-up
+    if matte.cut(placement.square.scale(2 * CENTER_HALF_SIDE), 64, cv2.BORDER_CONSTANT).mean() < MIN_CENTER_COVER:
+        raise _no_head_error(picture)
+    alpha = extend_matte(matte.cut(square, size, cv2.BORDER_REPLICATE), padding, camera, factor)
+    rgb = padding.fill(crop_colours(picture, square, size), alpha)
+    return Portrait(
+        rgb=_quantize(rgb),
+        alpha=_quantize(alpha),
+        inside_photo=_quantize(padding.inside_photo),
+        camera=camera,
+        source=placement.source,
+        corner=square.corner,
+        side=square.side,
+        landmarks=None if placement.points is None else square.normalise(placement.points),
+        shape=placement.shape,
+        expression=placement.expression,
+        notes=placement.notes,
+        crop_scale=factor,
+    )
+
+
+def _quantize(values: Floats) -> Floats:
+    """Round to 8-bit values, as saving and loading a PNG does."""
+    return to_uint8(values).astype(np.float32) / 255

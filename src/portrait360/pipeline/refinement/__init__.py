@@ -1,0 +1,20 @@
+"""Portrait Diffusion on a reconstructed head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from portrait360.assets import HYBRID_PRIORS
+from portrait360.utils.errors import UserError
+
+
+def require_priors(weights: Path | None) -> Path:
+    """The path of the hybrid priors: a file of the user, or what comes with this package."""
+    if weights is not None and not weights.is_file():
+        raise UserError(f"There is no file {weights}.")
+    if weights is None and not HYBRID_PRIORS.is_file():
+        raise UserError(
+            "This package has no weights of the hybrid priors, so nothing can be refined without `weights=FILE`; "
+            "`portrait360 train run hybrid` makes some."
+        )
+    return weights or HYBRID_PRIORS

@@ -1,0 +1,187 @@
+"""A run's folder and its record, run.json: the finished stages with their inputs, times and files."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from portrait360.utils.errors import UserError
+from portrait360.utils.files import atomic_write, lock_folder, read_limited, sha256, translate_write_errors
+from portrait360.utils.progress import Event, EventHandler
+from portrait360.utils.resume import cache_key
+from portrait360.utils.version import __version__
+
+T = TypeVar("T")
+
+RECORD = "run.json"
+FORMAT = 1
+MAX_BYTES = 8 << 20
+WRITTEN = ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors")
+OWN = (  # what a run writes; anything else in the folder belongs to the user
+    "portrait", "back", "references", "proxy", "views", "head", "refined", *WRITTEN, RECORD,
+)  # fmt: skip
+
+
+class Run:
+    """One folder and its record; `Run.open` is the way in."""
+
+    def __init__(self, folder: Path, record: dict[str, Any], on_event: EventHandler) -> None:
+        self.folder, self.record, self.on_event = folder, record, on_event
+        self._keys: dict[str, str] = {}  # of this call's stages
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, folder: Path, photo: str, settings: Mapping[str, Any], on_event: EventHandler, *, overwrite: bool
+    ) -> Iterator[Run]:
+        """Lock the folder for this process. `photo` is the SHA-256 of the input: a run of another photo, and files
+        of the user's own, are only touched with `overwrite`."""
+        if folder.is_file():
+            raise UserError(f"{folder} is a file, not a folder; choose another place.")
+        with translate_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with lock_folder(folder):
+            record = _read(folder)
+            conflict = _find_conflict(folder, record, photo)
+            if conflict and not overwrite:
+                raise UserError(f"{conflict}; choose another folder, or add `overwrite=True`.")
+            if conflict or record.get("photo") != photo:
+                _clear(folder)
+                record = {}
+            stages = record.get("stages", {})
+            yield cls(folder, {**_versions(), "photo": photo, **settings, "stages": stages}, on_event)
+
+    def note(self, stage: str, text: str) -> None:
+        """Report something that the user should know."""
+        self.on_event(Event(stage, "note", text))
+
+    def step(self, stage: str, what: str, done: int, total: int) -> None:
+        """Report progress within a stage."""
+        self.on_event(Event(stage, "step", what, done, total))
+
+    def stage(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        depends_on: Sequence[str],
+        compute: Callable[[], None],
+        load: Callable[[], T],
+        *,
+        outputs: Sequence[str],
+        clear_outputs: bool = True,
+    ) -> T:
+        """The result of a stage, as its files give it back, so that a resumed run continues with the very same.
+
+        It is computed unless the record has it, from the same inputs, with all files unchanged. `outputs` are the
+        folders and files that it writes; they are removed first, unless it can resume from them.
+        """
+        key = cache_key([__version__, name, inputs, [self._keys[stage] for stage in depends_on]])
+        self._keys[name] = key
+        if self._is_cached(name, key):
+            self.on_event(Event(name, "kept"))
+            return load()
+        self.on_event(Event(name, "begin"))
+        self.record["stages"].pop(name, None)
+        start = time.perf_counter()
+        with translate_write_errors(self.folder):
+            self._write()
+            if clear_outputs:
+                _remove(self.folder / output for output in outputs)
+            compute()
+        seconds = time.perf_counter() - start
+        files = [file for output in outputs for file in _files(self.folder / output)]
+        self.record["stages"][name] = {
+            "made_of": key,
+            "seconds": round(seconds, 2),
+            "peak_memory_mb": peak_memory() >> 20,
+            "files": {str(file.relative_to(self.folder)): sha256(file) for file in files},
+        }
+        self._write()
+        self.on_event(Event(name, "done", seconds=seconds))
+        return load()
+
+    def forget(self, name: str, outputs: Sequence[str]) -> None:
+        """Remove what a stage wrote that these options do not include."""
+        if self.record["stages"].pop(name, None) is not None:
+            self._write()
+        _remove(self.folder / output for output in outputs)  # a killed run may have left them, too
+
+    def _is_cached(self, name: str, key: str) -> bool:
+        stage = self.record["stages"].get(name)
+        if not isinstance(stage, dict) or stage.get("made_of") != key:
+            return False
+        files = {self.folder / file: digest for file, digest in stage["files"].items()}
+        return all(path.is_file() and sha256(path) == digest for path, digest in files.items())
+
+    def _write(self) -> None:
+        with translate_write_errors(self.folder), atomic_write(self.folder / RECORD) as temporary:
+            temporary.write_text(json.dumps(self.record, indent=1))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The record of an earlier run; empty where there is none that can be read."""
+    try:
+        record = json.loads(read_limited(folder / RECORD, MAX_BYTES))
+        if record["portrait360"]["format"] == FORMAT and all(
+            isinstance(stage["files"], dict) for stage in record["stages"].values()
+        ):
+            return record
+    except (UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    return {}
+
+
+def _find_conflict(folder: Path, record: Mapping[str, Any], photo: str) -> str | None:
+    """What lies in the folder that is not this run's; None if nothing does."""
+    if record:  # a run that made nothing blocks nobody
+        other = record.get("photo") != photo and record["stages"]
+        return f"{folder} holds a run of another photo" if other else None
+    existing = [name for name in OWN if (folder / name).exists()]
+    return f"{folder} already holds {existing[0]}, which no run of `portrait360 make` wrote" if existing else None
+
+
+def _clear(folder: Path) -> None:
+    with translate_write_errors(folder):
+        _remove(folder / name for name in OWN)
+
+
+def _remove(paths: Iterator[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
+    return [path] if path.is_file() else []
+
+
+def _versions() -> dict[str, Any]:
+    libraries = {name: version(name) for name in ("numpy", "torch")}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    own = {"format": FORMAT, "version": __version__, "python": platform.python_version(), **libraries}
+    return {"portrait360": own, "platform": platform.platform(terse=True), "begun": now}
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has used."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset  # type: ignore[attr-defined]
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,1 @@
+"""Hair grown as strands: hairstyles, locks, ties, beards and eyebrows."""

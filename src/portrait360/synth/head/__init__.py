@@ -1,0 +1,1 @@
+"""The bare head: skin, eyes, and the shapes of toons and fantasy heads."""

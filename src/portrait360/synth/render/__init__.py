@@ -1,0 +1,1 @@
+"""The renderer: buffers, shading, shadows, compositing, backgrounds."""

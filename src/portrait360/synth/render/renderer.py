@@ -1,0 +1,93 @@
+"""Render a built head for a camera: colour, alpha, depth, normals and part labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from portrait360.geometry import rasterizer, rasterizer_kernels
+from portrait360.geometry.cameras import Camera
+from portrait360.synth.render import fragments, tone_mapping, toon_outline
+from portrait360.synth.render.bake import PreparedScene, prepare_scene
+from portrait360.synth.render.compositing import Film, resolve
+from portrait360.synth.render.mesh_buffers import DEPTH, OPACITY, POSITION
+from portrait360.synth.render.pixel_shading import Eye
+from portrait360.synth.scene import Scene
+from portrait360.utils.array_types import F32, F64, Bytes
+
+# eight sample positions in a pixel, no two in the same row or column, so that edges of every slope have eight levels
+SAMPLES = (np.array([[9, 5], [7, 11], [13, 9], [5, 3], [3, 13], [1, 7], [11, 15], [15, 1]]) / 16.0).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """One view; colours are straight (not premultiplied), empty pixels are 0 in all channels."""
+
+    rgb: F32  # (size, size, 3) sRGB-encoded in [0, 1]
+    alpha: F32  # (size, size)
+    depth: F32  # (size, size) along the optical axis
+    normals: F32  # (size, size, 3) unit, in world coordinates
+    parts: Bytes  # (size, size) Part
+
+
+def render(scene: Scene | PreparedScene, camera: Camera, size: int) -> Rendering:
+    """Render a view of a scene; call `prepare` once if several views of it are needed."""
+    film = render_linear(scene if isinstance(scene, PreparedScene) else prepare_scene(scene), camera, size)
+    rgb = np.zeros_like(film.radiance)
+    tone_mapping.tone_map(film.radiance, rgb)
+    return Rendering(rgb, film.alpha, film.depth, film.normals, film.parts)
+
+
+def render_linear(prepared: PreparedScene, camera: Camera, size: int) -> Film:
+    """Render a view in linear light, before tone mapping."""
+    values = prepared.surface.values.copy()  # two threads may render the same head
+    if prepared.outline > 0:
+        toon_outline.push_hull(values, camera, prepared.outline)
+    points = rasterizer.homogeneous(values[:, POSITION], camera, size, size)
+    values[:, DEPTH] = points[:, 2]
+    surface = prepared.surface._replace(values=values)
+    depth = np.full((size, size, len(SAMPLES)), np.inf, np.float32)
+    ids = np.full((size, size, len(SAMPLES)), -1, np.int32)
+    rasterizer_kernels.draw(points, surface.triangles, prepared.solid, SAMPLES, depth, ids)
+    if prepared.outline > 0:
+        hull = prepared.solid + np.int32(len(surface.triangles) // 2)
+        hull = toon_outline.select_back_faces(values, surface.triangles, hull, camera.position)
+        rasterizer_kernels.draw(points, surface.triangles, hull, SAMPLES, depth, ids)
+    f = _draw_fragments(prepared, points, depth, camera, size)
+    film = _empty_film(size)
+    eye = Eye(camera.position, 1.0 / (camera.focal * size))
+    rig, shadows = prepared.rig, prepared.shadows
+    resolve(surface, points, prepared.curves, rig, shadows, eye, SAMPLES, ids, depth, f, film)
+    return film
+
+
+def _draw_fragments(
+    prepared: PreparedScene, points: F64, depth: F32, camera: Camera, size: int
+) -> fragments.Fragments:
+    """Rasterise strands and transparent triangles that solid surfaces do not hide."""
+    surface, curves = prepared.surface, prepared.curves
+    f = fragments.empty_fragments(size, size)
+    blocks = -(-size // fragments.BLOCK)
+    far, coarse = np.empty((size, size), np.float32), np.empty((blocks, blocks), np.float32)
+    fragments.find_farthest(depth, far, coarse)
+    fragments.draw_transparent(points, surface.triangles, prepared.clear, surface.values[:, OPACITY], SAMPLES, far, f)
+    positions = rasterizer.homogeneous(curves.points, camera, size, size)
+    z = np.maximum(positions[:, 2:], rasterizer_kernels.NEAR)
+    positions[:, :2] /= z
+    halves = curves.widths * (0.5 * camera.focal * size) / z[:, 0]
+    if prepared.outline > 0:
+        toon_outline.draw_hair_ink(positions, halves, curves.segments, prepared.outline * size, far, coarse, f)
+    order = np.argsort(z[curves.segments, 0].astype(np.float32))
+    fragments.draw_strands(positions, halves, curves.segments, curves.ends, order, far, coarse, f)
+    return f
+
+
+def _empty_film(size: int) -> Film:
+    return Film(
+        np.zeros((size, size, 3), np.float32),
+        np.zeros((size, size), np.float32),
+        np.zeros((size, size), np.float32),
+        np.zeros((size, size, 3), np.float32),
+        np.zeros((size, size), np.uint8),
+    )

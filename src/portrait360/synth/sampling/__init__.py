@@ -1,0 +1,1 @@
+"""Sampling of random head parameters, and the catalogues of hairstyles, hats, species and colours."""

@@ -1,0 +1,204 @@
+"""Glasses with clear or dark lenses, earrings, nose studs, headphones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.synth.hair.strands import resample
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.head.face_points import locate_on_face
+from portrait360.synth.meshes import ellipsoid, grid, make_mesh, tube, unit
+from portrait360.synth.sampling.parameters import HeadParameters
+from portrait360.synth.scene import Material, Mesh, Part
+
+DOME = 0.55  # slope of a lens's shading normals at its rim
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Half width and height of a lens in head heights; its outline is a deformed superellipse."""
+
+    width: float
+    height: float
+    power: float  # superellipse exponent: 2 round .. 5 square
+    droop: float = 0.0  # how far the outer lower corner hangs down, as on aviators
+    cat: float = 0.0  # how far the outer upper corner is raised
+    rim: float = 0.0085
+    opacity: float = 0.03
+    tint: tuple[float, float, float] = (0.20, 0.22, 0.23)
+    metal: bool = False
+    rimless_below: bool = False
+
+
+FRAMES: dict[str, Frame] = {
+    "round": Frame(0.104, 0.098, 2.0, rim=0.007, metal=True),
+    "oval": Frame(0.112, 0.078, 2.2),
+    "square": Frame(0.116, 0.080, 4.2, rim=0.011),
+    "wayfarer": Frame(0.118, 0.086, 3.2, cat=0.010, rim=0.012),
+    "browline": Frame(0.112, 0.080, 3.0, rim=0.010, rimless_below=True),
+    "aviator": Frame(0.122, 0.100, 2.5, droop=0.018, rim=0.0055, metal=True),
+    "cat_eye": Frame(0.118, 0.078, 2.6, cat=0.032, rim=0.011),
+    "reading": Frame(0.096, 0.052, 2.8, rim=0.006, metal=True),
+    "sun_round": Frame(0.112, 0.104, 2.0, opacity=0.95, tint=(0.012, 0.011, 0.012)),
+    "sun_square": Frame(0.126, 0.090, 3.4, opacity=0.96, tint=(0.010, 0.010, 0.012), rim=0.013),
+    "sun_aviator": Frame(
+        0.130, 0.106, 2.5, droop=0.020, rim=0.0055, opacity=0.90, tint=(0.035, 0.028, 0.016), metal=True
+    ),
+    "sun_cat": Frame(0.126, 0.090, 2.6, cat=0.036, rim=0.012, opacity=0.94, tint=(0.014, 0.010, 0.010)),
+}
+
+
+def make_glasses(head: Head, parameters: HeadParameters) -> list[Mesh]:
+    frame, colour = FRAMES[parameters.wear.glasses], parameters.wear.glasses_colour
+    shiny = Material.METAL if frame.metal else Material.PLASTIC
+    outlines = [_lens_outline(head, frame, i) for i in (0, 1)]
+    meshes = []
+    for side, outline in zip((1, -1), outlines, strict=True):
+        meshes.append(_make_lens(outline, frame))
+        wire = _upper_half(outline) if frame.rimless_below else outline
+        vertices, triangles = tube(wire, frame.rim * HEAD_HEIGHT * 0.5, 8, closed=not frame.rimless_below)
+        meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
+        if frame.rimless_below:
+            vertices, triangles = tube(outline, 0.0009, 6, closed=True)
+            meshes.append(make_mesh(vertices, triangles, (0.5, 0.5, 0.5), Material.METAL, Part.ACCESSORY))
+        vertices, triangles = tube(_temple_path(head, outline, side), frame.rim * HEAD_HEIGHT * 0.42, 7)
+        meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
+    inner = [o[np.argmin(o[:, 0] * s - 0.3 * o[:, 1])] for s, o in zip((1, -1), outlines, strict=True)]
+    t = np.linspace(0, 1, 12)[:, None]
+    arch = inner[0] * (1 - t) + inner[1] * t + np.sin(np.pi * t) * np.array([0, 0.006, 0.005])
+    vertices, triangles = tube(arch, frame.rim * HEAD_HEIGHT * 0.45, 7)
+    meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
+    return meshes
+
+
+def _lens_outline(head: Head, frame: Frame, side_index: int) -> np.ndarray:
+    """Return the rim of one lens (k, 3), just clear of lashes, brow and cheek."""
+    eye = head.eyes[side_index]
+    scale = max(HEAD_HEIGHT, HEAD_HEIGHT * eye.radii[0] / 0.0285 * 0.82)  # toons wear larger glasses
+    angle = np.linspace(0, 2 * np.pi, 57)[:-1]
+    c, s = np.cos(angle), np.sin(angle)
+    x = np.sign(c) * np.abs(c) ** (2 / frame.power) * frame.width
+    y = np.sign(s) * np.abs(s) ** (2 / frame.power) * frame.height
+    outer = np.clip(x / frame.width, 0, 1) ** 2
+    y = (
+        y
+        + frame.cat * outer * (y > 0) * (y / frame.height)
+        - frame.droop * np.where(y < 0, 1, 0) * (0.3 + x / frame.width)
+    )
+    fit = (abs(eye.center[0]) - 0.004) / (frame.width * scale)  # the lenses do not meet over the nose
+    x, y = x * scale * min(1.0, fit), y * scale * min(1.0, fit)
+    center = eye.center + np.array([eye.side * 0.004, -0.004, 0])
+    flat = np.stack([center[0] + eye.side * x, center[1] + y], 1)
+    front = eye.center[2] + eye.radii[2] * 1.06 + 0.012
+    z = np.full(len(flat), front) - 1.3 * np.maximum(np.abs(flat[:, 0]) - abs(center[0]), 0) ** 2 / HEAD_HEIGHT
+    points = np.column_stack([flat, z])
+    lack = np.maximum(0.006 - head.field.distance(points), 0).max()
+    points[:, 2] += min(lack, 0.012)
+    return points
+
+
+def _upper_half(outline: np.ndarray) -> np.ndarray:
+    """Return the upper half of the rim, in order."""
+    middle = outline[:, 1].mean()
+    start = int(np.argmax((outline[:, 1] >= middle) & (np.roll(outline[:, 1], 1) < middle)))
+    rolled = np.roll(outline, -start, axis=0)
+    return rolled[rolled[:, 1] >= middle - 1e-9]
+
+
+def _make_lens(outline: np.ndarray, frame: Frame) -> Mesh:
+    """Make a slightly domed fan of three rings, with normals of a stronger dome, so that highlights stay small."""
+    center = outline.mean(0)
+    half = np.ptp(outline[:, :2], axis=0) / 2
+    rings = [center[None]] + [
+        center + (outline - center) * r + np.array([0, 0, 0.004 * (1 - r * r)]) for r in (0.4, 0.75, 1.0)
+    ]
+    vertices = np.concatenate(rings)
+    k = len(outline)
+    i, j = np.arange(k), (np.arange(k) + 1) % k
+    faces = [np.stack([0 * i, 1 + i, 1 + j], 1)]
+    for ring in range(2):
+        a = 1 + ring * k
+        faces += [np.stack([a + i, a + k + i, a + k + j], 1), np.stack([a + i, a + k + j, a + j], 1)]
+    triangles = np.concatenate(faces)
+    normal = np.cross(vertices[triangles[0, 1]] - vertices[0], vertices[triangles[0, 2]] - vertices[0])
+    if normal[2] < 0:
+        triangles = triangles[:, ::-1]
+    bulge = np.column_stack([DOME * (vertices - center)[:, :2] / half, np.ones(len(vertices))])
+    return make_mesh(
+        vertices, triangles, frame.tint, Material.GLASS, Part.ACCESSORY, opacity=frame.opacity, normals=unit(bulge)
+    )
+
+
+def _temple_path(head: Head, outline: np.ndarray, side: int) -> np.ndarray:
+    """Return a path from the hinge along the head, over the ear and down behind it."""
+    name = "left" if side > 0 else "right"
+    top, lobe = head.landmarks[f"{name}_ear_top"], head.landmarks[f"{name}_ear_lobe"]
+    hinge = outline[np.argmax(outline[:, 0] * side + 0.4 * outline[:, 1])]
+    root = np.array([top[0] - side * 0.016, top[1] - 0.002, top[2] + 0.012])
+    bend = np.array([top[0] - side * 0.016, top[1] - 0.010, top[2] - 0.022])
+    down = np.array([lobe[0] - side * 0.012, (top[1] + lobe[1]) / 2, top[2] - 0.040])
+    path = resample([hinge, hinge + np.array([side * 0.006, 0, -0.016]), root, bend, down], 30)
+    return head.field.push_out(path, 0.004)
+
+
+def make_jewellery(head: Head, parameters: HeadParameters) -> list[Mesh]:
+    wear = parameters.wear
+    meshes = []
+    if wear.earrings != "none" and wear.hat not in ("hijab", "hood"):
+        for side, name in ((1, "left"), (-1, "right")):
+            meshes.append(_make_earring(head.landmarks[f"{name}_ear_lobe"], side, parameters))
+    if wear.nose_stud:
+        point, normal = locate_on_face(head, [(0.040, -0.165)])
+        vertices, triangles = ellipsoid(point[0] + 0.001 * normal[0], np.full(3, 0.0034), 8, 10)
+        meshes.append(make_mesh(vertices, triangles, wear.metal, Material.METAL, Part.ACCESSORY))
+    return meshes
+
+
+def _make_earring(lobe: np.ndarray, side: int, parameters: HeadParameters) -> Mesh:
+    wear = parameters.wear
+    root = lobe + np.array([side * 0.001, 0.006, 0.002])
+    if wear.earrings == "stud":
+        vertices, triangles = ellipsoid(root + np.array([side * 0.004, 0, 0.002]), np.full(3, 0.0055), 8, 12)
+    elif wear.earrings == "hoop":
+        angle = np.linspace(0, 2 * np.pi, 29)[:-1, None]
+        ring = (
+            root
+            + np.array([side * 0.003, -0.024, 0])
+            + 0.026 * (np.cos(angle) * np.array([0, 0.0, 1.0]) + np.sin(angle) * np.array([0, 1.0, 0]))
+        )
+        vertices, triangles = tube(ring, 0.0022, 6, closed=True)
+    else:  # a drop earring
+        t = np.linspace(0, 1, 14)
+        path = root + np.outer(t, np.array([side * 0.003, -0.044, 0.0]))
+        vertices, triangles = tube(path, 0.0012 + 0.006 * np.exp(-(((t - 0.8) / 0.16) ** 2)), 9)
+    return make_mesh(vertices, triangles, wear.metal, Material.METAL, Part.ACCESSORY, normals=None)
+
+
+def make_headphones(head: Head, colour: tuple[float, float, float], trim: tuple[float, float, float]) -> list[Mesh]:
+    """Make cups over the ears and a band over the crown."""
+    meshes, ends = [], []
+    for side, name in ((1, "left"), (-1, "right")):
+        top, lobe = head.landmarks[f"{name}_ear_top"], head.landmarks[f"{name}_ear_lobe"]
+        center = (top + lobe) / 2 + np.array([side * 0.010, 0.004, 0])
+        for thick, radius, hue, out in ((0.020, 0.050, trim, 0.0), (0.016, 0.044, colour, 0.018)):
+            vertices, triangles = ellipsoid(
+                center + np.array([side * out, 0, 0]), [thick, radius * 1.12, radius], 14, 26
+            )
+            meshes.append(make_mesh(vertices, triangles, hue, Material.PLASTIC, Part.ACCESSORY))
+        ends.append(center + np.array([side * 0.020, 0.030, 0]))
+    angle = np.linspace(0, np.pi, 40)
+    middle = (ends[0] + ends[1]) / 2
+    half = abs(ends[0][0] - ends[1][0]) / 2
+    rise = head.landmarks["crown"][1] - middle[1] + 0.030
+    arch = middle + np.stack([half * np.cos(angle), rise * np.sin(angle) ** 0.8, 0 * angle], 1)
+    ring, wide = unit(np.gradient(arch, axis=0)), np.array([0, 0, 0.017])
+    up = np.cross(ring, np.array([0, 0, -1.0]))
+    strip = np.stack([arch - wide, arch - wide + 0.008 * up, arch + wide + 0.008 * up, arch + wide], 1)
+    rows, sides = strip.shape[:2]
+    meshes.append(
+        make_mesh(strip.reshape(-1, 3), grid(rows, sides, closed=True), colour, Material.PLASTIC, Part.ACCESSORY)
+    )
+    return meshes

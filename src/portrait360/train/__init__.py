@@ -1,1 +1,0 @@
-"""How the small model's networks are trained: data, loop, recipes."""

@@ -1,0 +1,1 @@
+"""How networks are trained: one trainer, its tasks, their data and recipes."""

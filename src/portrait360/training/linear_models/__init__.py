@@ -1,0 +1,1 @@
+"""How the face, hair and pose models that ship are made."""

@@ -1,0 +1,1 @@
+"""What each recipe learns: its loss, its batches and its validation."""

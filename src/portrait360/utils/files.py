@@ -1,0 +1,117 @@
+"""Reading and writing files safely: atomic writes, locked folders, size limits, hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+
+from portrait360.utils.errors import UserError
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it is renamed to `path` on success and deleted on failure."""
+    _remove_stale(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the temporary files that killed processes left beside `path`."""
+    for temporary in path.parent.glob(f".{escape(path.name)}.*"):
+        pid = temporary.suffix[1:]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            temporary.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # on Windows os.kill would end the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the folder; the lock ends with the process, even if that is killed."""
+    if os.name != "posix":  # folders cannot be locked on Windows
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another run is at work in {folder}; wait until it ends, or choose another folder."
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def translate_write_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the disk or its permissions into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
+
+
+def check_size(path: Path, limit: int) -> int:
+    """Return the size of a file in bytes; raise a UserError if it is missing or larger than `limit`."""
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.")
+    size = path.stat().st_size
+    if size > limit:
+        raise UserError(f"{path} has {size >> 20} MB; bring one of at most {limit >> 20} MB.")
+    return size
+
+
+def check_path(path: Path) -> None:
+    """Raise a UserError unless there is a file or a folder."""
+    if not path.exists():
+        raise UserError(f"There is no file or folder {path}.")
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    check_size(path, limit)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+
+
+def sha256(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> str:
+    """Return the SHA-256 of a file; `on_bytes` is called with the number of bytes of each block."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+            on_bytes(len(block))
+    return digest.hexdigest()
+
+
+def create_folder(path: Path) -> Path:
+    """Create the folder if it does not exist, and return it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{path} cannot be a folder: a file is in the way. Choose another folder with -o.") from error
+    return path

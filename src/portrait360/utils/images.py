@@ -1,0 +1,157 @@
+"""Loading untrusted image files as plain arrays of sRGB values in [0, 1], and saving such arrays."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from portrait360.utils.array_types import Floats
+from portrait360.utils.errors import UserError
+from portrait360.utils.files import atomic_write
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # none that runs programs or fetches files
+MAX_BYTES = 256 << 20
+MAX_PIXELS = 150_000_000
+WORKING_SIDE = 4096  # pixels; larger pictures are reduced to this on loading
+MIN_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Picture:
+    rgb: Floats  # (h w 3)
+    alpha: Floats | None  # (h w); None if the file is opaque
+    notes: tuple[str, ...] = ()  # for the user: what was changed on loading
+    name: str = "the picture"  # for messages
+
+    def rotate(self, quarters: int) -> Picture:
+        """Return the picture turned counter-clockwise by this many quarter turns."""
+        if quarters == 0:
+            return self
+        rgb, alpha = (v if v is None else np.ascontiguousarray(np.rot90(v, quarters)) for v in (self.rgb, self.alpha))
+        return replace(self, rgb=rgb, alpha=alpha)
+
+
+def load_picture(path: Path) -> Picture:
+    """Load the first frame of any common image file: upright, in sRGB, opaque or with straight alpha."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the pictures in it.")
+    if not path.is_file():
+        raise UserError(f"There is no file {path}.")
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} has {path.stat().st_size >> 20} MB; bring one of at most {MAX_BYTES >> 20} MB.")
+    return _load(path, path)
+
+
+def load_bytes(values: bytes, path: Path) -> Picture:
+    """Load a picture from bytes, for example of an archive member; messages call it `path`."""
+    return _load(io.BytesIO(values), path)
+
+
+def _load(source: Path | io.BytesIO, path: Path) -> Picture:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns at a lower limit than ours
+            with Image.open(source, formats=FORMATS) as image:
+                return _decode(image, path)
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read; check its permissions.") from error
+    except Exception as error:  # decoders raise errors of any type on damaged bytes
+        advice = "; convert it to JPEG first" if path.is_file() and _is_phone_picture(path) else ""
+        raise UserError(f"{path} is not a whole JPEG, PNG, WebP, GIF, BMP or TIFF picture{advice}.") from error
+
+
+def image_size(source: Path | io.BytesIO, path: Path | None = None) -> tuple[int, int]:
+    """Return width and height from the header alone; messages call the picture `path` if it lies in a larger file."""
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            return image.size
+    except Exception as error:  # decoders raise errors of any type on damaged bytes
+        raise UserError(f"{path or source} is not a picture that can be read.") from error
+
+
+def _is_phone_picture(path: Path) -> bool:
+    """Return whether a readable file is HEIC or AVIF, as phones write them."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp"
+
+
+def _too_large(path: Path) -> UserError:
+    return UserError(f"{path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller first.")
+
+
+def _decode(image: Image.Image, path: Path) -> Picture:
+    notes = []
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(path)
+    if min(image.size) < MIN_SIDE:
+        raise UserError(f"{path} is only {image.width} x {image.height} pixels; bring a larger picture.")
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        notes.append("the picture is animated or has pages: the first was taken")
+    if max(image.size) > WORKING_SIDE:
+        notes.append(f"the picture was reduced from {image.width} x {image.height}")
+        image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # JPEG decodes at a fraction of its size
+    image.load()
+    profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
+    image.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
+    values, alpha = _to_rgb(image, profile)
+    return Picture(values, alpha, tuple(notes), str(path))
+
+
+def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Floats, Floats | None]:
+    if image.mode.startswith(("I", "F")):
+        grey = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        # integers have 16 bits; floats have no agreed white, so the brightest pixel is white
+        white = max(float(grey.max()), 1.0) if image.mode == "F" else 65535.0
+        grey = np.clip(grey / white, 0, 1).astype(np.float32)
+        return np.repeat(grey[..., None], 3, -1), None
+    alpha = None
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        alpha = np.asarray(image.getchannel("A"), dtype=np.float32) / 255
+        alpha = None if alpha.min() == 1 else alpha
+    if profile:
+        image = _to_srgb(image, profile)
+    return np.asarray(image.convert("RGB"), dtype=np.float32) / 255, alpha
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert by the picture's own colour profile; a broken profile is ignored, as viewers do."""
+    source = image.convert("RGB") if image.mode not in ("RGB", "CMYK", "L") else image
+    try:
+        own_profile = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(source, own_profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image
+    return converted if converted is not None else image
+
+
+def to_uint8(values: Floats) -> NDArray[np.uint8]:
+    """Convert values in [0, 1] to uint8, clipped and rounded."""
+    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def over_grey(rgb: Floats, alpha: Floats) -> Floats:
+    """Composite straight colours over mid-grey (0.5)."""
+    return (rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None])).astype(np.float32)
+
+
+def save_picture(path: Path, rgb: Floats, alpha: Floats | None = None) -> None:
+    """Write a PNG or WebP (by the suffix of the name), atomically."""
+    values = to_uint8(rgb)
+    if alpha is not None:
+        values = np.concatenate([values, to_uint8(alpha)[..., None]], -1)
+    with atomic_write(path) as temporary:
+        Image.fromarray(values).save(temporary, format=path.suffix[1:].upper())

@@ -1,0 +1,1 @@
+"""Jobs on worker processes or on a Ray cluster."""

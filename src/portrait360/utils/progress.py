@@ -1,0 +1,176 @@
+"""Progress: events of a run, and bars with the time left; one line now and then where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from portrait360.utils.option_fields import name_flags
+
+LINE_INTERVAL = 20.0  # seconds between two lines of one stage without a terminal
+JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
+
+ProgressCallback = Callable[[str, int, int], None]  # stage, steps done, steps in all
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run."""
+
+    stage: str
+    state: str  # begin, step, done, kept (an earlier run had made it), note, failed
+    what: str = ""  # the part of the stage that makes steps, or the note
+    done: int = 0
+    of: int = 0
+    seconds: float | None = None  # that the stage took
+    left: float | None = None  # seconds, of the whole run
+
+
+EventHandler = Callable[[Event], None]
+
+
+def ignore_event(event: Event) -> None:
+    pass
+
+
+def ignore_progress(stage: str, done: int, total: int) -> None:
+    pass
+
+
+class ProgressBar:
+    """A bar for one task of known or unknown size (`advance`), or one for each stage (`update`)."""
+
+    def __init__(self, progress: Any, title: str, total: int | None) -> None:
+        self._progress, self._title, self._total, self._count = progress, title, total, 0
+        self._tasks: dict[str, Any] = {}
+        self._last_line = time.monotonic()
+
+    def advance(self, what: str = "", count: int = 1, total: int | None = None) -> None:
+        """`count` more of the task are done; `what` is what is being worked on."""
+        self._count, self._total = self._count + count, total or self._total
+        task = self._task(self._title, self._total)
+        self._progress.update(task, description=f"{self._title} {what}", advance=count, total=self._total)
+        self._print_line(self._title, what, self._count, self._total)
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` steps of a stage are done: a `ProgressCallback`."""
+        self._progress.update(self._task(stage, total), completed=done)
+        self._print_line(stage, "", done, total)
+
+    def _task(self, name: str, total: int | None) -> Any:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total)
+        return self._tasks[name]
+
+    def _print_line(self, title: str, what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if self._progress.console.is_terminal or now - self._last_line < LINE_INTERVAL:
+            return
+        self._last_line = now
+        print(f"{title}: {done} of {total}{what and f', {what}'}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(title: str = "", total: int | None = None, unit: str = "steps") -> Iterator[ProgressBar]:
+    """A bar on standard error; `unit` is "steps" or "bytes"."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    counts = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), counts, TimeRemainingColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        yield ProgressBar(progress, title, total)
+
+
+@contextmanager
+def event_printer(mode: str) -> Iterator[EventHandler]:
+    """Print the events of a run: `bars` at a terminal, `lines`, `json` for programs, or nothing (`quiet`)."""
+    if mode == "bars" and sys.stderr.isatty():
+        with _event_bars() as on_event:
+            yield on_event
+    else:
+        yield {"bars": _LinePrinter(), "lines": _LinePrinter(), "json": _JsonPrinter(), "quiet": ignore_event}[mode]
+
+
+@contextmanager
+def _event_bars() -> Iterator[EventHandler]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
+        task = progress.add_task("", total=None, left="")
+
+        def on_event(event: Event) -> None:
+            if event.stage == "run":
+                return
+            if event.state in ("done", "kept", "note"):
+                progress.console.print(_format_event(event), highlight=False, markup=False)
+            elif event.state == "begin":
+                progress.reset(task, description=event.stage, total=None, left=_format_time_left(event))
+            else:
+                text = f"{event.stage}: {event.what} {event.done}/{event.of}"
+                left = _format_time_left(event)
+                progress.update(task, description=text, completed=event.done, total=event.of, left=left)
+
+        yield on_event
+
+
+class _LinePrinter:
+    """One line a stage, and now and then one from within a long one."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if event.stage == "run":
+            return
+        text = _format_event(event) if event.state in ("done", "kept", "note") else ""
+        if event.state == "step" and time.monotonic() - self.last > LINE_INTERVAL:
+            text = f"{event.stage}: {event.what} {event.done}/{event.of}, {_format_time_left(event)}"
+        if text:
+            self.last = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
+
+
+def _format_event(event: Event) -> str:
+    if event.state == "note":
+        return f"{event.stage}: {name_flags(event.what)}"
+    return f"{event.stage}: there already" if event.state == "kept" else f"{event.stage}: {event.seconds or 0:.1f} s"
+
+
+def _format_time_left(event: Event) -> str:
+    if event.left is None:
+        return ""
+    minutes, seconds = divmod(round(event.left), 60)
+    return f"about {minutes} min {seconds:02d} s left" if minutes else f"about {seconds} s left"
+
+
+class _JsonPrinter:
+    """One event a line on standard output, with steps of the same thing thinned out."""
+
+    def __init__(self) -> None:
+        self.last, self.what = 0.0, ""
+
+    def __call__(self, event: Event) -> None:
+        now, what = time.monotonic(), event.stage + event.what
+        if event.state == "step" and what == self.what and now - self.last < JSON_INTERVAL and event.done < event.of:
+            return
+        self.last, self.what = now, what
+        counts = () if event.of else ("done", "of")
+        event = replace(event, what=name_flags(event.what))
+        fields = {k: v for k, v in asdict(event).items() if v not in (None, "") and k not in counts}
+        print(json.dumps(fields), flush=True)

@@ -1,1 +1,0 @@
-"""The browser app: jobs one after the other, and a page for them."""

@@ -1,8 +1,0 @@
-// A click on a card opens its run, and the page goes up to where it is shown.
-element.addEventListener("click", event => {
-  const card = event.target.closest("[data-run]");
-  if (!card) return;
-  trigger("click", { run: card.dataset.run });
-  const top = document.getElementById("p360-result").getBoundingClientRect().top + scrollY;
-  scrollTo({ top: Math.max(top - 160, 0), behavior: "smooth" });
-});

@@ -1,0 +1,127 @@
+"""What README and docs promise: every command in them is run, every link leads somewhere, the API's examples hold."""
+
+import doctest
+import re
+import shlex
+import shutil
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+import portrait360
+from portrait360.apps.cli import main
+from portrait360.evaluation import evaluate
+from portrait360.evaluation.consistency import RefitSettings
+from portrait360.evaluation.protocols import PROTOCOLS
+from portrait360.evaluation.runner import run_job
+from portrait360.pipeline import make, stages
+from portrait360.pipeline.export import writer
+from portrait360.pipeline.options import MakeOptions
+from portrait360.pipeline.reconstruction import fit
+from tests.fixtures.cli_surface import SURFACE
+from tests.fixtures.paths import ROOT
+from tests.fixtures.photos import ASTRONAUT
+from tests.fixtures.runs import TINY
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SERVERS = ("view", "serve")  # they do not end by themselves; tests of their own open them in a browser
+LITTLE = RefitSettings(size=32, steps=5, samples=512)
+BROUGHT = "weights"  # these are about files that only the user has; tests of their own import small ones
+
+
+def commands() -> list[str]:
+    """Every line of a shell block that calls portrait360, in the order of the pages."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S):
+            lines = [line.split("  #")[0].strip() for line in block.splitlines()]
+            found += [line for line in lines if line.startswith("portrait360 ")]
+    return list(dict.fromkeys(found))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """One folder in which all commands run, one after the other, as a reader would type them."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "examples").mkdir()
+    for name in ("examples/astronaut.png", "photo.jpg", "second.jpg"):
+        shutil.copy(ASTRONAUT, folder / name)
+    (folder / "cameras.txt").write_text("0,0\n30,10\n90,0\n180,0\n270,0\n")
+    return folder
+
+
+@pytest.fixture
+def inside(shop, monkeypatch):
+    """In that folder, with little work for each fit and film."""
+    monkeypatch.chdir(shop)
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(shop / "weights"))
+    monkeypatch.setattr(stages, "fit_settings", lambda seed, share: TINY)
+    monkeypatch.setattr(fit, "fit_settings", lambda seed, share: TINY)
+    for name, value in (("FILM", 64), ("FRAMES", 8), ("CELL", 64)):
+        monkeypatch.setattr(writer, name, value)
+    monkeypatch.setattr(stages, "run_sheet", lambda views, head: views.views[0].rgb)
+    monkeypatch.setattr(make, "make", fewer)
+    for name, protocol in PROTOCOLS.items():  # in this process, where they can be made small
+        little = replace(protocol, size=64, orbit=min(protocol.orbit, 8), refit=protocol.refit and LITTLE)
+        monkeypatch.setitem(PROTOCOLS, name, little)
+    monkeypatch.setattr(evaluate, "run_jobs", one_by_one)
+
+
+def fewer(photo, folder, wish=None, *more, made=make.make, **others):
+    """Views, and smaller ones, where a reader did not ask for a number."""
+    wish = wish or MakeOptions()
+    little = replace(wish, views=min(wish.views, 8), size=wish.size or (64 if wish.preset == "small" else None))
+    return made(photo, folder, little, *more, **others)
+
+
+def one_by_one(jobs, folder, engine, advance):
+    for job in jobs:
+        run_job(job, folder)
+        advance(job.name)
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_of_the_docs_runs(inside, line):
+    words = shlex.split(line)[1:]
+    if words[0] in (BROUGHT, *SERVERS):
+        words = [*words, "--help"]
+    done = CliRunner().invoke(main.app, [small(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_of_the_docs_runs(inside, page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        exec(compile(block, str(page), "exec"), {})
+
+
+def small(word: str) -> str:
+    """Fewer heads than a reader would make."""
+    return {"100": "1", "24": "2", "10": "1"}.get(word, word)
+
+
+def test_every_command_is_in_the_readme():
+    text = (ROOT / "README.md").read_text()
+    assert [name for name in SURFACE if f"portrait360 {name}" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_examples_of_the_api_hold(shop, monkeypatch):
+    monkeypatch.chdir(shop)
+    shutil.rmtree(shop / "out", ignore_errors=True)
+    failed, tried = doctest.testmod(portrait360)
+    assert tried >= 4 and failed == 0
+
+
+def test_what_the_package_offers_is_there_and_documented():
+    for name in portrait360.__all__:
+        assert getattr(portrait360, name).__doc__, name
+    with pytest.raises(AttributeError):
+        _ = portrait360.nothing

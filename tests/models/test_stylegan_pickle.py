@@ -1,0 +1,190 @@
+"""PanoHead's pickle: read whole, and nothing in it is run."""
+
+import builtins
+import io
+import os
+import pickle
+import subprocess
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portrait360.models.panohead import GAN3D
+from portrait360.models.weights.importer import import_weights
+from portrait360.models.weights.installed import read_manifest
+from portrait360.models.weights.registry import ModelSpec
+from portrait360.models.weights.store import from_plain, load_generator, load_spec, verify
+from portrait360.models.weights.stylegan_pickle import GanFile, unpickle
+from portrait360.utils.errors import UserError
+from tests.fixtures.published_gan import TINY, filled, pickled, save
+
+
+def network(seed: int = 0) -> GAN3D:
+    return filled(TINY, seed)
+
+
+def test_every_weight_and_size_arrives(tmp_path):
+    ours = network()
+    source = save(ours, tmp_path / "head.pkl")
+    assert GanFile(source).config == TINY
+    said = import_weights(source, tmp_path / "panohead")
+    assert said["system"] == "panohead" and said["dtype"] == "float32"
+    loaded = load_generator(tmp_path / "panohead")
+    assert loaded.config == TINY and verify(tmp_path / "panohead") == []
+    for name, value in ours.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+
+
+def test_what_a_trainer_leaves_at_the_generator_is_no_hindrance(tmp_path):
+    ours = network()
+    ours.register_buffer("dataset_label_std", torch.zeros(25))
+    import_weights(save(ours, tmp_path / "head.pkl"), tmp_path / "panohead", "panohead")
+    assert "dataset_label_std" not in load_generator(tmp_path / "panohead").state_dict()
+
+
+@pytest.mark.parametrize("how", ["missing", "unknown", "shape"])
+def test_a_generator_that_does_not_fit_leaves_nothing_behind(tmp_path, how):
+    ours = network()
+    if how == "missing":
+        del ours.decoder.net[2].bias
+    elif how == "unknown":
+        ours.register_buffer("surprise", torch.zeros(3))
+    else:
+        ours.decoder.net[2].bias = torch.nn.Parameter(torch.zeros(34))
+    source = save(ours, tmp_path / "head.pkl")
+    with pytest.raises(UserError, match=r"decoder.net.2.bias|surprise"):
+        import_weights(source, tmp_path / "panohead")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+class Runs:
+    """An object that wants to run something when it is opened."""
+
+    def __init__(self, *what) -> None:
+        self.what = what
+
+    def __reduce__(self):
+        return self.what
+
+
+HOSTILE = {
+    "posix.system": Runs(os.system, ("touch hostile",)),
+    "builtins.eval": Runs(eval, ("open('hostile', 'w')",)),
+    "builtins.getattr": Runs(getattr, ([], "append")),
+    "builtins.__import__": Runs(builtins.__import__, ("os",)),
+    "subprocess.Popen": Runs(subprocess.Popen, (["touch", "hostile"],)),
+    "nested": [OrderedDict(a=[{"b": Runs(os.system, ("touch hostile",))}])],
+    "torch.load": Runs(torch.load, ("hostile",)),
+    "numpy.core.multiarray._reconstruct": np.zeros(3),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_wants_to_run_is_refused_by_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = save(network(), tmp_path / "head.pkl", augment_pipe=HOSTILE[name])
+    wanted = {"nested": "posix.system", "torch.load": "torch.serialization.load"}.get(name, name)
+    with pytest.raises(UserError, match=wanted.replace("numpy.core", "multiarray").split("multiarray.")[-1]):
+        GanFile(path)
+    assert not (tmp_path / "hostile").exists()
+
+
+def refused(data: bytes, match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        unpickle(io.BytesIO(data), "x.pkl")
+
+
+def as_bytes(data: bytes) -> bytes:
+    """The opcode BINBYTES."""
+    return b"B" + len(data).to_bytes(4, "little") + data
+
+
+def test_storages_are_not_a_way_in(tmp_path, monkeypatch):
+    """Bytes within the bytes: a torch file that holds a pickle of its own."""
+    monkeypatch.chdir(tmp_path)
+    inner = io.BytesIO()
+    torch.save(Runs(os.system, ("touch hostile",)), inner)
+    refused(b"\x80\x04ctorch.storage\n_load_from_bytes\n" + as_bytes(inner.getvalue()) + b"\x85R.", "x.pkl")
+    assert not (tmp_path / "hostile").exists()
+
+
+def test_persistent_ids_are_refused():
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj):
+            return ("storage", torch.FloatStorage, "0", "cpu", 4) if isinstance(obj, set) else None
+
+    file = io.BytesIO()
+    Pickler(file, 4).dump({"G_ema": {1, 2}})
+    refused(file.getvalue(), "not opened|FloatStorage")
+    refused(b"Pid\n.", "persistent id")
+
+
+def test_nothing_can_be_changed_through_attributes():
+    """BUILD on what was named: a function of ours, a class of a library."""
+    refused(b"ccollections\nOrderedDict\n}S'x'\nI1\nsb.", "attributes")
+    refused(b"ctorch._utils\n_rebuild_parameter\n(N}S'__doc__'\nS'y'\nstb.", "attributes")
+    refused(b"cdnnlib.util\nEasyDict\n(N}S'keys'\nN stb.".replace(b"N s", b"Ns"), "attributes")
+
+
+def test_a_tensor_ends_where_its_storage_does(tmp_path):
+    storage = torch.arange(4.0)._typed_storage()
+    file = io.BytesIO()
+    torch.save(storage, file, _use_new_zipfile_serialization=False)
+    head = b"\x80\x04ctorch._utils\n_rebuild_tensor_v2\n(ctorch.storage\n_load_from_bytes\n"
+    body = as_bytes(file.getvalue()) + b"\x85R"
+    good = head + body + b"K\x00K\x04\x85K\x01\x85I00\nNtR."
+    assert unpickle(io.BytesIO(good), "x.pkl").shape == (4,)
+    for offset, size, stride in ((3, 200, 1), (17, 1, 1), (0, 2, 1000)):
+        numbers = b"".join(b"J" + value.to_bytes(4, "little") for value in (offset,))
+        shape = b"".join(b"J" + value.to_bytes(4, "little") + b"\x85" for value in (size, stride))
+        refused(head + body + numbers + shape + b"I00\nNtR.", "not a whole pickle")
+
+
+def test_numbers_are_numbers():
+    for kind in (np.float64(0.5), np.int32(7), np.bool_(True)):
+        assert unpickle(io.BytesIO(pickle.dumps({"a": kind}, 4)), "x.pkl") == {"a": kind}
+    refused(pickle.dumps({"a": np.dtype("O")}, 4), "numpy.dtype")
+
+
+@pytest.mark.parametrize("held", [[1], {"G": None}, {"G_ema": {"a": 1}}, None])
+def test_a_pickle_of_something_else(tmp_path, held):
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(held))
+    with pytest.raises(UserError, match="no generator"):
+        GanFile(tmp_path / "x.pkl")
+
+
+WHOLE = pickled(network())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damage_ends_in_a_sentence(tmp_path_factory, data):
+    at = data.draw(st.integers(0, len(WHOLE) - 1))
+    kept = data.draw(st.booleans())
+    damaged = WHOLE[:at] + (bytes([data.draw(st.integers(0, 255))]) + WHOLE[at + 1 :] if kept else b"")
+    path = tmp_path_factory.mktemp("gan") / "x.pkl"
+    path.write_bytes(damaged)
+    try:
+        GanFile(path)
+    except UserError as error:
+        assert len(str(error)) < 400
+
+
+def test_a_number_in_the_file_reserves_no_memory():
+    """A place in the memo, or a length, far beyond the file's end."""
+    assert unpickle(io.BytesIO(b"\x80\x04N\x72\xff\xff\xff\x7f."), "x.pkl") is None  # LONG_BINPUT
+    refused(b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b"x.", "not a whole pickle")  # BINBYTES8
+
+
+def test_an_import_of_an_older_version_can_be_read(tmp_path):
+    import_weights(save(network(), tmp_path / "head.pkl"), tmp_path / "panohead")
+    said = read_manifest(tmp_path / "panohead")["config"]
+    assert load_spec(tmp_path / "panohead") == ModelSpec("panohead", None, gan=TINY)
+    del said["text"]
+    assert from_plain(ModelSpec, said).gan == TINY
+    with pytest.raises(UserError, match="surprise"):
+        from_plain(ModelSpec, said | {"surprise": 1})

@@ -1,0 +1,228 @@
+"""Batches: every photo once, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import time
+import tracemalloc
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from portrait360.apps.cli import main
+from portrait360.pipeline.batch.inputs import Item, read_items
+from portrait360.pipeline.batch.runner import ROW, Batch, run_batch
+from portrait360.pipeline.options import MakeOptions
+from portrait360.utils.errors import UserError
+from portrait360.utils.parallel.process_pool import ProcessPool
+from portrait360.utils.storage import Storage
+from tests.fixtures.engines import Here
+
+
+@dataclass(frozen=True)
+class Stub:
+    """Stands for `make`: writes what it was asked."""
+
+    said: str = ""
+
+    def __call__(self, photo: str, folder: Path, wish: MakeOptions) -> None:
+        text = Path(photo).read_text()
+        if text == "bad":
+            raise UserError("No head was found.")
+        if text == "odd":
+            raise ZeroDivisionError("division by zero")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "head").write_text(f"{text} {wish.seed} {wish.views}{self.said}")
+
+
+def told(batch: Batch) -> list[dict]:
+    """The table that a batch leaves."""
+    run_batch(batch, Here())
+    return parquet.read_table(io.BytesIO(batch.storage.read("report.parquet") or b"")).to_pylist()
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(6):
+        (folder / f"{i}.png").write_text({3: "bad", 4: "odd"}.get(i, f"photo {i}"))
+    (folder / "notes.md").write_text("no picture")
+    return folder
+
+
+@pytest.mark.parametrize("where", ["out", "memory://heads"])
+def test_one_bad_photo_is_a_row_and_a_stopped_batch_goes_on(photos, tmp_path, where):
+    place = Storage(where if "://" in where else str(tmp_path / where))
+    batch = Batch(str(photos), place, MakeOptions(), Stub())
+    rows = {Path(row["photo"]).name: row for row in told(batch)}
+    assert len(rows) == 6 and [row["state"] for row in rows.values()].count("done") == 4
+    assert rows["3.png"]["sentence"] == "No head was found."
+    assert rows["4.png"]["sentence"] == "ZeroDivisionError: division by zero"
+    assert place.read(f"{rows['1.png']['name']}/head") == b"photo 1 0 32"
+    (photos / "3.png").write_text("a head after all")
+    os.utime(photos / "1.png", (1, 1))
+    place.write(f"{rows['2.png']['name']}/{ROW}", b'{"cut')  # as a kill leaves it
+    again = {Path(row["photo"]).name: row["state"] for row in told(batch)}
+    made = {"1.png": "done", "2.png": "done", "3.png": "done", "4.png": "failed"}
+    assert again == made | {"0.png": "kept", "5.png": "kept"}
+    other = told(Batch(str(photos), place, MakeOptions(seed=1), Stub()))
+    assert [row["state"] for row in other].count("done") == 5  # another wish
+
+
+def test_lists_say_what_is_wished_for_a_photo_alone(photos, tmp_path):
+    (photos / "list.csv").write_text("photo,views,seed\n0.png,8,\n1.png,,5\n0.png,8,\n2.png,many,\n")
+    rows = told(Batch(str(photos / "list.csv"), Storage(str(tmp_path / "out")), MakeOptions(), Stub()))
+    heads = sorted((tmp_path / "out" / row["name"] / "head").read_text() for row in rows if row["state"] == "done")
+    assert heads == ["photo 0 0 8", "photo 1 5 32"] and len(rows) == 3  # none twice
+    assert [row["sentence"] for row in rows if row["state"] == "failed"] == [
+        "views 'many' does not work; give a number."
+    ]
+    listed = pa.table({"photo": ["0.png", "1.png"], "views": [8, None], "seed": [None, 5]})
+    parquet.write_table(listed, photos / "list.parquet")
+    of = {name: sorted(map(repr, read_items(str(photos / name)))) for name in ("list.csv", "list.parquet")}
+    assert of["list.parquet"] == sorted({i for i in of["list.csv"] if "many" not in i})
+    (photos / "list.txt").write_text("0.png\n\n1.png\n")
+    assert [item.photo for item in read_items(str(photos / "list.txt"))] == [str(photos / f"{i}.png") for i in (0, 1)]
+    assert len(list(read_items(str(photos / "[01]*")))) == 2 and len(list(read_items(str(photos)))) == 6
+
+
+def test_lists_as_other_programs_save_them(photos):
+    (photos / "excel.csv").write_bytes("\ufeffphoto,views,back\n0.png,8.0,1.png\n".encode())
+    (item,) = read_items(str(photos / "excel.csv"))
+    wish = item.apply_to(MakeOptions())
+    assert (wish.views, wish.back) == (8, photos / "1.png")
+    with pytest.raises(UserError, match="views '8.5' does not work"):
+        Item("x.png", (("views", "8.5"),)).apply_to(MakeOptions())
+    for name, values, words in (
+        ("comma.csv", b"photo,views\na,b.png,8\n", "line 2, has more cells than columns"),
+        ("latin.csv", "photo\n\u00e9.png\n".encode("latin-1"), "save it again, as UTF-8"),
+        ("cut.parquet", b"PAR1", "cannot be read"),
+    ):
+        (photos / name).write_bytes(values)
+        with pytest.raises(UserError, match=words):
+            list(read_items(str(photos / name)))
+
+
+def test_a_head_that_is_made_anew_is_whole_or_nothing(photos, tmp_path):
+    """What an earlier batch said of a folder does not outlive the first change in it."""
+    place, one = Storage(str(tmp_path / "out")), str(photos / "0.png")
+    (first,) = told(Batch(one, place, MakeOptions(), Stub()))
+    (second,) = told(Batch(one, place, MakeOptions(seed=1), Halfway()))
+    assert (first["state"], second["state"]) == ("done", "failed")
+    (third,) = told(Batch(one, place, MakeOptions(), Stub()))
+    assert third["state"] == "done" and place.read(f"{first['name']}/head") == b"photo 0 0 32"
+
+
+def test_a_place_that_fails_once_costs_one_photo(photos, tmp_path, monkeypatch):
+    place, times, write = Storage(str(tmp_path / "out")), iter(range(100)), Storage.write
+
+    def fails(self, name, values):
+        if next(times) == 1:
+            raise OSError("gone for a moment")
+        write(self, name, values)
+
+    monkeypatch.setattr(Storage, "write", fails)
+    rows = told(Batch(str(photos), place, MakeOptions(), Stub()))
+    assert len(rows) == 6 and [row["state"] for row in rows].count("failed") == 3
+
+
+def test_a_stopped_batch_leaves_the_table_of_what_was_done(photos, tmp_path):
+    def stop(row):
+        if row.photo.endswith("4.png"):
+            raise KeyboardInterrupt
+
+    place = Storage((tmp_path / "out").as_uri())  # file://
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(Batch(str(photos), place, MakeOptions(), Stub()), Here(), stop)
+    rows = parquet.read_table(io.BytesIO(place.read("report.parquet") or b"")).to_pylist()
+    assert [row["state"] for row in rows] == ["done"] * 3 + ["failed"]
+
+
+@dataclass(frozen=True)
+class Halfway:
+    def __call__(self, photo: str, folder: Path, wish: MakeOptions) -> None:
+        (folder / "head").write_text("half")
+        raise UserError("The disk is full.")
+
+
+def test_names_are_of_one_photo_and_options_alone():
+    names = [Item(p, o).name for p in ("a/x.png", "b/x.png", "b/x y?.png") for o in ((), (("seed", "1"),))]
+    assert len(set(names)) == 6 and names[0] == Item("a/x.png").name and "/" not in "".join(names)
+    assert names[4].startswith("x-y-")
+
+
+def test_ten_thousand_cost_little_time_each(tmp_path):
+    """What goes around the work itself."""
+    (tmp_path / "list.txt").write_text("".join(f"{i}.png\n" for i in range(10_000)))
+    begun = time.process_time()
+    batch = Batch(str(tmp_path / "list.txt"), Storage(str(tmp_path / "out")), MakeOptions(), Missing())
+    assert len(told(batch)) == 10_000 and time.process_time() - begun < 10_000 * 0.005
+
+
+def test_memory_does_not_grow_with_the_list(tmp_path):
+    """But for a number an item. Looked at when as many rows wait to be written."""
+    (tmp_path / "list.txt").write_text("".join(f"{i}.png\n" for i in range(2_600)))
+    batch, count, held = (
+        Batch(str(tmp_path / "list.txt"), Storage(str(tmp_path / "out")), MakeOptions(), Missing()),
+        0,
+        [],
+    )
+
+    def on_row(row):
+        nonlocal count
+        count += 1
+        if count in (500, 1_500, 2_500):
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+
+    tracemalloc.start()
+    run_batch(batch, Here(), on_row)
+    tracemalloc.stop()
+    assert held[2] - held[1] < 1_000 * 150
+
+
+class Missing:
+    def __call__(self, photo, folder, wish):
+        raise UserError("There is none.")
+
+
+def test_over_processes_the_same(photos, tmp_path):
+    for workers in (1, 2):
+        run_batch(
+            Batch(str(photos), Storage(str(tmp_path / f"{workers}")), MakeOptions(), Stub()), ProcessPool(workers)
+        )
+    one, two = ({f.relative_to(p): f.read_bytes() for f in p.rglob("head")} for p in (tmp_path / "1", tmp_path / "2"))
+    assert one == two and len(one) == 4
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [("nothing", "names no photo"), ("none.csv", "There is no file"), ("bad.csv", "has no column 'photo'"),
+     ("odd.csv", "a column 'hair'")],
+)  # fmt: skip
+def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
+    (tmp_path / "bad.csv").write_text("path\nx.png\n")
+    (tmp_path / "odd.csv").write_text("photo,hair\nx.png,long\n")
+    with pytest.raises(UserError, match=words):
+        main.app(["batch", str(tmp_path / inputs), "-o", str(tmp_path / "out")], standalone_mode=False)
+
+
+def test_a_cluster_is_told_whole_paths(photos):
+    for words in (["photos", "-o", "/out"], [str(photos), "-o", "out"]):
+        with pytest.raises(UserError, match="give its whole path"):
+            main.app(["batch", *words, "--ray", "auto"], standalone_mode=False)
+
+
+@pytest.mark.slow
+def test_by_the_command_line(tmp_path):
+    done = CliRunner().invoke(
+        main.app, ["batch", "examples", "-o", str(tmp_path / "out"), "--no-fit", "--views", "2", "--size", "64"]
+    )
+    assert done.exit_code == 0 and "1 heads in" in done.output

@@ -1,0 +1,177 @@
+"""The bad-input table for pictures: each ends in a picture or in one plain sentence."""
+
+import numpy as np
+import PIL
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from portrait360.utils import images
+from portrait360.utils.errors import UserError
+from portrait360.utils.images import load_picture, save_picture
+from tests.fixtures.memory import run_and_read
+
+GRADIENT = np.stack(np.meshgrid(np.linspace(0, 255, 64), np.linspace(0, 255, 48), indexing="xy") * 2, -1)[..., :3]
+RGB = Image.fromarray(GRADIENT.astype(np.uint8))
+
+
+def close(rgb, other=RGB, tolerance=0.03):
+    np.testing.assert_allclose(rgb, np.asarray(other.convert("RGB"), np.float32) / 255, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.webp", "x.bmp", "x.tiff", "x.gif"])
+def test_common_formats(tmp_path, name):
+    options = {"quality": 95} if name.endswith(("jpg", "webp")) else {}
+    RGB.save(tmp_path / name, **options)
+    picture = load_picture(tmp_path / name)
+    close(picture.rgb, tolerance=0.12 if name.endswith("gif") else 0.05)
+    assert picture.alpha is None and picture.rgb.dtype == np.float32
+
+
+def test_the_name_does_not_matter_the_content_does(tmp_path):
+    RGB.save(tmp_path / "x.jpg", format="PNG")
+    close(load_picture(tmp_path / "x.jpg").rgb)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_undone(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]  # what undoes the orientation
+    stored = RGB if turned is None else RGB.transpose(Image.Transpose(turned))
+    stored.save(tmp_path / "x.png", exif=exif)
+    close(load_picture(tmp_path / "x.png").rgb)
+
+
+def test_alpha_is_kept_straight(tmp_path):
+    image = RGB.copy()
+    matte = Image.fromarray(np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1)))
+    image.putalpha(matte)
+    image.save(tmp_path / "x.png")
+    picture = load_picture(tmp_path / "x.png")
+    close(picture.rgb)
+    np.testing.assert_allclose(picture.alpha, np.asarray(matte) / 255.0, atol=0.003)
+
+
+def test_an_opaque_alpha_channel_is_no_matte(tmp_path):
+    RGB.convert("RGBA").save(tmp_path / "x.png")
+    assert load_picture(tmp_path / "x.png").alpha is None
+
+
+YCBCR = ["YCbCr"] if int(PIL.__version__.split(".")[0]) >= 13 else []  # older ones neither write nor read it whole
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "I;16", "LA", *YCBCR])
+def test_other_modes(tmp_path, mode):
+    if mode == "I;16":
+        image = Image.fromarray((GRADIENT[..., 0] * 257).astype(np.uint16))
+        wanted = RGB.getchannel(0)
+    else:
+        image = RGB.convert(mode)
+        wanted = image
+    name = "x.tiff" if mode in ("CMYK", "YCbCr") else "x.png"
+    image.save(tmp_path / name)
+    close(load_picture(tmp_path / name).rgb, wanted)
+
+
+def test_cmyk_jpeg(tmp_path):
+    RGB.convert("CMYK").save(tmp_path / "x.jpg", quality=95)
+    close(load_picture(tmp_path / "x.jpg").rgb, tolerance=0.08)
+
+
+def test_a_colour_profile_is_applied_and_a_broken_one_ignored(tmp_path):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    RGB.save(tmp_path / "good.png", icc_profile=srgb)
+    close(load_picture(tmp_path / "good.png").rgb)
+    RGB.save(tmp_path / "broken.png", icc_profile=b"nonsense")
+    close(load_picture(tmp_path / "broken.png").rgb)
+
+
+def test_an_animation_gives_its_first_frame_and_a_note(tmp_path):
+    RGB.save(tmp_path / "x.webp", save_all=True, append_images=[Image.new("RGB", RGB.size)], lossless=True)
+    picture = load_picture(tmp_path / "x.webp")
+    close(picture.rgb)
+    assert "animated" in picture.notes[0]
+
+
+@pytest.mark.parametrize("name", ["text.jpg", "empty.png", "cut.jpg", "cut.png", "picture.svg"])
+def test_what_is_no_picture(tmp_path, name):
+    path = tmp_path / name
+    if name.startswith("cut"):
+        RGB.resize((640, 480)).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    else:
+        path.write_text("" if name == "empty.png" else "<svg>hello</svg>")
+    with pytest.raises(UserError, match="is not a whole JPEG") as caught:
+        load_picture(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"avif"])
+def test_what_phones_write_is_told_how_to_become_readable(tmp_path, brand):
+    (tmp_path / "x.heic").write_bytes(b"\0\0\0\x20ftyp" + brand + bytes(40))
+    with pytest.raises(UserError, match="picture; convert it to JPEG first.$"):
+        load_picture(tmp_path / "x.heic")
+
+
+def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path):
+    Image.fromarray(np.full((20, 20), 200, np.uint16)).save(tmp_path / "x.png")
+    assert load_picture(tmp_path / "x.png").rgb.max() < 0.004
+
+
+def test_missing_tiny_and_enormous(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="is a folder; give the pictures in it"):
+        load_picture(tmp_path)
+    with pytest.raises(UserError, match="There is no file"):
+        load_picture(tmp_path / "none.png")
+    RGB.resize((40, 9)).save(tmp_path / "tiny.png")
+    with pytest.raises(UserError, match="only 40 x 9 pixels"):
+        load_picture(tmp_path / "tiny.png")
+    Image.new("1", (16000, 10000)).save(tmp_path / "bomb.png")
+    with pytest.raises(UserError, match="more than 150 megapixels"):
+        load_picture(tmp_path / "bomb.png")
+    monkeypatch.setattr(images, "MAX_BYTES", 10)
+    with pytest.raises(UserError, match="bring one of at most"):
+        load_picture(tmp_path / "tiny.png")
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png"])
+def test_a_hundred_megapixels_fit_into_memory(tmp_path, name):
+    Image.new("RGB", (12000, 9000), (10, 200, 30)).save(
+        tmp_path / name, **({"compress_level": 1} if "png" in name else {})
+    )
+    script = """
+from pathlib import Path
+from portrait360.utils.images import load_picture
+picture = load_picture(Path(sys.argv[1]))
+assert max(picture.rgb.shape) == 4096 and picture.notes, picture.rgb.shape
+print(peak())
+"""
+    assert run_and_read(script, str(tmp_path / name)) < 1.5e9
+
+
+@given(st.data())
+def test_damaged_bytes_end_in_a_picture_or_a_sentence(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("fuzz") / data.draw(
+        st.sampled_from(["x.png", "x.jpg", "x.gif", "x.webp", "x.tiff"])
+    )
+    RGB.save(path)
+    content = bytearray(path.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=5)):
+        content[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        assert np.isfinite(load_picture(path).rgb).all()
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+def test_saving_round_trips_and_leaves_nothing_else(tmp_path):
+    picture = np.asarray(RGB, np.float32) / 255
+    alpha = np.linspace(0, 0.99, 48 * 64, dtype=np.float32).reshape(48, 64)
+    save_picture(tmp_path / "x.png", picture, alpha)
+    read = load_picture(tmp_path / "x.png")
+    np.testing.assert_allclose(read.rgb, picture, atol=1e-6)
+    np.testing.assert_allclose(read.alpha, alpha, atol=0.5 / 255 + 1e-6)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
