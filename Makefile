@@ -11,7 +11,7 @@ demo: setup
 	$(BIN)/portrait360 make examples/astronaut.png -o out --overwrite
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" --durations 10
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" --durations 10
 
 lint: setup
 	$(BIN)/ruff check .

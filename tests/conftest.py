@@ -5,7 +5,8 @@ Also the photos that several files of tests look at.
 
 import os
 
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # before numba is there
+for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+    os.environ.setdefault(name, "1")  # before any library is there; programs that tests start inherit it
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
@@ -13,11 +14,34 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from portrait360.pipeline.portrait import matting
+from portrait360.pipeline.portrait import matting  # noqa: E402
 from portrait360.utils.images import Picture, load_picture  # noqa: E402
 from tests.fixtures.photos import ASTRONAUT, IMAGE  # noqa: E402
 
 torch.set_num_threads(1)
+
+# Files whose tests take longest come first, so that both processes end together; the first two compile other kernels.
+LONGEST = (
+    "synth/test_render.py",
+    "pipeline/test_make.py",
+    "synth/test_heads.py",
+    "pipeline/views/test_published.py",
+    "evaluation/test_runner.py",
+    "apps/test_docs.py",
+    "training/test_published_task.py",
+    "pipeline/reconstruction/test_fit.py",
+    "pipeline/refinement/test_refine.py",
+    "pipeline/refinement/test_stage.py",
+    "pipeline/proxy/test_gan_inversion.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        name = item.nodeid.split("::")[0].removeprefix("tests/")
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="module")

@@ -153,3 +153,13 @@ def test_tests_share_fixtures_and_not_test_files():
         text = path.read_text()
         assert not re.search(r"^\s*(from|import) tests(\.\w+)*\.test_", text, re.M), path
         assert not re.search(r"setattr\(\s*[\"']portrait360", text), path
+
+
+def test_the_docs_list_every_file_with_slow_tests():
+    page = (ROOT / "docs" / "testing.md").read_text()
+    for mark in ("slow", "gpu"):
+        marked = {
+            str(p.relative_to(ROOT)) for p in TESTS.rglob("test_*.py") if re.search(rf"mark\.{mark}\b", p.read_text())
+        }
+        table = page.split(f"| marked `{mark}` |")[1].split("\n\n")[0]
+        assert set(re.findall(r"`(tests/[^`]+)`", table)) == marked

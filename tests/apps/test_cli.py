@@ -80,7 +80,7 @@ def test_one_damaged_import_does_not_hide_the_others(monkeypatch, capsys, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["weights", "import", "/nowhere.th"], "There is no file /nowhere.th."),
+        (["weights", "import", "/nowhere.th"], "There is no file or folder /nowhere.th."),
         (["weights", "import", "FILE", "--as", "sdxl"], "'sdxl' is not a kind of file known here"),
         (["weights", "import", "FILE", "--as", "diffportrait3d"], "does not fit"),
         (["weights", "import", "GARBAGE"], "not a whole torch checkpoint"),

@@ -22,7 +22,7 @@ from portrait360.pipeline.reconstruction import fit
 from tests.fixtures.cli_surface import SURFACE
 from tests.fixtures.paths import ROOT
 from tests.fixtures.photos import ASTRONAUT
-from tests.fixtures.runs import TINY
+from tests.fixtures.runs import TINY, use_small_crops
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SERVERS = ("view", "serve")  # they do not end by themselves; tests of their own open them in a browser
@@ -56,6 +56,7 @@ def inside(shop, monkeypatch):
     """In that folder, with little work for each fit and film."""
     monkeypatch.chdir(shop)
     monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(shop / "weights"))
+    use_small_crops(monkeypatch)
     monkeypatch.setattr(stages, "fit_settings", lambda seed, share: TINY)
     monkeypatch.setattr(fit, "fit_settings", lambda seed, share: TINY)
     for name, value in (("FILM", 64), ("FRAMES", 8), ("CELL", 64)):
@@ -115,6 +116,7 @@ def test_links_lead_somewhere(page):
 
 def test_the_examples_of_the_api_hold(shop, monkeypatch):
     monkeypatch.chdir(shop)
+    use_small_crops(monkeypatch)
     shutil.rmtree(shop / "out", ignore_errors=True)
     failed, tried = doctest.testmod(portrait360)
     assert tried >= 4 and failed == 0

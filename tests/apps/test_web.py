@@ -21,7 +21,16 @@ from benchmarks.web import Server
 from portrait360.apps.web import jobs as machinery
 from portrait360.apps.web import page, panels
 from portrait360.apps.web.jobs import MOST_WAITING, REMEMBERED, Job, Jobs
-from portrait360.apps.web.page import LATEST, keep_latest, parse_degrees, preset_choices
+from portrait360.apps.web.page import (
+    HEAD,
+    LATEST,
+    VIEWS,
+    form_fields,
+    keep_latest,
+    parse_degrees,
+    preset_choices,
+    read_form,
+)
 from portrait360.apps.web.run_store import RunStore
 from portrait360.models.presets import PRESETS
 from portrait360.pipeline.options import MakeOptions
@@ -354,7 +363,7 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         tab = Tab(browser, 1280, 800, online=True)
         tab.open(server.address)
         choose(tab, tmp_path / "bad.jpg")
-        tab.run("document.querySelectorAll('#p360-what input')[1].click()")
+        tab.run("document.querySelectorAll('#p360-fit input')[1].click()")
         press(tab, "make")
         assert "not a whole JPEG" in seen(tab, ".p360-bad")
         tab.run("document.querySelector('#p360-photo button[aria-label=Clear], #p360-photo .icon-button').click()")
@@ -492,3 +501,13 @@ def test_a_quick_head_turns_in_the_page(server, tmp_path):
         assert tab.run("document.querySelector('iframe').sandbox.value") == "allow-scripts"
         assert tab.run("document.querySelectorAll('.p360-files a').length") == 7
         nothing_left_the_machine(browser, server)
+
+
+def test_the_form_says_what_it_shows():
+    """Its inputs at their defaults are the defaults of the options, and every labelled field has one."""
+    shown = {"fit": HEAD, "azimuth": "", "elevation": ""}
+    values = [shown.get(name, default) for name, _, default, _ in form_fields()]
+    assert read_form(values) == MakeOptions()
+    changed = [{"fit": VIEWS, "views": 8.0, "quick": True, "azimuth": "-90"}.get(name, v) for (name, *_), v in
+               zip(form_fields(), values, strict=True)]  # fmt: skip
+    assert read_form(changed) == MakeOptions(fit=False, views=8, azimuth=-90.0)

@@ -247,8 +247,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(layout):
     assert plain.appearance.input_blocks[1][0].in_layers[2].weight.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("unconditional", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("layout", ["diffportrait360", pytest.param("diffportrait3d", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("unconditional", [False, True])
+@pytest.mark.parametrize("layout", ["diffportrait360", "diffportrait3d"])
 @torch.no_grad()
 def test_the_graph_has_no_breaks(layout, unconditional):
     """On one level of the U-Net: tracing takes its time for every layer."""

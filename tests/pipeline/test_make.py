@@ -33,7 +33,7 @@ from portrait360.pipeline.run import OWN
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import lock_folder, sha256
 from tests.fixtures.photos import ASTRONAUT, IMAGE
-from tests.fixtures.runs import TINY, left
+from tests.fixtures.runs import CROP, TINY, left, use_small_crops
 
 LOOK = MakeOptions(views=4, size=64, fit=False)
 
@@ -43,6 +43,19 @@ def photo(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("photo") / "photo.png"
     IMAGE.resize((256, 256)).save(path)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_crops():
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_crops(patch)
+        yield
+
+
+@pytest.fixture
+def begun(looked, tmp_path) -> Path:
+    """A copy of a finished run, from which others go on."""
+    return Path(shutil.copytree(looked[0], tmp_path / "begun"))
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +94,19 @@ def test_views_are_an_orbit_of_the_size_asked_for(looked):
     folder, made = looked
     assert [round(view.camera.azimuth) for view in made.views.views] == [0, 90, 180, 270]
     shots = read_transforms(folder / "views")
-    assert [(shot.width, shot.height) for shot in shots] == [(64, 64)] * 4 + [(512, 512)]
+    assert [(shot.width, shot.height) for shot in shots] == [(64, 64)] * 4 + [(CROP, CROP)]
 
 
-def test_with_a_fit_every_file_of_the_design_is_there(photo, tiny, tmp_path):
-    made = make(photo, tmp_path, tiny)
+def test_with_a_fit_every_file_of_the_design_is_there(photo, tiny, begun):
+    made = make(photo, begun, tiny)
     for name in ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors"):
-        assert (tmp_path / name).stat().st_size > 100, name
+        assert (begun / name).stat().st_size > 100, name
     assert made.head is not None and made.head.mesh is not None
-    make(photo, tmp_path, replace(tiny, results=("mesh",)))
-    assert (tmp_path / "head.glb").is_file() and not (tmp_path / "head.ply").exists()
+    make(photo, begun, replace(tiny, results=("mesh",)))
+    assert (begun / "head.glb").is_file() and not (begun / "head.ply").exists()
 
 
-def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, tmp_path, monkeypatch):
+def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, begun, tmp_path, monkeypatch):
     """Without --refine what an earlier run refined does not stay."""
 
     def refine(folder, output, request, *, settings, results, device, on_step):
@@ -106,18 +119,18 @@ def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, tmp_path
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"known by its content")
     wish, events = replace(tiny, results=("mesh",), refine=True, refine_with=weights), []
-    before = make(photo, tmp_path / "out", replace(tiny, results=("mesh",))).head
-    plain = sha256(tmp_path / "out" / "head.glb")
-    after = make(photo, tmp_path / "out", wish, told(events)).head
+    before = make(photo, begun, replace(tiny, results=("mesh",))).head
+    plain = sha256(begun / "head.glb")
+    after = make(photo, begun, wish, told(events)).head
     assert ("fit", "kept") in events and ("refine", "done") in events and ("files", "done") in events
     assert np.array_equal(after.mesh.texture, before.mesh.texture // 2)
-    assert sha256(tmp_path / "out" / "head.glb") != plain
-    assert np.array_equal(open_head(tmp_path / "out").mesh.texture, after.mesh.texture)
-    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert sha256(begun / "head.glb") != plain
+    assert np.array_equal(open_head(begun).mesh.texture, after.mesh.texture)
+    record = json.loads((begun / "run.json").read_text())
     del record["stages"]["refine"]  # as if it had been killed at work
-    (tmp_path / "out" / "run.json").write_text(json.dumps(record))
-    make(photo, tmp_path / "out", replace(wish, refine=False))
-    assert not (tmp_path / "out" / "refined").exists() and sha256(tmp_path / "out" / "head.glb") == plain
+    (begun / "run.json").write_text(json.dumps(record))
+    make(photo, begun, replace(wish, refine=False))
+    assert not (begun / "refined").exists() and sha256(begun / "head.glb") == plain
     with pytest.raises(UserError, match="leave `fit=False` out"):
         replace(wish, fit=False).validate()
     with pytest.raises(UserError, match="no weights of the hybrid priors"):
@@ -144,6 +157,7 @@ def test_views_by_the_small_network(photo, looked, tmp_path, monkeypatch):
         make(photo, tmp_path / "a", replace(wish, size=72))
     with pytest.raises(UserError, match="is for the preset small"):
         make(photo, tmp_path / "a", replace(wish, preset="sd15", size=None))
+    shutil.copytree(looked[0], tmp_path / "a")
     one = make(photo, tmp_path / "a", wish)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     shutil.rmtree(tmp_path / "b" / "views")  # which is made again
@@ -159,10 +173,10 @@ class Stop(Exception):
     """As if the process had been ended there."""
 
 
-def test_a_run_stopped_anywhere_ends_with_the_same_bytes(photo, tiny, tmp_path):
+def test_a_run_stopped_anywhere_ends_with_the_same_bytes(photo, tiny, begun, tmp_path):
     """One folder is stopped again and again, each time a little later, and goes on every time."""
-    make(photo, tmp_path / "whole", tiny)
-    whole, stops = left(tmp_path / "whole"), 0
+    make(photo, begun, tiny)
+    whole, stops = left(begun), 0
     for moment in range(0, 400, 12):
         count = iter(range(1000))
 
@@ -179,9 +193,8 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(photo, tiny, tmp_path):
     assert stops >= 5 and left(tmp_path / "stopped") == whole
 
 
-def test_a_finished_run_is_not_done_again_and_what_depends_on_a_change_is(photo, looked, tmp_path):
-    folder = tmp_path / "out"
-    make(photo, folder, LOOK)
+def test_a_finished_run_is_not_done_again_and_what_depends_on_a_change_is(photo, begun):
+    folder = begun
     events: list = []
     make(photo, folder, LOOK, told(events))
     assert {state for _, state in events} <= {"kept", "note"}
@@ -193,9 +206,8 @@ def test_a_finished_run_is_not_done_again_and_what_depends_on_a_change_is(photo,
     assert not (folder / "views" / "003.png").exists()
 
 
-def test_a_damaged_or_missing_file_is_made_again(photo, looked, tmp_path):
-    folder = tmp_path / "out"
-    make(photo, folder, LOOK)
+def test_a_damaged_or_missing_file_is_made_again(photo, looked, begun):
+    folder = begun
     (folder / "views" / "001.png").write_bytes(b"damaged")
     (folder / "sheet.png").unlink()
     make(photo, folder, LOOK)
@@ -241,13 +253,13 @@ def test_a_file_is_no_folder(photo):
         make(photo, photo, LOOK)
 
 
-def test_few_cameras_for_a_head_are_told(photo, tiny, tmp_path, monkeypatch):
+def test_few_cameras_for_a_head_are_told(photo, tiny, begun, tmp_path, monkeypatch):
     (tmp_path / "cameras").write_text("0,0\n90,0\n180,0\n270,0\n")
     monkeypatch.setattr(pipeline_make, "run_fit", lambda *_: None)
     monkeypatch.setattr(pipeline_make, "run_files", lambda *_: None)
     notes: list[str] = []
     wish = replace(tiny, orbit=tmp_path / "cameras")
-    make(photo, tmp_path / "out", wish, lambda event: notes.append(event.what) if event.state == "note" else None)
+    make(photo, begun, wish, lambda event: notes.append(event.what) if event.state == "note" else None)
     assert any("4 cameras are few" in note for note in notes)
 
 

@@ -121,8 +121,14 @@ def test_an_unknown_field_or_kind_is_an_error():
         sample(1, "robot")
 
 
-@pytest.mark.parametrize("kind", ["human", "toon", "fantasy", "statue"])
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        pytest.param(kind, part, marks=[pytest.mark.slow] * (kind != "human" and part > 0))
+        for kind in ("human", "toon", "fantasy", "statue")
+        for part in range(4)
+    ],
+)
 def test_every_hairstyle_builds_on_every_kind(kind: str, part: int):
     """In each kind all styles take turns; a head carries one at a time."""
     for i, style in enumerate(list(STYLES)[part::4]):

@@ -82,6 +82,7 @@ def test_a_fitted_head_is_softer_and_keeps_its_place():
     assert np.abs(made.hint[inside][:, :3].astype(float) - sample.hint[inside][:, :3]).mean() < 12
 
 
+@pytest.mark.slow
 def test_it_learns_from_what_leads_and_the_base_stays(folder, base, tmp_path):
     task = HybridTask(folder, folder, base)
     before = task.network().get_submodule("base").state_dict()

@@ -126,6 +126,7 @@ def test_a_stage_learns_its_own_part_alone(begun, heads, tmp_path, stage):
     assert state["network"].keys() == learnt  # nothing that stays is written every half hour
 
 
+@pytest.mark.slow
 def test_it_learns_and_the_next_stage_goes_on_there(begun, heads, tmp_path):
     """On the same clips and noise the error falls at every level; the next stage begins where this one ended."""
     figures: list[dict] = []

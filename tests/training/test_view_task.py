@@ -110,7 +110,7 @@ def test_views_have_their_own_noise_and_the_photo_stays(ball):
     mean, same = (denoise_small_views(*ball, cameras[:2], alone, size=SIZE, seed=seed)[1].rgb for seed in (3, 4))
     np.testing.assert_array_equal(mean, same)  # one level begins without noise
     steps: list[tuple[int, int]] = []
-    denoise_small_views(*ball, cameras[:2], alone, size=SIZE, steps=2, on_step=lambda i, of: steps.append((i, of)))
+    denoise_small_views(*ball, cameras[:2], alone, size=SIZE, steps=2, on_step=lambda _, i, of: steps.append((i, of)))
     assert steps == [(1, 2), (2, 2)]
 
 

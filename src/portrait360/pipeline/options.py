@@ -35,7 +35,9 @@ PHOTO, VIEW, HEAD, RUN = "Photo", "Views", "3D head", "Run"  # groups
 class MakeOptions:
     """What `make` makes of a photo. The defaults are those of the command."""
 
-    preset: str = option("small", "small; with weights of your own: sd15, diffportrait3d.", VIEW, label="Preset")
+    preset: str = option(
+        "small", "small; with weights of your own: sd15, diffportrait3d.", VIEW, label="Preset", form=4
+    )
     method: str | None = option(
         None,
         "How the coarse head is made. proxy: from the fit and the photos alone; completed: by the small network; "
@@ -44,7 +46,7 @@ class MakeOptions:
         VIEW,
         flags=("--method", "--proxy"),
     )
-    views: int = option(DEFAULT_VIEWS, "Number of views on the orbit.", VIEW, label="Views", low=4, high=64)
+    views: int = option(DEFAULT_VIEWS, "Number of views on the orbit.", VIEW, label="Views", form=3, low=4, high=64)
     size: int | None = option(None, "Side of a view in pixels. Default: the preset's (small: 256).", VIEW)
     seed: int = option(0, "Seed of all random numbers: the same seed gives the same files.", RUN)
     back: Path | None = option(None, "A photo of the same head from behind.", PHOTO, metavar="PHOTO")
@@ -58,12 +60,14 @@ class MakeOptions:
         "Default: read from the face.",
         PHOTO,
         label="Azimuth, in degrees",
+        form=5,
     )
     elevation: float | None = option(
         None,
         "How high the photo's camera stands, in degrees: 0 level, 89 above, -89 below. Default: read from the face.",
         PHOTO,
         label="Elevation, in degrees",
+        form=6,
     )
     orbit: Path | None = option(
         None, "Cameras instead of an orbit: a file with a line `azimuth,elevation` for each.", VIEW, metavar="FILE"
@@ -73,9 +77,11 @@ class MakeOptions:
         RESULTS, "nerf, splats, mesh, with commas between.", HEAD, flags=("--as",), metavar="TEXT"
     )
     fit: bool = option(
-        True, "Make a 3D head, or stop at the views.", HEAD, flags=("--fit/--no-fit",), label="3D head"
+        True, "Make a 3D head, or stop at the views.", HEAD, flags=("--fit/--no-fit",), label="3D head", form=1
     )
-    quick: bool = option(False, "Less work for the head, for a first look.", HEAD, flags=("--quick",), label="Quick")
+    quick: bool = option(
+        False, "Less work for the head, for a first look.", HEAD, flags=("--quick",), label="Quick", form=2
+    )
     steps: int | None = option(None, "Steps of the sampler, where a network makes the views.", VIEW)
     device: str | None = option(None, "cpu or cuda. Default: cuda where it is available.", RUN)
     faithful: bool = option(

@@ -145,7 +145,7 @@ def run_views(run: Run, portrait: Portrait, proxy: Proxy, options: MakeOptions) 
                 size=options.pixels,
                 seed=options.seed,
                 steps=options.steps or STEPS,
-                on_step=lambda done, total: run.step("views", "noise level", done, total),
+                on_step=_report_steps(run, "views"),
             )
             make_view_set(views, portrait, proxy, options.seed).save(folder)
         else:

@@ -28,7 +28,8 @@ class OptionInfo:
     group: str
     flags: tuple[str, ...] = ()  # derived from the name if empty
     metavar: str | None = None
-    label: str = ""  # of the web form; empty where the form does not offer the field
+    label: str = ""  # in the web form; empty where the form does not offer the field
+    form: int = 0  # position in the web form
     low: float | None = None
     high: float | None = None
 

@@ -142,6 +142,7 @@ def test_numbers_out_of_range(photo, what):
         make_portrait(photo, **what)
 
 
+@pytest.mark.slow
 def test_a_hundred_megapixels(tmp_path):
     """From the file to the portrait, the memory of a small machine."""
     large = IMAGE.resize((12000, 9000), Image.Resampling.BILINEAR, box=(0, 0, 512, 384))

@@ -124,6 +124,7 @@ def test_a_readout_is_read_strictly(tmp_path):
     assert POSE_READOUT.stat().st_size < 1e6 and replace(readout).weight.shape == (FEATURES, 2 + MODES)
 
 
+@pytest.mark.slow
 def test_people_it_has_not_seen_are_placed_better_than_by_landmarks_alone():
     readout, before, after = load_pose_readout(), [], []
     for seed in range(HELD_OUT, HELD_OUT + 6):

@@ -247,14 +247,14 @@ def test_killed_within_its_rounds_it_goes_on_as_if_it_had_not(tmp_path, monkeypa
     camera, kept = Camera(look_at(200), FOCAL), ResumeFile(tmp_path / "refining.pt", "this", "the refining")
     whole = refine(start(Ball()), photo, led, short).render_image(camera, SIZE)
 
-    def killed(done, of):
+    def killed(stage, done, of):
         if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         refine(start(Ball()), photo, led, short, killed, kept)
     told: list[int] = []
-    again = refine(start(Ball()), photo, led, short, lambda done, of: told.append(done), kept)
+    again = refine(start(Ball()), photo, led, short, lambda stage, done, of: told.append(done), kept)
     assert told == [2, 3, 4]  # where it goes on is told at once
     assert all(np.array_equal(a, b) for a, b in zip(again.render_image(camera, SIZE), whole, strict=True))
     assert ResumeFile(kept.path, "another", "").load() is None

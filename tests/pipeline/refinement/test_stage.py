@@ -33,7 +33,7 @@ from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils.errors import UserError
 from portrait360.utils.resume import ResumeFile
 from tests.fixtures.photos import IMAGE
-from tests.fixtures.runs import TINY, left
+from tests.fixtures.runs import TINY, left, use_small_crops
 
 HOW = RefineConfig(steps=1, views=3, size=64, between=1, levels=1, judged=16, moves=4, photos=1, window=32)
 
@@ -43,6 +43,7 @@ def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     IMAGE.resize((256, 256)).save(folder / "photo.png")
     with pytest.MonkeyPatch.context() as patch:
+        use_small_crops(patch)
         patch.setattr(stages, "fit_settings", lambda seed, share: TINY)
         patch.setattr(pipeline_make, "run_files", lambda *what: None)
         make(folder / "photo.png", folder / "out", MakeOptions(views=4, size=64, results=("field",)))

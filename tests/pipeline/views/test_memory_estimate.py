@@ -90,6 +90,7 @@ def test_a_tensor_counts_once_and_as_long_as_it_lives():
     assert meter.now == 0 and meter.peak == 6000
 
 
+@pytest.mark.slow
 def test_parts_that_come_and_go_take_less():
     system = narrower(64, 32)
     take = [

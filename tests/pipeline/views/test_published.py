@@ -13,6 +13,7 @@ from portrait360.diffusion.multiview import view_generators
 from portrait360.geometry.cameras import orbit
 from portrait360.geometry.canonical_frame import FOCAL_SD15
 from portrait360.models.controlnet import ControlConfig
+from portrait360.models.presets import PRESETS
 from portrait360.models.vae import VAEConfig
 from portrait360.models.weights.importer import import_weights
 from portrait360.models.weights.registry import ModelSpec
@@ -78,6 +79,8 @@ def weights(tmp_path_factory) -> Path:
 def at_home(weights):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PORTRAIT360_WEIGHTS", str(weights))
+        for name in ("sd15", "diffportrait3d"):  # portraits of a quarter of the size: views are small, too
+            patch.setitem(PRESETS, name, replace(PRESETS[name], crop=PRESETS[name].crop // 4))
         patch.setattr(methods, "InversionSettings", lambda: SHORT)
         patch.setattr(
             methods,

@@ -11,6 +11,7 @@ from portrait360.apps.cli.command_options import GroupedCommand, with_make_optio
 from portrait360.pipeline.batch.inputs import check_inputs
 from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.errors import UserError
+from portrait360.utils.parallel.ray_pool import create_engine
 
 
 @with_make_options(("preset", "method", "views", "size", "seed", "results", "fit", "quick", "device"))
@@ -52,13 +53,13 @@ def batch(
       portrait360 batch /shared/list.parquet -o /shared/heads --ray auto --workers 64
     """
     options.validate()
+    engine = create_engine(workers, ray, gpus, (inputs, output))
     check_inputs(inputs)
 
     from portrait360.pipeline.batch.runner import make_all
-    from portrait360.utils.parallel.ray_pool import create_engine
 
     started = time.monotonic()
-    counts, table = make_all(inputs, output, options, create_engine(workers, ray, gpus, (inputs, output)))
+    counts, table = make_all(inputs, output, options, engine)
     seconds = time.monotonic() - started
     typer.echo(
         f"{counts['done']} heads in {seconds:.0f} s, {counts['kept']} kept, {counts['failed']} photos failed; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from portrait360.apps.web.jobs import Jobs
 from portrait360.models.presets import PRESETS
 from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.errors import UserError
-from portrait360.utils.option_fields import OptionInfo, option_info
+from portrait360.utils.option_fields import OptionInfo, option_fields
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -25,6 +26,7 @@ REFRESH_SECONDS = 0.7  # between two updates of a job
 CLEANUP_SECONDS, MAX_FILE_AGE = 600, 3600  # how often old temporary files are deleted, and their age in seconds
 HEAD, VIEWS = "3D head", "Views only"
 FROM_FACE = "read from the face"
+SHOWN = 3  # inputs of the form; those behind them are below "Advanced"
 PLACEHOLDER = "Drop a photo here, or click to choose one"
 NEEDS_GRADIO = "`portrait360 serve` needs gradio; install it with: pip install 'portrait360[web]'"
 
@@ -103,27 +105,39 @@ class Page:
         return blocks
 
     def _add_form(self) -> list[Any]:
-        """Add inputs for the fields of MakeOptions that have a label, with their limits and help."""
-        gr, fields = self.gr, form_fields()
+        """Add the photos and an input for every field of MakeOptions that has a label."""
+        gr, inputs = self.gr, {}
         photo = self._add_photo("Photo", 270, "p360-photo")
-        what = gr.Radio([HEAD, VIEWS], value=HEAD, show_label=False, container=False, elem_id="p360-what")
-        quick = gr.Checkbox(False, label=f"{fields['quick'].label}: {fields['quick'].help}", elem_id="p360-quick")
-        low, high = fields["views"].low, fields["views"].high
-        views = gr.Slider(low, high, MakeOptions().views, step=4, label=fields["views"].label, elem_id="p360-views")
+        for field in form_fields():
+            if field[-1].form <= SHOWN:
+                inputs[field[0]] = self._add_input(*field)
         with gr.Accordion("The same head from behind", open=False):
             back = self._add_photo("A photo from behind, if you have one", 200, "p360-back")
         with gr.Accordion("Advanced", open=False):
-            preset = gr.Radio(
-                preset_choices(), value=MakeOptions().preset, label=fields["preset"].label, elem_id="p360-preset"
-            )
-            angles = [
-                gr.Textbox("", label=info.label, info=info.help, placeholder=FROM_FACE, max_lines=1)
-                for info in (fields["azimuth"], fields["elevation"])
-            ]
-        what.change(
-            lambda choice: gr.update(interactive=choice == HEAD), what, quick, queue=False, api_visibility="private"
+            for field in form_fields():
+                if field[-1].form > SHOWN:
+                    inputs[field[0]] = self._add_input(*field)
+        inputs["fit"].change(
+            lambda choice: gr.update(interactive=choice == HEAD),
+            inputs["fit"],
+            inputs["quick"],
+            queue=False,
+            api_visibility="private",
         )
-        return [photo, back, what, quick, views, preset, *angles]
+        return [photo, back, *(inputs[name] for name, *_ in form_fields())]
+
+    def _add_input(self, name: str, kind: Any, default: Any, info: OptionInfo) -> Any:
+        """Add an input for one field; its type and description decide which."""
+        gr, id = self.gr, f"p360-{name}"
+        if name == "fit":
+            return gr.Radio([HEAD, VIEWS], value=HEAD, show_label=False, container=False, elem_id=id)
+        if name == "preset":
+            return gr.Radio(preset_choices(), value=default, label=info.label, elem_id=id)
+        if kind is bool:
+            return gr.Checkbox(default, label=f"{info.label}: {info.help}", elem_id=id)
+        if info.low is not None:
+            return gr.Slider(info.low, info.high, default, step=4, label=info.label, elem_id=id)
+        return gr.Textbox("", label=info.label, info=info.help, placeholder=FROM_FACE, max_lines=1, elem_id=id)
 
     def _add_photo(self, label: str, height: int, id: str) -> gr.Image:
         """Add an input for an upload or a webcam picture. Its value is the path: only the run opens the file."""
@@ -147,30 +161,12 @@ class Page:
         photo.async_move_resource_to_block_cache = require_upload
         return photo
 
-    def make(
-        self,
-        photo: str | None,
-        back: str | None,
-        what: str,
-        quick: bool,
-        views: float,
-        preset: str,
-        azimuth: str,
-        elevation: str,
-    ) -> tuple[Any, ...]:
-        """Start a run; the first output is its id."""
+    def make(self, photo: str | None, back: str | None, *values: Any) -> tuple[Any, ...]:
+        """Start a run with the values of the form; the first output is its id."""
         try:
             if not photo:
                 raise UserError("Choose a photo first.")
-            options = MakeOptions(
-                preset=preset,
-                views=int(views),
-                fit=what != VIEWS,
-                quick=bool(quick) and what != VIEWS,
-                azimuth=parse_degrees(azimuth),
-                elevation=parse_degrees(elevation),
-            )
-            job = self.jobs.add(Path(photo), options, Path(back) if back else None)
+            job = self.jobs.add(Path(photo), read_form(values), Path(back) if back else None)
         except UserError as error:
             return self._update("", (), message=str(error))
         keep_latest(self.uploads)
@@ -236,9 +232,23 @@ class Page:
         return panels.render_gallery(open_jobs, runs, [store.card_picture(run.id) for run in runs], older)
 
 
-def form_fields() -> dict[str, OptionInfo]:
-    names = ("preset", "views", "fit", "quick", "azimuth", "elevation")
-    return {name: option_info(MakeOptions, name) for name in names}
+def form_fields() -> list[tuple[str, Any, Any, OptionInfo]]:
+    """Name, type, default and description of the fields that the form offers: those with a label."""
+    fields = [field for field in option_fields(MakeOptions) if field[-1].label]
+    return sorted(fields, key=lambda field: field[-1].form)
+
+
+def read_form(values: Sequence[Any]) -> MakeOptions:
+    """The options that the values of the form's inputs say, in the order of `form_fields`."""
+    options: dict[str, Any] = {}
+    for (name, kind, _, _), value in zip(form_fields(), values, strict=True):
+        if name == "fit":
+            options[name] = value != VIEWS
+        elif kind in (bool, int, str):
+            options[name] = kind(value)
+        else:
+            options[name] = parse_degrees(value)
+    return MakeOptions(**options | {"quick": options["quick"] and options["fit"]})
 
 
 def preset_choices() -> list[tuple[str, str]]:

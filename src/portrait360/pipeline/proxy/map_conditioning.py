@@ -53,6 +53,6 @@ def encode_changes(colours: Floats, radius: Floats, to_colours: Floats, to_radiu
 
 
 def apply_changes(colours: Floats, radius: Floats, changes: Floats) -> tuple[Floats, Floats]:
-    """Apply changes to colours and radius of a proxy: the inverse of `changes_of`."""
+    """Apply changes to colours and radius of a proxy: the inverse of `encode_changes`."""
     new_colours = colours + COLOUR * changes[:3].transpose(1, 2, 0)
     return np.clip(new_colours, 0, 1).astype(np.float32), (radius + DEEP * changes[3]).astype(np.float32)

@@ -23,14 +23,12 @@ from portrait360.pipeline.views.proxy_views import load_or_render_views
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.devices import select_device
 from portrait360.utils.errors import UserError
-from portrait360.utils.progress import progress_bar
+from portrait360.utils.progress import ProgressCallback, ignore_progress, progress_bar
 
 PHOTO_RAYS = 2.0  # weight of the photo's pixels in the field, where other views have 1
 PHOTO_TURNS = 3  # times that the splats train on the photo for each time that they train on another view
 PHOTO_TEXELS = 20_000.0  # weight of the photo in the texture: it wins everywhere but at grazing angles
 SURFACE_VIEWS = 24  # views from which the field is rendered to place the first splats
-
-OnStep = Callable[[str, int, int], None]  # stage, steps done, total steps
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def fit_head(
     folder: Path | None = None,
     results: Sequence[str] = RESULTS,
     device: torch.device | str = "cpu",
-    on_step: OnStep = lambda stage, done, total: None,
+    on_step: ProgressCallback = ignore_progress,
 ) -> Head:
     """Fit the wanted results to a view set; splats and mesh are fitted to views corrected against the field.
 
@@ -93,7 +91,7 @@ def weight_views(view_set: ViewSet, weight: float) -> tuple[tuple[View, ...], in
 
 
 def _fit_splats(
-    field: RadianceField, view_set: ViewSet, options: SplatFit, device: torch.device | str, on_step: OnStep
+    field: RadianceField, view_set: ViewSet, options: SplatFit, device: torch.device | str, on_step: ProgressCallback
 ) -> GaussianSplats:
     points, colours = sample_surface(field, view_set.views)
     start = init_splats(points, colours, options.count, np.random.default_rng(options.seed))
@@ -114,7 +112,7 @@ def sample_surface(field: RadianceField, views: Sequence[View]) -> tuple[np.ndar
     return np.concatenate(points), np.concatenate(colours)
 
 
-def _step_counter(on_step: OnStep, stage: str, total: int) -> Callable[[int, float], None]:
+def _step_counter(on_step: ProgressCallback, stage: str, total: int) -> Callable[[int, float], None]:
     return lambda step, loss: on_step(stage, step + 1, total)
 
 

@@ -163,7 +163,7 @@ class ViewGuide(_FoldedLatents):
 
 
 def hints_for_view(view: GuideView, photo: GuideView) -> tuple[Tensor, Tensor]:
-    """Return the share of a view that the photo shows (1 s s), and the hints of the control network (1 HINTS s s)."""
+    """Return the photo's share of a view (1 s s), and the hints of the control network (1 HINT_CHANNELS s s)."""
     visibility = match_views(photo.camera, photo.depth, view.camera, view.depth).both.astype(np.float32)
     picture = view.picture.cpu()
     alpha = picture[3].numpy()

@@ -3,7 +3,6 @@ with views from all sides, so that what is known of one side reaches the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from portrait360.models.weights.tensor_files import TensorFile, load_fp32
 from portrait360.pipeline.refinement.denoising_guide import Guide, render_base, resize_photo
 from portrait360.pipeline.refinement.view_schedule import turn_camera
 from portrait360.pipeline.views.view_set import View
+from portrait360.utils.progress import ProgressCallback, ignore_progress
 
 MAX_ELEVATION = 30.0  # degrees up and down
 
@@ -60,7 +60,7 @@ def restore(
     guide: Guide,
     photo: View,
     config: RestoreConfig = RestoreConfig(),  # noqa: B008 (frozen)
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: ProgressCallback = ignore_progress,
 ) -> Triplane:
     """Tune the restoration on one portrait, together with the decoder (eq. 5, 6), and apply it to the head in place.
 
@@ -75,7 +75,7 @@ def restore(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        on_step(step + 1, config.steps)
+        on_step("restore", step + 1, config.steps)
     with torch.no_grad():
         head.grids.copy_(restoration.restorer(head.grids))
     head.restorer = None

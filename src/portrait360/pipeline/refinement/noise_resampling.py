@@ -4,7 +4,7 @@ driven by their neighbours. They share noise through the surface, and keep it wh
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,10 +24,10 @@ from portrait360.pipeline.refinement.denoising_guide import Guide, GuideView, re
 from portrait360.pipeline.refinement.view_schedule import FIXED, ScheduledView, outward_schedule, random_view
 from portrait360.pipeline.views.pixel_latents import premultiply
 from portrait360.pipeline.views.view_set import View
+from portrait360.utils.progress import ProgressCallback, ignore_progress
 from portrait360.utils.resume import ResumeFile
 
 Noise = Literal["anchors", "fixed", "random"]
-OnStep = Callable[[int, int], None]  # done, total
 RAYS = 8192  # at once, without gradients
 RIM = 2  # pixels
 SEED_STRIDE = 1009  # more than a run's steps (0 initialises the anchors), so that the streams of two seeds differ
@@ -250,7 +250,7 @@ def refine(
     photo: View,
     guide: Guide,
     config: RefineConfig = RefineConfig(),  # noqa: B008 (frozen)
-    on_step: OnStep = lambda done, total: None,
+    on_step: ProgressCallback = ignore_progress,
     kept: ResumeFile | None = None,
 ) -> Triplane:
     """Refine the head in place and return it; with no steps it is unchanged.
@@ -263,10 +263,10 @@ def refine(
     if kept is not None and (state := kept.load()):
         start = state["done"]
         refinement.load_state(state)
-    on_step(start, config.steps)
+    on_step("refine", start, config.steps)
     for number in range(start, config.steps):
         refinement.step(number)
-        on_step(number + 1, config.steps)
+        on_step("refine", number + 1, config.steps)
         if kept is not None and time.monotonic() - last_save >= KEEP_SECONDS:
             kept.save({"done": number + 1, **refinement.state()})
             last_save = time.monotonic()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -33,13 +32,13 @@ from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.devices import select_device
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import lock_folder, sha256, translate_write_errors
+from portrait360.utils.progress import ProgressCallback, ignore_progress
 from portrait360.utils.resume import RecordFile, ResumeFile, cache_key
 
 RECORD = "refined.json"  # beside the views: what they were made from
 STATE, RESTORED = "refining.pt", "restored.pt"  # from which an interrupted run resumes
 MAX_BYTES = 1 << 20
 BEGIN_CHOICES = ("field", "proxy", "gan")  # of a run: the fitted field, the proxy, the generated head
-OnStep = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def refine_views(
     view_set: ViewSet,
     guide: SmallGuide,
     request: RefineRequest,
-    on_step: OnStep = lambda stage, done, total: None,
+    on_step: ProgressCallback = ignore_progress,
     resume_file: ResumeFile | None = None,
 ) -> ViewSet:
     """Return renders of the refined head from the cameras of the views, with the same photo."""
@@ -115,10 +114,7 @@ def refine_views(
     guide = guide.with_subject(volume, view_set.reference, request.how.size)
     triplane = prepare_head(volume, view_set.reference, guide, request, on_step, resume_file)
 
-    def report_step(done: int, total: int) -> None:
-        on_step("refine", done, total)
-
-    triplane = refine(triplane, view_set.reference, guide, request.how, report_step, resume_file)
+    triplane = refine(triplane, view_set.reference, guide, request.how, on_step, resume_file)
     renders = [(*triplane.render_image(view.camera, view.size)[:2], view.camera) for view in view_set.views]
     return replace(view_set, views=tuple(View(rgb, alpha, camera) for rgb, alpha, camera in renders))
 
@@ -128,7 +124,7 @@ def prepare_head(
     photo: View,
     guide: Guide,
     request: RefineRequest,
-    on_step: OnStep,
+    on_step: ProgressCallback,
     resume_file: ResumeFile | None,
 ) -> Triplane:
     """Return the triplane from which refining begins: over the volume, or over the restored head.
@@ -137,9 +133,6 @@ def prepare_head(
 
     def start_from(base: Volume) -> Triplane:
         return init_triplane(base, TriplaneConfig(), torch.Generator().manual_seed(request.how.seed))
-
-    def report_step(done: int, total: int) -> None:
-        on_step("restore", done, total)
 
     head = start_from(volume)
     if request.restorer is None:
@@ -151,7 +144,7 @@ def prepare_head(
         head.load_own_state(state["head"])
     else:
         restoration = load_restoration(request.restorer, head.config).to(head.density.device)
-        restore(head, restoration, guide, photo, replace(request.restoring, seed=request.how.seed), report_step)
+        restore(head, restoration, guide, photo, replace(request.restoring, seed=request.how.seed), on_step)
         if restored_file is not None:
             restored_file.save({"head": head.own_state()})
     return start_from(head.requires_grad_(False))
@@ -166,7 +159,7 @@ def refine_folder(
     quick: bool = False,
     results: tuple[str, ...] = RESULTS,
     device: str | None = None,
-    on_step: OnStep = lambda stage, done, total: None,
+    on_step: ProgressCallback = ignore_progress,
 ) -> str:
     """Refine the head of a run into another folder, and return a message for the user.
 

@@ -8,7 +8,7 @@ attention) denoises windows of views, beginning with noise around the latents of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from portrait360.diffusion.samplers import ddim, dpm_solver_2m
 from portrait360.diffusion.schedule import Levels, NoiseSchedule, ddim_levels, sqrt_linear_schedule
 from portrait360.models.vae import VAE, Draw
 from portrait360.models.view_denoiser import ReferenceTokens, ViewConditions, ViewDenoiser
+from portrait360.utils.progress import ProgressCallback, ignore_progress
 
 GUIDANCE = 3.0
 WINDOW, OVERLAP = 8, 2  # views
@@ -30,7 +31,6 @@ ETA = 0.5  # of the published sampler
 START_TIMESTEP = 999  # at which noise is added to the latents of the proxy (3D-aware noise)
 CHUNK = 8  # views that the control network processes at once
 LATENT_SEED, PHOTO_SEED = 1, 2  # combined with the run's seed, for what is drawn in the autoencoder
-OnStep = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def denoise_views(
     compute: ComputeConfig,
     *,
     seed: int = 0,
-    on_step: OnStep = lambda stage, done, total: None,
+    on_step: ProgressCallback = ignore_progress,
 ) -> Tensor:
     """Return the views (v 3 s s) in [-1, 1]."""
     views = len(inputs.hints)
@@ -147,7 +147,7 @@ def run_sampler(
     levels: Levels,
     config: SamplerConfig,
     noise: ViewNoise,
-    on_step: OnStep,
+    on_step: ProgressCallback,
 ) -> Tensor:
     """Denoise noisy latents x (v c h w) to clean ones."""
 
@@ -228,7 +228,7 @@ def encode(
     )
 
 
-def decode(vae: VAE, latents: Tensor, compute: ComputeConfig, on_step: OnStep) -> Tensor:
+def decode(vae: VAE, latents: Tensor, compute: ComputeConfig, on_step: ProgressCallback) -> Tensor:
     pictures = []
     for i, latent in enumerate(latents):
         picture = vae.decode(move_tensor(latent[None], compute))

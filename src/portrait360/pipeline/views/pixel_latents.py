@@ -20,7 +20,7 @@ TIMESTEP_SCALE = 1000.0  # scales noise levels in [0, 1] to the network's timest
 def build_hint(
     rgb: Floats, visibility: Floats, mask: Floats, normals: Floats, depth: Floats, camera: Camera
 ) -> Floats:
-    """Return (HINTS, s, s): colours, the share of them that is the photo's, alpha, normals, positions."""
+    """Return (HINT_CHANNELS, s, s): colours, the share of them that is the photo's, alpha, normals, positions."""
     size = len(rgb)
     covered = (depth > 0)[..., None]
     points = camera.unproject(pixel_centres(size, size), np.where(depth > 0, depth, camera.radius)) / REACH

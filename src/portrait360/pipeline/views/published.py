@@ -24,13 +24,13 @@ from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.views.multiview_sampler import (
     ComputeConfig,
     DenoiserInputs,
-    OnStep,
     SamplerConfig,
     denoise_views,
 )
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.array_types import Floats
 from portrait360.utils.images import to_uint8
+from portrait360.utils.progress import ProgressCallback
 
 STRANGER_SEED = 7  # of the generated head that the control network gets as a hint
 WHITE = 1.0
@@ -64,7 +64,7 @@ class ViewSynthesisConfig:
         return self.weights[self.preset.weights.index(system)]
 
 
-def denoise_back_view(subject: SubjectInputs, config: ViewSynthesisConfig, on_step: OnStep) -> View:
+def denoise_back_view(subject: SubjectInputs, config: ViewSynthesisConfig, on_step: ProgressCallback) -> View:
     """Make the back view from the front: the back-view network starts from pure noise, and its hint is the back of
     another head."""
     assert config.preset.focal is not None and config.preset.back is not None
@@ -82,7 +82,7 @@ def denoise_published_views(
     back: Portrait | None,
     cameras: Sequence[Camera],
     config: ViewSynthesisConfig,
-    on_step: OnStep,
+    on_step: ProgressCallback,
 ) -> ViewSet:
     """Make the views of all cameras together."""
     photos = [prepare_front(subject, config), *(prepare_reference(photo, config) for photo in subject.more_photos)]

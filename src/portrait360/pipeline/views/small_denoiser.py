@@ -7,7 +7,7 @@ C (control) encodes each view once; V (cross-view attention) sees overlapping wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -35,11 +35,11 @@ from portrait360.pipeline.views.pixel_latents import (
 )
 from portrait360.pipeline.views.view_set import View
 from portrait360.utils.array_types import Floats
+from portrait360.utils.progress import ProgressCallback, ignore_progress
 
 STEPS = 1  # noise levels; with one, sampling starts without noise and returns the mean of all plausible views
 RAMP = (0.5, 0.8)  # probabilities of being covered that become alpha 0 and 1; in between, hair stays soft
 WINDOW, OVERLAP = 8, 2  # views
-OnStep = Callable[[int, int], None]  # noise levels: done, total
 
 
 class ViewWeights(NamedTuple):
@@ -66,7 +66,7 @@ class ViewInputs:
     proxy: Tensor  # (v 4 s s) premultiplied colours and alpha
     base: Tensor  # (v 64 h w) latents of the proxy's views, around which the noise is
     visibility: Tensor  # (v 1 s s)
-    hints: Tensor  # (v HINTS s s)
+    hints: Tensor  # (v HINT_CHANNELS s s)
     references: Tensor  # (n 64 h w)
 
 
@@ -79,7 +79,7 @@ def denoise_small_views(
     size: int = 256,
     seed: int = 0,
     steps: int = STEPS,
-    on_step: OnStep = lambda done, total: None,
+    on_step: ProgressCallback = ignore_progress,
 ) -> list[View]:
     """Make the views of all cameras. A view does not depend on the number of views, only on the neighbours that
     cross-view attention sees."""
@@ -95,7 +95,7 @@ def denoise_prepared(
     *,
     seed: int = 0,
     steps: int = STEPS,
-    on_step: OnStep = lambda done, total: None,
+    on_step: ProgressCallback = ignore_progress,
 ) -> list[View]:
     """Make the views of all cameras from their inputs, which `prepare_inputs` makes."""
     network, cross_view = weights
@@ -104,7 +104,7 @@ def denoise_prepared(
     denoise = predict_orbit(
         make_window_denoiser(network, inputs, cross_view), circular_windows(len(cameras), WINDOW, OVERLAP)
     )
-    changes = flow_euler(denoise, noise, steps, lambda i, x0: on_step(i + 1, steps))
+    changes = flow_euler(denoise, noise, steps, lambda i, x0: on_step("noise level", i + 1, steps))
     pictures = harden_alpha(depth_to_space(inputs.base + changes.cpu()).clamp(0, 1), inputs.proxy)
     photo_share = torch.where(inputs.proxy[:, 3:] > 0, inputs.visibility, 0)
     pictures = pictures + photo_share * (inputs.proxy - pictures)  # keep the photo's own pixels

@@ -139,7 +139,7 @@ def tile_rows(heads: Iterable[Tensor]) -> Floats:
 
 
 def as_tensors(sample: ViewSample, views: NDArray[np.integer]) -> Batch:
-    """Return changes, weight, base (v 64 h w), hints (v HINTS s s), proxy (v 4 s s), references (2 64 h w)."""
+    """Return changes, weight and base (v 64 h w), hints (v c s s), proxy (v 4 s s), references (2 64 h w)."""
     hints, proxies = [], []
     for hint, depth, label in zip(sample.hint[views], sample.depth[views], sample.cameras[views], strict=True):
         values = to_float(hint)
@@ -190,7 +190,7 @@ def predict(
 ) -> Tensor:
     """Predict the clean changes, of the shape of x.
 
-    x (b v 64 h w), level (b), hints (b v HINTS s s), references (b n 64 h w).
+    x (b v 64 h w), level (b), hints (b v HINT_CHANNELS s s), references (b n 64 h w).
     """
     assert isinstance(network, ViewDenoiser)
     batch, views = x.shape[:2]

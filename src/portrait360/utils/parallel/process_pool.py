@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from portrait360.utils.parallel.scheduler import AHEAD, J, JobResult, R, Task, run_jobs
-from portrait360.utils.parallel.workers import init_worker, single_threaded
+from portrait360.utils.parallel.workers import defer_signals, init_worker, single_threaded
 
 
 class ProcessPool:
@@ -51,11 +51,12 @@ class _Processes:
         return bool(self.in_flight)
 
     def submit(self, task: Task[Any], *, isolated: bool = False) -> None:
-        try:
-            future = self.executor.submit(self.function, task.job)
-        except BrokenProcessPool:  # a process was lost between two calls of wait; what is in flight reports it there
-            self._restart()
-            future = self.executor.submit(self.function, task.job)
+        with defer_signals():  # a worker that is cut off while it starts would print a traceback
+            try:
+                future = self.executor.submit(self.function, task.job)
+            except BrokenProcessPool:  # a process was lost since the last wait; what is in flight reports it there
+                self._restart()
+                future = self.executor.submit(self.function, task.job)
         self.in_flight[future], self.isolated = task, isolated
 
     def wait(self) -> tuple[list[tuple[Task[Any], Any]], list[list[Task[Any]]]]:

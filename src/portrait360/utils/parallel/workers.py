@@ -34,7 +34,8 @@ def single_threaded() -> Iterator[None]:
 
 
 def init_worker(parent: int) -> None:
-    """Let a worker process exit when its parent does, even if that was killed."""
+    """Let a worker process exit when its parent does, even if that was killed; Ctrl-C is the parent's affair."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
 
 
