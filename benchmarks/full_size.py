@@ -28,7 +28,7 @@ from portrait360.models.weights.registry import COMPONENTS, MODEL_SPECS, ModelSp
 from portrait360.models.weights.store import StoredModel
 from portrait360.models.weights.tensor_files import Spec, write_safetensors
 from portrait360.pipeline.views.multiview_sampler import ComputeConfig, DenoiserInputs, SamplerConfig, denoise_views
-from portrait360.utils.progress import byte_bar
+from portrait360.utils.progress import progress_bar
 from portrait360.utils.version import __version__
 
 SYSTEM = "diffportrait360"
@@ -45,13 +45,13 @@ def random_import(folder: Path, system: ModelSpec) -> None:
     parts["empty_prompt"] = {"empty_prompt": Spec((1, text.tokens, text.width), torch.float16)}
     files = {}
     total = sum(2 * torch.Size(spec.shape).numel() for specs in parts.values() for spec in specs.values())
-    with byte_bar("Random weights") as advance:
+    with progress_bar("Random weights", unit="bytes") as bar:
         for part, specs in parts.items():
             path = folder / f"{part}.safetensors"
             half = {name: Spec(spec.shape, torch.float16) for name, spec in specs.items()}
             about = {"system": system.name, "part": part, "config": json.dumps(asdict(system))}
             read = lambda name, half=half: random_tensor(name, half)  # noqa: E731
-            told = lambda count, part=part: advance(part, count, total)  # noqa: E731
+            told = lambda count, part=part: bar.advance(part, count, total)  # noqa: E731
             files[path.name] = {"sha256": write_safetensors(path, half, read, about, told)}
             files[path.name]["bytes"] = path.stat().st_size
     said = {"portrait360": __version__, "system": system.name, "source": {"name": "random"}, "dtype": "float16"}

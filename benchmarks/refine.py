@@ -77,11 +77,11 @@ class Knowing(SmallGuide):
     look: Method
     portrait: Portrait
 
-    def priors(self, view: GuideView, driving: GuideView, shown: Tensor) -> Any:
+    def priors(self, view: GuideView, driving: GuideView, driving_picture: Tensor) -> Any:
         (known,) = self.look(self.portrait, [view.camera], view.picture.shape[-1])
         return premultiply(known.rgb, known.alpha)[None]
 
-    def denoise(self, latents: Tensor, level: float, priors: Any, coarse: Tensor, led: BranchWeights) -> Tensor:
+    def denoise(self, latents: Tensor, level: float, priors: Any, coarse: Tensor, branches: BranchWeights) -> Tensor:
         return self.latents(priors, coarse)
 
 
