@@ -71,6 +71,7 @@ def test_at_first_heads_are_as_they_were(task, folder):
     assert {id(p) for p in head.trainable_parameters()} == {id(p) for p in network.parameters()}
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_teacher_sees_and_is_read_back(task, tmp_path, monkeypatch):
     light = torch.zeros(64, 1, 1)
     light[:48] = 0.25  # of all colours, and none of the cover

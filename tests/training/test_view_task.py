@@ -62,7 +62,7 @@ def test_the_changes_lead_from_the_proxy_to_the_truth(folder):
     assert (true[:, :3] - proxy[:, :3]).mean() < -0.05 and row["hints"].shape == (3, HINT_CHANNELS, SIZE, SIZE)
 
 
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("together", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_it_learns_what_the_proxy_lacks(folder, tmp_path, together):
     task = ViewTask(folder, folder, TINY, together=together)
     options = LoopOptions(rate=2e-3, warm=5, average=0.9, validate_every=30, save_minutes=1e9)

@@ -192,7 +192,9 @@ def error(head: Volume, truth: Volume) -> float:
 VARIANTS = [{"noise": "fixed"}, {"noise": "random"}, {"optimised": False}, {"led": BranchWeights(implicit=False)}]
 
 
-@pytest.mark.parametrize("change", [{}, *VARIANTS, {"strength": 0.0}])
+@pytest.mark.parametrize(
+    "change", [{}, *(pytest.param(change, marks=pytest.mark.slow) for change in (*VARIANTS, {"strength": 0.0}))]
+)
 def test_a_guide_that_knows_the_truth_leads_to_it(change):
     ball, truth = Ball(), Ball(0.8)
     head = refine(start(ball), photo_of(truth), Knows(truth), replace(SHORT, steps=8, **change))
