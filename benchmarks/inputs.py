@@ -110,9 +110,11 @@ def tried(place: Path, number: int, name: str) -> bool:
     seconds = time.perf_counter() - begin
     lines = done.stderr.splitlines()
     sentences = [line for line in lines if line.startswith("portrait360:")]
-    notes = [line for line in lines if line.startswith("portrait: ") and not line.endswith(" s")]
+    warnings = [line for line in lines if line.startswith("warning: ")]
     fine = done.returncode == code and "Traceback" not in done.stderr and len(sentences) == (code != GOOD)
-    print(f"{'ok ' if fine else 'BAD'} {done.returncode} {seconds:5.1f} s  {name}: {(sentences or notes or [''])[0]}")
+    print(
+        f"{'ok ' if fine else 'BAD'} {done.returncode} {seconds:5.1f} s  {name}: {(sentences or warnings or [''])[0]}"
+    )
     return fine
 
 

@@ -76,7 +76,7 @@ def cutout(photo) -> Picture:
 def quick(monkeypatch):
     """Where the matte does not matter it is not looked for."""
 
-    def disc(rgb: np.ndarray, inside: tuple[float, float]) -> np.ndarray:
+    def disc(rgb: np.ndarray, inside: tuple[float, float], second: object = None) -> np.ndarray:
         y, x = np.indices(rgb.shape[:2])
         return (np.hypot(x - inside[0], y - inside[1]) < 0.15 * min(rgb.shape[:2])).astype(np.float32)
 

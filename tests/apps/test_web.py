@@ -57,7 +57,7 @@ if "parent" in words:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     (folder.parent / "child.txt").write_text(str(child.pid))
 log.write(f"begin {words[-1]}\\n")
-say(stage="portrait", state="note", what="the picture was reduced")
+say(stage="portrait", state="warning", what="the picture was reduced")
 say(stage="portrait", state="begin", done=0, of=0, left=8.0)
 print("no event")
 if "bad" in words:
@@ -120,7 +120,7 @@ def test_jobs_run_one_at_a_time_in_their_order(queue):
 def test_events_are_heard_and_anything_else_is_not(queue):
     job = queue("long one")
     assert until(lambda: job.stage == "fit")
-    assert (job.what, job.of, list(job.notes)) == ("field", 600, ["the picture was reduced"])
+    assert (job.what, job.of, list(job.warnings)) == ("field", 600, ["the picture was reduced"])
     assert 55 < job.seconds_left() <= 60 and 0 < job.fraction_done() < 0.2
     shown = panels.render_status(job, 0)
     assert "Fitting the 3D head: field" in shown and "about 1 min 00 s left" in shown and "reduced" in shown
@@ -297,16 +297,43 @@ def test_what_comes_from_outside_stays_text(shelf):
     (shelf.folder / evil.replace("/", "")).mkdir()
     for name in ("run.json", "sheet.png"):
         shutil.copy(shelf.folder / "a run" / name, shelf.folder / evil)
+    record = {"portrait360": {"format": 1}, "stages": {}, "warnings": [{"stage": "portrait", "text": evil}]}
+    (shelf.folder / evil / "run.json").write_text(json.dumps(RUN | record))
+    assert shelf.warnings(evil) == [evil]
     run = shelf.finished_run(evil)
     job = Job("1", Path("1"), [], state="running", stage=evil)
-    job.notes.append(evil)
+    job.warnings.append(evil)
     for shown in (
         panels.render_gallery([job], [run], [shelf.card_picture(evil)], 0),
         panels.render_result(run, []),
         panels.render_status(job, 0),
         panels.render_message(evil),
+        panels.render_warnings(shelf.warnings(evil)),
     ):
         assert "<img src=x" not in shown and not re.search(r"[{}$`@]|onerror=alert\(1\)>", shown)
+
+
+def test_warnings_are_a_list_that_has_a_name_and_outlast_the_server(shelf):
+    """A job shows them whatever becomes of it; of a run of an earlier day the record has them, if it is whole."""
+    job = Job("1", Path("1"), [], state="running")
+    job.on_output(b'{"stage": "portrait", "state": "warning", "what": "say --azimuth"}')
+    for state in ("running", "failed", "done"):
+        job.state = state
+        shown = panels.render_status(job, 0)
+        assert 'role="note" aria-labelledby="p360-warnings"' in shown and 'id="p360-warnings"' in shown
+        assert "Warnings</h3>" in shown and "<li>Say --azimuth.</li>" in shown
+    assert panels.render_warnings([]) == ""
+    record = {
+        "portrait360": {"format": 1},
+        "stages": {},
+        "warnings": [{"stage": "portrait", "text": "say `azimuth=`"}],
+    }
+    file = shelf.folder / "a run" / "run.json"
+    file.write_text(json.dumps(RUN | record))
+    assert shelf.warnings("a run") == ["say --azimuth"] and shelf.warnings("../secret") == shelf.warnings("") == []
+    for damaged in (3, ["text"], [{"stage": "portrait"}], {"text": "x"}, None):
+        file.write_text(json.dumps(RUN | record | {"warnings": damaged}))
+        assert shelf.warnings("a run") == []
 
 
 def test_without_gradio_one_sentence_says_what_to_install(monkeypatch, tmp_path):

@@ -13,15 +13,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 from typer.testing import CliRunner
 
+from portrait360.apps.cli import batch as cli_batch
 from portrait360.apps.cli.main import app
+from portrait360.apps.web.jobs import Job
+from portrait360.apps.web.panels import render_status
 from portrait360.geometry.camera_files import read_transforms
 from portrait360.models.network_sizes import SMALL
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.models.weights.tensor_files import write_half
 from portrait360.pipeline import make as pipeline_make
 from portrait360.pipeline import stages, views
+from portrait360.pipeline.batch import runner
 from portrait360.pipeline.export import writer
 from portrait360.pipeline.export.writer import open_head
 from portrait360.pipeline.make import MakeResult, make
@@ -29,9 +34,11 @@ from portrait360.pipeline.options import MakeOptions, parse_results
 from portrait360.pipeline.proxy import proxy
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.refinement import stage as refinement_stage
-from portrait360.pipeline.run import OWN
+from portrait360.pipeline.run import OWN, read_warnings
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import lock_folder, sha256
+from portrait360.utils.progress import event_printer
+from tests.fixtures.engines import Here
 from tests.fixtures.photos import ASTRONAUT, IMAGE
 from tests.fixtures.runs import CROP, TINY, left, use_small_crops
 
@@ -197,7 +204,7 @@ def test_a_finished_run_is_not_done_again_and_what_depends_on_a_change_is(photo,
     folder = begun
     events: list = []
     make(photo, folder, LOOK, told(events))
-    assert {state for _, state in events} <= {"kept", "note"}
+    assert {state for _, state in events} == {"kept"}
     events.clear()
     make(photo, folder, replace(LOOK, views=3), told(events))
     assert [e for e in events if e[1] in ("kept", "begin")] == [
@@ -257,10 +264,10 @@ def test_few_cameras_for_a_head_are_told(photo, tiny, begun, tmp_path, monkeypat
     (tmp_path / "cameras").write_text("0,0\n90,0\n180,0\n270,0\n")
     monkeypatch.setattr(pipeline_make, "run_fit", lambda *_: None)
     monkeypatch.setattr(pipeline_make, "run_files", lambda *_: None)
-    notes: list[str] = []
+    warnings: list[str] = []
     wish = replace(tiny, orbit=tmp_path / "cameras")
-    make(photo, begun, wish, lambda event: notes.append(event.what) if event.state == "note" else None)
-    assert any("4 cameras are few" in note for note in notes)
+    make(photo, begun, wish, lambda event: warnings.append(event.what) if event.state == "warning" else None)
+    assert any("4 cameras are few" in text for text in warnings) and read_warnings(begun) == tuple(warnings)
 
 
 def test_overwriting_leaves_what_is_not_a_runs(photo, looked, tmp_path):
@@ -275,6 +282,74 @@ def test_two_runs_in_one_folder_at_once(photo, tmp_path):
     with lock_folder(tmp_path), pytest.raises(UserError, match="Another run is at work"):
         make(photo, tmp_path, LOOK)
     assert list(tmp_path.iterdir()) == []
+
+
+# warnings
+
+
+TEXTS = ("no face was found; `azimuth=` says where the camera stands", "the picture was reduced <b>")
+
+
+def warn_in_portrait(folder: Path, key: str, texts: tuple[str, ...]) -> None:
+    """Change a finished run as if its portrait had come with these warnings, under the name `key`."""
+    path, record_file = folder / "portrait" / "portrait.json", folder / "run.json"
+    portrait = json.loads(path.read_text())
+    portrait.pop("warnings", None)
+    path.write_text(json.dumps(portrait | {key: texts}))
+    record = json.loads(record_file.read_text())
+    record["stages"]["portrait"]["files"]["portrait/portrait.json"] = sha256(path)
+    record_file.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("key", ["warnings", "notes"])  # runs of earlier versions have notes
+def test_every_warning_of_the_portrait_is_told_everywhere(photo, begun, capsys, key):
+    """In the record, as lines, as JSON and in the page; also by a run that finds the portrait there already."""
+    warn_in_portrait(begun, key, TEXTS)
+    with event_printer("json") as on_event:
+        made = make(photo, begun, LOOK, on_event)
+    with event_printer("lines") as on_event:
+        make(photo, begun, LOOK, on_event)
+    assert made.portrait.warnings == TEXTS
+    warnings = json.loads((begun / "run.json").read_text())["warnings"]
+    assert warnings == [{"stage": "portrait", "text": text} for text in TEXTS]
+    printed, flagged = capsys.readouterr(), [TEXTS[0].replace("`azimuth=`", "--azimuth"), TEXTS[1]]
+    events = [json.loads(line) for line in printed.out.splitlines()]
+    assert [(e["stage"], e["what"]) for e in events if e["state"] == "warning"] == [("portrait", t) for t in flagged]
+    assert [line for line in printed.err.splitlines() if "warning" in line] == [f"warning: {t}" for t in flagged]
+    job = Job("1", begun, [], state="running")
+    for line in printed.out.splitlines():
+        job.on_output(line.encode())
+    shown = render_status(job, 0)
+    assert "<li>No face was found; --azimuth says" in shown and "<li>The picture was reduced &lt;b&gt;.</li>" in shown
+
+
+def test_every_warning_of_the_portrait_is_in_the_row_of_a_batch(photo, begun, tmp_path, monkeypatch):
+    """Of a head that is made, and of one that is kept; the command counts them."""
+
+    def make_from_copy(photo: str, folder: Path, options: MakeOptions, *, overwrite: bool) -> None:
+        shutil.copytree(begun, folder, dirs_exist_ok=True)
+        make(photo, folder, options, overwrite=overwrite)
+
+    monkeypatch.setattr(runner, "make", make_from_copy)
+    monkeypatch.setattr(cli_batch, "create_engine", lambda *_: Here())
+    line = ["batch", str(photo), "-o", str(tmp_path), "--no-fit", "--views", "4", "--size", "64"]
+    warn_in_portrait(begun, "warnings", TEXTS)
+    for state in ("done", "kept"):
+        output = CliRunner().invoke(app, line).output
+        (row,) = parquet.read_table(tmp_path / "report.parquet").to_pylist()
+        assert (row["state"], row["warnings"]) == (state, "; ".join(TEXTS)) and "1 head with warnings" in output
+    next(tmp_path.rglob("batch.json")).unlink()
+    warn_in_portrait(begun, "warnings", ())
+    assert "1 heads in" in (output := CliRunner().invoke(app, line).output) and "warnings" not in output
+
+
+def test_warnings_are_those_of_the_latest_run(photo, begun):
+    warn_in_portrait(begun, "warnings", TEXTS)
+    make(photo, begun, LOOK)
+    assert read_warnings(begun) == TEXTS
+    warn_in_portrait(begun, "warnings", ())
+    make(photo, begun, LOOK)
+    assert read_warnings(begun) == ()
 
 
 # what cannot be

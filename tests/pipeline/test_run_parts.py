@@ -21,6 +21,7 @@ from portrait360.pipeline.portrait.reference_photos import (
 )
 from portrait360.pipeline.proxy.from_portrait import merge_photo_samples, proxy_from_photo
 from portrait360.pipeline.proxy.texture_completion import SurfaceSamples
+from portrait360.pipeline.run import Run, read_warnings
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.synth.build import build
 from portrait360.synth.render.bake import prepare_scene
@@ -29,7 +30,7 @@ from portrait360.synth.sampling.sampler import sample
 from portrait360.utils import memory
 from portrait360.utils.errors import UserError
 from portrait360.utils.images import save_picture
-from portrait360.utils.progress import Event
+from portrait360.utils.progress import Event, ignore_event
 from tests.fixtures.photos import ASTRONAUT
 
 FOCAL = focal_from_fov(18.8)
@@ -197,3 +198,22 @@ def test_the_first_photo_wins_where_it_is_trusted_and_light_is_matched():
     assert np.allclose(both.rgb, truth, atol=1e-9) and (both.trust == 1).all()
     nothing = merge_photo_samples(first, SurfaceSamples(rng.uniform(size=(40, 40, 3)), unsure, unsure))
     assert np.array_equal(nothing.rgb, first.rgb) and np.array_equal(nothing.trust, first.trust)
+
+
+# warnings
+
+
+def test_a_warning_is_in_the_record_at_once_and_only_once(tmp_path):
+    def open_run():
+        return Run.open(tmp_path, "photo", {}, ignore_event, overwrite=False)
+
+    with open_run() as run:
+        for stage, text in (("portrait", "a"), ("portrait", "a"), ("fit", "a"), ("fit", "b")):
+            run.warn(stage, text)
+        recorded = json.loads((tmp_path / "run.json").read_text())["warnings"]
+        assert [(entry["stage"], entry["text"]) for entry in recorded] == [
+            ("portrait", "a"), ("fit", "a"), ("fit", "b"),
+        ]  # fmt: skip
+    assert read_warnings(tmp_path) == ("a", "b")
+    with open_run():
+        assert read_warnings(tmp_path) == ()

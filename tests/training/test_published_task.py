@@ -24,10 +24,10 @@ from portrait360.models.weights.installed import find_weights, read_manifest, re
 from portrait360.models.weights.store import StoredModel, load_spec, load_view_denoiser, verify
 from portrait360.synth.data.webdataset import write_shards
 from portrait360.synth.data.writer import write_dataset, write_options
-from portrait360.training import recipes
 from portrait360.training.data.orbits import Orbit, read_orbits
-from portrait360.training.recipes import find_recipe
+from portrait360.training.recipes import RECIPES, find_recipe
 from portrait360.training.session import train_recipe
+from portrait360.training.tasks import published
 from portrait360.training.tasks.published import STAGES, STEPS, DenoiserTask
 from portrait360.training.trainer import LoopOptions, train
 from portrait360.utils.errors import UserError
@@ -103,6 +103,10 @@ LEARNS = {
     "sd15-cross-view": ("unet",),
     "sd15-back": ("appearance", "control"),
 }
+
+
+def test_every_stage_has_a_recipe():
+    assert STAGES.keys() <= RECIPES.keys()
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -205,7 +209,7 @@ def test_an_import_gives_the_pieces_that_sampling_asks_for(begun):
 def test_from_the_command_line(sd15, heads, tmp_path, monkeypatch):
     """init, then a stage, then one that goes on: folders like an import's."""
     monkeypatch.setitem(registry.MODEL_SPECS, "back-head", small("back-head"))
-    monkeypatch.setattr(recipes, "DenoiserTask", partial(DenoiserTask, size=SIZE))
+    monkeypatch.setattr(published, "DenoiserTask", partial(DenoiserTask, size=SIZE))
     first, run = tmp_path / "first", tmp_path / "run"
     asked = ["train", "init", "--from", str(sd15), "--as", "back-head", "-o", str(first)]
     assert CliRunner().invoke(main.app, asked, catch_exceptions=False).output.endswith(f"back-head: {first}\n")
@@ -262,7 +266,7 @@ def test_orbits_that_are_none_are_refused_before_anything_is_trained(heads, tmp_
 
 
 def test_a_short_run_has_its_figures_and_says_how_long_it_was(begun, heads, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "DenoiserTask", partial(DenoiserTask, size=SIZE))
+    monkeypatch.setattr(published, "DenoiserTask", partial(DenoiserTask, size=SIZE))
     how = {"init_from": begun["back-head"], "minutes": None, "device": "cpu"}
     for steps, told in ((2, 2), (1, 2)):  # what is finished already is not begun anew
         assert train_recipe("sd15-back", heads, heads, tmp_path / "run", steps=steps, **how) == told

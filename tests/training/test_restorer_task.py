@@ -16,10 +16,10 @@ from portrait360.pipeline.refinement import geometry_restoration
 from portrait360.pipeline.refinement.geometry_restoration import Restoration, RestoreConfig, load_restoration
 from portrait360.pipeline.views.small_denoiser import ViewWeights
 from portrait360.training.data.head_map_samples import Sample
+from portrait360.training.data.identity_sampler import list_samples
 from portrait360.training.recipes import find_recipe
 from portrait360.training.tasks import geometry_restorer
 from portrait360.training.tasks.geometry_restorer import RestorerTask, attach_network, make_row
-from portrait360.training.tasks.head_map import list_samples
 from portrait360.training.trainer import LoopOptions, train
 from portrait360.utils.errors import UserError
 from tests.fixtures.samples import written

@@ -92,7 +92,7 @@ def test_an_animation_gives_its_first_frame_and_a_note(tmp_path):
     RGB.save(tmp_path / "x.webp", save_all=True, append_images=[Image.new("RGB", RGB.size)], lossless=True)
     picture = load_picture(tmp_path / "x.webp")
     close(picture.rgb)
-    assert "animated" in picture.notes[0]
+    assert "animated" in picture.warnings[0]
 
 
 @pytest.mark.parametrize("name", ["text.jpg", "empty.png", "cut.jpg", "cut.png", "picture.svg"])
@@ -145,7 +145,7 @@ def test_a_hundred_megapixels_fit_into_memory(tmp_path, name):
 from pathlib import Path
 from portrait360.utils.images import load_picture
 picture = load_picture(Path(sys.argv[1]))
-assert max(picture.rgb.shape) == 4096 and picture.notes, picture.rgb.shape
+assert max(picture.rgb.shape) == 4096 and picture.warnings, picture.rgb.shape
 print(peak())
 """
     assert run_and_read(script, str(tmp_path / name)) < 1.5e9

@@ -13,12 +13,15 @@ FOREGROUND = FOLDER / "third_party" / "u2netp.onnx"
 
 # linear models and geometry, made by `training.linear_models`
 FACE_MODEL = FOLDER / "face_model.npz"
+FACE_PARTS = FOLDER / "face_parts.npz"  # the same modes over eyes, lashes, teeth and tongue
 HAIR_MODEL = FOLDER / "hair_model.npz"
 HEAD_PACK = FOLDER / "head_pack.npz"
 POSE_READOUT = FOLDER / "pose_readout.safetensors"
+SCAN_SHAPES = FOLDER / "scan_shapes.npz"  # statistics of real heads
 STRANGER = FOLDER / "stranger"  # the proxy of a synthetic head, which control networks are shown
 
 # the small model's networks; those that do not ship are found here once a user has trained them
+READER = FOLDER / "small" / "reader.safetensors"
 COMPLETER = FOLDER / "small" / "completer.safetensors"
 VIEW_DENOISER = FOLDER / "small" / "views.safetensors"
 HYBRID_PRIORS = FOLDER / "small" / "hybrid.safetensors"

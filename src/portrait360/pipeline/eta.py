@@ -49,7 +49,7 @@ class EtaEstimator:
         if event.state == "done":
             self.actual_seconds += event.seconds or 0
             self.usual_seconds += usual
-        self.on_event(event if event.state == "note" else replace(event, left=round(left, 1)))
+        self.on_event(event if event.state == "warning" else replace(event, left=round(left, 1)))
 
     def _seconds_left(self, event: Event, usual: float) -> float:
         pace = self.actual_seconds / self.usual_seconds if self.usual_seconds > 3 else 1.0

@@ -54,7 +54,7 @@ def make(
         photo: a picture with a head in it, of any format that Pillow reads.
         folder: where everything is written; created if it is not there.
         options: what to make, and how.
-        on_event: called with every `Event`: progress, notes, and the seconds that are left.
+        on_event: called with every `Event`: progress, warnings, and the seconds that are left.
         overwrite: replace a run of another photo, and files of the same names, in `folder`.
 
     Raises:

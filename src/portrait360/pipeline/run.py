@@ -1,4 +1,4 @@
-"""A run's folder and its record, run.json: the finished stages with their inputs, times and files."""
+"""A run's folder and its record, run.json: warnings, and the finished stages with their inputs, times and files."""
 
 from __future__ import annotations
 
@@ -57,12 +57,19 @@ class Run:
             if conflict or record.get("photo") != photo:
                 _clear(folder)
                 record = {}
-            stages = record.get("stages", {})
-            yield cls(folder, {**_versions(), "photo": photo, **settings, "stages": stages}, on_event)
+            new = {**_versions(), "photo": photo, **settings, "warnings": [], "stages": record.get("stages", {})}
+            run = cls(folder, new, on_event)
+            if record.get("warnings"):  # they are of the earlier run; where all stages are kept nothing else writes
+                run._write()
+            yield run
 
-    def note(self, stage: str, text: str) -> None:
-        """Report something that the user should know."""
-        self.on_event(Event(stage, "note", text))
+    def warn(self, stage: str, text: str) -> None:
+        """Report something that the user should know, and record it."""
+        warning = {"stage": stage, "text": text}
+        if warning not in self.record["warnings"]:
+            self.record["warnings"].append(warning)
+            self._write()
+        self.on_event(Event(stage, "warning", text))
 
     def step(self, stage: str, what: str, done: int, total: int) -> None:
         """Report progress within a stage."""
@@ -138,6 +145,14 @@ def _read(folder: Path) -> dict[str, Any]:
     except (UserError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     return {}
+
+
+def read_warnings(folder: Path) -> tuple[str, ...]:
+    """Return the warnings of the latest run in a folder, each once; none where its record cannot be read."""
+    try:
+        return tuple(dict.fromkeys(str(warning["text"]) for warning in _read(folder).get("warnings", ())))
+    except (TypeError, KeyError):  # written by another program
+        return ()
 
 
 def _find_conflict(folder: Path, record: Mapping[str, Any], photo: str) -> str | None:

@@ -39,8 +39,8 @@ def run_portrait(run: Run, photo: Path, options: MakeOptions) -> Portrait:
 
     inputs = {"photo": run.record["photo"], **settings}
     portrait = run.stage("portrait", inputs, (), compute, lambda: Portrait.load(folder), outputs=("portrait",))
-    for note in portrait.notes:
-        run.note("portrait", note)
+    for text in portrait.warnings:
+        run.warn("portrait", text)
     return portrait
 
 
@@ -110,7 +110,7 @@ def run_fit(run: Run, views: ViewSet, options: MakeOptions) -> Head:
                 ("with fewer rays at a time", lambda: fit(fewer, options.device)),
                 ("on the CPU", lambda: fit(settings, "cpu")),
             ]
-        memory.with_oom_fallbacks(attempts, lambda text: run.note("fit", text))
+        memory.with_oom_fallbacks(attempts, lambda text: run.warn("fit", text))
 
     inputs = {"seed": options.seed, "share": share, "results": options.results}
     return run.stage(

@@ -122,7 +122,7 @@ def run_views(run: Run, portrait: Portrait, proxy: Proxy, options: MakeOptions) 
     """Views of the proxy, or of the small denoiser."""
     folder, cameras = run.folder / "views", _cameras(options, portrait.camera.focal)
     if options.fit and len(cameras) < FEW_CAMERAS:
-        run.note(
+        run.warn(
             "views",
             f"{len(cameras)} cameras are few for a head; between them it may look torn, {FEW_CAMERAS} and more are "
             "better",

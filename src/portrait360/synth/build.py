@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from portrait360.synth.hair.hairdo import Hairdo, make_hair
 from portrait360.synth.head import fantasy_parts
 from portrait360.synth.head.bare_head import Head, make_head
 from portrait360.synth.head.eyes import eye_meshes, make_lashes, mouth_meshes
+from portrait360.synth.head.photo_skin import SkinTextures, sample_detail
 from portrait360.synth.head.skin import make_skin
-from portrait360.synth.meshes import make_mesh
+from portrait360.synth.head.skin_labels import label_skin
+from portrait360.synth.meshes import make_mesh, with_label
 from portrait360.synth.render.lights import sample_light
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
@@ -25,6 +27,7 @@ from portrait360.synth.wear.hat_fit import cover_hair, cover_meshes, fit_hat
 from portrait360.synth.wear.hat_meshes import hat_meshes
 from portrait360.synth.wear.necklines import cut_above
 from portrait360.utils.array_types import F32
+from portrait360.utils.portrait_labels import Label
 
 NECK_CUT = -0.60  # head heights; an animal's own head replaces everything above
 
@@ -36,14 +39,17 @@ class HeadGeometry:
     landmarks: dict[str, F32]
 
 
-def build(parameters: HeadParameters, level: int = 1) -> Scene:
-    """Build the scene of these parameters; level 2 subdivides the skin once more, for images of 512 pixels and up."""
+def build(parameters: HeadParameters, level: int = 1, *, skins: SkinTextures | None = None) -> Scene:
+    """Build the scene of these parameters; level 2 subdivides the skin once more, for images of 512 pixels and up.
+
+    `skins` makes the skin of people as uneven as photographs.
+    """
     rng = np.random.default_rng([parameters.seed, 1])
     head = make_head(parameters, level)
     geometry = (
         _build_animal(head, parameters, rng)
         if parameters.animal is not None
-        else _build_person(head, parameters, rng)
+        else _build_person(head, parameters, rng, skins)
     )
     toon = parameters.toon
     scene = Scene(
@@ -57,17 +63,24 @@ def build(parameters: HeadParameters, level: int = 1) -> Scene:
     return fit_to_frame(scene)
 
 
-def _build_person(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> HeadGeometry:
+def _build_person(
+    head: Head, parameters: HeadParameters, rng: np.random.Generator, skins: SkinTextures | None
+) -> HeadGeometry:
     hair, hat = _build_hair(head, parameters, rng)
     beard, beard_shade = make_beard(head, parameters, rng)
-    skin = make_skin(head, parameters, hair.tint, beard_shade)
+    fine_hair = [make_lashes(head, parameters, rng), make_brows(head, parameters, rng)]
+    strands = [*hair.strands, *beard, *(s for s in fine_hair if s is not None)]
+    painted = parameters.toon is not None or parameters.statue is not None  # no skin of a photograph
+    detail = None if skins is None or painted else sample_detail(skins, head, parameters)
+    skin = make_skin(head, parameters, hair.tint, beard_shade, detail)
     vertices = skin.vertices
     if parameters.statue is not None:  # a stone cap under the carved locks
         vertices = vertices + skin.normals * (0.012 * hair.tint + 0.005 * beard_shade)[:, None]
     garments, bare_skin = make_clothes(head, parameters)
+    triangles = visible_triangles(head.triangles, bare_skin)
     body = make_mesh(
         vertices,
-        visible_triangles(head.triangles, bare_skin),
+        triangles,
         skin.albedo,
         Material.SKIN,
         Part.SKIN,
@@ -75,14 +88,14 @@ def _build_person(head: Head, parameters: HeadParameters, rng: np.random.Generat
         normals=skin.normals,
         roughness=skin.roughness,
     )
-    meshes = [body, *eye_meshes(head, parameters), *mouth_meshes(head), *garments, *hair.meshes, *hat]
+    body = replace(body, labels=label_skin(head, triangles, hair.tint, beard_shade, strands))
+    meshes = [body, *eye_meshes(head, parameters), *with_label(mouth_meshes(head), Label.MOUTH), *garments]
+    meshes += [*with_label(hair.meshes, Label.HAIR), *with_label(hat, Label.HAT)]
     meshes += make_jewellery(head, parameters)
     if parameters.wear.glasses != "none":
-        meshes += make_glasses(head, parameters)
+        meshes += with_label(make_glasses(head, parameters), Label.GLASSES)
     if parameters.fantasy is not None:
         meshes += fantasy_parts.make_horns_and_tusks(head, parameters.fantasy)
-    fine_hair = [make_lashes(head, parameters, rng), make_brows(head, parameters, rng)]
-    strands = [*hair.strands, *beard, *(s for s in fine_hair if s is not None)]
     if parameters.statue is not None:
         meshes += statue.carve(strands, rng)
         meshes, strands = statue.petrify(meshes, parameters.statue, parameters.seed), []
@@ -105,9 +118,11 @@ def _build_animal(head: Head, parameters: HeadParameters, rng: np.random.Generat
     """Build a sculpted animal head on a person's clothed shoulders."""
     assert parameters.animal is not None
     meshes, strands = animal_head(head, parameters, rng)
+    meshes = with_label(meshes[:1], Label.HAIR) + meshes[1:]  # fur, as its strands
     garments, _ = make_clothes(head, parameters)
     values = np.column_stack([head.body, head.normals])
     bust, triangles, _ = cut_above(values, head.triangles, NECK_CUT - head.rest[:, 1])
     coat_colour = np.array(parameters.animal.coat)
-    meshes.append(make_mesh(bust[:, :3], triangles, coat_colour, Material.FUR, Part.SKIN, normals=bust[:, 3:]))
+    fur = make_mesh(bust[:, :3], triangles, coat_colour, Material.FUR, Part.SKIN, normals=bust[:, 3:])
+    meshes += with_label([fur], Label.HAIR)
     return HeadGeometry(meshes + garments, strands, animal_landmarks(parameters.animal))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.utils.array_types import F32, I32
+from portrait360.utils.portrait_labels import Label
 
 
 def make_mesh(
@@ -38,6 +42,11 @@ def make_mesh(
         normals=np.ascontiguousarray(shading_normals, np.float32),
         roughness=None if roughness is None else np.ascontiguousarray(roughness, np.float32),
     )
+
+
+def with_label(meshes: Iterable[Mesh], label: Label) -> list[Mesh]:
+    """Return the meshes with one label for all their triangles."""
+    return [replace(mesh, labels=np.full(len(mesh.triangles), label, np.uint8)) for mesh in meshes]
 
 
 def grid(rows: int, columns: int, *, closed: bool = False) -> I32:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.utils.array_types import F32, I32, Bytes
+from portrait360.utils.portrait_labels import Label
 
 
 class Part(IntEnum):
@@ -22,6 +23,22 @@ class Part(IntEnum):
     BEARD = 5
     ACCESSORY = 6
     CLOTHES = 7
+
+
+LABEL_OF_PART = np.array(
+    [
+        Label.BACKGROUND,
+        Label.FACE,
+        Label.HAIR,
+        Label.EYE,
+        Label.BROW,
+        Label.BEARD,
+        Label.JEWELLERY,
+        Label.CLOTHES,
+    ],
+    np.uint8,
+)
+"""The label of a part whose builder names none."""
 
 
 class Material(IntEnum):
@@ -49,6 +66,7 @@ class Mesh:
     rest: F32  # (n, 3), coordinates independent of shape and pose, at which procedural detail is evaluated
     normals: F32 | None = None  # (n, 3) unit; None: computed from the triangles
     roughness: F32 | None = None  # (n,) strength of the procedural skin relief, 0 for none; None: 0 everywhere
+    labels: Bytes | None = None  # (m,) Label; None: the label of the part
 
 
 @dataclass(frozen=True)
@@ -61,6 +79,7 @@ class Strands:
     part: Bytes  # (s,) Part
     material: Bytes  # (s,) Material
     normals: F32 | None = None  # (s, 3) surface normal at the root, for shading; None: outward from the head
+    label: Label | None = None  # None: the label of the part
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed, nn
 
-from portrait360.models.layers import ResBlock, SpatialTransformer
 from portrait360.utils.errors import UserError
 
 
@@ -62,6 +61,8 @@ class ProcessGroup:
         if not self.sharded:
             return
         from torch.distributed.fsdp import fully_shard
+
+        from portrait360.models.layers import ResBlock, SpatialTransformer
 
         for block in network.modules():
             if isinstance(block, ResBlock | SpatialTransformer):

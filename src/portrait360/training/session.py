@@ -65,6 +65,8 @@ class TrainingLog:
         image = self.task.preview(network)
         if not is_main_process():
             return
+        if not find_spec("PIL"):  # pictures are for looking at; training itself needs none of it
+            return
         save_picture(self.output / "pictures" / f"{step:07d}.png", image)
         if self.writer:
             self.writer.add_image("validation", image, step, dataformats="HWC")

@@ -6,6 +6,7 @@ sees the same samples and the same noise, whatever the number of processes, and 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -257,7 +258,7 @@ def _run_steps(
 
 def _load_samples(task: Task, first_step: int, indices: range) -> Iterator[dict[int, Batch]]:
     """Yield this process's samples of every step, in order, prefetched by threads."""
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(max(2, min(8, (os.cpu_count() or 2) // 2))) as pool:
 
         def submit(step: int) -> dict[int, Future[Batch]]:
             return {index: pool.submit(task.sample, step, index) for index in indices}

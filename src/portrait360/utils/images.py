@@ -6,14 +6,17 @@ import io
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
 
 from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from PIL import Image  # imported where files are opened or written: training needs none on a bare machine
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # none that runs programs or fetches files
 MAX_BYTES = 256 << 20
@@ -26,7 +29,7 @@ MIN_SIDE = 16
 class Picture:
     rgb: Floats  # (h w 3)
     alpha: Floats | None  # (h w); None if the file is opaque
-    notes: tuple[str, ...] = ()  # for the user: what was changed on loading
+    warnings: tuple[str, ...] = ()  # for the user: what was changed on loading
     name: str = "the picture"  # for messages
 
     def rotate(self, quarters: int) -> Picture:
@@ -55,6 +58,8 @@ def load_bytes(values: bytes, path: Path) -> Picture:
 
 
 def _load(source: Path | io.BytesIO, path: Path) -> Picture:
+    from PIL import Image
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns at a lower limit than ours
@@ -73,6 +78,8 @@ def _load(source: Path | io.BytesIO, path: Path) -> Picture:
 
 def image_size(source: Path | io.BytesIO, path: Path | None = None) -> tuple[int, int]:
     """Return width and height from the header alone; messages call the picture `path` if it lies in a larger file."""
+    from PIL import Image
+
     try:
         with Image.open(source, formats=FORMATS) as image:
             return image.size
@@ -92,22 +99,24 @@ def _too_large(path: Path) -> UserError:
 
 
 def _decode(image: Image.Image, path: Path) -> Picture:
-    notes = []
+    from PIL import ImageOps
+
+    changes = []
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path)
     if min(image.size) < MIN_SIDE:
         raise UserError(f"{path} is only {image.width} x {image.height} pixels; bring a larger picture.")
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        notes.append("the picture is animated or has pages: the first was taken")
+        changes.append("the picture is animated or has pages: the first was taken")
     if max(image.size) > WORKING_SIDE:
-        notes.append(f"the picture was reduced from {image.width} x {image.height}")
+        changes.append(f"the picture was reduced from {image.width} x {image.height}")
         image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # JPEG decodes at a fraction of its size
     image.load()
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     image.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
     values, alpha = _to_rgb(image, profile)
-    return Picture(values, alpha, tuple(notes), str(path))
+    return Picture(values, alpha, tuple(changes), str(path))
 
 
 def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Floats, Floats | None]:
@@ -129,6 +138,8 @@ def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Floats, Floats |
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """Convert by the picture's own colour profile; a broken profile is ignored, as viewers do."""
+    from PIL import ImageCms
+
     source = image.convert("RGB") if image.mode not in ("RGB", "CMYK", "L") else image
     try:
         own_profile = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -150,6 +161,8 @@ def over_grey(rgb: Floats, alpha: Floats) -> Floats:
 
 def save_picture(path: Path, rgb: Floats, alpha: Floats | None = None) -> None:
     """Write a PNG or WebP (by the suffix of the name), atomically."""
+    from PIL import Image
+
     values = to_uint8(rgb)
     if alpha is not None:
         values = np.concatenate([values, to_uint8(alpha)[..., None]], -1)

@@ -50,8 +50,8 @@ def require_memory(stage: str, required: int, advice: str, free: int | None = No
 def with_oom_fallbacks(attempts: Sequence[tuple[str, Callable[[], T]]], on_fallback: Callable[[str], None]) -> T:
     """Return the result of the first attempt that fits into the GPU's memory.
 
-    Each attempt is a pair: what it does differently ("in tiles"), and the function to run. `on_fallback` gets a note
-    for the user before each further attempt.
+    Each attempt is a pair: what it does differently ("in tiles"), and the function to run. `on_fallback` gets a
+    warning for the user before each further attempt.
     """
     import torch
 

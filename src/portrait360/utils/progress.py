@@ -23,8 +23,8 @@ class Event:
     """Something that happened in a run."""
 
     stage: str
-    state: str  # begin, step, done, kept (an earlier run had made it), note, failed
-    what: str = ""  # the part of the stage that makes steps, or the note
+    state: str  # begin, step, done, kept (an earlier run had made it), warning, failed
+    what: str = ""  # the part of the stage that makes steps, or the warning
     done: int = 0
     of: int = 0
     seconds: float | None = None  # that the stage took
@@ -43,9 +43,12 @@ def ignore_progress(stage: str, done: int, total: int) -> None:
 
 
 class ProgressBar:
-    """A bar for one task of known or unknown size (`advance`), or one for each stage (`update`)."""
+    """A bar for one task of known or unknown size (`advance`), or one for each stage (`update`).
 
-    def __init__(self, progress: Any, title: str, total: int | None) -> None:
+    `progress` is rich's; without it there are lines.
+    """
+
+    def __init__(self, progress: Any | None, title: str, total: int | None) -> None:
         self._progress, self._title, self._total, self._count = progress, title, total, 0
         self._tasks: dict[str, Any] = {}
         self._last_line = time.monotonic()
@@ -53,23 +56,27 @@ class ProgressBar:
     def advance(self, what: str = "", count: int = 1, total: int | None = None) -> None:
         """`count` more of the task are done; `what` is what is being worked on."""
         self._count, self._total = self._count + count, total or self._total
-        task = self._task(self._title, self._total)
-        self._progress.update(task, description=f"{self._title} {what}", advance=count, total=self._total)
-        self._print_line(self._title, what, self._count, self._total)
+        if self._progress is None:
+            self._print_line(self._title, what, self._count, self._total)
+        else:
+            task = self._task(self._progress, self._title, self._total)
+            self._progress.update(task, description=f"{self._title} {what}", advance=count, total=self._total)
 
     def update(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` steps of a stage are done: a `ProgressCallback`."""
-        self._progress.update(self._task(stage, total), completed=done)
-        self._print_line(stage, "", done, total)
+        if self._progress is None:
+            self._print_line(stage, "", done, total)
+        else:
+            self._progress.update(self._task(self._progress, stage, total), completed=done)
 
-    def _task(self, name: str, total: int | None) -> Any:
+    def _task(self, progress: Any, name: str, total: int | None) -> Any:
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total)
+            self._tasks[name] = progress.add_task(name, total=total)
         return self._tasks[name]
 
     def _print_line(self, title: str, what: str, done: int, total: int | None) -> None:
         now = time.monotonic()
-        if self._progress.console.is_terminal or now - self._last_line < LINE_INTERVAL:
+        if now - self._last_line < LINE_INTERVAL:
             return
         self._last_line = now
         print(f"{title}: {done} of {total}{what and f', {what}'}", file=sys.stderr, flush=True)
@@ -77,7 +84,10 @@ class ProgressBar:
 
 @contextmanager
 def progress_bar(title: str = "", total: int | None = None, unit: str = "steps") -> Iterator[ProgressBar]:
-    """A bar on standard error; `unit` is "steps" or "bytes"."""
+    """A bar on standard error, or lines where that is no terminal; `unit` is "steps" or "bytes"."""
+    if not sys.stderr.isatty():
+        yield ProgressBar(None, title, total)
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -90,8 +100,7 @@ def progress_bar(title: str = "", total: int | None = None, unit: str = "steps")
 
     counts = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), counts, TimeRemainingColumn())
-    console = Console(file=sys.stderr)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
         yield ProgressBar(progress, title, total)
 
 
@@ -117,7 +126,7 @@ def _event_bars() -> Iterator[EventHandler]:
         def on_event(event: Event) -> None:
             if event.stage == "run":
                 return
-            if event.state in ("done", "kept", "note"):
+            if event.state in ("done", "kept", "warning"):
                 progress.console.print(_format_event(event), highlight=False, markup=False)
             elif event.state == "begin":
                 progress.reset(task, description=event.stage, total=None, left=_format_time_left(event))
@@ -138,7 +147,7 @@ class _LinePrinter:
     def __call__(self, event: Event) -> None:
         if event.stage == "run":
             return
-        text = _format_event(event) if event.state in ("done", "kept", "note") else ""
+        text = _format_event(event) if event.state in ("done", "kept", "warning") else ""
         if event.state == "step" and time.monotonic() - self.last > LINE_INTERVAL:
             text = f"{event.stage}: {event.what} {event.done}/{event.of}, {_format_time_left(event)}"
         if text:
@@ -147,8 +156,8 @@ class _LinePrinter:
 
 
 def _format_event(event: Event) -> str:
-    if event.state == "note":
-        return f"{event.stage}: {name_flags(event.what)}"
+    if event.state == "warning":
+        return f"warning: {name_flags(event.what)}"
     return f"{event.stage}: there already" if event.state == "kept" else f"{event.stage}: {event.seconds or 0:.1f} s"
 
 

@@ -46,13 +46,13 @@ def test_sixteen_bits(tmp_path, quick):
 def test_an_animation(tmp_path, quick):
     path = saved(tmp_path / "x.gif", IMAGE, save_all=True, append_images=[Image.new("RGB", IMAGE.size)])
     portrait = make_portrait(path, size=64)
-    assert portrait.source == "face" and "animated" in portrait.notes[0]
+    assert portrait.source == "face" and "animated" in portrait.warnings[0]
 
 
 def test_forty_pixels(tmp_path, quick):
     tiny = IMAGE.crop((140, 5, 310, 175)).resize((40, 40), Image.Resampling.LANCZOS)
     portrait = make_portrait(saved(tmp_path / "x.png", tiny), size=128)
-    assert portrait.source == "face" and any("pixels wide" in note for note in portrait.notes)
+    assert portrait.source == "face" and any("pixels wide" in text for text in portrait.warnings)
     assert np.isfinite(portrait.rgb).all() and 40 < portrait.side < 90
 
 
@@ -81,8 +81,9 @@ def test_without_a_person_the_outline_is_taken_and_the_user_is_told(photo):
     shuttle = Picture(np.ascontiguousarray(photo.rgb[:330, 330:]), None)
     portrait = make_portrait(shuttle, azimuth=-40, elevation=10, size=64)
     assert portrait.source == "matte" and portrait.landmarks is None and not portrait.shape.any()
-    assert portrait.notes[0] == "no face was found, so the outline places the head"
-    assert "`azimuth=` and `elevation=` say" in make_portrait(shuttle, size=64).notes[0]  # unless they have said it
+    assert portrait.warnings[0] == "no face was found, so the outline places the head"
+    without_angles = make_portrait(shuttle, size=64)
+    assert "`azimuth=` and `elevation=` say" in without_angles.warnings[0]
     np.testing.assert_allclose(portrait.camera.cam2world, look_at(-40, 10))
 
 
@@ -114,8 +115,10 @@ def test_one_photo_writes_a_portrait_and_a_sheet(tmp_path):
     assert code == 0 and "azimuth -5.0, elevation +" in said and "by its face" in said
     assert sorted(p.name for p in (tmp_path / "head").iterdir()) == [
         "known.png",
+        "labels.png",
         "portrait.json",
         "portrait.png",
+        "reading.npz",
         "sheet.png",
     ]
     assert Image.open(tmp_path / "head" / "sheet.png").size == (1536, 1024)
@@ -151,7 +154,7 @@ def test_a_hundred_megapixels(tmp_path):
 from pathlib import Path
 from portrait360.pipeline.portrait.alignment import make_portrait
 portrait = make_portrait(Path(sys.argv[1]))
-assert portrait.source == "face" and "12000" in portrait.notes[0] and portrait.side > 1500, portrait.notes
+assert portrait.source == "face" and "12000" in portrait.warnings[0] and portrait.side > 1500, portrait.warnings
 print(peak())
 """
     assert run_and_read(script, str(tmp_path / "x.jpg")) < 1.5e9

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,6 +22,7 @@ from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write
 from portrait360.utils.images import Picture, load_picture
 from tests.fixtures.paths import ASTRONAUT
+from tests.fixtures.photos import assert_same
 
 FOCAL = focal_from_fov(18.8)
 
@@ -63,10 +64,8 @@ def test_a_picture_with_structure_but_without_a_head_is_refused(rgb):
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_quarter_turns_of_a_photo_give_the_same_portrait(photo, portrait, quarters):
     turned = make_portrait(photo.rotate(quarters), size=128)
-    assert turned.quarter_turns == 4 - quarters and "turned" in turned.notes[0]
-    for entry in fields(Portrait):
-        if entry.name not in ("quarter_turns", "notes"):
-            assert np.array_equal(getattr(turned, entry.name), getattr(portrait, entry.name)), entry.name
+    assert turned.quarter_turns == 4 - quarters and "turned" in turned.warnings[0]
+    assert_same(replace(turned, quarter_turns=0, warnings=()), replace(portrait, warnings=()))
 
 
 def test_a_turned_portrait_comes_back_from_its_files(tmp_path, portrait):
@@ -110,8 +109,8 @@ def test_a_cut_out_is_no_frame():
 def test_an_azimuth_that_the_face_denies(photo):
     with pytest.raises(UserError, match="`azimuth=.180` cannot be"):
         make_portrait(photo, azimuth=180, size=64)
-    assert "leave it away" in make_portrait(photo, azimuth=50, size=64).notes[0]
-    assert make_portrait(photo, azimuth=5, size=64).notes == ()
+    assert "leave it away" in make_portrait(photo, azimuth=50, size=64).warnings[0]
+    assert make_portrait(photo, azimuth=5, size=64).warnings == ()
 
 
 # several people
@@ -157,7 +156,10 @@ def test_what_a_stopped_run_leaves_belongs_together(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         proxy_photo(ASTRONAUT, tmp_path, **options)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert left == [f"portrait/{name}" for name in ("known.png", "portrait.json", "portrait.png", "sheet.png")]
+    assert left == [
+        f"portrait/{name}"
+        for name in ("known.png", "labels.png", "portrait.json", "portrait.png", "reading.npz", "sheet.png")
+    ]
     assert (tmp_path / "portrait" / "sheet.png").stat().st_size > 1000
 
 

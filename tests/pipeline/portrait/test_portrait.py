@@ -26,7 +26,7 @@ def portrait(photo) -> Portrait:
 
 
 def test_the_astronaut_looks_into_the_camera_and_lies_in_the_middle(portrait):
-    assert portrait.source == "face" and portrait.notes == ()
+    assert portrait.source == "face" and portrait.warnings == ()
     assert abs(azimuth_between(portrait.camera.azimuth, 0)) < 6 and abs(portrait.camera.elevation) < 10
     assert abs(portrait.camera.roll) < 6 and portrait.camera.focal == FOCAL
     eyes = portrait.landmarks[[33, 263]]
@@ -53,7 +53,7 @@ def test_landmarks_are_where_the_crop_says(photo, portrait):
 def test_a_portrait_comes_back_from_its_files_exactly(tmp_path, portrait, mirrored):
     if mirrored:  # what a portrait by its outline has not
         portrait = replace(
-            portrait, landmarks=None, source="matte", notes=("ä", "b"), alpha=np.ones_like(portrait.alpha)
+            portrait, landmarks=None, source="matte", warnings=("ä", "b"), alpha=np.ones_like(portrait.alpha)
         )
     portrait.save(tmp_path / "new" / "folder")
     assert_same(Portrait.load(tmp_path / "new" / "folder"), portrait)
@@ -61,6 +61,7 @@ def test_a_portrait_comes_back_from_its_files_exactly(tmp_path, portrait, mirror
         "known.png",
         "portrait.json",
         "portrait.png",
+        "reading.npz",
     ]
 
 
@@ -209,7 +210,7 @@ def pair(cutout) -> Picture:
 
 def test_of_two_faces_the_larger_or_the_one_that_is_asked_for(pair):
     larger, first, second = (make_portrait(pair, face=face, size=64) for face in (None, 1, 2))
-    assert "2 faces" in larger.notes[0] and "`face=N`" in larger.notes[0] and first.notes == ()
+    assert "2 faces" in larger.warnings[0] and "`face=N`" in larger.warnings[0] and first.warnings == ()
     assert larger.corner == first.corner and second.corner[0] > 500
     assert second.side == pytest.approx(first.side / 2, rel=0.04) and turn(first.camera, second.camera) < 4
 
@@ -253,7 +254,7 @@ def test_a_synthetic_head_is_seen_from_where_it_was_seen(seed, azimuth, elevatio
 def test_an_animal_is_placed_by_its_outline():
     picture, alpha = head("animal", 31, 0)
     portrait = make_portrait(picture, size=128)
-    assert portrait.source == "matte" and "no face" in portrait.notes[0]
+    assert portrait.source == "matte" and "no face" in portrait.warnings[0]
     assert portrait.camera.azimuth == 0 and 180 < portrait.side < 360
     top = np.where((alpha > 0.5).any(1))[0][0]
     assert (top - portrait.corner[1]) / portrait.side == pytest.approx(0.5 - 0.5 * 0.46 * FOCAL / 2.7, abs=0.03)

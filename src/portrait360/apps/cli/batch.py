@@ -61,9 +61,10 @@ def batch(
     started = time.monotonic()
     counts, table = make_all(inputs, output, options, engine)
     seconds = time.monotonic() - started
+    warned = f"{counts['warned']} head{'s' * (counts['warned'] > 1)} with warnings; " if counts["warned"] else ""
     typer.echo(
         f"{counts['done']} heads in {seconds:.0f} s, {counts['kept']} kept, {counts['failed']} photos failed; "
-        f"{table} lists them all"
+        f"{warned}{table} lists them all"
     )
     if counts["failed"] and not counts["done"] + counts["kept"]:
         raise UserError(f"No photo could be turned into a head; {table} says why.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from portrait360.geometry.cameras import azimuth_between, orbit
-from portrait360.pipeline.export.contact_sheet import contact_sheet, proxy_sheet, view_over_grey
+from portrait360.pipeline.export.contact_sheet import contact_sheet, label_sheet, proxy_sheet, view_over_grey
 from portrait360.pipeline.export.video import save_turntable
 from portrait360.pipeline.portrait.alignment import make_portrait
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy.methods import build_proxy
 from portrait360.utils.files import translate_write_errors
 from portrait360.utils.images import Picture, load_picture, save_picture
+from portrait360.utils.option_fields import name_flags
 
 TURNTABLE_SIZE, TURNTABLE_FRAMES, TURNTABLE_FPS = 384, 48, 16
 
@@ -28,13 +29,15 @@ def align_photo(
 def _write_aligned(photo: Path, picture: Picture, portrait: Portrait, folder: Path) -> list[str]:
     # delete the sheet of an earlier photo first: whenever this stops, the files in the folder belong together
     with translate_write_errors(folder):
-        (folder / "sheet.png").unlink(missing_ok=True)
+        for name in ("sheet.png", "labels.png"):
+            (folder / name).unlink(missing_ok=True)
         portrait.save(folder)
+        save_picture(folder / "labels.png", label_sheet(portrait))
         save_picture(folder / "sheet.png", contact_sheet(picture.rotate(portrait.quarter_turns), portrait))
     camera = portrait.camera
     azimuth = azimuth_between(0, round(camera.azimuth, 1))
     angles = f"azimuth {azimuth:+.1f}, elevation {camera.elevation:+.1f}"
-    lines = [f"{photo}: {note}" for note in portrait.notes]
+    lines = [f"{photo}: warning: {name_flags(warning)}" for warning in portrait.warnings]
     lines.append(f"{photo}: {angles}, roll {camera.roll:+.1f}, by its {portrait.source} -> {folder}")
     return lines
 

@@ -26,7 +26,7 @@ from portrait360.utils.option_fields import to_arguments
 COMMAND = (sys.executable, "-m", "portrait360")
 MOST_WAITING = 20  # each keeps a photo on disk
 REMEMBERED = 50  # finished jobs whose result can still be queried
-NOTES = 20
+MOST_WARNINGS = 20  # of a job
 GRACE = 4.0  # seconds between asking a process to end and killing it
 MESSAGE_PREFIX = "portrait360: "  # of error messages of the command
 TOO_MANY = f"{MOST_WAITING} photos are waiting already; try again when some of them are done."
@@ -45,7 +45,7 @@ class Job:
     what: str = ""
     done: int = 0
     of: int = 0
-    notes: deque[str] = field(default_factory=lambda: deque(maxlen=NOTES))
+    warnings: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_WARNINGS))
     sentence: str = ""  # the error message if it failed
     process: subprocess.Popen[bytes] | None = None
     cancel_requested: bool = False
@@ -74,8 +74,8 @@ class Job:
             done, of, left = int(event.get("done", 0)), int(event.get("of", 0)), event.get("left")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
-        if state == "note":
-            self.notes.append(what)
+        if state == "warning":
+            self.warnings.append(what)
             return
         self.stage, self.what, self.done, self.of = stage, what, done, of
         if isinstance(left, (int, float)):

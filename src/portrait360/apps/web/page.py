@@ -206,11 +206,7 @@ class Page:
         same = [a == b for a, b in zip(current, previous or (None, None, None), strict=True)]
         return (
             run_id,
-            panels.render_message(message)
-            if message
-            else panels.render_status(job, jobs.count_before(job))
-            if job
-            else "",
+            panels.render_message(message) if message else self._render_status(run_id),
             gr.skip() if same[0] else self._render_stage(run_id, views),
             gr.skip() if same[1] else self._render_gallery(open_jobs),
             gr.skip() if same[2] else gr.update(visible=not is_open),
@@ -218,6 +214,13 @@ class Page:
             gr.Timer(active=bool(open_jobs)) if not same[1] or not previous else gr.skip(),
             current,
         )
+
+    def _render_status(self, run_id: str) -> str:
+        """Return the progress of a job, or the warnings of a run that an earlier server made."""
+        job = self.jobs.get(run_id)
+        if job is None:
+            return panels.render_warnings(self.jobs.store.warnings(run_id))
+        return panels.render_status(job, self.jobs.count_before(job))
 
     def _render_stage(self, run_id: str, views: list[str]) -> str:
         job, run = self.jobs.get(run_id), self.jobs.store.finished_run(run_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 from urllib.parse import quote
 
@@ -23,6 +23,8 @@ STAGES = {
     "fit": "Fitting the 3D head",
     "files": "Writing the files",
 }
+WARNING_SIGN = """<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M8 1 15.5 14.5H.5Z"/>
+<path d="M8 6v4M8 11.6v1.2"/></svg>"""
 STATE_LABELS = {"waiting": "Waiting", "running": "Running"}
 
 
@@ -41,13 +43,13 @@ def render_message(message: str, kind: str = "bad") -> str:
 
 
 def render_status(job: Job, before: int) -> str:
-    """Return the progress of a job: a bar, its error message, or its notes."""
+    """Return the progress of a job: a bar or its error message, and its warnings."""
     if job.state == "failed":
-        return render_message(job.sentence)
+        return render_message(job.sentence) + render_warnings(job.warnings)
     if job.state == "cancelled":
         return render_message("The run was cancelled; its files are deleted.", "mild")
     if job.state == "done":
-        return _notes(job)
+        return render_warnings(job.warnings)
     if before:
         title, left = "Waiting", "1 run comes first" if before == 1 else f"{before} runs come first"
     else:
@@ -56,7 +58,7 @@ def render_status(job: Job, before: int) -> str:
     line = f'<div class="p360-line"><strong>{escape(title)}</strong><span>{left}</span></div>'
     return f"""<div class="p360-status">{line}
 <div class="p360-bar" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100"
-aria-label="Progress"><i style="width:{share:.1f}%"></i></div></div>{_notes(job)}"""
+aria-label="Progress"><i style="width:{share:.1f}%"></i></div></div>{render_warnings(job.warnings)}"""
 
 
 def _describe_progress(job: Job) -> str:
@@ -73,10 +75,17 @@ def _format_time_left(seconds: float | None) -> str:
     return f"about {minutes} min {seconds:02d} s left" if minutes else f"about {max(seconds, 1)} s left"
 
 
-def _notes(job: Job) -> str:
-    """Return the notes of a job as a list; for example that the picture was reduced or turned."""
-    items = "".join(f"<li>{escape(note[:1].upper() + note[1:])}.</li>" for note in job.notes)
-    return f'<ul class="p360-notes">{items}</ul>' if items else ""
+def render_warnings(texts: Iterable[str]) -> str:
+    """Return warnings as a list under a heading; for example that the picture was reduced or turned.
+
+    Its role is "note" and not "alert": the panel is renewed every second, and a screen reader would begin anew each
+    time.
+    """
+    items = "".join(f"<li>{escape(text[:1].upper() + text[1:])}.</li>" for text in texts)
+    if not items:
+        return ""
+    heading = f'<h3 id="p360-warnings">{WARNING_SIGN}Warnings</h3>'
+    return f'<div class="p360-warnings" role="note" aria-labelledby="p360-warnings">{heading}<ul>{items}</ul></div>'
 
 
 def render_previews(job: Job, names: Sequence[str]) -> str:

@@ -12,9 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from portrait360.pipeline.run import RECORD
+from portrait360.pipeline.run import RECORD, read_warnings
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import read_limited, translate_write_errors
+from portrait360.utils.option_fields import name_flags
 
 SHEET, PAGE = "sheet.png", "viewer.html"
 FILES = {  # files that can be downloaded, with their captions
@@ -86,6 +87,11 @@ class RunStore:
     def finished_run(self, id: str) -> PastRun | None:
         folder = self.run_folder(id)
         return _past_run(folder) if folder and _is_complete(folder) else None
+
+    def warnings(self, id: str) -> list[str]:
+        """Return the warnings of a finished run, which name options as those of a running one do."""
+        folder = self.run_folder(id)
+        return [name_flags(text) for text in read_warnings(folder)] if folder and _is_complete(folder) else []
 
     def all(self) -> tuple[list[PastRun], int]:
         """Return the latest finished runs, and the number of older ones."""

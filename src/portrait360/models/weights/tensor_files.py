@@ -133,7 +133,7 @@ def _flat_state(loaded: Any, path: Path) -> dict[str, Tensor]:
 
 def write_half(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
     """Write a network's weights in half precision, with metadata in the header."""
-    state = {name: value.half() for name, value in network.state_dict().items()}
+    state = {name: v.half() if v.is_floating_point() else v for name, v in network.state_dict().items()}
     with atomic_write(path) as temporary:
         write_safetensors(temporary, describe(state), state.__getitem__, metadata)
 
@@ -205,7 +205,8 @@ def require_same(expected: Mapping[str, Spec], actual: Mapping[str, Spec], what:
 
 def load_fp32(network: nn.Module, file: TensorFile, what: str) -> nn.Module:
     """Load a file, converting its tensors from half to single precision."""
-    return load_into(network, {name: file.read(name).float() for name in file.specs}, what)
+    state = {name: file.read(name) for name in file.specs}
+    return load_into(network, {name: v.float() if v.is_floating_point() else v for name, v in state.items()}, what)
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], what: str) -> nn.Module:

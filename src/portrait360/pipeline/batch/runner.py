@@ -15,6 +15,7 @@ from portrait360.pipeline.batch.inputs import Item, check_inputs, read_items
 from portrait360.pipeline.batch.table import TABLE, Row, pack_table
 from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
+from portrait360.pipeline.run import read_warnings
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import lock_folder
 from portrait360.utils.parallel.ray_pool import NEEDS_SCALE
@@ -95,7 +96,8 @@ def _make_head(item: Item, batch: Batch, row: Row, start: float) -> Row:
     batch.storage.remove(row_file)
     with batch.storage.open_folder(item.name) as folder:
         batch.make(item.photo, folder, options)
-    row = replace(row, seconds=round(time.monotonic() - start, 2))
+        warnings = "; ".join(read_warnings(folder))
+    row = replace(row, seconds=round(time.monotonic() - start, 2), warnings=warnings)
     batch.storage.write(row_file, row.pack())
     return row
 
@@ -111,15 +113,16 @@ def item_key(item: Item, options: MakeOptions) -> str:
 
 
 def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> tuple[dict[str, int], str]:
-    """Make all heads; return how many were made, kept and failed, and the address of the table."""
+    """Make all heads; return how many were made, kept, failed and have warnings, and the address of the table."""
     if find_spec("pyarrow") is None:
         raise UserError(NEEDS_SCALE)
     batch = Batch(check_inputs(inputs), Storage(output), options.validate())
-    counts, start = {"done": 0, "kept": 0, "failed": 0}, time.monotonic()
+    counts, start = {"done": 0, "kept": 0, "failed": 0, "warned": 0}, time.monotonic()
     with lock_output(batch.storage), progress_bar("Photos", sum(1 for _ in read_items(inputs))) as bar:
 
         def on_row(row: Row) -> None:
             counts[row.state] += 1
+            counts["warned"] += bool(row.warnings)
             per_hour = 3600 * counts["done"] / (time.monotonic() - start)
             bar.advance(f"{per_hour:.0f} an hour")
 

@@ -23,6 +23,7 @@ class Row:
     sentence: str = ""  # why the photo failed
     seconds: float = 0.0
     key: str = ""  # the hash of all inputs of the head
+    warnings: str = ""  # what the user should know of the head, joined by "; "
 
     def pack(self) -> bytes:
         return json.dumps(asdict(self)).encode()

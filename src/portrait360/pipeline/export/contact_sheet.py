@@ -14,6 +14,7 @@ from portrait360.pipeline.portrait.matting import downscale, picture_over_grey
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
+from portrait360.pipeline.reading.overlay import draw_labels, draw_legend
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils.array_types import Floats
@@ -73,6 +74,14 @@ def _fit_to_cell(picture: Floats, size: int) -> Floats:
 
 def view_over_grey(view: ProxyView) -> Floats:
     return over_grey(view.rgb, view.mask)
+
+
+def label_sheet(portrait: Portrait) -> Floats:
+    """Show the crop, the labels of its pixels over it, and what each colour means."""
+    if portrait.labels is None:
+        return portrait.rgb
+    labels = draw_labels(portrait.rgb, portrait.labels)
+    return np.concatenate([portrait.rgb, labels, draw_legend(len(labels), portrait.labels)], 1)
 
 
 def contact_sheet(picture: Picture, portrait: Portrait) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,13 +12,15 @@ import numpy as np
 from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at
 from portrait360.geometry.canonical_frame import FOV, HEAD_HEIGHT, RADIUS
 from portrait360.pipeline.portrait import check_crop
-from portrait360.pipeline.portrait.crop import CropPadding, CropSquare
+from portrait360.pipeline.portrait.crop import CropPadding, CropSquare, Garment, cut_centre
+from portrait360.pipeline.portrait.crop_reading import READ_SCALE, find_reading_warnings, read_crop, resample_alpha
 from portrait360.pipeline.portrait.face_detection import Face, FaceLandmarks, face_features, find_upright_faces
 from portrait360.pipeline.portrait.face_fitting import FaceFit
 from portrait360.pipeline.portrait.matting import (
     crop_colours,
     crop_scale_for_hair,
     extend_matte,
+    is_below_neck,
     photo_matte,
     picture_over_grey,
 )
@@ -32,12 +35,14 @@ from portrait360.pipeline.portrait.silhouette import find_head_in_matte
 from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
 from portrait360.utils.images import Picture, load_picture, to_uint8
+from portrait360.utils.portrait_labels import Label
 
 SMALL_FACE = 40  # pixels
 MAX_FACES = 9  # faces counted in a crowd
 WARN_AZIMUTH, MAX_AZIMUTH = 30.0, 100.0  # degrees between the user's azimuth and the one that the face shows
 POOR_FIT = 0.01  # crop sides: median landmark error; well-fitted faces stay below 0.006
 CENTER_HALF_SIDE = 0.12  # crop sides: half side of the square in the middle of the crop
+SURE_CLOTH = 0.8  # probability from which a pixel lends its colour to cloth beyond the photo
 MIN_CENTER_COVER = 0.3  # share of that square that a head covers at least
 
 
@@ -64,16 +69,17 @@ def make_portrait(
     picture = photo if isinstance(photo, Picture) else load_picture(photo)
     quarters, faces = find_upright_faces(picture_over_grey(picture), max(MAX_FACES, face or 0))
     picture = picture.rotate(quarters)
-    notes = picture.notes + (("the photo was turned, so that the face is upright",) if quarters else ())
+    warnings = picture.warnings + (("the photo was turned, so that the face is upright",) if quarters else ())
     if face is not None and not 1 <= face <= len(faces):
         count = {0: "is no face", 1: "is 1 face"}.get(len(faces), f"are {len(faces)} faces")
         raise UserError(f"There {count} in {picture.name}, so `face={face}` does not exist.")
     if faces:
-        notes, points = notes + _face_notes(faces, face), faces[(face or 1) - 1][1].points[:, :2].astype(np.float64)
+        warnings += _face_warnings(faces, face)
+        points = faces[(face or 1) - 1][1].points[:, :2].astype(np.float64)
         placement = _place_by_face(picture_over_grey(picture), points, azimuth, elevation, focal)
     else:
         placement = _place_by_outline(picture, azimuth, elevation, focal)
-    portrait = _cut_out(picture, replace(placement, notes=notes + placement.notes), size)
+    portrait = _cut_out(picture, replace(placement, warnings=warnings + placement.warnings), size)
     return replace(portrait, quarter_turns=quarters)
 
 
@@ -87,17 +93,17 @@ class _Placement:
     points: Floats | None  # landmarks in photo pixels
     shape: Floats
     expression: Floats
-    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
-def _face_notes(faces: list[tuple[Face, FaceLandmarks]], face: int | None) -> tuple[str, ...]:
-    notes, width = [], faces[(face or 1) - 1][0].box[2]
+def _face_warnings(faces: list[tuple[Face, FaceLandmarks]], face: int | None) -> tuple[str, ...]:
+    warnings, width = [], faces[(face or 1) - 1][0].box[2]
     if len(faces) > 1 and face is None:
         count = f"{len(faces)} faces" if len(faces) < MAX_FACES else f"{MAX_FACES} faces or more"
-        notes.append(f"{count} were found and the largest was used; choose another with `face=N`")
+        warnings.append(f"{count} were found and the largest was used; choose another with `face=N`")
     if width < SMALL_FACE:
-        notes.append(f"the face is only {width:.0f} pixels wide, so it shows little detail")
-    return tuple(notes)
+        warnings.append(f"the face is only {width:.0f} pixels wide, so it shows little detail")
+    return tuple(warnings)
 
 
 def fit_face_and_pose(
@@ -122,11 +128,13 @@ def _place_by_face(
     rgb: Floats, points: Floats, azimuth: float | None, elevation: float | None, focal: float
 ) -> _Placement:
     raw, fit = fit_face_and_pose(rgb, points, focal, azimuth, elevation)
-    notes = _fit_notes(raw, fit)
-    return _Placement(CropSquare(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, notes)
+    warnings = _fit_warnings(raw, fit)
+    return _Placement(
+        CropSquare(fit.corner, fit.side), fit.camera, "face", points, fit.shape, fit.expression, warnings
+    )
 
 
-def _fit_notes(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
+def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
     """Compare the final fit with the one from landmarks alone, and return warnings for the user."""
     measured, final = azimuth_between(0, raw.camera.azimuth), azimuth_between(0, fit.camera.azimuth)
     if abs(azimuth_between(measured, final)) > MAX_AZIMUTH:
@@ -155,9 +163,11 @@ def _place_by_outline(picture: Picture, azimuth: float | None, elevation: float 
     x, y = (coordinate / matte.scale for coordinate in head.center)
     side = head.height / matte.scale * RADIUS / (focal * HEAD_HEIGHT)
     model = load_morphable().skin
-    note = "no face was found, so the outline places the head"
+    warning = "no face was found, so the outline places the head"
     if azimuth is None:
-        note += "; `azimuth=` and `elevation=` say where the camera stands (a profile: 90 or -90, from behind: 180)"
+        warning += (
+            "; `azimuth=` and `elevation=` say where the camera stands (a profile: 90 or -90, from behind: 180)"
+        )
     return _Placement(
         CropSquare((x - side / 2, y - side / 2), side),
         Camera(look_at(azimuth or 0.0, elevation or 0.0), focal),
@@ -165,7 +175,7 @@ def _place_by_outline(picture: Picture, azimuth: float | None, elevation: float 
         None,
         np.zeros(len(model.shape)),
         np.zeros(len(model.expression)),
-        (note,),
+        (warning,),
     )
 
 
@@ -175,16 +185,27 @@ def _no_head_error(picture: Picture) -> UserError:
 
 def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
     """Matte the subject, enlarge the crop for hair, cut it out, and fill it where it extends beyond the photo."""
-    camera, matte = placement.camera, photo_matte(picture, placement.square)
+    camera, read_square = placement.camera, placement.square.scale(READ_SCALE)
+    reading = read_crop(picture, read_square)
+    matte = photo_matte(picture, placement.square, partial(resample_alpha, reading, read_square))
     factor = crop_scale_for_hair(matte, placement.square, camera)
     square = placement.square.scale(factor)
+    if factor > READ_SCALE:  # hair reaches beyond what was read
+        read_square = square
+        reading = read_crop(picture, read_square)
     height, width = picture.rgb.shape[:2]
     padding = CropPadding(square, (height, width), size)
     # the subject of the whole photo may turn out to be nothing in the close-up
     if matte.cut(placement.square.scale(2 * CENTER_HALF_SIDE), 64, cv2.BORDER_CONSTANT).mean() < MIN_CENTER_COVER:
         raise _no_head_error(picture)
     alpha = extend_matte(matte.cut(square, size, cv2.BORDER_REPLICATE), padding, camera, factor)
-    rgb = padding.fill(crop_colours(picture, square, size), alpha)
+    scale = read_square.side / square.side
+    shares = cut_centre(reading.share(Label.CLOTHES)[None], scale, size)[0]
+    garment = Garment((shares > SURE_CLOTH) * alpha, is_below_neck(size, factor, camera))
+    rgb = padding.fill(crop_colours(picture, square, size), alpha, garment)
+    cuts = find_reading_warnings(
+        reading, read_square, (height, width), camera.azimuth, has_face=placement.source == "face"
+    )
     return Portrait(
         rgb=_quantize(rgb),
         alpha=_quantize(alpha),
@@ -196,8 +217,10 @@ def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
         landmarks=None if placement.points is None else square.normalise(placement.points),
         shape=placement.shape,
         expression=placement.expression,
-        notes=placement.notes,
+        warnings=placement.warnings + cuts,
         crop_scale=factor,
+        reading=reading,
+        reading_scale=scale,
     )
 
 

@@ -15,6 +15,7 @@ MIRROR_DEPTH = 0.03  # crop sides: how deep a mirror image reaches into the phot
 BLUR_PER_PIXEL = 0.4  # pixels of blur for every pixel of distance from the photo
 FAR_WEIGHT = 0.02  # weight of distant colours against near ones
 MAX_SAMPLES = 4  # along each axis of a pixel
+LEAST_CLOTH, GREY_CLOTH = 0.002, 0.35  # share of the crop from which its colour is known; the colour if it is not
 EDGE_BLUR = 1.5  # pixels of a 512-pixel crop: blur of the edge of `inside_photo`
 
 
@@ -67,6 +68,25 @@ def _downscale_for_crop(image: Floats, square: CropSquare, size: int) -> tuple[F
     return small, CropSquare((x / factor, y / factor), square.side / factor)
 
 
+def cut_centre(channels: Floats, scale: float, size: int) -> Floats:
+    """Cut the middle out of channels (c, s, s): 1 / scale of the side, resampled to (c, size, size)."""
+    side = channels.shape[-1]
+    step = side / scale / size
+    first = side / 2 - side / scale / 2 + step / 2 - 0.5
+    matrix = np.array([[step, 0, first], [0, step, first]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    rows = [cv2.warpAffine(c, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE) for c in channels]
+    return np.stack(rows).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Garment:
+    """What the photo shows of the clothes, and where they belong."""
+
+    cloth: Floats  # (s, s) share of cloth
+    place: NDArray[np.bool_]  # (s, s) below the neck
+
+
 class CropPadding:
     """The part of a crop that extends beyond its photo, and how to fill it."""
 
@@ -106,16 +126,29 @@ class CropPadding:
         columns, rows = (_mirror_indices(self.size, start, stop, depth) for start, stop in self.spans)
         return values[rows[:, None], columns]
 
-    def fill(self, rgb: Floats, matte: Floats) -> Floats:
-        """Fill with the photo's mirror image, blurred more with distance; subject and background do not mix."""
+    def fill(self, rgb: Floats, matte: Floats, garment: Garment | None = None) -> Floats:
+        """Fill with the photo's mirror image, blurred more with distance; subject and background do not mix.
+
+        With a garment, shoulders beyond the photo take the colours of cloth, because bare ones are rare.
+        """
         if not self.distance.any():
             return rgb
         values = self.mirror_edges(rgb)
         subject = self.mirror_edges(matte)
         weight = matte[..., None]
-        soft = self._soften(values, subject) * weight + self._soften(values, 1 - subject) * (1 - weight)
+        body = self._soften(values, subject)
+        if garment is not None:
+            body = np.where(garment.place[..., None], self._cloth_colours(rgb, garment), body)
+        soft = body * weight + self._soften(values, 1 - subject) * (1 - weight)
         out = np.where(self.distance[..., None] > 0, soft, rgb)
         return np.clip(out, 0, 1).astype(np.float32)
+
+    def _cloth_colours(self, rgb: Floats, garment: Garment) -> Floats:
+        """Return the colours of the nearest cloth at every pixel; grey where the photo shows none."""
+        cloth = garment.cloth * (self.distance == 0)
+        if cloth.mean() < LEAST_CLOTH:
+            return np.full_like(rgb, GREY_CLOTH)
+        return self._soften(self.mirror_edges(rgb), self.mirror_edges(cloth))
 
     def _soften(self, rgb: Floats, weight: Floats) -> Floats:
         """Blur with weights, over a radius that grows with the distance from the photo."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera
 from portrait360.geometry.canonical_frame import FRAME_MARGIN, RADIUS, SHOULDER_HEIGHT
@@ -24,6 +26,10 @@ EDGE_WIDTH = 0.02  # canonical: width of the soft edge of ellipsoid and body
 MATTE_SIDE = 832  # pixels: the matted region is downscaled to this
 FRAME_CONVEXITY = 0.95  # share of its hull that an opaque part fills if framed (heads on shoulders: 0.64 to 0.81)
 GREY = 0.5  # replaces transparent pixels
+
+
+Guess = Callable[[Floats, float, tuple[int, int]], tuple[Floats, Floats]]
+"""Takes the corner of a part of the photo, its pixels per photo pixel, and its shape; returns alpha and a weight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +69,11 @@ def is_only_framed(alpha: Floats) -> bool:
     return opaque is not None and len(opaque) > FRAME_CONVEXITY * cv2.contourArea(cv2.convexHull(opaque))
 
 
-def photo_matte(picture: Picture, square: CropSquare | None = None) -> Matte:
-    """Return the photo's own alpha, or the network's matte in and around the square, or of the whole photo."""
+def photo_matte(picture: Picture, square: CropSquare | None = None, guess: Guess | None = None) -> Matte:
+    """Return the photo's own alpha, or the network's matte in and around the square, or of the whole photo.
+
+    `guess` says what another network takes for the subject.
+    """
     if picture.alpha is not None and not is_only_framed(picture.alpha):
         return Matte(picture.alpha, (0.0, 0.0), 1.0)
     height, width = picture.rgb.shape[:2]
@@ -77,7 +86,8 @@ def photo_matte(picture: Picture, square: CropSquare | None = None) -> Matte:
     part, scale = downscale(picture.rgb[y:bottom, x:right])
     point = None if square is None else ((square.center[0] - x) * scale, (square.center[1] - y) * scale)
     if picture.alpha is None:
-        values = find_matte(np.ascontiguousarray(part), point)
+        second = None if guess is None else guess(np.array([x, y], np.float64), scale, part.shape[:2])
+        values = find_matte(np.ascontiguousarray(part), point, second)
     else:  # otherwise the network may take a conspicuous frame for the subject
         frame = downscale(picture.alpha[y:bottom, x:right])[0]
         values = find_matte(foreground(part, frame), point) * frame
@@ -119,6 +129,11 @@ def extend_matte(alpha: Floats, padding: CropPadding, camera: Camera, factor: fl
     head = np.clip((scale - radius) * min(HEAD_HALF_AXES) / EDGE_WIDTH + 0.5, 0, 1)
     edge_alpha = np.clip(3 * padding.repeat_edges(alpha) - 1.5, 0, 1)
     return np.where(padding.distance > 0, edge_alpha * np.maximum(head, body), alpha).astype(np.float32)
+
+
+def is_below_neck(size: int, factor: float, camera: Camera) -> NDArray[np.bool_]:
+    """Return where a crop that was enlarged by `factor` shows what lies lower than the shoulders."""
+    return _pixel_grid(size, factor, camera)[2] < SHOULDER_HEIGHT
 
 
 def _pixel_grid(size: int, factor: float, camera: Camera) -> tuple[Floats, Floats, Floats]:

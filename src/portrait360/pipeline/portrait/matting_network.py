@@ -12,14 +12,23 @@ from portrait360.utils.array_types import Floats
 
 INPUT_SIDE = 320  # pixels of the network's input
 MIN_RESPONSE = 0.5  # without a subject, the network's output stays far below this
-BORDER = 0.05  # of the picture's longer side: mirrored border around the picture
+BORDER = 0.17  # of the picture's longer side: repeated border, without which heads at the edge may be lost
+READ_SHARE = 0.5  # of the evidence comes from the portrait reader
+SHARPEN = 1.5  # evidence that two networks agree on is worth more
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-def find_matte(rgb: Floats, point: tuple[float, float] | None = None) -> Floats:
-    """Return the alpha (h w) of the salient subject, or of the connected piece at `point` (x, y)."""
+def find_matte(
+    rgb: Floats, point: tuple[float, float] | None = None, second: tuple[Floats, Floats] | None = None
+) -> Floats:
+    """Return the alpha (h w) of the salient subject, or of the connected piece at `point` (x, y).
+
+    `second` is the alpha that another network predicts, and its weight at every pixel.
+    """
     coarse = _predict_matte(rgb)
+    if second is not None:
+        coarse = combine_mattes(coarse, *second)
     coarse = _keep_one_piece(coarse, point)
     radius = max(2, round(max(rgb.shape[:2]) / 60))
     fine = guided_filter(rgb, coarse, radius, 1e-4)
@@ -29,13 +38,24 @@ def find_matte(rgb: Floats, point: tuple[float, float] | None = None) -> Floats:
     return np.maximum(fine, solid).astype(np.float32)
 
 
+def combine_mattes(salient: Floats, read: Floats, weight: Floats) -> Floats:
+    """Add the evidence of both mattes; the surer one decides where they disagree."""
+
+    def evidence(alpha: Floats) -> Floats:
+        clipped = np.clip(alpha, 0.02, 0.98)
+        return np.log(clipped / (1 - clipped))
+
+    total = evidence(salient) * (1 - READ_SHARE * weight) + evidence(read) * READ_SHARE * weight
+    return (1 / (1 + np.exp(-SHARPEN * total))).astype(np.float32)
+
+
 def _predict_matte(rgb: Floats) -> Floats:
-    """Return the maximum of the network's mattes of the picture and of its mirror image with a mirrored border.
+    """Return the maximum of the network's mattes of the picture and of its mirror image with a repeated border.
 
     The network may miss parts, mostly clothes at the lower edge, but rarely in both.
     """
     edge = max(1, round(BORDER * max(rgb.shape[:2])))
-    framed = cv2.copyMakeBorder(np.ascontiguousarray(rgb[:, ::-1]), edge, edge, edge, edge, cv2.BORDER_REFLECT)
+    framed = cv2.copyMakeBorder(np.ascontiguousarray(rgb[:, ::-1]), edge, edge, edge, edge, cv2.BORDER_REPLICATE)
     return np.maximum(
         _run_network(rgb), _run_network(framed.astype(np.float32, copy=False))[edge:-edge, edge:-edge][:, ::-1]
     )

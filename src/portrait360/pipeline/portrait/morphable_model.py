@@ -80,10 +80,11 @@ class Morphable:
     def facing(self, fit: FaceFit) -> Floats:
         """Return the cosine between each landmark's normal, on the average head, and the direction to the camera."""
         towards = fit.camera.position - self.landmarks.mean
-        return (self._normals * towards).sum(1) / np.linalg.norm(towards, axis=1)
+        return (self.landmark_normals * towards).sum(1) / np.linalg.norm(towards, axis=1)
 
     @cached_property
-    def _normals(self) -> Floats:
+    def landmark_normals(self) -> Floats:
+        """Normals (468, 3) of the skin at the landmarks, on the average head."""
         mean = self.skin.mean
         a, b, c, d = (mean[self.quads[:, i]] for i in range(4))
         faces = np.cross(c - a, d - b)

@@ -113,5 +113,5 @@ def back_view_to_portrait(view: View, portrait: Portrait) -> Portrait:
         corner=(0.0, 0.0),
         side=float(view.size),
         landmarks=None,
-        notes=(),
+        warnings=(),
     )

@@ -37,6 +37,7 @@ class Growth:
     avoid_face: F32  # (s,) 1: the strand keeps off the face
     side: F32  # (s,) -1 or 1, the side of the parting
     jitter: F32  # (s, 3) added to the first direction
+    tuck: F32 | None = None  # (s,) 1: goes behind the left ear, -1: behind the right one, 0: falls as it likes
 
 
 def grow(head: Head, roots: ArrayLike, normals: ArrayLike, growth: Growth, steps: int) -> F32:
@@ -55,13 +56,22 @@ def grow(head: Head, roots: ArrayLike, normals: ArrayLike, growth: Growth, steps
         growth.avoid_face,
         growth.side,
         growth.jitter,
+        np.zeros(len(growth.length), np.float32) if growth.tuck is None else growth.tuck,
         head.field.values,
         LOW,
         np.float32(STEP),
         ears,
+        np.array([_behind_ear(head, "left"), _behind_ear(head, "right")], np.float32),
         CROWN,
         steps,
     )
+
+
+def _behind_ear(head: Head, side: str) -> np.ndarray:
+    """Return the point over the ear's root by which hair is tucked, then the height of the lobe."""
+    lobe, top = head.landmarks[f"{side}_ear_lobe"], head.landmarks[f"{side}_ear_top"]
+    height = min(top[1], lobe[1] + 0.105) + 0.012  # a pointed ear has its root no higher
+    return np.array([np.sign(lobe[0]) * (abs(lobe[0]) - 0.008), height, lobe[2] - 0.056, lobe[1]])
 
 
 def _ear_ellipsoid(head: Head, side: str) -> np.ndarray:
@@ -76,7 +86,7 @@ def _ear_ellipsoid(head: Head, side: str) -> np.ndarray:
 @numba.njit(cache=True, nogil=True)
 def _grow(
     roots, normals, length, comb, lift, gravity, stiff, offset, cut, avoid, side, jitter,
-    values, low, step, ears, crown, steps,
+    tuck, values, low, step, ears, behind, crown, steps,
 ):  # fmt: skip
     count = len(roots)
     out = np.empty((count, steps + 1, 3), np.float32)
@@ -92,6 +102,7 @@ def _grow(
         _normalise(d)
         stride = length[s] / steps
         last = steps
+        ear, to_ear = 0 if tuck[s] > 0 else 1, tuck[s] != 0
         aside = min(max(length[s] / OVER_EARS - 1.0, 0.0), 1.0)
         for j in range(1, steps + 1):
             t = j / steps
@@ -100,15 +111,22 @@ def _grow(
             _normalise(n)
             _comb_heading(p, n, comb[s], side[s], crown, f)
             weigh = gravity[s] * min(1.0, (j * stride) / 0.10)
+            to_ear = to_ear and p[2] > behind[ear, 2] + 0.004  # once past, hair may come forward over the shoulder
+            if to_ear:
+                _head_for(p, n, behind[ear], 0.35 + 8 * max(distance - 0.02, 0.0), f)
+                weigh = 0.0
             for a in range(3):
                 goal = f[a] * (1 - weigh) - (weigh if a == 1 else 0.0)
                 d[a] = d[a] * stiff[s] + goal * (1 - stiff[s])
             _normalise(d)
-            if avoid[s] > 0:
+            if avoid[s] > 0 and not to_ear:
                 _leave_face(p, d)
             for a in range(3):
                 n[a] = p[a] + d[a] * stride
-            _keep_out(n, offset[s] * min(1.0, 0.15 + 2.5 * t), values, low, step, ears, aside)
+            away = offset[s] * min(1.0, 0.15 + 2.5 * t)
+            if tuck[s] != 0:
+                away = _hold_behind(n, behind[ear], to_ear, away)
+            _keep_out(n, away, values, low, step, ears, aside)
             for a in range(3):
                 d[a] = n[a] - p[a]
                 p[a] = n[a]
@@ -144,6 +162,33 @@ def _comb_heading(p, n, comb, side, crown, f):
         f[a] += (comb[4] - along) * n[a]
     f[1] += comb[7]
     _normalise(f)
+
+
+@numba.njit(cache=True, nogil=True)
+def _head_for(p, n, goal, cling, f):
+    """Write the direction from p to the goal over a surface with normal n, and by `cling` towards it, into f."""
+    for a in range(3):
+        f[a] = goal[a] - p[a]
+    _normalise(f)
+    along = f[0] * n[0] + f[1] * n[1] + f[2] * n[2]
+    for a in range(3):
+        f[a] -= along * n[a]
+    _normalise(f)
+    for a in range(3):
+        f[a] -= cling * n[a]
+
+
+@numba.njit(cache=True, nogil=True)
+def _hold_behind(q, behind, on_its_way, offset):
+    """Keep q over the ear on its way there and behind it from then on; return its distance from the skin."""
+    height = behind[1] - q[1]
+    if on_its_way:
+        if height > 0 and abs(q[0]) > 0.6 * abs(behind[0]):
+            q[1] += height
+    elif behind[3] - 0.09 < q[1] < behind[1] + 0.02 and q[0] * behind[0] > 0 and q[2] > behind[2]:
+        q[2] = behind[2]
+    near = min(max(1.0 - abs(height) / 0.08, 0.0), 1.0)
+    return offset * (1 - 0.7 * near)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -199,8 +244,13 @@ def strand_frames(strands: F32) -> tuple[np.ndarray, np.ndarray]:
     return across, np.cross(tangent, across)
 
 
-def clump(strands: F32, amount: float, rng: np.random.Generator, size: int = 16) -> tuple[F32, np.ndarray]:
-    """Pull strands together towards their tips; also return the index of each strand's clump (s,)."""
+def clump(
+    strands: F32, amount: float, rng: np.random.Generator, size: int = 16, reach: float | None = None
+) -> tuple[F32, np.ndarray]:
+    """Pull strands together towards their tips; also return the index of each strand's clump (s,).
+
+    With `reach`, strands whose tips lie much further apart than this stay apart.
+    """
     count = len(strands)
     guides = rng.choice(count, max(count // size, 1), replace=False)
     clump_index = np.asarray(KDTree(strands[guides, 0]).query(strands[:, 0])[1])
@@ -208,6 +258,8 @@ def clump(strands: F32, amount: float, rng: np.random.Generator, size: int = 16)
     guide_points = strands[guides][clump_index]
     lengths = np.linalg.norm(np.diff(strands, axis=1), axis=2).sum(1)
     ratio = np.minimum(lengths, lengths[guides][clump_index]) / np.maximum(lengths, lengths[guides][clump_index])
+    if reach is not None:
+        ratio = ratio * np.exp(-(((guide_points - strands) ** 2).sum(2).max(1) / reach**2))
     strands = (strands + (guide_points - strands) * pull * ratio[:, None, None] ** 2).astype(np.float32)
     return strands, clump_index
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
-from portrait360.synth.hair import locks, ties
-from portrait360.synth.hair.growth import COMB, NOWHERE, Growth, clump, curl, grow
-from portrait360.synth.hair.scalp import Roots, farthest_point_sample, hair_density, region_length, scatter_roots
+from portrait360.synth.hair import disorder, locks, ties
+from portrait360.synth.hair.face_guard import covers_face, trim_fringe
+from portrait360.synth.hair.growth import clump, curl, grow
+from portrait360.synth.hair.hair_growth import choose_growth, is_fringe, sweep_of
+from portrait360.synth.hair.scalp import Roots, farthest_point_sample, hair_density, scatter_roots
 from portrait360.synth.hair.strands import hair_dye, make_strands
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.noise import smoothstep
-from portrait360.synth.sampling.hairstyles import STYLES, HairStyle
+from portrait360.synth.sampling.hairstyles import HairStyle, find_style
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Mesh, Strands
 from portrait360.utils.array_types import F32
 
-FRINGE_END = 0.088  # height at which a fringe is cut, in head heights: at the brows
-FORELOCK = 0.17  # half the width of a fringe at its roots
+APART = 0.18  # canonical; hair that goes different ways round the head does not clump
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,22 +32,28 @@ class Hairdo:
 
 def make_hair(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> Hairdo:
     """Make the hair of these parameters."""
-    style = STYLES[parameters.hair.style]
+    style = find_style(parameters.hair.style)
     if style.count == 0:
         return Hairdo([], [], np.zeros(len(head.body), np.float32))
     density = hair_density(head, style, parameters)
     tint = density * (0.55 if style.locks == "cornrows" else 0.93)
+    strands, meshes = _make_strands(head, density, style, parameters, rng)
+    if parameters.hair.flyaway > 0:
+        strands = strands + disorder.loosen(head, strands, parameters)
+    return Hairdo(strands, meshes, tint)
+
+
+def _make_strands(
+    head: Head, density: F32, style: HairStyle, parameters: HeadParameters, rng: np.random.Generator
+) -> tuple[list[Strands], list[Mesh]]:
     if style.locks == "cornrows":
         stubble = _make_scalp_stubble(head, density, rng, parameters)
-        return Hairdo([locks.make_cornrows(head, style, parameters, rng), stubble], [], tint)
+        return [locks.make_cornrows(head, style, parameters, rng), stubble], []
     roots = scatter_roots(head, density, style.count, rng)
     if style.locks != "none":
-        guides = roots.take(farthest_point_sample(roots.points, style.locks_count, rng))
-        points = grow(head, guides.points, guides.normals, _growth(guides, style, parameters, rng), 18)
-        keep = ~_covers_face(head, points, 0.105)
-        return Hairdo([locks.make_locks(points[keep], style, parameters, rng)], [], tint)
+        return _make_locks(head, roots, style, parameters, rng)
     if not style.ties:
-        return Hairdo([_make_loose_hair(head, roots, style, parameters, rng)], [], tint)
+        return [_make_loose_hair(head, roots, style, parameters, rng)], []
     strands, meshes = ties.make_tied_ends(head, style, parameters, rng)
     tied_roots = roots
     if style.loose_below is not None:
@@ -55,10 +62,27 @@ def make_hair(head: Head, parameters: HeadParameters, rng: np.random.Generator) 
         tied_roots = roots.take(~is_loose)
     points = ties.gather(head, tied_roots, style, parameters, rng)
     widths = style.width * HEAD_HEIGHT * np.exp(rng.normal(0, 0.2, len(tied_roots)))
+    points = disorder.stir(head, points, parameters, 0.35)  # the tie holds the hair
     strands.append(
         make_strands(points, widths, hair_dye(parameters.hair), rng, taper=0.8, thin_root=_root_width(tied_roots))
     )
-    return Hairdo(strands, meshes, tint)
+    return strands, meshes
+
+
+def _make_locks(
+    head: Head, roots: Roots, style: HairStyle, parameters: HeadParameters, rng: np.random.Generator
+) -> tuple[list[Strands], list[Mesh]]:
+    """Make locks or braids over the head, loose or drawn to a tie and hanging from there."""
+    guides = roots.take(farthest_point_sample(roots.points, style.locks_count, rng))
+    if style.ties:
+        points = ties.gather(head, guides, style, parameters, rng)
+        ends, bands = ties.grow_bundle(head, style, parameters, rng)
+        groups = [locks.make_locks(paths, style, parameters, rng) for paths in (points, ends)]
+        return groups, bands
+    points = grow(head, guides.points, guides.normals, choose_growth(guides, style, parameters, rng), 18)
+    points = disorder.stir(head, points, parameters)
+    keep = ~covers_face(head, points, 0.105)
+    return [locks.make_locks(points[keep], style, parameters, rng)], []
 
 
 def _root_width(roots: Roots) -> F32:
@@ -69,8 +93,9 @@ def _root_width(roots: Roots) -> F32:
 def _make_scalp_stubble(head: Head, density: F32, rng: np.random.Generator, parameters: HeadParameters) -> Strands:
     """Make short stubble on the scalp between cornrows."""
     roots = scatter_roots(head, density, 3500, rng)
-    style = STYLES["stubbled"]
-    points = grow(head, roots.points, roots.normals, _growth(roots, style, parameters, rng), 3)
+    style = find_style("stubbled")
+    plain = replace(parameters, hair=replace(parameters.hair, tuck_left=0.0, tuck_right=0.0))
+    points = grow(head, roots.points, roots.normals, choose_growth(roots, style, plain, rng), 3)
     return make_strands(points, style.width * HEAD_HEIGHT * 0.8, hair_dye(parameters.hair), rng)
 
 
@@ -78,17 +103,24 @@ def _make_loose_hair(
     head: Head, roots: Roots, style: HairStyle, parameters: HeadParameters, rng: np.random.Generator
 ) -> Strands:
     hair = parameters.hair
-    growth = _growth(roots, style, parameters, rng)
+    growth = choose_growth(roots, style, parameters, rng)
     longest = float(growth.length.max(initial=0.0)) / HEAD_HEIGHT
     steps = 4 if longest < 0.08 else 8 if longest < 0.4 else 15
     points = grow(head, roots.points, roots.normals, growth, steps)
     clump_index = np.arange(len(points))
-    if style.clump > 0 and len(points) > 32:
-        points, clump_index = clump(points, style.clump, rng)
+    amount = style.clump + (0.93 - style.clump) * hair.wet
+    if amount > 0 and len(points) > 32:
+        plain = (hair.tuck_left, hair.tuck_right, sweep_of(hair, style), hair.wet, hair.messy, hair.wind) == (0,) * 6
+        reach = None if plain else APART
+        points, clump_index = clump(points, amount, rng, 16 + int(20 * hair.wet), reach)
     radius, turns = style.wave
     if radius > 0:
-        points = curl(points, radius * hair.curl, turns, clump_index, rng)
-    keep = ~_covers_face(head, points) | _is_fringe(roots, style)
+        points = curl(points, radius * hair.curl * (1 - 0.45 * hair.wet), turns, clump_index, rng)
+    fringe = is_fringe(roots, style)
+    points = disorder.stir(head, points, parameters)
+    if sweep_of(hair, style) or style.fringe_parts or hair.wind or hair.messy:
+        points[fringe] = trim_fringe(head, points[fringe], sweep_of(hair, style), style.fringe_parts)
+    keep = ~covers_face(head, points) | fringe
     widths = style.width * HEAD_HEIGHT * np.exp(rng.normal(0, 0.2, len(points)))
     return make_strands(
         points[keep],
@@ -99,61 +131,3 @@ def _make_loose_hair(
         thin_root=_root_width(roots)[keep],
         normals=roots.normals[keep] if longest < 0.12 else None,
     )
-
-
-def _is_fringe(roots: Roots, style: HairStyle) -> np.ndarray:
-    x, y, z = roots.rest.T
-    reach = FORELOCK * smoothstep(0.46, 0.30, y)
-    return (np.abs(x) < np.maximum(reach, 0.03)) & (z > 0.06) & (y < 0.475) & (style.fringe > 0)
-
-
-def _growth(roots: Roots, style: HairStyle, parameters: HeadParameters, rng: np.random.Generator) -> Growth:
-    hair, count = parameters.hair, len(roots)
-    fringe = _is_fringe(roots, style)
-    length = (
-        region_length(roots.rest, style) * np.exp(rng.normal(0, 0.07, count)) * _length_factor(hair.length, style)
-    )
-    length = np.where(fringe, style.fringe * rng.uniform(0.92, 1.1, count), length)
-    length = length * (0.45 + 0.55 * smoothstep(0.05, 0.8, roots.edge))
-    comb = np.zeros((count, len(COMB)))
-    for name, weight in style.comb.items():
-        comb[:, COMB.index(name)] = weight
-    behind = smoothstep(0.05, -0.12, roots.rest[:, 2])
-    comb[:, COMB.index("down")] += 0.8 * behind * (style.gravity > 0.1)
-    comb[:, COMB.index("side")] *= 1 - 0.8 * behind
-    forward = np.zeros(len(COMB))
-    forward[COMB.index("forward")], forward[COMB.index("down")] = 1.0, 0.35
-    comb[fringe] = forward
-    cut = NOWHERE if style.cut is None else style.cut * HEAD_HEIGHT
-    short = smoothstep(0.06, 0.02, length)
-    return Growth(
-        length=(length * HEAD_HEIGHT).astype(np.float32),
-        comb=comb.astype(np.float32),
-        lift=np.where(fringe, 0.5, style.lift * hair.volume).astype(np.float32),
-        gravity=np.where(fringe, 0.55, style.gravity).astype(np.float32),
-        stiff=np.full(count, style.stiff, np.float32),
-        offset=(_offset(roots, style, hair.volume, fringe, rng) * (1 - 0.8 * short)).astype(np.float32),
-        cut=(np.where(fringe, FRINGE_END * HEAD_HEIGHT, cut) + rng.normal(0, 0.004, count)).astype(np.float32),
-        avoid_face=(~fringe & (style.fringe + style.gravity > 0.25)).astype(np.float32),
-        side=np.where(roots.rest[:, 0] > hair.parting, 1, -1).astype(np.float32),
-        jitter=rng.normal(0, 0.05 + 6 * style.frizz, (count, 3)).astype(np.float32),
-    )
-
-
-def _length_factor(factor: float, style: HairStyle) -> float:
-    """Return the length factor; blunt cuts and stubble keep the length of their style."""
-    return 1.0 if style.cut is not None or max(style.lengths) < 0.05 else factor
-
-
-def _offset(roots: Roots, style: HairStyle, volume: float, fringe: np.ndarray, rng: np.random.Generator) -> F32:
-    layers = rng.uniform(0.25, 1.0, len(roots))  # strands overlap in layers
-    thickness = np.where(fringe, 0.03, style.offset * volume) * HEAD_HEIGHT
-    return (thickness * layers * (0.4 + 0.6 * smoothstep(0.0, 0.8, roots.edge))).astype(np.float32)
-
-
-def _covers_face(head: Head, points: F32, half_width: float = 0.083) -> np.ndarray:
-    """Return which strands would hang in front of the eyes, nose or mouth."""
-    x, y, z = points[..., 0], points[..., 1], points[..., 2]
-    front = min(head.landmarks[f"{side}_eye_outer"][2] for side in ("left", "right")) - 0.015
-    brow = head.landmarks["left_eye_top"][1] + 0.012
-    return ((z > front) & (np.abs(x) < half_width) & (y < brow) & (y > -0.5 * HEAD_HEIGHT)).any(1)

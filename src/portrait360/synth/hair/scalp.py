@@ -10,7 +10,7 @@ from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
 from portrait360.synth.noise import noise, smoothstep
 from portrait360.synth.sampling.hairstyles import HairStyle
-from portrait360.synth.sampling.parameters import HeadParameters
+from portrait360.synth.sampling.parameters import Hairline, HeadParameters
 from portrait360.utils.array_types import F32, I32
 
 # the hairline of the average head: azimuth in degrees from the front, and height in head heights
@@ -19,6 +19,9 @@ LINE_HEIGHT = (
     *(0.300, 0.300, 0.287, 0.255, 0.205, 0.145, 0.075, 0.00, -0.06, -0.085, -0.04),
     *(0.035, 0.045, 0.035, -0.03, -0.12, -0.20, -0.255, -0.28, -0.285),
 )
+
+
+STRAIGHT = Hairline()
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,20 +45,30 @@ def azimuth(rest: F32) -> F32:
     return np.degrees(np.arctan2(np.abs(rest[:, 0]), rest[:, 2] + 0.02)).astype(np.float32)
 
 
-def above_hairline(rest: F32, receding: float, seed: int) -> F32:
+def above_hairline(rest: F32, receding: float, seed: int, shape: Hairline = STRAIGHT) -> F32:
     """Return the height over the hairline in head heights; the hairline is slightly irregular."""
     around = azimuth(rest)
     line = np.interp(around, LINE_AZIMUTH, LINE_HEIGHT)
     temple = np.exp(-(((around - 36) / 16) ** 2))
     line = line + receding * (0.10 * temple + 0.05 * smoothstep(40, 10, around))
     line = line + 0.022 * (noise(rest, 14.0, seed + 3) - 0.5)
+    if shape != STRAIGHT:
+        line = line + _shift_of_hairline(around, shape)
     return (rest[:, 1] - line).astype(np.float32)
+
+
+def _shift_of_hairline(around: F32, shape: Hairline) -> F32:
+    """Return how much higher than usual the hairline of this shape is, in head heights."""
+    peak = -0.055 * np.exp(-((around / 6.5) ** 2)) + 0.018 * np.exp(-(((around - 18) / 9) ** 2))
+    temples = np.exp(-(((around - 34) / 13) ** 2))
+    shift = shape.peak * peak + 0.12 * shape.temples * temples + 0.05 * shape.height * smoothstep(62, 30, around)
+    return shift.astype(np.float32)
 
 
 def hair_density(head: Head, style: HairStyle, parameters: HeadParameters) -> F32:
     """Return the share of the full hair density at every vertex (m,)."""
     rest = head.rest
-    high = above_hairline(rest, parameters.hair.receding, parameters.seed)
+    high = above_hairline(rest, parameters.hair.receding, parameters.seed, parameters.hair.hairline)
     density = smoothstep(-0.012, 0.03, high) * (1 - smoothstep(0.10, 0.35, head.mask("ears")))
     x, y, z = rest.T
     crown = np.hypot(x, z + 0.10)

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from portrait360.synth.meshes import unit
+from portrait360.synth.noise import noise, smoothstep
 from portrait360.synth.sampling.parameters import Hair
 from portrait360.synth.scene import Material, Part, Strands
 from portrait360.utils.array_types import F32
 
 WHITE = np.array([0.56, 0.55, 0.53])
+STREAKS_PER_UNIT = 34.0  # a streak is some 1.5 cm wide on a head
 MAX_ALBEDO = 0.72  # greatest hair albedo; more would clip in strong light
 
 
@@ -25,10 +27,24 @@ class Dye:
     grey: float = 0.0
     vary: float = 0.13
     root: float = 0.72  # brightness at the root
+    streaks: ArrayLike | None = None
+    streaks_share: float = 0.0
+    streaks_from: float = 0.0  # share of the length
+    regrowth: ArrayLike | None = None  # colour of the first part from the root
+    wet: float = 0.0
 
 
 def hair_dye(hair: Hair) -> Dye:
-    return Dye(hair.colour, hair.tips, hair.grey)
+    return Dye(
+        hair.colour,
+        hair.tips,
+        hair.grey,
+        streaks=hair.streaks,
+        streaks_share=hair.streaks_share,
+        streaks_from=hair.streaks_from,
+        regrowth=hair.roots,
+        wet=hair.wet,
+    )
 
 
 def make_strands(
@@ -59,6 +75,7 @@ def make_strands(
         start = np.clip(0.45 + rng.normal(0, 0.08, count), 0.2, 0.8)[:, None]
         share = np.clip((t - start) / 0.3, 0, 1)[..., None]
         colour = colour + (np.asarray(dye.tips) * (base / np.asarray(dye.colour))[:, None] - colour) * share
+    colour = _lay_colours(colour, points, dye, base / np.asarray(dye.colour))
     return Strands(
         points=points,
         widths=(np.broadcast_to(np.asarray(width), count)[:, None] * profile).astype(np.float32),
@@ -67,6 +84,21 @@ def make_strands(
         material=np.full(count, material, np.uint8),
         normals=None if normals is None else np.asarray(normals, np.float32),
     )
+
+
+def _lay_colours(colour: np.ndarray, points: F32, dye: Dye, tint: np.ndarray) -> np.ndarray:
+    """Return the colours (s, k, 3) with streaks, grown roots and wetness; `tint` (s, 3) is how a strand differs."""
+    t = np.linspace(0, 1, colour.shape[1])[None, :, None]
+    share = np.clip(tint, 0.6, 1.6)[:, None]
+    if dye.streaks is not None and len(points):
+        # strands that lie side by side share a streak
+        rank = noise(points[:, points.shape[1] // 2], STREAKS_PER_UNIT, 11) + 0.5 * noise(points[:, -1], 400.0, 12)
+        amount = smoothstep(-0.08, 0.08, np.quantile(rank, dye.streaks_share) - rank)[:, None, None]
+        amount = amount * smoothstep(dye.streaks_from - 0.3, dye.streaks_from, t)
+        colour = colour + (np.asarray(dye.streaks) * share - colour) * amount
+    if dye.regrowth is not None:
+        colour = colour + (np.asarray(dye.regrowth) * share - colour) * smoothstep(0.34, 0.10, t)
+    return colour * (1 - 0.5 * dye.wet) if dye.wet > 0 else colour
 
 
 def resample(path: ArrayLike, count: int) -> np.ndarray:

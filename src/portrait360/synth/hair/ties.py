@@ -18,6 +18,7 @@ from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Material, Mesh, Part, Strands
 from portrait360.utils.array_types import F32
 
+BUNDLE = 42  # locks that hang from one tie
 CENTER = np.array([0.0, 0.05, -0.03], np.float32)  # centre of the arcs along which hair is combed towards a tie
 
 
@@ -63,6 +64,10 @@ def gather(head: Head, roots: Roots, style: HairStyle, parameters: HeadParameter
     # hair from the opposite side goes over the top and the back, never across the face
     detour = smoothstep(1.2, 2.6, angle) * smoothstep(0.0, 0.10, start[:, None, 2:])
     heading = unit(heading + np.sin(np.pi * t) * detour * np.array([0.0, 1.3, -0.5]))
+    sweep = parameters.hair.sweep
+    if sweep:  # drawn aside before it goes back
+        front = smoothstep(0.02, 0.14, start[:, None, 2:])
+        heading = unit(heading + np.sin(np.pi * t) * front * np.array([0.55 * sweep, 0.0, 0.15 * abs(sweep)]))
     points = CENTER + heading * radius
     height = (
         style.offset * HEAD_HEIGHT * np.exp(rng.normal(0, 0.35, (len(roots), 1))) * np.minimum(t[..., 0] * 5 + 0.1, 1)
@@ -78,6 +83,23 @@ def crown_path(head: Head, azimuth: np.ndarray) -> np.ndarray:
     e = np.radians(elevation)
     towards = np.stack([np.sin(azimuth) * np.cos(e), np.sin(e), np.cos(azimuth) * np.cos(e)], -1).astype(np.float32)
     return CENTER + (head.field.radius(CENTER, towards) + 0.016)[..., None] * towards
+
+
+def grow_bundle(
+    head: Head, style: HairStyle, parameters: HeadParameters, rng: np.random.Generator
+) -> tuple[F32, list[Mesh]]:
+    """Grow the paths of the locks that hang from the ties, and make the bands that hold them."""
+    paths, bands = [], []
+    for knot in locate_knots(head, style):
+        count = BUNDLE
+        roots = knot.position + 0.016 * rng.normal(0, 1, (count, 3)).clip(-1.4, 1.4) + 0.012 * knot.normal
+        length = knot.tie.size * parameters.hair.length * HEAD_HEIGHT * rng.uniform(0.75, 1.0, count)
+        normals = np.broadcast_to(knot.normal + np.array([0, 0.35, 0]), roots.shape)
+        growth = _tail_growth(count, length, rng, 2.2)
+        growth.offset[:] = 0.03 * rng.uniform(0.5, 2.0, count)
+        paths.append(grow(head, roots, normals, growth, 18))
+        bands.append(_make_band(knot, 0.030, np.array(parameters.wear.hat_trim) * 0.7))
+    return np.concatenate(paths), bands
 
 
 def make_tied_ends(
@@ -105,9 +127,12 @@ def _make_band(knot: Knot, radius: float, colour: np.ndarray) -> Mesh:
     return make_mesh(vertices, triangles, colour, Material.CLOTH, Part.ACCESSORY)
 
 
-def _tail_growth(count: int, length: np.ndarray, rng: np.random.Generator, lift: float) -> Growth:
+def _tail_growth(
+    count: int, length: np.ndarray, rng: np.random.Generator, lift: float, forward: float = 0.0
+) -> Growth:
     comb = np.zeros((count, 8), np.float32)
     comb[:, 5] = 1.0  # down
+    comb[:, 2] = forward
 
     def fill(value: float) -> F32:
         return np.full(count, value, np.float32)
@@ -131,7 +156,7 @@ def _make_tail(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng
     roots = knot.position + 0.010 * rng.normal(0, 1, (count, 3)).clip(-1.4, 1.4) + 0.006 * knot.normal
     length = knot.tie.size * hair.length * HEAD_HEIGHT * rng.uniform(0.72, 1.0, count)
     normals = np.broadcast_to(knot.normal + np.array([0, 0.35, 0]), roots.shape)
-    points = grow(head, roots, normals, _tail_growth(count, length, rng, 2.6), 16)
+    points = grow(head, roots, normals, _tail_growth(count, length, rng, 2.6, knot.tie.forward), 16)
     points, clump_index = clump(points, 0.45, rng, 20)
     if hair.curl > 0.9:
         points = curl(points, 0.030 * (hair.curl - 0.7), 3.0, clump_index, rng)
@@ -141,7 +166,7 @@ def _make_tail(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng
 
 def _make_braid(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng: np.random.Generator):
     length = np.array([knot.tie.size * parameters.hair.length * HEAD_HEIGHT])
-    growth = _tail_growth(1, length, rng, 0.8)
+    growth = _tail_growth(1, length, rng, 0.8, knot.tie.forward)
     growth.jitter[:] = 0
     growth.offset[:] = 0.030
     path = grow(head, knot.position[None], knot.normal[None], growth, 44)
@@ -167,6 +192,10 @@ def _make_bun(head: Head, knot: Knot, parameters: HeadParameters, dye: Dye, rng:
     phi = rng.uniform(0, 2 * np.pi, (count, 1)) + t * rng.uniform(1.6, 2.6, (count, 1))
     level = rng.uniform(-0.5, 1.25, (count, 1)) + rng.normal(0, 0.28, (count, 1)) * (t - 0.5) * 2
     shell = size * np.exp(rng.normal(0, 0.035, (count, 1))) * (1 + 0.06 * np.sin(3 * level + 2 * phi))
+    if knot.tie.rough > 0:  # loops of different sizes, some of them loose
+        loop = rng.gamma(1.5, 0.16, (count, 1)) * knot.tie.rough
+        lumps = np.sin(2.3 * phi[:, :1] + 1.7) * np.cos(2.9 * level[:, :1])
+        shell = shell * (1 + 0.16 * knot.tie.rough * lumps + loop * np.sin(np.pi * t))
     flat = (np.cos(level) * np.cos(phi))[..., None] * across + (np.cos(level) * np.sin(phi))[..., None] * over
     center = knot.position + knot.normal * size * 0.62
     points = center + shell[..., None] * (flat + 0.88 * np.sin(level)[..., None] * knot.normal)

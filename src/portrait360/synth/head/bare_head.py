@@ -11,6 +11,7 @@ from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.synth.head import fantasy_shape, toon_shape
 from portrait360.synth.head.average_head import load_average_head, to_head_heights
 from portrait360.synth.head.distance_field import DistanceField, distance_field
+from portrait360.synth.head.scan_shape import scan_offset, soften_macros
 from portrait360.synth.head_pack import HeadPack, load_pack, macro_weights
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.noise import smoothstep
@@ -52,7 +53,7 @@ class Head:
 def make_head(parameters: HeadParameters, level: int = 1) -> Head:
     """Make the head of these parameters at subdivision level 1 or 2."""
     pack, average = load_pack(), load_average_head()
-    shape = parameters.shape
+    shape = soften_macros(parameters.shape)
     weights = macro_weights(shape.gender, shape.age, shape.muscle, shape.weight, shape.origin)
     for name, w in shape.morphs.items():
         weights[name] = weights.get(name, 0.0) + w
@@ -61,6 +62,9 @@ def make_head(parameters: HeadParameters, level: int = 1) -> Head:
     vertices = to_head_heights(pack, pack.blend(weights | expression), neutral)
     neutral = to_head_heights(pack, neutral, neutral)
     shapes = [vertices, neutral]
+    if shape.scan:
+        offset = scan_offset(shape.scan, neutral, shape.age)
+        shapes = [v + offset for v in shapes]
     if parameters.toon is not None:
         shapes = [toon_shape.restyle(v, average.base, pack, parameters.toon) for v in shapes]
     elif parameters.fantasy is not None:
@@ -68,7 +72,11 @@ def make_head(parameters: HeadParameters, level: int = 1) -> Head:
     elif parameters.animal is not None:
         shapes = [fantasy_shape.thicken_neck(v, average.base, 1.0) for v in shapes]
     vertices = to_head_heights(pack, shapes[0], shapes[1])
-    posed_vertices = HEAD_HEIGHT * _turn_shoulders(vertices, average.base, parameters.pose)
+    return assemble_head(pack, HEAD_HEIGHT * turn_shoulders(vertices, average.base, parameters.pose), level)
+
+
+def assemble_head(pack: HeadPack, posed_vertices: F32, level: int = 1) -> Head:
+    """Make a head of the vertices (n, 3) of all parts of the pack, which are in the canonical frame and posed."""
     body = pack.subdivide(posed_vertices[: pack.body], level)
     triangles = pack.subdivision(level).triangles
     normals = vertex_normals(body, triangles)
@@ -78,7 +86,7 @@ def make_head(parameters: HeadParameters, level: int = 1) -> Head:
         base=posed_vertices,
         body=body,
         normals=normals,
-        rest=average.fine[level],
+        rest=load_average_head().fine[level],
         triangles=triangles,
         eyes=(_eyeball(pack, posed_vertices, "left_eye", 1), _eyeball(pack, posed_vertices, "right_eye", -1)),
         field=_skin_field(pack, posed_vertices),
@@ -91,7 +99,7 @@ def head_share(rest: F32) -> F32:
     return smoothstep(-0.88, -0.46, rest[:, 1] + 0.5 * np.maximum(rest[:, 2], 0))
 
 
-def _turn_shoulders(vertices: F32, rest: F32, pose: Pose) -> F32:
+def turn_shoulders(vertices: F32, rest: F32, pose: Pose) -> F32:
     """Apply the pose by rotating the body under the head in the opposite direction; the face keeps its direction."""
     vector = -np.radians([pose.nod, pose.turn, pose.tilt]).astype(np.float32)
     angle = float(np.linalg.norm(vector))

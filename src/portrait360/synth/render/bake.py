@@ -16,9 +16,16 @@ from portrait360.synth.render.strand_buffers import Curves
 from portrait360.synth.scene import Light, Scene
 from portrait360.utils.array_types import F32, I32
 
-KEY_MAP = 512  # side of the shadow maps of the key lights
-SKY_MAP = 128  # side of the depth maps for ambient occlusion
-SKY = 32  # number of directions of ambient light
+
+@dataclass(frozen=True)
+class BakeQuality:
+    sky: int = 32  # number of directions of ambient light
+    sky_map: int = 128  # side of the depth maps for ambient occlusion
+    key_map: int = 512  # side of the shadow maps of the key lights
+
+
+FINE, DRAFT = BakeQuality(), BakeQuality(6, 96, 256)
+"""A draft takes half the time; at 256 pixels a viewer can hardly tell them apart."""
 
 
 class LightRig(NamedTuple):
@@ -46,17 +53,17 @@ class PreparedScene:
     outline: float  # width in image sides; if positive, the second half of the surface is the ink hull
 
 
-def prepare_scene(scene: Scene, *, occlusion: bool = True) -> PreparedScene:
+def prepare_scene(scene: Scene, *, occlusion: bool = True, quality: BakeQuality = FINE) -> PreparedScene:
     """Bake a scene; without occlusion nothing blocks ambient light (the shadows of the key lights stay)."""
     surface, solid, clear = surfaces.flatten(scene.meshes)
     curves = curve_rows.flatten(scene.strands, len(scene.light.key_directions))
     centre, radius = _bounding_sphere(surface.values[:, POSITION], curves.points)
     rig = _light_rig(scene.light, scene.steps)
     if occlusion:
-        _bake_sky(surface, solid, curves, scene.light, centre, radius)
+        _bake_sky(surface, solid, curves, scene.light, centre, radius, quality)
     else:
         hair_shading.ambient_light(rig.sh, curves.normals, curves.ambient)
-    shadows = _key_shadows(surface, solid, curves, rig, centre, radius)
+    shadows = _key_shadows(surface, solid, curves, rig, centre, radius, quality.key_map)
     hair_shading.diffuse_light(curves, rig)
     if scene.outline > 0:
         surface = toon_outline.add_hull(surface)
@@ -99,16 +106,18 @@ def _depth_maps(surface: Surface, solid: I32, curves: Curves, view: shadow_maps.
     return vertices, points, heights, hair, amount
 
 
-def _bake_sky(surface: Surface, solid: I32, curves: Curves, light: Light, centre: F32, radius: float) -> None:
+def _bake_sky(
+    surface: Surface, solid: I32, curves: Curves, light: Light, centre: F32, radius: float, quality: BakeQuality
+) -> None:
     """Fill AMBIENT of the surface, and `ambient` and `normals` of the curves."""
     normals = np.ascontiguousarray(surface.values[:, NORMAL])
     visible, total = np.zeros_like(normals), np.full_like(normals, 1e-9)
     hair_visible, hair_total = np.zeros_like(curves.points), np.full_like(curves.points, 1e-9)
     opening = np.zeros_like(curves.points)
-    for direction in sphere_directions(SKY):
+    for direction in sphere_directions(quality.sky):
         colour = np.maximum(radiance(light.ambient, direction[None])[0], 1e-3)
-        view = shadow_maps.make_frame(direction, centre, radius, SKY_MAP)
-        vertices, points, heights, hair, amount = _depth_maps(surface, solid, curves, view, SKY_MAP)
+        view = shadow_maps.make_frame(direction, centre, radius, quality.sky_map)
+        vertices, points, heights, hair, amount = _depth_maps(surface, solid, curves, view, quality.sky_map)
         bias = 1.5 * view.texel
         shadow_maps.surface_occlusion(
             vertices, normals, direction, colour, heights, hair, amount, bias, visible, total
@@ -126,21 +135,21 @@ def _bake_sky(surface: Surface, solid: I32, curves: Curves, light: Light, centre
 
 
 def _key_shadows(
-    surface: Surface, solid: I32, curves: Curves, rig: LightRig, centre: F32, radius: float
+    surface: Surface, solid: I32, curves: Curves, rig: LightRig, centre: F32, radius: float, side: int
 ) -> shadow_maps.Maps:
     """Return depth maps of the key lights, and fill in their light on the hair points."""
     matrices, layers = [], []
-    texel = 2 * radius / KEY_MAP
+    texel = 2 * radius / side
     for j, direction in enumerate(rig.directions):
-        view = shadow_maps.make_frame(direction, centre, radius, KEY_MAP)
-        _, points, heights, hair, amount = _depth_maps(surface, solid, curves, view, KEY_MAP)
+        view = shadow_maps.make_frame(direction, centre, radius, side)
+        _, points, heights, hair, amount = _depth_maps(surface, solid, curves, view, side)
         key_share = np.empty(len(points), np.float32)
         shadow_maps.hair_shadow(points, heights, hair, amount, 3 * texel, key_share)
         curves.keys[:, j] = key_share
         matrices.append(view.matrix)
         layers.append((heights, hair, amount, shadow_maps.block_ceiling(heights, hair)))
     if not layers:
-        empty, empty_ceiling = np.zeros((0, KEY_MAP, KEY_MAP), np.float32), np.zeros((0, 1, 1), np.float32)
+        empty, empty_ceiling = np.zeros((0, side, side), np.float32), np.zeros((0, 1, 1), np.float32)
         return shadow_maps.Maps(np.zeros((0, 3, 4), np.float32), empty, empty, empty, empty_ceiling, texel)
     solids, hairs, amounts, ceilings = (np.stack(kind) for kind in zip(*layers, strict=True))
     return shadow_maps.Maps(np.stack(matrices), solids, hairs, amounts, ceilings, texel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,12 @@ from portrait360.synth.render.pixel_shading import (
     unit,
 )
 from portrait360.synth.scene import Part
+from portrait360.utils.portrait_labels import Label
 
-HAIR_PART = int(Part.HAIR)
+HAIR_PART, HAIR_LABEL = int(Part.HAIR), int(Label.HAIR)
 INK = (0.014, 0.011, 0.013)
 VALUES = 18  # number of values interpolated on a surface
-PARTS = len(Part)
+PARTS, LABELS = len(Part), len(Label)
 HIDDEN = 0.002  # pixel shares below this are not shaded
 
 
@@ -36,6 +38,8 @@ class Film(NamedTuple):
     depth: NDArray[np.float32]  # (h, w)
     normals: NDArray[np.float32]  # (h, w, 3)
     parts: NDArray[np.uint8]  # (h, w)
+    labels: NDArray[np.uint8]  # (h, w)
+    flow: NDArray[np.float32]  # (h, w, 2) direction of the hair, see Rendering
 
 
 class Pixel(NamedTuple):
@@ -49,6 +53,8 @@ class Pixel(NamedTuple):
     layer: NDArray[np.float64]  # (7,) one fragment: colour times coverage, normal, coverage
     total: NDArray[np.float64]  # (6,) colour times alpha, normal times alpha
     shares: NDArray[np.float64]  # (PARTS,) alpha of each part
+    labels: NDArray[np.float64]  # (LABELS,) alpha of each label
+    flow: NDArray[np.float64]  # (2,) direction of the hair times alpha
     depths: NDArray[np.float64]  # (DEEP + 1 + s,) depths of all layers
     weights: NDArray[np.float64]  # (DEEP + 1 + s,) alphas of all layers
 
@@ -72,51 +78,55 @@ def attenuate(p, bits, z, depth, cover):
 
 
 @njit_fast_inline
-def add_layer(p, count, z, share, weight, part):
+def add_layer(p, count, z, share, weight, part, label):
     """Accumulate the layer, visible in a share of the pixel, with its alpha."""
     for i in range(3):
         p.total[i] += share * p.layer[i]
         p.total[3 + i] += weight * p.layer[3 + i]
     p.shares[part] += weight
+    p.labels[label] += weight
     p.depths[count], p.weights[count] = z, weight
 
 
 @njit_fast_inline
 def shade_fragment(p, surface, points, curves, rig, maps, eye, x, y, source, along, cover):
-    """Fill the layer from one fragment and return its part label."""
+    """Fill the layer from one fragment and return its part and label."""
     if source == INK_SOURCE:
         r, g, b, nx, ny, nz = INK[0] * cover, INK[1] * cover, INK[2] * cover, 0.0, 0.0, 0.0
-        part = HAIR_PART
+        part, label = HAIR_PART, HAIR_LABEL
     elif source >= 0:
         a = curves.segments[source]
         r, g, b, nx, ny, nz = shade_strand(curves, a, along, rig, maps, eye)
         r, g, b = r * cover, g * cover, b * cover
-        part = curves.part[a]
+        part, label = curves.part[a], curves.labels[a]
     else:
         k = -1 - source
         gather(surface, k, points, x + 0.5, y + 0.5, p.point)
         turn_to_eye(surface, k, eye, p.point)
         p.point[16] = cover
         r, g, b, nx, ny, nz, cover = shade(surface, k, rig, maps, eye, p.point)
-        part = surface.part[k]
+        part, label = surface.part[k], surface.labels[k]
     p.layer[0], p.layer[1], p.layer[2] = r, g, b
     p.layer[3], p.layer[4], p.layer[5] = nx, ny, nz
     p.layer[6] = min(cover, 1.0)
-    return part
+    return part, label
 
 
 @njit_fast_inline
-def blend_fragments(p, surface, points, curves, rig, maps, eye, x, y, depth, f):
+def blend_fragments(p, surface, points, curves, directions, rig, maps, eye, x, y, depth, f):
     """Blend the fragments of a pixel and return the number of layers; dropped fragments look like the last one."""
-    count, part = 0, 0
+    count, part, label = 0, 0, 0
     for n in range(f.filled[y, x]):
         z, bits = f.depth[y, x, n], f.samples[y, x, n]
         share = unblocked_share(p, bits, z, depth)
         if share < HIDDEN:
             continue
         source, along, cover = f.source[y, x, n], f.along[y, x, n], f.cover[y, x, n]
-        part = shade_fragment(p, surface, points, curves, rig, maps, eye, x, y, source, along, cover)
-        add_layer(p, count, z, share, share * p.layer[6], part)
+        part, label = shade_fragment(p, surface, points, curves, rig, maps, eye, x, y, source, along, cover)
+        add_layer(p, count, z, share, share * p.layer[6], part, label)
+        if source >= 0 and label == HAIR_LABEL:
+            p.flow[0] += share * p.layer[6] * directions[source, 0]
+            p.flow[1] += share * p.layer[6] * directions[source, 1]
         attenuate(p, bits, z, depth, p.layer[6])
         count += 1
     dropped_alpha = 1.0 - f.behind[y, x]
@@ -125,7 +135,7 @@ def blend_fragments(p, surface, points, curves, rig, maps, eye, x, y, depth, f):
         share = unblocked_share(p, 255, z, depth)
         scale = dropped_alpha / max(p.layer[6], 1e-3)
         p.layer[0], p.layer[1], p.layer[2] = p.layer[0] * scale, p.layer[1] * scale, p.layer[2] * scale
-        add_layer(p, count, z, share, share * dropped_alpha, part)
+        add_layer(p, count, z, share, share * dropped_alpha, part, label)
         attenuate(p, 255, z, depth, dropped_alpha)
         count += 1
     return count
@@ -141,7 +151,8 @@ def blend_surfaces(p, surface_count, count, surface):
                 weight += p.clear[s]
         for i in range(6):
             p.layer[i] = p.shaded[g, i]
-        add_layer(p, count, p.shaded[g, 6], weight, weight, surface.part[int(p.shaded[g, 8])])
+        k = int(p.shaded[g, 8])
+        add_layer(p, count, p.shaded[g, 6], weight, weight, surface.part[k], surface.labels[k])
         count += 1
     return count
 
@@ -160,22 +171,30 @@ def write_pixel(p, count, film, x, y):
     film.depth[y, x] = median_depth(p.depths[:count], p.weights[:count], 0.5 * alpha)
     p.shares[0] = 1.0 - alpha
     film.parts[y, x] = np.argmax(p.shares)
+    p.labels[0] = 1.0 - alpha
+    film.labels[y, x] = np.argmax(p.labels)
+    strength = math.sqrt(p.flow[0] * p.flow[0] + p.flow[1] * p.flow[1])
+    if strength > 1e-6:
+        film.flow[y, x, 0], film.flow[y, x, 1] = p.flow[0] / strength, p.flow[1] / strength
 
 
 @njit_fast
-def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, film):
-    """Fill the film from the solid samples ids, depth (h, w, s) and the fragments."""
+def resolve(surface, points, curves, directions, rig, maps, eye, samples, ids, depth, f, film):
+    """Fill the film from the solid samples ids, depth (h, w, s) and the fragments.
+
+    `directions` (segments, 2) holds cos and sin of twice the angle of each segment in the image.
+    """
     height, width, count = ids.shape
     groups = np.empty(count, np.int32)
-    shaded, memory = np.empty((count, 9)), np.zeros((8, VALUES + DEEP + 1 + count))
+    shaded, memory = np.empty((count, 9)), np.zeros((10, max(VALUES, LABELS) + DEEP + 1 + count))
     m = borrow(memory)
     p = Pixel(
         borrow(groups), borrow(shaded), m[0, :count], m[1, :VALUES], m[2, :VALUES],
-        m[3, :7], m[4, :6], m[5, :PARTS], m[6], m[7],
+        m[3, :7], m[4, :6], m[5, :PARTS], m[8, :LABELS], m[9, :2], m[6], m[7],
     )  # fmt: skip
     surface, curves, rig, maps, eye = borrow(surface), borrow(curves), borrow(rig), borrow(maps), borrow(eye)
     points, samples, ids, depth = borrow(points), borrow(samples), borrow(ids), borrow(depth)
-    f, film = borrow(f), borrow(film)
+    f, film, directions = borrow(f), borrow(film), borrow(directions)
     for y in range(height):
         for x in range(width):
             surface_count = group_samples(surface, ids[y, x], depth[y, x], p.groups)
@@ -186,8 +205,12 @@ def resolve(surface, points, curves, rig, maps, eye, samples, ids, depth, f, fil
                 shade_group(surface, points, ids[y, x], p.groups, g, samples, x, y, rig, maps, eye, point, mean, out)
             p.clear[:] = 1.0 / count
             p.shares[:] = 0.0
+            p.labels[:] = 0.0
+            p.flow[:] = 0.0
             p.total[:] = 0.0
-            layer_count = blend_fragments(p, surface, points, curves, rig, maps, eye, x, y, depth[y, x], f)
+            layer_count = blend_fragments(
+                p, surface, points, curves, directions, rig, maps, eye, x, y, depth[y, x], f
+            )
             layer_count = blend_surfaces(p, surface_count, layer_count, surface)
             write_pixel(p, layer_count, film, x, y)
 

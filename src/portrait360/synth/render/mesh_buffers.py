@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from portrait360.geometry.rasterizer import vertex_normals
-from portrait360.synth.scene import Mesh, join
+from portrait360.synth.scene import LABEL_OF_PART, Mesh, join
 from portrait360.utils.array_types import F32, I32, Bytes
 
 OPAQUE = 0.999  # opacity from which a vertex counts as solid
@@ -20,6 +20,7 @@ class Surface(NamedTuple):
     triangles: I32  # (m, 3)
     material: Bytes  # (m,)
     part: Bytes  # (m,)
+    labels: Bytes  # (m,)
 
 
 # AMBIENT: unoccluded share of the ambient light, per colour
@@ -41,7 +42,8 @@ def flatten(meshes: tuple[Mesh, ...]) -> tuple[Surface, I32, I32]:
     material = join([m.material for m in meshes], np.uint8)
     part = join([m.part for m in meshes], np.uint8)
     is_transparent = (values[triangles, OPACITY] < OPAQUE).any(1)
-    surface = Surface(values, triangles, material, part)
+    labels = join([LABEL_OF_PART[m.part] if m.labels is None else m.labels for m in meshes], np.uint8)
+    surface = Surface(values, triangles, material, part, labels)
     return surface, np.flatnonzero(~is_transparent).astype(np.int32), np.flatnonzero(is_transparent).astype(np.int32)
 
 

@@ -14,7 +14,7 @@ from portrait360.synth.render.compositing import Film, resolve
 from portrait360.synth.render.mesh_buffers import DEPTH, OPACITY, POSITION
 from portrait360.synth.render.pixel_shading import Eye
 from portrait360.synth.scene import Scene
-from portrait360.utils.array_types import F32, F64, Bytes
+from portrait360.utils.array_types import F32, F64, I32, Bytes
 
 # eight sample positions in a pixel, no two in the same row or column, so that edges of every slope have eight levels
 SAMPLES = (np.array([[9, 5], [7, 11], [13, 9], [5, 3], [3, 13], [1, 7], [11, 15], [15, 1]]) / 16.0).astype(np.float64)
@@ -29,6 +29,8 @@ class Rendering:
     depth: F32  # (size, size) along the optical axis
     normals: F32  # (size, size, 3) unit, in world coordinates
     parts: Bytes  # (size, size) Part
+    labels: Bytes  # (size, size) Label
+    flow: F32  # (size, size, 2) cos and sin of twice the angle of the hair in the image (x right, y down); 0: no hair
 
 
 def render(scene: Scene | PreparedScene, camera: Camera, size: int) -> Rendering:
@@ -36,7 +38,7 @@ def render(scene: Scene | PreparedScene, camera: Camera, size: int) -> Rendering
     film = render_linear(scene if isinstance(scene, PreparedScene) else prepare_scene(scene), camera, size)
     rgb = np.zeros_like(film.radiance)
     tone_mapping.tone_map(film.radiance, rgb)
-    return Rendering(rgb, film.alpha, film.depth, film.normals, film.parts)
+    return Rendering(rgb, film.alpha, film.depth, film.normals, film.parts, film.labels, film.flow)
 
 
 def render_linear(prepared: PreparedScene, camera: Camera, size: int) -> Film:
@@ -54,18 +56,18 @@ def render_linear(prepared: PreparedScene, camera: Camera, size: int) -> Film:
         hull = prepared.solid + np.int32(len(surface.triangles) // 2)
         hull = toon_outline.select_back_faces(values, surface.triangles, hull, camera.position)
         rasterizer_kernels.draw(points, surface.triangles, hull, SAMPLES, depth, ids)
-    f = _draw_fragments(prepared, points, depth, camera, size)
+    f, directions = _draw_fragments(prepared, points, depth, camera, size)
     film = _empty_film(size)
     eye = Eye(camera.position, 1.0 / (camera.focal * size))
     rig, shadows = prepared.rig, prepared.shadows
-    resolve(surface, points, prepared.curves, rig, shadows, eye, SAMPLES, ids, depth, f, film)
+    resolve(surface, points, prepared.curves, directions, rig, shadows, eye, SAMPLES, ids, depth, f, film)
     return film
 
 
 def _draw_fragments(
     prepared: PreparedScene, points: F64, depth: F32, camera: Camera, size: int
-) -> fragments.Fragments:
-    """Rasterise strands and transparent triangles that solid surfaces do not hide."""
+) -> tuple[fragments.Fragments, F32]:
+    """Rasterise strands and transparent triangles before solid surfaces; return them and `hair_directions`."""
     surface, curves = prepared.surface, prepared.curves
     f = fragments.empty_fragments(size, size)
     blocks = -(-size // fragments.BLOCK)
@@ -80,7 +82,15 @@ def _draw_fragments(
         toon_outline.draw_hair_ink(positions, halves, curves.segments, prepared.outline * size, far, coarse, f)
     order = np.argsort(z[curves.segments, 0].astype(np.float32))
     fragments.draw_strands(positions, halves, curves.segments, curves.ends, order, far, coarse, f)
-    return f
+    return f, hair_directions(positions, curves.segments)
+
+
+def hair_directions(positions: F64, segments: I32) -> F32:
+    """Return cos and sin of twice the angle of each segment in the image: without a sign, these can be averaged."""
+    step = positions[segments + 1, :2] - positions[segments, :2]
+    x, y = step[:, 0], step[:, 1]
+    square = np.maximum(x * x + y * y, 1e-12)
+    return np.stack([(x * x - y * y) / square, 2 * x * y / square], 1).astype(np.float32)
 
 
 def _empty_film(size: int) -> Film:
@@ -90,4 +100,6 @@ def _empty_film(size: int) -> Film:
         np.zeros((size, size), np.float32),
         np.zeros((size, size, 3), np.float32),
         np.zeros((size, size), np.uint8),
+        np.zeros((size, size), np.uint8),
+        np.zeros((size, size, 2), np.float32),
     )

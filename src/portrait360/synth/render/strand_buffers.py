@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.synth.scene import Strands, join
+from portrait360.synth.scene import LABEL_OF_PART, Strands, join
 from portrait360.utils.array_types import F32, I32, Bytes
 
 MAX_TURN = 20.0  # degrees between consecutive segments that need no extra points
@@ -29,6 +29,7 @@ class Curves(NamedTuple):
     ends: Bytes  # (s,) flags; 1: begins a strand, 2: ends it
     material: Bytes  # (p,)
     part: Bytes  # (p,)
+    labels: Bytes  # (p,)
 
 
 def flatten(groups: tuple[Strands, ...], keys: int) -> Curves:
@@ -60,6 +61,7 @@ def flatten(groups: tuple[Strands, ...], keys: int) -> Curves:
         ends=join(ends, np.uint8),
         material=join([np.repeat(g.material, g.points.shape[1]) for g in groups], np.uint8),
         part=join([np.repeat(g.part, g.points.shape[1]) for g in groups], np.uint8),
+        labels=join([np.repeat(_labels(g), g.points.shape[1]) for g in groups], np.uint8),
     )
 
 
@@ -76,7 +78,7 @@ def split_sharp_turns(group: Strands) -> list[Strands]:
 def _select(group: Strands, rows: NDArray[np.bool_]) -> Strands:
     normals = None if group.normals is None else group.normals[rows]
     points, widths, albedo = group.points[rows], group.widths[rows], group.albedo[rows]
-    return Strands(points, widths, albedo, group.part[rows], group.material[rows], normals)
+    return Strands(points, widths, albedo, group.part[rows], group.material[rows], normals, group.label)
 
 
 def _subdivide(group: Strands, pieces: int) -> Strands:
@@ -98,7 +100,13 @@ def _subdivide(group: Strands, pieces: int) -> Strands:
     f = (position - i).astype(np.float32)
     widths = group.widths[:, i] * (1 - f) + group.widths[:, i + 1] * f
     albedo = group.albedo[:, i] * (1 - f)[:, None] + group.albedo[:, i + 1] * f[:, None]
-    return Strands(smooth, widths, albedo, group.part, group.material, group.normals)
+    return Strands(smooth, widths, albedo, group.part, group.material, group.normals, group.label)
+
+
+def _labels(group: Strands) -> Bytes:
+    if group.label is None:
+        return LABEL_OF_PART[group.part]
+    return np.full(len(group.part), group.label, np.uint8)
 
 
 def _tangents(points: F32) -> F32:

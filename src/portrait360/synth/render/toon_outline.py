@@ -27,6 +27,7 @@ def add_hull(surface: Surface) -> Surface:
         np.concatenate([surface.triangles, surface.triangles + np.int32(len(hull))]),
         np.concatenate([surface.material, np.full_like(surface.material, INK)]),
         np.concatenate([surface.part, surface.part]),
+        np.concatenate([surface.labels, surface.labels]),
     )
 
 

@@ -13,6 +13,8 @@ class Tie:
     elevation: float
     end: str = "tail"  # tail, braid, bun, puff; crown: a braid round the head, whatever the azimuth and elevation
     size: float = 0.5  # length of a tail or braid, radius of a bun or puff
+    rough: float = 0.0  # 0 a smooth bun .. 1 one of loose loops
+    forward: float = 0.0  # how strongly a tail or braid is laid over the front of the shoulder
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class HairStyle:
     locks_count: int = 0
     worn_by: tuple[float, float] = (1.0, 1.0)  # relative frequency among women and among men
     texture: str = "any"  # natural hair texture the style needs: straight, curly, coily or any
+    sweep: float = 0.0  # added to the wearer's own
+    fringe_parts: float = 0.0  # 0 a straight fringe .. 1 one that falls to both sides of the parting
 
 
 def _style(**values) -> HairStyle:
@@ -166,3 +170,51 @@ STYLES: dict[str, HairStyle] = {
     "victory": _style(**LONG, lengths=(0.95, 0.9, 0.9, 0.6), comb={"back": 0.8, "side": 0.5}, cut=-0.45,
         lift=1.0, wave=(0.04, 2.6), fringe=0.0),
 }  # fmt: skip
+
+EXTRA_STYLES: dict[str, HairStyle] = {  # `sample` never draws these, so that a seed keeps its head
+    "high_bun": _style(**TIED, ties=(Tie(180, 44, "bun", 0.17),)),
+    "messy_bun": _style(lengths=(0.6, 0.5, 0.12, 0.1), comb={"side": 0.8, "radial": 0.5}, gravity=0.6, offset=0.045,
+        count=6500, clump=0.5, wave=(0.014, 4.0), frizz=0.012, ties=(Tie(180, 42, "bun", 0.17, rough=1.0),),
+        loose_below=-0.21),
+    "man_bun": _style(lengths=(0.5, 0.03, 0.03, 0.03), offset=0.02, count=7000, fade=0.2,
+        ties=(Tie(180, 34, "bun", 0.09, rough=0.3),), loose_below=0.12, worn_by=(0.1, 1.0)),
+    "space_buns": _style(**TIED, ties=(Tie(62, 58, "bun", 0.125), Tie(-62, 58, "bun", 0.125))),
+    "front_braids": _style(**TIED, ties=(Tie(108, -34, "braid", 1.35, forward=1.0),
+        Tie(-108, -34, "braid", 1.35, forward=1.0))),
+    "front_pigtails": _style(**TIED, ties=(Tie(106, -28, "tail", 1.2, forward=1.0),
+        Tie(-106, -28, "tail", 1.2, forward=1.0))),
+    "wavy_lob": _style(**LONG, lengths=(1.25, 1.05, 0.95, 0.65), comb={"side": 1.0, "radial": 0.3}, cut=-0.62,
+        wave=(0.036, 3.0)),
+    "curly_fringe": _style(lengths=(0.5, 0.42, 0.4, 0.3), comb={"radial": 0.9}, lift=0.9, gravity=0.35, offset=0.055,
+        wave=(0.034, 6.5), clump=0.65, frizz=0.012, fringe=0.34, texture="curly", worn_by=(1.0, 0.6)),
+    "afro_medium": _style(**COILY, lengths=(0.3, 0.27, 0.27, 0.2), comb={"up": 1.0}, lift=1.5, gravity=0.01,
+        stiff=0.8, wave=(0.022, 12.5), clump=0.42, frizz=0.018, count=5000, width=0.0165, worn_by=(1.0, 0.7)),
+    "afro_big": _style(**COILY, lengths=(0.58, 0.54, 0.52, 0.36), comb={"up": 1.0}, lift=1.5, gravity=0.04,
+        stiff=0.84, wave=(0.026, 9.0), clump=0.45, frizz=0.02, count=5200, width=0.0185, worn_by=(1.0, 0.3)),
+    "very_long": _style(lengths=(2.2, 1.95, 1.8, 1.5), comb={"side": 1.0, "radial": 0.35}, gravity=0.85, offset=0.032,
+        clump=0.3, stiff=0.6, frizz=0.002, worn_by=(1.0, 0.05)),
+    "curly_mullet": _style(lengths=(0.3, 0.09, 0.5, 0.46), comb={"radial": 0.8, "forward": 0.3}, lift=0.9,
+        gravity=0.4, offset=0.045, wave=(0.034, 6.0), clump=0.65, frizz=0.014, fringe=0.2, texture="curly",
+        worn_by=(0.2, 0.8)),
+    "undercut_back": _style(lengths=(0.5, 0.02, 0.02, 0.02), comb={"back": 1.2}, lift=0.7, gravity=0.22, stiff=0.78,
+        offset=0.045, fade=0.27, clump=0.5, worn_by=(0.3, 1.0)),
+    "swept_pixie": _style(lengths=(0.34, 0.13, 0.12, 0.05), comb={"side": 0.6, "forward": 0.7}, lift=0.45,
+        gravity=0.32, stiff=0.75, offset=0.026, fringe=0.34, clump=0.55, sweep=0.8, worn_by=(1.2, 0.1)),
+    "curtain_fringe": _style(**LONG, lengths=(1.4, 1.15, 1.1, 0.85), comb={"side": 1.0, "radial": 0.4},
+        fringe=0.42, fringe_parts=1.0, wave=(0.016, 2.0)),
+    "slick_long": _style(lengths=(1.1, 0.95, 0.85, 0.6), comb={"back": 1.0}, lift=0.1, gravity=0.74, stiff=0.6,
+        offset=0.018, clump=0.62, frizz=0.002, worn_by=(0.7, 0.7)),
+    "locs_tied": _style(**COILY, lengths=(0.6,) * 4, offset=0.03, locks="locs", locks_count=130,
+        ties=(Tie(180, 46, "tail", 0.6),), worn_by=(0.7, 0.7)),
+    "braids_tied": _style(**COILY, lengths=(0.6,) * 4, offset=0.022, locks="braids", locks_count=150,
+        ties=(Tie(180, 40, "tail", 1.0),), worn_by=(1.0, 0.2)),
+    "shag": _style(lengths=(0.5, 0.62, 0.8, 0.75), comb={"radial": 1.0}, lift=0.7, gravity=0.6, stiff=0.66,
+        offset=0.05, wave=(0.026, 3.4), clump=0.6, frizz=0.014, fringe=0.34, worn_by=(1.0, 0.3)),
+    "flow": _style(lengths=(0.6, 0.42, 0.42, 0.36), comb={"back": 1.0, "side": 0.4}, lift=0.7, gravity=0.45,
+        stiff=0.72, offset=0.035, wave=(0.016, 2.6), clump=0.5, worn_by=(0.2, 1.0)),
+}  # fmt: skip
+
+
+def find_style(name: str) -> HairStyle:
+    """Return the style of this name from STYLES or EXTRA_STYLES."""
+    return STYLES[name] if name in STYLES else EXTRA_STYLES[name]

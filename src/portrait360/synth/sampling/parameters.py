@@ -27,6 +27,7 @@ class Shape:
     origin: tuple[float, float, float] = (1.0, 1.0, 1.0)  # african, asian, european shares
     morphs: dict[str, float] = field(default_factory=dict)  # targets of the head pack
     expression: dict[str, float] = field(default_factory=dict)  # expression units
+    scan: tuple[float, ...] = ()  # coefficients of a real head's shape (`scan_shape`); empty: none
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,15 @@ class Eyes:
 
 
 @dataclass(frozen=True)
+class Hairline:
+    """Where the hair begins over the forehead, other than by receding with age."""
+
+    peak: float = 0.0  # strength of a widow's peak, 0..1
+    height: float = 0.0  # -1 a low forehead .. 1 a high one
+    temples: float = 0.0  # how far the temples recede, 0..1
+
+
+@dataclass(frozen=True)
 class Hair:
     style: str = "crew"
     colour: Colour = (0.03, 0.015, 0.008)
@@ -73,6 +83,18 @@ class Hair:
     parting: float = 0.05  # x of the parting, in head heights; the subject's left is positive
     receding: float = 0.0
     grey: float = 0.0  # share of white strands
+    sweep: float = 0.0  # -1..1: fringe and top combed aside, to the subject's left where positive
+    tuck_left: float = 0.0  # 0..1: share of the hair that is tucked behind the subject's left ear
+    tuck_right: float = 0.0
+    wet: float = 0.0  # 0..1: darker, flatter, stuck together in strands
+    flyaway: float = 0.0  # 0..1: thin loose strands off the outline
+    messy: float = 0.0  # 0..1: clumps that leave the direction of the comb
+    wind: float = 0.0  # -1..1: blown to the subject's left where positive
+    hairline: Hairline = Hairline()
+    streaks: Colour | None = None  # highlights
+    streaks_share: float = 0.35  # how many of the strands they take
+    streaks_from: float = 0.0  # share of the length at which they begin: 0 highlights, 0.5 balayage
+    roots: Colour | None = None  # what has grown since the hair was dyed
 
 
 @dataclass(frozen=True)

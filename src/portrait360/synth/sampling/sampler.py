@@ -9,7 +9,7 @@ import numpy as np
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.sampling import palettes
 from portrait360.synth.sampling.draws import choose, pick, uniform
-from portrait360.synth.sampling.hairstyles import STYLES
+from portrait360.synth.sampling.hairstyles import STYLES, find_style
 from portrait360.synth.sampling.hats import HATS, HIDES_ALL_HAIR, HOOPS, Hat
 from portrait360.synth.sampling.kinds import SAMPLERS
 from portrait360.synth.sampling.morphs import EXPRESSION_ODDS, expression_weights, sample_asymmetry, sample_morphs
@@ -72,9 +72,9 @@ def vary(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
     return tuple(round(float(v), 5) for v in np.clip(np.array(colour) * scale, 0.001, 0.95))  # type: ignore
 
 
-def _hair_blocks_hat(hair: Hair, hat: str) -> bool:
+def hair_blocks_hat(hair: Hair, hat: str) -> bool:
     """Return whether tied hair has no room under the hat, or long hair would bury the headphones."""
-    style = STYLES[hair.style]
+    style = find_style(hair.style)
     if hat == "headphones":
         return not style.ties and max(style.lengths[1:]) > 0.4
     return bool(style.ties) and hat in HATS and hat not in (*HOOPS, *HIDES_ALL_HAIR)
@@ -89,7 +89,7 @@ def sample_person(rng: np.random.Generator, seed: int) -> HeadParameters:
     hair = _sample_hair(rng, shape, woman, origin)
     facial = _sample_facial_hair(rng, shape, woman, hair)
     wear = _sample_wear(rng, shape, woman, hair)
-    if _hair_blocks_hat(hair, wear.hat):
+    if hair_blocks_hat(hair, wear.hat):
         wear = replace(wear, hat="none")
     collar = pick(rng, COLLARS)
     clothes = Clothes(

@@ -1,4 +1,5 @@
-"""The order of training samples: each identity comes once per epoch, whatever the number of processes."""
+"""The training samples of a folder, and their order: each identity comes once per epoch, whatever the number of
+processes."""
 
 from __future__ import annotations
 
@@ -11,12 +12,30 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from portrait360.utils.errors import UserError
+
 T = TypeVar("T")
+
+
+def list_samples(folder: Path, maker: str = "head_map_samples") -> list[Path]:
+    """List the samples of finished identities, in an order that does not depend on the file system."""
+    finished = {path.stem for path in folder.glob("*.done")}
+    paths = sorted(path for path in folder.glob("*.npz") if path.stem.split("-")[0] in finished)
+    if not paths:
+        raise UserError(
+            f"{folder} holds no samples; make some with `python -m portrait360.training.data.{maker} -o {folder}`."
+        )
+    return paths
 
 
 def group_by_identity(samples: Sequence[Path]) -> list[list[Path]]:
     """Group sorted samples by identity."""
     return [list(group) for _, group in groupby(samples, lambda path: path.stem.split("-")[0])]
+
+
+def spread_evenly(paths: list[Path], count: int) -> list[Path]:
+    """Return at most `count` paths, evenly spaced, so that they cover as many identities as possible."""
+    return [paths[i * len(paths) // count] for i in range(count)] if len(paths) > count else paths
 
 
 def sample_for_step(identities: Sequence[Sequence[T]], index: int, seed: int) -> T:

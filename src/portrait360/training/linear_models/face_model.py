@@ -45,34 +45,48 @@ SIDE = 512  # pixels a side of the images for landmark detection
 
 def shapes(people: int) -> Floats:
     """Return the neutral bodies (people, n, 3) of sampled humans, in the canonical frame."""
-    pack, bodies = load_pack(), []
+    return sample_heads(people)[:, : load_pack().body]
+
+
+def sample_heads(people: int) -> Floats:
+    """Return the neutral heads (people, n, 3) of sampled humans, with all parts of the pack."""
+    pack, heads = load_pack(), []
     for seed in range(FIRST_BODY, FIRST_BODY + people):
         shape = sample(seed, "human").shape
         weights = macro_weights(shape.gender, shape.age, shape.muscle, shape.weight, shape.origin)
         for name, weight in shape.morphs.items():
             weights[name] = weights.get(name, 0.0) + weight
         vertices = pack.blend(weights)
-        bodies.append(HEAD_HEIGHT * to_head_heights(pack, vertices, vertices)[: pack.body])
-    return np.array(bodies, np.float64)
+        heads.append(HEAD_HEIGHT * to_head_heights(pack, vertices, vertices))
+    return np.array(heads, np.float64)
 
 
 def modes(bodies: Floats, count: int = MODES) -> tuple[Floats, Floats]:
     """Return the mean (n, 3) and modes (count, n, 3), scaled so that weights have unit variance over the bodies."""
     mean = bodies.mean(0)
     offsets = bodies - mean
-    weight = np.where(load_average_head().base[: bodies.shape[1], 1] > NECK, 1.0, 0.2)[:, None]
-    u, _, _ = np.linalg.svd((offsets * weight).reshape(len(bodies), -1), full_matrices=False)
-    scores = u[:, :count] * np.sqrt(len(bodies))
-    return mean, np.tensordot(scores.T, offsets, 1) / len(bodies)
+    return mean, np.tensordot(find_scores(offsets, count).T, offsets, 1) / len(bodies)
+
+
+def find_scores(offsets: Floats, count: int = MODES) -> Floats:
+    """Return the weights (people, count) of the modes of bodies, from their offsets (people, n, 3) from the mean."""
+    weight = np.where(load_average_head().base[: offsets.shape[1], 1] > NECK, 1.0, 0.2)[:, None]
+    u, _, _ = np.linalg.svd((offsets * weight).reshape(len(offsets), -1), full_matrices=False)
+    return u[:, :count] * np.sqrt(len(offsets))
 
 
 def expressions() -> Floats:
-    """Return the offsets (52, n, 3) of each expression unit at full weight, on the average head."""
+    """Return the offsets (52, n, 3) of the body by each expression unit at full weight, on the average head."""
+    return move_heads()[:, : load_pack().body]
+
+
+def move_heads() -> Floats:
+    """Return the offsets (52, n, 3) of all parts of the pack by each expression unit."""
     pack, average = load_pack(), macro_weights(0.5, 0.5, 0.5, 0.5, (1, 1, 1))
     neutral = pack.blend(average)
     expressive = [pack.blend({**average, f"unit/{unit}": 1.0}) for unit in pack.units]
     base = to_head_heights(pack, neutral, neutral)
-    return HEAD_HEIGHT * np.array([(to_head_heights(pack, v, neutral) - base)[: pack.body] for v in expressive])
+    return HEAD_HEIGHT * np.array([to_head_heights(pack, v, neutral) - base for v in expressive])
 
 
 def measure_landmarks(pictures: int) -> tuple[Floats, Floats]:

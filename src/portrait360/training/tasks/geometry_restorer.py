@@ -30,8 +30,7 @@ from portrait360.pipeline.refinement.view_schedule import turn_camera
 from portrait360.pipeline.views.pixel_latents import premultiply, space_to_depth
 from portrait360.pipeline.views.small_denoiser import load_view_weights
 from portrait360.training.data.head_map_samples import FOCAL, Sample
-from portrait360.training.data.identity_sampler import group_by_identity, sample_for_step
-from portrait360.training.tasks.head_map import list_samples, spread_evenly
+from portrait360.training.data.identity_sampler import group_by_identity, list_samples, sample_for_step, spread_evenly
 from portrait360.training.tasks.view_denoiser import summarise, tile_rows
 from portrait360.training.trainer import Batch, Figures
 from portrait360.utils.array_types import Floats

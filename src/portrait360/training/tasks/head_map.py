@@ -20,10 +20,9 @@ from portrait360.pipeline.proxy.map_conditioning import COLOUR, apply_changes, e
 from portrait360.pipeline.proxy.proxy import LAYOUT
 from portrait360.pipeline.proxy.texture_completion import SurfaceSamples
 from portrait360.training.data.head_map_samples import DATA, Sample
-from portrait360.training.data.identity_sampler import group_by_identity, sample_for_step
+from portrait360.training.data.identity_sampler import group_by_identity, list_samples, sample_for_step, spread_evenly
 from portrait360.training.trainer import Batch, Figures
 from portrait360.utils.array_types import Floats
-from portrait360.utils.errors import UserError
 from portrait360.utils.images import to_uint8
 
 FROM_NOISE = 0.75  # share of samples whose noise level is 1: the first step, which decides most of the head
@@ -231,22 +230,5 @@ def make_recolouring(rng: np.random.Generator) -> Callable[[NDArray[np.uint8]], 
 MAPS = ("photo", "visible", "trust", "proxy", "proxy_radius", "rgb", "radius", "kinds", "seen")
 
 
-def spread_evenly(paths: list[Path], count: int) -> list[Path]:
-    """Return at most `count` paths, evenly spaced, so that they cover as many identities as possible."""
-    return [paths[i * len(paths) // count] for i in range(count)] if len(paths) > count else paths
-
-
 def _stack(rows: list[dict[str, Floats]]) -> Batch:
     return {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in rows[0]}
-
-
-def list_samples(folder: Path) -> list[Path]:
-    """List the samples of finished identities, in an order that does not depend on the file system."""
-    finished = {path.stem for path in folder.glob("*.done")}
-    paths = sorted(path for path in folder.glob("*.npz") if path.stem.split("-")[0] in finished)
-    if not paths:
-        raise UserError(
-            f"{folder} holds no samples; make some with "
-            f"`python -m portrait360.training.data.head_map_samples -o {folder}`."
-        )
-    return paths

@@ -23,9 +23,9 @@ from portrait360.models.weights.tensor_files import TensorFile, load_fp32, load_
 from portrait360.pipeline.refinement.denoising_guide import SMALL_HYBRID, GuideView, SmallGuide
 from portrait360.pipeline.views.pixel_latents import TIMESTEP_SCALE, depth_to_space, premultiply
 from portrait360.pipeline.views.small_denoiser import STEPS
-from portrait360.training.data.identity_sampler import group_by_identity, sample_for_step
+from portrait360.training.data.identity_sampler import group_by_identity, list_samples, sample_for_step
 from portrait360.training.data.view_samples import VIEWS, ViewSample
-from portrait360.training.tasks.head_map import MAX_LEVEL_WEIGHT, list_samples
+from portrait360.training.tasks.head_map import MAX_LEVEL_WEIGHT
 from portrait360.training.tasks.view_denoiser import VALIDATION_SAMPLES, as_tensors, draw_noise, summarise, tile_rows
 from portrait360.training.trainer import Batch, Figures, concat_rows
 from portrait360.utils.array_types import Floats

@@ -28,9 +28,9 @@ from portrait360.pipeline.views.pixel_latents import (
     space_to_depth,
 )
 from portrait360.pipeline.views.small_denoiser import STEPS
-from portrait360.training.data.identity_sampler import group_by_identity, sample_for_step
+from portrait360.training.data.identity_sampler import group_by_identity, list_samples, sample_for_step
 from portrait360.training.data.view_samples import VIEWS, ViewSample
-from portrait360.training.tasks.head_map import MAX_LEVEL_WEIGHT, draw_noise_levels, list_samples
+from portrait360.training.tasks.head_map import MAX_LEVEL_WEIGHT, draw_noise_levels
 from portrait360.training.trainer import Batch, Figures
 from portrait360.utils.array_types import Floats
 

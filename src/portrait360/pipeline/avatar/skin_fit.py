@@ -1,0 +1,103 @@
+"""Fit the skin of an avatar to a portrait: camera, shape and expression, then what the landmarks are still off by.
+
+The portrait's own fit keeps expressions small, because they easily explain what the pose should. With the pose known,
+a softer prior lets faces smile; the residuals of the landmarks are then spread smoothly over the skin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import splu
+
+from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.portrait.face_fitting import FaceFit, FitOptions, LinearPoints
+from portrait360.pipeline.portrait.morphable_model import Morphable, load_morphable
+from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.utils.array_types import F32, F64, Floats
+
+NOISE, EXPRESSION_PRIOR = 0.004, 1.2
+UNIT = 512.0  # side of the crop in the units of the fit
+SMOOTH, STIFF = 3.0, 1e-3  # weight of the Laplacian and of the offset itself against one landmark
+FACING = (0.15, 0.45)  # cosine towards the camera at which a landmark begins to count, and counts fully
+FAR = 0.05  # crop sides: a landmark further off than this is a mistake of the detector
+UNRELIABLE = (  # expression units that landmarks in one picture cannot tell from shape or pose
+    "cheekPuff", "mouthShrug", "mouthPress", "jawLeft", "jawRight", "jawForward", "mouthLeft", "mouthRight",
+    "eyeLook", "noseSneer", "mouthRoll", "tongueOut", "mouthPucker", "mouthFunnel",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class SkinFit:
+    """The skin of the face model as a portrait shows it."""
+
+    camera: Camera  # of the portrait's crop, in the frame of the head at its own size
+    shape: Floats  # (60,)
+    expression: Floats  # (52,)
+    offset: F32  # (n, 3) of the coarse skin, canonical units
+    error: float  # median distance of the landmarks after all, in crop sides
+
+
+def fit_skin(portrait: Portrait, units: tuple[str, ...]) -> SkinFit:
+    """Fit the skin to the landmarks of a portrait; `units` names the expression units of the face model."""
+    if portrait.landmarks is None:
+        raise ValueError("a portrait without landmarks has no face to fit")
+    fit = refit_face(portrait, reliable_model(units))
+    model, side = load_morphable(), fit.side / UNIT
+    centre = tuple((corner + fit.side / 2) / UNIT for corner in fit.corner)
+    camera = Camera(fit.camera.cam2world, fit.camera.focal * side, (float(centre[0]), float(centre[1])))
+    landmarks = portrait.landmarks[: len(model.spread)]
+    offset = spread_residuals(model, fit.shape, fit.expression, camera, landmarks)
+    moved = model.rows @ (model.skin.at(fit.shape, fit.expression) + offset)
+    error = float(np.median(np.linalg.norm(camera.project(moved)[0] - landmarks, axis=1)))
+    return SkinFit(camera, fit.shape, fit.expression, offset.astype(np.float32), error)
+
+
+@lru_cache(maxsize=2)
+def reliable_model(units: tuple[str, ...]) -> Morphable:
+    """Return the face model without the units that one picture says nothing about."""
+    model = load_morphable()
+    expression = model.skin.expression.copy()
+    expression[[i for i, name in enumerate(units) if name.startswith(UNRELIABLE)]] = 0
+    return replace(model, skin=LinearPoints(model.skin.mean, model.skin.shape, expression))
+
+
+def refit_face(portrait: Portrait, model: Morphable) -> FaceFit:
+    """Fit shape and expression again, around the pose that the portrait stage found."""
+    assert portrait.landmarks is not None
+    camera = portrait.camera
+    options = FitOptions(noise=NOISE, expression_prior=EXPRESSION_PRIOR, hold=(camera.azimuth, camera.elevation))
+    return model.fit(portrait.landmarks * UNIT, camera.focal / portrait.crop_scale, options)
+
+
+def spread_residuals(model: Morphable, shape: Floats, expression: Floats, camera: Camera, landmarks: Floats) -> F64:
+    """Return offsets (n, 3) of the coarse skin, parallel to the picture, that bring landmarks to where they are seen.
+
+    They minimise |w (rows D - d)|^2 + SMOOTH |L D|^2 + STIFF |D|^2, with the uniform Laplacian L of the mesh.
+    """
+    points = model.rows @ model.skin.at(shape, expression)
+    projected, depth = camera.project(points)
+    residual = landmarks - projected
+    axes = camera.cam2world[:3, :2]  # the picture's x and y in the world
+    wanted = residual @ axes.T * (depth / camera.focal)[:, None]
+    towards = camera.position - points
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    facing = (model.landmark_normals * towards).sum(1)
+    weight = np.clip((facing - FACING[0]) / (FACING[1] - FACING[0]), 0, 1) * (np.linalg.norm(residual, axis=1) < FAR)
+    rows, laplacian, count = model.rows, mesh_laplacian(model), len(model.skin.mean)
+    system = rows.T @ sp.diags(weight) @ rows + SMOOTH * (laplacian.T @ laplacian) + STIFF * sp.eye(count)
+    return splu(sp.csc_matrix(system)).solve(rows.T @ (weight[:, None] * wanted))
+
+
+def mesh_laplacian(model: Morphable) -> sp.csr_matrix:
+    """Return the uniform Laplacian of the coarse skin: a vertex minus the mean of its neighbours."""
+    quads, count = model.quads, len(model.skin.mean)
+    edges = np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)])
+    ones = np.ones(len(edges))
+    adjacent = sp.csr_matrix((ones, (edges[:, 0], edges[:, 1])), (count, count))
+    adjacent = ((adjacent + adjacent.T) > 0).astype(np.float64)
+    degree = np.asarray(adjacent.sum(1)).ravel()  # 0 where no quad is: such vertices stay alone
+    return sp.csr_matrix(sp.diags((degree > 0) * 1.0) - sp.diags(1 / np.maximum(degree, 1)) @ adjacent)

@@ -1,0 +1,1 @@
+"""Read a portrait: what each pixel shows, and what head it is."""
