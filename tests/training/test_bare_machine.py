@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.fixtures.paths import ROOT
 
 # every python that starts imports it, worker processes too; what the six packages need themselves is found as well
@@ -48,6 +50,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_reader_is_trained_with_few_packages(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(BARE)
     (tmp_path / "script.py").write_text(SCRIPT)
