@@ -200,8 +200,10 @@ def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
         raise _no_head_error(picture)
     alpha = extend_matte(matte.cut(square, size, cv2.BORDER_REPLICATE), padding, camera, factor)
     scale = read_square.side / square.side
-    shares = cut_centre(reading.share(Label.CLOTHES)[None], scale, size)[0]
-    garment = Garment((shares > SURE_CLOTH) * alpha, is_below_neck(size, factor, camera))
+    cloth, hair = cut_centre(np.stack([reading.share(Label.CLOTHES), reading.share(Label.HAIR)]), scale, size)
+    dressed = is_below_neck(size, factor, camera) & (padding.repeat_edges(hair) < 0.5)  # hair goes on over clothes
+    dressed &= reading.best("kind")[0] != "animal"
+    garment = Garment((cloth > SURE_CLOTH) * alpha, dressed)
     rgb = padding.fill(crop_colours(picture, square, size), alpha, garment)
     cuts = find_reading_warnings(
         reading, read_square, (height, width), camera.azimuth, has_face=placement.source == "face"

@@ -81,10 +81,10 @@ def cut_centre(channels: Floats, scale: float, size: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Garment:
-    """What the photo shows of the clothes, and where they belong."""
+    """What the photo shows of the clothes, and where they are put on."""
 
     cloth: Floats  # (s, s) share of cloth
-    place: NDArray[np.bool_]  # (s, s) below the neck
+    place: NDArray[np.bool_]  # (s, s) below the neck, without hair
 
 
 class CropPadding:
@@ -129,7 +129,7 @@ class CropPadding:
     def fill(self, rgb: Floats, matte: Floats, garment: Garment | None = None) -> Floats:
         """Fill with the photo's mirror image, blurred more with distance; subject and background do not mix.
 
-        With a garment, shoulders beyond the photo take the colours of cloth, because bare ones are rare.
+        With a garment, what lies below the neck takes the colours of cloth: bare shoulders are rare.
         """
         if not self.distance.any():
             return rgb
