@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at
 from portrait360.geometry.canonical_frame import FOV, HEAD_HEIGHT, RADIUS
@@ -32,6 +33,7 @@ from portrait360.pipeline.portrait.pose_regression import (
     load_pose_readout,
 )
 from portrait360.pipeline.portrait.silhouette import find_head_in_matte
+from portrait360.pipeline.reading.reading import Reading
 from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
 from portrait360.utils.images import Picture, load_picture, to_uint8
@@ -200,14 +202,10 @@ def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
         raise _no_head_error(picture)
     alpha = extend_matte(matte.cut(square, size, cv2.BORDER_REPLICATE), padding, camera, factor)
     scale = read_square.side / square.side
-    cloth, hair = cut_centre(np.stack([reading.share(Label.CLOTHES), reading.share(Label.HAIR)]), scale, size)
-    dressed = is_below_neck(size, factor, camera) & (padding.repeat_edges(hair) < 0.5)  # hair goes on over clothes
-    dressed &= reading.best("kind")[0] != "animal"
-    garment = Garment((cloth > SURE_CLOTH) * alpha, dressed)
+    garment = _find_garment(reading, scale, alpha, padding, is_below_neck(size, factor, camera))
     rgb = padding.fill(crop_colours(picture, square, size), alpha, garment)
-    cuts = find_reading_warnings(
-        reading, read_square, (height, width), camera.azimuth, has_face=placement.source == "face"
-    )
+    has_face = placement.source == "face"
+    cuts = find_reading_warnings(reading, read_square, (height, width), camera.azimuth, has_face=has_face)
     return Portrait(
         rgb=_quantize(rgb),
         alpha=_quantize(alpha),
@@ -224,6 +222,18 @@ def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
         reading=reading,
         reading_scale=scale,
     )
+
+
+def _find_garment(
+    reading: Reading, scale: float, alpha: Floats, padding: CropPadding, below_neck: NDArray[np.bool_]
+) -> Garment:
+    """Return what the crop shows of the clothes, and where they go on: not under hair, and not on animals."""
+    shares = np.stack([reading.share(Label.CLOTHES), reading.share(Label.HAIR)])
+    cloth, hair = cut_centre(shares, scale, padding.size)
+    dressed = below_neck & (padding.repeat_edges(hair) < 0.5)
+    if reading.best("kind")[0] == "animal":
+        dressed = np.zeros_like(dressed)
+    return Garment((cloth > SURE_CLOTH) * alpha, dressed)
 
 
 def _quantize(values: Floats) -> Floats:
