@@ -80,8 +80,8 @@ def measure(photo: Path, outline: Path, sheets: Path | None) -> dict[str, float]
     truth = cut_labels(np.asarray(drawn, np.uint8), square, size)
     counted = truth != VOID
     sure = counted & (truth != Label.OBJECT)  # what is held may be cut out with the person or not
-    assert portrait.labels is not None
     read = portrait.labels
+    assert read is not None
     row = {"matte": mask_iou((portrait.alpha > 0.5) & sure, (truth > 0) & sure)}
     plain = cut_labels((find_matte(picture.rgb) > 0.5).astype(np.uint8), square, size)
     row["matte of U2-Net"] = mask_iou((plain == 1) & sure, (truth > 0) & sure)

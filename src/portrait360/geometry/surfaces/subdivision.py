@@ -33,6 +33,15 @@ def triangulate(quads: NDArray[np.integer]) -> I32:
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
 
 
+def mesh_laplacian(quads: NDArray[np.integer], count: int) -> sp.csr_matrix:
+    """Return the uniform Laplacian (count, count): a vertex minus the mean of its neighbours; 0 for those without."""
+    a, b = quads.ravel(), np.roll(quads, -1, 1).ravel()
+    edges = sp.csr_matrix((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (count, count))
+    edges.data[:] = 1.0
+    degree = edges @ np.ones(count)
+    return sp.csr_matrix(sp.diags((degree > 0) * 1.0) - sp.diags(1 / np.maximum(degree, 1)) @ edges)
+
+
 def catmull_clark(quads: NDArray[np.integer], count: int) -> Subdivision:
     """Subdivide a quad mesh with `count` vertices; open edges follow the cubic spline rule."""
     faces = len(quads)

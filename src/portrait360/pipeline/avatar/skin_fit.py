@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
 from portrait360.geometry.cameras import Camera
+from portrait360.geometry.surfaces.subdivision import mesh_laplacian
 from portrait360.pipeline.portrait.face_fitting import FaceFit, FitOptions, LinearPoints
 from portrait360.pipeline.portrait.morphable_model import Morphable, load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
@@ -87,17 +88,7 @@ def spread_residuals(model: Morphable, shape: Floats, expression: Floats, camera
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
     facing = (model.landmark_normals * towards).sum(1)
     weight = np.clip((facing - FACING[0]) / (FACING[1] - FACING[0]), 0, 1) * (np.linalg.norm(residual, axis=1) < FAR)
-    rows, laplacian, count = model.rows, mesh_laplacian(model), len(model.skin.mean)
+    rows, count = model.rows, len(model.skin.mean)
+    laplacian = mesh_laplacian(model.quads, count)
     system = rows.T @ sp.diags(weight) @ rows + SMOOTH * (laplacian.T @ laplacian) + STIFF * sp.eye(count)
     return splu(sp.csc_matrix(system)).solve(rows.T @ (weight[:, None] * wanted))
-
-
-def mesh_laplacian(model: Morphable) -> sp.csr_matrix:
-    """Return the uniform Laplacian of the coarse skin: a vertex minus the mean of its neighbours."""
-    quads, count = model.quads, len(model.skin.mean)
-    edges = np.concatenate([quads[:, [i, (i + 1) % 4]] for i in range(4)])
-    ones = np.ones(len(edges))
-    adjacent = sp.csr_matrix((ones, (edges[:, 0], edges[:, 1])), (count, count))
-    adjacent = ((adjacent + adjacent.T) > 0).astype(np.float64)
-    degree = np.asarray(adjacent.sum(1)).ravel()  # 0 where no quad is: such vertices stay alone
-    return sp.csr_matrix(sp.diags((degree > 0) * 1.0) - sp.diags(1 / np.maximum(degree, 1)) @ adjacent)

@@ -78,10 +78,10 @@ def view_over_grey(view: ProxyView) -> Floats:
 
 def label_sheet(portrait: Portrait) -> Floats:
     """Show the crop, the labels of its pixels over it, and what each colour means."""
-    if portrait.labels is None:
+    labels = portrait.labels
+    if labels is None:
         return portrait.rgb
-    labels = draw_labels(portrait.rgb, portrait.labels)
-    return np.concatenate([portrait.rgb, labels, draw_legend(len(labels), portrait.labels)], 1)
+    return np.concatenate([portrait.rgb, draw_labels(portrait.rgb, labels), draw_legend(len(labels), labels)], 1)
 
 
 def contact_sheet(picture: Picture, portrait: Portrait) -> Floats:

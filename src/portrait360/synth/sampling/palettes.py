@@ -36,3 +36,9 @@ FANTASY_SKIN = _parse("#6fa35f #4f7f4a #6a86cf #8f6fc0 #b84d4d #6fbfc0 #a9a2b8 #
 TOON_SKIN = _parse("#f6cdb2 #eab48e #d79a70 #b87650 #8f5636 #6b3d26")
 EYES_VIVID = _parse("#2f7fd0 #3aa06a #7a4bc0 #b0702a #d09a20 #3fb0b8 #5a3a20 #c04a3a")
 """Iris colours of toons and fantasy characters."""
+
+
+def blend_skin(index: float) -> np.ndarray:
+    """Return the tone at a place between those of SKIN, 0 the fairest, as linear RGB."""
+    i = min(int(index), len(SKIN) - 2)
+    return np.array(SKIN[i]) * (i + 1 - index) + np.array(SKIN[i + 1]) * (index - i)

@@ -143,8 +143,7 @@ def _sample_shape(rng: np.random.Generator) -> Shape:
 
 def _sample_skin(rng: np.random.Generator, shape: Shape, woman: bool, origin: np.ndarray) -> Skin:
     tone_index = float(np.clip(origin @ [0.78, 0.32, 0.16] + rng.normal(0, 0.09), 0, 1)) * (len(palettes.SKIN) - 1)
-    i = min(int(tone_index), len(palettes.SKIN) - 2)
-    tone = np.array(palettes.SKIN[i]) * (i + 1 - tone_index) + np.array(palettes.SKIN[i + 1]) * (tone_index - i)
+    tone = palettes.blend_skin(tone_index)
     adult = shape.age > 0.36
     fair = tone_index < 3.5
     with_makeup = woman and adult and rng.random() < 0.55

@@ -110,9 +110,7 @@ def sample_head(seed: int) -> HeadParameters:
 
 
 def _sample_tone(rng: np.random.Generator, skin: Skin) -> tuple[float, float, float]:
-    index = rng.uniform(0, len(palettes.SKIN) - 1)
-    i = min(int(index), len(palettes.SKIN) - 2)
-    tone = np.array(palettes.SKIN[i]) * (i + 1 - index) + np.array(palettes.SKIN[i + 1]) * (index - i)
+    tone = palettes.blend_skin(rng.uniform(0, len(palettes.SKIN) - 1))
     return vary(rng, (float(tone[0]), float(tone[1]), float(tone[2])), 0.05)
 
 

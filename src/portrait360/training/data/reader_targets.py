@@ -11,6 +11,7 @@ import numpy as np
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.reading.reading import mirror_order
 from portrait360.synth.render.lights import basis, reflected_light, sphere_directions
+from portrait360.synth.render.tone_mapping import linear_to_srgb
 from portrait360.synth.sampling.hats import HATS, HOOPS
 from portrait360.synth.sampling.parameters import Colour, HeadParameters
 from portrait360.synth.sampling.sampler import COLLARS
@@ -88,9 +89,8 @@ def mirror_numbers(numbers: F32) -> F32:
 
 def linear_to_lab(colour: Colour) -> F32:
     """Convert a linear RGB colour to CIE Lab."""
-    values = np.asarray(colour, np.float32).clip(0, 1)
-    srgb = np.where(values <= 0.0031308, 12.92 * values, 1.055 * values ** (1 / 2.4) - 0.055).astype(np.float32)
-    return np.asarray(cv2.cvtColor(srgb.reshape(1, 1, 3), cv2.COLOR_RGB2Lab), np.float32).ravel()
+    srgb = linear_to_srgb(colour).reshape(1, 1, 3)
+    return np.asarray(cv2.cvtColor(srgb, cv2.COLOR_RGB2Lab), np.float32).ravel()
 
 
 def _style_numbers(p: HeadParameters, *, known: bool) -> F32:

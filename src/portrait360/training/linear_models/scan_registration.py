@@ -18,7 +18,7 @@ from scipy.spatial import KDTree
 
 from portrait360.assets import FACE_MODEL
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
-from portrait360.geometry.surfaces.subdivision import triangulate
+from portrait360.geometry.surfaces.subdivision import mesh_laplacian, triangulate
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import vertex_normals
@@ -88,12 +88,10 @@ def smoothing() -> sp.csr_matrix:
 
 @lru_cache(maxsize=1)
 def laplacian() -> sp.csr_matrix:
-    """Return the graph Laplacian (n, n) of the body, whose rows take a vertex from its neighbours' mean."""
+    """Return the Laplacian (n, n) of the body; vertices without neighbours keep their place."""
     quads, count = load_pack().quads, load_pack().body
-    a, b = quads.ravel(), np.roll(quads, -1, 1).ravel()
-    edges = sp.csr_matrix((np.ones(2 * len(a)), (np.r_[a, b], np.r_[b, a])), (count, count))
-    edges.data[:] = 1.0
-    return sp.csr_matrix(sp.identity(count) - sp.diags(1 / np.maximum(edges @ np.ones(count), 1)) @ edges)
+    alone = ~np.isin(np.arange(count), quads)
+    return sp.csr_matrix(mesh_laplacian(quads, count) + sp.diags(alone * 1.0))
 
 
 def above_shoulders() -> F64:
