@@ -37,8 +37,8 @@ from portrait360.evaluation.protocols import PROTOCOLS, band_of
 from portrait360.geometry.cameras import Camera
 from portrait360.geometry.volumes.radiance_field import RadianceField
 from portrait360.models.hybrid_priors import BranchWeights
+from portrait360.pipeline.avatar.methods import build_proxy
 from portrait360.pipeline.portrait.portrait import Portrait
-from portrait360.pipeline.proxy.methods import build_proxy
 from portrait360.pipeline.reconstruction.fit import fit_head, fit_settings
 from portrait360.pipeline.refinement.denoising_guide import GuideView, SmallGuide
 from portrait360.pipeline.refinement.noise_resampling import RefineConfig

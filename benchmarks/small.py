@@ -24,6 +24,7 @@ from portrait360.evaluation.cases import make_synthetic_case
 from portrait360.evaluation.measure import compare_with_truth, composite_over_grey, measure_feature_distances
 from portrait360.evaluation.protocols import BANDS, PROTOCOLS, Heads, band_of
 from portrait360.geometry.cameras import Camera, orbit
+from portrait360.pipeline.avatar.avatar import CoarseHead
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
 from portrait360.pipeline.proxy.learned_completion import STEPS, complete_with_network, load_completer
@@ -75,7 +76,7 @@ def named(path: Path) -> str:
     return path.parent.name if path.stem == "weights" else path.stem
 
 
-def rendered(proxy: Proxy, cameras: Sequence[Camera], size: int = PROTOCOL.size) -> list[View]:
+def rendered(proxy: CoarseHead, cameras: Sequence[Camera], size: int = PROTOCOL.size) -> list[View]:
     seen = ((proxy.render(camera, size), camera) for camera in cameras)
     return [View(view.rgb, view.mask, camera) for view, camera in seen]
 

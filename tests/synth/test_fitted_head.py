@@ -7,7 +7,7 @@ import pytest
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.portrait.morphable_model import load_morphable
-from portrait360.synth.build import _build_person
+from portrait360.synth.build import build_person
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.bare_head import make_head
 from portrait360.synth.head.fitted_head import load_linear_head, make_fitted_head
@@ -163,7 +163,7 @@ def test_coefficients_of_another_model_are_refused():
 def test_hair_brows_and_glasses_grow_on_it(style: str):
     person = replace(plain(7), hair=Hair(style=style), wear=Wear(glasses="round"))
     head = make_fitted_head(draw(7), express(mouthSmile=0.6), offset=smooth_offset(7))
-    geometry = _build_person(head, person, np.random.default_rng(7), None)
+    geometry = build_person(head, person, np.random.default_rng(7), None)
     strands = tuple(s for s in geometry.strands if len(s.points))
     scene = prepare_scene(Scene(tuple(geometry.meshes), strands, scenes.WHITE), quality=DRAFT)
     view = render(scene, scenes.FRONT, 96)

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, azimuth_between
+from portrait360.pipeline.avatar.methods import METHODS as PROXY_METHODS
+from portrait360.pipeline.avatar.methods import build_proxy
 from portrait360.pipeline.export.writer import render_head
 from portrait360.pipeline.portrait.portrait import Portrait
-from portrait360.pipeline.proxy.methods import METHODS as PROXY_METHODS
-from portrait360.pipeline.proxy.methods import build_proxy
 from portrait360.pipeline.reconstruction.head import Head, head_folder
 from portrait360.pipeline.views import DENOISED, require_view_denoiser
 from portrait360.pipeline.views.small_denoiser import denoise_small_views, load_view_weights

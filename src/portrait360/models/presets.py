@@ -16,7 +16,7 @@ class Preset:
     latent: bool = False  # whether an autoencoder encodes the views
     crop: int = 512  # side of the portrait in pixels
     focal: float | None = None  # focal length of the views' cameras in image sides; None: the portrait's
-    proxy: str = "proxy"  # method that builds the proxy
+    proxy: str = "avatar"  # method that builds the proxy
     back: str | None = None  # model that generates the back view
     gan: str | None = None  # model of the 3D GAN that builds the proxy instead, if its weights are present
     steps: tuple[int, int] | None = None  # sampler steps: as published, and ours; None: no published network
@@ -28,7 +28,7 @@ SD15: dict[str, Any] = {"size": 512, "latent": True, "crop": SD15_CROP, "focal":
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("small", size=256, weights=("small",), proxy="completed"),
+        Preset("small", size=256, weights=("small",)),
         Preset("sd15", weights=("diffportrait360", "back-head"), back="back-head", steps=(50, 20), **SD15),
         Preset("diffportrait3d", weights=("diffportrait3d",), steps=(100, 20), **SD15),
     )

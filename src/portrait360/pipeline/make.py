@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portrait360.geometry.camera_files import read_orbit
+from portrait360.pipeline.avatar.avatar import CoarseHead
 from portrait360.pipeline.eta import EtaEstimator
 from portrait360.pipeline.options import MakeOptions, content_hash
 from portrait360.pipeline.portrait.portrait import Portrait
-from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.run import Run
 from portrait360.pipeline.stages import run_files, run_fit, run_portrait, run_proxy, run_references, run_refine
@@ -33,7 +33,7 @@ class MakeResult:
 
     folder: Path
     portrait: Portrait
-    proxy: Proxy
+    proxy: CoarseHead
     views: ViewSet
     head: Head | None
 

@@ -40,9 +40,9 @@ class MakeOptions:
     )
     method: str | None = option(
         None,
-        "How the coarse head is made. proxy: from the fit and the photos alone; completed: by the small network; "
-        "denoised: the same, and its views by another network; gan: by inverting a 3D GAN. Default: completed; with "
-        "published networks gan if its weights are there, else proxy.",
+        "How the coarse head is made. avatar: in layers, skin, hair and clothes; completed: as one surface, by the "
+        "small network; denoised: the same, and its views by another network; proxy: as one surface, from the photos "
+        "alone; gan: by inverting a 3D GAN. Default: avatar; with published networks gan if its weights are there.",
         VIEW,
         flags=("--method", "--proxy"),
     )

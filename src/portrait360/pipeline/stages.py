@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from portrait360.models.presets import PRESETS
+from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
+from portrait360.pipeline.avatar.methods import build_proxy, cache_inputs
 from portrait360.pipeline.export.contact_sheet import run_sheet, save_view_turntable
 from portrait360.pipeline.export.writer import write_head
 from portrait360.pipeline.memory_budget import BASE_BYTES, BYTES_PER_PIXEL
@@ -14,8 +16,6 @@ from portrait360.pipeline.options import CROP, MakeOptions
 from portrait360.pipeline.portrait.alignment import make_portrait
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import reference_portrait
-from portrait360.pipeline.proxy.methods import build_proxy, cache_inputs
-from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.reconstruction.fit import QUICK, FitSettings, fit_head, fit_settings
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.refinement.stage import refine_folder
@@ -62,7 +62,7 @@ def run_references(run: Run, options: MakeOptions) -> list[Portrait]:
     return run.stage("references", inputs, (), compute, load, outputs=("references",))
 
 
-def run_proxy(run: Run, portrait: Portrait, others: Sequence[Portrait], options: MakeOptions) -> Proxy:
+def run_proxy(run: Run, portrait: Portrait, others: Sequence[Portrait], options: MakeOptions) -> CoarseHead:
     depends_on = ["portrait", *["references"] * bool(options.references), *["back"] * bool(options.back)]
     folder = run.folder / "proxy"
 
@@ -81,7 +81,13 @@ def run_proxy(run: Run, portrait: Portrait, others: Sequence[Portrait], options:
 
     inputs = cache_inputs(options.proxy_method, options.seed, options.faithful)
     return run.stage(
-        "proxy", inputs, depends_on, compute, lambda: Proxy.load(folder), outputs=("proxy",), clear_outputs=False
+        "proxy",
+        inputs,
+        depends_on,
+        compute,
+        lambda: load_coarse_head(folder),
+        outputs=("proxy",),
+        clear_outputs=False,
     )
 
 

@@ -12,12 +12,12 @@ from portrait360.geometry.cameras import Camera, look_at, orbit
 from portrait360.models.presets import PRESETS
 from portrait360.models.weights.installed import MANIFEST, find_weights, require_weights
 from portrait360.models.weights.store import load_spec
+from portrait360.pipeline.avatar.avatar import CoarseHead
 from portrait360.pipeline.memory_budget import BASE_BYTES, BYTES_PER_PIXEL
 from portrait360.pipeline.options import CROP, MakeOptions
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import BEHIND, back_portrait
 from portrait360.pipeline.proxy.gan_head import HEAD_FILE, GanHead
-from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.run import Run
 from portrait360.pipeline.views import require_view_denoiser
 from portrait360.pipeline.views.memory_estimate import peak_bytes
@@ -57,7 +57,7 @@ def view_synthesis_config(options: MakeOptions) -> ViewSynthesisConfig | None:
 
 
 def subject_inputs(
-    config: ViewSynthesisConfig, portrait: Portrait, proxy: Proxy, others: Sequence[Portrait], proxy_folder: Path
+    config: ViewSynthesisConfig, portrait: Portrait, proxy: CoarseHead, others: Sequence[Portrait], proxy_folder: Path
 ) -> SubjectInputs:
     """All that the networks are shown of the subject."""
     head_file = proxy_folder / HEAD_FILE  # which other methods do not leave
@@ -107,7 +107,7 @@ def run_back_photo(run: Run, photo: Path) -> Portrait:
     return run.stage("back", inputs, (), compute, lambda: Portrait.load(folder), outputs=("back",))
 
 
-def run_back_view(run: Run, portrait: Portrait, proxy: Proxy) -> Portrait:
+def run_back_view(run: Run, portrait: Portrait, proxy: CoarseHead) -> Portrait:
     """The proxy's view from behind, where there is no photo from there."""
     folder, camera = run.folder / "back", Camera(look_at(BEHIND), portrait.camera.focal)
 
@@ -118,7 +118,7 @@ def run_back_view(run: Run, portrait: Portrait, proxy: Proxy) -> Portrait:
     return run.stage("back", {"size": CROP}, ("proxy",), compute, lambda: Portrait.load(folder), outputs=("back",))
 
 
-def run_views(run: Run, portrait: Portrait, proxy: Proxy, options: MakeOptions) -> ViewSet:
+def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOptions) -> ViewSet:
     """Views of the proxy, or of the small denoiser."""
     folder, cameras = run.folder / "views", _cameras(options, portrait.camera.focal)
     if options.fit and len(cameras) < FEW_CAMERAS:

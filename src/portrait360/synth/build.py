@@ -19,6 +19,7 @@ from portrait360.synth.head.skin import make_skin
 from portrait360.synth.head.skin_labels import label_skin
 from portrait360.synth.meshes import make_mesh, with_label
 from portrait360.synth.render.lights import sample_light
+from portrait360.synth.sampling.hairstyles import HairStyle
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
 from portrait360.synth.wear.clothes import make_clothes, visible_triangles
@@ -49,7 +50,7 @@ def build(parameters: HeadParameters, level: int = 1, *, skins: SkinTextures | N
     geometry = (
         _build_animal(head, parameters, rng)
         if parameters.animal is not None
-        else _build_person(head, parameters, rng, skins)
+        else build_person(head, parameters, rng, skins)
     )
     toon = parameters.toon
     scene = Scene(
@@ -63,10 +64,18 @@ def build(parameters: HeadParameters, level: int = 1, *, skins: SkinTextures | N
     return fit_to_frame(scene)
 
 
-def _build_person(
-    head: Head, parameters: HeadParameters, rng: np.random.Generator, skins: SkinTextures | None
+def build_person(
+    head: Head,
+    parameters: HeadParameters,
+    rng: np.random.Generator,
+    skins: SkinTextures | None = None,
+    style: HairStyle | None = None,
 ) -> HeadGeometry:
-    hair, hat = _build_hair(head, parameters, rng)
+    """Build all that a person's head wears: skin, eyes, mouth, hair, clothes and what is worn on the head.
+
+    `style` is a fitted hairstyle in place of the one that the parameters name.
+    """
+    hair, hat = _build_hair(head, parameters, rng, style)
     beard, beard_shade = make_beard(head, parameters, rng)
     fine_hair = [make_lashes(head, parameters, rng), make_brows(head, parameters, rng)]
     strands = [*hair.strands, *beard, *(s for s in fine_hair if s is not None)]
@@ -102,9 +111,11 @@ def _build_person(
     return HeadGeometry(meshes, strands, head.landmarks)
 
 
-def _build_hair(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> tuple[Hairdo, list[Mesh]]:
+def _build_hair(
+    head: Head, parameters: HeadParameters, rng: np.random.Generator, style: HairStyle | None
+) -> tuple[Hairdo, list[Mesh]]:
     """Return the hair that the hat leaves visible, and the meshes of the hat."""
-    hair, hat = make_hair(head, parameters, rng), parameters.wear.hat
+    hair, hat = make_hair(head, parameters, rng, style), parameters.wear.hat
     if hat == "none":
         return hair, []
     if hat == "headphones":

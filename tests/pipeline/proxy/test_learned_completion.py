@@ -11,10 +11,10 @@ import torch
 from portrait360.assets import COMPLETER
 from portrait360.models.completion_unet import MapCompleter, MapCompleterConfig
 from portrait360.models.weights.tensor_files import TensorFile
+from portrait360.pipeline.avatar.methods import build_proxy, cache_inputs
 from portrait360.pipeline.proxy.from_portrait import fit_to_silhouette, sample_photos
 from portrait360.pipeline.proxy.learned_completion import LUMA_WEIGHTS, complete_with_network, restore_hue
 from portrait360.pipeline.proxy.map_conditioning import DEEP, HINTS
-from portrait360.pipeline.proxy.methods import build_proxy, cache_inputs
 from portrait360.utils.errors import UserError
 from tests.fixtures.photos import seen_again
 
@@ -101,5 +101,5 @@ def test_methods(portrait, proxy):
     assert cache_inputs("proxy", 1) == cache_inputs("proxy", 2) and cache_inputs("completed", 1) != cache_inputs(
         "completed", 2
     )
-    with pytest.raises(UserError, match="no method 'other'; choose from proxy, completed"):
+    with pytest.raises(UserError, match="no method 'other'; choose from avatar, completed"):
         build_proxy(portrait, method="other")

@@ -18,9 +18,10 @@ from portrait360.models.vae import VAEConfig
 from portrait360.models.weights.importer import import_weights
 from portrait360.models.weights.registry import ModelSpec
 from portrait360.models.weights.store import StoredModel, load_empty_prompt, load_vae, load_view_denoiser
+from portrait360.pipeline.avatar import methods
 from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
-from portrait360.pipeline.proxy import gan_head, methods
+from portrait360.pipeline.proxy import gan_head
 from portrait360.pipeline.proxy.gan_inversion import InversionSettings
 from portrait360.pipeline.views.multiview_sampler import (
     ComputeConfig,

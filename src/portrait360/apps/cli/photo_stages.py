@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from portrait360.geometry.cameras import azimuth_between, orbit
+from portrait360.pipeline.avatar.methods import build_proxy
 from portrait360.pipeline.export.contact_sheet import contact_sheet, label_sheet, proxy_sheet, view_over_grey
 from portrait360.pipeline.export.video import save_turntable
 from portrait360.pipeline.portrait.alignment import make_portrait
 from portrait360.pipeline.portrait.portrait import Portrait
-from portrait360.pipeline.proxy.methods import build_proxy
 from portrait360.utils.files import translate_write_errors
 from portrait360.utils.images import Picture, load_picture, save_picture
 from portrait360.utils.option_fields import name_flags
@@ -56,7 +56,7 @@ def proxy_photo(
     picture = load_picture(photo)
     portrait = make_portrait(picture, face=face, azimuth=azimuth, elevation=elevation, size=size)
     with translate_write_errors(folder):
-        for name in ("turntable.webp", "sheet.png", "proxy/proxy.npz"):  # of an earlier photo
+        for name in ("turntable.webp", "sheet.png", "proxy/proxy.npz", "proxy/avatar.npz"):  # of an earlier photo
             (folder / name).unlink(missing_ok=True)
         lines = _write_aligned(photo, picture, portrait, folder / "portrait")
         proxy = build_proxy(portrait, method=method)

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import orbit
+from portrait360.pipeline.avatar.avatar import CoarseHead
 from portrait360.pipeline.export.video import save_turntable
 from portrait360.pipeline.export.writer import render_over_grey
 from portrait360.pipeline.portrait.matting import downscale, picture_over_grey
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
-from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
+from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.pipeline.reading.overlay import draw_labels, draw_legend
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.views.view_set import ViewSet
@@ -26,7 +27,7 @@ DETECTED_COLOUR, FITTED_COLOUR = (0.1, 0.9, 0.2), (1.0, 0.25, 0.1)
 SQUARE_COLOUR = (1.0, 0.85, 0.1)
 
 
-def proxy_sheet(proxy: Proxy, size: int = 384) -> Floats:
+def proxy_sheet(proxy: CoarseHead, size: int = 384) -> Floats:
     """Show the photo, the proxy at its camera, the photo's share in it, and normals; below, twelve azimuths."""
     photo, alpha = (
         np.asarray(cv2.resize(v, (size, size), interpolation=cv2.INTER_AREA), np.float32)

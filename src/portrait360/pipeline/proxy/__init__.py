@@ -5,7 +5,8 @@ from __future__ import annotations
 from portrait360.models.weights.installed import require_weights
 from portrait360.utils.errors import UserError
 
-METHODS = ("proxy", "completed", "gan")  # from the fit and the photos alone, with the small network, by inversion
+METHODS = ("avatar", "completed", "proxy", "gan")
+"""In layers, with the small network, from the fit and the photos alone, and by inversion of a 3D GAN."""
 GENERATOR = "panohead"
 
 

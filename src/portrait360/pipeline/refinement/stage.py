@@ -14,9 +14,10 @@ from portrait360.geometry.volumes.volume import Volume
 from portrait360.models.hybrid_priors import HybridPriors
 from portrait360.models.triplane import Triplane, TriplaneConfig
 from portrait360.models.weights.tensor_files import TensorFile, load_fp32
+from portrait360.pipeline.avatar.avatar import load_coarse_head
+from portrait360.pipeline.avatar.unwrapping import unwrap_head
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy.gan_head import HEAD_FILE, GanHead
-from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.reconstruction import RESULTS
 from portrait360.pipeline.reconstruction.fit import QUICK, FitSettings, fit_head, fit_settings
 from portrait360.pipeline.reconstruction.head import Head
@@ -91,7 +92,7 @@ def load_base_volume(folder: Path, begin: str, device: torch.device | str = "cpu
             )
         return fitted.to(device)
     if begin == "proxy":
-        return ProxyVolume(Proxy.load(folder / "proxy")).to(device)
+        return ProxyVolume(unwrap_head(load_coarse_head(folder / "proxy"))).to(device)
     path = folder / "proxy" / HEAD_FILE
     if not path.is_file():
         raise UserError(f"{folder} holds no generated head; begin with `portrait360 make --method gan`.")

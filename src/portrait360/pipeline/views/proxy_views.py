@@ -10,8 +10,8 @@ import numpy as np
 
 from portrait360.geometry.camera_files import read_orbit
 from portrait360.geometry.cameras import Camera, orbit
+from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
 from portrait360.pipeline.portrait.portrait import Portrait
-from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.views import DEFAULT_VIEWS
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.errors import UserError
@@ -36,7 +36,7 @@ def default_cameras(views: int, elevation: float, focal: float, *, high: bool = 
 
 def render_proxy_views(
     portrait: Portrait,
-    proxy: Proxy,
+    proxy: CoarseHead,
     cameras: Sequence[Camera] | None = None,
     *,
     size: int = SIZE,
@@ -53,7 +53,7 @@ def render_proxy_views(
     return make_view_set(views, portrait, proxy, seed)
 
 
-def make_view_set(views: Sequence[View], portrait: Portrait, proxy: Proxy, seed: int | None) -> ViewSet:
+def make_view_set(views: Sequence[View], portrait: Portrait, proxy: CoarseHead, seed: int | None) -> ViewSet:
     """Return a view set whose reference is the photo itself."""
     return ViewSet(tuple(views), View(proxy.photo, portrait.alpha, portrait.camera, portrait.inside_photo), seed)
 
@@ -68,7 +68,7 @@ def write_proxy_views(
     advance: Callable[[str], None],
 ) -> int:
     """Render the proxy of a folder, save the views in its subfolder `views`, and return how many there are."""
-    portrait, proxy = Portrait.load(folder / "portrait"), Proxy.load(folder / "proxy")
+    portrait, proxy = Portrait.load(folder / "portrait"), load_coarse_head(folder / "proxy")
     focal = portrait.camera.focal
     cameras = read_orbit(orbit, focal) if orbit else default_cameras(count, elevation, focal, high=False)
     view_set = render_proxy_views(
@@ -85,7 +85,7 @@ def load_or_render_views(folder: Path) -> ViewSet:
     if view_set is not None:
         return view_set
     if (folder / "proxy" / "proxy.npz").is_file():
-        return render_proxy_views(Portrait.load(folder / "portrait"), Proxy.load(folder / "proxy"))
+        return render_proxy_views(Portrait.load(folder / "portrait"), load_coarse_head(folder / "proxy"))
     raise UserError(
         f"{folder} has neither views with a transforms.json nor a proxy; "
         "make a proxy with `portrait360 proxy PHOTO -o DIR`, or provide views of a head with their cameras."

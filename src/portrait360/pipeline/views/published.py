@@ -16,6 +16,7 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.models.panohead import GeneratedHead
 from portrait360.models.presets import Preset
 from portrait360.models.weights.store import StoredModel, load_generator
+from portrait360.pipeline.avatar.avatar import CoarseHead
 from portrait360.pipeline.portrait.matting_network import find_matte
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import BEHIND
@@ -42,7 +43,7 @@ class SubjectInputs:
     """What is known of a head before its views are made."""
 
     portrait: Portrait
-    proxy: Proxy
+    proxy: CoarseHead
     generated_head: GanHead | None = None  # the generated head, if the proxy comes from a generator
     generator: Path | None = None  # weights of a generator that makes the head for the hints
     more_photos: tuple[Portrait, ...] = ()  # further photos

@@ -23,9 +23,10 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.models.network_sizes import SMALL
 from portrait360.models.view_denoiser import ViewConditions, ViewDenoiser
 from portrait360.models.weights.tensor_files import TensorFile, load_fp32
+from portrait360.pipeline.avatar.avatar import CoarseHead
 from portrait360.pipeline.portrait.matting import downscale
 from portrait360.pipeline.portrait.portrait import Portrait
-from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
+from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.pipeline.views.pixel_latents import (
     TIMESTEP_SCALE,
     build_hint,
@@ -72,7 +73,7 @@ class ViewInputs:
 
 def denoise_small_views(
     portrait: Portrait,
-    proxy: Proxy,
+    proxy: CoarseHead,
     cameras: Sequence[Camera],
     weights: ViewWeights,
     *,
@@ -128,7 +129,7 @@ def harden_alpha(pictures: Tensor, proxy: Tensor) -> Tensor:
     return torch.cat([torch.where(alpha == probability, pictures[:, :3], colours * alpha), alpha], 1)
 
 
-def prepare_inputs(portrait: Portrait, proxy: Proxy, cameras: Sequence[Camera], size: int) -> ViewInputs:
+def prepare_inputs(portrait: Portrait, proxy: CoarseHead, cameras: Sequence[Camera], size: int) -> ViewInputs:
     renders = [proxy.render(camera, size) for camera in cameras]
     back = proxy.render(Camera(look_at(180), portrait.camera.focal), size)
     photo = premultiply(downscale(portrait.rgb, size)[0], downscale(portrait.alpha, size)[0])

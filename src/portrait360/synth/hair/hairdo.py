@@ -14,12 +14,14 @@ from portrait360.synth.hair.hair_growth import choose_growth, is_fringe, sweep_o
 from portrait360.synth.hair.scalp import Roots, farthest_point_sample, hair_density, scatter_roots
 from portrait360.synth.hair.strands import hair_dye, make_strands
 from portrait360.synth.head.bare_head import Head
+from portrait360.synth.head.distance_field import LOW, STEP, DistanceField
 from portrait360.synth.noise import smoothstep
 from portrait360.synth.sampling.hairstyles import HairStyle, find_style
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Mesh, Strands
 from portrait360.utils.array_types import F32
 
+NECK = -0.25  # canonical height below which fitted hair meets no shoulders
 APART = 0.18  # canonical; hair that goes different ways round the head does not clump
 
 
@@ -30,21 +32,42 @@ class Hairdo:
     tint: F32  # (m,) how strongly the hair colour tints the scalp, 0..1
 
 
-def make_hair(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> Hairdo:
-    """Make the hair of these parameters."""
-    style = find_style(parameters.hair.style)
+def make_hair(
+    head: Head, parameters: HeadParameters, rng: np.random.Generator, style: HairStyle | None = None
+) -> Hairdo:
+    """Make the hair of these parameters.
+
+    `style` is a fitted one, which replaces the one that they name: its parting ends at the crown, and it falls as if
+    there were no shoulders, over which it is draped later.
+    """
+    is_fitted = style is not None
+    style = find_style(parameters.hair.style) if style is None else style
+    if is_fitted:
+        head = _without_shoulders(head)
     if style.count == 0:
         return Hairdo([], [], np.zeros(len(head.body), np.float32))
     density = hair_density(head, style, parameters)
     tint = density * (0.55 if style.locks == "cornrows" else 0.93)
-    strands, meshes = _make_strands(head, density, style, parameters, rng)
+    strands, meshes = _make_strands(head, density, style, parameters, rng, is_fitted)
     if parameters.hair.flyaway > 0:
         strands = strands + disorder.loosen(head, strands, parameters)
     return Hairdo(strands, meshes, tint)
 
 
+def _without_shoulders(head: Head) -> Head:
+    """Return the head with a field whose neck goes straight down."""
+    values, row = head.field.values.copy(), round((NECK - float(LOW[1])) / STEP)
+    values[:, :row] = values[:, row : row + 1]
+    return replace(head, field=DistanceField(values))
+
+
 def _make_strands(
-    head: Head, density: F32, style: HairStyle, parameters: HeadParameters, rng: np.random.Generator
+    head: Head,
+    density: F32,
+    style: HairStyle,
+    parameters: HeadParameters,
+    rng: np.random.Generator,
+    ends_parting: bool,
 ) -> tuple[list[Strands], list[Mesh]]:
     if style.locks == "cornrows":
         stubble = _make_scalp_stubble(head, density, rng, parameters)
@@ -53,12 +76,12 @@ def _make_strands(
     if style.locks != "none":
         return _make_locks(head, roots, style, parameters, rng)
     if not style.ties:
-        return [_make_loose_hair(head, roots, style, parameters, rng)], []
+        return [_make_loose_hair(head, roots, style, parameters, rng, ends_parting)], []
     strands, meshes = ties.make_tied_ends(head, style, parameters, rng)
     tied_roots = roots
     if style.loose_below is not None:
         is_loose = roots.rest[:, 1] < style.loose_below
-        strands.append(_make_loose_hair(head, roots.take(is_loose), style, parameters, rng))
+        strands.append(_make_loose_hair(head, roots.take(is_loose), style, parameters, rng, ends_parting))
         tied_roots = roots.take(~is_loose)
     points = ties.gather(head, tied_roots, style, parameters, rng)
     widths = style.width * HEAD_HEIGHT * np.exp(rng.normal(0, 0.2, len(tied_roots)))
@@ -99,11 +122,25 @@ def _make_scalp_stubble(head: Head, density: F32, rng: np.random.Generator, para
     return make_strands(points, style.width * HEAD_HEIGHT * 0.8, hair_dye(parameters.hair), rng)
 
 
+def _end_parting(side: F32, rest: F32) -> F32:
+    """Return to which side each root's hair falls, with a parting that closes over the crown."""
+    x, _, z = rest.T
+    closes = smoothstep(0.05, -0.09, z) * smoothstep(0.18, 0.05, np.abs(x))
+    return (side * (1 - closes)).astype(np.float32)
+
+
 def _make_loose_hair(
-    head: Head, roots: Roots, style: HairStyle, parameters: HeadParameters, rng: np.random.Generator
+    head: Head,
+    roots: Roots,
+    style: HairStyle,
+    parameters: HeadParameters,
+    rng: np.random.Generator,
+    ends_parting: bool,
 ) -> Strands:
     hair = parameters.hair
     growth = choose_growth(roots, style, parameters, rng)
+    if ends_parting:
+        growth = replace(growth, side=_end_parting(growth.side, roots.rest))
     longest = float(growth.length.max(initial=0.0)) / HEAD_HEIGHT
     steps = 4 if longest < 0.08 else 8 if longest < 0.4 else 15
     points = grow(head, roots.points, roots.normals, growth, steps)

@@ -52,6 +52,14 @@ def linear_to_srgb(linear: ArrayLike) -> NDArray[np.float32]:
     return np.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
+def srgb_to_radiance(srgb: ArrayLike) -> NDArray[np.float32]:
+    """Invert `tone_map`; colours above 0.97 in linear light, which a photo may have clipped, stay at that light."""
+    light = np.linspace(0, WHITE, 4001)
+    bent = np.clip((light - KNEE) / (WHITE - KNEE), 0, 1)
+    seen = np.where(light <= KNEE, light, 1 - (1 - KNEE) * (1 - bent) ** ((WHITE - KNEE) / (1 - KNEE)))
+    return np.interp(np.minimum(srgb_to_linear(srgb), 0.97), seen, light).astype(np.float32)
+
+
 def composite_over(rgb: ArrayLike, alpha: ArrayLike, background: ArrayLike) -> NDArray[np.float32]:
     """Composite a straight-alpha sRGB image (h, w, 3), (h, w) over a background, in linear light."""
     weight = np.asarray(alpha, np.float32)[..., None]

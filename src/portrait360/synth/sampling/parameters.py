@@ -128,6 +128,7 @@ class Clothes:
     second: Colour = (0.7, 0.68, 0.62)
     pattern: str = "plain"
     necklace: bool = False
+    drop: float = 0.0  # head heights by which the neckline lies lower in front
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from portrait360.synth.wear.collars import (
     make_shirt_collar,
     make_wrapped_collar,
 )
-from portrait360.synth.wear.necklines import NECKLINES, Neckline, below_line, cut_above
+from portrait360.synth.wear.necklines import NECKLINES, Neckline, below_line, cut_above, drop_line
 from portrait360.utils.array_types import F32, I32
 
 
@@ -26,7 +26,7 @@ def make_clothes(head: Head, parameters: HeadParameters) -> tuple[list[Mesh], F3
     style = parameters.clothes
     if style.collar == "none":
         return [], np.ones(len(head.body), np.float32)
-    line = NECKLINES[style.collar]
+    line = drop_line(NECKLINES[style.collar], style.drop)
     depth = below_line(head.rest, line)
     shell, hem = _make_shell(head, depth, line, style, parameters.seed)
     meshes = [shell]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,11 @@ NECKLINES: dict[str, Neckline] = {
     "scarf": Neckline(-0.78, -0.68, -0.62, collar="scarf", thick=0.016),
     "armour": Neckline(-0.82, -0.74, -0.66, collar="gorget", thick=0.026, material=Material.METAL),
 }
+
+
+def drop_line(line: Neckline, drop: float) -> Neckline:
+    """Lower a neckline in front by `drop` head heights, and less at the sides and the back."""
+    return replace(line, front=line.front - drop, side=line.side - 0.4 * drop, back=line.back - 0.2 * drop)
 
 
 def below_line(rest: F32, line: Neckline) -> F32:

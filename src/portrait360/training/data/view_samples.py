@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.avatar import CoarseHead
+from portrait360.pipeline.avatar.methods import METHODS, build_proxy
 from portrait360.pipeline.portrait.matting import downscale
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.synthetic_frame import PortraitFrame
-from portrait360.pipeline.proxy.methods import METHODS, build_proxy
-from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
+from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.synth.build import build
 from portrait360.synth.render.bake import PreparedScene, prepare_scene
 from portrait360.synth.render.renderer import render
@@ -64,7 +65,7 @@ def random_arc(rng: np.random.Generator) -> list[Camera]:
 
 
 def as_sample(
-    head: PreparedScene, frame: PortraitFrame, portrait: Portrait, proxy: Proxy, cameras: list[Camera]
+    head: PreparedScene, frame: PortraitFrame, portrait: Portrait, proxy: CoarseHead, cameras: list[Camera]
 ) -> ViewSample:
     head_views = [render(head, frame.camera(camera), SIZE) for camera in cameras]
     proxy_views = [proxy.render(camera, SIZE) for camera in cameras]

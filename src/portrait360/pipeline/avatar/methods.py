@@ -1,4 +1,4 @@
-"""The methods to build a proxy: by rule, with the small network, or by inversion of a 3D GAN."""
+"""The methods to build a coarse head: an avatar, a proxy by rule or with the small network, or a 3D GAN's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from portrait360.assets import COMPLETER
 from portrait360.models.weights.installed import MANIFEST, require_weights
 from portrait360.models.weights.store import load_generator
+from portrait360.pipeline.avatar.avatar import NAME, CoarseHead
+from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, make_avatar
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy import GENERATOR, METHODS, check_method
 from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
@@ -31,8 +33,8 @@ def build_proxy(
     folder: Path | None = None,
     device: str | torch.device = "cpu",
     on_step: OnStep = lambda stage, done, total, loss: None,
-) -> Proxy:
-    """Build a proxy by one of `METHODS`.
+) -> CoarseHead:
+    """Build a coarse head by one of `METHODS`; a portrait without a face has no avatar, but a completed proxy.
 
     Args:
         portrait: The aligned photo.
@@ -50,8 +52,11 @@ def build_proxy(
     if folder is not None:
         delete_checkpoints(folder)
         (folder / HEAD_FILE).unlink(missing_ok=True)
+        (folder / NAME).unlink(missing_ok=True)
     proxy = proxy_from_photo(portrait, others)
-    return complete_with_network(portrait, proxy, others, seed=seed) if method == "completed" else proxy
+    if method == "avatar" and can_fit_avatar(portrait):
+        return make_avatar(portrait, proxy, others)
+    return proxy if method == "proxy" else complete_with_network(portrait, proxy, others, seed=seed)
 
 
 def invert_with_gan(
@@ -79,4 +84,4 @@ def cache_inputs(method: str, seed: int, faithful: bool = False) -> dict[str, An
     if method == "gan":
         generator = require_weights((GENERATOR,), "`method=gan`")[0]
         return {"seed": seed, "weights": sha256(generator / MANIFEST), "faithful": faithful}
-    return {"seed": seed, "weights": sha256(COMPLETER)} if method == "completed" else {}
+    return {} if method == "proxy" else {"seed": seed, "weights": sha256(COMPLETER)}

@@ -1,0 +1,138 @@
+"""The avatar: a head in layers, each with its own geometry, coloured by the photo."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.scene_file import pack_scene, unpack_scene
+from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar
+from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
+from portrait360.synth.framing import scale_scene
+from portrait360.synth.render.bake import PORTRAIT, prepare_scene
+from portrait360.synth.render.tone_mapping import srgb_to_radiance
+from portrait360.synth.sampling.parameters import HeadParameters
+from portrait360.synth.scene import Scene
+from portrait360.utils.array_types import Floats
+from portrait360.utils.errors import UserError
+from portrait360.utils.files import atomic_write, sha256, translate_write_errors
+from portrait360.utils.images import to_uint8
+from portrait360.utils.portrait_labels import Label
+
+FORMAT = 1  # version of the file
+NAME = "avatar.npz"
+PICTURES = ("rgb", "alpha", "known", "pure")
+VOIDS = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Avatar:
+    """A head in layers, in the canonical frame. It renders as a `Proxy` does."""
+
+    parameters: HeadParameters  # all that can be named
+    scene: Scene  # the layers: albedo, and the photo's light
+    picture: Photo
+    cover: Proxy  # the outer surface that the matte shows, for what no layer explains
+    _projection: PhotoProjection = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        prepared = prepare_scene(self.scene, quality=PORTRAIT)
+        object.__setattr__(self, "_projection", PhotoProjection(self.picture, prepared))
+
+    @property
+    def camera(self) -> Camera:
+        """The photo's camera."""
+        return self.picture.camera
+
+    @property
+    def photo(self) -> Floats:
+        """The photo (s, s, 3), with the subject's colours extended over its background."""
+        return self.picture.rgb
+
+    @property
+    def alpha(self) -> Floats:
+        return self.picture.alpha
+
+    def render(self, camera: Camera, size: int = 256) -> ProxyView:
+        """Render a view: the layers, and the photo where it can be trusted."""
+        return render_avatar(self._projection, self.cover, camera, size)
+
+    def save(self, folder: Path) -> None:
+        """Write the cover as a proxy, and the layers with the SHA-256 of their cover beside it, atomically."""
+        folder = Path(folder)
+        with translate_write_errors(folder):
+            (folder / NAME).unlink(missing_ok=True)
+            self.cover.save(folder)
+            camera = self.picture.camera
+            words = {"format": FORMAT, "cover": sha256(folder / "proxy.npz"), "parameters": self.parameters.to_json()}
+            with atomic_write(folder / NAME) as temporary, temporary.open("wb") as file:
+                arrays = {name: np.array(value) for name, value in words.items()}
+                arrays |= {f"photo_{name}": to_uint8(getattr(self.picture, name)) for name in PICTURES}
+                arrays |= {"photo_labels": self.picture.labels, "cam2world": camera.cam2world}
+                arrays |= {"lens": np.array([camera.focal, *camera.center])} | pack_scene(self.scene)
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, folder: Path) -> Avatar:
+        """Load what `save` wrote."""
+        folder = Path(folder)
+        cover = Proxy.load(folder)
+        try:
+            with np.load(folder / NAME, allow_pickle=False) as data:
+                if int(data["format"]) != FORMAT or str(data["cover"]) != sha256(folder / "proxy.npz"):
+                    raise ValueError("another format or cover")
+                parameters = HeadParameters.from_json(str(data["parameters"]))
+                return cls(parameters, unpack_scene(data), _read_photo(data), cover)
+        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"The avatar in {folder} is damaged; make it again with `portrait360 proxy`.") from error
+
+
+CoarseHead = Proxy | Avatar
+"""What later stages make views of."""
+
+
+def load_coarse_head(folder: Path) -> CoarseHead:
+    """Load the avatar of a folder, or the proxy of a head that has none."""
+    return Avatar.load(folder) if (Path(folder) / NAME).is_file() else Proxy.load(folder)
+
+
+def round_photo(photo: Photo) -> Photo:
+    """Return the photo with the 8-bit values that its file holds."""
+    rgb, alpha, known, pure = (to_uint8(getattr(photo, name)).astype(np.float32) / 255 for name in PICTURES)
+    flow = np.zeros((*alpha.shape, 2), np.float32)  # only the fit of the hair needs it
+    return Photo(rgb, srgb_to_radiance(rgb), alpha, known, photo.labels, pure, flow, photo.camera)
+
+
+def _read_photo(data: np.lib.npyio.NpzFile) -> Photo:
+    rgb, alpha, known, pure = (data[f"photo_{name}"] for name in PICTURES)
+    labels, side = data["photo_labels"], len(alpha)
+    if rgb.shape != (side, side, 3) or any(a.shape != (side, side) for a in (alpha, known, pure, labels)):
+        raise ValueError("pictures of other shapes")
+    if not 16 <= side <= 4096 or ((labels >= len(Label)) & (labels != VOIDS)).any():
+        raise ValueError("pictures that are none")
+    if any(a.dtype != np.uint8 for a in (rgb, alpha, known, pure, labels)):
+        raise ValueError("pictures of another type")
+    focal, x, y = (float(v) for v in data["lens"])
+    camera = Camera(np.array(data["cam2world"], np.float64), focal, (x, y))
+    flow = np.zeros((side, side, 2), np.float32)
+    rgb, alpha, known, pure = (a.astype(np.float32) / 255 for a in (rgb, alpha, known, pure))
+    return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, flow, camera)
+
+
+def scale_photo(photo: Photo, factor: float) -> Photo:
+    """Return the photo in a frame whose units are `factor` times smaller."""
+    pose = photo.camera.cam2world.copy()
+    pose[:3, 3] *= factor
+    return replace(photo, camera=Camera(pose, photo.camera.focal, photo.camera.center))
+
+
+def scale_to_crop(scene: Scene, photo: Photo, crop_scale: float) -> tuple[Scene, Photo]:
+    """Bring a head of its own size to the size at which its crop shows it."""
+    if crop_scale == 1.0:
+        return scene, photo
+    return scale_scene(scene, np.float32(1 / crop_scale)), scale_photo(photo, 1 / crop_scale)

@@ -1,0 +1,268 @@
+"""Give the layers of an avatar the colours of its photo: mean colours first, then vertex by vertex, strand by strand.
+
+What the photo shows of a layer takes the photo's colour divided by the light that the layer receives. The gain that
+this needs is carried on to what the photo does not show, over the skin's mesh and from strand to strand, and fades.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import splu
+
+from portrait360.pipeline.avatar.exposure import (
+    FEW,
+    GAIN,
+    QUIET,
+    View,
+    blur,
+    expose,
+    find_seen,
+    find_side_light,
+    look_up_points,
+    shrink,
+    smooth_ratio,
+    to_albedo,
+    trimmed_mean,
+)
+from portrait360.pipeline.avatar.eye_colours import tint_whites
+from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, Photo
+from portrait360.pipeline.avatar.skin_colours import (
+    BARE,
+    HAT,
+    SCALP,
+    WHISKERS,
+    bake_skin,
+    graph_laplacian,
+    skin_kinds,
+    skin_sizes,
+    soften,
+)
+from portrait360.pipeline.avatar.strand_colours import DIM, SIDE_LIGHT, STRAND_LABELS, bake_strands
+from portrait360.synth.meshes import vertex_normals
+from portrait360.synth.render.bake import DRAFT, PORTRAIT
+from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.lights import LUMINANCE
+from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
+from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.portrait_labels import SKIN_LABELS, Label
+
+BROWS = (Label.BROW,)
+CALIBRATION = (0.12, 8.0)  # range of the gains of whole layers
+GLARING = 3.0  # brightness against that of most hair from which it is a hat, or the background
+CLEAR = 0.02  # picture sides
+LITTLE = 0.015  # share of the picture that shows too little of the clothes to trust all of it
+MANY = 60000  # vertices of a mesh over which carrying gains takes too long
+BRIGHT = 0.72  # red albedo of skin from which the light must be brighter
+EDGE, FAR = (0.035, 0.08), 0.05  # picture sides: the edges of cloth along skin; what is around them
+ODD = 0.12  # largest gain of what lies there, against what is around
+CLOTH_REACH = 0.10  # canonical distance over which a carried gain fades
+
+
+# ---- mean colours
+
+
+def calibrate(scene: Scene, photo: Photo, rounds: int = 2) -> Scene:
+    """Scale the albedo of every layer until a render at the photo's camera has the photo's mean colours.
+
+    What skin cannot reflect is the light's.
+    """
+    for turn in range(rounds):
+        view = expose(scene, photo, DRAFT)
+        scene = _calibrate_once(scene, view, spread=turn == 0)
+    return scene
+
+
+def _calibrate_once(scene: Scene, view: View, spread: bool) -> Scene:
+    skin_gain = _mean_gain(view, view.bare, BARE, trim=(0.1, 0.9))
+    skin = next((mesh for mesh in scene.meshes if _kind(mesh) == Label.FACE), None)
+    level = 1.0
+    if skin is not None and skin_gain is not None:
+        level = max(float(np.median(skin.albedo[:, 0])) * float(skin_gain[0]) / BRIGHT, 1.0)
+    gains = {
+        Label.FACE: skin_gain,
+        Label.CLOTHES: _median_gain(view, CLOTHES),
+        Label.HAT: _median_gain(view, HAT),
+        Label.HAIR: _mean_gain(view, view.whole, HAIR, trim=(0.0, 0.85)),
+        Label.BEARD: _mean_gain(view, view.whole, BEARD, trim=(0.0, 0.6)),
+        Label.BROW: _brow_gain(view),
+    }
+    gains = {label: None if gain is None else gain / level for label, gain in gains.items()}
+    contrast = {part: _contrast(view, STRAND_LABELS[part]) if spread else 1.0 for part in (Part.HAIR, Part.BEARD)}
+    meshes = tuple(_scale_mesh(mesh, gains) for mesh in scene.meshes)
+    strands = tuple(_scale_strands(group, gains, contrast) for group in scene.strands)
+    lit, brighter = scene.light, np.float32(level)
+    light = replace(lit, ambient=lit.ambient * brighter, key_colours=lit.key_colours * brighter)
+    return replace(scene, meshes=meshes, strands=strands, light=light)
+
+
+def _kind(mesh: Mesh) -> Label | None:
+    """Return the label by which a mesh is coloured as a whole; None for what keeps its colour."""
+    part, label = int(mesh.part[0]), None if mesh.labels is None else int(mesh.labels[0])
+    if mesh.material[0] in (Material.METAL, Material.GLASS, Material.EYE):
+        return None
+    if label == Label.HAT:
+        return Label.HAT
+    if part == Part.CLOTHES:
+        return Label.CLOTHES
+    if part == Part.HAIR or label == Label.HAIR and part != Part.SKIN:
+        return Label.HAIR
+    return Label.FACE if part == Part.SKIN and len(mesh.vertices) in skin_sizes() else None
+
+
+def _mean_gain(view: View, film: Film, labels: tuple[Label, ...], trim: tuple[float, float]) -> Floats | None:
+    """Return photo / render over the pixels that have these labels in both, or else over those of either.
+
+    `trim` gives the quantiles of brightness between which pixels count.
+    """
+    in_photo, in_film = shrink(view.photo.shows(*labels)), shrink(np.isin(film.labels, labels) & (film.alpha > 0.9))
+    if labels == HAIR and in_photo.any():
+        light = view.photo.radiance.mean(-1)
+        in_photo &= light < GLARING * np.median(light[in_photo])
+    if min(in_photo.sum(), in_film.sum()) < FEW:
+        return None
+    both = in_photo & in_film
+    if both.sum() > 0.1 * min(in_photo.sum(), in_film.sum()):
+        in_photo = in_film = both
+    typical = trimmed_mean if labels == BARE else _typical_colour
+    photo, drawn = typical(view.photo.radiance[in_photo], trim), typical(film.radiance[in_film], trim)
+    return np.clip(photo / np.maximum(drawn, 1e-3), *CALIBRATION)
+
+
+def _typical_colour(colours: F32, quantiles: tuple[float, float]) -> Floats:
+    """Return the mean colour of hair, as dark as most of it: few bright strands weigh too much in a mean."""
+    mean = trimmed_mean(colours, quantiles)
+    light = LUMINANCE.astype(np.float32)
+    usual = np.exp(trimmed_mean(np.log(colours @ light + DIM)[:, None], quantiles)) - DIM
+    return mean * np.maximum(usual, 1e-3) / max(float(mean @ light), 1e-4)
+
+
+def _brow_gain(view: View) -> Floats | None:
+    """Return photo / render of the darker pixels of the brows, for between their hairs lies skin."""
+    in_photo, in_film = view.photo.shows(*BROWS), np.isin(view.whole.labels, BROWS)
+    if min(in_photo.sum(), in_film.sum()) < FEW:
+        return None
+    photo, drawn = (
+        trimmed_mean(a[m], (0.05, 0.4)) for a, m in ((view.photo.radiance, in_photo), (view.whole.radiance, in_film))
+    )
+    return np.clip(photo / np.maximum(drawn, 1e-3), 0.25, 2.5)
+
+
+def _median_gain(view: View, labels: tuple[Label, ...]) -> Floats | None:
+    """Return photo / render of the median colours, for things whose outlines and patterns differ."""
+    in_photo, in_film = shrink(view.photo.shows(*labels)), shrink(np.isin(view.bare.labels, labels))
+    if min(in_photo.sum(), in_film.sum()) < FEW:
+        return None
+    sure = _far_from_skin(view.photo, labels)
+    if 0 < sure.sum() < LITTLE * sure.size:  # then it may well be skin; what lies lowest is cloth
+        sure[: int(np.median(np.nonzero(sure)[0]))] = False
+    in_photo = sure if sure.sum() >= FEW else in_photo
+    ratio = np.median(view.photo.radiance[in_photo], 0) / np.maximum(np.median(view.bare.radiance[in_film], 0), 1e-3)
+    return np.clip(ratio, *CALIBRATION)
+
+
+def _far_from_skin(photo: Photo, labels: tuple[Label, ...]) -> Bools:
+    """Return where the photo shows these labels at a distance from skin and hair, with which they are confused."""
+    other = photo.shows(*SKIN_LABELS, *HAIR, *BEARD)
+    clear = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, 3) > CLEAR * photo.size
+    return shrink(photo.shows(*labels)) & clear
+
+
+def _contrast(view: View, labels: tuple[Label, ...]) -> float:
+    """Return how much more the strands of the photo differ in brightness than those of the render."""
+    spreads = []
+    for picture, found in ((view.photo.radiance, view.photo.labels), (view.whole.radiance, view.whole.labels)):
+        light = np.log(cv2.GaussianBlur(picture, (0, 0), 0.8).mean(-1) + QUIET)
+        fine = (light - cv2.GaussianBlur(light, (0, 0), 8.0))[shrink(np.isin(found, labels), 3)]
+        if len(fine) < FEW:
+            return 1.0
+        spreads.append(float(np.diff(np.quantile(fine, (0.15, 0.75)))[0]))
+    return float(np.clip(spreads[0] / max(spreads[1], 1e-3), 0.5, 1.6))
+
+
+def _scale_mesh(mesh: Mesh, gains: dict[Label, Floats | None]) -> Mesh:
+    kind = _kind(mesh)
+    gain = None if kind is None else gains[kind]
+    if gain is None:
+        return mesh
+    factor = np.broadcast_to(gain, mesh.albedo.shape)
+    if kind == Label.FACE:  # hair roots in the skin have the hair's colour
+        kinds = skin_kinds(mesh)
+        for which, label in ((SCALP, Label.HAIR), (WHISKERS, Label.BEARD)):
+            other = gains[label]
+            if other is not None and (kinds == which).any():
+                share = soften((kinds == which).astype(np.float32))[:, None]
+                factor = factor ** (1 - share) * other**share
+    return replace(mesh, albedo=to_albedo(mesh.albedo * factor))
+
+
+def _scale_strands(group: Strands, gains: dict[Label, Floats | None], contrast: dict[Part, float]) -> Strands:
+    part = Part(int(group.part[0]))
+    labels = STRAND_LABELS.get(part)
+    gain = None if labels is None else gains[labels[0]]
+    if gain is None:
+        return group
+    mean = group.albedo.mean(0)
+    varied = mean * np.exp(contrast.get(part, 1.0) * np.log(group.albedo / mean))
+    return replace(group, albedo=to_albedo(varied * gain))
+
+
+# ---- colours of every point
+
+
+def bake_photo(scene: Scene, photo: Photo) -> Scene:
+    """Give every point of skin, cloth and strands the colour that the photo shows there, and carry on the rest."""
+    view = expose(scene, photo, PORTRAIT)
+    meshes = [_bake_mesh(mesh, view) for mesh in scene.meshes]
+    meshes = tint_whites(meshes, view)
+    strands = [bake_strands(group, view) for group in scene.strands]
+    return replace(scene, meshes=tuple(meshes), strands=tuple(strands))
+
+
+def _bake_mesh(mesh: Mesh, view: View) -> Mesh:
+    kind = _kind(mesh)
+    if kind == Label.FACE:
+        return bake_skin(mesh, view)
+    if kind is not None and len(mesh.vertices) < MANY:
+        return _bake_cloth(mesh, view, (kind,))
+    return mesh
+
+
+def _bake_cloth(mesh: Mesh, view: View, labels: tuple[Label, ...]) -> Mesh:
+    normals = vertex_normals(mesh.vertices, mesh.triangles) if mesh.normals is None else mesh.normals
+    shown = shrink(view.photo.shows(*labels), 3) if labels == HAIR else _far_from_skin(view.photo, labels)
+    if shown.sum() < LITTLE * shown.size:
+        return mesh
+    inside = shown.astype(np.float32) * np.isin(view.bare.labels, labels)
+    weight = find_seen(mesh.vertices, normals, view, view.bare, 0.012, inside)
+    if weight.max(initial=0) < 0.1:
+        return mesh
+    edges = np.unique(np.sort(mesh.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1), axis=0)
+    length = np.linalg.norm(np.diff(mesh.vertices[edges], axis=1), axis=-1).mean()
+    camera = view.photo.camera
+    pixels = float(length) * camera.focal / camera.radius * view.photo.size  # of an edge: what is finer would alias
+    ratio = smooth_ratio(view.photo.radiance, view.bare.radiance, inside, max(0.5 * pixels, 0.8))
+    if labels != HAIR:
+        ratio = _calm_edges(ratio, inside, view.photo)
+    gain = np.clip(look_up_points(ratio, camera.project(mesh.vertices)[0]), *GAIN)
+    side_light = find_side_light(mesh.vertices, gain.mean(-1), weight)
+    gain = gain - SIDE_LIGHT * side_light[:, None]
+    fade = float(length / CLOTH_REACH) ** 2
+    system = sp.diags(0.3 * weight + fade) + graph_laplacian(edges, np.ones(len(edges)), len(weight))
+    carried = splu(sp.csc_matrix(system)).solve(((0.3 * weight)[:, None] * gain).astype(np.float64))
+    out = carried + weight[:, None] * (gain - carried)
+    return replace(mesh, albedo=to_albedo(mesh.albedo * np.exp(out)))
+
+
+def _calm_edges(ratio: F32, inside: F32, photo: Photo) -> F32:
+    """Bring the gains of cloth near skin and hair close to those further in: there photo and layers do not match."""
+    other = photo.shows(*SKIN_LABELS, *HAIR, *BEARD).astype(np.uint8)
+    distance = cv2.distanceTransform(1 - other, cv2.DIST_L2, 3) / photo.size
+    edge = (1 - smoothstep(*EDGE, distance))[..., None]
+    usual = blur(ratio, inside * np.asarray(1 - 0.97 * edge[..., 0], np.float32), FAR * photo.size)
+    off = ratio - usual
+    return np.asarray(usual + (1 - edge) * off + edge * ODD * np.tanh(off / ODD), np.float32)

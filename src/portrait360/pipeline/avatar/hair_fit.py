@@ -1,0 +1,53 @@
+"""Fit the strands of a hairstyle to a photo: its outline, its depth, its hairline, and nothing astray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from portrait360.pipeline.avatar.hair_buns import find_masses, hide_masses
+from portrait360.pipeline.avatar.hair_cover import cover_skin
+from portrait360.pipeline.avatar.hair_depth import close_gap, drape, drop_strays, recede, tidy_nape
+from portrait360.pipeline.avatar.hair_outline import (
+    clean_hair,
+    make_frame,
+    meet_outline,
+    trace_outline,
+    trim_strands,
+)
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.scene import Strands
+
+HELD = 0.035  # canonical: strands that begin further than this from the skin belong to a bun
+SHORT = -0.20  # height that no strand of short hair reaches
+
+
+def fit_strands(strands: Sequence[Strands], head: Head, photo: Photo, *, trust: float = 1.0) -> list[Strands]:
+    """Return strands that agree with the photo; `trust` (0..1) is how far they may be moved to meet its outline."""
+    groups = [group for group in strands if len(group.points)]
+    held = [group for group in groups if _is_held(group, head)]
+    loose = [group for group in groups if not _is_held(group, head)]
+    if not loose:
+        return groups
+    is_short = all(group.points[..., 1].min() > SHORT for group in loose)
+    seen = hide_masses(photo, find_masses(photo, head)) if held else photo
+    loose = meet_outline(loose, head, seen, trust=trust)
+    loose = [recede(close_gap(group), head, photo.camera) for group in loose]
+    loose = drape_strands(loose, head, photo)
+    if is_short:
+        loose = [tidy_nape(group, head) for group in loose]
+    loose = drop_strays(trim_strands(loose, head, photo))
+    return [*loose, *cover_skin([*loose, *held], head, photo), *held]
+
+
+def drape_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
+    """Let hair fall over the shoulders before or behind them, as the photo shows it."""
+    frame = make_frame(photo.camera)
+    in_front = trace_outline(clean_hair(photo.labels), frame).in_front
+    return [drape(group, head, in_front, frame.axes[0]) for group in strands]
+
+
+def _is_held(group: Strands, head: Head) -> bool:
+    return float(np.median(head.field.distance(group.points[:, 0]))) > HELD

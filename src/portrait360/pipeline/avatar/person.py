@@ -1,0 +1,174 @@
+"""Say in parameters what head a portrait shows: age, colours, beard, glasses, hat and clothes.
+
+The reader names what it sees; a thing is only put on if its own label covers enough of the photo, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from portrait360.pipeline.avatar.photo import CLOTHES, HAIR, SKIN, Photo
+from portrait360.pipeline.reading.reading import Reading
+from portrait360.synth.sampling.parameters import (
+    Clothes,
+    Colour,
+    Eyes,
+    Facial,
+    Hair,
+    HeadParameters,
+    Shape,
+    Skin,
+    Statue,
+    Toon,
+    Wear,
+)
+from portrait360.utils.portrait_labels import FACE_LABELS, Label
+
+SURE = 0.7  # probability from which a head is of stone, or drawn
+SEED = 5  # of everything that is grown
+FEWEST = 120  # pixels whose median is a colour
+BEARD_SHARE, GLASSES_SHARE, HAT_SHARE = 0.02, 0.012, 0.12  # pixels of a thing per pixel of the face
+HAIR_REFLECTS = 1.6  # hair's albedo per unit of what a photo shows of it: strands shade one another
+UNSEEN_CLOTH: Colour = (0.10, 0.11, 0.13)
+IRIS: Colour = (0.09, 0.045, 0.02)
+IRIS_REFLECTS = 1.4  # its albedo per unit of what a photo shows of it: lids shade it
+IRIS_RADIUS = 0.36  # of the height of the open eye
+BRIGHTER, MIDDLE = (0.5, 0.92), (0.2, 0.6)  # quantiles of the brightness of an iris and what surrounds it
+LESS_RED = 0.4  # share of the brighter colours that is not lid
+FEWEST_OF_EYE = 20  # pixels
+
+
+def describe_person(photo: Photo, reading: Reading, tone: Colour) -> HeadParameters:
+    """Return parameters for a face whose shape comes from elsewhere; `tone` is the albedo of its skin."""
+    woman = reading.answers["woman"].get("yes", 0.5) > 0.5
+    age = float(np.clip(reading.values["age"].mean, 0.2, 0.95))
+    hair_colour = find_colour(photo, HAIR)
+    hair = to_colour(HAIR_REFLECTS * hair_colour) if hair_colour is not None else to_colour(0.3 * np.array(tone))
+    return HeadParameters(
+        seed=SEED,
+        shape=Shape(gender=0.1 if woman else 0.9, age=age),
+        skin=Skin(tone=tone, blood=0.4),
+        eyes=Eyes(iris=find_iris(photo), lashes=0.6 if woman else 0.2),
+        hair=Hair(style="crew", colour=hair),
+        facial=_describe_facial_hair(photo, reading, hair),
+        wear=_describe_wear(photo, reading),
+        clothes=_describe_clothes(photo, reading),
+        **_describe_kind(reading, tone),
+    )
+
+
+def _describe_kind(reading: Reading, tone: Colour) -> dict[str, Any]:
+    kind, sure = reading.best("kind")
+    if kind == "statue" and sure > SURE:
+        return {"kind": kind, "statue": Statue(stone="terracotta", colour=tone)}
+    if kind == "toon" and sure > SURE:
+        return {"kind": kind, "toon": Toon()}
+    return {}
+
+
+def settle_labels(photo: Photo, parameters: HeadParameters) -> Photo:
+    """Return the photo with the labels of what the head does not wear given to what lies beneath."""
+    absent = {
+        Label.BEARD: (parameters.facial.beard == "none", Label.FACE),
+        Label.HAT: (parameters.wear.hat == "none", Label.HAIR),
+        Label.GLASSES: (parameters.wear.glasses == "none", Label.FACE),
+    }
+    labels = photo.labels.copy()
+    for label, (is_absent, beneath) in absent.items():
+        if is_absent:
+            labels[photo.shows(label)] = beneath
+    return replace(photo, labels=labels)
+
+
+def find_colour(photo: Photo, labels: tuple[Label, ...]) -> np.ndarray | None:
+    """Return the median radiance well inside these labels; None if the photo shows hardly any."""
+    inside = photo.mask(labels, inset=3) > 0.9
+    if inside.sum() < FEWEST:
+        inside = photo.shows(*labels)
+    return np.median(photo.radiance[inside], 0) if inside.sum() >= FEWEST else None
+
+
+def find_iris(photo: Photo) -> Colour:
+    """Return the colour of the irises; a brown where no eye is open. An iris is what reflects least red of an eye."""
+    count, parts, sizes, _ = cv2.connectedComponentsWithStats(photo.shows(Label.EYE).astype(np.uint8))
+    found = []
+    for i in sorted(range(1, count), key=lambda i: -int(sizes[i, cv2.CC_STAT_AREA]))[:2]:
+        y, x = np.nonzero(parts == i)
+        if len(y) < FEWEST_OF_EYE:
+            continue
+        radius = max(IRIS_RADIUS * int(sizes[i, cv2.CC_STAT_HEIGHT]), 1.5)
+        inside = cv2.GaussianBlur((parts == i).astype(np.float32), (0, 0), 0.6 * radius)
+        red = cv2.GaussianBlur(photo.radiance[..., 0] * (parts == i), (0, 0), 0.6 * radius)
+        darkest = int(np.argmin((red / np.maximum(inside, 1e-3) + 0.3 * (1 - inside))[y, x]))
+        colours = photo.radiance[y, x][np.hypot(x - x[darkest], y - y[darkest]) < radius]
+        found.append(_mix_iris(colours))
+    return to_colour(IRIS_REFLECTS * np.mean(found, 0)) if found else IRIS
+
+
+def _mix_iris(colours: np.ndarray) -> np.ndarray:
+    """Return the mean of the colours (n, 3) of an iris; blue ones are brighter than lashes, brown ones are not."""
+    order = np.argsort(colours.mean(-1))
+    brighter, middle = (colours[order[int(a * len(order)) : int(b * len(order)) + 1]] for a, b in (BRIGHTER, MIDDLE))
+    redness = brighter[:, 0] / brighter.sum(1)
+    cool = brighter[redness <= np.quantile(redness, LESS_RED)].mean(0)
+    return np.asarray(cool if cool[0] < cool[2] else middle.mean(0))
+
+
+def to_colour(values: np.ndarray) -> Colour:
+    r, g, b = (float(v) for v in np.clip(values, 0.003, 0.85))
+    return r, g, b
+
+
+def shows_hat(photo: Photo) -> bool:
+    """Return whether enough of the photo is a hat."""
+    return share_of_face(photo, Label.HAT) > HAT_SHARE and find_colour(photo, (Label.HAT,)) is not None
+
+
+def share_of_face(photo: Photo, *labels: Label) -> float:
+    """Return the pixels of these labels per pixel of the face."""
+    return float(photo.shows(*labels).sum() / max(photo.shows(*FACE_LABELS).sum(), 1))
+
+
+def _describe_facial_hair(photo: Photo, reading: Reading, hair: Colour) -> Facial:
+    """Describe brows, and whether there is a beard; which one it is takes the fitted head (`choose_beard`)."""
+    colour = find_colour(photo, (Label.BEARD,))
+    share = share_of_face(photo, Label.BEARD)
+    beard = "none"
+    woman, shaven = reading.answers["woman"].get("yes", 0.0), reading.answers["beard"].get("none", 0.0)
+    if share > BEARD_SHARE and max(woman, shaven) < SURE:
+        beard = "short"
+    brows = find_colour(photo, (Label.BROW,))
+    return Facial(
+        brow_weight=0.3,
+        brow_colour=hair if brows is None else to_colour(0.8 * brows),
+        beard=beard,
+        beard_colour=hair if colour is None else to_colour(1.2 * colour),
+        beard_length=0.6,
+    )
+
+
+def _describe_wear(photo: Photo, reading: Reading) -> Wear:
+    """Describe glasses, and the colours of a hat; which hat it is takes the fitted head (`hat.choose_hat`)."""
+    glasses, colour = "none", find_colour(photo, (Label.HAT,))
+    if share_of_face(photo, Label.GLASSES) > GLASSES_SHARE and reading.best("glasses")[0] != "none":
+        glasses = "sun_square" if reading.best("glasses")[0] == "sun" else "round"
+    hat_colour = Wear().hat_colour if colour is None else to_colour(colour)
+    frames = find_colour(photo, (Label.GLASSES,))
+    return Wear(
+        hat_colour=hat_colour,
+        hat_trim=to_colour(0.7 * np.array(hat_colour)),
+        glasses=glasses,
+        glasses_colour=Wear().glasses_colour if frames is None else to_colour(0.5 * frames),
+    )
+
+
+def _describe_clothes(photo: Photo, reading: Reading) -> Clothes:
+    colour = find_colour(photo, CLOTHES)
+    collar = next(name for name in reading.answers["collar"] if name != "none")
+    if colour is None:
+        return Clothes(collar="crew" if photo.shows(*SKIN).any() else collar, colour=UNSEEN_CLOTH)
+    return Clothes(collar=collar, colour=to_colour(colour), second=to_colour(0.8 * colour))

@@ -1,0 +1,130 @@
+"""The photo of an avatar: what its pixels show, in linear light, and the camera that took it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.portrait.crop import cut_centre
+from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.synth.render.tone_mapping import srgb_to_radiance
+from portrait360.utils.array_types import F32, Bools, Bytes, Floats
+from portrait360.utils.image_ops import foreground, smoothstep
+from portrait360.utils.portrait_labels import SKIN_LABELS, Label
+
+VOID = 255  # label of pixels beyond the photo
+HAIR, SKIN, BEARD, CLOTHES = (Label.HAIR,), SKIN_LABELS, (Label.BEARD,), (Label.CLOTHES,)
+WORN = (Label.GLASSES, Label.HAT, Label.JEWELLERY)
+GUIDE_RADIUS, GUIDE_EPSILON = 5, 4e-4  # of the filter that brings labels to the picture's edges
+FEWEST = 60  # pixels of hair and of background between which to tell
+DISTINCT = 0.18  # distance of their colours, sRGB, from which on they can be told apart
+PURE = (0.35, 0.65)  # place between the background's colour and the hair's
+BORDER = 0.04  # crop sides within the photo's edge over which the photo fades in
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A crop of s x s pixels."""
+
+    rgb: Floats  # (s, s, 3) sRGB; beyond the matte the subject's colours continue
+    radiance: Floats  # (s, s, 3) linear light, before tone mapping
+    alpha: Floats  # (s, s)
+    known: Floats  # (s, s) 1 inside the photo, 0 in the padding beyond it
+    labels: Bytes  # (s, s) Label, VOID beyond the photo
+    pure: Floats  # (s, s) 1 where a pixel of hair shows hair, 0 where the background shines through it
+    flow: Floats  # (s, s, 2) cos and sin of twice the angle of the hair, shorter where unsure
+    camera: Camera  # in the frame of the head at its own size
+
+    @property
+    def size(self) -> int:
+        return len(self.rgb)
+
+    def shows(self, *labels: Label) -> np.ndarray:
+        """Return where the photo shows these labels (s, s)."""
+        return np.isin(self.labels, labels)
+
+    def mask(self, labels: tuple[Label, ...], *, inset: int = 1, blur: float = 1.2) -> Floats:
+        """Return a soft mask of these labels, `inset` pixels within their outline."""
+        kernel = np.ones((2 * inset + 1, 2 * inset + 1), np.uint8)
+        hard = cv2.erode(self.shows(*labels).astype(np.uint8), kernel).astype(np.float32)
+        soft = np.clip(cv2.GaussianBlur(hard, (0, 0), blur) * 1.15, 0, 1).astype(np.float32) * self.known
+        return soft * self.pure if Label.HAIR in labels else soft
+
+
+def read_photo(portrait: Portrait, camera: Camera) -> Photo:
+    """Return the photo of a portrait that has been read; `camera` is the one that fits the skin."""
+    assert portrait.reading is not None
+    rgb = foreground(portrait.rgb, portrait.alpha).astype(np.float32)
+    shares = cut_centre(portrait.reading.probabilities, portrait.reading_scale, len(rgb))
+    flow = cut_centre(np.moveaxis(portrait.reading.flow, -1, 0), portrait.reading_scale, len(rgb))
+    known = soften_border(portrait.inside_photo)
+    labels = sharpen_labels(shares, portrait.rgb.astype(np.float32), portrait.alpha, portrait.inside_photo)
+    pure = find_pure_hair(portrait.rgb.astype(np.float32), portrait.alpha, labels == Label.HAIR)
+    alpha = portrait.alpha.astype(np.float32)
+    return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, np.moveaxis(flow, 0, -1), camera)
+
+
+def find_pure_hair(rgb: Floats, alpha: Floats, hair: Bools) -> F32:
+    """Return 1 where a pixel has the colour of the hair around it, and 0 where it has that of the background.
+
+    Between locks a matte is often 1 where the background shines through.
+    """
+    pure = np.ones(alpha.shape, np.float32)
+    inside = hair & (alpha > 0.9)
+    outside = alpha < 0.1
+    if inside.sum() < FEWEST or outside.sum() < FEWEST:
+        return pure
+    back, front = spread_mean(rgb, outside), spread_mean(rgb, cv2.erode(inside.astype(np.uint8), np.ones((9, 9))) > 0)
+    apart = front - back
+    square = (apart**2).sum(-1)
+    place = ((rgb - back) * apart).sum(-1) / np.maximum(square, 1e-4)
+    blends = hair & (square > DISTINCT**2)
+    pure[blends] = smoothstep(*PURE, place[blends])
+    return pure
+
+
+def spread_mean(rgb: Floats, mask: Bools) -> Floats:
+    """Return the mean colour of the masked pixels around every pixel."""
+    weight = mask.astype(np.float32)
+    total, colour = np.full(weight.shape, 1e-6, np.float32), np.zeros(rgb.shape, np.float32)
+    for sigma, share in ((12.0, 1.0), (40.0, 1e-2), (160.0, 1e-4)):  # from far only where nothing is near
+        total = total + share * cv2.GaussianBlur(weight, (0, 0), sigma)
+        colour = colour + share * cv2.GaussianBlur(rgb * weight[..., None], (0, 0), sigma)
+    return colour / total[..., None]
+
+
+def soften_border(inside_photo: np.ndarray) -> F32:
+    """Return 1 inside the photo, falling smoothly to 0 at those of its edges that lie in the crop."""
+    inside = (inside_photo > 0.5).astype(np.uint8)
+    if inside.all():
+        return np.ones(inside.shape, np.float32)
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 5) / (BORDER * len(inside))
+    return np.asarray(smoothstep(0.1, 1.0, np.asarray(distance, np.float32)), np.float32)
+
+
+def sharpen_labels(shares: F32, rgb: F32, alpha: np.ndarray, inside_photo: np.ndarray) -> Bytes:
+    """Return the label of every pixel: probabilities brought to edges of the picture, and the matte.
+
+    The filter is He et al. 2013, eq. 5 to 8, with the picture's brightness as guide.
+    """
+    guide = rgb.mean(-1).astype(np.float32)
+    shares = np.stack([filter_by_guide(guide, share) for share in shares])
+    shares[Label.BACKGROUND] = 0
+    labels = shares.argmax(0).astype(np.uint8)
+    labels[alpha < 0.5] = Label.BACKGROUND
+    labels[inside_photo < 0.5] = VOID
+    return labels
+
+
+def filter_by_guide(guide: F32, values: F32) -> F32:
+    side = 2 * GUIDE_RADIUS + 1
+
+    def average(x: np.ndarray) -> np.ndarray:
+        return cv2.blur(x, (side, side))
+
+    mean, level = average(guide), average(values)
+    slope = (average(guide * values) - mean * level) / (average(guide * guide) - mean * mean + GUIDE_EPSILON)
+    return np.asarray(average(slope) * guide + average(level - slope * mean), np.float32)

@@ -1,0 +1,154 @@
+"""Colours of the strands of an avatar, point by point: what the photo shows, carried on from strand to strand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from scipy.spatial import KDTree
+
+from portrait360.pipeline.avatar.exposure import (
+    FEW,
+    HEAD_CENTRE,
+    View,
+    blur,
+    cosine_to_camera,
+    find_seen,
+    find_side_light,
+    look_up_points,
+    to_albedo,
+)
+from portrait360.pipeline.avatar.photo import BEARD, HAIR
+from portrait360.synth.meshes import unit
+from portrait360.synth.render.lights import LUMINANCE
+from portrait360.synth.scene import Part, Strands
+from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.portrait_labels import Label
+
+STRAND_LABELS = {Part.HAIR: HAIR, Part.BEARD: BEARD, Part.BROWS: (Label.BROW,)}
+BAKED_STRANDS = (Part.HAIR, Part.BEARD)
+BROAD = 0.35  # share of the broad differences in brightness between photo and render that is light, not hair
+SIDE_LIGHT = 1.0  # the same for those between left and right
+HAIR_GAIN = (float(np.log(0.25)), float(np.log(2.6)))
+DIM, GREY = 0.004, 0.012  # radiance below which the brightness of hair, and its colour, are not compared
+DYED = (0.25, 0.45)  # spread of the colours of hair, logarithms, from which they are dyes
+REACH, DYE_REACH = 0.20, 1.0  # canonical distances over which carried gains and dyes fade
+SHEEN, SHEEN_HEIGHT, SHEEN_POWER = 0.6, 0.6, 4.0  # gain in the gloss, height of the light, narrowness
+SHEEN_PLACE, SHEEN_WIDTH = 0.55, 0.28  # of the band, heights as seen from the centre of the head: 1 is the crown
+ANCHORS = 4  # points of a strand that exchange gains with other strands
+
+
+def bake_strands(group: Strands, view: View) -> Strands:
+    part = Part(int(group.part[0]))
+    if part not in BAKED_STRANDS:
+        return group
+    labels = STRAND_LABELS[part]
+    inside = view.photo.mask(labels, inset=3) * np.isin(view.whole.labels, labels)
+    if inside.sum() < FEW:
+        return group
+    count, k, _ = group.points.shape
+    points = group.points.reshape(-1, 3)
+    weight = find_seen(points, unit(points - HEAD_CENTRE), view, view.whole, 0.02, inside).reshape(count, k)
+    uv, _ = view.photo.camera.project(points)
+    gain = look_up_points(strand_ratio(view, inside), uv).reshape(count, k, 3)
+    gain = gain - SIDE_LIGHT * _find_side_colour(points, weight.ravel(), gain.reshape(-1, 3)).reshape(gain.shape)
+    along, known = _smooth_along(group.points, weight, gain)
+    gain = along + weight[..., None] * (np.clip(gain, *HAIR_GAIN) - along) * 0.5
+    facing = cosine_to_camera(points, unit(points - HEAD_CENTRE), view).reshape(count, k)
+    carried = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), along)
+    sure = known[..., None]
+    mean = group.albedo.mean(0)
+    invented = np.log(group.albedo / mean) * (1 - 0.7 * sure)  # light and dark strands, where the photo shows its own
+    if part == Part.HAIR:
+        invented = invented + (1 - sure) * find_sheen(group.points)[..., None]
+    return replace(group, albedo=to_albedo(mean * np.exp(invented + carried + sure * (gain - carried))))
+
+
+def find_sheen(points: F32) -> F32:
+    """Return the gloss of hair (s, k) in light from above, which the light of a photo has not, as a gain of mean 0.
+
+    It lies in bands across the strands, where these turn from lying to hanging.
+    """
+    tangents = unit(np.gradient(points.astype(np.float64), axis=1))
+    outward = unit(points - HEAD_CENTRE)
+    half = unit(outward + np.array([0.0, SHEEN_HEIGHT, 0.0]))
+    slope = (tangents * half).sum(-1)
+    lobe = np.clip(1 - slope**2, 0, 1) ** SHEEN_POWER
+    band = np.exp(-0.5 * ((outward[..., 1] - SHEEN_PLACE) / SHEEN_WIDTH) ** 2) * (0.4 + 0.6 * lobe)
+    return np.asarray(SHEEN * (band - band.mean()), np.float32)
+
+
+def _find_side_colour(points: F32, weight: F32, gain: F32) -> F32:
+    """Return by how much the colours (n, 3) of hair differ broadly between left and right; dyes may differ."""
+    gain = np.clip(gain, *HAIR_GAIN)
+    light = gain.mean(1)
+    colour = gain - light[:, None]
+    hues = float(colour[weight > 0.5].std(0).mean()) if (weight > 0.5).any() else 0.0
+    natural = 1 - float(smoothstep(*DYED, np.array(hues)))
+    uneven = [natural * find_side_light(points, channel, weight) for channel in colour.T]
+    return np.stack(uneven, 1) + find_side_light(points, light, weight)[:, None]
+
+
+def strand_ratio(view: View, inside: F32) -> F32:
+    """Return log(photo / render) for hair (s, s, 3): its brightness fine, its colour coarse, highlights held back."""
+    (light, colour), (drawn, tint) = (_split_colour(a) for a in (view.photo.radiance, view.whole.radiance))
+    level, broad = blur(light, inside, 7.0), blur(light - drawn, inside, 24.0)
+    usual = np.average(broad, weights=inside + 1e-9)
+    above = cv2.GaussianBlur(light, (0, 0), 0.7) - level
+    above = np.where(above > 0.35, 0.35 + 0.3 * (above - 0.35), above)
+    dark = inside * np.exp(-np.clip(light - level, 0, 2))  # gloss has the colour of the light, not of the hair
+    colours = blur(colour, dark, 5.0) - blur(tint, inside, 5.0)
+    brightness = level + above - blur(drawn, inside, 4.0) - BROAD * (broad - usual)
+    return np.asarray(colours + brightness[..., None], np.float32)
+
+
+def _split_colour(radiance: F32) -> tuple[F32, F32]:
+    """Return the logarithm of the brightness (s, s) and what each channel differs from it (s, s, 3)."""
+    luminance = np.maximum(radiance @ LUMINANCE.astype(np.float32), 0)
+    return np.log(luminance + DIM), np.log((np.maximum(radiance, 0) + GREY) / (luminance + GREY)[..., None])
+
+
+def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32]:
+    """Return the gains smoothed along each strand (s, k, 3), and how well each point knows its own (s, k)."""
+    step = np.linalg.norm(np.diff(points, axis=1), axis=-1).mean(1)
+    apart = np.abs(np.subtract.outer(np.arange(points.shape[1]), np.arange(points.shape[1])))
+    kernel = np.exp(-(apart * step[:, None, None]) / 0.025).astype(np.float32)
+    kernel = kernel * weight[:, None, :]
+    total = kernel.sum(-1)
+    along = (kernel @ np.clip(gain, *HAIR_GAIN)) / np.maximum(total, 1e-6)[..., None]
+    return along, np.clip(total, 0, 1)
+
+
+def _carry_between_strands(points: F32, known: Floats, gain: F32) -> F32:
+    """Return for every point the gain of strands around it that the photo shows; further away it fades.
+
+    Hair of many colours keeps the nearest one. Of the two sides of the head, a seen one stands in for the other.
+    """
+    k = points.shape[1]
+    at = np.linspace(0, k - 1, min(ANCHORS, k)).round().astype(int)
+    places, sure, gains = points[:, at].reshape(-1, 3), known[:, at].ravel(), gain[:, at].reshape(-1, 3)
+    rows = np.flatnonzero(sure > 0.5)
+    if len(rows) < 20:
+        return np.zeros_like(gain)
+    rows = rows[:: max(len(rows) // 20000, 1)]
+    tree, near = KDTree(places[rows]), min(12, len(rows))
+    found, distances = [], []
+    for side, detour in ((1.0, 0.0), (-1.0, 0.15)):
+        distance, index = tree.query(places * np.array([side, 1, 1]), k=near)
+        share = np.exp(-(distance - distance[:, :1]) / 0.03)
+        share /= share.sum(1, keepdims=True)
+        found.append(np.einsum("ij,ijc->ic", share, gains[rows][index]))
+        distances.append(distance[:, 0] + detour)
+    nearest = np.minimum(*distances)
+    width = 0.03 + 0.4 * nearest  # far off, both sides mix
+    trust = [np.exp((nearest - distance) / width) for distance in distances]
+    carried = (found[0] * trust[0][:, None] + found[1] * trust[1][:, None]) / (trust[0] + trust[1])[:, None]
+    light = carried.mean(1, keepdims=True)
+    hues = float((gains[rows] - gains[rows].mean(1, keepdims=True)).std(0).mean())
+    dye = REACH + (DYE_REACH - REACH) * smoothstep(*DYED, np.array(hues))
+    carried = light * np.exp(-nearest / REACH)[:, None] + (carried - light) * np.exp(-nearest / dye)[:, None]
+    rise = np.stack([np.interp(np.arange(k), at, row) for row in np.eye(len(at))], 1).astype(np.float32)
+    filled: Floats = np.einsum("kj,sjc->skc", rise, carried.reshape(len(points), len(at), 3))
+    return np.asarray(filled, np.float32)

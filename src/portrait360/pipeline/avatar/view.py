@@ -1,0 +1,187 @@
+"""Render an avatar: its layers, and over them the photo where it can be trusted.
+
+Near the photo's own direction, the first surface that a ray of the photo hits takes the photo's colour, and the matte
+rules the outline. Further round, a pixel of the photo counts only on the layer that its label names, and only where
+the photo shows the surface finely enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from portrait360.geometry.cameras import Camera, pixel_centres
+from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
+from portrait360.pipeline.avatar.relight import find_relight, relight
+from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
+from portrait360.synth.render.bake import PreparedScene
+from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.renderer import render_linear
+from portrait360.synth.render.tone_mapping import tone_map
+from portrait360.utils.array_types import F32, F64, Floats
+from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.portrait_labels import Label
+
+LAYERS = (SKIN, HAIR, BEARD, CLOTHES, WORN)
+LAYER_OF_LABEL = np.full(256, -1, np.int8)
+for _i, _labels in enumerate(LAYERS):
+    LAYER_OF_LABEL[list(map(int, _labels))] = _i
+DEPTH_SIZE = 1024  # pixels of the depth map at the photo's camera
+TOLERANCE = np.array([0.008, 0.03, 0.02, 0.015, 0.015], np.float32)  # of a layer's depth, canonical units
+INNER = (Label.EYE, Label.BROW, Label.MOUTH, Label.LIPS)
+INNER_TOLERANCE = 0.08  # lids, lashes and teeth: their fit is coarser than their depth
+NEAR = (5.0, 16.0)  # degrees from the photo's direction: its colours whatever the label, then by label
+HAIR_END, SKIN_END, INNER_END = (22.0, 45.0), (45.0, 75.0), (25.0, 50.0)  # degrees at which the photo fades
+FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fades in
+GAP = (0.05, 0.09)  # canonical units behind the first surface at which the photo's matte no longer rules
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoProjection:
+    """The photo and the depth at which its rays meet the avatar."""
+
+    photo: Photo
+    scene: PreparedScene
+
+    @property
+    def depth(self) -> F32:
+        """Depth of the first surface at the photo's camera; 9 where there is none."""
+        return self._depth_and_gains[0]
+
+    @property
+    def gains(self) -> F32:
+        """What the photo's broad light is to be multiplied by for that of the layers, see `find_relight`."""
+        return self._depth_and_gains[1]
+
+    @cached_property
+    def _depth_and_gains(self) -> tuple[F32, F32]:
+        film = render_linear(self.scene, self.photo.camera, DEPTH_SIZE)
+        gains = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
+        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains
+
+    @cached_property
+    def masks(self) -> F32:
+        """Soft masks of LAYERS (s, s, layers)."""
+        return np.stack([self.photo.mask(labels) for labels in LAYERS], -1)
+
+
+def render_avatar(projection: PhotoProjection, cover: Proxy, camera: Camera, size: int) -> ProxyView:
+    """Render a view of the layers with the photo over them, and the cover where the photo shows what no layer has."""
+    film = render_linear(projection.scene, camera, size)
+    rgb = np.zeros_like(film.radiance)
+    tone_map(film.radiance, rgb)
+    points = camera.unproject(pixel_centres(size, size), _smooth_hair_depth(film, camera.radius))
+    share, near, first = trust_photo(projection, film, points, camera)
+    uv, _ = projection.photo.camera.project(points)
+    angle, layer = angles_between(points, projection.photo.camera, camera), LAYER_OF_LABEL[film.labels]
+    rgb = rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
+    # near the photo's direction nothing that it sees first lies outside its matte
+    outside = sharpen(near) * first * look_up(projection.photo.known, uv) * (1 - look_up(projection.photo.alpha, uv))
+    alpha = film.alpha * (1 - outside)
+    rgb, alpha, filled = _fill_from_cover(rgb, alpha, projection.photo, cover, camera, size)
+    return ProxyView(
+        (rgb * (alpha > 0)[..., None]).clip(0, 1).astype(np.float32),
+        np.maximum(share * (film.alpha > 0), filled).astype(np.float32),
+        alpha.astype(np.float32),
+        film.depth,
+        film.normals,
+    )
+
+
+def trust_photo(projection: PhotoProjection, film: Film, points: F64, camera: Camera) -> tuple[F32, F32, F32]:
+    """Return the photo's share of each pixel, how near its ray is to the photo's, and whether the photo sees it."""
+    photo, layer = projection.photo, LAYER_OF_LABEL[film.labels]
+    angle = angles_between(points, photo.camera, camera)
+    near = 1 - smoothstep(*NEAR, angle)
+    uv, depth = photo.camera.project(points)
+    behind = depth - look_up_nearest(projection.depth, uv)
+    inner = np.isin(film.labels, INNER)
+    tolerance = np.where(inner, INNER_TOLERANCE, TOLERANCE[layer]) + 0.04 * near
+    visible = np.maximum(1 - smoothstep(1.0, 1.6, behind / tolerance), smoothstep(0.93, 0.999, near))
+    masks = np.take_along_axis(look_up(projection.masks, uv), np.maximum(layer, 0)[..., None].astype(int), -1)[..., 0]
+    masks = masks * (layer >= 0)
+    masks = masks + near * (np.clip(4 * look_up(photo.alpha, uv), 0, 1) - masks)
+    fade = 1 - np.select(
+        [inner, layer == 1, layer == 2],
+        [smoothstep(*INNER_END, angle), smoothstep(*HAIR_END, angle), smoothstep(*HAIR_END, angle)],
+        smoothstep(*SKIN_END, angle),
+    )
+    fine = smoothstep(*FINE, _relative_resolution(film, points, photo.camera, camera))
+    weight = np.where(inner, fade, fine * fade)
+    weight = weight + near * (1 - weight)
+    inside = ((uv > 0.0005) & (uv < 0.9995)).all(-1)
+    share = weight * visible * masks * look_up(photo.known, uv) * inside * (film.alpha > 0)
+    soft = np.minimum(share, cv2.GaussianBlur(cv2.erode(share, np.ones((2, 2), np.uint8)), (0, 0), 1.0) * 1.1)
+    share = np.clip(soft + near * (share - soft), 0, 1)
+    first = 1 - smoothstep(*GAP, behind)
+    return share.astype(np.float32), near.astype(np.float32), first.astype(np.float32)
+
+
+def sharpen(near: F32) -> F32:
+    """Return `near` with a short way from 0 to 1: half-transparent outlines look like ghosts."""
+    return np.asarray(smoothstep(0.45, 0.75, near), np.float32)
+
+
+def angles_between(points: Floats, first: Camera, second: Camera) -> F32:
+    """Return the angle in degrees under which two cameras are seen from points (.., 3)."""
+    a, b = first.position - points, second.position - points
+    cosine = (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
+
+
+def look_up_nearest(picture: F32, uv: Floats) -> F32:
+    side = len(picture)
+    x, y = (np.clip((uv[..., i] * side).astype(int), 0, side - 1) for i in (0, 1))
+    return picture[y, x]
+
+
+def _smooth_hair_depth(film: Film, radius: float) -> F32:
+    """Return the depth of every pixel; strands lie in the surface of the hair around them, where it is near."""
+    depth = np.where(film.alpha > 0, film.depth, np.float32(radius)).astype(np.float32)
+    hair = np.isin(film.labels, (*HAIR, *BEARD)).astype(np.float32)
+    sigma = 3.0 * len(depth) / 512
+    weight = cv2.GaussianBlur(hair, (0, 0), sigma)
+    smooth = cv2.GaussianBlur(depth * hair, (0, 0), sigma) / np.maximum(weight, 1e-3)
+    return np.where((hair > 0) & (np.abs(smooth - depth) < 0.03), smooth, depth)
+
+
+def _relative_resolution(film: Film, points: F64, photo: Camera, camera: Camera) -> F32:
+    """Return how many pixels of the photo show the surface at a point per pixel of the camera, at equal sizes."""
+    hair = np.isin(film.labels, (*HAIR, *BEARD))[..., None]
+    sigma = 3.0 * len(film.depth) / 512
+    normals = np.where(hair, cv2.GaussianBlur(film.normals, (0, 0), sigma), film.normals)
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+    densities = []
+    for view, floor in ((photo, 0.02), (camera, 0.05)):
+        towards = view.position - points
+        distance = np.linalg.norm(towards, axis=-1)
+        cosine = (normals * towards).sum(-1) / distance
+        densities.append(np.maximum(cosine, floor) * (view.focal / distance) ** 2)
+    return (densities[0] / densities[1]).astype(np.float32)
+
+
+def _fill_from_cover(
+    rgb: Floats, alpha: Floats, photo: Photo, cover: Proxy, camera: Camera, size: int
+) -> tuple[F32, F32, F32]:
+    """Fill what the photo shows and no layer explains from the cover, near the photo's direction."""
+    empty = np.zeros_like(alpha)
+    if np.degrees(np.arccos(np.clip(_view_cosine(camera, photo.camera), -1, 1))) > NEAR[1] + 5:
+        return rgb, alpha, empty
+    view = cover.render(camera, size)
+    depth = np.where(view.mask > 0, view.depth, camera.radius)
+    points = camera.unproject(pixel_centres(size, size), depth)
+    uv, _ = photo.camera.project(points)
+    near = 1 - smoothstep(*NEAR, angles_between(points, photo.camera, camera))
+    seen = np.maximum(np.clip(view.visibility, 0, 1) * (view.mask > 0), smoothstep(0.93, 0.999, near))
+    back = sharpen(near) * seen * look_up(photo.known, uv) * look_up(photo.alpha, uv)
+    room = np.clip(np.maximum(back, alpha) - alpha, 0, 1)
+    total = alpha + room
+    mixed = (rgb * alpha[..., None] + look_up(photo.rgb, uv) * room[..., None]) / np.maximum(total, 1e-4)[..., None]
+    return mixed.astype(np.float32), total.astype(np.float32), room.astype(np.float32)
+
+
+def _view_cosine(a: Camera, b: Camera) -> float:
+    return float(a.position @ b.position / (np.linalg.norm(a.position) * np.linalg.norm(b.position)))

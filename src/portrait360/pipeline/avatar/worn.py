@@ -1,0 +1,93 @@
+"""Choose hat and collar of an avatar: those whose outlines agree best with the photo's labels and the reader."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from portrait360.geometry import rasterizer
+from portrait360.pipeline.avatar.photo import VOID, Photo
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.sampling.hats import HATS
+from portrait360.synth.sampling.parameters import Clothes, HeadParameters
+from portrait360.synth.scene import Mesh
+from portrait360.synth.wear.clothes import make_clothes
+from portrait360.synth.wear.hat_fit import fit_hat
+from portrait360.synth.wear.hat_meshes import hat_meshes
+from portrait360.utils.array_types import Bools
+from portrait360.utils.portrait_labels import Label
+
+HATS_OF_FAMILY = {
+    "knit": ("beanie", "slouch", "bobble", "pillbox"),
+    "cap": ("cap", "visor_back"),
+    "brim": ("fedora", "sun_hat", "bowler", "top_hat", "cowboy", "straw", "boater", "bucket"),
+    "beret": ("beret",),
+    "helmet": ("helmet",),
+    "turban": ("turban", "bandana", "chef"),
+    "band": ("headband",),
+    "crown": ("crown",),
+    "hood": ("hood",),
+    "hijab": ("hijab",),
+    "headphones": ("headphones",),
+}
+PLAIN_COLLARS = {
+    "crew": (-0.14, -0.1, -0.06, 0.0, 0.06, 0.12, 0.2),
+    "v_neck": (-0.06, 0.0, 0.08, 0.16),
+    "scoop": (0.0,),
+}
+"""Collars, and by how much their necklines may lie lower."""
+SURE = 0.5  # probability from which any other collar is tried, too: its parts must be there, not its outline alone
+SIDE = 160  # pixels at which outlines are compared
+PRIOR = 0.08  # overlap that a tenfold probability is worth
+
+
+def choose_hat(head: Head, photo: Photo, parameters: HeadParameters, families: dict[str, float]) -> str:
+    """Return the name of a hat; `families` holds the reader's probabilities."""
+    labels = cv2.resize(photo.labels, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+    candidates = [(family, name) for family, names in HATS_OF_FAMILY.items() for name in names]
+
+    def score(candidate: tuple[str, str]) -> float:
+        family, name = candidate
+        worn = replace(parameters, wear=replace(parameters.wear, hat=name))
+        shown = _draw(head, hat_meshes(head, fit_hat(head, name) if name in HATS else None, worn), photo)
+        return _overlap(shown, labels, Label.HAT) + weigh(families, family)
+
+    return max(candidates, key=score)[1]
+
+
+def choose_collar(head: Head, photo: Photo, parameters: HeadParameters, collars: dict[str, float]) -> Clothes:
+    """Return the clothes with the collar that agrees best; `collars` holds the reader's probabilities."""
+    labels = cv2.resize(photo.labels, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+
+    plain = [(name, drop) for name, drops in PLAIN_COLLARS.items() for drop in drops]
+    others = [(name, 0.0) for name, p in collars.items() if p > SURE and name not in ("none", *PLAIN_COLLARS)]
+    tried = [replace(parameters.clothes, collar=name, drop=drop) for name, drop in plain + others]
+
+    def score(clothes: Clothes) -> float:
+        meshes, _ = make_clothes(head, replace(parameters, clothes=clothes))
+        return _overlap(_draw(head, meshes, photo), labels, Label.CLOTHES) + weigh(collars, clothes.collar)
+
+    return max(tried, key=score)
+
+
+def weigh(probabilities: dict[str, float], name: str) -> float:
+    """Return the overlap that an answer's probability is worth."""
+    return PRIOR * float(np.log10(max(probabilities.get(name, 0.0), 1e-3)))
+
+
+def _draw(head: Head, meshes: list[Mesh], photo: Photo) -> Bools:
+    """Return where meshes are seen before the head (SIDE, SIDE)."""
+    counts = np.cumsum([len(head.body), *(len(mesh.vertices) for mesh in meshes)])
+    vertices = np.concatenate([head.body, *(mesh.vertices for mesh in meshes)])
+    triangles = [mesh.triangles + first for mesh, first in zip(meshes, counts[:-1], strict=True)]
+    ids = rasterizer.rasterise(vertices, np.concatenate([head.triangles, *triangles]), photo.camera, SIDE).ids
+    return ids >= len(head.triangles)
+
+
+def _overlap(shown: Bools, labels: np.ndarray, label: Label) -> float:
+    """Return the overlap of what is shown with a label; hair and what lies beyond the photo may hide it."""
+    visible = ~np.isin(labels, (VOID, Label.HAIR, Label.BEARD, Label.OBJECT))
+    true = labels == label
+    return float((shown & true).sum() / max(((shown | true) & visible).sum(), 1))

@@ -1,0 +1,107 @@
+"""Outline, hat, collar and labels of an avatar, against synthetic heads whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from portrait360.geometry import rasterizer
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.from_portrait import make_head_of
+from portrait360.pipeline.avatar.outline_fit import fit_outline
+from portrait360.pipeline.avatar.person import settle_labels
+from portrait360.pipeline.avatar.photo import VOID, Photo, soften_border
+from portrait360.pipeline.avatar.skin_fit import SkinFit
+from portrait360.pipeline.avatar.worn import HATS_OF_FAMILY, choose_collar, choose_hat
+from portrait360.synth.build import build_person
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.head.fitted_head import make_fitted_head
+from portrait360.synth.render.renderer import render
+from portrait360.synth.sampling.parameters import Clothes, Facial, Hair, HeadParameters, Wear
+from portrait360.synth.scene import Scene
+from portrait360.utils.portrait_labels import SKIN_LABELS, Label
+from tests.fixtures.photos import FOCAL
+from tests.fixtures.scenes import WHITE
+
+FAMILIES = {name: family for family, names in HATS_OF_FAMILY.items() for name in names}
+CAMERA = Camera(look_at(12, 4), FOCAL)
+SIDE = 256
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return make_fitted_head(np.zeros(60), np.zeros(52))
+
+
+def photograph(head: Head, parameters: HeadParameters) -> Photo:
+    """Return a photo of a head with true labels."""
+    geometry = build_person(head, parameters, np.random.default_rng(0))
+    scene = Scene(tuple(geometry.meshes), tuple(s for s in geometry.strands if len(s.points)), WHITE)
+    view = render(scene, CAMERA, SIDE)
+    known = np.ones((SIDE, SIDE), np.float32)
+    flow = np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(view.rgb, view.rgb, view.alpha, known, view.labels, known, flow, CAMERA)
+
+
+@pytest.mark.parametrize("hat", ["beanie", "cap", "sun_hat", "top_hat", "beret", "turban", "hijab", "headphones"])
+def test_a_hat_is_told_by_its_outline(head, hat):
+    person = HeadParameters(hair=Hair(style="crew"), wear=Wear(hat=hat))
+    uncertain = dict.fromkeys(HATS_OF_FAMILY, 1 / len(HATS_OF_FAMILY))
+    assert FAMILIES[choose_hat(head, photograph(head, person), person, uncertain)] == FAMILIES[hat]
+
+
+@pytest.mark.parametrize(("collar", "drop"), [("crew", 0.0), ("crew", 0.12), ("v_neck", 0.08), ("scoop", 0.0)])
+def test_a_collar_is_told_by_its_outline(head, collar, drop):
+    person = HeadParameters(hair=Hair(style="bald"), clothes=Clothes(collar=collar, drop=drop))
+    chosen = choose_collar(head, photograph(head, person), person, {})
+    assert chosen.collar == collar and chosen.drop == pytest.approx(drop, abs=0.061)
+
+
+def test_the_skins_outline_is_found(head):
+    """Ears, jaw and shoulders of another shape than the fit's move to where the photo shows them."""
+    rng = np.random.default_rng(3)
+    other = make_fitted_head(rng.normal(0, 0.8, 60), np.zeros(52))
+    photo = photograph(other, HeadParameters(hair=Hair(style="bald"), clothes=Clothes(collar="none")))
+    fit = SkinFit(CAMERA, np.zeros(60), np.zeros(52), np.zeros((head.pack.body, 3), np.float32), 0.0)
+
+    def overlap(skin: Head) -> float:
+        drawn = rasterizer.rasterise(skin.body, skin.triangles, CAMERA, SIDE).ids >= 0
+        true = photo.alpha > 0.5
+        return float((drawn & true).sum() / (drawn | true).sum())
+
+    fitted = fit_outline(fit, photo)
+    before, after = overlap(head), overlap(make_head_of(fitted, 1))
+    assert 1 - after < 0.5 * (1 - before)
+    assert np.abs(fitted.offset @ CAMERA.cam2world[:3, 2]).max() < 1e-5  # parallel to the picture
+
+
+def test_an_outline_that_fits_moves_nothing(head):
+    photo = photograph(head, HeadParameters(hair=Hair(style="bald"), clothes=Clothes(collar="none")))
+    fit = SkinFit(CAMERA, np.zeros(60), np.zeros(52), np.zeros((head.pack.body, 3), np.float32), 0.0)
+    moves = np.linalg.norm(fit_outline(fit, photo).offset, axis=1)
+    assert np.quantile(moves, 0.9) < 0.003 and moves.max() < 0.015
+
+
+def test_labels_of_what_is_not_worn_go_to_what_lies_beneath(head):
+    worn = HeadParameters(hair=Hair(style="crew"), facial=Facial(beard="full"), wear=Wear(hat="cap", glasses="round"))
+    photo = photograph(head, worn)
+    assert photo.shows(Label.BEARD, Label.HAT, Label.GLASSES).any()
+    bare = settle_labels(photo, replace(worn, facial=Facial(), wear=Wear()))
+    assert not bare.shows(Label.BEARD, Label.HAT, Label.GLASSES).any()
+    assert bare.shows(*SKIN_LABELS).sum() > photo.shows(*SKIN_LABELS).sum()
+    np.testing.assert_array_equal(settle_labels(photo, worn).labels, photo.labels)
+
+
+def test_a_photo_fades_at_its_own_edge_but_not_at_the_crops():
+    inside = np.zeros((100, 100), np.float32)
+    inside[:60] = 1
+    soft = soften_border(inside)
+    assert soft[0].min() == 1 and soft[59].max() < 0.2 and soft[60:].max() == 0
+    assert (np.diff(soft[:, 50]) <= 1e-6).all()
+    assert soften_border(np.ones((8, 8))).min() == 1
+
+
+def test_void_is_no_label():
+    assert VOID not in list(Label)
