@@ -7,7 +7,9 @@ python -m portrait360.training.data.reader_samples -o samples/read-val --split v
 python -m portrait360.training.data.reader_samples -o samples/read-test --split test --count 500
 python -m portrait360.training.data.reader_samples -o samples/read --count "${PEOPLE:-4000}" ${SKINS:+--skins "$SKINS"}
 portrait360 train run reader --samples samples/read --validation samples/read-val -o runs/reader --minutes "${MINUTES:-360}"
-python -m benchmarks.reader samples/read-test --weights runs/reader/weights.safetensors
+portrait360 train run reader-head --samples samples/read --validation samples/read-val -o runs/reader-head \
+    --begin runs/reader/weights.safetensors --minutes "${MINUTES:-360}"
+python -m benchmarks.reader samples/read-test --weights runs/reader-head/weights.safetensors
 
 python -m portrait360.training.data.head_map_samples -o samples/val --split val --count 12
 python -m portrait360.training.data.head_map_samples -o samples/train --count "${IDENTITIES:-500}"

@@ -1,8 +1,7 @@
 """The network that reads a portrait: what each pixel shows, and which head it is.
 
 Pixels get labels, a matte, hair directions and normals. An EfficientNet-Lite0 sees 256 x 256 pixels; a decoder brings
-its features back to full resolution. What is said of the whole head comes from features averaged over the picture and
-over the regions that the decoder found.
+its features back to full resolution. What is said of the whole head comes from both (`head_readout`).
 """
 
 from __future__ import annotations
@@ -18,20 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from portrait360.assets import READER
-from portrait360.models.efficientnet_lite import HEAD as POOLED
 from portrait360.models.efficientnet_lite import MEAN, STD, EfficientNetLite0
+from portrait360.models.head_readout import HeadReadout, describe_pixels
 from portrait360.models.weights.tensor_files import TensorFile, load_fp32
 from portrait360.utils.errors import UserError
-from portrait360.utils.portrait_labels import FACE_LABELS, Label
+from portrait360.utils.portrait_labels import Label
 
 SIDE = 256  # pixels
 TAP_CHANNELS = (16, 24, 40, 112, 320)  # of the encoder, at the strides 2, 4, 8, 16, 32
 WIDTHS = (48, 48, 64, 96, 160)  # of the decoder, at the same strides
 FROZEN = 3  # first blocks of the encoder, whose ImageNet weights are not trained
 LABELS = len(Label)
-REGIONS = ((Label.HAIR,), FACE_LABELS, (Label.CLOTHES,), (Label.HAT,), (Label.BEARD,))
-"""Groups of labels over which features are averaged."""
-HIDDEN = 448  # features from which the head is described
 LIMIT = 5.0  # of the logarithm of a variance
 
 
@@ -114,10 +110,8 @@ class PortraitReader(nn.Module):
         for module in (self.encoder._conv_stem, self.encoder._bn0, *self.encoder._blocks[:FROZEN]):
             module.requires_grad_(False)
         self.decoder = Decoder()
-        pooled = POOLED + (len(REGIONS) + 1) * (TAP_CHANNELS[2] + TAP_CHANNELS[3]) + len(REGIONS)
-        self.hidden = nn.Linear(pooled, HIDDEN)
         counts = [len(answers) for answers in outputs.classes.values()]
-        self.head = nn.Linear(HIDDEN, sum(counts) + 2 * len(outputs.numbers))
+        self.readout = HeadReadout(TAP_CHANNELS[2:], LABELS, sum(counts) + 2 * len(outputs.numbers))
 
     def train(self, mode: bool = True) -> PortraitReader:
         """Keep the encoder's statistics of ImageNet: batches are small, and a resumed run must not depend on them."""
@@ -130,37 +124,13 @@ class PortraitReader(nn.Module):
         x = (pictures - MEAN) / STD
         features = self.encoder.features(x)
         pixels = self.decoder(x, features.taps)
-        return pixels, self.read_head(features.taps[2], features.taps[3], features.pooled, pixels.labels, keep)
-
-    def read_head(
-        self, fine: Tensor, coarse: Tensor, pooled: Tensor, logits: Tensor, keep: Tensor | None
-    ) -> HeadReading:
-        """Read the head from features at the strides 8 and 16, and from where the decoder found its parts."""
-        shares = region_shares(logits.detach())
-        parts = [pooled.float(), shares.mean((2, 3))[:, :-1]]
-        parts += [pool_regions(tap.float(), shares) for tap in (fine, coarse)]
-        hidden = F.relu(self.hidden(torch.cat(parts, 1)))
-        out = self.head(hidden if keep is None else hidden * keep).float()
+        found = describe_pixels(x, pixels.labels, pixels.alpha, pixels.flow, pixels.normals)
+        out = self.readout(features.taps[2:], features.pooled, found, keep)
         counts = [len(answers) for answers in self.outputs.classes.values()]
         n = len(self.outputs.numbers)
         *logits_of, numbers, log_variance = out.split([*counts, n, n], 1)
         classes = dict(zip(self.outputs.classes, logits_of, strict=True))
-        return HeadReading(classes, numbers, LIMIT * torch.tanh(log_variance / LIMIT))
-
-
-def region_shares(logits: Tensor) -> Tensor:
-    """Return the probability of each of REGIONS at every pixel, and 1 as the last channel."""
-    probability = logits.softmax(1)
-    regions = [probability[:, list(map(int, labels))].sum(1) for labels in REGIONS]
-    return torch.stack([*regions, torch.ones_like(regions[0])], 1)
-
-
-def pool_regions(features: Tensor, shares: Tensor) -> Tensor:
-    """Average features (b c h w) over each region (b r H W): (b, r c)."""
-    height, width = features.shape[-2:]
-    weights = F.adaptive_avg_pool2d(shares, (height, width)).flatten(2) + 1e-4
-    weights = weights / weights.sum(2, keepdim=True)
-    return torch.einsum("brp,bcp->brc", weights, features.flatten(2)).flatten(1)
+        return pixels, HeadReading(classes, numbers, LIMIT * torch.tanh(log_variance / LIMIT))
 
 
 @lru_cache(maxsize=2)

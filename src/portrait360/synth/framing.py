@@ -27,7 +27,7 @@ def fit_to_frame(scene: Scene) -> Scene:
         if extent <= FRAME_MARGIN:
             break
         factor *= 0.998 * FRAME_MARGIN / extent
-    return scene if factor == 1.0 else scale_scene(scene, np.float32(factor))
+    return scene if factor == 1.0 else _scale(scene, np.float32(factor))
 
 
 def _image_extent(points: np.ndarray) -> float:
@@ -43,7 +43,7 @@ def _is_head(mesh: Mesh) -> bool:
     return int(mesh.part[0]) != Part.CLOTHES
 
 
-def scale_scene(scene: Scene, factor: np.float32) -> Scene:
+def _scale(scene: Scene, factor: np.float32) -> Scene:
     def scale_mesh(m: Mesh) -> Mesh:
         return replace(m, vertices=m.vertices * factor)
 

@@ -36,10 +36,16 @@ def _make_map_task(train: Path, val: Path, init_from: Path | None) -> Task:
     return MapTask(train, val, config, init_from=init_from)
 
 
-def _make_reader_task(train: Path, val: Path, init_from: Path | None) -> Task:
+def _make_reader_task(train: Path, val: Path, init_from: Path | None, **options: Any) -> Task:
     from portrait360.training.tasks.reader import ReaderTask
 
-    return ReaderTask(train, val, init_from=init_from)
+    return ReaderTask(train, val, init_from=init_from, **options)
+
+
+def _make_readout_task(train: Path, val: Path, init_from: Path | None) -> Task:
+    if init_from is None:
+        raise UserError("The recipe reader-head starts from the weights of `reader`; name them with `init_from=`.")
+    return _make_reader_task(train, val, init_from, readout_only=True, batch=32)
 
 
 def _make_view_task(train: Path, val: Path, init_from: Path | None, **options: Any) -> Task:
@@ -89,6 +95,8 @@ RECIPES = {
     "map": Recipe(_make_map_task, LoopOptions(rate=8e-4, steady=4000)),
     # the portrait reader: labels, matte, hair directions, normals, and what head it is
     "reader": Recipe(_make_reader_task, LoopOptions(rate=8e-4, steady=1500)),
+    # what the portrait reader says of the whole head, from the weights of `reader`; pixels stay as they are
+    "reader-head": Recipe(_make_readout_task, LoopOptions(rate=1e-3, warm=50, steady=800, average=0.99)),
     # the view denoiser's appearance and control networks: every view independently
     "views": Recipe(_make_view_task, LoopOptions(rate=8e-4, steady=3000)),
     # with cross-view attention, from the weights of `views`: neighbours on an arc

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from portrait360.geometry import rasterizer
-from portrait360.geometry.cameras import Camera, look_at
+from portrait360.geometry.cameras import Camera, look_at, pixel_centres
+from portrait360.pipeline.avatar.cover_view import find_unexplained
 from portrait360.pipeline.avatar.from_portrait import make_head_of
 from portrait360.pipeline.avatar.outline_fit import fit_outline
 from portrait360.pipeline.avatar.person import settle_labels
 from portrait360.pipeline.avatar.photo import VOID, Photo, soften_border
+from portrait360.pipeline.avatar.relight import relight
 from portrait360.pipeline.avatar.skin_fit import SkinFit
+from portrait360.pipeline.avatar.view import LAYER_OF_LABEL, LAYERS
 from portrait360.pipeline.avatar.worn import HATS_OF_FAMILY, choose_collar, choose_hat
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.render.renderer import render
+from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import Clothes, Facial, Hair, HeadParameters, Wear
 from portrait360.synth.scene import Scene
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
@@ -105,3 +111,30 @@ def test_a_photo_fades_at_its_own_edge_but_not_at_the_crops():
 
 def test_void_is_no_label():
     assert VOID not in list(Label)
+
+
+def test_near_the_photo_what_no_layer_explains_is_found(head):
+    """A hat that the layers do not have is unexplained, all of it; hair that they have is not."""
+    worn = HeadParameters(hair=Hair(style="crew"), wear=Wear(hat="top_hat"))
+    photo, bare = photograph(head, worn), photograph(head, replace(worn, wear=Wear()))
+    film = SimpleNamespace(labels=bare.labels)
+    missing = find_unexplained(photo, film, LAYER_OF_LABEL, len(LAYERS))
+    hat = cv2.erode(photo.shows(Label.HAT).astype(np.uint8), np.ones((7, 7))) > 0
+    assert missing[hat].min() > 0.9
+    same = find_unexplained(photo, SimpleNamespace(labels=photo.labels), LAYER_OF_LABEL, len(LAYERS))
+    assert same.max() == 0
+
+
+def test_light_changes_with_the_angle_from_the_photo():
+    """At the photo's direction its colours stay; far from it they have the light of the layers."""
+    side, rng = 64, np.random.default_rng(5)
+    rgb = rng.uniform(0.2, 0.6, (side, side, 3)).astype(np.float32)
+    labels = np.full((side, side), Label.FACE, np.uint8)
+    ones = np.ones((side, side), np.float32)
+    photo = Photo(rgb, srgb_to_radiance(rgb), ones, ones, labels, ones, np.zeros((side, side, 2)), CAMERA)
+    gains = np.full((side, side, len(LAYERS), 3), np.log(0.5), np.float32)
+    layer, uv = LAYER_OF_LABEL[labels], pixel_centres(side, side)
+    near = relight(photo, gains, layer, uv, np.zeros((side, side)))
+    far = relight(photo, gains, layer, uv, np.full((side, side), 60.0))
+    np.testing.assert_allclose(near, rgb, atol=1e-5)
+    np.testing.assert_allclose(srgb_to_radiance(far), 0.5 * srgb_to_radiance(rgb), rtol=2e-2)

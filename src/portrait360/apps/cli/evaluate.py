@@ -29,7 +29,9 @@ def evaluate(
     ] = "synthetic",
     method: Annotated[
         list[str] | None,
-        typer.Option(help="completed, proxy or oracle; can be repeated. repeat and mirror are always evaluated."),
+        typer.Option(
+            help="avatar, completed, proxy or oracle; can be repeated. repeat and mirror are always evaluated."
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Evaluate at most this many cases, the first ones.", min=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.avatar.scene_file import pack_scene, unpack_scene
 from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
-from portrait360.synth.framing import scale_scene
 from portrait360.synth.render.bake import PORTRAIT, prepare_scene
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import HeadParameters
@@ -122,17 +121,3 @@ def _read_photo(data: np.lib.npyio.NpzFile) -> Photo:
     flow = np.zeros((side, side, 2), np.float32)
     rgb, alpha, known, pure = (a.astype(np.float32) / 255 for a in (rgb, alpha, known, pure))
     return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, flow, camera)
-
-
-def scale_photo(photo: Photo, factor: float) -> Photo:
-    """Return the photo in a frame whose units are `factor` times smaller."""
-    pose = photo.camera.cam2world.copy()
-    pose[:3, 3] *= factor
-    return replace(photo, camera=Camera(pose, photo.camera.focal, photo.camera.center))
-
-
-def scale_to_crop(scene: Scene, photo: Photo, crop_scale: float) -> tuple[Scene, Photo]:
-    """Bring a head of its own size to the size at which its crop shows it."""
-    if crop_scale == 1.0:
-        return scene, photo
-    return scale_scene(scene, np.float32(1 / crop_scale)), scale_photo(photo, 1 / crop_scale)

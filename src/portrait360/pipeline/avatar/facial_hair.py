@@ -30,10 +30,10 @@ BEARD_OF_GROUP = {
 }
 LENGTHS = {
     "designer": (1.0,),
-    "short": (0.6, 1.0),
+    "short": (0.6, 1.0, 1.6, 2.2),
     "moustache": (0.8,),
     "goatee": (0.6, 1.0),
-    "full": (0.7, 1.0, 1.5, 2.0),
+    "full": (0.7, 1.0),
 }
 SIDE = 144  # pixels at which outlines are compared
 FEWER, WIDER = 4, 2.2  # strands, and their width, in these pictures

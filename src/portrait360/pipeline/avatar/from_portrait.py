@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from portrait360.pipeline.avatar.avatar import Avatar, round_photo, scale_photo, scale_to_crop
+from portrait360.pipeline.avatar.alignment import find_similarity, move_scene
+from portrait360.pipeline.avatar.avatar import Avatar, round_photo
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
 from portrait360.pipeline.avatar.facial_hair import choose_beard, trim_beard
 from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_strands
@@ -56,20 +57,21 @@ def make_avatar(portrait: Portrait, cover: Proxy, others: Sequence[Portrait] = (
     found = find_hair(coarse, photo, parameters, portrait.reading)
     parameters = replace(parameters, hair=found.hair)
     scene = grow_scene(make_head_of(fit, FINE), coarse, parameters, light, photo, found)
+    scene = move_scene(scene, find_similarity(photo.camera, portrait.camera))
+    photo = replace(photo, camera=portrait.camera)
     scene = calibrate(scene, photo)
     for other in others:
         scene = bake_other_photo(scene, other, portrait, cover)
     scene = bake_photo(scene, photo)
-    scene, photo = scale_to_crop(scene, photo, portrait.crop_scale)
     return Avatar(parameters, scene, round_photo(photo), cover)
 
 
 def bake_other_photo(scene: Scene, other: Portrait, portrait: Portrait, cover: Proxy) -> Scene:
-    """Colour a scene of the head's own size by a further photo of it."""
+    """Colour a scene in the portrait's frame by a further photo of it."""
     if other.reading is None:
         return scene
     camera = estimate_reference_camera(other, portrait, cover.vertices, cover.triangles)
-    return bake_photo(scene, scale_photo(read_photo(other, camera), portrait.crop_scale))
+    return bake_photo(scene, read_photo(other, camera))
 
 
 def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading) -> HeadParameters:

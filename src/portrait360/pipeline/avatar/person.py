@@ -30,6 +30,7 @@ from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
 SURE = 0.7  # probability from which a head is of stone, or drawn
 SEED = 5  # of everything that is grown
+THINNEST_BROWS, BROADEST_BROWS = 0.015, 0.075  # pixels of both brows per pixel of the face
 FEWEST = 120  # pixels whose median is a colour
 BEARD_SHARE, GLASSES_SHARE, HAT_SHARE = 0.02, 0.012, 0.12  # pixels of a thing per pixel of the face
 HAIR_REFLECTS = 1.6  # hair's albedo per unit of what a photo shows of it: strands shade one another
@@ -142,8 +143,9 @@ def _describe_facial_hair(photo: Photo, reading: Reading, hair: Colour) -> Facia
     if share > BEARD_SHARE and max(woman, shaven) < SURE:
         beard = "short"
     brows = find_colour(photo, (Label.BROW,))
+    weight = (share_of_face(photo, Label.BROW) - THINNEST_BROWS) / (BROADEST_BROWS - THINNEST_BROWS)
     return Facial(
-        brow_weight=0.3,
+        brow_weight=float(np.clip(weight, 0.1, 1.0)),
         brow_colour=hair if brows is None else to_colour(0.8 * brows),
         beard=beard,
         beard_colour=hair if colour is None else to_colour(1.2 * colour),

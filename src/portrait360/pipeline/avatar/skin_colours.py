@@ -42,6 +42,7 @@ SHADE = 0.05  # picture sides from hair to where its shade on the skin ends
 SMEARED = (0.004, 0.020)  # picture sides from hair and cloth over which skin outside the central face counts fully
 LOPSIDED = 0.92  # share taken off what differs broadly between left and right
 WIDE, NARROW = 0.05, 0.015  # canonical width of broad, on the central face and elsewhere
+FEWEST = 200  # vertices from whose gains the usual one is known
 SOFT_EDGE = 12  # steps of diffusion over which the colours of hairlines blend
 REACH = 0.22  # canonical distance over which a carried gain fades
 CENTRE, HALF_WIDTH, HALF_HEIGHT = -0.07, 0.115, 0.13  # of the central face on the average head, canonical
@@ -123,7 +124,8 @@ def bake_skin(mesh: Mesh, view: View) -> Mesh:
     source = weight * smoothstep(0.3, 0.7, cosine_to_camera(points, normals, view))
     source = source * np.where(own, look_up_points(_out_of_shade(view.photo), uv), 1)
     source = np.where(kinds == LINING, 1, source).astype(np.float32)
-    carried = carry_over_skin(source, gain, kinds)
+    usual = own[:, None] * find_usual_gain(gain, source * own)
+    carried = carry_over_skin(source, gain - usual, kinds) + usual
     out = carried + weight[:, None] * (gain - carried)
     out = out - LOPSIDED * find_lopsided(carried, kinds, central)
     out = calm_details(out, source, kinds, central)
@@ -133,6 +135,12 @@ def bake_skin(mesh: Mesh, view: View) -> Mesh:
     share = (bare * odd)[:, None]
     out = out + share * (np.clip(bare_gain, GAIN[0], OVERDUE) - out)
     return replace(mesh, albedo=to_albedo(mesh.albedo * np.exp(out)))
+
+
+def find_usual_gain(gain: F32, weight: Floats) -> F32:
+    """Return the median gain (3,) of what the photo shows of the skin; skin far from all of it has the same tone."""
+    rows = weight > 0.5
+    return np.asarray(np.median(gain[rows], 0) if rows.sum() > FEWEST else np.zeros(3), np.float32)
 
 
 def _see_bare_skin(points: F32, normals: F32, uv: Floats, view: View) -> tuple[F32, F32]:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, pixel_centres
+from portrait360.pipeline.avatar.cover_view import Colours, angles_between, find_unexplained, lay_cover_over, sharpen
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.relight import find_relight, relight
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
@@ -34,7 +35,8 @@ TOLERANCE = np.array([0.008, 0.03, 0.02, 0.015, 0.015], np.float32)  # of a laye
 INNER = (Label.EYE, Label.BROW, Label.MOUTH, Label.LIPS)
 INNER_TOLERANCE = 0.08  # lids, lashes and teeth: their fit is coarser than their depth
 NEAR = (5.0, 16.0)  # degrees from the photo's direction: its colours whatever the label, then by label
-HAIR_END, SKIN_END, INNER_END = (22.0, 45.0), (45.0, 75.0), (25.0, 50.0)  # degrees at which the photo fades
+HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (45.0, 75.0), (25.0, 50.0), (40.0, 65.0)
+"""Degrees from the photo's direction at which it fades."""
 FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fades in
 GAP = (0.05, 0.09)  # canonical units behind the first surface at which the photo's matte no longer rules
 
@@ -49,23 +51,34 @@ class PhotoProjection:
     @property
     def depth(self) -> F32:
         """Depth of the first surface at the photo's camera; 9 where there is none."""
-        return self._depth_and_gains[0]
+        return self._comparison[0]
 
     @property
     def gains(self) -> F32:
         """What the photo's broad light is to be multiplied by for that of the layers, see `find_relight`."""
-        return self._depth_and_gains[1]
+        return self._comparison[1]
+
+    @property
+    def unexplained(self) -> F32:
+        """Where the photo shows what the layers do not, see `find_unexplained`."""
+        return self._comparison[2]
 
     @cached_property
-    def _depth_and_gains(self) -> tuple[F32, F32]:
+    def _comparison(self) -> tuple[F32, F32, F32]:
         film = render_linear(self.scene, self.photo.camera, DEPTH_SIZE)
         gains = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
-        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains
+        unexplained = find_unexplained(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
+        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, unexplained
 
     @cached_property
     def masks(self) -> F32:
         """Soft masks of LAYERS (s, s, layers)."""
         return np.stack([self.photo.mask(labels) for labels in LAYERS], -1)
+
+    @cached_property
+    def face_mask(self) -> Floats:
+        """A soft mask of all that may lie around eyes and mouth: labels of lips, teeth and moustache are unsure."""
+        return self.photo.mask((*SKIN, *BEARD, Label.GLASSES))
 
 
 def render_avatar(projection: PhotoProjection, cover: Proxy, camera: Camera, size: int) -> ProxyView:
@@ -80,11 +93,12 @@ def render_avatar(projection: PhotoProjection, cover: Proxy, camera: Camera, siz
     rgb = rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
     # near the photo's direction nothing that it sees first lies outside its matte
     outside = sharpen(near) * first * look_up(projection.photo.known, uv) * (1 - look_up(projection.photo.alpha, uv))
-    alpha = film.alpha * (1 - outside)
-    rgb, alpha, filled = _fill_from_cover(rgb, alpha, projection.photo, cover, camera, size)
+    layers = Colours(rgb, film.alpha * (1 - outside), share * (film.alpha > 0))
+    shown = projection.gains, projection.unexplained
+    rgb, alpha, share = lay_cover_over(layers, projection.photo, *shown, LAYER_OF_LABEL, cover, camera)
     return ProxyView(
         (rgb * (alpha > 0)[..., None]).clip(0, 1).astype(np.float32),
-        np.maximum(share * (film.alpha > 0), filled).astype(np.float32),
+        share.astype(np.float32),
         alpha.astype(np.float32),
         film.depth,
         film.normals,
@@ -102,11 +116,11 @@ def trust_photo(projection: PhotoProjection, film: Film, points: F64, camera: Ca
     tolerance = np.where(inner, INNER_TOLERANCE, TOLERANCE[layer]) + 0.04 * near
     visible = np.maximum(1 - smoothstep(1.0, 1.6, behind / tolerance), smoothstep(0.93, 0.999, near))
     masks = np.take_along_axis(look_up(projection.masks, uv), np.maximum(layer, 0)[..., None].astype(int), -1)[..., 0]
-    masks = masks * (layer >= 0)
+    masks = np.where(inner, look_up(projection.face_mask, uv), masks * (layer >= 0))
     masks = masks + near * (np.clip(4 * look_up(photo.alpha, uv), 0, 1) - masks)
     fade = 1 - np.select(
-        [inner, layer == 1, layer == 2],
-        [smoothstep(*INNER_END, angle), smoothstep(*HAIR_END, angle), smoothstep(*HAIR_END, angle)],
+        [film.labels == Label.BROW, inner, layer == 1, layer == 2],
+        [smoothstep(*end, angle) for end in (BROW_END, INNER_END, HAIR_END, HAIR_END)],
         smoothstep(*SKIN_END, angle),
     )
     fine = smoothstep(*FINE, _relative_resolution(film, points, photo.camera, camera))
@@ -118,18 +132,6 @@ def trust_photo(projection: PhotoProjection, film: Film, points: F64, camera: Ca
     share = np.clip(soft + near * (share - soft), 0, 1)
     first = 1 - smoothstep(*GAP, behind)
     return share.astype(np.float32), near.astype(np.float32), first.astype(np.float32)
-
-
-def sharpen(near: F32) -> F32:
-    """Return `near` with a short way from 0 to 1: half-transparent outlines look like ghosts."""
-    return np.asarray(smoothstep(0.45, 0.75, near), np.float32)
-
-
-def angles_between(points: Floats, first: Camera, second: Camera) -> F32:
-    """Return the angle in degrees under which two cameras are seen from points (.., 3)."""
-    a, b = first.position - points, second.position - points
-    cosine = (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
 
 
 def look_up_nearest(picture: F32, uv: Floats) -> F32:
@@ -161,27 +163,3 @@ def _relative_resolution(film: Film, points: F64, photo: Camera, camera: Camera)
         cosine = (normals * towards).sum(-1) / distance
         densities.append(np.maximum(cosine, floor) * (view.focal / distance) ** 2)
     return (densities[0] / densities[1]).astype(np.float32)
-
-
-def _fill_from_cover(
-    rgb: Floats, alpha: Floats, photo: Photo, cover: Proxy, camera: Camera, size: int
-) -> tuple[F32, F32, F32]:
-    """Fill what the photo shows and no layer explains from the cover, near the photo's direction."""
-    empty = np.zeros_like(alpha)
-    if np.degrees(np.arccos(np.clip(_view_cosine(camera, photo.camera), -1, 1))) > NEAR[1] + 5:
-        return rgb, alpha, empty
-    view = cover.render(camera, size)
-    depth = np.where(view.mask > 0, view.depth, camera.radius)
-    points = camera.unproject(pixel_centres(size, size), depth)
-    uv, _ = photo.camera.project(points)
-    near = 1 - smoothstep(*NEAR, angles_between(points, photo.camera, camera))
-    seen = np.maximum(np.clip(view.visibility, 0, 1) * (view.mask > 0), smoothstep(0.93, 0.999, near))
-    back = sharpen(near) * seen * look_up(photo.known, uv) * look_up(photo.alpha, uv)
-    room = np.clip(np.maximum(back, alpha) - alpha, 0, 1)
-    total = alpha + room
-    mixed = (rgb * alpha[..., None] + look_up(photo.rgb, uv) * room[..., None]) / np.maximum(total, 1e-4)[..., None]
-    return mixed.astype(np.float32), total.astype(np.float32), room.astype(np.float32)
-
-
-def _view_cosine(a: Camera, b: Camera) -> float:
-    return float(a.position @ b.position / (np.linalg.norm(a.position) * np.linalg.norm(b.position)))

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from portrait360.models.head_readout import HIDDEN
 from portrait360.models.perceptual_loss import load_effnet
 from portrait360.models.portrait_reader import (
-    HIDDEN,
     SIDE,
     HeadReading,
     PixelReading,
@@ -38,19 +38,30 @@ SMALL = {  # labels of few pixels count more
     Label.EAR: 2.0, Label.BROW: 2.0, Label.EYE: 3.0, Label.LIPS: 2.0, Label.MOUTH: 3.0, Label.BEARD: 1.5,
     Label.GLASSES: 3.0, Label.JEWELLERY: 3.0, Label.OBJECT: 1.5,
 }  # fmt: skip
-ALPHA_WEIGHT, FLOW_WEIGHT, NORMAL_WEIGHT, CLASS_WEIGHT, NUMBER_WEIGHT = 2.0, 0.5, 0.3, 0.12, 0.25
+ALPHA_WEIGHT, FLOW_WEIGHT, NORMAL_WEIGHT, CLASS_WEIGHT, NUMBER_WEIGHT = 2.0, 0.5, 0.3, 0.2, 0.4
 CLASS_WEIGHTS = {"style": 2.5, "family": 1.5}
 SMOOTHING, DROPPED = 0.05, 0.2  # of the classes' answers; share of the features left out
 
 
 class ReaderTask:
-    """Trains the portrait reader on folders written by `portrait360.training.data.reader_samples`."""
+    """Trains the portrait reader on folders written by `portrait360.training.data.reader_samples`.
 
-    name, saved = "reader", "weights.safetensors"
+    `readout_only` keeps what is said of pixels and trains what is said of the head, in a third of the time.
+    """
+
+    saved = "weights.safetensors"
 
     def __init__(
-        self, train: Path, val: Path, *, init_from: Path | None = None, batch: int = 16, seed: int = 0
+        self,
+        train: Path,
+        val: Path,
+        *,
+        init_from: Path | None = None,
+        readout_only: bool = False,
+        batch: int = 16,
+        seed: int = 0,
     ) -> None:
+        self.name, self.readout_only = "reader-head" if readout_only else "reader", readout_only
         self.init_from, self.batch_size, self.seed = init_from, batch, seed
         self.train, self.val = (list_samples(folder, "reader_samples") for folder in (train, val))
         self.identities = group_by_identity(self.train)
@@ -64,6 +75,9 @@ class ReaderTask:
         else:  # the encoder begins with the weights of ImageNet
             state = {k: v for k, v in load_effnet().state_dict().items() if k in network.encoder.state_dict()}
             network.encoder.load_state_dict(state)
+        if self.readout_only:
+            network.encoder.requires_grad_(False)
+            network.decoder.requires_grad_(False)
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue, reportArgumentType]
         return network.train()
 
@@ -100,7 +114,7 @@ class ReaderTask:
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         rgb = batch["rgb"].float().contiguous(memory_format=torch.channels_last)
         pixels, head = network(rgb, batch["keep"])
-        return pixel_loss(pixels, batch) + head_loss(head, batch)
+        return head_loss(head, batch) + (0 if self.readout_only else pixel_loss(pixels, batch))
 
     @torch.inference_mode()
     def validate(self, network: nn.Module) -> Figures:
