@@ -77,7 +77,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(writer, "FILM", 64)
     monkeypatch.setattr(writer, "FRAMES", 8)
     monkeypatch.setattr(stages, "run_sheet", lambda views, head: views.views[0].rgb)
-    return MakeOptions(views=8, size=64)
+    return MakeOptions(views=8, size=64, method="proxy")
 
 
 def told(into: list):
@@ -417,7 +417,7 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 
 STAGES = ["portrait", "proxy", "back", "views", "files"]
-LITTLE = ("--no-fit", "--views", 3, "--size", 64)
+LITTLE = ("--no-fit", "--views", 3, "--size", 64, "--method", "proxy")
 
 
 def test_json_lines_tell_everything_and_end_with_nothing_left(photo, tmp_path):

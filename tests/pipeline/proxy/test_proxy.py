@@ -170,7 +170,7 @@ def test_the_command_writes_what_one_can_look_at_and_load(tmp_path):
 def test_one_bad_photo_does_not_stop_the_others(tmp_path):
     bad = tmp_path / "bad.jpg"
     bad.write_text("no picture")
-    arguments = ["proxy", str(bad), str(ASTRONAUT), "-o", str(tmp_path / "out"), "--size", "64"]
+    arguments = ["proxy", str(bad), str(ASTRONAUT), "-o", str(tmp_path / "out"), "--size", "64", "--method", "proxy"]
     outcome = CliRunner().invoke(app, arguments)
     assert isinstance(outcome.exception, UserError) and "bad.jpg" in str(outcome.exception)
     assert (tmp_path / "out" / "01" / "proxy" / "proxy.npz").is_file()

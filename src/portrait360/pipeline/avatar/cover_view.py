@@ -57,7 +57,7 @@ def lay_cover_over(
     layers: Colours,
     photo: Photo,
     gains: F32,
-    unexplained: F32,
+    missing: F32,
     layer_of_label: NDArray[np.int8],
     cover: Proxy,
     camera: Camera,
@@ -73,7 +73,7 @@ def lay_cover_over(
     # at the photo's own camera every ray shows the photo, also where the cover ends
     seen = np.maximum(view.visibility * (view.mask > 0), 1 - smoothstep(0.5, 1.0, angle))
     fade = np.asarray(1 - smoothstep(*COVER_END, angle))
-    fade = fade * np.maximum(look_up(unexplained, uv), 1 - smoothstep(*EVERYTHING, angle))
+    fade = fade * np.maximum(look_up(missing, uv), 1 - smoothstep(*EVERYTHING, angle))
     trust = fade * seen * look_up(photo.known, uv) * look_up(photo.alpha, uv)
     x, y = (np.clip((uv[..., i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
     colours = relight(photo, gains, layer_of_label[photo.labels[y, x]], uv, angle)

@@ -59,7 +59,7 @@ class PhotoProjection:
         return self._comparison[1]
 
     @property
-    def unexplained(self) -> F32:
+    def missing(self) -> F32:
         """Where the photo shows what the layers do not, see `find_unexplained`."""
         return self._comparison[2]
 
@@ -67,8 +67,8 @@ class PhotoProjection:
     def _comparison(self) -> tuple[F32, F32, F32]:
         film = render_linear(self.scene, self.photo.camera, DEPTH_SIZE)
         gains = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
-        unexplained = find_unexplained(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
-        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, unexplained
+        missing = find_unexplained(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
+        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, missing
 
     @cached_property
     def masks(self) -> F32:
@@ -94,7 +94,7 @@ def render_avatar(projection: PhotoProjection, cover: Proxy, camera: Camera, siz
     # near the photo's direction nothing that it sees first lies outside its matte
     outside = sharpen(near) * first * look_up(projection.photo.known, uv) * (1 - look_up(projection.photo.alpha, uv))
     layers = Colours(rgb, film.alpha * (1 - outside), share * (film.alpha > 0))
-    shown = projection.gains, projection.unexplained
+    shown = projection.gains, projection.missing
     rgb, alpha, share = lay_cover_over(layers, projection.photo, *shown, LAYER_OF_LABEL, cover, camera)
     return ProxyView(
         (rgb * (alpha > 0)[..., None]).clip(0, 1).astype(np.float32),
