@@ -40,6 +40,7 @@ PLAIN_COLLARS = {
 """Collars, and by how much their necklines may lie lower."""
 SURE = 0.5  # probability from which any other collar is tried, too: its parts must be there, not its outline alone
 SIDE = 160  # pixels at which outlines are compared
+WIDTH = 0.3  # weight of how far a hat reaches to the sides: it tells brims, which the crown's area does not
 PRIOR = 0.08  # overlap that a tenfold probability is worth
 
 
@@ -52,7 +53,9 @@ def choose_hat(head: Head, photo: Photo, parameters: HeadParameters, families: d
         family, name = candidate
         worn = replace(parameters, wear=replace(parameters.wear, hat=name))
         shown = _draw(head, hat_meshes(head, fit_hat(head, name) if name in HATS else None, worn), photo)
-        return _overlap(shown, labels, Label.HAT) + weigh(families, family)
+        columns = (labels == Label.HAT).any(0), shown.any(0)
+        wide = float((columns[0] & columns[1]).sum() / max((columns[0] | columns[1]).sum(), 1))
+        return _overlap(shown, labels, Label.HAT) + WIDTH * wide + weigh(families, family)
 
     return max(candidates, key=score)[1]
 
