@@ -1,1 +1,1 @@
-"""Fit a head in layers, each with its own geometry, to a portrait: the skin is the first of them."""
+"""A portrait with a face becomes a head in layers: skin, strand hair, what is worn, and the light of the photo."""
