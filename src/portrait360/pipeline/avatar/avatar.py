@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from portrait360.geometry.cameras import Camera
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.avatar.scene_file import pack_scene, unpack_scene
 from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
@@ -26,7 +26,6 @@ from portrait360.utils.portrait_labels import Label
 FORMAT = 1  # version of the file
 NAME = "avatar.npz"
 PICTURES = ("rgb", "alpha", "known", "pure")
-VOIDS = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +111,7 @@ def _read_photo(data: np.lib.npyio.NpzFile) -> Photo:
     labels, side = data["photo_labels"], len(alpha)
     if rgb.shape != (side, side, 3) or any(a.shape != (side, side) for a in (alpha, known, pure, labels)):
         raise ValueError("pictures of other shapes")
-    if not 16 <= side <= 4096 or ((labels >= len(Label)) & (labels != VOIDS)).any():
+    if not 16 <= side <= 4096 or ((labels >= len(Label)) & (labels != VOID)).any():
         raise ValueError("pictures that are none")
     if any(a.dtype != np.uint8 for a in (rgb, alpha, known, pure, labels)):
         raise ValueError("pictures of another type")

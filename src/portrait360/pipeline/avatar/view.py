@@ -87,9 +87,12 @@ def render_avatar(projection: PhotoProjection, cover: Proxy, camera: Camera, siz
     rgb = np.zeros_like(film.radiance)
     tone_map(film.radiance, rgb)
     points = camera.unproject(pixel_centres(size, size), _smooth_hair_depth(film, camera.radius))
-    share, near, first = trust_photo(projection, film, points, camera)
-    uv, _ = projection.photo.camera.project(points)
+    uv, depth = projection.photo.camera.project(points)
     angle, layer = angles_between(points, projection.photo.camera, camera), LAYER_OF_LABEL[film.labels]
+    near, behind = 1 - smoothstep(*NEAR, angle), depth - look_up_nearest(projection.depth, uv)
+    fine = smoothstep(*FINE, _relative_resolution(film, points, projection.photo.camera, camera))
+    share = trust_photo(projection, film, uv, angle, near, behind, fine)
+    near, first = near.astype(np.float32), (1 - smoothstep(*GAP, behind)).astype(np.float32)
     rgb = rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
     # near the photo's direction nothing that it sees first lies outside its matte
     outside = sharpen(near) * first * look_up(projection.photo.known, uv) * (1 - look_up(projection.photo.alpha, uv))
@@ -105,13 +108,21 @@ def render_avatar(projection: PhotoProjection, cover: Proxy, camera: Camera, siz
     )
 
 
-def trust_photo(projection: PhotoProjection, film: Film, points: F64, camera: Camera) -> tuple[F32, F32, F32]:
-    """Return the photo's share of each pixel, how near its ray is to the photo's, and whether the photo sees it."""
+def trust_photo(
+    projection: PhotoProjection, film: Film, uv: Floats, angle: Floats, near: Floats, behind: Floats, fine: Floats
+) -> F32:
+    """Return the photo's share of each pixel.
+
+    Args:
+        projection: The photo and what its rays meet.
+        film: The rendered layers.
+        uv: Where the photo shows each pixel's surface.
+        angle: Degrees between the rays of both cameras.
+        near: 1 near the photo's direction, 0 further round.
+        behind: How far the surface lies behind the first that the photo's ray meets.
+        fine: 1 where the photo is as fine as the view.
+    """
     photo, layer = projection.photo, LAYER_OF_LABEL[film.labels]
-    angle = angles_between(points, photo.camera, camera)
-    near = 1 - smoothstep(*NEAR, angle)
-    uv, depth = photo.camera.project(points)
-    behind = depth - look_up_nearest(projection.depth, uv)
     inner = np.isin(film.labels, INNER)
     tolerance = np.where(inner, INNER_TOLERANCE, TOLERANCE[layer]) + 0.04 * near
     visible = np.maximum(1 - smoothstep(1.0, 1.6, behind / tolerance), smoothstep(0.93, 0.999, near))
@@ -123,15 +134,12 @@ def trust_photo(projection: PhotoProjection, film: Film, points: F64, camera: Ca
         [smoothstep(*end, angle) for end in (BROW_END, INNER_END, HAIR_END, HAIR_END)],
         smoothstep(*SKIN_END, angle),
     )
-    fine = smoothstep(*FINE, _relative_resolution(film, points, photo.camera, camera))
     weight = np.where(inner, fade, fine * fade)
     weight = weight + near * (1 - weight)
     inside = ((uv > 0.0005) & (uv < 0.9995)).all(-1)
     share = weight * visible * masks * look_up(photo.known, uv) * inside * (film.alpha > 0)
     soft = np.minimum(share, cv2.GaussianBlur(cv2.erode(share, np.ones((2, 2), np.uint8)), (0, 0), 1.0) * 1.1)
-    share = np.clip(soft + near * (share - soft), 0, 1)
-    first = 1 - smoothstep(*GAP, behind)
-    return share.astype(np.float32), near.astype(np.float32), first.astype(np.float32)
+    return np.clip(soft + near * (share - soft), 0, 1).astype(np.float32)
 
 
 def look_up_nearest(picture: F32, uv: Floats) -> F32:
