@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.portrait.crop import cut_centre
@@ -23,6 +24,10 @@ FEWEST = 60  # pixels of hair and of background between which to tell
 DISTINCT = 0.18  # distance of their colours, sRGB, from which on they can be told apart
 PURE = (0.35, 0.65)  # place between the background's colour and the hair's
 BORDER = 0.04  # crop sides within the photo's edge over which the photo fades in
+EYES, FOREHEAD = (0.0, 0.0, 0.18), (0.0, 0.1, 0.18)  # canonical points between the eyes, and above them
+BINS = 16  # of a histogram of colours, each way
+CLEARLY = 2.0  # logarithm of the odds from which a colour is the hair's
+TELLING = 0.75  # share of hair and of face whose colours are more likely their own
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,7 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     flow = cut_centre(np.moveaxis(portrait.reading.flow, -1, 0), portrait.reading_scale, len(rgb))
     known = soften_border(portrait.inside_photo)
     labels = sharpen_labels(shares, portrait.rgb.astype(np.float32), portrait.alpha, portrait.inside_photo)
+    labels = correct_by_colour(labels, portrait.rgb.astype(np.float32), camera)
     pure = find_pure_hair(portrait.rgb.astype(np.float32), portrait.alpha, labels == Label.HAIR)
     alpha = portrait.alpha.astype(np.float32)
     return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, np.moveaxis(flow, 0, -1), camera)
@@ -117,6 +123,52 @@ def sharpen_labels(shares: F32, rgb: F32, alpha: np.ndarray, inside_photo: np.nd
     labels[alpha < 0.5] = Label.BACKGROUND
     labels[inside_photo < 0.5] = VOID
     return labels
+
+
+def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
+    """Return the labels with a fringe that was read as face as hair, and a brim that was read as hair as hat."""
+    up, middle = (camera.project(np.array([point]))[0][0] for point in (FOREHEAD, EYES))
+    y, x = (np.indices(labels.shape) + 0.5) / len(labels)
+    above = (x - middle[0]) * (up - middle)[0] + (y - middle[1]) * (up - middle)[1] > 0
+    labels = reassign(labels, rgb, (Label.FACE, Label.HAIR), above, ~above)
+    return reassign(labels, rgb, (Label.HAIR, Label.HAT), np.ones_like(above), np.ones_like(above))
+
+
+def reassign(labels: Bytes, rgb: F32, pair: tuple[Label, Label], where: Bools, typical: Bools) -> Bytes:
+    """Give pixels of the first label to the second where they lie beside it and clearly have its colours.
+
+    Where both have much the same colours, all stays.
+
+    Args:
+        labels: Label of every pixel.
+        rgb: The picture, sRGB.
+        pair: The first and the second label.
+        where: Where pixels may change.
+        typical: Where pixels of the first label are typical of it.
+    """
+    kernel = np.ones((7, 7), np.uint8)
+    first, second = (cv2.erode((labels == label).astype(np.uint8), kernel) > 0 for label in pair)
+    first &= typical
+    if min(first.sum(), second.sum()) < FEWEST:
+        return labels
+    evidence = log_density(rgb, rgb[second]) - log_density(rgb, rgb[first])
+    if (evidence[second] > 0).mean() < TELLING or (evidence[first] < 0).mean() < TELLING:
+        return labels
+    found = (where & (labels == pair[0]) & (evidence > CLEARLY)).astype(np.uint8)
+    found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    _, parts = cv2.connectedComponents(found | (labels == pair[1]).astype(np.uint8))
+    beside = np.unique(parts[labels == pair[1]])
+    labels = labels.copy()
+    labels[(found > 0) & np.isin(parts, beside)] = pair[1]
+    return labels
+
+
+def log_density(rgb: F32, samples: F32) -> F32:
+    """Return the logarithm of the density of the samples' colours at every pixel, by a smoothed histogram."""
+    cells = (np.clip(rgb, 0, 0.9999) * BINS).astype(int)
+    counts, _ = np.histogramdd(np.clip(samples, 0, 0.9999), BINS, [(0, 1)] * 3)
+    density = gaussian_filter(counts / len(samples), 1.0) + 1e-5
+    return np.log(density)[cells[..., 0], cells[..., 1], cells[..., 2]].astype(np.float32)
 
 
 def filter_by_guide(guide: F32, values: F32) -> F32:
