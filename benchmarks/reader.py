@@ -1,9 +1,10 @@
 """Measure the portrait reader on synthetic people that it has never seen.
 
-python -m benchmarks.reader SAMPLES [--weights FILE] [--limit 600]
+python -m benchmarks.reader SAMPLES [--weights FILE] [--limit 600] [--plain]
 
 SAMPLES is a folder of `python -m portrait360.training.data.reader_samples --split test`. Every picture is taken once
 (background, occluders, filters) with a seed of its own, read with its mirror image, and compared with the truth.
+With --plain all are ordinary photos: what is painted, scanned, monochrome or strongly coloured does not show colours.
 """
 
 from __future__ import annotations
@@ -105,12 +106,14 @@ class Tally:
         return out
 
 
-def measure(network: PortraitReader, paths: list[Path]) -> tuple[Tally, dict[str, Tally]]:
+def measure(
+    network: PortraitReader, paths: list[Path], treatment: str | None = None
+) -> tuple[Tally, dict[str, Tally]]:
     """Read all pictures; return the tally of all and of each band of azimuth."""
     whole, bands = Tally(), {f"{low} to {high}": Tally() for low, high in BANDS}
     sine, cosine = NUMBERS.index("azimuth_sin"), NUMBERS.index("azimuth_cos")
     for i, path in enumerate(paths):
-        truth = take_picture(ReaderSample.load(path), [], np.random.default_rng([8, i]), SIDE)
+        truth = take_picture(ReaderSample.load(path), [], np.random.default_rng([8, i]), SIDE, treatment)
         reading = read_picture(truth.picture.rgb / np.float32(255), network)
         whole.add(reading, truth)
         azimuth = abs(np.degrees(np.arctan2(truth.numbers[sine], truth.numbers[cosine])))
@@ -125,9 +128,10 @@ def main() -> None:
     parser.add_argument("samples", type=Path)
     parser.add_argument("--weights", type=Path, default=READER)
     parser.add_argument("--limit", type=int, default=10**6, help="pictures at most")
+    parser.add_argument("--plain", action="store_true", help="take ordinary photos only")
     args = parser.parse_args()
     paths = spread_evenly(list_samples(args.samples, "reader_samples"), args.limit)
-    whole, bands = measure(load_reader(args.weights), paths)
+    whole, bands = measure(load_reader(args.weights), paths, "photo" if args.plain else None)
     columns = {"all": whole.figures(), **{name: tally.figures() for name, tally in bands.items() if tally.alpha}}
     print(f"{'':34s}" + "".join(f"{name:>10s}" for name in columns))
     for name in columns["all"]:

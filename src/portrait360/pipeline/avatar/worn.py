@@ -10,7 +10,7 @@ import numpy as np
 from portrait360.geometry import rasterizer
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.synth.head.bare_head import Head
-from portrait360.synth.sampling.hats import HATS
+from portrait360.synth.sampling.hats import EXTRA_HATS
 from portrait360.synth.sampling.parameters import Clothes, HeadParameters
 from portrait360.synth.scene import Mesh
 from portrait360.synth.wear.clothes import make_clothes
@@ -20,18 +20,22 @@ from portrait360.utils.array_types import Bools
 from portrait360.utils.portrait_labels import Label
 
 HATS_OF_FAMILY = {
-    "knit": ("beanie", "slouch", "bobble", "pillbox"),
-    "cap": ("cap", "visor_back"),
-    "brim": ("fedora", "sun_hat", "bowler", "top_hat", "cowboy", "straw", "boater", "bucket"),
-    "beret": ("beret",),
+    "knit": ("beanie", "slouch", "bobble", "pillbox", "watch_cap", "fur_hat", "fez"),
+    "cap": ("cap", "visor_back", "newsboy", "trucker", "peaked_cap"),
+    "brim": (
+        "fedora", "sun_hat", "bowler", "top_hat", "cowboy", "straw", "boater", "bucket", "wide_brim", "floppy_hat",
+        "felt_hat", "western", "cloche",
+    ),
+    "beret": ("beret", "painter_beret", "flat_bonnet"),
     "helmet": ("helmet",),
-    "turban": ("turban", "bandana", "chef"),
-    "band": ("headband",),
+    "turban": ("turban", "bandana", "chef", "wound_turban", "crossed_turban", "tailed_turban", "kerchief"),
+    "band": ("headband", "wide_band", "tied_band", "wreath"),
     "crown": ("crown",),
-    "hood": ("hood",),
-    "hijab": ("hijab",),
+    "hood": ("hood", "long_veil", "mantle", "cowl"),
+    "hijab": ("hijab", "headscarf", "shawl"),
     "headphones": ("headphones",),
-}
+}  # fmt: skip
+BEST, VARIATIONS = 3, 6  # hats of which variations are tried, and how many of each
 PLAIN_COLLARS = {
     "crew": (-0.14, -0.1, -0.06, 0.0, 0.06, 0.12, 0.2),
     "v_neck": (-0.06, 0.0, 0.08, 0.16),
@@ -52,12 +56,15 @@ def choose_hat(head: Head, photo: Photo, parameters: HeadParameters, families: d
     def score(candidate: tuple[str, str]) -> float:
         family, name = candidate
         worn = replace(parameters, wear=replace(parameters.wear, hat=name))
-        shown = _draw(head, hat_meshes(head, fit_hat(head, name) if name in HATS else None, worn), photo)
+        shell = None if name == "headphones" else fit_hat(head, name)
+        shown = _draw(head, hat_meshes(head, shell, worn), photo)
         columns = (labels == Label.HAT).any(0), shown.any(0)
         wide = float((columns[0] & columns[1]).sum() / max((columns[0] | columns[1]).sum(), 1))
         return _overlap(shown, labels, Label.HAT) + WIDTH * wide + weigh(families, family)
 
-    return max(candidates, key=score)[1]
+    best = sorted(candidates, key=score, reverse=True)[:BEST]
+    varied = [(family, f"{name}:{i}") for family, name in best if name in EXTRA_HATS for i in range(VARIATIONS)]
+    return max(best + varied, key=score)[1]
 
 
 def choose_collar(head: Head, photo: Photo, parameters: HeadParameters, collars: dict[str, float]) -> Clothes:

@@ -63,8 +63,17 @@ class Draft:
     normals: F32
 
 
-def compose(rng: Generator, person: Cutout, others: Sequence[Cutout] = (), size: int = 256) -> Picture:
-    """Return a picture of the person, perhaps with others behind, an object before, and a border."""
+def compose(
+    rng: Generator,
+    person: Cutout,
+    others: Sequence[Cutout] = (),
+    size: int = 256,
+    treatment: str | None = None,
+) -> Picture:
+    """Return a picture of the person, perhaps with others behind, an object before, and a border.
+
+    `treatment` says how it is photographed, see `photograph`.
+    """
     placement = sample_placement(rng, person, size)
     background = srgb_to_linear(sample_background(rng, size))
     if others and rng.random() < BYSTANDER_SHARE:
@@ -72,7 +81,7 @@ def compose(rng: Generator, person: Cutout, others: Sequence[Cutout] = (), size:
     scene = place_person(rng, person, placement, background)
     if rng.random() < OBJECT_SHARE:
         scene = put_before(scene, draw_occluder(rng, scene.rgb, scene.labels))
-    rgb, alpha, labels = to_bytes(photograph(rng, scene.rgb)), to_bytes(scene.alpha), scene.labels
+    rgb, alpha, labels = to_bytes(photograph(rng, scene.rgb, treatment)), to_bytes(scene.alpha), scene.labels
     if rng.random() < BORDER_SHARE:
         rgb, alpha, labels = repeat_border(rng, rgb, alpha, labels)
     known = ((labels != VOID) & (labels != Label.OBJECT) & (alpha > 0)).astype(np.float32)[..., None] * 127

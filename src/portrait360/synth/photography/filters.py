@@ -31,10 +31,15 @@ from portrait360.utils.array_types import F32, Floats
 Filter = Callable[[Generator, Floats], Floats]
 
 
-def photograph(rng: Generator, rgb: Floats) -> F32:
-    """Return the picture as an ordinary photo or, less often, one in strong light, monochrome, painted or old."""
-    weights = np.array([share for _, share in TREATMENTS.values()])
-    treat = list(TREATMENTS.values())[rng.choice(len(weights), p=weights / weights.sum())][0]
+def photograph(rng: Generator, rgb: Floats, treatment: str | None = None) -> F32:
+    """Return the picture as an ordinary photo or, less often, one in strong light, monochrome, painted or old.
+
+    `treatment` names one of TREATMENTS instead of a random one.
+    """
+    if treatment is None:
+        weights = np.array([share for _, share in TREATMENTS.values()])
+        treatment = list(TREATMENTS)[rng.choice(len(weights), p=weights / weights.sum())]
+    treat = TREATMENTS[treatment][0]
     return np.clip(treat(rng, rgb), 0, 1).astype(np.float32)
 
 

@@ -119,6 +119,8 @@ class Wear:
     earrings: str = "none"
     nose_stud: bool = False
     metal: Colour = (0.75, 0.55, 0.2)
+    gem: Colour = (0.85, 0.83, 0.78)  # of pearls and stones
+    necklace: str = "chain"  # which one, if clothes.necklace says that there is one
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from portrait360.synth.wear.collars import (
     make_shirt_collar,
     make_wrapped_collar,
 )
+from portrait360.synth.wear.garments import GARMENTS, make_garment_collar
+from portrait360.synth.wear.jewels import NECKLACES
 from portrait360.synth.wear.necklines import NECKLINES, Neckline, below_line, cut_above, drop_line
 from portrait360.utils.array_types import F32, I32
 
@@ -25,7 +27,8 @@ def make_clothes(head: Head, parameters: HeadParameters) -> tuple[list[Mesh], F3
     """Return the meshes, and the bare-skin share of every vertex (m,); skin deep under cloth is not rendered."""
     style = parameters.clothes
     if style.collar == "none":
-        return [], np.ones(len(head.body), np.float32)
+        is_shown = style.necklace and parameters.wear.necklace in NECKLACES
+        return make_necklace(head, parameters) if is_shown else [], np.ones(len(head.body), np.float32)
     line = drop_line(NECKLINES[style.collar], style.drop)
     depth = below_line(head.rest, line)
     shell, hem = _make_shell(head, depth, line, style, parameters.seed)
@@ -36,13 +39,21 @@ def make_clothes(head: Head, parameters: HeadParameters) -> tuple[list[Mesh], F3
         meshes += make_shirt_collar(head, line, style)
     elif line.collar == "lapel":
         meshes += make_jacket(head, hem, line, style)
+    elif line.collar in GARMENTS:
+        return [*meshes, *_finish(head, hem, line, parameters)], smoothstep(0.035, 0.02, depth)
     else:
         meshes += make_wrapped_collar(head, line, style, parameters.seed)
     if line.vee > 0 and line.collar != "band":
         meshes.append(make_hem(hem, line, style))
     if style.necklace:
-        meshes.append(make_necklace(head, parameters))
+        meshes += make_necklace(head, parameters)
     return meshes, smoothstep(0.035, 0.02, depth)
+
+
+def _finish(head: Head, hem: F32, line: Neckline, parameters: HeadParameters) -> list[Mesh]:
+    """Return the collar of one of GARMENTS and the necklace over it."""
+    collar = make_garment_collar(head, hem, line, parameters.clothes, parameters.seed)
+    return collar + (make_necklace(head, parameters) if parameters.clothes.necklace else [])
 
 
 def _make_shell(head: Head, depth: F32, line: Neckline, style: Clothes, seed: int) -> tuple[Mesh, F32]:

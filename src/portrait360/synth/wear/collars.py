@@ -10,19 +10,20 @@ from portrait360.synth.meshes import grid, make_mesh, tube, unit
 from portrait360.synth.noise import noise, smoothstep
 from portrait360.synth.sampling.parameters import Clothes, HeadParameters
 from portrait360.synth.scene import Material, Mesh, Part
+from portrait360.synth.wear.jewels import NECKLACES, make_large_necklace, necklace_heights
 from portrait360.synth.wear.necklines import NECKLINES, Neckline, below_line, cut_above
 
 
 def make_hem(edge: np.ndarray, line: Neckline, style: Clothes) -> Mesh:
     """Make a rounded hem along the neckline."""
-    path = _resample_smooth(edge, 120)
+    path = resample_smooth(edge, 120)
     radius = (0.020 if line.collar == "gorget" else 0.0125) * HEAD_HEIGHT
     vertices, triangles = tube(path, radius, 8, closed=True)
     colour = np.array(style.colour) * 0.82 if line.vee == 0 else np.array(style.colour) * 0.9
     return make_mesh(vertices, triangles, colour, line.material, Part.CLOTHES)
 
 
-def _resample_smooth(path: np.ndarray, count: int) -> np.ndarray:
+def resample_smooth(path: np.ndarray, count: int) -> np.ndarray:
     """Resample a closed path to equal steps and smooth it."""
     closed = np.concatenate([path, path[:1]])
     along = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
@@ -90,7 +91,7 @@ def make_jacket(head: Head, edge: np.ndarray, line: Neckline, style: Clothes) ->
     vertices, triangles, _ = cut_above(values, head.triangles, keep)
     front = vertices[:, :3] + unit(vertices[:, 3:6]) * 0.010 * HEAD_HEIGHT
     meshes.append(make_mesh(front, triangles, style.second, Material.CLOTH, Part.CLOTHES))
-    path = _resample_smooth(edge, 160)
+    path = resample_smooth(edge, 160)
     behind = smoothstep(0.02, -0.10, path[:, 2] + 0.06)
     low = smoothstep(path[:, 1].max() - 0.03, path[:, 1].min() + 0.03, path[:, 1])
     center = np.array([0.0, 0.0, -0.05])
@@ -143,13 +144,20 @@ def make_wrapped_collar(head: Head, line: Neckline, style: Clothes, seed: int) -
     return [_sheet(points, colour, Material.CLOTH)]
 
 
-def make_necklace(head: Head, parameters: HeadParameters) -> Mesh:
+def make_necklace(head: Head, parameters: HeadParameters) -> list[Mesh]:
+    is_large = parameters.wear.necklace in NECKLACES
     azimuth = np.linspace(0, 2 * np.pi, 81)[:-1]
     degrees = np.degrees(np.abs((azimuth + np.pi) % (2 * np.pi) - np.pi))
-    height = np.interp(degrees, [0, 60, 120, 180], [-0.74, -0.66, -0.60, -0.59]) * HEAD_HEIGHT
+    heights = np.array([-0.74, -0.66, -0.60, -0.59])
+    if is_large:
+        height = np.interp(degrees, [0, 60, 120, 180], necklace_heights(parameters.wear.necklace))
+    else:
+        height = np.interp(degrees, [0, 60, 120, 180], heights) * HEAD_HEIGHT
     ring, out = neck_ring(head, azimuth, height)
-    path = _resample_smooth(ring, 80)
+    path = resample_smooth(ring, 80)
+    if is_large:
+        return make_large_necklace(head, path, parameters)
     path = head.field.push_out(path, 0.004)
     beads = 0.0035 + 0.0012 * (np.arange(80) % 2)
     vertices, triangles = tube(path, beads, 7, closed=True)
-    return make_mesh(vertices, triangles, parameters.wear.metal, Material.METAL, Part.ACCESSORY)
+    return [make_mesh(vertices, triangles, parameters.wear.metal, Material.METAL, Part.ACCESSORY)]

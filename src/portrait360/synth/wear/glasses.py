@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from portrait360.synth.hair.strands import resample
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.face_points import locate_on_face
 from portrait360.synth.meshes import ellipsoid, grid, make_mesh, tube, unit
+from portrait360.synth.sampling.hats import hides_ears
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Material, Mesh, Part
+from portrait360.synth.wear.jewels import LARGE_EARRINGS, make_large_earring
 
 DOME = 0.55  # slope of a lens's shading normals at its rim
 
@@ -31,6 +33,8 @@ class Frame:
     tint: tuple[float, float, float] = (0.20, 0.22, 0.23)
     metal: bool = False
     rimless_below: bool = False
+    slip: float = 0.0  # how far they have slipped down the nose, in head heights
+    sides: bool = True  # whether they have temples; pince-nez have none
 
 
 FRAMES: dict[str, Frame] = {
@@ -50,9 +54,40 @@ FRAMES: dict[str, Frame] = {
     "sun_cat": Frame(0.126, 0.090, 2.6, cat=0.036, rim=0.012, opacity=0.94, tint=(0.014, 0.010, 0.010)),
 }
 
+WIRE_FRAMES: dict[str, Frame] = {  # `sample` never draws these
+    "wire_round": Frame(0.098, 0.096, 2.0, rim=0.006, metal=True),
+    "wire_oval": Frame(0.102, 0.070, 2.1, rim=0.006, metal=True),
+    "wire_rect": Frame(0.108, 0.066, 4.0, rim=0.006, metal=True),
+    "wire_hexagon": Frame(0.106, 0.088, 2.8, rim=0.006, metal=True),
+    "wire_large": Frame(0.124, 0.108, 2.5, rim=0.006, metal=True),
+    "half_rim": Frame(0.110, 0.070, 3.2, rim=0.008, metal=True, rimless_below=True),
+    "half_moon": Frame(0.096, 0.042, 2.6, rim=0.006, metal=True, slip=0.07),
+    "pince_nez": Frame(0.088, 0.078, 2.0, rim=0.006, metal=True, slip=0.02, sides=False),
+    "thick_round": Frame(0.104, 0.098, 2.1, rim=0.016),
+    "sun_wire": Frame(0.100, 0.094, 2.0, rim=0.006, opacity=0.88, tint=(0.02, 0.018, 0.016), metal=True),
+}
+
+
+def find_frame(name: str) -> Frame:
+    """Return the frame of this name; `name:7` is its seventh variation."""
+    kind, _, number = name.partition(":")
+    frame = FRAMES[kind] if kind in FRAMES else WIRE_FRAMES[kind]
+    if not number:
+        return frame
+    rng = np.random.default_rng([int(number), 62])
+    return replace(
+        frame,
+        width=frame.width * rng.uniform(0.88, 1.12),
+        height=frame.height * rng.uniform(0.84, 1.16),
+        power=frame.power * rng.uniform(0.94, 1.12),
+        rim=frame.rim * rng.uniform(0.75, 1.45),
+        slip=frame.slip + max(0.0, rng.normal(0, 0.02)),
+        opacity=min(frame.opacity * rng.uniform(0.6, 2.0), 0.97),
+    )
+
 
 def make_glasses(head: Head, parameters: HeadParameters) -> list[Mesh]:
-    frame, colour = FRAMES[parameters.wear.glasses], parameters.wear.glasses_colour
+    frame, colour = find_frame(parameters.wear.glasses), parameters.wear.glasses_colour
     shiny = Material.METAL if frame.metal else Material.PLASTIC
     outlines = [_lens_outline(head, frame, i) for i in (0, 1)]
     meshes = []
@@ -64,6 +99,8 @@ def make_glasses(head: Head, parameters: HeadParameters) -> list[Mesh]:
         if frame.rimless_below:
             vertices, triangles = tube(outline, 0.0009, 6, closed=True)
             meshes.append(make_mesh(vertices, triangles, (0.5, 0.5, 0.5), Material.METAL, Part.ACCESSORY))
+        if not frame.sides:
+            continue
         vertices, triangles = tube(_temple_path(head, outline, side), frame.rim * HEAD_HEIGHT * 0.42, 7)
         meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
     inner = [o[np.argmin(o[:, 0] * s - 0.3 * o[:, 1])] for s, o in zip((1, -1), outlines, strict=True)]
@@ -91,6 +128,7 @@ def _lens_outline(head: Head, frame: Frame, side_index: int) -> np.ndarray:
     fit = (abs(eye.center[0]) - 0.004) / (frame.width * scale)  # the lenses do not meet over the nose
     x, y = x * scale * min(1.0, fit), y * scale * min(1.0, fit)
     center = eye.center + np.array([eye.side * 0.004, -0.004, 0])
+    center[1] -= frame.slip * HEAD_HEIGHT
     flat = np.stack([center[0] + eye.side * x, center[1] + y], 1)
     front = eye.center[2] + eye.radii[2] * 1.06 + 0.012
     z = np.full(len(flat), front) - 1.3 * np.maximum(np.abs(flat[:, 0]) - abs(center[0]), 0) ** 2 / HEAD_HEIGHT
@@ -147,7 +185,7 @@ def _temple_path(head: Head, outline: np.ndarray, side: int) -> np.ndarray:
 def make_jewellery(head: Head, parameters: HeadParameters) -> list[Mesh]:
     wear = parameters.wear
     meshes = []
-    if wear.earrings != "none" and wear.hat not in ("hijab", "hood"):
+    if wear.earrings != "none" and wear.hat not in ("hijab", "hood") and not hides_ears(wear.hat):
         for side, name in ((1, "left"), (-1, "right")):
             meshes.append(_make_earring(head.landmarks[f"{name}_ear_lobe"], side, parameters))
     if wear.nose_stud:
@@ -159,6 +197,8 @@ def make_jewellery(head: Head, parameters: HeadParameters) -> list[Mesh]:
 
 def _make_earring(lobe: np.ndarray, side: int, parameters: HeadParameters) -> Mesh:
     wear = parameters.wear
+    if wear.earrings in LARGE_EARRINGS:
+        return make_large_earring(lobe, side, wear)
     root = lobe + np.array([side * 0.001, 0.006, 0.002])
     if wear.earrings == "stud":
         vertices, triangles = ellipsoid(root + np.array([side * 0.004, 0, 0.002]), np.full(3, 0.0055), 8, 12)

@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter1d, median_filter
+from scipy.ndimage import gaussian_filter, maximum_filter1d, median_filter
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
 from portrait360.synth.noise import noise, smoothstep
-from portrait360.synth.sampling.hats import HATS, HIDES_ALL_HAIR, HOOPS, Hat
+from portrait360.synth.sampling.hats import HOOPS, Hat, find_hat
 from portrait360.synth.scene import Mesh, Strands
+from portrait360.synth.wear.mantles import Mantle, fit_mantle
+from portrait360.synth.wear.shells import RINGS, SPOKES, Shell, blur
 from portrait360.utils.array_types import F32
 
-RINGS, SPOKES = 26, 72
 STEEPEST = -0.85  # lowest y of a unit vector; below it an open cover would spread over the shoulders
-
-
-@dataclass(frozen=True, eq=False)
-class Shell:
-    """A star-shaped cover about a centre: radius over (angle from the pole, turn about the pole)."""
-
-    hat: Hat
-    center: F32
-    axes: F32  # (3, 3) rows: across, pole, forward
-    rim: F32  # (SPOKES,) angle from the pole at which the cover ends
-    head: F32  # (RINGS, SPOKES) radius of the head
-    outer: F32  # (RINGS, SPOKES) radius of the cover
-
-    def directions(self, share: np.ndarray, turn: np.ndarray) -> F32:
-        """Return unit vectors at a share 0..1 of the angle from the pole to the rim."""
-        angle = share * np.interp(turn, *_periodic(self.rim))
-        local = np.stack([np.sin(angle) * np.sin(turn), np.cos(angle) + 0 * turn, np.sin(angle) * np.cos(turn)], -1)
-        return (local @ self.axes).astype(np.float32)
-
-    def polar(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return distance from the centre, share of the angle to the rim (above 1: not covered), and turn."""
-        local = (points - self.center) @ self.axes.T
-        distance = np.linalg.norm(local, axis=-1)
-        turn = np.arctan2(local[..., 0], local[..., 2]) % (2 * np.pi)
-        angle = np.arccos(np.clip(local[..., 1] / np.maximum(distance, 1e-6), -1, 1))
-        return distance, angle / np.interp(turn, *_periodic(self.rim)), turn
-
-    def radius(self, table: F32, share: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """Interpolate a table between its nodes."""
-        u = np.clip(share, 0, 1) * (RINGS - 1)
-        i = np.minimum(u.astype(int), RINGS - 2)
-        v = turn / (2 * np.pi) * SPOKES
-        j = v.astype(int) % SPOKES
-        k = (j + 1) % SPOKES
-        u, v = u - i, v - np.floor(v)
-        near = table[i, j] * (1 - v) + table[i, k] * v
-        return near * (1 - u) + (table[i + 1, j] * (1 - v) + table[i + 1, k] * v) * u
-
-
-def _periodic(values: F32) -> tuple[np.ndarray, np.ndarray]:
-    turn = np.arange(SPOKES + 1) / SPOKES * 2 * np.pi
-    return turn, np.append(values, values[0])
 
 
 def fit_hat(head: Head, name: str) -> Shell:
     """Fit the named hat to this head."""
-    hat = HATS[name]
+    hat = find_hat(name)
+    if hat.drape is not None:
+        return fit_mantle(head, hat)
     front, back = hat.front * HEAD_HEIGHT, hat.back * HEAD_HEIGHT
     if hat.opening is None:
         pole = unit(np.array([0.0, 0.40 * HEAD_HEIGHT * 2, -(front - back) * 0.75]))
@@ -71,6 +32,9 @@ def fit_hat(head: Head, name: str) -> Shell:
     else:
         pole, center = unit(np.array([0, 0.35, -1.0])), np.array([0, -0.01, -0.02])
     across = np.array([1.0, 0, 0])
+    if hat.tilt:
+        c, s = np.cos(np.radians(hat.tilt)), np.sin(np.radians(hat.tilt))
+        across, pole = np.array([c, -s, 0]), np.array([pole[0] * c + pole[1] * s, pole[1] * c - pole[0] * s, pole[2]])
     axes = np.stack([across, pole, np.cross(across, pole)]).astype(np.float32)
     turn = np.arange(SPOKES) / SPOKES * 2 * np.pi
     rim = np.full(SPOKES, np.pi / 2) if hat.opening is None else _rim_of_opening(hat, axes, turn)
@@ -99,12 +63,6 @@ def _ear_radius(cover: Shell, head: Head) -> np.ndarray:
     np.maximum.at(radius, (i, j), distance[inside])
     wide = maximum_filter1d(maximum_filter1d(radius, 9, axis=0), 9, axis=1, mode="wrap")
     return blur(wide, 3.0, 3.0)  # cloth spans the hollows around an ear
-
-
-def blur(table: np.ndarray, row_sigma: float, column_sigma: float) -> np.ndarray:
-    """Smooth a table about a pole: clamped along its rows, periodically along its columns."""
-    table = gaussian_filter1d(table, row_sigma, axis=0, mode="nearest")
-    return gaussian_filter1d(table, column_sigma, axis=1, mode="wrap")
 
 
 def _covers_ears(cover: Shell) -> bool:
@@ -161,17 +119,19 @@ def _profile(shell: Shell, share: np.ndarray, turn: np.ndarray) -> np.ndarray:
 
 def cover_hair(shell: Shell, strands: list[Strands], name: str) -> list[Strands]:
     """Pull hair in below the cover, and drop strands that are entirely hidden."""
-    if name in HIDES_ALL_HAIR:
+    if shell.hat.hides_hair:
         return []
+    if isinstance(shell, Mantle):
+        return shell.cover_hair(strands)
     visible = []
     for group in strands:
         distance, share, turn = shell.polar(group.points)
         is_covered = share < 1.0
         inner = shell.radius(shell.head, share, turn)
         max_radius = inner + (0.35 * shell.hat.thick + 0.05 * np.maximum(share - 1, 0) * 6) * HEAD_HEIGHT
-        if name in HOOPS:
+        if shell.hat.hoop:
             is_covered = np.zeros_like(is_covered)
-            max_radius = max_radius + 0.5 * np.abs(share - 0.92) * HEAD_HEIGHT
+            max_radius = max_radius + 0.5 * _leave_band(shell, share, name) * HEAD_HEIGHT
         squeeze = np.where(share < 1.35, np.minimum(1.0, max_radius / np.maximum(distance, 1e-6)), 1.0)
         points = shell.center + (group.points - shell.center) * squeeze[..., None]
         is_visible = ~is_covered.all(1)
@@ -190,8 +150,16 @@ def cover_hair(shell: Shell, strands: list[Strands], name: str) -> list[Strands]
     return visible
 
 
+def _leave_band(shell: Shell, share: np.ndarray, name: str) -> np.ndarray:
+    """Return how far from a band around the head places lie, in shares of the angle to its rim."""
+    if name in HOOPS:
+        return np.abs(share - 0.92)
+    half = 0.5 * shell.hat.band * HEAD_HEIGHT / float(shell.head[-1].mean()) / (np.pi / 2)
+    return np.maximum(np.abs(share - 1 + half) - half - 0.02, 0)
+
+
 def cover_meshes(shell: Shell, meshes: list[Mesh], name: str) -> list[Mesh]:
     """Drop hair buns and bands that would stick out of the hat."""
-    if name in HOOPS:
+    if shell.hat.hoop or isinstance(shell, Mantle):
         return meshes
     return [mesh for mesh in meshes if (shell.polar(mesh.vertices)[1] > 1.05).all()]

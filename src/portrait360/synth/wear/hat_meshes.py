@@ -8,11 +8,14 @@ from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import ellipsoid, grid, make_mesh, unit
 from portrait360.synth.noise import noise, smoothstep
-from portrait360.synth.sampling.hats import HOOPS
-from portrait360.synth.sampling.parameters import Colour, HeadParameters
+from portrait360.synth.sampling.hats import hat_kind
+from portrait360.synth.sampling.parameters import Colour, HeadParameters, Wear
 from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.synth.wear.glasses import make_headphones
-from portrait360.synth.wear.hat_fit import RINGS, SPOKES, Shell, blur
+from portrait360.synth.wear.mantles import Mantle, mantle_meshes
+from portrait360.synth.wear.shells import RINGS, SPOKES, Shell, blur
+from portrait360.synth.wear.textiles import paint
+from portrait360.synth.wear.wound_cloth import make_band, make_turban
 
 INWARD = 0.5  # greatest slope of hanging cloth towards the neck
 
@@ -24,11 +27,17 @@ def hat_meshes(head: Head, shell: Shell | None, parameters: HeadParameters) -> l
         return make_headphones(head, wear.hat_colour, wear.hat_trim)
     assert shell is not None
     hat = shell.hat
-    if wear.hat in HOOPS:
-        return [_hoop_mesh(shell, wear.hat_colour if wear.hat == "headband" else wear.metal)]
+    if isinstance(shell, Mantle):
+        return mantle_meshes(head, shell, wear, parameters.seed)
+    if hat_kind(wear.hat) in ("headband", "crown"):
+        return [_hoop_mesh(shell, wear.hat_colour if hat_kind(wear.hat) == "headband" else wear.metal)]
+    if hat.hoop:
+        return make_band(head, shell, wear, parameters.seed)
+    if hat.wraps:
+        return make_turban(head, shell, wear, parameters.seed)
     meshes = [_crown_mesh(shell, parameters)]
     if hat.brim or hat.bill:
-        meshes.append(_brim_mesh(shell, wear.hat_colour))
+        meshes.append(_brim_mesh(shell, wear, parameters.seed))
     if hat.cuff:
         meshes.append(_cuff_mesh(shell, wear.hat_trim))
     if hat.pompon:
@@ -37,7 +46,7 @@ def hat_meshes(head: Head, shell: Shell | None, parameters: HeadParameters) -> l
         bumps = 1 + 0.12 * (noise(vertices, 90.0, 1) - 0.5)
         vertices = top + (vertices - top) * bumps[:, None]
         meshes.append(make_mesh(vertices, triangles, wear.hat_trim, Material.FUR, Part.ACCESSORY))
-    if wear.hat in ("hijab", "hood"):
+    if hat.opening is not None:
         meshes.append(_drape_mesh(head, shell, wear.hat_colour, parameters.seed))
     return meshes
 
@@ -70,6 +79,9 @@ def _crown_mesh(shell: Shell, parameters: HeadParameters) -> Mesh:
         )
     colour = np.broadcast_to(np.array(wear.hat_colour, np.float64), points.shape).copy()
     colour *= (0.92 + 0.16 * noise(points.reshape(-1, 3), 60.0, parameters.seed, 2).reshape(share.shape))[..., None]
+    if hat.texture != "plain":
+        place = (0.24 * share, 0.24 * turn)
+        colour = paint(points, place, wear.hat_colour, wear.hat_trim, hat.texture, parameters.seed)
     if hat.ribs:
         colour *= (0.80 + 0.20 * np.abs(np.sin(turn * hat.ribs / 2)))[..., None]
     if hat.band:
@@ -84,7 +96,7 @@ def _crown_mesh(shell: Shell, parameters: HeadParameters) -> Mesh:
     return _sheet_mesh(points, colour, hat.material)
 
 
-def _brim_mesh(shell: Shell, colour: Colour) -> Mesh:
+def _brim_mesh(shell: Shell, wear: Wear, seed: int) -> Mesh:
     """Make a brim all round, or a bill at the front (at the back if it is negative)."""
     hat = shell.hat
     turn = np.arange(SPOKES) / SPOKES * 2 * np.pi
@@ -96,6 +108,9 @@ def _brim_mesh(shell: Shell, colour: Colour) -> Mesh:
         t = np.linspace(0, 1, 9)[:, None, None]
         side = np.sin(turn)[:, None] ** 2
         lift = (hat.curl * side * t**2 - 0.015 * t) * HEAD_HEIGHT
+        if hat.floppy:
+            wave = np.sin(2 * turn + seed) + 0.7 * np.sin(3 * turn + 1.3 * seed) + 0.5 * np.sin(5 * turn + 2.1 * seed)
+            lift = lift + hat.floppy * HEAD_HEIGHT * wave[:, None] * t**1.5
     else:
         away = np.abs((turn + np.pi) % (2 * np.pi) - np.pi) if hat.bill > 0 else np.abs(turn - np.pi)
         width = abs(hat.bill) * HEAD_HEIGHT * np.cos(np.clip(away / 1.12, 0, 1) * np.pi / 2) ** 0.6
@@ -108,7 +123,11 @@ def _brim_mesh(shell: Shell, colour: Colour) -> Mesh:
     under = top - pole * 0.012 * HEAD_HEIGHT
     points = np.concatenate([top, under[::-1]])
     shade = np.concatenate([np.full(9, 0.95), np.full(9, 0.7)])[:, None, None]
-    return _sheet_mesh(points, np.array(colour) * shade, Material.CLOTH)
+    colour = np.array(wear.hat_colour)
+    if hat.texture not in ("plain", "fur"):
+        place = (0.24 * np.abs(np.linspace(-1, 1, 18))[:, None] * (hat.brim + abs(hat.bill)), 0.24 * turn)
+        colour = paint(points, place, wear.hat_colour, wear.hat_trim, hat.texture, seed)
+    return _sheet_mesh(points, colour * shade, Material.CLOTH)
 
 
 def _cuff_mesh(shell: Shell, colour: Colour) -> Mesh:

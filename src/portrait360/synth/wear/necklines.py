@@ -35,6 +35,18 @@ NECKLINES: dict[str, Neckline] = {
     "jacket": Neckline(-0.74, -0.66, -0.60, vee=0.36, collar="lapel", thick=0.022),
     "scarf": Neckline(-0.78, -0.68, -0.62, collar="scarf", thick=0.016),
     "armour": Neckline(-0.82, -0.74, -0.66, collar="gorget", thick=0.026, material=Material.METAL),
+    "bare": Neckline(-0.93, -1.02, -0.88),
+    "wide_scoop": Neckline(-0.96, -0.84, -0.74),
+    "off_shoulder": Neckline(-0.88, -0.95, -0.84, thick=0.016, collar="ruffle"),
+    "ruffled": Neckline(-0.80, -0.70, -0.64, vee=0.08, collar="ruffle"),
+    "robe": Neckline(-0.74, -0.66, -0.60, vee=0.40, thick=0.020, collar="robe"),
+    "open_shirt": Neckline(-0.74, -0.66, -0.60, vee=0.34, collar="shirt"),
+    "ruff": Neckline(-0.74, -0.66, -0.60, collar="ruff"),
+    "falling": Neckline(-0.74, -0.66, -0.60, collar="falling"),
+    "stand": Neckline(-0.78, -0.68, -0.62, collar="stand", thick=0.016),
+    "fur": Neckline(-0.84, -0.72, -0.66, vee=0.16, thick=0.022, collar="fur"),
+    "space_suit": Neckline(-0.82, -0.76, -0.70, thick=0.05, collar="ring"),
+    "suit": Neckline(-0.74, -0.66, -0.60, vee=0.36, collar="tie", thick=0.022),
 }
 
 

@@ -24,10 +24,14 @@ class ReaderPicture:
 
 
 def take_picture(
-    sample: ReaderSample, others: Sequence[ReaderSample], rng: np.random.Generator, size: int
+    sample: ReaderSample,
+    others: Sequence[ReaderSample],
+    rng: np.random.Generator,
+    size: int,
+    treatment: str | None = None,
 ) -> ReaderPicture:
-    """Photograph a sample, sometimes with others beside it."""
-    picture = compose(rng, sample.cutout(), [other.cutout() for other in others], size)
+    """Photograph a sample, sometimes with others beside it; `treatment` as for `compose`."""
+    picture = compose(rng, sample.cutout(), [other.cutout() for other in others], size, treatment)
     numbers = mirror_numbers(sample.numbers) if picture.flip else sample.numbers.copy()
     numbers[ROLL] += ROLL_COS * rotation_sine(picture.affine)
     return ReaderPicture(picture, sample.classes, numbers)

@@ -1,9 +1,13 @@
 """Training samples of the portrait reader: synthetic people from many sides in many lights, with all they show.
 
 python -m portrait360.training.data.reader_samples -o DIR [--count 1000] [--first 0] [--pictures 4] [--skins FOLDER]
+    [--worn 0.5]
 
 A sample holds a head without its surroundings; background, occluders, framing and the look of the photo are added
 anew each time it is used. A stopped run resumes: identities whose samples are already there are skipped.
+
+`--worn` is the share of the people who wear what portraits and paintings show and everyday photos do not: turbans,
+veils, hoods, thin glasses, large jewellery, ruffs. The others stay as they are.
 """
 
 from __future__ import annotations
@@ -28,13 +32,15 @@ from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling import palettes
 from portrait360.synth.sampling.draws import pick
 from portrait360.synth.sampling.hair_variation import diversify_hair
+from portrait360.synth.sampling.hats import EXTRA_HATS, NEAREST_HAT, UNLIKE_ANY, hat_kind
 from portrait360.synth.sampling.kinds import SAMPLERS
 from portrait360.synth.sampling.parameters import HeadParameters, Skin
 from portrait360.synth.sampling.sampler import sample_person, vary
+from portrait360.synth.sampling.worn_variation import diversify_wear
 from portrait360.synth.scene import Light
 from portrait360.training.data.head_map_samples import Arrays, generate, make_parser
-from portrait360.training.data.reader_targets import describe_head
-from portrait360.utils.array_types import F32
+from portrait360.training.data.reader_targets import CLASSES, NUMBERS, UNKNOWN, describe_head
+from portrait360.utils.array_types import F32, I32
 from portrait360.utils.entry_point import run_entry_point
 from portrait360.utils.images import to_uint8
 
@@ -43,6 +49,7 @@ CANVAS = 320  # pixels
 FIELD = 1.15  # side of the canvas in sides of a portrait's crop
 PICTURES = 4  # per identity, two in each light
 ODDS = {"human": 0.74, "toon": 0.10, "animal": 0.09, "statue": 0.07}
+WORN_ODDS = {"human": 0.76, "toon": 0.07, "statue": 0.17}
 AGES = ((0.14, 0.36), (0.36, 0.56), (0.56, 0.76), (0.76, 1.0))  # equally often
 SCANNED = 0.6  # share of the people whose head has the shape of scans
 
@@ -64,9 +71,12 @@ class ReaderSample(Arrays):
         return Cutout(rgb, alpha, self.labels, scale(self.flow, 127), scale(self.normals, 127))
 
 
-def make_samples(seed: int, pictures: int = PICTURES, skins: Path | None = None) -> list[ReaderSample]:
-    """Return the samples of one identity."""
-    parameters, rng = sample_head(seed), np.random.default_rng([seed, 32])
+def make_samples(
+    seed: int, pictures: int = PICTURES, skins: Path | None = None, worn: float = 0.0
+) -> list[ReaderSample]:
+    """Return the samples of one identity; `worn` is how probably it wears things that are rare in everyday photos."""
+    is_worn = bool(np.random.default_rng([seed, 33]).random() < worn)
+    parameters, rng = sample_head(seed, worn=is_worn), np.random.default_rng([seed, 32])
     scene = build(parameters, skins=None if skins is None else _load_skins_once(skins))
     samples: list[ReaderSample] = []
     for light, count in share_lights(rng, pictures):
@@ -77,7 +87,7 @@ def make_samples(seed: int, pictures: int = PICTURES, skins: Path | None = None)
             axes = camera.cam2world[:3, :3].astype(np.float32)
             rgba = np.concatenate([to_uint8(view.rgb), to_uint8(view.alpha)[..., None]], -1)
             flow, normals = (np.rint(127 * v).astype(np.int8) for v in (view.flow, view.normals @ axes))
-            classes, numbers = describe_head(parameters, light, camera)
+            classes, numbers = describe_worn(parameters, light, camera)
             samples.append(ReaderSample(rgba, view.labels, flow, normals, classes, numbers))
     return samples
 
@@ -95,10 +105,23 @@ def share_lights(rng: np.random.Generator, pictures: int) -> Iterator[tuple[Ligh
         pictures -= count
 
 
-def sample_head(seed: int) -> HeadParameters:
+def describe_worn(parameters: HeadParameters, light: Light, camera: Camera) -> tuple[I32, F32]:
+    """Describe a head as `describe_head`, its hat as the nearest of those that have a class, or as unknown."""
+    wear = parameters.wear
+    kind = hat_kind(wear.hat)
+    known = replace(parameters, wear=replace(wear, hat=NEAREST_HAT.get(kind, kind)))
+    classes, numbers = describe_head(known, light, camera)
+    if kind in UNLIKE_ANY:
+        classes[list(CLASSES).index("hat")] = UNKNOWN
+    if kind in EXTRA_HATS and EXTRA_HATS[kind].hides_hair:
+        numbers[[NUMBERS.index(f"hair_{axis}") for axis in "Lab"]] = np.nan
+    return classes, numbers
+
+
+def sample_head(seed: int, *, worn: bool = False) -> HeadParameters:
     """Sample a head such that ages, skin tones and hairstyles, the rare ones too, occur about equally often."""
     rng = np.random.default_rng([seed, 31])
-    kind = pick(rng, ODDS)
+    kind = pick(rng, WORN_ODDS if worn else ODDS)
     low, high = AGES[int(rng.integers(len(AGES)))]
     person = sample_person(rng, seed)
     while not low <= person.shape.age <= high:
@@ -106,7 +129,8 @@ def sample_head(seed: int) -> HeadParameters:
     person = diversify_hair(rng, replace(person, skin=replace(person.skin, tone=_sample_tone(rng, person.skin))))
     if kind == "human" and rng.random() < SCANNED:
         person = replace(person, shape=replace_morphs(person.shape, sample_scan_shape(rng)))
-    return SAMPLERS[kind](person, rng)
+    head = SAMPLERS[kind](person, rng)
+    return diversify_wear(np.random.default_rng([seed, 34]), head) if worn else head
 
 
 def _sample_tone(rng: np.random.Generator, skin: Skin) -> tuple[float, float, float]:
@@ -128,6 +152,7 @@ if __name__ == "__main__":
     parser = make_parser(__doc__)
     parser.add_argument("--pictures", type=int, default=PICTURES, help="pictures per identity")
     parser.add_argument("--skins", type=Path, help="folder with photographic skin textures")
+    parser.add_argument("--worn", type=float, default=0.0, help="share of people with turbans, veils, jewellery ...")
     args = parser.parse_args()
-    make = partial(make_samples, pictures=args.pictures, skins=args.skins)
+    make = partial(make_samples, pictures=args.pictures, skins=args.skins, worn=args.worn)
     run_entry_point(partial(generate, make, args.output, args.split, args.first, args.count, args.processes))
