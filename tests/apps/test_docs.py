@@ -16,6 +16,7 @@ from portrait360.evaluation.consistency import RefitSettings
 from portrait360.evaluation.protocols import PROTOCOLS
 from portrait360.evaluation.runner import run_job
 from portrait360.pipeline import make, stages
+from portrait360.pipeline.avatar import methods
 from portrait360.pipeline.export import writer
 from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.reconstruction import fit
@@ -63,6 +64,7 @@ def inside(shop, monkeypatch):
         monkeypatch.setattr(writer, name, value)
     monkeypatch.setattr(stages, "run_sheet", lambda views, head: views.views[0].rgb)
     monkeypatch.setattr(make, "make", fewer)
+    monkeypatch.setattr(methods, "make_avatar", remember)
     for name, protocol in PROTOCOLS.items():  # in this process, where they can be made small
         little = replace(protocol, size=64, orbit=min(protocol.orbit, 8), refit=protocol.refit and LITTLE)
         monkeypatch.setitem(PROTOCOLS, name, little)
@@ -74,6 +76,14 @@ def fewer(photo, folder, wish=None, *more, made=make.make, **others):
     wish = wish or MakeOptions()
     little = replace(wish, views=min(wish.views, 8), size=wish.size or (64 if wish.preset == "small" else None))
     return made(photo, folder, little, *more, **others)
+
+
+def remember(portrait, *given, made=methods.make_avatar, avatars={}, **options):  # noqa: B006
+    """Make the avatar of a portrait once for all commands."""
+    key = (portrait.rgb.tobytes(), portrait.alpha.tobytes(), len(given), str(options))
+    if key not in avatars:
+        avatars[key] = made(portrait, *given, **options)
+    return avatars[key]
 
 
 def one_by_one(jobs, folder, engine, advance):

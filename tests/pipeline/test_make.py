@@ -26,6 +26,7 @@ from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.models.weights.tensor_files import write_half
 from portrait360.pipeline import make as pipeline_make
 from portrait360.pipeline import stages, views
+from portrait360.pipeline.avatar.avatar import NAME, Avatar
 from portrait360.pipeline.batch import runner
 from portrait360.pipeline.export import writer
 from portrait360.pipeline.export.writer import open_head
@@ -42,7 +43,7 @@ from tests.fixtures.engines import Here
 from tests.fixtures.photos import ASTRONAUT, IMAGE
 from tests.fixtures.runs import CROP, TINY, left, use_small_crops
 
-LOOK = MakeOptions(views=4, size=64, fit=False)
+LOOK = MakeOptions(views=4, size=64, fit=False, method="proxy")  # what a run does takes no hair
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,13 @@ def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, begun, t
 def test_the_same_photo_and_seed_give_the_same_bytes(photo, looked, tmp_path):
     make(photo, tmp_path, LOOK)
     assert left(tmp_path) == left(looked[0])
+
+
+def test_a_run_makes_an_avatar_and_another_method_leaves_none(photo, tmp_path):
+    made = make(photo, tmp_path, replace(LOOK, method=None))
+    assert isinstance(made.proxy, Avatar) and (tmp_path / "proxy" / NAME).is_file()
+    make(photo, tmp_path, LOOK)
+    assert not (tmp_path / "proxy" / NAME).exists()
 
 
 def test_views_by_the_small_network(photo, looked, tmp_path, monkeypatch):
@@ -332,7 +340,7 @@ def test_every_warning_of_the_portrait_is_in_the_row_of_a_batch(photo, begun, tm
 
     monkeypatch.setattr(runner, "make", make_from_copy)
     monkeypatch.setattr(cli_batch, "create_engine", lambda *_: Here())
-    line = ["batch", str(photo), "-o", str(tmp_path), "--no-fit", "--views", "4", "--size", "64"]
+    line = ["batch", str(photo), "-o", str(tmp_path), "--no-fit", "--views", "4", "--size", "64", "--method", "proxy"]
     warn_in_portrait(begun, "warnings", TEXTS)
     for state in ("done", "kept"):
         output = CliRunner().invoke(app, line).output

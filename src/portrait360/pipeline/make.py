@@ -62,12 +62,12 @@ def make(
     """
     photo, folder, options = Path(photo), Path(folder), options.validate()
     _check_inputs(options)
-    published = view_synthesis_config(options)
+    published, overrules = view_synthesis_config(options), options.read_overrules()
     eta = EtaEstimator(options, on_event)
     with Run.open(folder, str(content_hash(photo)), options.record(), eta, overwrite=overwrite) as run:
         portrait = run_portrait(run, photo, options)
         others = run_references(run, options) + ([run_back_photo(run, options.back)] if options.back else [])
-        proxy = run_proxy(run, portrait, others, options)
+        proxy = run_proxy(run, portrait, others, options, overrules)
         if published is not None:
             subject = subject_inputs(published, portrait, proxy, others, folder / "proxy")
             views = run_published_views(run, subject, published, options)

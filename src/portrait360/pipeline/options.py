@@ -21,6 +21,7 @@ from portrait360.utils.files import check_size, sha256
 from portrait360.utils.option_fields import option
 
 if TYPE_CHECKING:
+    from portrait360.pipeline.avatar.overrules import Overrules
     from portrait360.pipeline.refinement.stage import RefineRequest
 
 CROP = 512  # pixels: side of the portrait
@@ -28,7 +29,8 @@ SIZES = (64, 1024)  # pixels: side of a view
 MOST_STEPS = 200
 LATENT_MULTIPLE = 64  # pixels of a view that become one of the U-Net's coarsest
 RESULT_ALIASES = {"nerf": "field"}  # what a user may call a result
-PHOTO, VIEW, HEAD, RUN = "Photo", "Views", "3D head", "Run"  # groups
+PHOTO, AVATAR, VIEW, HEAD, RUN = "Photo", "Avatar", "Views", "3D head", "Run"  # groups
+OVERRULES = ("hair", "hair_length", "parameters")  # options that say what the head is, whatever the photo shows
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,18 @@ class MakeOptions:
         PHOTO,
         label="Elevation, in degrees",
         form=6,
+    )
+    hair: str | None = option(
+        None, "The hairstyle, whatever the photo shows: bob, long, crew and so on.", AVATAR, metavar="STYLE"
+    )
+    hair_length: float | None = option(
+        None, "Length of the hair, as a factor of what is found: 0.1 to 4.", AVATAR, metavar="FACTOR"
+    )
+    parameters: Path | None = option(
+        None,
+        "What else the head is, as JSON: a part of what an avatar writes to proxy/parameters.json.",
+        AVATAR,
+        metavar="FILE",
     )
     orbit: Path | None = option(
         None, "Cameras instead of an orbit: a file with a line `azimuth,elevation` for each.", VIEW, metavar="FILE"
@@ -118,7 +132,18 @@ class MakeOptions:
         for file in (self.back, *self.references, self.orbit):
             if file is not None:
                 check_file(file)
+        self.read_overrules()
         return self
+
+    def read_overrules(self) -> Overrules:
+        """Read what the user says that the head is, whatever the photo shows; a UserError if it cannot be that."""
+        from portrait360.pipeline.avatar.overrules import make_overrules
+
+        given = [name for name in OVERRULES if getattr(self, name) is not None]
+        if given and self.proxy_method != "avatar":
+            name = f"`{given[0]}={getattr(self, given[0])}`"
+            raise UserError(f"{name} says what an avatar is; a head by the method {self.proxy_method} is none.")
+        return make_overrules(self.hair, self.hair_length, self.parameters)
 
     def _validate_method(self) -> Preset:
         if self.preset not in PRESETS:
@@ -185,6 +210,9 @@ class MakeOptions:
                 "face": self.face,
                 "azimuth": self.azimuth,
                 "elevation": self.elevation,
+                "hair": self.hair,
+                "hair_length": self.hair_length,
+                "parameters": content_hash(self.parameters),
                 "orbit": content_hash(self.orbit),
                 "orbit_elevation": self.orbit_elevation,
                 "results": list(self.results) if self.fit else [],

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from portrait360.models.presets import PRESETS
 from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
-from portrait360.pipeline.avatar.methods import build_proxy, cache_inputs
+from portrait360.pipeline.avatar.methods import build_proxy, cache_inputs, explain_no_effect
+from portrait360.pipeline.avatar.overrules import Overrules
 from portrait360.pipeline.export.contact_sheet import run_sheet, save_view_turntable
 from portrait360.pipeline.export.writer import write_head
 from portrait360.pipeline.memory_budget import BASE_BYTES, BYTES_PER_PIXEL
@@ -62,7 +63,9 @@ def run_references(run: Run, options: MakeOptions) -> list[Portrait]:
     return run.stage("references", inputs, (), compute, load, outputs=("references",))
 
 
-def run_proxy(run: Run, portrait: Portrait, others: Sequence[Portrait], options: MakeOptions) -> CoarseHead:
+def run_proxy(
+    run: Run, portrait: Portrait, others: Sequence[Portrait], options: MakeOptions, overrules: Overrules
+) -> CoarseHead:
     depends_on = ["portrait", *["references"] * bool(options.references), *["back"] * bool(options.back)]
     folder = run.folder / "proxy"
 
@@ -77,10 +80,11 @@ def run_proxy(run: Run, portrait: Portrait, others: Sequence[Portrait], options:
             folder=folder,
             device=select_device(options.device),
             on_step=lambda what, done, total, loss: run.step("proxy", what, done, total),
+            overrules=overrules,
         ).save(folder)
 
-    inputs = cache_inputs(options.proxy_method, options.seed, options.faithful)
-    return run.stage(
+    inputs = cache_inputs(options.proxy_method, options.seed, options.faithful, overrules)
+    head = run.stage(
         "proxy",
         inputs,
         depends_on,
@@ -89,6 +93,9 @@ def run_proxy(run: Run, portrait: Portrait, others: Sequence[Portrait], options:
         outputs=("proxy",),
         clear_outputs=False,
     )
+    if warning := explain_no_effect(head, overrules):
+        run.warn("proxy", warning)
+    return head
 
 
 def run_fit(run: Run, views: ViewSet, options: MakeOptions) -> Head:

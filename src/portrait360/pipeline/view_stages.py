@@ -20,6 +20,7 @@ from portrait360.pipeline.portrait.reference_photos import BEHIND, back_portrait
 from portrait360.pipeline.proxy.gan_head import HEAD_FILE, GanHead
 from portrait360.pipeline.run import Run
 from portrait360.pipeline.views import require_view_denoiser
+from portrait360.pipeline.views.framing import frame_focal
 from portrait360.pipeline.views.memory_estimate import peak_bytes
 from portrait360.pipeline.views.multiview_sampler import SamplerConfig
 from portrait360.pipeline.views.proxy_views import (
@@ -120,7 +121,7 @@ def run_back_view(run: Run, portrait: Portrait, proxy: CoarseHead) -> Portrait:
 
 def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOptions) -> ViewSet:
     """Views of the proxy, or of the small denoiser."""
-    folder, cameras = run.folder / "views", _cameras(options, portrait.camera.focal)
+    folder, cameras = run.folder / "views", _cameras(options, proxy)
     if options.fit and len(cameras) < FEW_CAMERAS:
         run.warn(
             "views",
@@ -172,7 +173,8 @@ def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOpti
     return run.stage("views", inputs, depends_on, compute, lambda: ViewSet.load(folder), outputs=("views",))
 
 
-def _cameras(options: MakeOptions, focal: float) -> Sequence[Camera]:
+def _cameras(options: MakeOptions, proxy: CoarseHead) -> Sequence[Camera]:
+    focal = proxy.camera.focal if options.uses_denoiser else frame_focal(proxy)  # the denoiser knows one focal length
     if options.orbit:
         return read_orbit(options.orbit, focal)
     return default_cameras(options.views, options.orbit_elevation, focal, high=options.fit)  # a fit needs the crown

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar import hair_search
+from portrait360.pipeline.avatar.ablation import PLAINEST, Ablation, skip_search
 from portrait360.pipeline.avatar.avatar import NAME, Avatar, load_coarse_head
-from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, make_avatar
+from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, fit_photo, make_avatar
 from portrait360.pipeline.avatar.methods import build_proxy
+from portrait360.pipeline.avatar.overrules import FILE, Overrules, check_tree, make_overrules
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.synth.render.renderer import render
+from portrait360.synth.sampling.parameters import HeadParameters
+from portrait360.synth.sampling.style_descriptor import ALL_STYLES
 from portrait360.synth.scene import Part
 from portrait360.utils.errors import UserError
 from portrait360.utils.portrait_labels import FACE_LABELS, Label
 from tests.fixtures.photos import FOCAL
 
 SIDE = 256
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_styles():
+    """What must hold does so whatever the hair; fewer styles are sooner tried."""
+
+    def choose(*given, choose_all=hair_search.choose_styles):
+        return choose_all(*given)[:2]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hair_search, "choose_styles", choose)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +108,60 @@ def test_a_portrait_without_a_face_becomes_a_completed_proxy(portrait):
     assert can_fit_avatar(portrait) and not can_fit_avatar(without)
     assert not can_fit_avatar(replace(portrait, reading=None))
     assert isinstance(build_proxy(without, method="avatar"), Proxy)
+
+
+def test_parameters_that_are_passed_back_change_nothing(avatar, portrait, proxy, tmp_path):
+    avatar.save(tmp_path)
+    again = make_avatar(portrait, proxy, overrules=make_overrules(None, None, tmp_path / FILE))
+    assert again.parameters == avatar.parameters
+    np.testing.assert_array_equal(again.picture.labels, avatar.picture.labels)
+    for a, b in zip(avatar.scene.strands, again.scene.strands, strict=True):
+        np.testing.assert_array_equal(a.points, b.points)
+        np.testing.assert_array_equal(a.albedo, b.albedo)
+
+
+def test_what_the_user_says_counts_more_than_the_photo(avatar, portrait, proxy):
+    said = {"hair": {"style": "very_long"}, "clothes": {"colour": [0.02, 0.3, 0.02], "collar": "scarf"}}
+    other = make_avatar(
+        portrait, proxy, overrules=Overrules(check_tree(said | {"wear": {"glasses": "round"}}, "said"))
+    )
+    wanted = other.parameters
+    assert (wanted.hair.style, wanted.clothes.collar, wanted.wear.glasses) == ("very_long", "scarf", "round")
+    hair = [(view_labels(one, 180) == Label.HAIR).mean() for one in (avatar, other)]
+    assert hair[1] > 1.3 * hair[0]
+    view = other.render(Camera(look_at(30), FOCAL), SIDE)
+    labels = view_labels(other, 30)
+    cloth = view.rgb[(labels == Label.CLOTHES) & (view.mask > 0.9)].mean(0)
+    assert cloth[1] > 1.3 * max(cloth[0], cloth[2])
+    assert (labels == Label.GLASSES).any()
+    own = other.render(other.camera, len(portrait.rgb))
+    face = other.picture.shows(Label.FACE) & (other.picture.known > 0.99)
+    assert np.abs(own.rgb - other.photo)[face].mean() < 0.02  # at its own camera the photo is the photo
+
+
+def test_hair_that_is_taken_off_is_only_seen_where_the_photo_is_the_photo(portrait, proxy):
+    bald = make_avatar(portrait, proxy, overrules=make_overrules("bald", None, None))
+    assert bald.parameters.hair.style == "bald" and not bald.picture.shows(Label.HAIR).any()
+    own = bald.render(bald.camera, SIDE)
+    azimuth = bald.camera.azimuth
+    for angle in (20, 28, -20):
+        camera = Camera(look_at(azimuth + angle, bald.camera.elevation), FOCAL)
+        shown, drawn = bald.render(camera, SIDE).mask > 0.5, render(bald.scene, camera, SIDE).alpha > 0.5
+        top = slice(0, SIDE // 2)
+        assert (shown & drawn)[top].sum() / (shown | drawn)[top].sum() > 0.97
+        assert shown[top].sum() < 0.9 * (own.mask > 0.5)[top].sum()
+
+
+@pytest.mark.parametrize("step", [field.name for field in fields(Ablation)])
+def test_a_step_that_is_left_out_is_all_that_changes(step, portrait):
+    """The parts of an avatar that are cheap to make: the rest is the same program."""
+    fit, photo, reading = fit_photo(portrait, Ablation(**{step: False}))
+    whole, full, _ = fit_photo(portrait)
+    assert np.array_equal(fit.offset, whole.offset) == (step not in ("snap", "reader"))
+    assert np.array_equal(photo.labels, full.labels) == (step != "reader")
+    assert photo.shows(Label.HAIR).any() and photo.shows(Label.FACE).any() and photo.shows(Label.CLOTHES).any()
+    style = skip_search(HeadParameters(), reading, Ablation(**{step: False})).hair.style
+    assert style in ALL_STYLES and (style == PLAINEST or step != "reader")
 
 
 @pytest.mark.slow

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
-from portrait360.pipeline.avatar.cover_view import find_unexplained
 from portrait360.pipeline.avatar.from_portrait import make_head_of
 from portrait360.pipeline.avatar.outline_fit import fit_outline
 from portrait360.pipeline.avatar.person import settle_labels
@@ -111,18 +108,6 @@ def test_a_photo_fades_at_its_own_edge_but_not_at_the_crops():
 
 def test_void_is_no_label():
     assert VOID not in list(Label)
-
-
-def test_near_the_photo_what_no_layer_explains_is_found(head):
-    """A hat that the layers do not have is unexplained, all of it; hair that they have is not."""
-    worn = HeadParameters(hair=Hair(style="crew"), wear=Wear(hat="top_hat"))
-    photo, bare = photograph(head, worn), photograph(head, replace(worn, wear=Wear()))
-    film = SimpleNamespace(labels=bare.labels)
-    missing = find_unexplained(photo, film, LAYER_OF_LABEL, len(LAYERS))
-    hat = cv2.erode(photo.shows(Label.HAT).astype(np.uint8), np.ones((7, 7))) > 0
-    assert missing[hat].min() > 0.9
-    same = find_unexplained(photo, SimpleNamespace(labels=photo.labels), LAYER_OF_LABEL, len(LAYERS))
-    assert same.max() == 0
 
 
 def test_light_changes_with_the_angle_from_the_photo():

@@ -205,11 +205,11 @@ def test_over_processes_the_same(photos, tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [("nothing", "names no photo"), ("none.csv", "There is no file"), ("bad.csv", "has no column 'photo'"),
-     ("odd.csv", "a column 'hair'")],
+     ("odd.csv", "a column 'nose'")],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
     (tmp_path / "bad.csv").write_text("path\nx.png\n")
-    (tmp_path / "odd.csv").write_text("photo,hair\nx.png,long\n")
+    (tmp_path / "odd.csv").write_text("photo,nose\nx.png,long\n")
     with pytest.raises(UserError, match=words):
         main.app(["batch", str(tmp_path / inputs), "-o", str(tmp_path / "out")], standalone_mode=False)
 

@@ -146,7 +146,7 @@ def test_what_a_stopped_run_leaves_belongs_together(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("old")
 
-    def stopped(portrait, method):
+    def stopped(portrait, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(photo_stages, "build_proxy", stopped)

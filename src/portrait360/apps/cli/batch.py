@@ -9,12 +9,12 @@ import typer
 
 from portrait360.apps.cli.command_options import GroupedCommand, with_make_options
 from portrait360.pipeline.batch.inputs import check_inputs
-from portrait360.pipeline.options import MakeOptions
+from portrait360.pipeline.options import OVERRULES, MakeOptions
 from portrait360.utils.errors import UserError
 from portrait360.utils.parallel.ray_pool import create_engine
 
 
-@with_make_options(("preset", "method", "views", "size", "seed", "results", "fit", "quick", "device"))
+@with_make_options(("preset", "method", *OVERRULES, "views", "size", "seed", "results", "fit", "quick", "device"))
 def batch(
     inputs: Annotated[
         str,

@@ -11,13 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from portrait360.apps.cli.command_options import with_make_options
-from portrait360.pipeline.options import CROP, MakeOptions, check_file
+from portrait360.pipeline.options import CROP, OVERRULES, MakeOptions, check_file
 from portrait360.pipeline.portrait import check_crop
 from portrait360.pipeline.proxy import METHODS, check_method
 from portrait360.utils.entry_point import internal_error_message
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_path
-from portrait360.utils.option_fields import option_info
+from portrait360.utils.option_fields import name_flags, option_info
 
 VIEWPOINT = ("face", "azimuth", "elevation")
 
@@ -43,7 +43,7 @@ def align(photos: Photos, output: Output, options: MakeOptions, *, size: CropSiz
     each_photo(photos, output, align_photo, **viewpoint, size=size)
 
 
-@with_make_options(VIEWPOINT)
+@with_make_options((*VIEWPOINT, *OVERRULES))
 def proxy(
     photos: Photos,
     output: Output,
@@ -58,14 +58,19 @@ def proxy(
 
     Several photos are written to DIR/00, DIR/01 and so on.
 
-    Example: portrait360 proxy photo.jpg -o head
+    Examples:
+
+      portrait360 proxy photo.jpg -o head
+
+      portrait360 proxy photo.jpg -o other --hair bob --hair-length 1.2
     """
     viewpoint = check_viewpoint(photos, options, size)
     check_method(method)
+    overrules = replace(options, method=method).read_overrules()
 
     from portrait360.apps.cli.photo_stages import proxy_photo
 
-    each_photo(photos, output, proxy_photo, **viewpoint, size=size, method=method)
+    each_photo(photos, output, proxy_photo, **viewpoint, size=size, method=method, overrules=overrules)
 
 
 def fit(
@@ -235,21 +240,29 @@ def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]],
         raise UserError("\n".join(failures))
 
 
-@with_make_options(("views", "size", "orbit", "orbit_elevation", "seed"))
+@with_make_options((*OVERRULES, "views", "size", "orbit", "orbit_elevation", "seed"))
 def views(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run, or of `portrait360 proxy`.")],
     options: MakeOptions,
 ) -> None:
-    """Render the views of a proxy to DIR/views.
+    """Render the views of a proxy to DIR/views. With a hairstyle or parameters its avatar is made again before.
 
-    Example: portrait360 views out --views 16
+    Examples:
+
+      portrait360 views out --views 16
+
+      portrait360 views out --hair long
     """
     options = replace(options, fit=False).validate()
     check_path(folder)
 
+    from portrait360.pipeline.avatar.methods import explain_no_effect, remake_avatar
     from portrait360.pipeline.views.proxy_views import write_proxy_views
     from portrait360.utils.progress import progress_bar
 
+    overrules = options.read_overrules()
+    if overrules and (warning := explain_no_effect(remake_avatar(folder, overrules), overrules)):
+        typer.echo(f"{folder}: warning: {name_flags(warning)}")
     with progress_bar("Views", options.views) as bar:
         count = write_proxy_views(
             folder, options.views, options.pixels, options.orbit, options.orbit_elevation, options.seed, bar.advance

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.avatar.overrules import FILE
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.avatar.scene_file import pack_scene, unpack_scene
 from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar
@@ -40,7 +41,7 @@ class Avatar:
 
     def __post_init__(self) -> None:
         prepared = prepare_scene(self.scene, quality=PORTRAIT)
-        object.__setattr__(self, "_projection", PhotoProjection(self.picture, prepared))
+        object.__setattr__(self, "_projection", PhotoProjection(self.picture, prepared, self.cover))
 
     @property
     def camera(self) -> Camera:
@@ -58,10 +59,13 @@ class Avatar:
 
     def render(self, camera: Camera, size: int = 256) -> ProxyView:
         """Render a view: the layers, and the photo where it can be trusted."""
-        return render_avatar(self._projection, self.cover, camera, size)
+        return render_avatar(self._projection, camera, size)
 
     def save(self, folder: Path) -> None:
-        """Write the cover as a proxy, and the layers with the SHA-256 of their cover beside it, atomically."""
+        """Write the cover as a proxy, and the layers with the SHA-256 of their cover beside it, atomically.
+
+        What can be named of it is written as JSON, too.
+        """
         folder = Path(folder)
         with translate_write_errors(folder):
             (folder / NAME).unlink(missing_ok=True)
@@ -74,6 +78,8 @@ class Avatar:
                 arrays |= {"photo_labels": self.picture.labels, "cam2world": camera.cam2world}
                 arrays |= {"lens": np.array([camera.focal, *camera.center])} | pack_scene(self.scene)
                 np.savez_compressed(file, allow_pickle=False, **arrays)
+            with atomic_write(folder / FILE) as temporary:
+                temporary.write_text(self.parameters.to_json())
 
     @classmethod
     def load(cls, folder: Path) -> Avatar:

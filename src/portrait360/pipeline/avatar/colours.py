@@ -32,15 +32,14 @@ from portrait360.pipeline.avatar.eye_colours import tint_whites
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, Photo
 from portrait360.pipeline.avatar.skin_colours import (
     BARE,
+    HAIRLINE,
     HAT,
     SCALP,
     WHISKERS,
     bake_skin,
-    graph_laplacian,
     skin_kinds,
-    skin_sizes,
-    soften,
 )
+from portrait360.pipeline.avatar.skin_mesh import graph_laplacian, skin_sizes, soften
 from portrait360.pipeline.avatar.strand_colours import DIM, SIDE_LIGHT, STRAND_LABELS, bake_strands
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.render.bake import DRAFT, PORTRAIT
@@ -60,6 +59,7 @@ MANY = 60000  # vertices of a mesh over which carrying gains takes too long
 BRIGHT = 0.72  # red albedo of skin from which the light must be brighter
 EDGE, FAR = (0.035, 0.08), 0.05  # picture sides: the edges of cloth along skin; what is around them
 ODD = 0.12  # largest gain of what lies there, against what is around
+ONE_BROW = 0.3  # share of the pixels of the grown brows
 CLOTH_REACH = 0.10  # canonical distance over which a carried gain fades
 
 
@@ -195,7 +195,7 @@ def _scale_mesh(mesh: Mesh, gains: dict[Label, Floats | None]) -> Mesh:
         for which, label in ((SCALP, Label.HAIR), (WHISKERS, Label.BEARD)):
             other = gains[label]
             if other is not None and (kinds == which).any():
-                share = soften((kinds == which).astype(np.float32))[:, None]
+                share = soften(kinds == which, HAIRLINE)[:, None]
                 factor = factor ** (1 - share) * other**share
     return replace(mesh, albedo=to_albedo(mesh.albedo * factor))
 
@@ -217,16 +217,39 @@ def _scale_strands(group: Strands, gains: dict[Label, Floats | None], contrast: 
 def bake_photo(scene: Scene, photo: Photo) -> Scene:
     """Give every point of skin, cloth and strands the colour that the photo shows there, and carry on the rest."""
     view = expose(scene, photo, PORTRAIT)
-    meshes = [_bake_mesh(mesh, view) for mesh in scene.meshes]
+    beards = [group.points[:, 0] for group in scene.strands if group.part[0] == Part.BEARD]
+    beards += [mesh.vertices for mesh in scene.meshes if mesh.part[0] == Part.BEARD]  # carved
+    whiskers = np.concatenate([np.zeros((0, 3), np.float32), *beards])
+    meshes = [_bake_mesh(mesh, view, whiskers) for mesh in scene.meshes]
     meshes = tint_whites(meshes, view)
     strands = [bake_strands(group, view) for group in scene.strands]
+    if shows_brows(view):
+        strands = [_shave(group) if group.part[0] == Part.BROWS else group for group in strands]
+        meshes = [_call_brows_face(mesh) for mesh in meshes]
     return replace(scene, meshes=tuple(meshes), strands=tuple(strands))
 
 
-def _bake_mesh(mesh: Mesh, view: View) -> Mesh:
+def shows_brows(view: View) -> bool:
+    """Return whether the photo shows so much of a brow that the skin's own colours hold it, without grown hairs."""
+    shown = (view.photo.shows(*BROWS) & (view.bare.parts == Part.SKIN)).sum()
+    return bool(shown > max(FEW, ONE_BROW * np.isin(view.whole.labels, BROWS).sum()))
+
+
+def _shave(group: Strands) -> Strands:
+    """Return strands too thin to be seen, one for each."""
+    return replace(group, widths=np.zeros_like(group.widths))
+
+
+def _call_brows_face(mesh: Mesh) -> Mesh:
+    if mesh.labels is None or mesh.part[0] != Part.SKIN:
+        return mesh
+    return replace(mesh, labels=np.where(mesh.labels == Label.BROW, np.uint8(Label.FACE), mesh.labels))
+
+
+def _bake_mesh(mesh: Mesh, view: View, whiskers: F32) -> Mesh:
     kind = _kind(mesh)
     if kind == Label.FACE:
-        return bake_skin(mesh, view)
+        return bake_skin(mesh, view, whiskers)
     if kind is not None and len(mesh.vertices) < MANY:
         return _bake_cloth(mesh, view, (kind,))
     return mesh

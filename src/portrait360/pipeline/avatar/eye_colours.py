@@ -19,6 +19,8 @@ EYE_QUANTILES, TEETH_QUANTILES = (0.75, 0.95), (0.8, 0.97)  # of brightness: not
 LIMITS = (0.2, 1.5)
 WHITE = (0.45, 0.8)  # brightness against the white of an eye from which a vertex is white
 FAIR = (0.9, 0.99)  # quantiles of the brightness of a face whose colour stands in for white
+PALE_TEETH = 0.5  # share of the tint of eyes that teeth have
+TEETH_LIMITS = (0.6, 1.1)  # of their gain: the photo may show more of a dark mouth than of them
 PALE = 0.6  # how much of that colour white takes
 
 
@@ -30,8 +32,9 @@ def tint_whites(meshes: list[Mesh], view: View) -> list[Mesh]:
     eyes = _find_gain(view, Label.EYE, EYE_QUANTILES, FEW_OF_EYE)
     eyes = _find_tint(view) if eyes is None else eyes
     gain = _find_gain(view, Label.MOUTH, TEETH_QUANTILES, FEW)
-    teeth = eyes / max(float(eyes @ LUMINANCE), 1e-3)  # what the mouth shows beside the teeth falsifies their tint
-    teeth = teeth if gain is None else teeth * min(float(gain @ LUMINANCE), 1.2)
+    # what the mouth shows beside the teeth falsifies their tint, and eyes are bloodshot
+    teeth = (eyes / max(float(eyes @ LUMINANCE), 1e-3)) ** PALE_TEETH
+    teeth = teeth if gain is None else teeth * np.clip(float(gain @ LUMINANCE), *TEETH_LIMITS)
     return [_tint(mesh, eyes, teeth) for mesh in meshes]
 
 

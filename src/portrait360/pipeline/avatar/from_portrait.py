@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from portrait360.pipeline.avatar.ablation import (
+    FULL,
+    Ablation,
+    assume_light,
+    drop_offsets,
+    empty_cover,
+    read_without_network,
+    skip_search,
+)
 from portrait360.pipeline.avatar.alignment import find_similarity, move_scene
 from portrait360.pipeline.avatar.avatar import Avatar, round_photo
+from portrait360.pipeline.avatar.chosen_hair import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
 from portrait360.pipeline.avatar.facial_hair import choose_beard, trim_beard
 from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_strands
-from portrait360.pipeline.avatar.hair_search import HairFit, find_hair
 from portrait360.pipeline.avatar.light_fit import fit_light
+from portrait360.pipeline.avatar.mouth import seat_teeth
 from portrait360.pipeline.avatar.outline_fit import fit_outline
+from portrait360.pipeline.avatar.overruled_photo import (
+    NO_CONFLICT,
+    Conflict,
+    find_conflict,
+    keep_looks,
+    leave_out_conflict,
+    leave_out_things,
+)
+from portrait360.pipeline.avatar.overrules import NOTHING, Overrules, find_changes
 from portrait360.pipeline.avatar.person import SEED, describe_person, find_colour, settle_labels, shows_hat
 from portrait360.pipeline.avatar.photo import CLOTHES, Photo, read_photo
 from portrait360.pipeline.avatar.skin_fit import SkinFit, fit_skin
@@ -29,8 +48,20 @@ from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Light, Part, Scene, Strands
+from portrait360.utils.portrait_labels import Label
 
 COARSE, FINE = 1, 2  # levels of subdivision
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedHead:
+    """What a head is, and how far that is what its photo shows."""
+
+    parameters: HeadParameters
+    light: Light
+    photo: Photo  # without what has been taken off
+    hair: ChosenHair
+    conflict: Conflict
 
 
 def can_fit_avatar(portrait: Portrait) -> bool:
@@ -38,32 +69,70 @@ def can_fit_avatar(portrait: Portrait) -> bool:
     return portrait.source == "face" and portrait.landmarks is not None and portrait.reading is not None
 
 
-def make_avatar(portrait: Portrait, cover: Proxy, others: Sequence[Portrait] = ()) -> Avatar:
+def make_avatar(
+    portrait: Portrait,
+    cover: Proxy,
+    others: Sequence[Portrait] = (),
+    overrules: Overrules = NOTHING,
+    ablation: Ablation = FULL,
+) -> Avatar:
     """Make the avatar of a portrait with a face.
 
     Args:
         portrait: The aligned photo.
         cover: The portrait's proxy.
         others: Portraits of the same head, which colour what the photo does not show.
+        overrules: What the user says that the head is, whatever the photo shows.
+        ablation: Which steps are left out.
     """
-    assert portrait.reading is not None
-    fit = fit_skin(portrait, tuple(load_pack().units))
-    photo = read_photo(portrait, fit.camera)
-    fit = fit_outline(fit, photo)
+    fit, photo, reading = fit_photo(portrait, ablation)
     coarse = make_head_of(fit, COARSE)
-    light, tone = fit_light(coarse, photo)
-    parameters = dress(describe_person(photo, portrait.reading, tone), coarse, photo, portrait.reading)
-    photo = settle_labels(photo, parameters)
-    found = find_hair(coarse, photo, parameters, portrait.reading)
-    parameters = replace(parameters, hair=found.hair)
-    scene = grow_scene(make_head_of(fit, FINE), coarse, parameters, light, photo, found)
-    scene = move_scene(scene, find_similarity(photo.camera, portrait.camera))
-    photo = replace(photo, camera=portrait.camera)
-    scene = calibrate(scene, photo)
+    person = describe_head(coarse, photo, reading, overrules, ablation)
+    scene = grow_scene(make_head_of(fit, FINE), coarse, person, warp=ablation.warp)
+    built = move_scene(scene, find_similarity(photo.camera, portrait.camera))
+    photo = replace(person.photo, camera=portrait.camera)
+    scene = calibrate(built, photo)
     for other in others:
         scene = bake_other_photo(scene, other, portrait, cover)
     scene = bake_photo(scene, photo)
-    return Avatar(parameters, scene, round_photo(photo), cover)
+    if person.conflict:
+        scene = keep_looks(scene, built, person.conflict)
+        photo = leave_out_conflict(photo, scene, person.conflict)
+    return Avatar(person.parameters, scene, round_photo(photo), cover if ablation.cover else empty_cover(cover))
+
+
+def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, Photo, Reading]:
+    """Return the skin that a portrait shows, its photo and what has been read of it."""
+    fit = fit_skin(portrait, tuple(load_pack().units))
+    if not ablation.snap:
+        fit = drop_offsets(fit)
+    if not ablation.reader:
+        portrait = read_without_network(portrait, fit)
+    assert portrait.reading is not None
+    photo = read_photo(portrait, fit.camera)
+    return fit_outline(fit, photo), photo, portrait.reading
+
+
+def describe_head(
+    coarse: Head, photo: Photo, reading: Reading, overrules: Overrules, ablation: Ablation = FULL
+) -> DescribedHead:
+    """Say in parameters what a head is: what its photo shows, and what the user says otherwise."""
+    light, tone = fit_light(coarse, photo) if ablation.light else assume_light(photo)
+    shown = dress(describe_person(photo, reading, tone), coarse, photo, reading)
+    parameters = overrules.apply(shown)
+    conflict = find_conflict(find_changes(shown, parameters))
+    photo = settle_labels(leave_out_things(photo, shown, parameters), parameters)
+    if ablation.reader and ablation.search:
+        hat = "none" if shown.wear.hat == "none" else parameters.wear.hat  # the photo's hair is not beneath a new one
+        base = replace(parameters, wear=replace(parameters.wear, hat=hat))
+        hair = choose_hair(coarse, photo, base, reading, overrules)
+    else:
+        hair = ChosenHair(skip_search(parameters, reading, ablation), agrees=True)
+    if overrules.is_shown:
+        hair, conflict = replace(hair, agrees=True), NO_CONFLICT
+    elif not hair.agrees:
+        conflict = conflict.with_hair(hair.is_other)
+    return DescribedHead(replace(parameters, hair=hair.fit.hair), light, photo, hair, conflict)
 
 
 def bake_other_photo(scene: Scene, other: Portrait, portrait: Portrait, cover: Proxy) -> Scene:
@@ -91,20 +160,23 @@ def make_head_of(fit: SkinFit, level: int) -> Head:
     return make_fitted_head(fit.shape, fit.expression, offset=fit.offset, level=level)
 
 
-def grow_scene(
-    head: Head, coarse: Head, parameters: HeadParameters, light: Light, photo: Photo, found: HairFit
-) -> Scene:
-    """Build all layers on a head; strands of hair meet the photo's outline."""
+def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = True) -> Scene:
+    """Build all layers on a head; strands of hair meet the photo's outline, unless they contradict it."""
+    parameters, found, photo = person.parameters, person.hair.fit, person.photo
     geometry = build_person(head, parameters, np.random.default_rng([SEED, 1]), style=found.style)
     strands = [s for s in geometry.strands if len(s.points)]
+    scene = Scene(tuple(seat_teeth(geometry.meshes)), tuple(strands), person.light, landmarks=geometry.landmarks)
+    if not person.hair.agrees:
+        photo = leave_out_conflict(photo, scene, NO_CONFLICT.with_hair(person.hair.is_other), patch=0)
     hair = [s for s in strands if _is_hair(s)]
     others = [s for s in strands if not _is_hair(s)]
-    if hair and parameters.wear.hat == "none":
+    if hair and parameters.wear.hat == "none" and warp:
         hair = fit_strands(hair, coarse, photo, trust=found.trust)
     else:
         hair = drape_strands(hair, coarse, photo)
-    others = trim_beard(others, coarse, photo)
-    return Scene(tuple(geometry.meshes), (*hair, *others), light, landmarks=geometry.landmarks)
+    if Label.BEARD not in person.conflict.shapes:
+        others = trim_beard(others, coarse, photo)
+    return replace(scene, strands=(*hair, *others))
 
 
 def _is_hair(strands: Strands) -> bool:

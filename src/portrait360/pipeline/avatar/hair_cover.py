@@ -24,14 +24,15 @@ from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
 SIDE = 256
-PER_PIXEL, MOST = 1.5, 4000  # strands
+PER_PIXEL, MOST = 2.0, 5000  # strands
 STEP, STEPS = 0.007, 9  # canonical length, and steps from a place to either end of its strand
 SURE = 0.15  # length of the flow from which it counts
 HEIGHT, CURLED_HEIGHT, ROOT_HEIGHT = 0.011, 0.028, 0.002  # canonical, over the skin
 CURLS, CURLED = (0.035, 7.0), (1.25, 1.6)  # radius and turns; length of curly hair per way between its ends
-WIDTH = 0.006
+WIDTH = 0.0046
+SCRAP = 0.003  # share of the picture
 LOWEST = -0.08  # height: what lies lower is hanging hair
-FACING = 0.12  # least cosine between the skin's normal and the camera; beside it hair hangs free
+FACING = 0.22  # least cosine between the skin's normal and the camera; beside it hair hangs free
 
 
 def cover_skin(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
@@ -47,7 +48,7 @@ def cover_skin(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Str
     is_hair = (labels == Label.HAIR) & is_skin
     bare = (is_hair & (film.labels != Label.HAIR)).astype(np.uint8)
     bare = cv2.dilate(cv2.morphologyEx(bare, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.ones((5, 5), np.uint8))
-    rows, columns = np.nonzero((bare > 0) & is_hair)
+    rows, columns = np.nonzero(_drop_scraps(np.asarray(bare, np.uint8)) & is_hair)
     count = min(round(PER_PIXEL * len(rows)), MOST)
     if len(rows) < 8:
         return []
@@ -64,6 +65,13 @@ def cover_skin(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Str
         points = np.asarray(head.field.push_out(points, ROOT_HEIGHT), np.float32)
     points = points[points[..., 1].min(1) > LOWEST]
     return [_dress(points, groups, rng)] if len(points) else []
+
+
+def _drop_scraps(area: Bytes) -> np.ndarray:
+    """Return where an area is, without its small pieces: single strands over skin, which would be torn."""
+    _, pieces, sizes, _ = cv2.connectedComponentsWithStats(area)
+    is_large = np.asarray(sizes)[:, cv2.CC_STAT_AREA] > SCRAP * SIDE * SIDE
+    return (area > 0) & is_large[np.asarray(pieces, np.int64)]
 
 
 def _faces_camera(ids: np.ndarray, head: Head, camera: Camera) -> Bytes:

@@ -5,12 +5,15 @@ All moves but those over the shoulders follow the photo's rays, so that the hair
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter
+from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.avatar.hair_outline import take_strands
 from portrait360.synth.hair.face_guard import shorten
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
@@ -30,6 +33,9 @@ MIXED = 0.05  # canonical; so far about it strands mix
 DRAPE_STEPS, MOST_DRAPED, LEAD = 24, 0.2, 0.24  # the latter two canonical; hair leans over for such a length before
 NAPE = (-0.075, -0.125)  # heights over which short hair comes close to the neck
 NAPE_THICKNESS = (0.08, 0.012)
+SIDES, LEAST_REACH = (0.0, 0.12), 0.028  # heights of the sides; least thickness of hair behind
+CROWN, CROWN_REACH = (0.09, 0.22), 0.12  # heights over which hair may stand off further, and how much
+FEWEST, BESIDE_ROOT, LOOP = 100, 24, 1.25  # strands; those around one; height against theirs that makes a loop
 CELL, LONELY = 0.02, 0.10  # canonical; share of the usual number of points about a point
 
 
@@ -150,6 +156,37 @@ def tidy_nape(group: Strands, head: Head) -> Strands:
     excess[:, 0] = 0.0
     moved = points - excess[..., None] * head.field.gradient(points)
     return replace(group, points=moved.astype(np.float32))
+
+
+def find_side_reach(groups: Sequence[Strands], head: Head) -> float:
+    """Return how far hair reaches over the skin at the sides of the head, which a photo shows."""
+    points = np.concatenate([group.points.reshape(-1, 3) for group in groups])
+    x, y, z = points.T
+    distance = head.field.distance(points[(np.abs(x) > 0.1) & (y > SIDES[0]) & (y < SIDES[1]) & (np.abs(z) < 0.06)])
+    return float(np.quantile(distance, 0.9)) if len(distance) > 50 else 0.0
+
+
+def settle_behind(group: Strands, head: Head, side: float) -> Strands:
+    """Let short hair stand off no further behind the head than at its sides, without a ledge under the crown."""
+    points = group.points.astype(np.float64)
+    distance = head.field.distance(points)
+    y, z = points[..., 1], points[..., 2]
+    reach = max(side, LEAST_REACH) + CROWN_REACH * smoothstep(*CROWN, y)
+    over = np.maximum(distance - 0.7 * reach, 0)
+    excess = over - 0.3 * reach * (1 - np.exp(-over / (0.3 * reach)))
+    excess = gaussian_filter1d(excess * smoothstep(0.0, -0.08, z), 1.0, axis=1, mode="nearest")
+    excess[:, 0] = 0.0
+    return replace(group, points=(points - excess[..., None] * head.field.gradient(points)).astype(np.float32))
+
+
+def drop_loops(group: Strands, head: Head) -> Strands:
+    """Drop strands drawn to a knot that stand off the skin much further than those that grow beside them."""
+    if len(group.points) < FEWEST:
+        return group
+    height = head.field.distance(group.points).mean(1)
+    near = KDTree(group.points[:, 0]).query(group.points[:, 0], k=BESIDE_ROOT)[1]
+    keep = height < LOOP * np.median(height[near], axis=1)
+    return take_strands(group, keep, group.points[keep])
 
 
 def drop_strays(groups: list[Strands]) -> list[Strands]:

@@ -8,7 +8,17 @@ import numpy as np
 
 from portrait360.pipeline.avatar.hair_buns import find_masses, hide_masses
 from portrait360.pipeline.avatar.hair_cover import cover_skin
-from portrait360.pipeline.avatar.hair_depth import close_gap, drape, drop_strays, recede, tidy_nape
+from portrait360.pipeline.avatar.hair_depth import (
+    close_gap,
+    drape,
+    drop_loops,
+    drop_strays,
+    find_side_reach,
+    recede,
+    settle_behind,
+    tidy_nape,
+)
+from portrait360.pipeline.avatar.hair_locks import form_locks
 from portrait360.pipeline.avatar.hair_outline import (
     clean_hair,
     make_frame,
@@ -16,6 +26,7 @@ from portrait360.pipeline.avatar.hair_outline import (
     trace_outline,
     trim_strands,
 )
+from portrait360.pipeline.avatar.hair_undercoat import lay_undercoat
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.scene import Strands
@@ -33,13 +44,25 @@ def fit_strands(strands: Sequence[Strands], head: Head, photo: Photo, *, trust: 
         return groups
     is_short = all(group.points[..., 1].min() > SHORT for group in loose)
     seen = hide_masses(photo, find_masses(photo, head)) if held else photo
+    if held:
+        loose = [drop_loops(group, head) for group in loose]
     loose = meet_outline(loose, head, seen, trust=trust)
-    loose = [recede(close_gap(group), head, photo.camera) for group in loose]
-    loose = drape_strands(loose, head, photo)
+    loose = [recede(group if held else close_gap(group), head, photo.camera) for group in loose]
+    # hair under tension lies as it is drawn, and is densest at its knot
+    loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, is_short)
+    undercoat = trim_strands(lay_undercoat(loose, head), head, photo)
+    cover = cover_skin([*loose, *held], head, photo)
+    return [*loose, *cover, *undercoat, *held]
+
+
+def _arrange(strands: list[Strands], head: Head, photo: Photo, is_short: bool) -> list[Strands]:
+    """Return hair in locks, over the shoulders or close to the neck, without what strays."""
+    strands = [form_locks(group, head, seed) for seed, group in enumerate(strands)]
+    strands = drape_strands(strands, head, photo)
     if is_short:
-        loose = [tidy_nape(group, head) for group in loose]
-    loose = drop_strays(trim_strands(loose, head, photo))
-    return [*loose, *cover_skin([*loose, *held], head, photo), *held]
+        side = find_side_reach(strands, head)
+        strands = [tidy_nape(settle_behind(group, head, side), head) for group in strands]
+    return drop_strays(trim_strands(strands, head, photo))
 
 
 def drape_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:

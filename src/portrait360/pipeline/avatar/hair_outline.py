@@ -42,10 +42,12 @@ EDGE_LABELS = (Label.BACKGROUND, Label.CLOTHES, Label.SKIN, Label.OBJECT)  # bey
 FORWARD = 0.3  # share of the way towards the camera
 FRONT, BEHIND = 0.4, 0.8  # share of the mean displacement where the outline says nothing: before and behind the head
 CHEST = 0.42  # drop below the centre at which hair that is seen hangs before the shoulders
+CUT = 0.22  # the same for hair that the photo's edge cuts off
 NEAREST = 0.006  # canonical; hair that was further off the skin comes no closer
 RISE, ROOT_LIFT = 0.05, 0.5  # canonical way from the root within which hair is lifted, and by how much of its outline
 HEM_FACTORS = (0.6, 1.8)
 BARE_INSET, MATTE_INSET, ROOT_INSET = 0.007, 0.006, 0.012  # crop sides within an outline where a photo is sure
+FACING = 0.25  # least cosine between the skin's normal and the camera, where a photo surely shows bare skin
 SLACK = 0.02  # canonical depth behind the skin from which on hair counts as hidden
 NO_KEYS = np.zeros((0, 3), np.float32)
 PLAIN_LIGHT = Light(uniform_environment((0.8, 0.8, 0.8)), NO_KEYS, NO_KEYS, NO_KEYS[:, 0])
@@ -129,7 +131,7 @@ def meet_outline(
     for step in range(rounds):
         scene = Scene(meshes, tuple(moved), PLAIN_LIGHT)
         labels = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), photo.camera, SIDE).labels
-        found = trace_outline(labels, frame)
+        found = trace_outline(clean_hair(labels), frame)
         if step == 0:
             moved = [meet_hem(group, frame, wanted, found) for group in moved]
         shift = solve_shift(wanted, found, reach)
@@ -190,8 +192,21 @@ def trace_outline(labels: Bytes, frame: Frame) -> Outline:
     hair = np.where(has_hair, STEPS[last] + STEPS[1] / 2, 0.0)
     hems = [_find_hem(rays, side) for side in (-1, 1)]
     wide = is_hair.sum(1) * STEPS[1] > 0.03
-    on_chest = [bool((wide & (side * CHAIN - QUARTER > CHEST)).sum() >= 3) for side in (-1, 1)]
+    on_chest = [_hangs_before(rays, wide, side) for side in (-1, 1)]
     return Outline(hair, has_hair & np.isin(beyond, EDGE_LABELS), (hems[0], hems[1]), (on_chest[0], on_chest[1]))
+
+
+def _hangs_before(rays: np.ndarray, wide: np.ndarray, side: int) -> bool:
+    """Return whether hair is seen before the shoulders, or at the lower edge of the photo, beside the neck."""
+    drop = side * CHAIN - QUARTER
+    if (wide & (drop > CHEST)).sum() >= 3:
+        return True
+    seen = np.flatnonzero(wide & (drop > CUT))
+    if len(seen) < 2:
+        return False
+    lowest = seen[np.argmax(drop[seen])]
+    below = int(np.clip(lowest + 2 * side, 0, len(rays) - 1))
+    return bool((rays[below][rays[lowest] == Label.HAIR] == VOID).mean() > 0.5)
 
 
 def _find_hem(rays: np.ndarray, side: int) -> float | None:
@@ -320,7 +335,7 @@ def trim_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[S
     rootless = _inside(photo.shows(*bare), ROOT_INSET * size)
     buffers = rasterise(head.body, head.triangles, photo.camera, size)
     depth = np.where(buffers.ids >= 0, buffers.depth, np.inf)
-    return [_trim_group(group, photo.camera, wrong, rootless, depth) for group in strands]
+    return [_trim_group(group, head, photo.camera, wrong, rootless, depth) for group in strands]
 
 
 def _inside(mask: np.ndarray, inset: float) -> np.ndarray:
@@ -328,7 +343,9 @@ def _inside(mask: np.ndarray, inset: float) -> np.ndarray:
     return cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
 
 
-def _trim_group(group: Strands, camera: Camera, wrong: np.ndarray, rootless: np.ndarray, depth: F32) -> Strands:
+def _trim_group(
+    group: Strands, head: Head, camera: Camera, wrong: np.ndarray, rootless: np.ndarray, depth: F32
+) -> Strands:
     points = group.points
     if len(points) == 0:
         return group
@@ -337,12 +354,17 @@ def _trim_group(group: Strands, camera: Camera, wrong: np.ndarray, rootless: np.
     is_wrong[:, 1:] &= is_wrong_between  # a single point at an edge does not count
     is_wrong[:, :-1] |= is_wrong_between & np.roll(is_wrong_between, 1, 1)
     is_wrong[:, 0] = False
-    is_rootless = _look(points[:, :1], camera, rootless, depth)
+    is_rootless = _look(points[:, :1], camera, rootless, depth)[:, 0] & _faces(points[:, 0], head, camera)
     steps = points.shape[1] - 1
     last = np.where(is_wrong.any(1), is_wrong.argmax(1) - 0.5, steps)
-    keep = (last > 1) & ~is_rootless[:, 0]
+    keep = (last > 1) & ~is_rootless
     short = shorten(points[keep], last[keep])
     return take_strands(replace(group, points=points), keep, short)
+
+
+def _faces(points: F32, head: Head, camera: Camera) -> np.ndarray:
+    """Return which points of the skin face the camera; what it sees edge-on it does not see surely."""
+    return (head.field.gradient(points) * unit(camera.position - points)).sum(-1) > FACING
 
 
 def _look(points: np.ndarray, camera: Camera, mask: np.ndarray, depth: F32) -> np.ndarray:

@@ -18,6 +18,7 @@ from portrait360.pipeline.avatar.hair_outline import (
     make_frame,
     trace_outline,
 )
+from portrait360.pipeline.avatar.hair_texture import KNOT, add_curls, find_hidden_knot, read_grain
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.hair.hairdo import Hairdo, make_hair
@@ -55,21 +56,21 @@ TOP_KNOT, SIDE_KNOTS = "top_knot", "space_buns"  # names of styles whose ties ar
 LIKELY_TIED = 0.12  # the reader's least probability of a knot on top
 PLAINER, SPECIAL = 0.015, 0.06  # what the plain styles of a family are given, and what special ones cost
 STUBBLE, SIDE_SHARE, NAPE_SHARE = 0.045, 0.2, 0.12  # head heights, and shares of the top: sides and nape are longer
+CALMER, CURLED_WAVE = 0.6, 0.12  # share of a style's clumping that stays; radius times turns of curls, which stay
 POOR, PLAINEST_STEPS = 0.5, (("length", (0.75, 1.3)), ("volume", (0.75,)))  # overlap below which no style is found
 MENS_TIES = ("man_bun", "top_knot", "low_ponytail", "half_bun", "locs_tied", "braids_tied")
 DIRECTION, CURL, PRIOR, WORN = 0.4, 0.8, 0.02, 0.10  # weights against the overlap of the outlines
-TRUST = (0.3, 0.75)  # agreement of the picture with the reader's flow from which it counts, and counts fully
 CURL_TOLERANCE, CURLY = 0.07, 0.18
 UNLIKELY = 0.006  # least probability of a style or family: the reader may be wrong
 RARELY_WORN, BEARDED = 0.04, 0.004  # least frequency of a style; share of the crop that makes a beard
 TEXTURE = {"curl_radius": 0.02, "coily": 0.4, "tied": 0.5, "locks": 0.5, "comb_up": 0.4, "comb_back": 0.4}
 """Numbers of a style that the reader tells better than an outline, and what they may be off by."""
-GRAIN_SIDE, GRAIN_BLUR = 256, 2.0  # pixels
-STRAIGHT_GRAIN, CURL_OF_GRAIN, MOST_CURL = 0.85, 0.6, 0.28
 SHORT, SHORT_CURL = 0.15, 0.10  # hair shorter than this looks as uneven as if it had such curls
 BARE = 0.03  # share of the head's pixels below which there is no hair
 EAR_PIXELS = 0.0008  # share of the crop from which an ear is seen
 FINALISTS = 5
+SURE_KNOT = 0.6  # least overlap that is assumed of hair drawn back, which takes the outline of the photo
+FLYAWAY = 0.6  # loose strands, which no outline tells
 PARTINGS = (-0.1, 0.1)
 TUCKED = 0.3  # head heights: shorter hair is not tucked behind an ear
 FLATTER = ("size", (0.75,))  # length and volume at once: many catalogue styles are fuller than they are worn
@@ -123,6 +124,7 @@ class Target:
     ears: tuple[bool, bool]  # whether the subject's left and right ear are seen
     in_front: tuple[bool, bool]  # whether hair hangs before the shoulders, left and right in the picture
     masses: tuple[Mass, ...]  # knots that stand off the head
+    knot: HairStyle | None = None  # the style of hair that is drawn back to a knot out of sight
 
 
 @dataclass(frozen=True)
@@ -139,18 +141,21 @@ class HairFit:
         return float(0.3 + 0.7 * smoothstep(POOR - 0.1, POOR + 0.1, np.asarray(self.score)))
 
 
-def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading) -> HairFit:
-    """Return the hair that agrees best with the photo.
+def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, only: str | None = None) -> HairFit:
+    """Return the hair that agrees best with the photo; `only` names the one style that may be tried.
 
     What the base says of the hair's colours stays; what it wears on the head covers hair as in the photo.
     """
-    if _share_of_hair(photo) < BARE:
+    if only is None and _share_of_hair(photo) < BARE:
         name = _bald_style(reading)
         return HairFit(replace(base.hair, style=name), find_style(name), 1.0)
     target = read_target(photo, _shown_masses(photo, head, base, reading))
+    is_free = base.wear.hat in ("none", "headphones") and only in (None, KNOT)
+    if is_free and not target.masses and not target.is_bearded:
+        target = replace(target, knot=find_hidden_knot(photo, head, reading))
     search = _Search(head, photo, base, reading, target)
     found = []
-    for name in choose_styles(reading, target):
+    for name in choose_styles(reading, target) if only is None else [only]:
         best = max(map(search.rate, _start(base.hair, name)), key=lambda match: match.score)
         found.append(search.refine(best, (FLATTER,)))
     found.sort(key=lambda match: -match.score)
@@ -162,11 +167,13 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading) 
     finalists = [search.refine(match, (*FIRST_STEPS, SWEEP_STEP)) for match in finalists]
     finalists = sorted(finalists, key=lambda match: -match.score)[:2]
     best = max((search.refine(match, LAST_STEPS) for match in finalists), key=lambda match: match.score)
-    if best.overlap < POOR:
+    if best.overlap < POOR and target.knot is None and only is None:
         plain = [replace(base.hair, style=PLAIN[family][0]) for family in PLAIN if family not in TIED_FAMILIES]
         best = max(map(search.rate, plain), key=lambda match: match.score)
         best = search.refine(best, PLAINEST_STEPS)
-    return HairFit(best.hair, search.style_of(best.hair.style), best.overlap)
+    style = add_curls(search.style_of(best.hair.style), best.hair, target.curl)
+    score = best.overlap if target.knot is None else max(best.overlap, SURE_KNOT)
+    return HairFit(replace(best.hair, flyaway=0.0 if style.ties else FLYAWAY), style, score)
 
 
 def _shown_masses(photo: Photo, head: Head, base: HeadParameters, reading: Reading) -> tuple[Mass, ...]:
@@ -183,6 +190,8 @@ def choose_styles(reading: Reading, target: Target) -> list[str]:
     """Return the styles worth a render: the reader's likeliest, and the plainest of each family."""
     if len(target.masses) > 1:
         return [SIDE_KNOTS]
+    if target.knot is not None:
+        return [KNOT]
     named = list(reading.answers["style"])[:READ_STYLES]
     families = [name for name in reading.answers["family"] if name in PLAIN]
     plain = [style for i, name in enumerate(families) for style in PLAIN[name][: 6 if i < READ_FAMILIES else 2]]
@@ -222,29 +231,6 @@ def read_target(photo: Photo, masses: tuple[Mass, ...] = ()) -> Target:
     )
 
 
-def read_grain(photo: Photo) -> tuple[float, float]:
-    """Return how curly the hair looks, and how far the reader's flow can be trusted.
-
-    Curls show in how unevenly the picture is combed, and how seldom along the reader's flow.
-    """
-    size = (GRAIN_SIDE, GRAIN_SIDE)
-    hair = cv2.resize(photo.shows(Label.HAIR).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    inside = cv2.erode(hair, np.ones((7, 7), np.uint8)) > 0
-    if inside.sum() < 50:
-        return 0.0, 0.0
-    grey = np.log(cv2.resize(photo.rgb, size, interpolation=cv2.INTER_AREA).mean(-1).astype(np.float32) + 0.05)
-    across, down = cv2.Scharr(grey, cv2.CV_32F, 1, 0), cv2.Scharr(grey, cv2.CV_32F, 0, 1)
-    products = np.stack([across * across - down * down, 2 * across * down, across * across + down * down], -1)
-    x, y, total = np.moveaxis(cv2.GaussianBlur(products, (0, 0), GRAIN_BLUR)[inside], -1, 0)
-    strength = np.hypot(x, y) + 1e-6
-    flow = cv2.resize(photo.flow, size, interpolation=cv2.INTER_AREA)[inside]
-    coherence = strength / (total + 1e-4)
-    agreement = (-(flow[:, 0] * x + flow[:, 1] * y) / strength * coherence).sum() / coherence.sum()
-    grain = (float(coherence.mean()) + float(agreement)) / 2
-    curl = np.clip(CURL_OF_GRAIN * (STRAIGHT_GRAIN - grain), 0, MOST_CURL)
-    return float(curl), float(smoothstep(*TRUST, np.asarray(agreement)))
-
-
 def _share_of_hair(photo: Photo) -> float:
     head = photo.shows(Label.HAIR, Label.FACE, Label.EAR, Label.BROW, Label.EYE, Label.LIPS, Label.BEARD, Label.HAT)
     return float(photo.shows(Label.HAIR).sum() / max(head.sum(), 1))
@@ -256,7 +242,12 @@ def _bald_style(reading: Reading) -> str:
 
 
 def soften_style(style: HairStyle) -> HairStyle:
-    """Return the style without stubble under longer hair: a step at the back is not told from a photo."""
+    """Return the style without stubble under longer hair, and with weaker locks, which get others from the avatar.
+
+    A step at the back is not told from a photo.
+    """
+    if style.wave[0] * style.wave[1] < CURLED_WAVE and style.locks == "none":
+        style = replace(style, clump=CALMER * style.clump)
     if style.count == 0 or max(style.lengths) < SHORT or style.region == "strip":
         return style
     top, side, back, nape = style.lengths
@@ -280,6 +271,8 @@ class _Search:
             name = SIDE_KNOTS if len(target.masses) > 1 else TOP_KNOT
             end = "puff" if target.curl > CURLY else "bun"
             self.measured[name] = make_tied_style(target.masses, head, photo, end=end)
+        if target.knot is not None:
+            self.measured[KNOT] = target.knot
         hat = base.wear.hat
         self.cover = None if hat in ("none", "headphones") else fit_hat(head, hat)
         self.hat = [] if hat == "none" else hat_meshes(head, self.cover, base)

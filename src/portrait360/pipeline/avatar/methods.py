@@ -11,8 +11,9 @@ import torch
 from portrait360.assets import COMPLETER
 from portrait360.models.weights.installed import MANIFEST, require_weights
 from portrait360.models.weights.store import load_generator
-from portrait360.pipeline.avatar.avatar import NAME, CoarseHead
+from portrait360.pipeline.avatar.avatar import NAME, Avatar, CoarseHead
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, make_avatar
+from portrait360.pipeline.avatar.overrules import FILE, NOTHING, Overrules
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy import GENERATOR, METHODS, check_method
 from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
@@ -20,7 +21,12 @@ from portrait360.pipeline.proxy.gan_head import HEAD_FILE, gan_proxy
 from portrait360.pipeline.proxy.gan_inversion import PUBLISHED, InversionSettings, OnStep, delete_checkpoints
 from portrait360.pipeline.proxy.learned_completion import complete_with_network
 from portrait360.pipeline.proxy.proxy import Proxy
+from portrait360.utils.errors import UserError
 from portrait360.utils.files import sha256
+
+NO_EFFECT = (
+    "what `hair`, `hair_length` and `parameters` say has no effect: no face was found, so that the head has no layers"
+)
 
 
 def build_proxy(
@@ -33,6 +39,7 @@ def build_proxy(
     folder: Path | None = None,
     device: str | torch.device = "cpu",
     on_step: OnStep = lambda stage, done, total, loss: None,
+    overrules: Overrules = NOTHING,
 ) -> CoarseHead:
     """Build a coarse head by one of `METHODS`; a portrait without a face has no avatar, but a completed proxy.
 
@@ -45,6 +52,7 @@ def build_proxy(
         folder: Where an inversion stores its checkpoints, and then its head.
         device: Where the inversion runs.
         on_step: Progress callback of the inversion.
+        overrules: What the user says that an avatar is, whatever its photo shows.
     """
     check_method(method)
     if method == "gan":
@@ -53,10 +61,31 @@ def build_proxy(
         delete_checkpoints(folder)
         (folder / HEAD_FILE).unlink(missing_ok=True)
         (folder / NAME).unlink(missing_ok=True)
+        if not overrules:  # else the user may be passing them back
+            (folder / FILE).unlink(missing_ok=True)
     proxy = proxy_from_photo(portrait, others)
     if method == "avatar" and can_fit_avatar(portrait):
-        return make_avatar(portrait, proxy, others)
+        return make_avatar(portrait, proxy, others, overrules)
     return proxy if method == "proxy" else complete_with_network(portrait, proxy, others, seed=seed)
+
+
+def remake_avatar(folder: Path, overrules: Overrules) -> CoarseHead:
+    """Make the avatar in the folder of a run or of `portrait360 proxy` again, and save it there."""
+    portrait, place = Portrait.load(folder / "portrait"), folder / "proxy"
+    if can_fit_avatar(portrait) and not (place / NAME).is_file():
+        raise UserError(f"The head in {folder} is no avatar; make it again with `method=avatar`.")
+    others = [Portrait.load(path) for path in sorted((folder / "references").glob("*")) if path.is_dir()]
+    if (folder / "back").is_dir():
+        back = Portrait.load(folder / "back")
+        others += [back] * (back.source != "proxy")  # a view of the head itself is no photo
+    head = build_proxy(portrait, others, overrules=overrules)
+    head.save(place)
+    return head
+
+
+def explain_no_effect(head: CoarseHead, overrules: Overrules) -> str | None:
+    """Return a warning where overrules say something of a head that has no layers."""
+    return NO_EFFECT if overrules and not isinstance(head, Avatar) else None
 
 
 def invert_with_gan(
@@ -79,9 +108,11 @@ def invert_with_gan(
     return proxy
 
 
-def cache_inputs(method: str, seed: int, faithful: bool = False) -> dict[str, Any]:
+def cache_inputs(method: str, seed: int, faithful: bool = False, overrules: Overrules = NOTHING) -> dict[str, Any]:
     """Return all that a proxy depends on besides its portraits, as part of its cache key."""
     if method == "gan":
         generator = require_weights((GENERATOR,), "`method=gan`")[0]
         return {"seed": seed, "weights": sha256(generator / MANIFEST), "faithful": faithful}
-    return {} if method == "proxy" else {"seed": seed, "weights": sha256(COMPLETER)}
+    if method == "proxy":
+        return {}
+    return {"seed": seed, "weights": sha256(COMPLETER), **(overrules.cache_inputs() if method == "avatar" else {})}

@@ -27,6 +27,8 @@ BORDER = 0.04  # crop sides within the photo's edge over which the photo fades i
 EYES, FOREHEAD = (0.0, 0.0, 0.18), (0.0, 0.1, 0.18)  # canonical points between the eyes, and above them
 BINS = 16  # of a histogram of colours, each way
 CLEARLY = 2.0  # logarithm of the odds from which a colour is the hair's
+DISTINCT_SHARE = 0.97  # share of a label's inside that must not look like background
+HOLE = 0.06  # crop sides from the matte's edge within which it may have holes
 TELLING = 0.75  # share of hair and of face whose colours are more likely their own
 
 
@@ -68,9 +70,37 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     known = soften_border(portrait.inside_photo)
     labels = sharpen_labels(shares, portrait.rgb.astype(np.float32), portrait.alpha, portrait.inside_photo)
     labels = correct_by_colour(labels, portrait.rgb.astype(np.float32), camera)
-    pure = find_pure_hair(portrait.rgb.astype(np.float32), portrait.alpha, labels == Label.HAIR)
-    alpha = portrait.alpha.astype(np.float32)
+    alpha = clear_background(portrait.rgb.astype(np.float32), portrait.alpha.astype(np.float32), labels)
+    labels[(alpha < 0.5) & (labels != VOID)] = Label.BACKGROUND
+    pure = find_pure_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR)
     return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, np.moveaxis(flow, 0, -1), camera)
+
+
+def clear_background(rgb: F32, alpha: F32, labels: Bytes) -> F32:
+    """Return the matte without holes between locks, ear and neck through which the background is seen.
+
+    A pixel is taken for background where that is clearly likelier than its own label, by the colours of both.
+    """
+    outside = cv2.erode((alpha < 0.05).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    outside &= labels != VOID
+    if outside.sum() < FEWEST:
+        return alpha
+    behind, holes = log_density(rgb, rgb[outside]), np.zeros(alpha.shape, np.bool_)
+    for group in ((Label.FACE, Label.EAR, Label.SKIN), HAIR):
+        shown = np.isin(labels, group) & (alpha > 0.5)
+        inside = cv2.erode(shown.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+        if inside.sum() < FEWEST:
+            continue
+        evidence = behind - log_density(rgb, rgb[inside])
+        if (evidence[inside] < 0).mean() > DISTINCT_SHARE and (evidence[outside] > 0).mean() > TELLING:
+            holes |= shown & (evidence > CLEARLY)
+    beyond = alpha < 0.5
+    holes &= cv2.dilate(beyond.astype(np.uint8), np.ones((2 * round(HOLE * len(alpha)) + 1,) * 2)) > 0
+    holes = cv2.morphologyEx(holes.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    _, parts = cv2.connectedComponents(cv2.dilate((holes | beyond).astype(np.uint8), np.ones((5, 5), np.uint8)))
+    holes &= np.isin(np.asarray(parts), np.unique(np.asarray(parts)[beyond]))
+    wide = cv2.dilate(holes.astype(np.float32), np.ones((3, 3)))
+    return np.asarray(alpha * (1 - cv2.GaussianBlur(wide, (0, 0), 0.7)), np.float32)
 
 
 def find_pure_hair(rgb: Floats, alpha: Floats, hair: Bools) -> F32:

@@ -1,24 +1,25 @@
-"""Colours of the skin of an avatar, vertex by vertex: what the photo shows, carried on over the head's mesh."""
+"""Colours of the skin of an avatar, vertex by vertex: what the photo shows, carried on over the head's mesh.
+
+Bare skin and the roots of hair are coloured apart, each over all of the head, and mixed softly at the hairline.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
-from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.exposure import (
+    FEW,
     GAIN,
+    QUIET,
     View,
     blur,
     cosine_to_camera,
     find_seen,
-    find_side_light,
     is_part,
     log_ratio,
     look_up_points,
@@ -26,61 +27,64 @@ from portrait360.pipeline.avatar.exposure import (
     to_albedo,
 )
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, Photo
-from portrait360.synth.head.average_head import load_average_head
+from portrait360.pipeline.avatar.skin_mesh import (
+    coarse_count,
+    find_features,
+    fine_edges,
+    graph_laplacian,
+    laplacian_within,
+    mirror_vertices,
+    plain_laplacian,
+    prolong,
+    restrict,
+    skin_edges,
+    soften,
+    solve,
+)
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.scene import Mesh, Part
-from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.array_types import F32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
 BARE, HAT = (Label.FACE, Label.EAR, Label.SKIN), (Label.HAT,)
-SKIN = (*BARE, Label.LIPS)
+SKIN = (*BARE, Label.LIPS, Label.BROW)
 SCALP, WHISKERS, LINING = 1, 2, 3  # kinds of skin, 0 being bare skin
-OVERDUE = float(np.log(12.0))  # largest gain of bare skin where the generator has tinted it with hair roots
 SHADE = 0.05  # picture sides from hair to where its shade on the skin ends
-SMEARED = (0.004, 0.020)  # picture sides from hair and cloth over which skin outside the central face counts fully
+SMEARED = (0.004, 0.020)  # picture sides from hair and cloth over which skin outside the features counts fully
 LOPSIDED = 0.92  # share taken off what differs broadly between left and right
-WIDE, NARROW = 0.05, 0.015  # canonical width of broad, on the central face and elsewhere
 FEWEST = 200  # vertices from whose gains the usual one is known
-SOFT_EDGE = 12  # steps of diffusion over which the colours of hairlines blend
+HAIRLINE, TINTED = 12, 30  # steps of diffusion over which hair roots blend into skin, and over which they may tint it
+ROOTS = (0.35, 0.95)  # diffused share of hair roots from which, and up to which, they colour the skin
 REACH = 0.22  # canonical distance over which a carried gain fades
-CENTRE, HALF_WIDTH, HALF_HEIGHT = -0.07, 0.115, 0.13  # of the central face on the average head, canonical
-AROUND = 0.04  # canonical width of the neighbourhood of a detail
-DETAIL = 0.11  # largest gain of a detail outside the central face, against its neighbourhood
+AROUND, NEAR = 0.04, 0.015  # canonical widths of the neighbourhood of a detail, and of one on a feature
+SPOT, DARKER = 0.08, 0.05  # largest gains of details outside the features, light and dark
+SHADOW = 0.18  # largest gain of the broad shade on features, such as that of an eye's socket
+LOSS = 0.35  # largest change of the tone as a whole
+FINE = 0.22  # that of pores and freckles
 UNUSUAL = 0.12  # gain against its neighbourhood from which a point is doubted
 ROUNDS = 3
+DARKEST_BROW = float(np.log(0.05))  # gain
+BESIDE = 0.012  # canonical distance between roots that grow together
+RUDDY = 0.6  # share taken off what the generator's ears differ from its face
+WET = np.array([0.9, 0.75, 0.75], np.float32)  # lips at the edge of the mouth, of their colour outside
+DEEP = np.array([0.6, 0.35, 0.35], np.float32)  # the lining further in, of that
+GRAIN_SEED, GRAIN_WIDTH = 7, (0.0045, 0.0025)  # canonical
 
 
-@lru_cache(maxsize=1)
-def mirror_vertices() -> np.ndarray:
-    """Return the vertex on the other side of the head of each vertex of the first subdivision."""
-    rest = load_average_head().fine[1]
-    return np.asarray(KDTree(rest).query(rest * np.array([-1, 1, 1]))[1])
+@dataclass(frozen=True, eq=False)
+class SkinView:
+    """What a photo shows of the vertices of bare skin."""
+
+    weight: F32  # (n,) how well it shows each
+    source: F32  # (n,) how well it does so in light like that of the rest
+    gain: F32  # (n, 3) logarithms, against `base`
+    brow: F32  # (n,) 1 at brows, lips and the edges of lids
+    base: F32  # (n, 3) logarithm of an albedo without hair roots
 
 
-@lru_cache(maxsize=1)
-def skin_edges() -> tuple[np.ndarray, float]:
-    """Return the edges (e, 2) of the first subdivision and their mean length, canonical."""
-    average, quads = load_average_head(), load_pack().subdivision(1).quads
-    edges = np.unique(np.sort(np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2), 1), axis=0)
-    rest = average.fine[1]
-    return edges, float(np.linalg.norm(rest[edges[:, 0]] - rest[edges[:, 1]], axis=1).mean()) * HEAD_HEIGHT
-
-
-@lru_cache(maxsize=1)
-def skin_sizes() -> tuple[int, ...]:
-    return tuple(len(load_pack().subdivision(level).corner) for level in (1, 2))
-
-
-def graph_laplacian(edges: np.ndarray, weight: np.ndarray, count: int) -> sp.csr_matrix:
-    """Return the matrix of the sum of weight * (difference over an edge)^2 / 2."""
-    ends = np.r_[edges[:, 0], edges[:, 1]], np.r_[edges[:, 1], edges[:, 0]]
-    links = sp.csr_matrix((np.r_[weight, weight], ends), shape=(count, count))
-    return sp.csr_matrix(sp.diags(links @ np.ones(count)) - links)
-
-
-def skin_kinds(mesh: Mesh) -> np.ndarray:
+def skin_kinds(mesh: Mesh) -> Bytes:
     """Return of every vertex whether it is bare skin (0), SCALP, WHISKERS or the LINING of the mouth."""
     kinds = np.zeros(len(mesh.vertices), np.uint8)
     if mesh.labels is not None:
@@ -89,52 +93,53 @@ def skin_kinds(mesh: Mesh) -> np.ndarray:
     return kinds
 
 
-def soften(share: F32) -> F32:
-    """Blur a share (n,) of the skin's vertices over its mesh."""
-    average = load_average_head()
-    count = len(average.fine[1])
-    edges, _ = skin_edges()
-    matrix = graph_laplacian(edges, np.ones(len(edges)), count)
-    coarse = share[:count].astype(np.float64)
-    for _ in range(SOFT_EDGE):
-        coarse = coarse - 0.12 * (matrix @ coarse)
-    fine = coarse if len(share) == count else load_pack().subdivision(2).matrix @ coarse
-    return np.clip(fine, 0, 1).astype(np.float32)
+def bake_skin(mesh: Mesh, view: View, whiskers: F32) -> Mesh:
+    """Bake bare skin from what the photo shows of it, scalp and stubble from its hair and beard.
+
+    `whiskers` (w, 3) are the roots of the beard; what lies further from them shows no roots.
+    """
+    kinds, count = skin_kinds(mesh), len(mesh.vertices)
+    normals = vertex_normals(mesh.vertices, mesh.triangles) if mesh.normals is None else mesh.normals
+    seen = _see_bare_skin(mesh, normals, kinds, view)
+    usual = find_usual_gain(seen.gain, np.where(kinds == LINING, 0, seen.source))
+    carried = carry_over_skin(seen.source, seen.gain - usual, kinds == LINING) + usual
+    out = carried + seen.weight[:, None] * (seen.gain - carried)
+    features = find_features(count)
+    out = calm_and_even(out, seen.source, kinds == LINING, features, seen.brow)
+    out = out + find_loss(seen.gain, out, np.where(kinds == LINING, 0, seen.source))
+    out = out + invent_grain(out, seen.weight, features)
+    bare = np.exp(seen.base + out)
+    roots = mesh.albedo * np.exp(_bake_roots(mesh, normals, kinds, view))
+    shown = soften(np.where(kinds == LINING, 0, seen.weight), 3)  # there the generator grew hair, the photo has none
+    albedo, whiskered = bare, (kinds == WHISKERS) & find_near(mesh.vertices, whiskers)
+    for grown, labels in ((kinds == SCALP, HAIR), (whiskered, BEARD)):
+        share = (smoothstep(*ROOTS, soften(grown, HAIRLINE)) * (1 - shown))[:, None]
+        albedo = albedo + share * (np.minimum(roots, bare * _brightest_roots(labels, view.photo)) - albedo)
+    lining = (kinds == LINING)[:, None]
+    return replace(mesh, albedo=to_albedo(np.where(lining, colour_lining(bare), albedo)))
 
 
-def bake_skin(mesh: Mesh, view: View) -> Mesh:
-    """Bake bare skin from what the photo shows of it, scalp and stubble from its hair and beard."""
-    kinds, points = skin_kinds(mesh), mesh.vertices
-    normals = vertex_normals(points, mesh.triangles) if mesh.normals is None else mesh.normals
-    uv, _ = view.photo.camera.project(points)
-    central = find_central_face(len(points))
-    bare, bare_gain = _see_bare_skin(points, normals, uv, view)
-    smeared = look_up_points(_out_of_smears(view.photo), uv)
-    own = kinds == 0
-    weight = np.where(own, bare * (smeared + 0.4 * central * (1 - smeared)), 0).astype(np.float32)
-    gain = np.where(own[:, None], np.clip(bare_gain, *GAIN), 0).astype(np.float32)
-    for which, labels in ((SCALP, HAIR), (WHISKERS, BEARD)):
-        rows = kinds == which
-        if rows.any():
-            inside = view.photo.mask(labels, inset=2) * np.isin(view.whole.labels, labels)
-            weight[rows] = find_seen(points[rows], normals[rows], view, view.whole, 0.008, inside)
-            smooth = smooth_ratio(view.photo.radiance, view.whole.radiance, inside, 2.0)
-            gain[rows] = np.clip(look_up_points(smooth, uv[rows]), *GAIN)
-    weight[kinds == LINING] = 1
-    source = weight * smoothstep(0.3, 0.7, cosine_to_camera(points, normals, view))
-    source = source * np.where(own, look_up_points(_out_of_shade(view.photo), uv), 1)
-    source = np.where(kinds == LINING, 1, source).astype(np.float32)
-    usual = own[:, None] * find_usual_gain(gain, source * own)
-    carried = carry_over_skin(source, gain - usual, kinds) + usual
-    out = carried + weight[:, None] * (gain - carried)
-    out = out - LOPSIDED * find_lopsided(carried, kinds, central)
-    out = calm_details(out, source, kinds, central)
-    odd = (kinds == SCALP) | (kinds == WHISKERS)  # the photo shows bare skin where the generator grew hair
-    side_light = find_side_light(points, np.clip(bare_gain, *GAIN).mean(1), bare)
-    bare_gain = bare_gain - LOPSIDED * side_light[:, None]
-    share = (bare * odd)[:, None]
-    out = out + share * (np.clip(bare_gain, GAIN[0], OVERDUE) - out)
-    return replace(mesh, albedo=to_albedo(mesh.albedo * np.exp(out)))
+def find_near(points: F32, roots: F32) -> Bools:
+    """Return which points (n, 3) lie beside a root."""
+    if len(roots) == 0:
+        return np.zeros(len(points), bool)
+    return np.isfinite(KDTree(roots).query(points, distance_upper_bound=BESIDE)[0])
+
+
+def colour_lining(albedo: F32) -> F32:
+    """Return albedos (n, 3) of the inside of the mouth: the lips' at its edge, darker and redder further in."""
+    level = 1 if len(albedo) == coarse_count() else 2
+    lips, inside = (load_pack().mask(name, level) for name in ("lips", "inside_mouth"))
+    edge = np.median(albedo[lips > 0.6], 0) * WET
+    deep = np.asarray(smoothstep(0.6, 1.0, inside), np.float32)[:, None]
+    return np.asarray(np.exp(np.log(edge) + deep * (np.log(edge * DEEP) - np.log(edge))), np.float32)
+
+
+def find_loss(gain: F32, calmed: F32, weight: Floats) -> F32:
+    """Return the mean (3,) by which gains have fallen, all over, in calming those that the photo shows."""
+    if (weight > 0.5).sum() <= FEWEST:
+        return np.zeros(3, np.float32)
+    return np.asarray(np.clip(np.average(gain - calmed, axis=0, weights=weight), -LOSS, LOSS), np.float32)
 
 
 def find_usual_gain(gain: F32, weight: Floats) -> F32:
@@ -143,40 +148,129 @@ def find_usual_gain(gain: F32, weight: Floats) -> F32:
     return np.asarray(np.median(gain[rows], 0) if rows.sum() > FEWEST else np.zeros(3), np.float32)
 
 
-def _see_bare_skin(points: F32, normals: F32, uv: Floats, view: View) -> tuple[F32, F32]:
-    """Return how well the photo shows each point (n,) as bare skin, and its gain there (n, 3)."""
-    inside = _bare_mask(view.photo) * is_part(view.bare, Part.SKIN)
-    gains = _hold_back_gloss(log_ratio(view.photo.radiance, view.bare.radiance), inside)
-    return find_seen(points, normals, view, view.bare, 0.008, inside, facing=(0.22, 0.6)), look_up_points(gains, uv)
+def clean_base(mesh: Mesh, kinds: Bytes) -> F32:
+    """Return the logarithm of the albedo of the skin (n, 3) without hair roots, its ears no redder than its face."""
+    count = len(mesh.vertices)
+    base = np.log(np.maximum(mesh.albedo, 1e-4)).astype(np.float64)
+    tinted = soften((kinds == SCALP) | (kinds == WHISKERS), TINTED)
+    if (tinted < 0.02).any() and (tinted > 0.02).any():
+        share = smoothstep(0.0, 0.06, tinted)
+        trust = np.where(kinds == LINING, 0, 1 - share)[: coarse_count()] + 1e-4
+        filled = solve(sp.diags(trust) + plain_laplacian(), trust[:, None] * base[: coarse_count()])
+        base = base + share[:, None] * (prolong(filled, count) - base)
+    ears = load_pack().mask("ears", 1 if count == coarse_count() else 2)
+    face = (ears < 0.05) & (tinted < 0.02) & (kinds == 0)
+    if face.any():
+        apart = np.average(base, axis=0, weights=ears + 1e-9) - np.median(base[face], 0)
+        base = base - RUDDY * smoothstep(0.0, 0.5, ears)[:, None] * apart
+    return np.asarray(base, np.float32)
 
 
-@lru_cache(maxsize=2)
-def find_central_face(count: int) -> F32:
-    """Return 1 for the vertices of eyes, brows, nose and mouth, whose details matter, to 0 for those around them."""
-    rest = load_average_head().fine[1] * HEAD_HEIGHT
-    x, y, z = (rest if count == len(rest) else load_pack().subdivision(2).matrix @ rest).T
-    distance = ((x / HALF_WIDTH) ** 4 + ((y - CENTRE) / HALF_HEIGHT) ** 4) ** 0.25
-    return np.asarray((1 - smoothstep(1.0, 1.25, distance)) * smoothstep(0.06, 0.10, z), np.float32)
+def _see_bare_skin(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> SkinView:
+    """Return how the photo shows each vertex as bare skin."""
+    points, photo, base = mesh.vertices, view.photo, clean_base(mesh, kinds)
+    uv, _ = photo.camera.project(points)
+    inside = _bare_mask(photo) * is_part(view.bare, Part.SKIN)
+    brow = look_up_points(photo.mask((Label.BROW,), inset=0, blur=2.0), uv)
+    gain = look_up_points(_hold_back_gloss(log_ratio(photo.radiance, view.bare.radiance), inside), uv)
+    lowest = GAIN[0] + smoothstep(0.0, 0.5, brow) * (DARKEST_BROW - GAIN[0])
+    gain = np.clip(gain, np.asarray(lowest)[:, None], GAIN[1])
+    gain = gain + np.log(np.maximum(mesh.albedo, 1e-4)) - base  # the render had the roots' tint
+    weight = find_seen(points, normals, view, view.bare, 0.008, inside, facing=(0.22, 0.6))
+    smeared, features = look_up_points(_out_of_smears(photo), uv), find_features(len(points))
+    weight = np.where(kinds == LINING, 0, weight * (smeared + 0.4 * features * (1 - smeared)))
+    source = weight * smoothstep(0.3, 0.7, cosine_to_camera(points, normals, view))
+    source = source * look_up_points(_out_of_shade(photo), uv)
+    source = np.where(kinds == LINING, 1, source)
+    lids, lips = (load_pack().mask(name, 1 if len(points) == coarse_count() else 2) for name in ("eyelids", "lips"))
+    brow = np.maximum(smoothstep(0.0, 0.5, brow), smoothstep(0.1, 0.5, np.maximum(lids, lips))).astype(np.float32)
+    gain = np.where((kinds == LINING)[:, None], 0, gain)
+    return SkinView(weight.astype(np.float32), source.astype(np.float32), gain.astype(np.float32), brow, base)
 
 
-def calm_details(gain: Floats, source: F32, kinds: np.ndarray, central: F32) -> F32:
-    """Bring the gains (n, 3) of bare skin near those around it, outside the central face: the rest is dirt.
-
-    What is around a vertex is an average in which unusual gains count little.
-    """
+def _bake_roots(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> F32:
+    """Return the gains (n, 3) of the roots of hair and beard, carried over where the photo does not show them."""
+    count, photo = len(kinds), view.photo
+    uv, _ = photo.camera.project(mesh.vertices)
+    weight, gain = np.zeros(count, np.float32), np.zeros((count, 3), np.float32)
+    usual = np.zeros((count, 3), np.float32)
+    for which, labels in ((SCALP, HAIR), (WHISKERS, BEARD)):
+        rows = kinds == which
+        if rows.any():
+            inside = photo.mask(labels, inset=2) * np.isin(view.whole.labels, labels)
+            weight[rows] = find_seen(mesh.vertices[rows], normals[rows], view, view.whole, 0.008, inside)
+            smooth = smooth_ratio(photo.radiance, view.whole.radiance, inside, 2.0)
+            gain[rows] = np.clip(look_up_points(smooth, uv[rows]), *GAIN)
+            usual[rows] = find_usual_gain(gain[rows], weight[rows])
+    if not weight.any():
+        return gain
     edges, length = skin_edges()
-    coarse, kind = len(load_average_head().fine[1]), kinds[: len(load_average_head().fine[1])]
-    passes = np.where(kind[edges[:, 0]] == kind[edges[:, 1]], 1.0, 0.003)
-    stiff = (AROUND / length) ** 2 * graph_laplacian(edges, passes, coarse)
-    values, trust = gain[:coarse].astype(np.float64), 0.05 + source[:coarse].astype(np.float64)
+    seen = np.clip(restrict(weight, count), 0, 1)
+    system = sp.diags(0.3 * seen + (length / REACH) ** 2) + laplacian_within(kinds[: coarse_count()])
+    carried = solve(system, (0.3 * seen)[:, None] * restrict(gain - usual, count, weight))
+    out = usual + prolong(carried, count)
+    return np.asarray(out + weight[:, None] * (gain - out), np.float32)
+
+
+def _brightest_roots(labels: tuple[Label, ...], photo: Photo) -> F32:
+    """Return the most that roots of hair reflect (3,), in skins: what the photo shows of this hair, of skin."""
+    hair, skin = photo.shows(*labels), photo.shows(*BARE)
+    if min(hair.sum(), skin.sum()) <= FEW:
+        return np.full(3, np.inf, np.float32)
+    dark, bright = (np.median(photo.radiance[mask], 0) + QUIET for mask in (hair, skin))
+    return np.asarray(dark / bright, np.float32)
+
+
+def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow: F32) -> F32:
+    """Bring the gains (n, 3) of bare skin near the usual ones around it, and those near the other side's.
+
+    What differs from the usual is the features', and else dirt and shade, which are held back. By how much the usual
+    differs between left and right is light, since skin is even. What is finer than the first subdivision, pores and
+    freckles, stays.
+    """
+    count, coarse, mirror = len(gain), coarse_count(), mirror_vertices()
+    inner = lining[:coarse]
+    free = np.where(inner, 1, features[:coarse])[:, None]
+    same = (~inner & ~inner[mirror])[:, None]
+    values, trust = restrict(gain, count), 0.05 + source[:coarse].astype(np.float64)
+    usual = find_usual(values, trust, inner, AROUND, UNUSUAL)
+    spot = values - usual
+    near = find_usual(spot, trust * (1 - 0.99 * brow[:coarse]), inner, NEAR, UNUSUAL)
+    spot = spot - free * LOPSIDED * same * (near - near[mirror]) / 2
+    near = ((near + near[mirror]) / 2).mean(1, keepdims=True)
+    shade = (1 - brow)[:coarse, None] * (near - SHADOW * np.tanh(near / SHADOW))
+    spot = spot - free * same * shade
+    spot = np.where(spot.mean(1, keepdims=True) > 0, SPOT * np.tanh(spot / SPOT), spot)  # gloss on features, too
+    held = np.where(spot.mean(1, keepdims=True) < 0, DARKER * np.tanh(spot / DARKER), spot)
+    calm = usual - LOPSIDED * same * (usual - usual[mirror]) / 2 + held + free * (spot - held)
+    fine, free = gain - prolong(values, count), np.where(lining, 1, features)[:, None]
+    limit = FINE * (0.15 + 0.85 * source[:, None])  # beside hair these are its strands
+    held = limit * np.tanh(fine / limit)
+    return np.asarray(prolong(calm, count) + held + free * (fine - held), np.float32)
+
+
+def find_usual(values: Floats, trust: Floats, lining: Bools, width: float, unusual: float) -> Floats:
+    """Return means of values (c, 3) on the first subdivision, `width` wide, in which unusual ones count little."""
+    _, length = skin_edges()
+    stiff = (width / length) ** 2 * laplacian_within(lining.astype(np.uint8))
     weight, usual = trust, values
     for _ in range(ROUNDS):
-        usual = splu(sp.csc_matrix(sp.diags(weight) + stiff)).solve(weight[:, None] * values)
-        weight = trust / (1 + (np.abs(values - usual).max(1) / UNUSUAL) ** 2)
-    fine = usual if len(gain) == coarse else load_pack().subdivision(2).matrix @ usual
-    off = gain - fine
-    free = np.where(kinds == 0, central, 1)[:, None]
-    return np.asarray(fine + free * off + (1 - free) * DETAIL * np.tanh(off / DETAIL), np.float32)
+        usual = solve(sp.diags(weight) + stiff, weight[:, None] * values)
+        weight = trust / (1 + (np.abs(values - usual).max(1) / unusual) ** 2)
+    return usual
+
+
+def invent_grain(gain: F32, weight: F32, features: F32) -> F32:
+    """Return unevenness (n, 3) for skin that the photo does not show, as strong as that of the skin it shows."""
+    count = len(gain)
+    fine = gain - prolong(restrict(gain, count), count)
+    rows = (weight > 0.9) & (features < 0.1)
+    if rows.sum() < FEWEST or count == coarse_count():
+        return np.zeros_like(gain)
+    strength = 1.48 * np.median(np.abs(fine[rows]), 0)
+    random = np.random.default_rng(GRAIN_SEED).normal(0, 1, (count, 1))
+    finest = smoothstep(*GRAIN_WIDTH, fine_edges())  # where vertices lie further apart, it would be blotches
+    return np.asarray(((1 - weight) * finest)[:, None] * strength * random, np.float32)
 
 
 def _bare_mask(photo: Photo) -> F32:
@@ -207,35 +301,16 @@ def _hold_back_gloss(ratio: F32, inside: Floats) -> F32:
     return ratio - over[..., None]
 
 
-def find_lopsided(gain: F32, kinds: np.ndarray, central: F32) -> F32:
-    """Return the broad part of gains (n, 3) of the skin by which its two sides differ: light, since skin is even."""
-    edges, length = skin_edges()
-    count, mirror = len(load_average_head().fine[1]), mirror_vertices()
-    same = (kinds[:count] == kinds[:count][mirror])[:, None]
-    uneven = (same * (gain[:count] - gain[:count][mirror]) / 2).astype(np.float64)
-    matrix = graph_laplacian(edges, np.ones(len(edges)), count)
-    wide, narrow = (
-        splu(sp.csc_matrix(sp.identity(count) + (width / length) ** 2 * matrix)).solve(uneven)
-        for width in (WIDE, NARROW)
-    )
-    broad = narrow + central[:count, None] * (wide - narrow)
-    return np.asarray(broad if len(gain) == count else load_pack().subdivision(2).matrix @ broad, np.float32)
-
-
-def carry_over_skin(weight: F32, gain: F32, kinds: np.ndarray) -> F32:
-    """Return smooth gains (n, 3) of the skin: as seen, else as on the other side of the face, else fading to 0.
+def carry_over_skin(weight: F32, gain: F32, lining: Bools) -> F32:
+    """Return smooth gains (n, 3) of bare skin: as seen, else as on the other side of the face, else fading to 0.
 
     They are solved for on the first subdivision: near the gains that are seen, and with the gradient of their mirror
-    image where that is seen and they are not; gains do not pass between bare skin, scalp and beard.
+    image where that is seen and they are not; gains do not pass between the skin and the lining of the mouth.
     """
-    count = len(load_average_head().fine[1])
-    spread = sp.identity(count) if len(weight) == count else load_pack().subdivision(2).matrix
-    total = np.asarray(spread.T @ weight)
-    known = np.asarray(spread.T @ (weight[:, None] * gain)) / np.maximum(total, 1e-6)[:, None]
-    seen = np.clip(total / np.maximum(np.asarray(spread.sum(0)).ravel(), 1e-6), 0, 1)
-    kind, mirror = kinds[:count], mirror_vertices()
-    same = kind[mirror] == kind
-    there, reflected = seen[mirror] * same, known[mirror]
+    count, total = coarse_count(), len(weight)
+    known, seen = restrict(gain, total, weight), np.clip(restrict(weight, total), 0, 1)
+    kind, mirror = lining[:count], mirror_vertices()
+    there, reflected = seen[mirror] * (kind[mirror] == kind), known[mirror]
     edges, length = skin_edges()
     passes = np.where(kind[edges[:, 0]] == kind[edges[:, 1]], 1.0, 0.003)
     guided = passes * np.sqrt(there[edges].prod(1)) * (1 - np.sqrt(seen[edges].prod(1)))
@@ -243,4 +318,4 @@ def carry_over_skin(weight: F32, gain: F32, kinds: np.ndarray) -> F32:
     system = sp.diags(0.3 * seen + fade) + graph_laplacian(edges, passes, count)
     wanted = (0.3 * seen)[:, None] * known + (fade * there)[:, None] * reflected
     wanted = wanted + graph_laplacian(edges, guided, count) @ reflected
-    return np.asarray(spread @ splu(sp.csc_matrix(system)).solve(wanted), np.float32)
+    return np.asarray(prolong(solve(system, wanted), total), np.float32)

@@ -19,6 +19,7 @@ from portrait360.pipeline.avatar.exposure import (
     look_up_points,
     to_albedo,
 )
+from portrait360.pipeline.avatar.hair_donors import borrow_colours
 from portrait360.pipeline.avatar.photo import BEARD, HAIR
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.lights import LUMINANCE
@@ -32,9 +33,15 @@ BAKED_STRANDS = (Part.HAIR, Part.BEARD)
 BROAD = 0.35  # share of the broad differences in brightness between photo and render that is light, not hair
 SIDE_LIGHT = 1.0  # the same for those between left and right
 HAIR_GAIN = (float(np.log(0.25)), float(np.log(2.6)))
+HUE = 1.7  # greatest gain of one channel against their mean
 DIM, GREY = 0.004, 0.012  # radiance below which the brightness of hair, and its colour, are not compared
 DYED = (0.25, 0.45)  # spread of the colours of hair, logarithms, from which they are dyes
-REACH, DYE_REACH = 0.20, 1.0  # canonical distances over which carried gains and dyes fade
+REACH = 0.05  # canonical distance over which colours are those of the nearest strands that the photo shows
+ALONG, OWN_REACH = 0.02, 0.20  # canonical lengths of a strand over which its gains are smoothed, and carried on
+DETAIL = 0.8  # share of what a photo shows more finely than that
+LACK = (-0.15, 0.35)  # range of the correction of borrowed gains
+HUE_CALM = 0.6  # share of the differences in hue of natural hair that are taken off
+BORROWED_CALM = 0.4  # share of the invented differences of strands that borrowed ones replace
 SHEEN, SHEEN_HEIGHT, SHEEN_POWER = 0.6, 0.6, 4.0  # gain in the gloss, height of the light, narrowness
 SHEEN_PLACE, SHEEN_WIDTH = 0.55, 0.28  # of the band, heights as seen from the centre of the head: 1 is the crown
 ANCHORS = 4  # points of a strand that exchange gains with other strands
@@ -54,16 +61,43 @@ def bake_strands(group: Strands, view: View) -> Strands:
     uv, _ = view.photo.camera.project(points)
     gain = look_up_points(strand_ratio(view, inside), uv).reshape(count, k, 3)
     gain = gain - SIDE_LIGHT * _find_side_colour(points, weight.ravel(), gain.reshape(-1, 3)).reshape(gain.shape)
-    along, known = _smooth_along(group.points, weight, gain)
-    gain = along + weight[..., None] * (np.clip(gain, *HAIR_GAIN) - along) * 0.5
+    along, known, own = _smooth_along(group.points, weight, gain)
+    seen = np.asarray(along + weight[..., None] * (clip_gain(gain) - along) * DETAIL, np.float32)
     facing = cosine_to_camera(points, unit(points - HEAD_CENTRE), view).reshape(count, k)
-    carried = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), along)
     sure = known[..., None]
+    carried, near = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), along)
+    dyed = _find_dyed(seen[weight > 0.5])
+    borrowed = borrow_colours(group.points, known, seen, dyed)
+    if borrowed is not None:
+        borrowed = _calm_hues(borrowed, HUE_CALM * (1 - dyed))
+        borrowed = borrowed + _find_lack(seen, weight, borrowed, 1 - near[..., 0])
+        carried = near * carried + (1 - near) * borrowed
+    carried = carried + own[..., None] * (along - carried)
     mean = group.albedo.mean(0)
-    invented = np.log(group.albedo / mean) * (1 - 0.7 * sure)  # light and dark strands, where the photo shows its own
+    calm = 0.7 * sure if borrowed is None else np.maximum(0.7 * sure, BORROWED_CALM * (1 - near))
+    invented = np.log(group.albedo / mean) * (1 - calm)  # light and dark strands, where the photo shows its own
     if part == Part.HAIR:
-        invented = invented + (1 - sure) * find_sheen(group.points)[..., None]
-    return replace(group, albedo=to_albedo(mean * np.exp(invented + carried + sure * (gain - carried))))
+        invented = invented + (1 - sure) * (1 if borrowed is None else 0.5) * find_sheen(group.points)[..., None]
+    return replace(group, albedo=to_albedo(mean * np.exp(invented + carried + sure * (seen - carried))))
+
+
+def _find_dyed(gain: F32) -> float:
+    """Return how surely (0..1) hair with these gains (n, 3) is dyed in different colours."""
+    if len(gain) < FEW:
+        return 0.0
+    return float(smoothstep(*DYED, np.asarray((gain - gain.mean(1, keepdims=True)).std(0).mean())))
+
+
+def _calm_hues(gain: F32, calm: float) -> F32:
+    """Take a share `calm` off what gains (s, k, 3) differ by in hue from those of other strands."""
+    hue = gain - gain.mean(-1, keepdims=True)
+    return np.asarray(gain - calm * (hue - hue.mean(0)), np.float32)
+
+
+def _find_lack(seen: F32, weight: F32, borrowed: F32, far: F32) -> float:
+    """Return by how much borrowed gains are darker on average than what the photo shows."""
+    lack = np.average(seen.mean(-1), weights=weight + 1e-9) - np.average(borrowed.mean(-1), weights=far + 1e-9)
+    return float(np.clip(lack, *LACK))
 
 
 def find_sheen(points: F32) -> F32:
@@ -80,9 +114,15 @@ def find_sheen(points: F32) -> F32:
     return np.asarray(SHEEN * (band - band.mean()), np.float32)
 
 
+def clip_gain(gain: Floats) -> Floats:
+    """Return gains (..., 3) within the range of hair: narrow in brightness, wide in colour, for it may be dyed."""
+    light = gain.mean(-1, keepdims=True)
+    return np.clip(light, *HAIR_GAIN) + np.clip(gain - light, -HUE, HUE)
+
+
 def _find_side_colour(points: F32, weight: F32, gain: F32) -> F32:
     """Return by how much the colours (n, 3) of hair differ broadly between left and right; dyes may differ."""
-    gain = np.clip(gain, *HAIR_GAIN)
+    gain = clip_gain(gain)
     light = gain.mean(1)
     colour = gain - light[:, None]
     hues = float(colour[weight > 0.5].std(0).mean()) if (weight > 0.5).any() else 0.0
@@ -110,28 +150,34 @@ def _split_colour(radiance: F32) -> tuple[F32, F32]:
     return np.log(luminance + DIM), np.log((np.maximum(radiance, 0) + GREY) / (luminance + GREY)[..., None])
 
 
-def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32]:
-    """Return the gains smoothed along each strand (s, k, 3), and how well each point knows its own (s, k)."""
+def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32, F32]:
+    """Return the gains smoothed along each strand (s, k, 3), and how well each point knows its own (s, k).
+
+    The last is how far it knows them from another point of its strand.
+    """
     step = np.linalg.norm(np.diff(points, axis=1), axis=-1).mean(1)
     apart = np.abs(np.subtract.outer(np.arange(points.shape[1]), np.arange(points.shape[1])))
-    kernel = np.exp(-(apart * step[:, None, None]) / 0.025).astype(np.float32)
+    away = np.minimum(apart * step[:, None, None] / ALONG, 60)
+    kernel = np.exp(-away).astype(np.float32)
     kernel = kernel * weight[:, None, :]
     total = kernel.sum(-1)
-    along = (kernel @ np.clip(gain, *HAIR_GAIN)) / np.maximum(total, 1e-6)[..., None]
-    return along, np.clip(total, 0, 1)
+    along = (kernel @ clip_gain(gain)) / np.maximum(total, 1e-30)[..., None]
+    known = np.clip(total, 0, 1)
+    own = np.where(total > 1e-20, np.maximum(known, 1e-20), 1e-20) ** (ALONG / OWN_REACH)
+    return along, known, np.asarray(np.where(total > 1e-20, own, 0), np.float32)
 
 
-def _carry_between_strands(points: F32, known: Floats, gain: F32) -> F32:
-    """Return for every point the gain of strands around it that the photo shows; further away it fades.
+def _carry_between_strands(points: F32, known: Floats, gain: F32) -> tuple[F32, F32]:
+    """Return for every point the gain of strands around it that the photo shows, and how near these are (s, k, 1).
 
-    Hair of many colours keeps the nearest one. Of the two sides of the head, a seen one stands in for the other.
+    Of the two sides of the head, a seen one stands in for the other.
     """
     k = points.shape[1]
     at = np.linspace(0, k - 1, min(ANCHORS, k)).round().astype(int)
     places, sure, gains = points[:, at].reshape(-1, 3), known[:, at].ravel(), gain[:, at].reshape(-1, 3)
     rows = np.flatnonzero(sure > 0.5)
     if len(rows) < 20:
-        return np.zeros_like(gain)
+        return np.zeros_like(gain), np.zeros_like(gain[..., :1])
     rows = rows[:: max(len(rows) // 20000, 1)]
     tree, near = KDTree(places[rows]), min(12, len(rows))
     found, distances = [], []
@@ -145,10 +191,7 @@ def _carry_between_strands(points: F32, known: Floats, gain: F32) -> F32:
     width = 0.03 + 0.4 * nearest  # far off, both sides mix
     trust = [np.exp((nearest - distance) / width) for distance in distances]
     carried = (found[0] * trust[0][:, None] + found[1] * trust[1][:, None]) / (trust[0] + trust[1])[:, None]
-    light = carried.mean(1, keepdims=True)
-    hues = float((gains[rows] - gains[rows].mean(1, keepdims=True)).std(0).mean())
-    dye = REACH + (DYE_REACH - REACH) * smoothstep(*DYED, np.array(hues))
-    carried = light * np.exp(-nearest / REACH)[:, None] + (carried - light) * np.exp(-nearest / dye)[:, None]
     rise = np.stack([np.interp(np.arange(k), at, row) for row in np.eye(len(at))], 1).astype(np.float32)
-    filled: Floats = np.einsum("kj,sjc->skc", rise, carried.reshape(len(points), len(at), 3))
-    return np.asarray(filled, np.float32)
+    both = np.column_stack([carried, np.exp(-nearest / REACH)]).reshape(len(points), len(at), 4)
+    filled = np.asarray(np.einsum("kj,sjc->skc", rise, both), np.float32)
+    return filled[..., :3], filled[..., 3:]

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, pixel_centres
-from portrait360.pipeline.avatar.cover_view import Colours, angles_between, find_unexplained, lay_cover_over, sharpen
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
+from portrait360.pipeline.avatar.relief import Relief, make_relief
+from portrait360.pipeline.avatar.relief_view import Colours, angles_between, lay_relief_over, sharpen
 from portrait360.pipeline.avatar.relight import find_relight, relight
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
 from portrait360.synth.render.bake import PreparedScene
@@ -33,9 +34,11 @@ for _i, _labels in enumerate(LAYERS):
 DEPTH_SIZE = 1024  # pixels of the depth map at the photo's camera
 TOLERANCE = np.array([0.008, 0.03, 0.02, 0.015, 0.015], np.float32)  # of a layer's depth, canonical units
 INNER = (Label.EYE, Label.BROW, Label.MOUTH, Label.LIPS)
+LIPPED = (Label.MOUTH, Label.LIPS)
 INNER_TOLERANCE = 0.08  # lids, lashes and teeth: their fit is coarser than their depth
 NEAR = (5.0, 16.0)  # degrees from the photo's direction: its colours whatever the label, then by label
 HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (45.0, 75.0), (25.0, 50.0), (40.0, 65.0)
+MOUTH_END = (30.0, 44.0)
 """Degrees from the photo's direction at which it fades."""
 FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fades in
 GAP = (0.05, 0.09)  # canonical units behind the first surface at which the photo's matte no longer rules
@@ -47,6 +50,7 @@ class PhotoProjection:
 
     photo: Photo
     scene: PreparedScene
+    cover: Proxy  # the closed surface that the matte shows
 
     @property
     def depth(self) -> F32:
@@ -59,16 +63,15 @@ class PhotoProjection:
         return self._comparison[1]
 
     @property
-    def missing(self) -> F32:
-        """Where the photo shows what the layers do not, see `find_unexplained`."""
+    def relief(self) -> Relief:
         return self._comparison[2]
 
     @cached_property
-    def _comparison(self) -> tuple[F32, F32, F32]:
+    def _comparison(self) -> tuple[F32, F32, Relief]:
         film = render_linear(self.scene, self.photo.camera, DEPTH_SIZE)
         gains = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
-        missing = find_unexplained(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
-        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, missing
+        relief = make_relief(self.photo, film, LAYER_OF_LABEL, self.cover)
+        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, relief
 
     @cached_property
     def masks(self) -> F32:
@@ -81,8 +84,8 @@ class PhotoProjection:
         return self.photo.mask((*SKIN, *BEARD, Label.GLASSES))
 
 
-def render_avatar(projection: PhotoProjection, cover: Proxy, camera: Camera, size: int) -> ProxyView:
-    """Render a view of the layers with the photo over them, and the cover where the photo shows what no layer has."""
+def render_avatar(projection: PhotoProjection, camera: Camera, size: int) -> ProxyView:
+    """Render a view of the layers with the photo on them, and near its direction the photo's relief over them."""
     film = render_linear(projection.scene, camera, size)
     rgb = np.zeros_like(film.radiance)
     tone_map(film.radiance, rgb)
@@ -97,8 +100,8 @@ def render_avatar(projection: PhotoProjection, cover: Proxy, camera: Camera, siz
     # near the photo's direction nothing that it sees first lies outside its matte
     outside = sharpen(near) * first * look_up(projection.photo.known, uv) * (1 - look_up(projection.photo.alpha, uv))
     layers = Colours(rgb, film.alpha * (1 - outside), share * (film.alpha > 0))
-    shown = projection.gains, projection.missing
-    rgb, alpha, share = lay_cover_over(layers, projection.photo, *shown, LAYER_OF_LABEL, cover, camera)
+    shown = projection.photo, projection.gains, LAYER_OF_LABEL, projection.relief
+    rgb, alpha, share = lay_relief_over(layers, film, behind, *shown, camera)
     return ProxyView(
         (rgb * (alpha > 0)[..., None]).clip(0, 1).astype(np.float32),
         share.astype(np.float32),
@@ -130,8 +133,8 @@ def trust_photo(
     masks = np.where(inner, look_up(projection.face_mask, uv), masks * (layer >= 0))
     masks = masks + near * (np.clip(4 * look_up(photo.alpha, uv), 0, 1) - masks)
     fade = 1 - np.select(
-        [film.labels == Label.BROW, inner, layer == 1, layer == 2],
-        [smoothstep(*end, angle) for end in (BROW_END, INNER_END, HAIR_END, HAIR_END)],
+        [film.labels == Label.BROW, np.isin(film.labels, LIPPED), inner, layer == 1, layer == 2],
+        [smoothstep(*end, angle) for end in (BROW_END, MOUTH_END, INNER_END, HAIR_END, HAIR_END)],
         smoothstep(*SKIN_END, angle),
     )
     weight = np.where(inner, fade, fine * fade)

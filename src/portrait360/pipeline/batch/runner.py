@@ -103,13 +103,19 @@ def _make_head(item: Item, batch: Batch, row: Row, start: float) -> Row:
 
 
 def item_key(item: Item, options: MakeOptions) -> str:
-    """Return the hash of all inputs of a head. The photo counts by its size and time: reading all would take long."""
+    """Return the hash of all inputs of a head. Files count by their size and time: reading all would take long."""
+    parameters = dict(item.options).get("parameters", options.parameters)
+    files = [describe_file(item.photo), *([describe_file(parameters)] if parameters else [])]
+    return cache_key([repr(options), item.options, *files, __version__])
+
+
+def describe_file(path: str | Path) -> list[int]:
+    """Return the size and time of a file, nothing if there is none."""
     try:
-        stat = Path(item.photo).stat()
-        file = [stat.st_size, stat.st_mtime_ns]
+        stat = Path(path).stat()
     except OSError:
-        file = []
-    return cache_key([repr(options), item.options, file, __version__])
+        return []
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> tuple[dict[str, int], str]:

@@ -17,6 +17,7 @@ from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.pipeline.reading.overlay import draw_labels, draw_legend
 from portrait360.pipeline.reconstruction.head import Head
+from portrait360.pipeline.views.framing import frame_focal
 from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils.array_types import Floats
 from portrait360.utils.images import Picture, over_grey
@@ -34,7 +35,7 @@ def proxy_sheet(proxy: CoarseHead, size: int = 384) -> Floats:
         for v in (proxy.photo, proxy.alpha)
     )
     front = proxy.render(proxy.camera, size)
-    views = [proxy.render(camera, size) for camera in orbit(12, focal=proxy.camera.focal)]
+    views = [proxy.render(camera, size) for camera in orbit(12, focal=frame_focal(proxy))]
     visibility = np.repeat(front.visibility[..., None], 3, -1)
     normals = front.normals @ proxy.camera.cam2world[:3, :3] * [0.5, -0.5, -0.5] + 0.5
     top_row = [over_grey(photo, alpha), view_over_grey(front), visibility, normals * (front.mask[..., None] > 0)]

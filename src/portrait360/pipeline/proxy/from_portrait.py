@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import estimate_reference_camera
+from portrait360.pipeline.proxy.animal_shape import animal_radius, feature_share, is_animal, subject_matte
+from portrait360.pipeline.proxy.fur_texture import complete_coat, fade_photo_edge, read_coat, spread_inner
 from portrait360.pipeline.proxy.hair_shell import (
     carve_to_silhouette,
     fit_thickness,
@@ -23,10 +25,13 @@ from portrait360.pipeline.proxy.head_map import HeadMap
 from portrait360.pipeline.proxy.proxy import LAYOUT, Proxy
 from portrait360.pipeline.proxy.texture_completion import SurfaceSamples, complete_texture, map_gaussian, sample_photo
 from portrait360.utils.array_types import Floats
-from portrait360.utils.image_ops import foreground
+from portrait360.utils.image_ops import foreground, smoothstep
 from portrait360.utils.images import to_uint8
 
 MIDDLE_LAYOUT = HeadMap(columns=128, rows=88)  # between the layouts of the hair model and the proxy
+ANIMAL_LAYOUT = HeadMap(columns=384, rows=264, bend=-0.1, cap=0.5)
+"""Finer, for the texture of fur; its rays fan out from a lower point, so that ears that stand up are along them."""
+STEEPEST_TRUST = 0.1  # trust in the photo's colours below which an animal shows the map's
 
 
 def proxy_from_photo(portrait: Portrait, others: Sequence[Portrait] = ()) -> Proxy:
@@ -39,6 +44,8 @@ def proxy_from_photo(portrait: Portrait, others: Sequence[Portrait] = ()) -> Pro
     Returns:
         A head that is closed and coloured from all sides.
     """
+    if is_animal(portrait):
+        return animal_from_photo(portrait, others)
     hair = load_hair_model().scale_down(portrait.crop_scale)
     goal = outline(portrait.alpha, portrait.inside_photo)
     skins = skin_radii(portrait, (hair.layout, MIDDLE_LAYOUT, LAYOUT))
@@ -53,6 +60,22 @@ def proxy_from_photo(portrait: Portrait, others: Sequence[Portrait] = ()) -> Pro
     radius = carve_to_silhouette(LAYOUT, round_crown(LAYOUT, radius), portrait.camera, goal)
     class_probs = np.stack([resample_map(probs, hair.layout, LAYOUT) for probs in hair.class_probs(thick)])
     return texture_proxy(portrait, radius, class_probs, others)
+
+
+def animal_from_photo(portrait: Portrait, others: Sequence[Portrait] = ()) -> Proxy:
+    """Build the proxy of an animal: the inflated matte with a muzzle, under the fur that the photo shows."""
+    matte, features, known = subject_matte(portrait), feature_share(portrait), portrait.inside_photo
+    own = matte * (known > 0.99)
+    inner = spread_inner(portrait.rgb, own)
+    radius = animal_radius(portrait, ANIMAL_LAYOUT)
+    seen = replace(portrait, alpha=matte, inside_photo=fade_photo_edge(known))
+    photos = sample_photos(seen, radius, others, clean=inner, layout=ANIMAL_LAYOUT)
+    coat = read_coat(inner, own, features)
+    colours = complete_coat(ANIMAL_LAYOUT, radius, photos.all, coat, portrait.camera)
+    opaque = replace(portrait, alpha=np.maximum(matte, 1 - seen.inside_photo))  # nothing is known beyond the photo
+    visible = photos.own.visible * smoothstep(0, STEEPEST_TRUST, photos.own.trust)
+    shown = replace(photos, own=replace(photos.own, visible=visible), clean=foreground(portrait.rgb, own))
+    return shown.proxy(opaque, radius, colours)
 
 
 def fit_to_silhouette(portrait: Portrait, radius: Floats) -> Floats:
@@ -75,30 +98,36 @@ class PhotoSamples:
     clean: Floats  # (s, s, 3) the portrait's foreground
     own: SurfaceSamples  # from the portrait
     all: SurfaceSamples  # from the portrait and the others
+    layout: HeadMap = LAYOUT
 
     def proxy(self, portrait: Portrait, radius: Floats, colours: Floats) -> Proxy:
         """Build the proxy of this surface with completed colours, its images rounded to 8-bit values."""
         colours, visible, photo, alpha = (
             to_uint8(v).astype(np.float32) / 255 for v in (colours, self.own.visible, self.clean, portrait.alpha)
         )
-        return Proxy(LAYOUT, radius.astype(np.float32), colours, visible, photo, alpha, portrait.camera)
+        return Proxy(self.layout, radius.astype(np.float32), colours, visible, photo, alpha, portrait.camera)
 
 
 def sample_photos(
-    portrait: Portrait, radius: Floats, others: Sequence[Portrait] = (), *, clean: Floats | None = None
+    portrait: Portrait,
+    radius: Floats,
+    others: Sequence[Portrait] = (),
+    *,
+    clean: Floats | None = None,
+    layout: HeadMap = LAYOUT,
 ) -> PhotoSamples:
     """Sample the colours of a surface from the photos; `clean` is the portrait's foreground, if already computed."""
     clean = foreground(portrait.rgb, portrait.alpha) if clean is None else clean
-    own = merged = sample_photo(LAYOUT, radius, portrait.camera, clean, portrait.alpha, portrait.inside_photo)
-    surface = LAYOUT.mesh(radius)
+    own = merged = sample_photo(layout, radius, portrait.camera, clean, portrait.alpha, portrait.inside_photo)
+    surface = layout.mesh(radius)
     for reference in others:
         camera, rgb = (
             estimate_reference_camera(reference, portrait, *surface),
             foreground(reference.rgb, reference.alpha),
         )
-        samples = sample_photo(LAYOUT, radius, camera, rgb, reference.alpha, reference.inside_photo)
+        samples = sample_photo(layout, radius, camera, rgb, reference.alpha, reference.inside_photo)
         merged = merge_photo_samples(merged, samples)
-    return PhotoSamples(clean, own, merged)
+    return PhotoSamples(clean, own, merged, layout)
 
 
 def paste_photo(colours: Floats, samples: SurfaceSamples) -> Floats:

@@ -189,14 +189,14 @@ def propagate_offsets(
         weight = np.bincount(cells, minlength=count).astype(np.float64)
         target = np.bincount(cells, gap / np.maximum(slope, 1e-6), minlength=count) / np.maximum(weight, 1)
         stiffness = np.minimum(weight, 1) + 2.0 * bare.ravel()
-        system = sp.diags(stiffness + 2e-3) + 0.5 * _laplacian(layout)
+        system = sp.diags(stiffness + 2e-3) + 0.5 * map_laplacian(layout)
         offset = splu(sp.csc_matrix(system)).solve(np.where(bare.ravel(), 0, target * np.minimum(weight, 1)))
         radius = np.maximum(radius + offset.reshape(radius.shape), MIN_RADIUS)
     return radius
 
 
 @lru_cache(maxsize=4)
-def _laplacian(layout: HeadMap) -> sp.csr_matrix:
+def map_laplacian(layout: HeadMap) -> sp.csr_matrix:
     """Graph Laplacian of the map, circular in its columns; weights are larger in the short rows near the crown."""
     index = np.arange(layout.rows * layout.columns).reshape(layout.rows, layout.columns)
     elevation, _ = layout.ray_at_row(np.arange(layout.rows) + 0.5)

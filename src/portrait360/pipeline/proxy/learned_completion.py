@@ -18,6 +18,7 @@ from portrait360.diffusion.samplers import flow_euler
 from portrait360.models.completion_unet import CHANGES, MapCompleter, MapCompleterConfig
 from portrait360.models.weights.tensor_files import TensorFile, load_fp32, write_half
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.proxy.animal_shape import is_animal
 from portrait360.pipeline.proxy.from_portrait import fit_to_silhouette, paste_photo, sample_photos
 from portrait360.pipeline.proxy.map_conditioning import apply_changes, make_hints
 from portrait360.pipeline.proxy.proxy import Proxy
@@ -40,7 +41,12 @@ def complete_with_network(
     seed: int = 0,
     steps: int = STEPS,
 ) -> Proxy:
-    """Keep what the photos show, and let the network predict shape and colour of everything else."""
+    """Keep what the photos show, and let the network predict shape and colour of everything else.
+
+    An animal's proxy stays as it is: the network has learnt people's heads, and flattens muzzles and ears.
+    """
+    if is_animal(portrait):
+        return proxy
     network = load_completer() if network is None else network
     layout, camera = proxy.layout, portrait.camera
     samples = sample_photos(portrait, proxy.radius, others, clean=proxy.photo).all

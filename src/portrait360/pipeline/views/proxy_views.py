@@ -13,6 +13,7 @@ from portrait360.geometry.cameras import Camera, orbit
 from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.views import DEFAULT_VIEWS
+from portrait360.pipeline.views.framing import frame_focal
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.errors import UserError
 from portrait360.utils.images import to_uint8
@@ -44,7 +45,7 @@ def render_proxy_views(
     on_view: OnView = lambda index, total, view: None,
 ) -> ViewSet:
     """Render the proxy from all cameras; the reference is the photo itself."""
-    cameras = default_cameras(DEFAULT_VIEWS, 0.0, portrait.camera.focal) if cameras is None else cameras
+    cameras = default_cameras(DEFAULT_VIEWS, 0.0, frame_focal(proxy)) if cameras is None else cameras
     views = []
     for i, camera in enumerate(cameras):
         rendered = proxy.render(camera, size)
@@ -69,7 +70,7 @@ def write_proxy_views(
 ) -> int:
     """Render the proxy of a folder, save the views in its subfolder `views`, and return how many there are."""
     portrait, proxy = Portrait.load(folder / "portrait"), load_coarse_head(folder / "proxy")
-    focal = portrait.camera.focal
+    focal = frame_focal(proxy)
     cameras = read_orbit(orbit, focal) if orbit else default_cameras(count, elevation, focal, high=False)
     view_set = render_proxy_views(
         portrait, proxy, cameras, size=size, seed=seed, on_view=lambda index, total, view: advance(f"{index + 1}")

@@ -1,0 +1,130 @@
+"""The photo as a relief: each of its pixels at the depth of the layer that its label names.
+
+Seen from up to about 35 degrees from the photo's direction, a relief shows every pixel of the photo once and in
+order, where the layers of the generator never lie quite as hair, hats and cloth of the photo do. Its depth is the
+layers' own where label and layer agree, and continues smoothly from there over the rest of the label; what the layers
+lack altogether lies on the proxy's surface.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.geometry import rasterizer
+from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.proxy.proxy import Proxy
+from portrait360.synth.render.compositing import Film
+from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
+
+SIDE = 256  # vertices along a side of the photo
+STEP, WITHIN = 0.025, 0.1  # canonical depth between neighbours of two layers, and of one, at which the relief is torn
+POOR = 0.6  # overlap of a layer with the photo's below which its depth is the proxy's
+REACHES = (
+    (1.5, 1.0),
+    (5.0, 1e-3),
+    (20.0, 1e-6),
+    (80.0, 1e-9),
+)  # vertices, weight: far if nothing is near
+EDGE = 3.0  # cells over which a torn edge can be soft
+CRUMB = 0.004  # share of the cells that a part torn off must have to be kept further round
+RIM = 2  # vertices by which the relief goes on beyond the matte
+
+
+@dataclass(frozen=True, eq=False)
+class Relief:
+    vertices: F64  # (n, 3)
+    triangles: I32  # (t, 3)
+    uv: F32  # (n, 2) of the photo
+    firm: F32  # (n,) 0 where the relief is torn .. 1 inside
+
+    def draw(self, camera: Camera, size: int) -> tuple[F32, F32, F32]:
+        """Return where the photo shows each pixel (s, s, 2), how firm the relief is, and its depth; 0 beside it."""
+        buffers = rasterizer.rasterise(self.vertices, self.triangles, camera, size)
+        values = rasterizer.interpolate(buffers, self.triangles, np.concatenate([self.uv, self.firm[:, None]], 1))
+        return values[..., :2], values[..., 2], buffers.depth
+
+
+def make_relief(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cover: Proxy) -> Relief:
+    """Return the relief of a photo; `film` is a render of the layers at its camera."""
+    layers = layer_of_label[_pick(photo.labels)]
+    depth = find_depths(photo, film, layer_of_label, cover)
+    inside = (_shrink(photo.alpha) > 0.02) & (_shrink(photo.known) > 0.02) & bool(cover.visible.any())
+    inside = cv2.dilate(inside.astype(np.uint8), np.ones((2 * RIM + 1,) * 2)) > 0
+    y, x = np.indices((SIDE, SIDE))
+    uv = np.stack([x, y], -1) / (SIDE - 1)
+    vertices = photo.camera.unproject(uv, depth).reshape(-1, 3).astype(np.float64)
+    kept = find_whole_cells(depth, layers, inside)
+    return Relief(vertices, connect(kept), uv.reshape(-1, 2).astype(np.float32), measure_firmness(kept))
+
+
+def find_depths(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cover: Proxy) -> F32:
+    """Return the depth of every vertex (SIDE, SIDE)."""
+    names, drawn = _pick(photo.labels), _pick(np.asarray(film.labels, np.uint8))
+    shown, rendered = layer_of_label[names], layer_of_label[drawn]
+    alpha, depth = _pick(film.alpha), _pick(film.depth)
+    view = cover.render(photo.camera, SIDE)
+    everywhere = np.where(view.mask > 0.5, view.depth, 0).astype(np.float32)
+    everywhere = fill(everywhere, everywhere > 0)
+    out = everywhere.copy()
+    for layer in np.unique(shown[shown >= 0]):
+        region = shown == layer
+        known = region & (rendered == layer) & (alpha > 0.5)
+        if known.sum() > POOR * (region | ((rendered == layer) & (alpha > 0.5))).sum():
+            out[region] = fill(depth, known)[region]
+    subject = shown >= 0
+    return np.where(subject, out, fill(out, subject) if subject.any() else out)
+
+
+def fill(values: F32, known: Bools) -> F32:
+    """Return the values, smooth, going on from where they are known."""
+    weight, total = np.full(values.shape, 1e-12, np.float64), np.zeros(values.shape, np.float64)
+    if not known.any():
+        return values
+    middle = float(values[known].mean())  # the small rest is this far from all
+    for sigma, share in REACHES:
+        weight += share * cv2.GaussianBlur(known.astype(np.float64), (0, 0), sigma)
+        total += share * cv2.GaussianBlur(np.where(known, values - middle, 0).astype(np.float64), (0, 0), sigma)
+    return (middle + total / weight).astype(np.float32)
+
+
+def find_whole_cells(depth: F32, layers: NDArray[np.int8], inside: Bools) -> Bools:
+    """Return which cells between neighbouring vertices are not torn (SIDE - 1, SIDE - 1)."""
+    whole = np.all(_corners(inside), 0)
+    depths, names = _corners(depth), _corners(layers)
+    one = (names == names[0]).all(0)
+    return whole & (depths.max(0) - depths.min(0) < np.where(one, WITHIN, STEP))
+
+
+def connect(cells: Bools) -> I32:
+    """Return two triangles for each of these cells."""
+    a, b, c, d = (corner[cells] for corner in _corners(np.arange(SIDE * SIDE).reshape(SIDE, SIDE)))
+    return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
+
+
+def measure_firmness(cells: Bools) -> F32:
+    """Return 0 at vertices of torn cells and of crumbs, 1 from EDGE cells on."""
+    _, parts, sizes, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=4)
+    cells = cells & (np.asarray(sizes)[:, cv2.CC_STAT_AREA] >= CRUMB * cells.size)[np.asarray(parts, np.int32)]
+    distance = cv2.distanceTransform(np.pad(cells, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)
+    return np.clip(np.asarray(distance, np.float32)[:-1, :-1] / EDGE, 0, 1).ravel()
+
+
+def _corners(values: np.ndarray) -> np.ndarray:
+    """Return the values at the corners of all cells, in the order around them (4, SIDE - 1, SIDE - 1)."""
+    return np.stack([values[:-1, :-1], values[:-1, 1:], values[1:, 1:], values[1:, :-1]])
+
+
+def _pick(picture: np.ndarray) -> np.ndarray:
+    """Return a picture at the vertices: its nearest pixels."""
+    nearest = np.round(np.linspace(0, len(picture) - 1, SIDE)).astype(int)
+    return picture[nearest][:, nearest]
+
+
+def _shrink(picture: Floats) -> F32:
+    side = len(picture) // SIDE
+    return _pick(cv2.blur(picture.astype(np.float32), (max(side, 1),) * 2))

@@ -1,0 +1,166 @@
+"""Hair of an avatar: what covers the scalp, how locks lie, whose colours they take, what a photo says of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair_depth import drop_loops, find_side_reach, settle_behind
+from portrait360.pipeline.avatar.hair_donors import borrow_colours, fold
+from portrait360.pipeline.avatar.hair_locks import form_locks
+from portrait360.pipeline.avatar.hair_outline import clean_hair, make_frame, trace_outline
+from portrait360.pipeline.avatar.hair_texture import add_curls, find_hidden_knot
+from portrait360.pipeline.avatar.hair_undercoat import lay_undercoat
+from portrait360.pipeline.avatar.photo import VOID, Photo
+from portrait360.pipeline.reading.reading import Reading
+from portrait360.synth.build import build_person
+from portrait360.synth.hair.hairdo import make_hair
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.head.fitted_head import make_fitted_head
+from portrait360.synth.render.renderer import render
+from portrait360.synth.sampling.hairstyles import find_style
+from portrait360.synth.sampling.parameters import Hair, HeadParameters
+from portrait360.synth.scene import Scene, Strands
+from portrait360.utils.array_types import F32
+from tests.fixtures.photos import FOCAL
+from tests.fixtures.scenes import WHITE
+
+SIDE = 192
+CAMERA = Camera(look_at(0, 0), FOCAL)
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return make_fitted_head(np.zeros(60), np.zeros(52))
+
+
+def grow(head: Head, name: str) -> Strands:
+    parameters = HeadParameters(hair=Hair(style=name))
+    hairdo = make_hair(head, parameters, np.random.default_rng(0), find_style(name))
+    return max(hairdo.strands, key=lambda group: len(group.points))
+
+
+def photograph(head: Head, name: str) -> Photo:
+    """Return a photo of a head with this hairstyle and true labels."""
+    geometry = build_person(head, HeadParameters(hair=Hair(style=name)), np.random.default_rng(0))
+    scene = Scene(tuple(geometry.meshes), tuple(s for s in geometry.strands if len(s.points)), WHITE)
+    view = render(scene, CAMERA, SIDE)
+    known, flow = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(view.rgb, view.rgb, view.alpha, known, view.labels, known, flow, CAMERA)
+
+
+def read(woman: float, toon: float = 0.0) -> Reading:
+    nothing = np.zeros((1, 1, 3), np.float32)
+    answers = {"woman": {"yes": woman}, "kind": {"toon": toon}, "family": {"short": 1.0}}
+    return Reading(nothing, nothing, nothing, nothing, answers, {})
+
+
+def test_an_undercoat_lies_on_the_scalp_among_the_roots(head):
+    group = grow(head, "crew")
+    coat = np.concatenate([g.points for g in lay_undercoat([group], head)])
+    height = head.field.distance(coat)
+    assert len(coat) > 5000
+    assert height.min() > -0.004
+    assert height.max() < 0.02
+    roots = group.points[:, 0]
+    assert (coat[:, 0].min(0) > roots.min(0) - 0.04).all()
+    assert (coat[:, 0].max(0) < roots.max(0) + 0.04).all()
+
+
+def test_locks_leave_roots_and_what_hangs_before_the_head(head):
+    group = grow(head, "long")
+    moved = form_locks(group, head, 0).points
+    before = (group.points[..., 2] > 0.09).all(1)
+    assert before.any()
+    np.testing.assert_allclose(moved[before], group.points[before], atol=1e-4)
+    np.testing.assert_array_equal(moved[:, 0], group.points[:, 0])
+    behind = (group.points[:, -1, 2] < -0.03) & (group.points[:, -1, 1] < -0.2)
+    assert np.linalg.norm(moved - group.points, axis=-1)[behind].max() > 0.01
+
+
+def make_curtain(count: int = 400) -> F32:
+    """Return straight strands that hang in a ring."""
+    around = np.linspace(-np.pi, np.pi, count, endpoint=False)
+    roots = np.stack([0.2 * np.sin(around), np.full(count, 0.1), 0.2 * np.cos(around)], -1)
+    return (roots[:, None] - np.linspace(0, 0.4, 9)[None, :, None] * np.array([0, 1, 0])).astype(np.float32)
+
+
+def test_strands_behind_take_the_colours_of_their_side():
+    points = make_curtain()
+    x, z = points[:, 0, 0], points[:, 0, 2]
+    known = np.repeat((z > 0.0)[:, None], 9, 1).astype(np.float32)
+    profile = np.zeros((*points.shape[:2], 3), np.float32)
+    profile[..., 0] = np.sign(x)[:, None]  # the sides differ in one channel, roots and tips in another
+    profile[..., 2] = np.linspace(-1, 1, 9)
+    gain = borrow_colours(points, known, profile)
+    assert gain is not None
+    hue = gain - gain.mean(-1, keepdims=True)
+    behind = (z < -0.05) & (np.abs(x) > 0.03)
+    side = hue[behind][..., 0] - hue[behind][..., 1]
+    assert (np.sign(side.mean(1)) == np.sign(x[behind])).mean() > 0.95
+    assert (hue[behind][:, -1, 2] > hue[behind][:, 0, 2] + 0.5).all()
+
+
+def test_few_strands_lend_no_colours():
+    points = make_curtain(60)
+    known = np.zeros(points.shape[:2], np.float32)
+    known[:20] = 1.0
+    assert borrow_colours(points, known, np.zeros((*points.shape[:2], 3), np.float32)) is None
+
+
+def test_the_back_is_folded_to_the_front():
+    folded = fold(np.array([0.4, 1.0, np.pi, -np.pi, -1.2]), np.array([0.3, 1.2]))
+    np.testing.assert_allclose(folded, [0.4, 1.0, 0.3, -0.3, -1.2], atol=1e-6)
+
+
+def test_short_hair_is_no_thicker_behind_than_at_the_sides(head):
+    group = grow(head, "crew")
+    points = group.points.copy()
+    behind = (points[..., 2] < -0.12) & (points[..., 1] < 0.08)
+    points[..., 2] -= 0.08 * behind
+    side = find_side_reach([group], head)
+    settled = settle_behind(replace(group, points=points), head, side).points
+    inner = behind & (np.arange(points.shape[1]) > 1)
+    assert head.field.distance(points)[inner].max() > 0.08
+    assert head.field.distance(settled)[inner].max() < 0.06
+
+
+def test_loops_of_drawn_back_hair_are_dropped(head):
+    group = grow(head, "bun")
+    points = group.points.copy()
+    points[7, 3:-3] = head.field.push_out(points[7, 3:-3], 0.2)
+    kept = drop_loops(replace(group, points=points), head)
+    assert len(kept.points) > 0.6 * len(points)
+    assert not (kept.points == points[7]).all((1, 2)).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "woman", "is_knot"), [("low_bun", 0.8, True), ("low_bun", 0.2, False), ("bob", 0.8, False)]
+)
+def test_a_hidden_knot_is_a_womans_whose_neck_and_forehead_are_bare(head, name, woman, is_knot):
+    found = find_hidden_knot(photograph(head, name), head, read(woman))
+    assert (found is not None) == is_knot
+    assert found is None or found.ties
+
+
+def test_a_drawing_has_no_hidden_knot(head):
+    assert find_hidden_knot(photograph(head, "low_bun"), head, read(0.8, toon=0.9)) is None
+
+
+def test_curls_of_the_photo_stay():
+    crew, hair = find_style("crew"), Hair(style="crew", length=1.6)
+    assert add_curls(crew, hair, 0.25).wave[0] > 0
+    assert add_curls(crew, hair, 0.15) == crew
+    assert add_curls(crew, replace(hair, length=0.5), 0.25) == crew
+    assert add_curls(find_style("afro"), hair, 0.25) == find_style("afro")
+
+
+def test_hair_that_the_photo_cuts_off_hangs_before_the_shoulders(head):
+    labels = photograph(head, "long").labels.copy()
+    frame = make_frame(CAMERA)
+    row = int(frame.place(np.array(0.0), np.array(-0.30))[1] * SIDE)
+    labels[row:] = VOID
+    assert trace_outline(clean_hair(labels), frame).in_front == (True, True)
