@@ -43,7 +43,7 @@ from portrait360.training.session import train_recipe
 samples, out, begin, device, minutes, share, start = sys.argv[1:]
 left = float(minutes) * float(share) / 100 - (time.time() - float(start)) / 60
 if left > 0.05:
-    step = train_recipe("reader", Path(samples) / "train", Path(samples) / "val", Path(out), init_from=Path(begin),
+    step = train_recipe("reader-tune", Path(samples) / "train", Path(samples) / "val", Path(out), init_from=Path(begin),
                         minutes=left, steps=None, device=device)
     people = len(list((Path(samples) / "train").glob("*.done")))
     print(f"{step} steps, {people} people, {(time.time() - float(start)) / 60:.1f} minutes", flush=True)

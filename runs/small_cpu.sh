@@ -9,7 +9,9 @@ python -m portrait360.training.data.reader_samples -o samples/read --count "${PE
 portrait360 train run reader --samples samples/read --validation samples/read-val -o runs/reader --minutes "${MINUTES:-360}"
 portrait360 train run reader-head --samples samples/read --validation samples/read-val -o runs/reader-head \
     --begin runs/reader/weights.safetensors --minutes "${MINUTES:-360}"
-python -m benchmarks.reader samples/read-test --weights runs/reader-head/weights.safetensors
+portrait360 train run reader-tune --samples samples/read --validation samples/read-val -o runs/reader-tune \
+    --begin runs/reader-head/weights.safetensors --minutes "${MINUTES:-360}"
+python -m benchmarks.reader samples/read-test --weights runs/reader-tune/weights.safetensors
 
 python -m portrait360.training.data.head_map_samples -o samples/val --split val --count 12
 python -m portrait360.training.data.head_map_samples -o samples/train --count "${IDENTITIES:-500}"

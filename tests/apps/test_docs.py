@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import portrait360
-from portrait360.apps.cli import main
+from portrait360.apps.cli import main, photo_stages
 from portrait360.evaluation import evaluate
 from portrait360.evaluation.consistency import RefitSettings
 from portrait360.evaluation.protocols import PROTOCOLS
@@ -65,6 +65,7 @@ def inside(shop, monkeypatch):
     monkeypatch.setattr(stages, "run_sheet", lambda views, head: views.views[0].rgb)
     monkeypatch.setattr(make, "make", fewer)
     monkeypatch.setattr(methods, "make_avatar", remember)
+    monkeypatch.setattr(photo_stages, "TURNTABLE_FRAMES", 4)
     for name, protocol in PROTOCOLS.items():  # in this process, where they can be made small
         little = replace(protocol, size=64, orbit=min(protocol.orbit, 8), refit=protocol.refit and LITTLE)
         monkeypatch.setitem(PROTOCOLS, name, little)
@@ -127,6 +128,7 @@ def test_links_lead_somewhere(page):
 def test_the_examples_of_the_api_hold(shop, monkeypatch):
     monkeypatch.chdir(shop)
     use_small_crops(monkeypatch)
+    monkeypatch.setattr(methods, "make_avatar", remember)
     shutil.rmtree(shop / "out", ignore_errors=True)
     failed, tried = doctest.testmod(portrait360)
     assert tried >= 4 and failed == 0

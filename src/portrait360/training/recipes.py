@@ -42,10 +42,10 @@ def _make_reader_task(train: Path, val: Path, init_from: Path | None, **options:
     return ReaderTask(train, val, init_from=init_from, **options)
 
 
-def _make_readout_task(train: Path, val: Path, init_from: Path | None) -> Task:
+def _make_tuned_reader_task(train: Path, val: Path, init_from: Path | None, **options: Any) -> Task:
     if init_from is None:
-        raise UserError("The recipe reader-head starts from the weights of `reader`; name them with `init_from=`.")
-    return _make_reader_task(train, val, init_from, readout_only=True, batch=32)
+        raise UserError("This recipe starts from the weights of `reader`; name them with `init_from=`.")
+    return _make_reader_task(train, val, init_from, **options)
 
 
 def _make_view_task(train: Path, val: Path, init_from: Path | None, **options: Any) -> Task:
@@ -96,7 +96,12 @@ RECIPES = {
     # the portrait reader: labels, matte, hair directions, normals, and what head it is
     "reader": Recipe(_make_reader_task, LoopOptions(rate=8e-4, steady=1500)),
     # what the portrait reader says of the whole head, from the weights of `reader`; pixels stay as they are
-    "reader-head": Recipe(_make_readout_task, LoopOptions(rate=1e-3, warm=50, steady=800, average=0.99)),
+    "reader-head": Recipe(
+        partial(_make_tuned_reader_task, readout_only=True, batch=32),
+        LoopOptions(rate=1e-3, warm=50, steady=800, average=0.99),
+    ),
+    # all of the portrait reader, from weights that have learnt: a higher rate would lose what they know
+    "reader-tune": Recipe(_make_tuned_reader_task, LoopOptions(rate=2.5e-4, warm=100, steady=400)),
     # the view denoiser's appearance and control networks: every view independently
     "views": Recipe(_make_view_task, LoopOptions(rate=8e-4, steady=3000)),
     # with cross-view attention, from the weights of `views`: neighbours on an arc

@@ -54,7 +54,7 @@ def test_at_its_own_camera_a_relief_is_the_photo(relief):
 
 
 def test_depth_is_that_of_the_layers_where_label_and_layer_agree(labels, proxy):
-    depth = find_depths(make_photo(labels), make_film(labels), LAYER_OF_LABEL, proxy)
+    depth, _ = find_depths(make_photo(labels), make_film(labels), LAYER_OF_LABEL, proxy)
     side = len(depth)
     np.testing.assert_allclose(depth[:, : int(0.4 * side)], DISTANCE - STEP, atol=1e-3)
     np.testing.assert_allclose(depth[:, int(0.6 * side) :], DISTANCE, atol=1e-3)
@@ -62,7 +62,7 @@ def test_depth_is_that_of_the_layers_where_label_and_layer_agree(labels, proxy):
 
 def test_depth_goes_on_over_the_rest_of_a_label(proxy):
     """Where the photo shows hair and the layers skin, hair lies as deep as the hair beside it."""
-    depth = find_depths(make_photo(draw_labels(HALF)), make_film(draw_labels(HALF - 12)), LAYER_OF_LABEL, proxy)
+    depth, _ = find_depths(make_photo(draw_labels(HALF)), make_film(draw_labels(HALF - 12)), LAYER_OF_LABEL, proxy)
     side = len(depth)
     np.testing.assert_allclose(depth[:, : int(0.48 * side)], DISTANCE - STEP, atol=1e-3)
 

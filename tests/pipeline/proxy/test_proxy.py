@@ -154,7 +154,8 @@ def test_the_sheet_shows_sixteen_pictures(proxy):
 
 
 def test_the_command_writes_what_one_can_look_at_and_load(tmp_path):
-    outcome = CliRunner().invoke(app, ["proxy", str(ASTRONAUT), "-o", str(tmp_path / "out"), "--size", "128"])
+    words = ["proxy", str(ASTRONAUT), "-o", str(tmp_path / "out"), "--size", "128", "--method", "proxy"]
+    outcome = CliRunner().invoke(app, words)
     assert outcome.exit_code == 0, outcome.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "portrait",

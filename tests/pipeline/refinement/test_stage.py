@@ -46,7 +46,7 @@ def run(tmp_path_factory) -> Path:
         use_small_crops(patch)
         patch.setattr(stages, "fit_settings", lambda seed, share: TINY)
         patch.setattr(pipeline_make, "run_files", lambda *what: None)
-        make(folder / "photo.png", folder / "out", MakeOptions(views=4, size=64, results=("field",)))
+        make(folder / "photo.png", folder / "out", MakeOptions(views=4, size=64, results=("field",), method="proxy"))
     return folder / "out"
 
 

@@ -55,8 +55,8 @@ def train_run(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="reader, map, views, views-together, hybrid, restorer, sd15-appearance, sd15-control, "
-            "sd15-cross-view or sd15-back.",
+            help="reader, reader-head, reader-tune, map, views, views-together, hybrid, restorer, sd15-appearance, "
+            "sd15-control, sd15-cross-view or sd15-back.",
         ),
     ],
     samples: Annotated[

@@ -24,12 +24,10 @@ from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
 SIDE = 256  # vertices along a side of the photo
 STEP, WITHIN = 0.025, 0.1  # canonical depth between neighbours of two layers, and of one, at which the relief is torn
 POOR = 0.6  # overlap of a layer with the photo's below which its depth is the proxy's
-REACHES = (
-    (1.5, 1.0),
-    (5.0, 1e-3),
-    (20.0, 1e-6),
-    (80.0, 1e-9),
-)  # vertices, weight: far if nothing is near
+Reaches = tuple[tuple[float, float], ...]  # vertices, and weight
+REACHES: Reaches = ((1.5, 1.0), (5.0, 1e-3), (20.0, 1e-6), (80.0, 1e-9))  # far only where nothing is near
+NEXT: Reaches = ((1.0, 1.0), (4.0, 1e-3))  # for what lies just beside a layer
+BROAD: Reaches = ((12.0, 1.0), (40.0, 1e-3))  # for what hardly fits: better flat than crumpled
 EDGE = 3.0  # cells over which a torn edge can be soft
 CRUMB = 0.004  # share of the cells that a part torn off must have to be kept further round
 RIM = 2  # vertices by which the relief goes on beyond the matte
@@ -41,6 +39,7 @@ class Relief:
     triangles: I32  # (t, 3)
     uv: F32  # (n, 2) of the photo
     firm: F32  # (n,) 0 where the relief is torn .. 1 inside
+    poor: frozenset[int]  # layers that hardly overlap with what the photo shows of them
 
     def draw(self, camera: Camera, size: int) -> tuple[F32, F32, F32]:
         """Return where the photo shows each pixel (s, s, 2), how firm the relief is, and its depth; 0 beside it."""
@@ -52,48 +51,79 @@ class Relief:
 def make_relief(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cover: Proxy) -> Relief:
     """Return the relief of a photo; `film` is a render of the layers at its camera."""
     layers = layer_of_label[_pick(photo.labels)]
-    depth = find_depths(photo, film, layer_of_label, cover)
+    depth, poor = find_depths(photo, film, layer_of_label, cover)
     inside = (_shrink(photo.alpha) > 0.02) & (_shrink(photo.known) > 0.02) & bool(cover.visible.any())
     inside = cv2.dilate(inside.astype(np.uint8), np.ones((2 * RIM + 1,) * 2)) > 0
     y, x = np.indices((SIDE, SIDE))
     uv = np.stack([x, y], -1) / (SIDE - 1)
-    vertices = photo.camera.unproject(uv, depth).reshape(-1, 3).astype(np.float64)
-    kept = find_whole_cells(depth, layers, inside)
-    return Relief(vertices, connect(kept), uv.reshape(-1, 2).astype(np.float32), measure_firmness(kept))
+    firm = measure_firmness(find_whole_cells(depth, layers, inside))
+    vertices, triangles, places = [], [], []
+    for layer in np.unique(layers[inside]):
+        sheet, cells = make_sheet(depth, layers == layer, inside)
+        kept = connect(cells)
+        used, numbers = np.unique(kept, return_inverse=True)
+        triangles.append(numbers.reshape(kept.shape) + sum(map(len, vertices)))
+        vertices.append(photo.camera.unproject(uv, sheet).reshape(-1, 3)[used])
+        places.append(used)
+    empty = np.zeros((0, 3))
+    rows = np.concatenate(places or [np.zeros(0, np.int64)])
+    return Relief(
+        np.concatenate([empty, *vertices]).astype(np.float64),
+        np.concatenate([empty, *triangles]).astype(np.int32),
+        uv.reshape(-1, 2).astype(np.float32)[rows],
+        firm[rows],
+        poor,
+    )
 
 
-def find_depths(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cover: Proxy) -> F32:
-    """Return the depth of every vertex (SIDE, SIDE)."""
+def find_depths(
+    photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cover: Proxy
+) -> tuple[F32, frozenset[int]]:
+    """Return the depth of every vertex (SIDE, SIDE), and the layers of which it is the proxy's, smoothed."""
     names, drawn = _pick(photo.labels), _pick(np.asarray(film.labels, np.uint8))
     shown, rendered = layer_of_label[names], layer_of_label[drawn]
     alpha, depth = _pick(film.alpha), _pick(film.depth)
     view = cover.render(photo.camera, SIDE)
     everywhere = np.where(view.mask > 0.5, view.depth, 0).astype(np.float32)
     everywhere = fill(everywhere, everywhere > 0)
-    out = everywhere.copy()
-    for layer in np.unique(shown[shown >= 0]):
+    out, poor = everywhere.copy(), set[int]()
+    for layer in map(int, np.unique(shown[shown >= 0])):
         region = shown == layer
         known = region & (rendered == layer) & (alpha > 0.5)
         if known.sum() > POOR * (region | ((rendered == layer) & (alpha > 0.5))).sum():
             out[region] = fill(depth, known)[region]
+        else:
+            poor.add(layer)
+            out[region] = fill(everywhere, region, BROAD)[region]
     subject = shown >= 0
-    return np.where(subject, out, fill(out, subject) if subject.any() else out)
+    return np.where(subject, out, fill(out, subject) if subject.any() else out), frozenset(poor)
 
 
-def fill(values: F32, known: Bools) -> F32:
+def fill(values: F32, known: Bools, reaches: Reaches = REACHES) -> F32:
     """Return the values, smooth, going on from where they are known."""
     weight, total = np.full(values.shape, 1e-12, np.float64), np.zeros(values.shape, np.float64)
     if not known.any():
         return values
     middle = float(values[known].mean())  # the small rest is this far from all
-    for sigma, share in REACHES:
+    for sigma, share in reaches:
         weight += share * cv2.GaussianBlur(known.astype(np.float64), (0, 0), sigma)
         total += share * cv2.GaussianBlur(np.where(known, values - middle, 0).astype(np.float64), (0, 0), sigma)
     return (middle + total / weight).astype(np.float32)
 
 
+def make_sheet(depth: F32, region: Bools, inside: Bools) -> tuple[F32, Bools]:
+    """Return depth and cells of one layer's part of the relief.
+
+    It goes on for a cell under its neighbours: no gap is seen between them from a little aside.
+    """
+    wide = cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    sheet = np.where(region, depth, fill(depth, region, NEXT))
+    depths = _corners(sheet)
+    return sheet, np.all(_corners(inside & wide), 0) & (depths.max(0) - depths.min(0) < WITHIN)
+
+
 def find_whole_cells(depth: F32, layers: NDArray[np.int8], inside: Bools) -> Bools:
-    """Return which cells between neighbouring vertices are not torn (SIDE - 1, SIDE - 1)."""
+    """Return the cells between vertices (SIDE - 1, SIDE - 1) where no layer lies much before another."""
     whole = np.all(_corners(inside), 0)
     depths, names = _corners(depth), _corners(layers)
     one = (names == names[0]).all(0)

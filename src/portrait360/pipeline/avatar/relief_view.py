@@ -17,13 +17,15 @@ from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.avatar.relief import Relief
 from portrait360.pipeline.avatar.relight import relight
 from portrait360.synth.render.compositing import Film
-from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.portrait_labels import Label
 
 END = (32.0, 44.0)  # degrees from the photo's direction over which the relief fades
 FINE = (0.3, 0.65)  # pixels of the photo per rendered pixel over which the relief fades in
 SOFT_EDGE = (6.0, 16.0)  # degrees over which its torn edges get soft
 OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
+SLIT = 0.03  # picture sides: widest gap in the relief that another hat may fill
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
 
 
@@ -67,12 +69,26 @@ def lay_relief_over(
     x, y = (np.clip((uv[..., i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
     trust = np.where(photo.labels[y, x] == VOID, trust * (1 - smoothstep(*OVERRULED, angle)), trust)
     colours = relight(photo, gains, layer_of_label[photo.labels[y, x]], uv, angle)
+    layers = layers._replace(
+        alpha=layers.alpha * (1 - find_strange(relief, film, layer_of_label, angle, distance > 0))
+    )
     over = trust[..., None]
     rgb = layers.rgb + over * (colours - layers.rgb)
     room = np.clip(np.maximum(sharpen(trust), layers.alpha) - layers.alpha, 0, 1)
     alpha = layers.alpha + room
     rgb = (rgb * layers.alpha[..., None] + colours * room[..., None]) / np.maximum(alpha, 1e-4)[..., None]
     return Colours(rgb, alpha, np.maximum(layers.share, trust))
+
+
+def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], angle: Floats, drawn: Bools) -> Floats:
+    """Return 1 where a hat is seen that is not like the photo's, beside the relief, near the photo's direction."""
+    worn = int(layer_of_label[Label.HAT])
+    if worn not in relief.poor:
+        return np.zeros(drawn.shape)
+    width = 2 * round(SLIT * len(drawn)) + 1
+    closed = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((width, width), np.uint8)) > 0
+    hat = cv2.dilate((layer_of_label[film.labels] == worn).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return hat * ~closed * sharpen(1 - smoothstep(*END, angle))
 
 
 def measure_density(uv: Floats) -> F32:

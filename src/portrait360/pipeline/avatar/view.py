@@ -16,7 +16,7 @@ import numpy as np
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.relief import Relief, make_relief
-from portrait360.pipeline.avatar.relief_view import Colours, angles_between, lay_relief_over, sharpen
+from portrait360.pipeline.avatar.relief_view import END, Colours, angles_between, lay_relief_over, sharpen
 from portrait360.pipeline.avatar.relight import find_relight, relight
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
 from portrait360.synth.render.bake import PreparedScene
@@ -41,6 +41,7 @@ HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (45.0, 75.0), (25.0, 50.
 MOUTH_END = (30.0, 44.0)
 """Degrees from the photo's direction at which it fades."""
 FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fades in
+BESIDE = 0.012  # picture sides beside the matte that layers may reach
 GAP = (0.05, 0.09)  # canonical units behind the first surface at which the photo's matte no longer rules
 
 
@@ -79,6 +80,12 @@ class PhotoProjection:
         return np.stack([self.photo.mask(labels) for labels in LAYERS], -1)
 
     @cached_property
+    def wide_alpha(self) -> Floats:
+        """The photo's matte, and a little around it."""
+        width = 2 * round(BESIDE * self.photo.size) + 1
+        return np.asarray(cv2.dilate(self.photo.alpha, np.ones((width, width), np.uint8)), np.float32)
+
+    @cached_property
     def face_mask(self) -> Floats:
         """A soft mask of all that may lie around eyes and mouth: labels of lips, teeth and moustache are unsure."""
         return self.photo.mask((*SKIN, *BEARD, Label.GLASSES))
@@ -97,8 +104,12 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int) -> Pro
     share = trust_photo(projection, film, uv, angle, near, behind, fine)
     near, first = near.astype(np.float32), (1 - smoothstep(*GAP, behind)).astype(np.float32)
     rgb = rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
-    # near the photo's direction nothing that it sees first lies outside its matte
-    outside = sharpen(near) * first * look_up(projection.photo.known, uv) * (1 - look_up(projection.photo.alpha, uv))
+    # nothing that the photo sees first lies outside its matte, or further round not far outside
+    beside = np.maximum(
+        sharpen(near) * (1 - look_up(projection.photo.alpha, uv)),
+        sharpen(1 - smoothstep(*END, angle)) * (1 - look_up(projection.wide_alpha, uv)),
+    )
+    outside = beside * first * look_up(projection.photo.known, uv)
     layers = Colours(rgb, film.alpha * (1 - outside), share * (film.alpha > 0))
     shown = projection.photo, projection.gains, LAYER_OF_LABEL, projection.relief
     rgb, alpha, share = lay_relief_over(layers, film, behind, *shown, camera)

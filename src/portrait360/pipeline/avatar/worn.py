@@ -40,8 +40,13 @@ PLAIN_COLLARS = {
     "crew": (-0.14, -0.1, -0.06, 0.0, 0.06, 0.12, 0.2),
     "v_neck": (-0.06, 0.0, 0.08, 0.16),
     "scoop": (0.0,),
+    "wide_scoop": (0.0, 0.08),
+    "off_shoulder": (0.0,),
+    "stand": (0.0,),
 }
 """Collars, and by how much their necklines may lie lower."""
+READ_AS = {"wide_scoop": "scoop", "off_shoulder": "scoop", "stand": "turtleneck"}
+"""What the reader, which knows fewer collars, says of them."""
 SURE = 0.5  # probability from which any other collar is tried, too: its parts must be there, not its outline alone
 SIDE = 160  # pixels at which outlines are compared
 WIDTH = 0.3  # weight of how far a hat reaches to the sides: it tells brims, which the crown's area does not
@@ -77,7 +82,9 @@ def choose_collar(head: Head, photo: Photo, parameters: HeadParameters, collars:
 
     def score(clothes: Clothes) -> float:
         meshes, _ = make_clothes(head, replace(parameters, clothes=clothes))
-        return _overlap(_draw(head, meshes, photo), labels, Label.CLOTHES) + weigh(collars, clothes.collar)
+        return _overlap(_draw(head, meshes, photo), labels, Label.CLOTHES) + weigh(
+            collars, READ_AS.get(clothes.collar, clothes.collar)
+        )
 
     return max(tried, key=score)
 
