@@ -14,6 +14,7 @@ from portrait360.pipeline.avatar.avatar import NAME, Avatar, load_coarse_head
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, fit_photo, make_avatar
 from portrait360.pipeline.avatar.methods import build_proxy
 from portrait360.pipeline.avatar.overrules import FILE, Overrules, check_tree, make_overrules
+from portrait360.pipeline.avatar.unwrapping import unwrap_head
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.parameters import HeadParameters
@@ -173,3 +174,12 @@ def test_the_same_portrait_gives_the_same_avatar(avatar, portrait, proxy):
     for a, b in zip(avatar.scene.strands, again.scene.strands, strict=True):
         np.testing.assert_array_equal(a.points, b.points)
         np.testing.assert_array_equal(a.albedo, b.albedo)
+
+
+def test_unwrapped_it_keeps_its_outline_all_around(avatar):
+    head = unwrap_head(avatar)
+    for azimuth in (0, 60, 120, 180, 240):
+        camera = Camera(look_at(azimuth), FOCAL)
+        a, b = (one.render(camera, 128).mask > 0.5 for one in (avatar, head))
+        assert (a & b).sum() / (a | b).sum() > 0.93, azimuth
+    assert unwrap_head(head) is head
