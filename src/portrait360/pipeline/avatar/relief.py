@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera
@@ -26,8 +27,8 @@ STEP, WITHIN = 0.025, 0.1  # canonical depth between neighbours of two layers, a
 POOR = 0.6  # overlap of a layer with the photo's below which its depth is the proxy's
 Reaches = tuple[tuple[float, float], ...]  # vertices, and weight
 REACHES: Reaches = ((1.5, 1.0), (5.0, 1e-3), (20.0, 1e-6), (80.0, 1e-9))  # far only where nothing is near
-NEXT: Reaches = ((1.0, 1.0), (4.0, 1e-3))  # for what lies just beside a layer
 BROAD: Reaches = ((12.0, 1.0), (40.0, 1e-3))  # for what hardly fits: better flat than crumpled
+UNDER = 4  # vertices by which a layer goes on under another
 EDGE = 3.0  # cells over which a torn edge can be soft
 CRUMB = 0.004  # share of the cells that a part torn off must have to be kept further round
 RIM = 2  # vertices by which the relief goes on beyond the matte
@@ -59,12 +60,12 @@ def make_relief(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cove
     firm = measure_firmness(find_whole_cells(depth, layers, inside))
     vertices, triangles, places = [], [], []
     for layer in np.unique(layers[inside]):
-        sheet, cells = make_sheet(depth, layers == layer, inside)
+        sheet, nearest, cells = make_sheet(depth, layers == layer, inside)
         kept = connect(cells)
         used, numbers = np.unique(kept, return_inverse=True)
         triangles.append(numbers.reshape(kept.shape) + sum(map(len, vertices)))
         vertices.append(photo.camera.unproject(uv, sheet).reshape(-1, 3)[used])
-        places.append(used)
+        places.append(nearest.ravel()[used])
     empty = np.zeros((0, 3))
     rows = np.concatenate(places or [np.zeros(0, np.int64)])
     return Relief(
@@ -111,15 +112,26 @@ def fill(values: F32, known: Bools, reaches: Reaches = REACHES) -> F32:
     return (middle + total / weight).astype(np.float32)
 
 
-def make_sheet(depth: F32, region: Bools, inside: Bools) -> tuple[F32, Bools]:
-    """Return depth and cells of one layer's part of the relief.
+def make_sheet(depth: F32, region: Bools, inside: Bools) -> tuple[F32, NDArray[np.int64], Bools]:
+    """Return depth and cells of one layer's part of the relief, and the place of the photo that each vertex shows.
 
-    It goes on for a cell under its neighbours: no gap is seen between them from a little aside.
+    It goes on under what lies before it, with the colours of its edge, so that no gap opens a little aside.
     """
-    wide = cv2.dilate(region.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    sheet = np.where(region, depth, fill(depth, region, NEXT))
+    found = ndimage.distance_transform_edt(~region, return_distances=False, return_indices=True)
+    rows, columns = np.asarray(found)
+    sheet = np.where(region, depth, depth[rows, columns])
+    kernel = np.ones((2 * UNDER + 1, 2 * UNDER + 1), np.uint8)
+    under = (cv2.dilate(region.astype(np.uint8), kernel) > 0) & (sheet > depth + STEP)
     depths = _corners(sheet)
-    return sheet, np.all(_corners(inside & wide), 0) & (depths.max(0) - depths.min(0) < WITHIN)
+    cells = np.all(_corners(inside & (region | under)), 0) & (depths.max(0) - depths.min(0) < WITHIN)
+    # between two layers that lie as deep, both take the cell
+    mixed = np.any(_corners(inside & region), 0) & np.all(_corners(inside), 0)
+    cells |= mixed & (np.ptp(_corners(depth), 0) < STEP)
+    return np.where(region | under, sheet, depth), np.where(under, rows * SIDE + columns, _numbers()), cells
+
+
+def _numbers() -> NDArray[np.int64]:
+    return np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
 
 
 def find_whole_cells(depth: F32, layers: NDArray[np.int8], inside: Bools) -> Bools:
@@ -132,7 +144,7 @@ def find_whole_cells(depth: F32, layers: NDArray[np.int8], inside: Bools) -> Boo
 
 def connect(cells: Bools) -> I32:
     """Return two triangles for each of these cells."""
-    a, b, c, d = (corner[cells] for corner in _corners(np.arange(SIDE * SIDE).reshape(SIDE, SIDE)))
+    a, b, c, d = (corner[cells] for corner in _corners(_numbers()))
     return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
 
 

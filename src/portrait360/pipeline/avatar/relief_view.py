@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.pipeline.avatar.photo import VOID, Photo
-from portrait360.pipeline.avatar.relief import Relief
+from portrait360.pipeline.avatar.relief import STEP, Relief
 from portrait360.pipeline.avatar.relight import relight
 from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32, Bools, Floats
@@ -22,6 +22,7 @@ from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
 END = (32.0, 44.0)  # degrees from the photo's direction over which the relief fades
+OWN = (0.4, 1.2)  # degrees up to which the view is the photo's own
 FINE = (0.3, 0.65)  # pixels of the photo per rendered pixel over which the relief fades in
 SOFT_EDGE = (6.0, 16.0)  # degrees over which its torn edges get soft
 OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
@@ -59,16 +60,18 @@ def lay_relief_over(
     drawn = (distance > 0)[..., None]
     points = camera.unproject(pixel_centres(size, size), np.where(drawn[..., 0], distance, camera.radius))
     angle = angles_between(points, photo.camera, camera)
-    uv = np.where(drawn, uv, photo.camera.project(points)[0])
+    # at the photo's own camera every ray shows its pixel, also where the relief is torn
+    straight = photo.camera.project(points)[0]
+    uv = np.where(drawn, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
     hidden = (film.alpha > 0.5) & (film.depth < distance - BEFORE) & (behind > BEFORE)
-    # at the photo's own camera every ray shows the photo, also where the relief is torn
-    seen = np.maximum(drawn[..., 0] * ~hidden, 1 - smoothstep(0.5, 1.0, angle))
+    seen = np.maximum(drawn[..., 0] * ~hidden, 1 - smoothstep(*OWN, angle))
     firm = 1 - smoothstep(*SOFT_EDGE, angle) * (1 - firm * smoothstep(*FINE, measure_density(uv)))
     fade = np.asarray(1 - smoothstep(*END, angle)) * seen * firm
     trust = fade * look_up(photo.known, uv) * look_up(photo.alpha, uv)
     x, y = (np.clip((uv[..., i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
     trust = np.where(photo.labels[y, x] == VOID, trust * (1 - smoothstep(*OVERRULED, angle)), trust)
     colours = relight(photo, gains, layer_of_label[photo.labels[y, x]], uv, angle)
+    colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
     layers = layers._replace(
         alpha=layers.alpha * (1 - find_strange(relief, film, layer_of_label, angle, distance > 0))
     )
@@ -89,6 +92,13 @@ def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], a
     closed = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((width, width), np.uint8)) > 0
     hat = cv2.dilate((layer_of_label[film.labels] == worn).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     return hat * ~closed * sharpen(1 - smoothstep(*END, angle))
+
+
+def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
+    """Blur colours (s, s, 3) where one part of the relief ends before another: its triangles have hard edges."""
+    steps = cv2.morphologyEx(distance, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > STEP
+    soft = cv2.GaussianBlur(cv2.dilate(steps.astype(np.float32), np.ones((2, 2))), (0, 0), 0.7) * share
+    return colours + soft[..., None] * (cv2.GaussianBlur(colours, (0, 0), 0.9) - colours)
 
 
 def measure_density(uv: Floats) -> F32:
