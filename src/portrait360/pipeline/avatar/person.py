@@ -28,7 +28,7 @@ from portrait360.synth.sampling.parameters import (
 )
 from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
-SURE = 0.7  # probability from which a head is of stone, or drawn
+SURE, STONE = 0.7, 0.5  # probability from which a head is drawn or shaven, and from which it is of stone
 SEED = 5  # of everything that is grown
 THINNEST_BROWS, BROADEST_BROWS = 0.015, 0.075  # pixels of both brows per pixel of the face
 FEWEST = 120  # pixels whose median is a colour
@@ -64,7 +64,7 @@ def describe_person(photo: Photo, reading: Reading, tone: Colour) -> HeadParamet
 
 def _describe_kind(reading: Reading, tone: Colour) -> dict[str, Any]:
     kind, sure = reading.best("kind")
-    if kind == "statue" and sure > SURE:
+    if kind == "statue" and sure > STONE:
         return {"kind": kind, "statue": Statue(stone="terracotta", colour=tone)}
     if kind == "toon" and sure > SURE:
         return {"kind": kind, "toon": Toon()}
