@@ -75,8 +75,12 @@ def lay_relief_over(
     layers = layers._replace(
         alpha=layers.alpha * (1 - find_strange(relief, film, layer_of_label, angle, distance > 0))
     )
-    over = trust[..., None]
-    rgb = layers.rgb + over * (colours - layers.rgb)
+    return blend_over(layers, colours, trust)
+
+
+def blend_over(layers: Colours, colours: Floats, trust: Floats) -> Colours:
+    """Return the layers with colours over them, also where there are no layers."""
+    rgb = layers.rgb + trust[..., None] * (colours - layers.rgb)
     room = np.clip(np.maximum(sharpen(trust), layers.alpha) - layers.alpha, 0, 1)
     alpha = layers.alpha + room
     rgb = (rgb * layers.alpha[..., None] + colours * room[..., None]) / np.maximum(alpha, 1e-4)[..., None]
