@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from portrait360.pipeline.avatar.hair_search import POOR, SHORT, HairFit, find_hair, read_grain, soften_style
+from portrait360.pipeline.avatar.hair_search import POOR, SHORT, HairFit, find_hair, soften_style
+from portrait360.pipeline.avatar.hair_texture import read_grain
 from portrait360.pipeline.avatar.overrules import HAIR_COLOURS, LENGTHS, Overrules
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.reading.reading import Reading
