@@ -41,7 +41,9 @@ class Server:
         found = re.search(r"http://\S+", self.process.stdout.readline())
         if found is None:
             raise SystemExit("the server did not start")
-        self.address = found[0]
+        self.entrance = found[0]  # with the token that makes a browser known
+        self.address, token = self.entrance.split("/?token=")
+        self.headers = {"Cookie": f"portrait360-{self.address.rsplit(':', 1)[1]}={token}"}
 
     def __enter__(self) -> Server:
         return self
@@ -93,7 +95,8 @@ class Server:
         return answer["data"][0] if answer else None
 
     def _ask(self, path: str, body: bytes | None = None, kind: str = "") -> Any:
-        request = urllib.request.Request(self.address + path, body, {"Content-Type": kind} if kind else {})
+        headers = self.headers | ({"Content-Type": kind} if kind else {})
+        request = urllib.request.Request(self.address + path, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return json.load(answer)

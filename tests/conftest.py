@@ -109,3 +109,16 @@ def rig(rig_head):
     from tests.fixtures.rigs import shots_of
 
     return shots_of(rig_head, [RADIUS] * 8)
+
+
+@pytest.fixture(scope="module")
+def few_styles():
+    """What must hold of an avatar does so whatever its hair; fewer styles are sooner tried."""
+    from portrait360.pipeline.avatar import hair_search
+
+    def choose(*given, choose_all=hair_search.choose_styles):
+        return choose_all(*given)[:2]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hair_search, "choose_styles", choose)
+        yield

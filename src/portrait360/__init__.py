@@ -12,6 +12,7 @@ only loaded:
 'face'
 
 With a fit, `result.head` holds a radiance field, splats and a mesh, and `load_head("out")` loads them again.
+`Portrait360Pipeline.from_pretrained("small")(photo, views=32).views` is the same with the feel of diffusers.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from portrait360.pipeline.options import MakeOptions
     from portrait360.pipeline.portrait.alignment import make_portrait
     from portrait360.pipeline.portrait.portrait import Portrait
+    from portrait360.pipeline.portrait360_pipeline import Portrait360Pipeline
     from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
     from portrait360.pipeline.proxy.proxy import Proxy
     from portrait360.pipeline.reconstruction.head import Head
@@ -38,6 +40,7 @@ __all__ = [
     "MakeOptions",
     "MakeResult",
     "Portrait",
+    "Portrait360Pipeline",
     "Proxy",
     "UserError",
     "ViewSet",
@@ -53,6 +56,7 @@ _HOMES = {
     "MakeOptions": "pipeline.options",
     "MakeResult": "pipeline.make",
     "Portrait": "pipeline.portrait.portrait",
+    "Portrait360Pipeline": "pipeline.portrait360_pipeline",
     "Proxy": "pipeline.proxy.proxy",
     "UserError": "utils.errors",
     "ViewSet": "pipeline.views.view_set",

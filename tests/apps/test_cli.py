@@ -1,6 +1,7 @@
 """The commands, as a user meets them: surface, sentences, exit codes, speed."""
 
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -14,8 +15,10 @@ from typer.testing import CliRunner
 
 from portrait360.apps.cli import doctor, main
 from portrait360.models.weights import importer, registry
+from portrait360.utils.progress import Event, ProgressBar, event_printer
 from tests.fixtures import tiny
 from tests.fixtures.cli_surface import SURFACE
+from tests.fixtures.photos import ASTRONAUT
 
 
 def surface(group, prefix=""):
@@ -106,6 +109,66 @@ def test_an_unforeseen_error_is_one_sentence_and_exit_code_1(monkeypatch, capsys
     assert code == 1 and "first line" in err and "Traceback" not in err and err.count("\n") == 1
 
 
+HIDDEN = "\x1b[2J\nportrait360: done\u202e\udcff"  # clears the screen, begins a line, turns the rest around
+
+
+def test_names_from_outside_neither_move_the_cursor_nor_begin_a_line(monkeypatch, capsys, tmp_path):
+    pickled = pickle.dumps({"a": 1}, 2)[:-1] + b"cos\n\x1b[2J\n."
+    (tmp_path / "x.ckpt").write_bytes(pickled)
+    torch.save({HIDDEN[:10]: torch.eye(2).to_sparse()}, tmp_path / "x.th")
+    for words in (
+        ["make", f"{HIDDEN}.png", "-o", str(tmp_path / "out")],
+        ["align", f"{HIDDEN}.png", f"b{HIDDEN}.png", "-o", str(tmp_path / "out")],
+        ["weights", "import", str(tmp_path / "x.ckpt")],
+        ["weights", "import", str(tmp_path / "x.th")],
+    ):
+        code, out, err = run(monkeypatch, capsys, *words)
+        assert code == 2 and err and "\\x1b[2J" in err, err
+        assert all(c.isprintable() or c == "\n" for c in out + err), err
+        assert all(not line.startswith("portrait360: done") for line in err.splitlines()), err
+
+
+def test_events_and_bars_show_no_controls(capsys):
+    with event_printer("lines") as on_event:
+        on_event(Event("portrait", "warning", HIDDEN))
+    ProgressBar(None, "Photos", 3)._print_line("Photos", HIDDEN, 1, 3)
+    bar = ProgressBar(None, "Photos", 3)
+    bar._last_line = -1e9
+    bar.advance(HIDDEN)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 2 and all(c.isprintable() or c == "\n" for c in err)
+
+
+@pytest.mark.parametrize("words", [["make", "LONG", "-o", "out"], ["make", "PHOTO", "-o", "LONG"], ["fit", "LONG"],
+                                   ["align", "PHOTO", "-o", "LONG"], ["synth", "-o", "LONG", "--count", "1"],
+                                   ["weights", "import", "LONG"], ["batch", "LONG", "-o", "out"]])  # fmt: skip
+def test_a_name_that_is_too_long_is_one_sentence(monkeypatch, capsys, tmp_path, words):
+    monkeypatch.chdir(tmp_path)
+    names = {"LONG": "x" * 300, "PHOTO": str(ASTRONAUT)}
+    code, _, err = run(monkeypatch, capsys, *[names.get(word, word) for word in words])
+    assert code == 2 and "name" in err and err.count("\n") == 1, err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit the address space")
+@pytest.mark.parametrize("megabytes", [600, 1200])
+def test_under_too_small_a_limit_of_memory_it_is_said_how_much_is_needed(tmp_path, megabytes):
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({megabytes} << 20,) * 2)"
+    program = f"{limit}; from portrait360.apps.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "make", str(ASTRONAUT), "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "needs about 2.7 GB of address space" in done.stderr, done.stderr
+
+
+def test_too_little_memory_is_told_without_a_limit(monkeypatch, capsys):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(doctor, "report", full)
+    assert run(monkeypatch, capsys, "doctor")[::2] == (
+        2, "portrait360: There is too little memory; close other programs, or ask for less.\n"
+    )  # fmt: skip
+
+
 def test_a_missing_option_value_exits_with_2(monkeypatch, capsys):
     assert run(monkeypatch, capsys, "weights", "import")[0] == 2
 
@@ -115,14 +178,21 @@ def test_doctor_says_what_is_missing(monkeypatch, capsys, tmp_path):
     code, out, _ = run(monkeypatch, capsys, "doctor")
     assert code == 0
     assert f"torch {torch.__version__.split('+')[0]}" in out
-    assert "sd15: needs diffportrait360 and back-head" in out
-    assert "model_state-340000.th, 10.8 GB" in out and "0.2 GB, from the PanoHead repository" in out
+    assert (
+        "sd15: needs diffportrait360 and back-head (20.0 GB to download, 9.5 GB when imported): "
+        "`portrait360 weights fetch diffportrait360 back-head`" in out
+    )
+    assert "`portrait360 weights fetch diffportrait3d --from FILE`" in out and "drive.google.com" in out
+    assert (
+        "model_state-340000.th, 10.8 GB" in out
+        and "panohead: easy-khair-180-gpc0.8-trans10-025000.pkl, 0.6 GB" in out
+    )
 
 
 def test_doctor_sees_imported_weights(monkeypatch, capsys, tmp_path, small_back_head):
     run(monkeypatch, capsys, "weights", "import", str(small_back_head))
     _, out, _ = run(monkeypatch, capsys, "doctor")
-    assert "sd15: needs diffportrait360 in" in out and "back-head: is here" in out
+    assert "sd15: needs diffportrait360 (10.8 GB" in out and "back-head: is here" in out
 
 
 def seconds(*command: str) -> float:

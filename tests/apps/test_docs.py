@@ -65,6 +65,7 @@ def inside(shop, monkeypatch):
     monkeypatch.setattr(stages, "run_sheet", lambda views, head: views.views[0].rgb)
     monkeypatch.setattr(make, "make", fewer)
     monkeypatch.setattr(methods, "make_avatar", remember)
+    monkeypatch.setattr(stages, "write_avatar_glb", remember_mesh)
     monkeypatch.setattr(photo_stages, "TURNTABLE_FRAMES", 4)
     for name, protocol in PROTOCOLS.items():  # in this process, where they can be made small
         little = replace(protocol, size=64, orbit=min(protocol.orbit, 8), refit=protocol.refit and LITTLE)
@@ -85,6 +86,15 @@ def remember(portrait, *given, made=methods.make_avatar, avatars={}, **options):
     if key not in avatars:
         avatars[key] = made(portrait, *given, **options)
     return avatars[key]
+
+
+def remember_mesh(path, avatar, written=stages.write_avatar_glb, files={}):  # noqa: B006
+    """Write the mesh of an avatar, and make it once for all commands."""
+    key = (avatar.photo.tobytes(), avatar.parameters.to_json())
+    if key not in files:
+        written(path, avatar)
+        files[key] = path.read_bytes()
+    path.write_bytes(files[key])
 
 
 def one_by_one(jobs, folder, engine, advance):
@@ -129,6 +139,7 @@ def test_the_examples_of_the_api_hold(shop, monkeypatch):
     monkeypatch.chdir(shop)
     use_small_crops(monkeypatch)
     monkeypatch.setattr(methods, "make_avatar", remember)
+    monkeypatch.setattr(stages, "write_avatar_glb", remember_mesh)
     shutil.rmtree(shop / "out", ignore_errors=True)
     failed, tried = doctest.testmod(portrait360)
     assert tried >= 4 and failed == 0

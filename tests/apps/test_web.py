@@ -1,5 +1,6 @@
 """`portrait360 serve`: the queue and its processes, what may be seen of a folder, and the page in a real browser."""
 
+import asyncio
 import io
 import json
 import os
@@ -10,6 +11,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +22,24 @@ from PIL import Image
 
 from benchmarks.web import Server
 from portrait360.apps.web import jobs as machinery
-from portrait360.apps.web import page, panels
+from portrait360.apps.web import page, panels, uploads
 from portrait360.apps.web.jobs import MOST_WAITING, REMEMBERED, Job, Jobs
 from portrait360.apps.web.page import (
     HEAD,
-    LATEST,
     VIEWS,
     form_fields,
-    keep_latest,
     parse_degrees,
     preset_choices,
     read_form,
 )
 from portrait360.apps.web.run_store import RunStore
+from portrait360.apps.web.unfinished import REQUEST, read_request, save_request
+from portrait360.apps.web.uploads import LATEST, PREFIX, YOUNG, UploadLimit, prune_uploads, remove_stale_folders
 from portrait360.models.presets import PRESETS
 from portrait360.pipeline.options import MakeOptions
+from portrait360.utils.entry_point import PARENT
 from portrait360.utils.errors import UserError
+from portrait360.utils.files import lock_folder
 from portrait360.utils.local_server import free_port
 from portrait360.utils.option_fields import to_arguments
 from tests.fixtures.chromium import FOUND, Chromium, Tab
@@ -212,12 +217,117 @@ def test_neither_the_queue_nor_its_memory_grows_without_end(queue, tmp_path):
     assert len(queue.jobs._ended) == REMEMBERED
     with pytest.raises(UserError, match="no longer there"):
         queue.jobs.cancel(waiting[0].id) or queue.jobs.add(tmp_path / "gone.jpg", MakeOptions())
-    for i in range(LATEST + 3):
-        folder = tmp_path / "uploads" / f"{i:064d}"
-        folder.mkdir(parents=True)
-        os.utime(folder, (i, i))
-    keep_latest(tmp_path / "uploads")
-    assert sorted(int(entry.name) for entry in (tmp_path / "uploads").iterdir()) == list(range(3, LATEST + 3))
+
+
+def test_uploads_are_kept_while_they_are_young_or_the_latest(tmp_path, monkeypatch):
+    """However many others come meanwhile, and although some vanish while they are looked at."""
+    now = time.time()
+    ages = [*range(0, 3 * LATEST), *(int(YOUNG) + i for i in range(1, 6))]  # seconds
+    for age in ages:
+        (tmp_path / f"{age:064d}").mkdir()
+        os.utime(tmp_path / f"{age:064d}", (now - age, now - age))
+    (tmp_path / "cut_off").write_text("an upload that never ended")
+    os.utime(tmp_path / "cut_off", (0, 0))
+    listdir = os.listdir
+    monkeypatch.setattr(uploads.os, "listdir", lambda folder: [*listdir(folder), "gone" * 16])
+    prune_uploads(tmp_path)
+    monkeypatch.undo()
+    assert sorted(int(entry.name) for entry in tmp_path.iterdir()) == list(range(3 * LATEST))
+    for entry in tmp_path.iterdir():
+        os.utime(entry, (int(entry.name),) * 2)
+    prune_uploads(tmp_path)
+    assert sorted(int(entry.name) for entry in tmp_path.iterdir()) == list(range(2 * LATEST, 3 * LATEST))
+
+
+def test_folders_of_killed_servers_are_deleted_and_no_others(tmp_path):
+    names = [PREFIX + "stale", PREFIX + "living", PREFIX + "young", "somebody's"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "photo").write_text("photo")
+        if "young" not in name:
+            os.utime(tmp_path / name, (0, 0))
+    (tmp_path / (PREFIX + "link")).symlink_to(tmp_path / "somebody's")
+    with lock_folder(tmp_path / names[1]):
+        remove_stale_folders(tmp_path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([*names[1:], PREFIX + "link"])
+    assert (tmp_path / "somebody's" / "photo").is_file()
+
+
+def test_what_a_killed_server_left_is_done_by_the_next_one(tmp_path):
+    (tmp_path / "fake.py").write_text(SCRIPT)
+    for word in ("first", "second", "third"):
+        folder = tmp_path / "runs" / word
+        (folder / "input").mkdir(parents=True)
+        (folder / "input" / "photo.png").write_text(word)
+        save_request(folder, MakeOptions(views=8, fit=False, azimuth=-90.0))
+    assert read_request(folder) == (
+        folder / "input" / "photo.png",
+        None,
+        MakeOptions(views=8, fit=False, azimuth=-90.0),
+    )
+    evil = [b"[" * 9999, b"[]", b'{"method": "gan"}', b'{"parameters": "/etc/passwd"}', b'{"preset": ["x"]}', b"{}"]
+    for i, request in enumerate(evil):
+        (tmp_path / "runs" / f"evil{i}" / "input").mkdir(parents=True)
+        (tmp_path / "runs" / f"evil{i}" / REQUEST).write_bytes(request)
+        (tmp_path / "runs" / f"evil{i}" / "input" / "photo.png").symlink_to("/etc/passwd")
+    jobs = Jobs(RunStore(tmp_path / "runs"), [sys.executable, "-S", str(tmp_path / "fake.py")])
+    jobs.resume()
+    try:
+        resumed = jobs.open()
+        assert until(lambda: all(job.state == "done" for job in resumed))
+        assert {job.id for job in resumed} == {"first", "second", "third"}
+        assert "--views=8" in resumed[0].arguments and not (folder / REQUEST).exists()
+        jobs.resume()
+        assert jobs.open() == []
+    finally:
+        jobs.close()
+
+
+def test_the_command_of_a_killed_server_ends_within_seconds():
+    """Also where it says nothing, and so does not notice that nobody listens."""
+    work = "import time; from portrait360.utils.entry_point import run_entry_point as r; r(lambda: time.sleep(60))"
+    program = f"""
+import os, subprocess, sys, time
+environment = os.environ | {{{PARENT!r}: str(os.getpid())}}
+process = subprocess.Popen([sys.executable, "-c", {work!r}], env=environment, start_new_session=True)
+print(process.pid, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as server:
+        pid = int(server.stdout.readline())
+        time.sleep(1.5)
+        assert psutil.pid_exists(pid)
+        server.kill()
+    assert until(lambda: not psutil.pid_exists(pid), 8)
+
+
+def ask(app, path: str = "/gradio_api/upload", length: bytes | None = b"10") -> int:
+    """The status that an ASGI app answers a POST with."""
+    statuses = []
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    headers = [] if length is None else [(b"content-length", length)]
+    asyncio.run(app({"type": "http", "method": "POST", "path": path, "headers": headers}, None, send))
+    return statuses[0]
+
+
+def test_uploads_have_an_end(tmp_path, monkeypatch):
+    async def app(scope, receive, send):
+        (tmp_path / f"{len(os.listdir(tmp_path)):064d}").write_bytes(bytes(10))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    limited = UploadLimit(app, tmp_path)
+    monkeypatch.setattr(uploads, "MAX_COUNT", 5)
+    assert [ask(limited) for _ in range(7)] == [200] * 5 + [503] * 2
+    assert ask(limited, "/gradio_api/run/make") == 200
+    monkeypatch.undo()
+    monkeypatch.setattr(uploads, "MAX_BYTES", 100)
+    assert [ask(limited) for _ in range(6)] == [200] * 4 + [503] * 2 and limited.pending == 0
+    assert [ask(limited, length=length) for length in (None, b"", b"x", b"9" * 5000, str(66 << 20).encode())] == [
+        413
+    ] * 5
 
 
 def test_options_become_the_words_of_the_command():
@@ -287,6 +397,63 @@ def test_only_files_of_runs_in_the_folder_can_be_reached(shelf):
         assert shelf.file("a run", name) is None, name
 
 
+@pytest.mark.parametrize("linked", ["views/000.png", "views/transforms.json", "views", "sheet.png"])
+def test_links_in_a_run_lead_nowhere(shelf, linked):
+    run, secret = shelf.folder / "a run", shelf.folder.parent / "secret"
+    for name in ("000.png", "transforms.json"):
+        (secret / "views" / name).write_text("secret")
+        (run / "views" / name).write_text("open")
+    path = run / linked
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    path.symlink_to(secret / linked)
+    archive = shelf.zip_views("a run")
+    if archive is not None:
+        with zipfile.ZipFile(archive) as members:
+            assert linked not in members.namelist()
+            assert all(b"secret" not in members.read(name) for name in members.namelist())
+    assert (linked == "views") == (archive is None)
+    assert linked != "sheet.png" or shelf.all() == ([], 0)
+
+
+RECORDS = {
+    "views without end": RUN | {"settings": {"views": float("inf"), "results": []}},
+    "ten to the 400": '{"begun": "2026-01-02", "settings": {"views": 1e400, "results": []}}',
+    "many digits": '{"begun": "2026-01-02", "settings": {"views": %s, "results": []}}' % ("9" * 400),
+    "before the first year": RUN | {"begun": "0001-01-01T00:00:00+14:00"},
+    "after the last year": RUN | {"begun": "9999-12-31T23:59:59-14:00"},
+}
+
+
+@pytest.mark.parametrize("what", [*RECORDS, "a name of bytes", "unreadable", "a circle", "deleted"])
+def test_one_odd_folder_hides_no_other(shelf, what):
+    odd = shelf.folder / "odd"
+    if what == "a name of bytes":
+        odd = Path(os.fsdecode(os.fsencode(shelf.folder) + b"/\xff"))
+    shutil.copytree(shelf.folder / "a run", odd, ignore=shutil.ignore_patterns("head.ply"))
+    if what in RECORDS:
+        record = RECORDS[what]
+        (odd / "run.json").write_text(record if isinstance(record, str) else json.dumps(record))
+    elif what == "unreadable":
+        odd.chmod(0)
+    elif what == "a circle":
+        (odd / "sheet.png").unlink()
+        (odd / "sheet.png").symlink_to("sheet.png")
+    elif what == "deleted":
+        shutil.rmtree(odd)
+        (shelf.folder / "a run").rename(shelf.folder.parent / "kept")
+        shutil.rmtree(shelf.folder)
+        assert shelf.all() == ([], 0) and shelf.views("odd") == [] and shelf.create_run_folder().is_dir()
+        (shelf.folder.parent / "kept").rename(shelf.folder / "a run")
+    runs, _ = shelf.all()
+    assert "a run" in [run.id for run in runs]
+    panels.render_gallery([], runs, [shelf.card_picture(run.id) for run in runs], 0).encode()
+    for id in ("a run", "odd"):
+        assert all(run.views < 10_000 for run in [shelf.finished_run(id)] if run)
+        shelf.warnings(id), shelf.views(id), shelf.zip_views(id)
+    if odd.exists():
+        odd.chmod(0o700)
+
+
 def test_a_damaged_record_is_shown_as_what_is_known(shelf):
     (shelf.folder / "a run" / "run.json").write_text("[" * 99_999)
     assert shelf.finished_run("a run").views == 0 and "a run" in panels.render_gallery([], shelf.all()[0], [None], 3)
@@ -351,7 +518,7 @@ def server(tmp_path_factory):
 
 
 def status_of(server, path: str, data: bytes | None = None, **headers: str) -> int:
-    request = urllib.request.Request(server.address + path, data, headers)
+    request = urllib.request.Request(server.address + path, data, server.headers | headers)
     try:
         with urllib.request.urlopen(request) as answer:
             return answer.status
@@ -379,6 +546,53 @@ def test_strangers_get_nothing(server):
     assert connections and all(c.laddr.ip == "127.0.0.1" for c in connections)
 
 
+def test_only_who_knows_the_printed_address_gets_in(server):
+    for cookie in (
+        "",
+        "portrait360-1=x",
+        f"{server.headers['Cookie']}x",
+        server.headers["Cookie"].split("=")[0] + "=",
+    ):
+        assert status_of(server, "/", Cookie=cookie) == 403
+    assert status_of(server, "/?token=x", Cookie="") == status_of(server, "/gradio_api/upload", b"", Cookie="") == 403
+    request = urllib.request.Request(server.address + "/", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    for name, value in (("X-Content-Type-Options", "nosniff"), ("Cross-Origin-Resource-Policy", "same-origin")):
+        assert refused.value.headers[name] == value
+    assert "default-src 'none'" in refused.value.headers["Content-Security-Policy"]
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with opener.open(server.entrance) as page, opener.open(server.address + "/config") as again:
+        assert page.status == again.status == 200 and page.url == server.address + "/"
+
+
+def test_many_who_upload_at_once_lose_nothing(server):
+    def upload_and_make(i: int) -> str | None:
+        return server.make(server.upload(f"This is text {i}.".encode()) or "")
+
+    with ThreadPoolExecutor(12) as clients:
+        ids = list(clients.map(upload_and_make, range(12)))
+    assert len(set(ids)) == 12 and all(server.job(id) for id in ids if id) and all(ids)
+    for id in reversed(ids):
+        server.cancel(id)
+    assert all(server.ended(id)["state"] in ("failed", "cancelled") for id in ids)
+
+
+def test_headers_of_a_proxy_change_nothing_in_the_page(server):
+    request = urllib.request.Request(server.address, headers=server.headers | {"X-Forwarded-Host": "evil.example"})
+    with urllib.request.urlopen(request) as answer:
+        assert b"evil.example" not in answer.read()
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "\0", "x" * 3000])
+def test_an_odd_name_of_an_upload_is_no_internal_error(server, name):
+    border = "x"
+    body = f'--{border}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\nhello'
+    kind = f"multipart/form-data; boundary={border}"
+    status = status_of(server, "/gradio_api/upload", f"{body}\r\n--{border}--\r\n".encode(), **{"Content-Type": kind})
+    assert status in (200, 400)
+
+
 def test_an_upload_that_is_too_large_is_refused(server):
     assert server.upload(b"0" * (65 << 20)) is None
 
@@ -388,7 +602,7 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
     (tmp_path / "bad.jpg").write_text("This is a text.")
     with Chromium(tmp_path / "profile") as browser:
         tab = Tab(browser, 1280, 800, online=True)
-        tab.open(server.address)
+        tab.open(server.entrance)
         choose(tab, tmp_path / "bad.jpg")
         tab.run("document.querySelectorAll('#p360-fit input')[1].click()")
         press(tab, "make")
@@ -397,6 +611,7 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         choose(tab, ASTRONAUT)
         press(tab, "make")
         assert "left" in seen(tab, ".p360-line span:not(:empty)")
+        assert any(tab.run(appears(".p360-turn")) for _ in range(3))  # an avatar takes its time on a busy machine
         assert "turn" in seen(tab, ".p360-turn")
         turned = "[...document.querySelectorAll('.p360-turn img')].findIndex(i => i.classList.contains('on'))"
         assert tab.run(turned) == 0
@@ -404,7 +619,13 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         tab.drag((x + width // 2, y + height // 2), (x + width // 2 - 150, y + height // 2))
         assert tab.run(turned) > 2
         files = tab.run("[...document.querySelectorAll('.p360-files a')].map(a => a.getAttribute('href'))")
-        assert [Path(f).name for f in files] == ["turntable.mp4", "sheet.png", "views.zip"]
+        assert [Path(f).name for f in files] == [
+            "avatar.html",
+            "avatar.glb",
+            "turntable.mp4",
+            "sheet.png",
+            "views.zip",
+        ]
         assert all(status_of(server, file) == 200 for file in files)
         assert "32 views only" in seen(tab, "#p360-past [data-run]")
         nothing_left_the_machine(browser, server)
@@ -454,6 +675,27 @@ def appears(selector: str, seconds: int = 55) -> str:
     }})"""
 
 
+@browsing
+def test_a_past_heads_page_opens_in_its_sandbox(server, tmp_path):
+    run = server.folder / "past"
+    (run / "views").mkdir(parents=True)
+    for name in ("sheet.png", "views/000.png"):
+        shutil.copy(ASTRONAUT, run / name)
+    (run / "run.json").write_text(json.dumps(RUN | {"settings": {"views": 1, "results": ["mesh"]}}))
+    (run / "viewer.html").write_text("<p>The head turns.</p>")
+    with Chromium(tmp_path / "profile") as browser:
+        tab = Tab(browser, 1280, 800, online=True)
+        tab.open(server.entrance)
+        assert tab.run(appears("[data-run=past]"))
+        tab.run("document.querySelector('[data-run=past]').click()")
+        assert tab.run(appears("iframe"))
+        until(lambda: tab.run("1") != 1, 2)  # the frame's own request comes after the frame
+        answers = [e["params"]["response"] for e in browser.events if e["method"] == "Network.responseReceived"]
+        shown = {answer["url"].removeprefix(server.address): answer["status"] for answer in answers}
+        assert shown["/runs/past/viewer.html"] == shown["/runs/past/sheet.png"] == 200
+    shutil.rmtree(run)
+
+
 def test_a_server_that_is_ended_ends_what_is_at_work(tmp_path):
     with Server(tmp_path / "runs", free_port(8872)) as server:
         server.make(server.upload(ASTRONAUT.read_bytes()), what="3D head")
@@ -461,6 +703,20 @@ def test_a_server_that_is_ended_ends_what_is_at_work(tmp_path):
         at_work = server.children()
         assert len(at_work) == 1 and server.end() == 0
         assert not psutil.pid_exists(at_work[0].pid) and list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_killed_server_is_followed_by_one_that_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # in which the killed server leaves its uploads
+    with Server(tmp_path / "runs", free_port(8873)) as server:
+        id = server.make(server.upload(ASTRONAUT.read_bytes()))
+        assert until(server.children)
+        (at_work,) = server.children()
+        server.process.kill()
+        assert until(lambda: not at_work.is_running(), 5)
+    with Server(tmp_path / "runs", free_port(8873)) as server, Server(tmp_path / "runs", free_port(8874)) as other:
+        assert server.job(id)["state"] in ("waiting", "running") and other.job(id) == {}
+        server.cancel(id)
+        assert server.ended(id)["state"] == "cancelled" and list((tmp_path / "runs").iterdir()) == []
 
 
 def odd_pictures() -> dict[str, Image.Image | bytes]:
@@ -510,7 +766,7 @@ def test_odd_pictures_end_in_a_result_or_in_one_sentence(server, tmp_path):
 def test_a_quick_head_turns_in_the_page(server, tmp_path):
     with Chromium(tmp_path / "profile", seconds=600) as browser:
         tab = Tab(browser, 1280, 800, online=True)
-        tab.open(server.address)
+        tab.open(server.entrance)
         choose(tab, ASTRONAUT)
         tab.run("document.querySelector('#p360-quick input').click()")
         press(tab, "make")

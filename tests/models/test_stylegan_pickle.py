@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import subprocess
+import time
 from collections import OrderedDict
 
 import numpy as np
@@ -18,7 +19,7 @@ from portrait360.models.weights.importer import import_weights
 from portrait360.models.weights.installed import read_manifest
 from portrait360.models.weights.registry import ModelSpec
 from portrait360.models.weights.store import from_plain, load_generator, load_spec, verify
-from portrait360.models.weights.stylegan_pickle import GanFile, unpickle
+from portrait360.models.weights.stylegan_pickle import GanFile, read_count, unpickle
 from portrait360.utils.errors import UserError
 from tests.fixtures.published_gan import TINY, filled, pickled, save
 
@@ -178,6 +179,77 @@ def test_a_number_in_the_file_reserves_no_memory():
     """A place in the memo, or a length, far beyond the file's end."""
     assert unpickle(io.BytesIO(b"\x80\x04N\x72\xff\xff\xff\x7f."), "x.pkl") is None  # LONG_BINPUT
     refused(b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b"x.", "not a whole pickle")  # BINBYTES8
+
+
+def module(**state) -> bytes:
+    """The opcodes of a record with these attributes, each given as opcodes."""
+    pairs = b"".join(pickle.dumps(name, 2)[2:-1] + value for name, value in state.items())
+    return b"ctraining.x\nModule\n)\x81}(" + pairs + b"ub"
+
+
+def generator(data: bytes) -> bytes:
+    return b"\x80\x04}X\x05\0\0\0G_ema" + data + b"s."
+
+
+def test_modules_that_hold_each_other_are_visited_once(tmp_path):
+    """Each of forty holds the next one twice: 2^40 names."""
+    data = module(_modules=b"}")
+    for _ in range(40):
+        data = module(_modules=b"}(X\1\0\0\0a" + data + b"p7\nX\1\0\0\0bg7\nu")
+    path = tmp_path / "x.pkl"
+    path.write_bytes(generator(data))
+    assert path.stat().st_size < 5000
+    with pytest.raises(UserError, match="how its generator is built"):
+        GanFile(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"ctraining.x\nModule\n)\x81p7\n}(X\x08\0\0\0_modules}X\1\0\0\0ag7\nsub",  # holds itself
+        module(_modules=b"](I1\ne"),
+        module(_parameters=b"I5\n"),
+        module(_init_kwargs=b"](I1\ne"),
+        module(_init_kwargs=b"}", _buffers=b"N", _modules=b"I1\n"),
+    ],
+)
+def test_records_of_other_kinds_are_one_sentence(tmp_path, data):
+    (tmp_path / "x.pkl").write_bytes(generator(data))
+    with pytest.raises(UserError, match="how its generator is built"):
+        GanFile(tmp_path / "x.pkl")
+
+
+def test_modules_too_deep_in_each_other_are_one_sentence(tmp_path):
+    """Each is built before the next, so that only the walk through them is deep."""
+    data = module(_modules=b"}") + b"p0\n0"
+    for i in range(3000):
+        data += module(_modules=b"}X\1\0\0\0a" + b"g%d\ns" % i) + b"p%d\n0" % (i + 1)
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x04" + data + generator(b"g3000\n")[2:])
+    with pytest.raises(UserError, match="how its generator is built"):
+        GanFile(tmp_path / "x.pkl")
+
+
+def test_hashes_that_collide_cost_no_time():
+    """Numbers that leave the same remainder by 2^61 - 1 have the same hash in Python."""
+    prime = (1 << 61) - 1
+    numbers = b"".join(b"I%d\n" % (i * prime) for i in range(20_000))
+    pairs = numbers.replace(b"\n", b"\nN")
+    remembered = b"".join(b"p%d\n" % (i * prime) for i in range(1, 20_000))
+    begun = time.process_time()
+    dictionaries = b"(" + pairs + b"d.", b"}(" + pairs + b"u.", b"}" + pairs.replace(b"N", b"Ns") + b"."
+    sets = b"\x8f(" + numbers + b"\x90.", b"(" + numbers + b"\x91."
+    for data in (*dictionaries, *sets, b"N" + remembered + b"."):
+        refused(b"\x80\x04" + data, "keys that are no names")
+    for name in (b"ccollections\nOrderedDict\n", b"cdnnlib.util\nEasyDict\n"):
+        refused(b"\x80\x04" + name + b"](" + numbers.replace(b"\n", b"\nN\x86") + b"e\x85R.", "made from a list")
+    assert time.process_time() - begun < 3
+
+
+def test_a_size_that_no_generator_has_is_refused():
+    for value in (-1, 1 << 40, float("inf"), "9" * 5000):
+        with pytest.raises((ValueError, OverflowError)):
+            read_count(value)
+    assert read_count(512.0) == 512
 
 
 def test_an_import_of_an_older_version_can_be_read(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from portrait360.models.weights import tensor_files
 from portrait360.models.weights.tensor_files import (
     Spec,
     TensorFile,
@@ -97,6 +99,27 @@ def test_a_cut_off_file_is_one_plain_sentence(tmp_path, name, keep):
     with pytest.raises(UserError, match="download or make it again") as caught:
         TensorFile(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["deflated", "overlapping", "huge pickle"])
+def test_an_archive_that_would_unpack_to_more_than_it_has_is_refused(tmp_path, monkeypatch, kind):
+    path = tmp_path / "x.pt"
+    torch.save({"a": torch.zeros(1000)}, path)
+    if kind == "huge pickle":
+        monkeypatch.setattr(tensor_files, "MAX_RECORD", 10)
+    elif kind == "deflated":
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "y.pt", "w") as other:
+            for name in archive.namelist():
+                other.writestr(name, archive.read(name), zipfile.ZIP_DEFLATED)
+        path = tmp_path / "y.pt"
+    else:
+        content = path.read_bytes()
+        at = content.rindex(b"PK\1\2", 0, content.rindex(b"data/0"))  # its entry in the list of members
+        size = (1 << 30).to_bytes(4, "little")
+        path.write_bytes(content[: at + 20] + size + size + content[at + 28 :])
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(UserError, match=r"compressed zip file|claims to hold more"):
+        TensorFile(path)
 
 
 @given(st.data())

@@ -150,11 +150,12 @@ def test_the_same_photo_and_seed_give_the_same_bytes(photo, looked, tmp_path):
     assert left(tmp_path) == left(looked[0])
 
 
-def test_a_run_makes_an_avatar_and_another_method_leaves_none(photo, tmp_path):
+def test_a_run_makes_an_avatar_and_another_method_leaves_none(photo, few_styles, tmp_path):
     made = make(photo, tmp_path, replace(LOOK, method=None))
-    assert isinstance(made.proxy, Avatar) and (tmp_path / "proxy" / NAME).is_file()
+    files = [tmp_path / "proxy" / NAME, tmp_path / "avatar.glb"]
+    assert isinstance(made.proxy, Avatar) and all(file.is_file() for file in files)
     make(photo, tmp_path, LOOK)
-    assert not (tmp_path / "proxy" / NAME).exists()
+    assert not any(file.exists() for file in files)
 
 
 def test_views_by_the_small_network(photo, looked, tmp_path, monkeypatch):

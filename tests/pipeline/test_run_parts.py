@@ -1,6 +1,7 @@
 """Parts of a run: cameras from files, memory, time left, more photos."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from portrait360.geometry import camera_files
 from portrait360.geometry.camera_files import read_orbit
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.geometry.canonical_frame import RADIUS
@@ -73,6 +75,26 @@ def test_files_that_hold_no_cameras_are_one_sentence(tmp_path, text):
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["0 0\n" * 10**6, str([[0, 0]] * 1001), '{"portrait360": 1, "frames": [%s]}' % ("0, " * 1001 + "0")]
+)
+def test_cameras_are_counted_before_any_is_computed(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(camera_files, "_orbit_camera", None)
+    monkeypatch.setattr(camera_files, "_frame_camera", None)
+    with pytest.raises(UserError, match=r"has \d+ cameras; give 1 to 1000"):
+        read_orbit(written(tmp_path / "orbit", text), FOCAL)
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_integers_of_many_digits_are_no_cameras(tmp_path, digits):
+    number = "1" * digits
+    lens = f'"w": 64, "h": 64, "fl_y": {number}, "cx": 32, "cy": 32'
+    for text in (f"[[{number}, 0]]", f"{number} 0", f'{{"portrait360": {{}}, "frames": [{{{lens}}}]}}'):
+        with pytest.raises(UserError) as told:
+            read_orbit(written(tmp_path / "orbit", text), FOCAL)
+        assert len(str(told.value)) < 600
+
+
 def test_a_picture_too_near_or_a_lens_that_cannot_be(tmp_path):
     frame = {"w": 64, "h": 64, "fl_y": 1e-9, "cx": 32, "cy": 32, "transform_matrix": np.eye(4).tolist()}
     with pytest.raises(UserError, match="lens that cannot be"):
@@ -123,7 +145,7 @@ def test_the_time_that_is_left_ends_at_nothing_and_follows_the_machines_pace(mon
     events: list[Event] = []
     left = EtaEstimator(MakeOptions(), events.append)
     at_first = sum(left.usual_seconds_by_stage.values())
-    for stage in ("portrait", "proxy", "back", "views"):
+    for stage in ("portrait", "proxy", "avatar", "back", "views"):
         left(Event(stage, "begin"))
         left(Event(stage, "done", seconds=2 * left.usual_seconds_by_stage[stage]))  # a machine of half the speed
     left(Event("fit", "begin"))
@@ -217,3 +239,38 @@ def test_a_warning_is_in_the_record_at_once_and_only_once(tmp_path):
     assert read_warnings(tmp_path) == ("a", "b")
     with open_run():
         assert read_warnings(tmp_path) == ()
+
+
+# what others do to the folder
+
+
+@pytest.mark.parametrize("deleted", ["portrait", "run.json", "."])
+def test_a_run_whose_files_are_deleted_while_it_is_at_work_does_not_end_well(tmp_path, deleted):
+    folder = tmp_path / "out"
+
+    def write(name):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").write_text(name)
+
+    def delete_and_write():
+        gone = folder / deleted
+        gone.unlink() if gone.is_file() else shutil.rmtree(gone)
+        write("proxy")
+
+    def make(compute):
+        with Run.open(folder, "photo", {}, ignore_event, overwrite=False) as run:
+            run.stage("portrait", {}, (), lambda: write("portrait"), lambda: None, outputs=("portrait",))
+            run.stage("proxy", {}, ("portrait",), compute, lambda: None, outputs=("proxy",))
+            if deleted == "run.json":
+                (folder / deleted).unlink()
+
+    with pytest.raises(UserError, match="was deleted from .* while the run was at work; run the same command again"):
+        make(delete_and_write)
+
+
+def test_a_name_of_the_folder_that_is_too_long_is_one_sentence(tmp_path):
+    with (
+        pytest.raises(UserError, match="No file can be named"),
+        Run.open(tmp_path / ("x" * 300), "photo", {}, ignore_event, overwrite=False),
+    ):
+        pass

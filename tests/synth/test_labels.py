@@ -8,8 +8,9 @@ import pytest
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.synth.build import build
 from portrait360.synth.render.bake import DRAFT, prepare_scene
+from portrait360.synth.render.label_view import draw_backdrop, see_labels
 from portrait360.synth.render.lights import reflected_light
-from portrait360.synth.render.renderer import render
+from portrait360.synth.render.renderer import render, render_linear
 from portrait360.synth.sampling.sampler import sample
 from portrait360.synth.scene import LABEL_OF_PART, Part, Scene
 from portrait360.training.data.reader_targets import light_in_view
@@ -69,6 +70,20 @@ def test_a_draft_looks_like_the_fine_bake(person):
     draft = render(person, scenes.FRONT, SIZE)
     assert np.array_equal(fine.alpha, draft.alpha) and np.array_equal(fine.labels, draft.labels)
     assert np.abs(fine.rgb - draft.rgb).mean() < 0.02
+
+
+@pytest.mark.parametrize(("seed", "azimuth"), [(3, 0), (3, 150), (12, 40)])
+def test_labels_alone_are_those_of_the_whole_picture(seed, azimuth):
+    scene, camera = build(sample(seed, "human")), Camera(look_at(azimuth, 10), scenes.FOCAL)
+    whole = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), camera, SIZE)
+    first, *others = scene.meshes
+    assert first.labels is not None
+    backdrop = draw_backdrop([replace(first, labels=None)], camera, SIZE).relabel(first.labels).add(others)
+    view = see_labels(backdrop, scene.strands)
+    assert len(np.unique(whole.labels)) > 5
+    assert (view.labels != whole.labels).mean() < 2e-4  # lenses are as clear as they are drawn
+    np.testing.assert_allclose(view.flow, whole.flow, atol=1e-3)
+    assert np.abs(view.alpha - whole.alpha).max() < 0.02
 
 
 @pytest.mark.parametrize("azimuth", [0.0, 70.0])

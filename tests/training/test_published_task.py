@@ -168,6 +168,48 @@ def test_a_clip_is_of_one_head_from_the_cameras_it_says(begun, heads):
     assert task_of("sd15-back", begun, heads).draw_clip(task.train[0], task.train, rng)["references"].shape[1] == 1
 
 
+def as_published(stage: str, begun: dict[str, Path], heads: Path) -> DenoiserTask:
+    start = begun["back-head" if stage == "sd15-back" else "plain"]
+    return DenoiserTask(heads, heads, stage, start, size=SIZE, as_published=True)
+
+
+def drawn(task: DenoiserTask) -> tuple[np.ndarray, np.ndarray]:
+    """Azimuths of many clips: of their views, and of their references."""
+    rng = np.random.default_rng(0)
+    clips = [(task.draw_azimuths(rng), task.draw_references(rng)) for _ in range(3000)]
+    return tuple(np.stack(part) for part in zip(*clips, strict=True))
+
+
+def test_angles_are_drawn_as_published_where_that_is_asked_for(begun, heads):
+    """Whole steps of 72; front -45 to 40, back 145 to 225; F makes any back view of a front up to 60 aside."""
+    views, references = drawn(as_published("sd15-cross-view", begun, heads))
+    apart = np.diff(views)
+    assert set(np.unique(apart)) == {10, 15, 20, 25, 30} and np.allclose(apart, apart[:, :1])
+    assert set(np.unique(views[:, 0])) == set(range(0, 360, 5))
+    assert set(np.unique(references[:, 0])) == set(range(-45, 45, 5))
+    assert set(np.unique(references[:, 1])) == set(range(145, 230, 5))
+    views, _ = drawn(as_published("sd15-appearance", begun, heads))
+    assert set(np.unique(views)) == set(range(0, 360, 5)) and np.diff(views).std() > 50  # anywhere
+    views, references = drawn(as_published("sd15-back", begun, heads))
+    assert set(np.unique(views)) == set(range(150, 215, 5)) and views.shape[1] == 1
+    assert set(np.unique(references)) == set(range(-60, 65, 5)) and references.shape[1] == 1
+    ours, references = drawn(task_of("sd15-back", begun, heads))
+    assert (ours == 180).all() and np.abs(references).max() <= 15
+    halves = as_published("sd15-control", begun, heads).schedule.alpha_bar
+    assert torch.equal(halves, halves.half().double())  # the tables of the published program
+    assert not torch.equal(task_of("sd15-control", begun, heads).schedule.alpha_bar, halves)
+
+
+def test_the_loop_is_the_published_one_where_that_is_asked_for(begun, heads):
+    ours, theirs = (find_recipe("sd15-control", asked).options for asked in (False, True))
+    assert (theirs.clip, theirs.decay, theirs.bf16, theirs.rate) == (0.5, 0.0, False, 1e-5)
+    assert (ours.clip, ours.decay, ours.bf16, ours.rate) == (1.0, 0.01, True, 1e-5)
+    assert find_recipe("sd15-control", True).task(heads, heads, begun["plain"]).as_published
+    assert not find_recipe("sd15-control").task(heads, heads, begun["plain"]).as_published
+    with pytest.raises(UserError, match="sd15-appearance"):
+        find_recipe("map", as_published=True)
+
+
 def test_heads_in_tars_are_those_in_folders(heads, tmp_path):
     place = Storage(str(tmp_path))
     what = write_options(count=3, views=12, size=SIZE, kind="human")

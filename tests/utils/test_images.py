@@ -1,14 +1,18 @@
 """The bad-input table for pictures: each ends in a picture or in one plain sentence."""
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import PIL
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import GifImagePlugin, Image, ImageCms, TiffImagePlugin
 
 from portrait360.utils import images
 from portrait360.utils.errors import UserError
+from portrait360.utils.files import check_path, check_size, create_folder
 from portrait360.utils.images import load_picture, save_picture
 from tests.fixtures.memory import run_and_read
 
@@ -149,6 +153,66 @@ assert max(picture.rgb.shape) == 4096 and picture.warnings, picture.rgb.shape
 print(peak())
 """
     assert run_and_read(script, str(tmp_path / name)) < 1.5e9
+
+
+def test_pages_and_frames_are_not_counted(tmp_path, monkeypatch):
+    """A chain of pages may be as long as the file: what comes behind the second page is not looked at."""
+    first, second = Image.new("L", (20, 20), 90), Image.new("L", (20, 20), 30)
+    first.save(tmp_path / "x.tiff", save_all=True, append_images=[second] * 500)
+    first.save(tmp_path / "x.gif", save_all=True, append_images=[second, first] * 250)
+    loads = []
+
+    def count(real):
+        return lambda *arguments: loads.append(real) or real(*arguments)
+
+    for owner, name in ((TiffImagePlugin.ImageFileDirectory_v2, "load"), (GifImagePlugin.GifImageFile, "_seek")):
+        monkeypatch.setattr(owner, name, count(getattr(owner, name)))
+    for name in ("x.tiff", "x.gif"):
+        picture = load_picture(tmp_path / name)
+        assert "pages" in picture.warnings[0] and np.allclose(picture.rgb, 90 / 255, atol=0.01)
+    assert 2 <= len(loads) < 20
+
+
+@pytest.mark.parametrize(("name", "mode"), [("x.png", "RGBA"), ("x.webp", "RGB"), ("x.tiff", "F")])
+def test_what_does_not_fit_into_memory_is_refused_by_its_header(tmp_path, monkeypatch, name, mode):
+    Image.new(mode, (3000, 2000)).save(tmp_path / name)
+    load_picture(tmp_path / name)
+    monkeypatch.setattr(images, "available_memory", lambda: 5 * 10**7)
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(UserError, match=r"has 6 megapixels, which need about 0.1 GB of memory, but 0.1 GB are free"):
+        load_picture(tmp_path / name)
+    monkeypatch.undo()
+    monkeypatch.setattr(images, "available_memory", lambda: 2 * 10**8)
+    load_picture(tmp_path / name)
+
+
+def test_one_infinite_pixel_is_white_and_blackens_nothing(tmp_path):
+    values = np.full((20, 20), 0.5, np.float32)
+    values[3, 4], values[5, 6], values[7, 8] = np.inf, -np.inf, np.nan
+    Image.fromarray(values).save(tmp_path / "x.tiff")
+    rgb = load_picture(tmp_path / "x.tiff").rgb
+    assert rgb[3, 4, 0] == 1 and rgb[5, 6, 0] == rgb[7, 8, 0] == 0 and rgb[0, 0, 0] == 0.5
+
+
+@pytest.mark.parametrize("size", [(17, 20_000), (20_000, 17)])
+def test_a_strip_that_would_be_reduced_to_a_line_is_refused(tmp_path, size):
+    Image.new("L", size).save(tmp_path / "x.png")
+    with pytest.raises(UserError, match="is a strip of"):
+        load_picture(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x/" * 3000, "a\0b"])
+def test_a_name_that_no_file_can_have_is_one_short_sentence(tmp_path, name):
+    for call in (load_picture, check_path, create_folder, partial(check_size, limit=1)):
+        with pytest.raises(UserError, match="No file can be named") as caught:
+            call(tmp_path / name)
+        assert len(str(caught.value)) < 200 + len(str(tmp_path))
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no /proc on this system")
+def test_a_file_of_the_system_is_no_picture():
+    with pytest.raises(UserError, match="is not a whole JPEG"):
+        load_picture(Path("/proc/self/mem"))
 
 
 @given(st.data())

@@ -27,3 +27,5 @@ VIEW_DENOISER = FOLDER / "small" / "views.safetensors"
 HYBRID_PRIORS = FOLDER / "small" / "hybrid.safetensors"
 
 VIEWER = FOLDER / "viewer"
+AVATAR_PAGE = FOLDER / "avatar_page"
+THREE = FOLDER / "third_party" / "three.min.js"

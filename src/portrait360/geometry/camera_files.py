@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,11 @@ from portrait360.utils.images import image_size
 
 MAX_BYTES = 64 << 20
 MAX_SIDE = 1 << 16
+MAX_CAMERAS = 1000
+MAX_DISTANCE = 1e9  # of a camera from a file's origin, in its own units
 PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE")
-DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "is_fisheye")
+DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+FISHEYE = "is_fisheye"  # true or false
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,8 @@ def read_transforms(path: Path) -> list[Shot]:
     frames = data.get("frames") if isinstance(data, dict) else None
     if not isinstance(frames, list) or not frames:
         raise UserError(f"{path} names no frames.")
+    if len(frames) > MAX_CAMERAS:
+        raise UserError(f"{path} has {len(frames)} frames; give 1 to {MAX_CAMERAS}.")
     return [_read_shot(path, i, data, entry) for i, entry in enumerate(frames)]
 
 
@@ -79,6 +84,7 @@ def _read_shot(path: Path, i: int, shared: Mapping[str, Any], entry: Any) -> Sho
     image = _find_image(path.parent, entry["file_path"], where)
     values = {**{k: v for k, v in shared.items() if k != "frames"}, **entry}
     distortions = [name for name in DISTORTIONS if _read_number(values, name, where, 0.0) != 0]
+    distortions += [FISHEYE] * bool(values.get(FISHEYE))
     if distortions or values.get("camera_model", PINHOLES[0]) not in PINHOLES:
         name = (distortions or ["camera_model"])[0]
         raise UserError(f"{where}, has a lens that is not a pinhole ({name}); undistort its image.")
@@ -107,7 +113,7 @@ def _find_image(folder: Path, name: str, where: str) -> Path:
 
 def _read_number(values: Mapping[str, Any], name: str, where: str, default: float) -> float:
     value = values.get(name, default)
-    if not isinstance(value, int | float) or not abs(value) <= 1e15:  # false for NaN too
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= 1e15:  # false for NaN too
         raise UserError(f"{where}, has no finite number as {name}.")
     return float(value)
 
@@ -146,20 +152,18 @@ def parse_rigid_transform(values: Any, where: str) -> F64:
         matrix = np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{where}, has no camera pose of 4 x 4 numbers.") from error
-    if matrix.shape not in ((3, 4), (4, 4)) or not np.isfinite(matrix).all():
+    if matrix.shape not in ((3, 4), (4, 4)) or not (np.abs(matrix) <= MAX_DISTANCE).all():  # false for NaN too
         raise UserError(f"{where}, has no camera pose of 4 x 4 numbers.")
     pose = np.eye(4)
     pose[:3] = matrix[:3]
     rotation = pose[:3, :3]
-    with np.errstate(over="ignore", invalid="ignore"):
-        is_rotation = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3 and np.linalg.det(rotation) > 0
+    is_rotation = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3 and np.linalg.det(rotation) > 0
     if not is_rotation:
         raise UserError(f"{where}, has a camera pose that is no rotation and translation.")
     return pose
 
 
 MAX_ORBIT_BYTES = 4 << 20
-MAX_CAMERAS = 1000
 MAX_ELEVATION, MIN_RADIUS, MAX_RADIUS = 89.0, 1.0, 30.0
 FORMS = "a line for each camera, like `azimuth,elevation` or `azimuth,elevation,radius`, or a run's transforms.json"
 
@@ -170,11 +174,22 @@ def read_orbit(path: Path, focal: float) -> list[Camera]:
     if text.startswith(("[", "{")):
         cameras = _cameras_from_json(path, text, focal)
     else:
-        lines = [line.split("#")[0].replace(",", " ").split() for line in text.splitlines()]
-        cameras = [_orbit_camera(path, line, focal) for line in lines if line]
+        lines = [line.split("#")[0].replace(",", " ") for line in text.splitlines()]
+        lines = [line for line in lines if line and not line.isspace()]
+        _check_count(path, lines)
+        cameras = [_orbit_camera(path, line.split(), focal) for line in lines]
+    return cameras
+
+
+def _check_count(path: Path, cameras: Sequence[Any]) -> None:
+    """Raise a UserError for too few or too many cameras, before any is computed."""
     if not 1 <= len(cameras) <= MAX_CAMERAS:
         raise UserError(f"{path} has {len(cameras)} cameras; give 1 to {MAX_CAMERAS}: {FORMS}.")
-    return cameras
+
+
+def is_run_file(path: Path) -> bool:
+    """Return whether a file of cameras is a run's transforms.json, with poses in the canonical frame."""
+    return read_limited(path, MAX_ORBIT_BYTES).lstrip()[:1] == b"{"
 
 
 def _cameras_from_json(path: Path, text: str, focal: float) -> list[Camera]:
@@ -183,13 +198,16 @@ def _cameras_from_json(path: Path, text: str, focal: float) -> list[Camera]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON; give {FORMS}.") from error
     if isinstance(data, list):
+        _check_count(path, data)
         return [_orbit_camera(path, values if isinstance(values, list) else [], focal) for values in data]
     frames = data.get("frames")
     if "portrait360" not in data or not isinstance(frames, list):
         raise UserError(
             f"{path} is not the transforms.json of a run, so the head's position is unknown; give {FORMS}."
         )
-    return [_frame_camera(path, i, entry) for i, entry in enumerate(frames) if not _is_photo(entry)]
+    frames = [entry for entry in frames if not _is_photo(entry)]
+    _check_count(path, frames)
+    return [_frame_camera(path, i, entry) for i, entry in enumerate(frames)]
 
 
 def _is_photo(entry: Any) -> bool:
@@ -199,14 +217,21 @@ def _is_photo(entry: Any) -> bool:
 def _orbit_camera(path: Path, numbers: list[Any], focal: float) -> Camera:
     try:
         azimuth, elevation, radius = map(float, [*numbers, RADIUS] if len(numbers) == 2 else numbers)
-    except (TypeError, ValueError):  # not numbers, or neither two nor three of them
+    except (TypeError, ValueError, OverflowError):  # not numbers, or neither two nor three of them
         azimuth = elevation = radius = float("nan")
     if not (abs(azimuth) <= 3600 and abs(elevation) <= MAX_ELEVATION and MIN_RADIUS <= radius <= MAX_RADIUS):
         raise UserError(
-            f"{path} has an impossible camera {' '.join(map(str, numbers))!r}; give {FORMS}, with elevations up to "
+            f"{path} has an impossible camera {_quote(numbers)}; give {FORMS}, with elevations up to "
             f"{MAX_ELEVATION:g} degrees and radii of {MIN_RADIUS:g} to {MAX_RADIUS:g}."
         )
     return Camera(look_at(azimuth, elevation, radius=radius), focal)
+
+
+def _quote(numbers: Sequence[Any]) -> str:
+    try:
+        return repr(" ".join(map(str, numbers[:4]))[:80])
+    except ValueError:  # an integer of more digits than Python writes
+        return "of very many digits"
 
 
 def _frame_camera(path: Path, i: int, entry: Any) -> Camera:
@@ -215,7 +240,7 @@ def _frame_camera(path: Path, i: int, entry: Any) -> Camera:
         width, height = float(entry["w"]), float(entry["h"])
         lens = float(entry["fl_y"]) / height, (float(entry["cx"]) / width, float(entry["cy"]) / height)
         plausible = 0.1 <= lens[0] <= 100 and all(-1 <= c <= 2 for c in lens[1])
-    except (TypeError, ValueError, KeyError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError) as error:
         raise UserError(f"{where}, has no lens (w, h, fl_y, cx, cy).") from error
     if not plausible:
         raise UserError(f"{where}, has a lens that cannot be.")

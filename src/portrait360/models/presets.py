@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from portrait360.geometry.canonical_frame import FOCAL_SD15
+from portrait360.geometry.canonical_frame import FOCAL_DIFFPORTRAIT3D, FOCAL_SD15
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,17 @@ class Preset:
     steps: tuple[int, int] | None = None  # sampler steps: as published, and ours; None: no published network
 
 
-SD15_CROP = 724  # side in pixels of a portrait of which a camera with FOCAL_SD15 covers 512
-SD15: dict[str, Any] = {"size": 512, "latent": True, "crop": SD15_CROP, "focal": FOCAL_SD15, "gan": "panohead"}
+# sides in pixels of portraits of which the networks' crop covers 512
+SD15_CROP, DIFFPORTRAIT3D_CROP = 820, 896
+LATENT: dict[str, Any] = {"size": 512, "latent": True, "gan": "panohead"}
+SD15: dict[str, Any] = {"crop": SD15_CROP, "focal": FOCAL_SD15, "steps": (50, 20), **LATENT}
+DIFFPORTRAIT3D: dict[str, Any] = {"crop": DIFFPORTRAIT3D_CROP, "focal": FOCAL_DIFFPORTRAIT3D, **LATENT}
 
 PRESETS = {
     preset.name: preset
     for preset in (
         Preset("small", size=256, weights=("small",)),
-        Preset("sd15", weights=("diffportrait360", "back-head"), back="back-head", steps=(50, 20), **SD15),
-        Preset("diffportrait3d", weights=("diffportrait3d",), steps=(100, 20), **SD15),
+        Preset("sd15", weights=("diffportrait360", "back-head"), back="back-head", **SD15),
+        Preset("diffportrait3d", weights=("diffportrait3d",), steps=(50, 20), **DIFFPORTRAIT3D),
     )
 }

@@ -9,7 +9,7 @@ from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.progress import Event, EventHandler
 
 # usual seconds of each stage on two cores of an AMD EPYC
-PORTRAIT, PROXY, BACK, VIEW, FILES = 1.3, 14.0, 0.2, 0.12, 11.0
+PORTRAIT, PROXY, AVATAR, BACK, VIEW, FILES = 1.3, 12.0, 8.0, 0.2, 0.12, 11.0
 DENOISED_VIEW = 1.0  # a view by the small network
 FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
 QUICK_FACTOR = 0.56  # a quick fit takes this share of FIT
@@ -29,6 +29,7 @@ class EtaEstimator:
             "portrait": PORTRAIT,
             "references": references,
             "proxy": PROXY,
+            "avatar": AVATAR if options.proxy_method == "avatar" else 0.0,
             "back": BACK,
             "views": views,
         }

@@ -12,7 +12,15 @@ from portrait360.pipeline.options import MakeOptions, content_hash
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.run import Run
-from portrait360.pipeline.stages import run_files, run_fit, run_portrait, run_proxy, run_references, run_refine
+from portrait360.pipeline.stages import (
+    run_avatar,
+    run_files,
+    run_fit,
+    run_portrait,
+    run_proxy,
+    run_references,
+    run_refine,
+)
 from portrait360.pipeline.view_stages import (
     run_back_photo,
     run_back_view,
@@ -68,8 +76,9 @@ def make(
         portrait = run_portrait(run, photo, options)
         others = run_references(run, options) + ([run_back_photo(run, options.back)] if options.back else [])
         proxy = run_proxy(run, portrait, others, options, overrules)
+        run_avatar(run, portrait, proxy, title=photo.stem)
         if published is not None:
-            subject = subject_inputs(published, portrait, proxy, others, folder / "proxy")
+            subject = subject_inputs(published, portrait, proxy, others, folder / "proxy", options.hints)
             views = run_published_views(run, subject, published, options)
         else:
             if not options.back:

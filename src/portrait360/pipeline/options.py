@@ -17,7 +17,7 @@ from portrait360.pipeline.reconstruction import RESULTS
 from portrait360.pipeline.refinement import require_priors
 from portrait360.pipeline.views import DEFAULT_VIEWS, DENOISED, DENOISER_MULTIPLE, MOST_VIEWS, require_view_denoiser
 from portrait360.utils.errors import UserError
-from portrait360.utils.files import check_size, sha256
+from portrait360.utils.files import check_name, check_size, sha256
 from portrait360.utils.option_fields import option
 
 if TYPE_CHECKING:
@@ -104,6 +104,13 @@ class MakeOptions:
     compiled: bool = option(
         False, "With published networks: compile them first; for many views on a GPU.", VIEW, flags=("--compile",)
     )
+    hints: Path | None = option(
+        None,
+        "With published networks: a folder with pictures of another head in even steps around it, from the front on, "
+        "which show them the cameras. Default: a generated head or a synthetic one.",
+        VIEW,
+        metavar="DIR",
+    )
     refine: bool = option(False, "Refine the head at the end (Portrait Diffusion).", HEAD, flags=("--refine",))
     refine_with: Path | None = option(None, "Refine with these weights of the hybrid priors.", HEAD, metavar="FILE")
 
@@ -158,9 +165,12 @@ class MakeOptions:
             require_weights(preset.weights, f"The preset {preset.name}")
         if self.uses_denoiser:
             require_view_denoiser()
-        needs_network = self.faithful or self.compiled or (self.steps is not None and not self.uses_denoiser)
+        needs_network = (
+            self.faithful or self.compiled or self.hints or (self.steps is not None and not self.uses_denoiser)
+        )
         if not preset.steps and needs_network:
             name = "faithful=True" if self.faithful else "compiled=True" if self.compiled else "steps="
+            name = f"hints={self.hints}" if self.hints else name
             raise UserError(f"`{name}` is for views that a network makes; the preset small does not; leave it out.")
         return preset
 
@@ -220,6 +230,7 @@ class MakeOptions:
                 "steps": self.steps,
                 "faithful": self.faithful,
                 "compiled": self.compiled,
+                "hints": self.hints and hash_hints(self.hints),
                 "refine": self.refine_request.cache_inputs() if self.refine else None,
             },
         }
@@ -239,9 +250,17 @@ def check_file(file: Path) -> None:
     """Raise a UserError unless this is a file of a size that can be read."""
     from portrait360.utils.images import MAX_BYTES
 
+    check_name(Path(file))
     if Path(file).is_dir():
         raise UserError(f"{file} is a folder; give the file in it.")
     check_size(Path(file), MAX_BYTES)
+
+
+def hash_hints(folder: Path) -> str:
+    """The SHA-256 of a folder of hints; a UserError if it holds none."""
+    from portrait360.pipeline.views.hint_pictures import HintPictures
+
+    return HintPictures.open(folder).content_hash()
 
 
 def content_hash(file: Path | None) -> str | None:

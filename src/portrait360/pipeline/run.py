@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from portrait360.utils.errors import UserError
-from portrait360.utils.files import atomic_write, lock_folder, read_limited, sha256, translate_write_errors
+from portrait360.utils.files import (
+    atomic_write,
+    check_name,
+    lock_folder,
+    read_limited,
+    sha256,
+    translate_write_errors,
+)
 from portrait360.utils.progress import Event, EventHandler
 from portrait360.utils.resume import cache_key
 from portrait360.utils.version import __version__
@@ -26,8 +33,9 @@ RECORD = "run.json"
 FORMAT = 1
 MAX_BYTES = 8 << 20
 WRITTEN = ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors")
+AVATAR, AVATAR_PAGE = "avatar.glb", "avatar.html"
 OWN = (  # what a run writes; anything else in the folder belongs to the user
-    "portrait", "back", "references", "proxy", "views", "head", "refined", *WRITTEN, RECORD,
+    "portrait", "back", "references", "proxy", "views", "head", "refined", *WRITTEN, AVATAR, AVATAR_PAGE, RECORD,
 )  # fmt: skip
 
 
@@ -45,6 +53,7 @@ class Run:
     ) -> Iterator[Run]:
         """Lock the folder for this process. `photo` is the SHA-256 of the input: a run of another photo, and files
         of the user's own, are only touched with `overwrite`."""
+        check_name(folder)
         if folder.is_file():
             raise UserError(f"{folder} is a file, not a folder; choose another place.")
         with translate_write_errors(folder):
@@ -62,6 +71,7 @@ class Run:
             if record.get("warnings"):  # they are of the earlier run; where all stages are kept nothing else writes
                 run._write()
             yield run
+            run.check_files()
 
     def warn(self, stage: str, text: str) -> None:
         """Report something that the user should know, and record it."""
@@ -121,6 +131,15 @@ class Run:
         if self.record["stages"].pop(name, None) is not None:
             self._write()
         _remove(self.folder / output for output in outputs)  # a killed run may have left them, too
+
+    def check_files(self) -> None:
+        """Raise a UserError if a file of this call's stages is gone, which somebody deleted meanwhile."""
+        files = [file for name in self._keys for file in self.record["stages"][name]["files"]]
+        missing = next((file for file in (*files, RECORD) if not (self.folder / file).is_file()), None)
+        if missing:
+            raise UserError(
+                f"{missing} was deleted from {self.folder} while the run was at work; run the same command again."
+            )
 
     def _is_cached(self, name: str, key: str) -> bool:
         stage = self.record["stages"].get(name)

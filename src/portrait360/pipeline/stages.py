@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from portrait360.models.presets import PRESETS
-from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
+from portrait360.pipeline.avatar.avatar import Avatar, CoarseHead, load_coarse_head
 from portrait360.pipeline.avatar.methods import build_proxy, cache_inputs, explain_no_effect
 from portrait360.pipeline.avatar.overrules import Overrules
+from portrait360.pipeline.export.avatar_glb.file import write_avatar_glb
+from portrait360.pipeline.export.avatar_page import save_avatar_page
 from portrait360.pipeline.export.contact_sheet import run_sheet, save_view_turntable
 from portrait360.pipeline.export.writer import write_head
 from portrait360.pipeline.memory_budget import BASE_BYTES, BYTES_PER_PIXEL
@@ -20,7 +22,7 @@ from portrait360.pipeline.portrait.reference_photos import reference_portrait
 from portrait360.pipeline.reconstruction.fit import QUICK, FitSettings, fit_head, fit_settings
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.refinement.stage import refine_folder
-from portrait360.pipeline.run import WRITTEN, Run
+from portrait360.pipeline.run import AVATAR, AVATAR_PAGE, WRITTEN, Run
 from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils import memory
 from portrait360.utils.devices import select_device
@@ -96,6 +98,21 @@ def run_proxy(
     if warning := explain_no_effect(head, overrules):
         run.warn("proxy", warning)
     return head
+
+
+def run_avatar(run: Run, portrait: Portrait, head: CoarseHead, *, title: str) -> None:
+    """Write the avatar as a mesh with expressions, and the page that shows it; other heads have none."""
+    outputs = (AVATAR, AVATAR_PAGE)
+    if not isinstance(head, Avatar):
+        run.forget("avatar", outputs)
+        return
+
+    def compute() -> None:
+        write_avatar_glb(run.folder / AVATAR, head)
+        glb = (run.folder / AVATAR).read_bytes()
+        save_avatar_page(run.folder / AVATAR_PAGE, glb, portrait=portrait, title=title)
+
+    run.stage("avatar", {"title": title}, ("proxy",), compute, lambda: None, outputs=outputs)
 
 
 def run_fit(run: Run, views: ViewSet, options: MakeOptions) -> Head:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from portrait360.geometry.camera_files import read_orbit
+from portrait360.geometry.camera_files import is_run_file, read_orbit
 from portrait360.geometry.cameras import Camera, look_at, orbit
 from portrait360.models.presets import PRESETS
 from portrait360.models.weights.installed import MANIFEST, find_weights, require_weights
@@ -16,13 +16,15 @@ from portrait360.pipeline.avatar.avatar import CoarseHead
 from portrait360.pipeline.memory_budget import BASE_BYTES, BYTES_PER_PIXEL
 from portrait360.pipeline.options import CROP, MakeOptions
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.portrait.published_frame import PublishedFrame, describe_published_frame
 from portrait360.pipeline.portrait.reference_photos import BEHIND, back_portrait
 from portrait360.pipeline.proxy.gan_head import HEAD_FILE, GanHead
 from portrait360.pipeline.run import Run
 from portrait360.pipeline.views import require_view_denoiser
 from portrait360.pipeline.views.framing import frame_focal
+from portrait360.pipeline.views.hint_pictures import HintPictures
 from portrait360.pipeline.views.memory_estimate import peak_bytes
-from portrait360.pipeline.views.multiview_sampler import SamplerConfig
+from portrait360.pipeline.views.multiview_sampler import WINDOW, SamplerConfig
 from portrait360.pipeline.views.proxy_views import (
     back_view_to_portrait,
     default_cameras,
@@ -53,18 +55,28 @@ def view_synthesis_config(options: MakeOptions) -> ViewSynthesisConfig | None:
         return None
     weights = tuple(require_weights(preset.weights, f"The preset {preset.name}"))
     steps = options.steps or preset.steps[0 if options.faithful else 1]
-    machine = ComputeConfig.for_device(select_device(options.device), options.compiled)
+    machine = ComputeConfig.for_device(select_device(options.device), options.compiled, options.faithful)
+    if options.hints:  # a folder that does not fit is an error before anything is made
+        cameras = [] if options.orbit else orbit(options.views, elevation=options.orbit_elevation)
+        cameras += [Camera(look_at(BEHIND))] * bool(preset.back and not options.back)
+        HintPictures.open(options.hints).choose(cameras)
     return ViewSynthesisConfig(preset, weights, options.pixels, steps, options.faithful, options.seed, machine)
 
 
 def subject_inputs(
-    config: ViewSynthesisConfig, portrait: Portrait, proxy: CoarseHead, others: Sequence[Portrait], proxy_folder: Path
+    config: ViewSynthesisConfig,
+    portrait: Portrait,
+    proxy: CoarseHead,
+    others: Sequence[Portrait],
+    proxy_folder: Path,
+    hints: Path | None = None,
 ) -> SubjectInputs:
     """All that the networks are shown of the subject."""
     head_file = proxy_folder / HEAD_FILE  # which other methods do not leave
     generated = GanHead.load(head_file, config.compute.device) if head_file.is_file() else None
     generator = find_weights(config.preset.gan) if config.preset.gan else None
-    return SubjectInputs(portrait, proxy, generated, generator, tuple(others))
+    pictures = HintPictures.open(hints) if hints else None
+    return SubjectInputs(portrait, proxy, generated, generator, tuple(others), pictures)
 
 
 def check_memory(stage: str, config: ViewSynthesisConfig, system: str, views: int) -> None:
@@ -72,12 +84,12 @@ def check_memory(stage: str, config: ViewSynthesisConfig, system: str, views: in
     machine = config.compute
     sampler = SamplerConfig(1, config.faithful)  # one level takes as much memory as many
     spec = load_spec(config.weights_of(system))
-    peak = peak_bytes(spec, views, config.size, machine.dtype, sampler, offload=machine.offload)
+    peak = peak_bytes(spec, views, config.size, machine.dtype, sampler, offload=machine.offload, mixed=machine.mixed)
     advice = "use `device=cpu`" if machine.device.type == "cuda" else "use a machine with more memory"
     memory.require_memory(stage, peak, advice, memory.free_memory(machine.device))
 
 
-def cache_inputs(config: ViewSynthesisConfig, system: str) -> dict[str, Any]:
+def cache_inputs(config: ViewSynthesisConfig, system: str, hints: HintPictures | None) -> dict[str, Any]:
     """All that views by a system's networks depend on besides the stages before."""
     generator = find_weights(config.preset.gan) if config.preset.gan else None
     folders = (config.weights_of(system), *([generator] if generator else []))
@@ -89,6 +101,9 @@ def cache_inputs(config: ViewSynthesisConfig, system: str) -> dict[str, Any]:
         "faithful": config.faithful,
         "seed": config.seed,
         "precision": str(config.compute.dtype),
+        "mixed": config.compute.mixed,
+        "frame": describe_published_frame(),
+        "hints": hints and hints.content_hash(),
         "compiled": config.compute.compiled,  # compiled networks differ in the last digits
     }
 
@@ -186,11 +201,13 @@ def run_published_views(
     """Views of the published networks, and the one from behind that they are shown if there is no photo of it."""
     folder, focal, system = run.folder / "views", config.preset.focal, config.preset.weights[0]
     assert focal is not None
-    cameras = (
-        read_orbit(options.orbit, focal)
-        if options.orbit
-        else orbit(options.views, elevation=options.orbit_elevation, focal=focal)
-    )
+    cameras = find_published_cameras(options, subject.frame, focal)
+    if options.faithful and len(cameras) > WINDOW and len(cameras) % WINDOW:
+        run.warn(
+            "views",
+            f"{len(cameras)} views are no multiple of {WINDOW}: the published program leaves the last "
+            f"{len(cameras) % WINDOW} out; here windows overlap instead",
+        )
     depends_on, back = ["portrait", "proxy"], None
     if options.back:
         back, subject = Portrait.load(run.folder / "back"), replace(subject, more_photos=subject.more_photos[:-1])
@@ -203,9 +220,18 @@ def run_published_views(
         check_memory("views", config, system, len(cameras))
         denoise_published_views(subject, back, cameras, config, _report_steps(run, "views")).save(folder)
 
-    inputs = {**cache_inputs(config, system), "cameras": camera_labels(cameras)}
+    inputs = {**cache_inputs(config, system, subject.hints), "cameras": camera_labels(cameras)}
     depends_on += ["back"] * (back is not None) + ["references"] * bool(options.references)
     return run.stage("views", inputs, depends_on, compute, lambda: ViewSet.load(folder), outputs=("views",))
+
+
+def find_published_cameras(options: MakeOptions, frame: PublishedFrame, focal: float) -> list[Camera]:
+    """Return the cameras of the views in the published frame. Angles count from its level, from which the networks
+    know heads; the cameras of an earlier run stay where they are."""
+    if options.orbit is None:
+        return orbit(options.views, elevation=options.orbit_elevation, focal=focal)
+    cameras = read_orbit(options.orbit, focal)
+    return [frame.to_published(camera) for camera in cameras] if is_run_file(options.orbit) else cameras
 
 
 def _run_back_network(run: Run, subject: SubjectInputs, config: ViewSynthesisConfig, system: str) -> Portrait:
@@ -216,7 +242,7 @@ def _run_back_network(run: Run, subject: SubjectInputs, config: ViewSynthesisCon
         view = denoise_back_view(subject, config, _report_steps(run, "back"))
         back_view_to_portrait(view, subject.portrait).save(folder)
 
-    inputs, depends_on = cache_inputs(config, system), ("portrait", "proxy")
+    inputs, depends_on = cache_inputs(config, system, subject.hints), ("portrait", "proxy")
     return run.stage("back", inputs, depends_on, compute, lambda: Portrait.load(folder), outputs=("back",))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from portrait360.synth.creatures import statue
 from portrait360.synth.creatures.animal import animal_head, animal_landmarks
 from portrait360.synth.framing import fit_to_frame
-from portrait360.synth.hair.beard_brows import make_beard, make_brows
+from portrait360.synth.hair.beard_brows import BeardGrowth, make_beard, make_brows
 from portrait360.synth.hair.hairdo import Hairdo, make_hair
 from portrait360.synth.head import fantasy_parts
 from portrait360.synth.head.bare_head import Head, make_head
@@ -70,15 +70,16 @@ def build_person(
     rng: np.random.Generator,
     skins: SkinTextures | None = None,
     style: HairStyle | None = None,
+    beard: BeardGrowth | None = None,
 ) -> HeadGeometry:
     """Build all that a person's head wears: skin, eyes, mouth, hair, clothes and what is worn on the head.
 
-    `style` is a fitted hairstyle in place of the one that the parameters name.
+    `style` is a fitted hairstyle, and `beard` a fitted beard, in place of those that the parameters name.
     """
     hair, hat = _build_hair(head, parameters, rng, style)
-    beard, beard_shade = make_beard(head, parameters, rng)
+    whiskers, beard_shade = make_beard(head, parameters, rng, beard)
     fine_hair = [make_lashes(head, parameters, rng), make_brows(head, parameters, rng)]
-    strands = [*hair.strands, *beard, *(s for s in fine_hair if s is not None)]
+    strands = [*hair.strands, *whiskers, *(s for s in fine_hair if s is not None)]
     painted = parameters.toon is not None or parameters.statue is not None  # no skin of a photograph
     detail = None if skins is None or painted else sample_detail(skins, head, parameters)
     skin = make_skin(head, parameters, hair.tint, beard_shade, detail)

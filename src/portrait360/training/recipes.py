@@ -6,7 +6,7 @@ A task is imported when its recipe is used: what one task needs, the others trai
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ STAGES = ("sd15-appearance", "sd15-control", "sd15-cross-view", "sd15-back")  # 
 PUBLISHED = LoopOptions(
     rate=1e-5, warm=1, steady=10**9, spread=0.999, average=0, save_minutes=30, validate_every=1000
 )
+AS_PUBLISHED = replace(PUBLISHED, clip=0.5, decay=0.0, bf16=False)  # what the authors' scripts set otherwise
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def _make_restorer_task(train: Path, val: Path, init_from: Path | None) -> Task:
     return RestorerTask(train, val, init_from)
 
 
-def _published_recipe(name: str) -> Recipe:
-    """Return the recipe of a stage with the settings of the paper (A.1).
+def _published_recipe(name: str, as_published: bool = False) -> Recipe:
+    """Return the recipe of a stage with the settings of the paper (A.1), or with all those of the authors' scripts.
 
     The learning rate is 1e-5 from the first step on. The paper trains 60,000 steps on six GPUs with one clip on each;
     as many processes with as many clips per step (--batch) do the same.
@@ -85,9 +86,9 @@ def _published_recipe(name: str) -> Recipe:
             raise UserError(f"The recipe {name} starts from a checkpoint; make one with `portrait360 train init`.")
         from portrait360.training.tasks.published import DenoiserTask
 
-        return DenoiserTask(train, val, name, init_from)
+        return DenoiserTask(train, val, name, init_from, as_published=as_published)
 
-    return Recipe(make_task, PUBLISHED, shardable=True)
+    return Recipe(make_task, AS_PUBLISHED if as_published else PUBLISHED, shardable=True)
 
 
 RECIPES = {
@@ -114,7 +115,9 @@ RECIPES = {
 }
 
 
-def find_recipe(name: str) -> Recipe:
+def find_recipe(name: str, as_published: bool = False) -> Recipe:
     if name not in RECIPES:
         raise UserError(f"There is no recipe {name!r}; choose from {', '.join(RECIPES)}.")
-    return RECIPES[name]
+    if as_published and name not in STAGES:
+        raise UserError(f"`as_published=True` is for the recipes {', '.join(STAGES)}; leave it out.")
+    return _published_recipe(name, as_published) if as_published else RECIPES[name]

@@ -87,12 +87,14 @@ def train_recipe(
     steps: int | None,
     device: str | None,
     batch: int | None = None,
+    as_published: bool = False,
 ) -> int:
     """Train a recipe and return the number of steps that the run has done in all.
 
-    `batch` replaces the recipe's number of samples per step.
+    `batch` replaces the recipe's number of samples per step, and `as_published` its settings by those of the authors'
+    scripts where they differ.
     """
-    recipe = find_recipe(name)
+    recipe = find_recipe(name, as_published)
     if init_from is not None and not init_from.exists():
         raise UserError(f"There is nothing at {init_from} to begin with.")
     task = recipe.task(samples, validation, init_from)

@@ -2,7 +2,17 @@
 
 
 class UserError(Exception):
-    """An error that the user can fix. Its text is one plain sentence that says what to do; the exit code is 2."""
+    """An error that the user can fix. Its text is one plain sentence that says what to do; the exit code is 2.
+
+    Where several things failed it has several sentences.
+    """
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(map(str, self.args))
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
 
 
 class Interrupted(BaseException):

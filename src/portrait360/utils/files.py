@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -74,8 +75,22 @@ def translate_write_errors(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
 
 
+def check_name(path: Path) -> None:
+    """Raise a UserError for a name that no file can have, such as one that is too long."""
+    try:
+        os.stat(path)
+    except ValueError as error:  # a zero byte
+        raise UserError(f"No file can be named {str(path)!r}; give another name.") from error
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise UserError(
+                f"No file can be named {str(path)[:80]!r} ({error.strerror}); give another name."
+            ) from error
+
+
 def check_size(path: Path, limit: int) -> int:
     """Return the size of a file in bytes; raise a UserError if it is missing or larger than `limit`."""
+    check_name(path)
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     size = path.stat().st_size
@@ -86,6 +101,7 @@ def check_size(path: Path, limit: int) -> int:
 
 def check_path(path: Path) -> None:
     """Raise a UserError unless there is a file or a folder."""
+    check_name(path)
     if not path.exists():
         raise UserError(f"There is no file or folder {path}.")
 
@@ -110,6 +126,7 @@ def sha256(path: Path, on_bytes: Callable[[int], None] = lambda count: None) -> 
 
 def create_folder(path: Path) -> Path:
     """Create the folder if it does not exist, and return it."""
+    check_name(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
-from portrait360.utils.files import atomic_write
+from portrait360.utils.files import atomic_write, check_name
+from portrait360.utils.memory import available_memory
 
 if TYPE_CHECKING:
     from PIL import Image  # imported where files are opened or written: training needs none on a bare machine
@@ -23,6 +24,9 @@ MAX_BYTES = 256 << 20
 MAX_PIXELS = 150_000_000
 WORKING_SIDE = 4096  # pixels; larger pictures are reduced to this on loading
 MIN_SIDE = 16
+BYTES_PER_PIXEL = {"WEBP": 18}  # while a picture is decoded and reduced, at most; others need OTHER_BYTES
+OTHER_BYTES = 10
+SMALL_PIXELS = 1 << 22  # pictures that are decoded whatever memory is free
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Picture:
 def load_picture(path: Path) -> Picture:
     """Load the first frame of any common image file: upright, in sRGB, opaque or with straight alpha."""
     path = Path(path)
+    check_name(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the pictures in it.")
     if not path.is_file():
@@ -72,7 +77,7 @@ def _load(source: Path | io.BytesIO, path: Path) -> Picture:
     except PermissionError as error:
         raise UserError(f"{path} cannot be read; check its permissions.") from error
     except Exception as error:  # decoders raise errors of any type on damaged bytes
-        advice = "; convert it to JPEG first" if path.is_file() and _is_phone_picture(path) else ""
+        advice = "; convert it to JPEG first" if _is_phone_picture(path) else ""
         raise UserError(f"{path} is not a whole JPEG, PNG, WebP, GIF, BMP or TIFF picture{advice}.") from error
 
 
@@ -88,10 +93,12 @@ def image_size(source: Path | io.BytesIO, path: Path | None = None) -> tuple[int
 
 
 def _is_phone_picture(path: Path) -> bool:
-    """Return whether a readable file is HEIC or AVIF, as phones write them."""
-    with path.open("rb") as file:
-        start = file.read(12)
-    return start[4:8] == b"ftyp"
+    """Return whether this is a file in HEIC or AVIF, as phones write them."""
+    try:
+        with path.open("rb") as file:
+            return file.read(12)[4:8] == b"ftyp"
+    except OSError:  # no file, or one of the system's own
+        return False
 
 
 def _too_large(path: Path) -> UserError:
@@ -102,29 +109,50 @@ def _decode(image: Image.Image, path: Path) -> Picture:
     from PIL import ImageOps
 
     changes = []
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(path)
-    if min(image.size) < MIN_SIDE:
-        raise UserError(f"{path} is only {image.width} x {image.height} pixels; bring a larger picture.")
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+    _check_size(image, path)
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # `n_frames` would look through all of them
         changes.append("the picture is animated or has pages: the first was taken")
     if max(image.size) > WORKING_SIDE:
         changes.append(f"the picture was reduced from {image.width} x {image.height}")
         image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # JPEG decodes at a fraction of its size
+    _check_memory(image, path)
     image.load()
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     image.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
     values, alpha = _to_rgb(image, profile)
     return Picture(values, alpha, tuple(changes), str(path))
 
 
+def _check_size(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(path)
+    if min(image.size) < MIN_SIDE:
+        raise UserError(f"{path} is only {image.width} x {image.height} pixels; bring a larger picture.")
+    if min(image.size) * WORKING_SIDE < MIN_SIDE * max(image.size):
+        raise UserError(f"{path} is a strip of {image.width} x {image.height} pixels; cut the head out of it.")
+
+
+def _check_memory(image: Image.Image, path: Path) -> None:
+    """Refuse by its header what does not fit into memory once it is decoded."""
+    pixels = image.width * image.height
+    if pixels <= SMALL_PIXELS:
+        return
+    needed, free = pixels * BYTES_PER_PIXEL.get(image.format or "", OTHER_BYTES), available_memory()
+    if needed > free:
+        raise UserError(
+            f"{path} has {pixels / 1e6:.0f} megapixels, which need about {needed / 1e9:.1f} GB of memory, but "
+            f"{max(free, 0) / 1e9:.1f} GB are free; make it smaller first, or close other programs."
+        )
+
+
 def _to_rgb(image: Image.Image, profile: bytes | None) -> tuple[Floats, Floats | None]:
     if image.mode.startswith(("I", "F")):
-        grey = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        grey = np.asarray(image, dtype=np.float32)
         # integers have 16 bits; floats have no agreed white, so the brightest pixel is white
-        white = max(float(grey.max()), 1.0) if image.mode == "F" else 65535.0
-        grey = np.clip(grey / white, 0, 1).astype(np.float32)
+        finite = np.where(np.isfinite(grey), grey, 0)
+        white = max(float(finite.max()), 1.0) if image.mode == "F" else 65535.0
+        grey = np.clip(np.nan_to_num(grey, posinf=white, neginf=0) / white, 0, 1).astype(np.float32)
         return np.repeat(grey[..., None], 3, -1), None
     alpha = None
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,11 +22,23 @@ def available_memory() -> int:
     import psutil
 
     free = psutil.virtual_memory().available
+    if (limit := address_space_limit()) is not None:
+        free = min(free, limit - psutil.Process().memory_info().vms)
     try:
         limit, used = ((CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current"))
         return free if limit == "max" else min(free, int(limit) - int(used))
     except (OSError, ValueError):
         return free
+
+
+def address_space_limit() -> int | None:
+    """Return the bytes of address space that this process may have (`ulimit -v`); None if there is no limit."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def free_memory(device: torch.device) -> int:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from portrait360.utils.option_fields import name_flags
+from portrait360.utils.terminal import escape_controls
 
 LINE_INTERVAL = 20.0  # seconds between two lines of one stage without a terminal
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
@@ -60,7 +61,8 @@ class ProgressBar:
             self._print_line(self._title, what, self._count, self._total)
         else:
             task = self._task(self._progress, self._title, self._total)
-            self._progress.update(task, description=f"{self._title} {what}", advance=count, total=self._total)
+            text = escape_controls(f"{self._title} {what}")
+            self._progress.update(task, description=text, advance=count, total=self._total)
 
     def update(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` steps of a stage are done: a `ProgressCallback`."""
@@ -79,7 +81,7 @@ class ProgressBar:
         if now - self._last_line < LINE_INTERVAL:
             return
         self._last_line = now
-        print(f"{title}: {done} of {total}{what and f', {what}'}", file=sys.stderr, flush=True)
+        print(escape_controls(f"{title}: {done} of {total}{what and f', {what}'}"), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -99,7 +101,7 @@ def progress_bar(title: str = "", total: int | None = None, unit: str = "steps")
     )
 
     counts = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), counts, TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), counts, TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
         yield ProgressBar(progress, title, total)
 
@@ -157,7 +159,7 @@ class _LinePrinter:
 
 def _format_event(event: Event) -> str:
     if event.state == "warning":
-        return f"warning: {name_flags(event.what)}"
+        return f"warning: {escape_controls(name_flags(event.what))}"
     return f"{event.stage}: there already" if event.state == "kept" else f"{event.stage}: {event.seconds or 0:.1f} s"
 
 

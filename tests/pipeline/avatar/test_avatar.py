@@ -8,39 +8,32 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar import hair_search
+from portrait360.geometry.gaussians.rasterizer import render_image
 from portrait360.pipeline.avatar.ablation import PLAINEST, Ablation, skip_search
 from portrait360.pipeline.avatar.avatar import NAME, Avatar, load_coarse_head
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, fit_photo, make_avatar
 from portrait360.pipeline.avatar.methods import build_proxy
 from portrait360.pipeline.avatar.overrules import FILE, Overrules, check_tree, make_overrules
 from portrait360.pipeline.avatar.unwrapping import unwrap_head
+from portrait360.pipeline.export.avatar_splats import build
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.sampling.style_descriptor import ALL_STYLES
 from portrait360.synth.scene import Part
 from portrait360.utils.errors import UserError
+from portrait360.utils.images import over_grey
 from portrait360.utils.portrait_labels import FACE_LABELS, Label
 from tests.fixtures.photos import FOCAL
 
 SIDE = 256
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_styles():
-    """What must hold does so whatever the hair; fewer styles are sooner tried."""
-
-    def choose(*given, choose_all=hair_search.choose_styles):
-        return choose_all(*given)[:2]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hair_search, "choose_styles", choose)
-        yield
+pytestmark = pytest.mark.usefixtures("few_styles")
 
 
 @pytest.fixture(scope="module")
-def avatar(portrait, proxy) -> Avatar:
+def avatar(portrait, proxy, few_styles) -> Avatar:
     return make_avatar(portrait, proxy)
 
 
@@ -183,3 +176,19 @@ def test_unwrapped_it_keeps_its_outline_all_around(avatar):
         a, b = (one.render(camera, 128).mask > 0.5 for one in (avatar, head))
         assert (a & b).sum() / (a | b).sum() > 0.93, azimuth
     assert unwrap_head(head) is head
+
+
+def test_it_becomes_splats_that_look_like_it(avatar, monkeypatch):
+    monkeypatch.setattr(build, "SIZE", SIDE)
+    cameras = [Camera(look_at(azimuth), FOCAL) for azimuth in (0, 30, 60, 110, 180, 250, 300, 330)]
+    views = [(camera, avatar.render(camera, SIDE)) for camera in cameras]
+    splats = build.splats_from_avatar(avatar, 60_000, views=views)
+    again = build.splats_from_avatar(avatar, 60_000, views=views)
+    assert len(splats) <= 60_000 and all(
+        np.isfinite(getattr(splats, f.name)).all() and np.array_equal(getattr(splats, f.name), getattr(again, f.name))
+        for f in fields(splats)
+    )
+    for camera, least in ((avatar.camera, 25), (Camera(look_at(145), FOCAL), 24)):  # the latter is new to them
+        view, (rgb, alpha, _) = avatar.render(camera, SIDE), render_image(splats, camera, SIDE)
+        error = np.square(over_grey(rgb, alpha) - over_grey(view.rgb, view.mask)).mean()
+        assert -10 * np.log10(error) > least, camera.azimuth

@@ -9,8 +9,11 @@ import pytest
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
-from portrait360.pipeline.avatar.from_portrait import make_head_of
+from portrait360.pipeline.avatar.chosen_hair import ChosenHair
+from portrait360.pipeline.avatar.from_portrait import DescribedHead, grow_scene, make_head_of
+from portrait360.pipeline.avatar.hair_search import HairFit
 from portrait360.pipeline.avatar.outline_fit import fit_outline
+from portrait360.pipeline.avatar.overruled_photo import NO_CONFLICT
 from portrait360.pipeline.avatar.person import settle_labels
 from portrait360.pipeline.avatar.photo import VOID, Photo, soften_border
 from portrait360.pipeline.avatar.relight import relight
@@ -22,6 +25,7 @@ from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.render.renderer import render
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
+from portrait360.synth.sampling.hairstyles import find_style
 from portrait360.synth.sampling.parameters import Clothes, Facial, Hair, HeadParameters, Wear
 from portrait360.synth.scene import Scene
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
@@ -123,3 +127,14 @@ def test_light_changes_with_the_angle_from_the_photo():
     far = relight(photo, gains, layer, uv, np.full((side, side), 60.0))
     np.testing.assert_allclose(near, rgb, atol=1e-5)
     np.testing.assert_allclose(srgb_to_radiance(far), 0.5 * srgb_to_radiance(rgb), rtol=2e-2)
+
+
+@pytest.mark.parametrize("beard", ["none", "short", "goatee", "moustache"])
+def test_hair_where_the_photo_shows_bare_skin_leaves_no_empty_layer(head, beard):
+    """Renderers and bakers take every layer to have strands."""
+    photo = photograph(head, HeadParameters(hair=Hair(style="bald")))
+    wanted = HeadParameters(hair=Hair(style="crew"), facial=Facial(beard=beard))
+    fit = HairFit(wanted.hair, find_style("crew"), 0.7)
+    person = DescribedHead(wanted, WHITE, photo, ChosenHair(fit, agrees=True), NO_CONFLICT)
+    scene = grow_scene(head, head, person)
+    assert all(len(group.points) for group in scene.strands)

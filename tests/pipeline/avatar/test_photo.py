@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
-from portrait360.pipeline.avatar.photo import correct_by_colour
+from portrait360.pipeline.avatar.photo import correct_by_colour, give_crumbs_away
 from portrait360.utils.portrait_labels import Label
 
 SIDE = 128
@@ -45,3 +45,35 @@ def test_a_brim_that_was_read_as_hair_is_hat():
     labels[30:36, 30:50] = Label.HAIR
     corrected = correct_by_colour(labels, rgb, CAMERA)
     assert (corrected[31:35, 31:48] == Label.HAT).mean() > 0.9
+
+
+def test_locks_before_an_ear_are_hair_and_the_ear_stays():
+    labels, rgb = draw(0.2, 0.7)
+    labels[70:90, 86:94] = Label.EAR
+    rgb[70:80, 86:94], rgb[80:90, 86:94] = 0.2, 0.7
+    corrected = correct_by_colour(labels, rgb, CAMERA)
+    assert (corrected[70:80, 86:94] == Label.HAIR).all()
+    assert (corrected[80:90, 86:94] == Label.EAR).all()
+
+
+@pytest.mark.parametrize(("read", "true"), [(Label.CLOTHES, Label.SKIN), (Label.SKIN, Label.CLOTHES)])
+def test_what_has_the_colours_of_the_other_side_of_a_neckline_lies_beyond_it(read, true):
+    labels, rgb = draw(0.2, 0.7)
+    labels[100:], rgb[100:] = Label.CLOTHES, 0.4
+    labels[100:116, 44:84], rgb[100:116, 44:84] = Label.SKIN, 0.7
+    rows = slice(116, 124) if true == Label.SKIN else slice(108, 116)
+    rgb[rows, 50:56] = 0.7 if true == Label.SKIN else 0.4
+    labels[rows, 50:56] = read
+    corrected = correct_by_colour(labels, rgb, CAMERA)
+    assert (corrected[rows, 51:55] == true).mean() > 0.9
+
+
+def test_crumbs_of_cloth_on_a_neck_are_skin_and_others_stay():
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    labels[60:], labels[60:90, 40:90] = Label.CLOTHES, Label.SKIN
+    labels[70:73, 60:64] = Label.CLOTHES  # on the neck
+    labels[20:23, 20:24] = Label.CLOTHES  # in the background
+    cleared = give_crumbs_away(labels, Label.CLOTHES, Label.SKIN)
+    expected = labels.copy()
+    expected[70:73, 60:64] = Label.SKIN
+    assert (cleared == expected).all()

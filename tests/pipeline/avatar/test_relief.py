@@ -7,7 +7,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.relief import fill, find_depths, make_relief
+from portrait360.pipeline.avatar.relief import fill, find_depths, find_loose_locks, make_relief
 from portrait360.pipeline.avatar.relief_view import Colours, lay_relief_over
 from portrait360.pipeline.avatar.view import LAYER_OF_LABEL
 from portrait360.utils.portrait_labels import Label
@@ -87,7 +87,7 @@ def test_a_fill_is_smooth_and_keeps_what_is_known():
 @pytest.mark.parametrize(("turn", "shown"), [(0.0, 1.0), (25.0, 0.5), (60.0, 0.0)])
 def test_the_photo_fades_with_the_angle_and_nothing_it_sees_hides_it(relief, labels, turn, shown):
     photo, camera = make_photo(labels), CAMERA.orbit_to(azimuth=CAMERA.azimuth + turn, elevation=5)
-    black = Colours(np.zeros((SIDE, SIDE, 3)), np.ones((SIDE, SIDE)), np.zeros((SIDE, SIDE)))
+    black = Colours(np.zeros((SIDE, SIDE, 3)), np.ones((SIDE, SIDE)), *np.zeros((2, SIDE, SIDE)))
     film = SimpleNamespace(alpha=black.alpha, depth=np.full((SIDE, SIDE), 0.5, np.float32))
     gains = np.zeros((SIDE, SIDE, 5, 3), np.float32)
     view = lay_relief_over(black, film, black.share, photo, gains, LAYER_OF_LABEL, relief, camera)
@@ -95,3 +95,15 @@ def test_the_photo_fades_with_the_angle_and_nothing_it_sees_hides_it(relief, lab
     assert middle.mean() >= shown - 1e-6 if shown else middle.max() == 0
     hidden = lay_relief_over(black, film, black.alpha, photo, gains, LAYER_OF_LABEL, relief, camera)
     assert hidden.share.mean() == (1.0 if turn == 0 else 0.0), "what the photo does not see can hide it"
+
+
+def test_thin_long_locks_and_crumbs_are_loose_and_the_rest_of_the_hair_is_not():
+    hair = np.zeros((256, 256), bool)
+    hair[40:140, 60:200] = True  # the head of hair
+    hair[140:200, 80:84] = True  # a lock that hangs from it
+    hair[220:231, 20:31] = True  # a crumb
+    hair[30:40, 120:123] = True  # a short tip
+    loose = find_loose_locks(hair)
+    assert not (loose & ~hair).any()
+    assert loose[145:200, 80:84].all() and loose[221:230, 21:30].all()
+    assert not loose[45:135, 65:195].any() and not loose[30:38, 120:123].any()

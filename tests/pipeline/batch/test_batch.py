@@ -16,6 +16,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from portrait360.apps.cli import main
+from portrait360.pipeline.batch import inputs as batch_inputs
 from portrait360.pipeline.batch.inputs import Item, read_items
 from portrait360.pipeline.batch.runner import ROW, Batch, run_batch
 from portrait360.pipeline.options import MakeOptions
@@ -108,6 +109,34 @@ def test_lists_as_other_programs_save_them(photos):
         (photos / name).write_bytes(values)
         with pytest.raises(UserError, match=words):
             list(read_items(str(photos / name)))
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e999", "9" * 5000, "seven"])
+def test_numbers_that_are_none_are_one_short_sentence(text):
+    for name in ("views", "seed", "azimuth"):
+        with pytest.raises(UserError, match=rf"^{name} '{text[:40]}' does not work; give a number.$"):
+            Item("x.png", ((name, text),)).apply_to(MakeOptions())
+
+
+def test_a_parquet_file_that_unpacks_to_more_than_it_is_is_refused(tmp_path, monkeypatch):
+    """A text that is repeated stays one in a file, and thousands of rows of it would fill the memory."""
+    texts = {"long": "x" * 20_000, "plain": "photo.png"}
+    for name, text in texts.items():
+        parquet.write_table(pa.table({"photo": [text] * 4000}), tmp_path / f"{name}.parquet", compression="zstd")
+    assert (tmp_path / "long.parquet").stat().st_size < 10**5
+    tracemalloc.start()
+    before = pa.total_allocated_bytes()
+    with pytest.raises(UserError, match="a cell of more than 8192 bytes"):
+        next(read_items(str(tmp_path / "long.parquet")))
+    assert tracemalloc.get_traced_memory()[1] < 10**7 and pa.total_allocated_bytes() - before < 10**7
+    tracemalloc.stop()
+    assert len({item.name for item in read_items(str(tmp_path / "plain.parquet"))}) == 1
+    monkeypatch.setattr(batch_inputs, "MAX_COLUMN_BYTES", 10)
+    with pytest.raises(UserError, match="write smaller row groups"):
+        next(read_items(str(tmp_path / "plain.parquet")))
+    parquet.write_table(pa.table({"photo": [["a", "b"]]}), tmp_path / "nested.parquet")
+    with pytest.raises(UserError, match="save it as text or numbers"):
+        next(read_items(str(tmp_path / "nested.parquet")))
 
 
 def test_a_head_that_is_made_anew_is_whole_or_nothing(photos, tmp_path):
@@ -205,7 +234,7 @@ def test_over_processes_the_same(photos, tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [("nothing", "names no photo"), ("none.csv", "There is no file"), ("bad.csv", "has no column 'photo'"),
-     ("odd.csv", "a column 'nose'")],
+     ("odd.csv", "a column 'nose'"), ("x" * 300, "No file can be named")],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
     (tmp_path / "bad.csv").write_text("path\nx.png\n")

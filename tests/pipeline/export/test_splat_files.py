@@ -15,35 +15,11 @@ from portrait360.geometry.gaussians.splats import SH_C0, GaussianSplats
 from portrait360.pipeline.export.ply import NAMES, read_ply, write_ply
 from portrait360.pipeline.export.splat import read_splat, write_splat
 from portrait360.pipeline.export.spz import read_spz, write_spz
-from portrait360.pipeline.export.units import METRES, rotate_half_turn
+from portrait360.pipeline.export.units import METRES, parse_splat_options, rotate_half_turn
 from portrait360.utils.errors import UserError
+from tests.fixtures.splats import matrices, some_splats
 
 READERS = {"ply": read_ply, "splat": read_splat, "spz": read_spz}
-
-
-def some_splats(count: int = 500, seed: int = 0) -> GaussianSplats:
-    rng = np.random.default_rng(seed)
-    turns = rng.normal(size=(count, 4))
-    return GaussianSplats(
-        rng.uniform(-0.4, 0.4, (count, 3)).astype(np.float32),
-        np.exp(rng.uniform(-8, -3, (count, 3))).astype(np.float32),
-        (turns / np.linalg.norm(turns, axis=1, keepdims=True)).astype(np.float32),
-        rng.uniform(0.01, 0.99, count).astype(np.float32),
-        rng.uniform(0, 1, (count, 3)).astype(np.float32),
-    )
-
-
-def matrices(splats: GaussianSplats) -> np.ndarray:
-    """Rotations (n, 3, 3), independent of the quaternion's sign."""
-    w, x, y, z = splats.rotations.astype(np.float64).T
-    return np.stack(
-        [
-            np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
-            np.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
-            np.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
-        ],
-        1,
-    )
 
 
 def covariances(splats: GaussianSplats) -> np.ndarray:
@@ -68,7 +44,7 @@ def test_ply_comes_back_to_float_rounding(tmp_path: Path):
 
 def test_an_independent_reader_finds_metres_logarithms_and_strict_rows(tmp_path: Path):
     splats = some_splats()
-    write_ply(tmp_path / "head.ply", splats)
+    write_ply(tmp_path / "head.ply", splats, sh_degree=3)
     vertex = PlyData.read(tmp_path / "head.ply")["vertex"]
     assert vertex.data.dtype.itemsize == 248 and vertex.data.dtype.names == NAMES and len(vertex) == len(splats)
     places = np.stack([vertex[name] for name in "xyz"], 1)
@@ -79,12 +55,43 @@ def test_an_independent_reader_finds_metres_logarithms_and_strict_rows(tmp_path:
     assert not vertex["f_rest_44"].any()
 
 
+def test_without_harmonics_it_has_the_properties_that_gsplat_writes_and_a_quarter_of_the_size(tmp_path: Path):
+    splats = some_splats()
+    write_ply(tmp_path / "head.ply", splats)
+    write_ply(tmp_path / "strict.ply", splats, sh_degree=3)
+    vertex, strict = (PlyData.read(tmp_path / f"{name}.ply")["vertex"] for name in ("head", "strict"))
+    gsplats = "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3"
+    assert vertex.data.dtype.names == tuple(gsplats.split()) and vertex.data.dtype.itemsize == 56
+    assert (tmp_path / "head.ply").stat().st_size < 0.25 * (tmp_path / "strict.ply").stat().st_size
+    assert all(np.array_equal(vertex[name], strict[name]) for name in gsplats.split())
+
+
+@pytest.mark.parametrize("sh_degree", [0, 3])
+def test_y_can_point_up_and_ply_says_so(tmp_path: Path, sh_degree):
+    splats = some_splats()
+    write_ply(tmp_path / "head.ply", splats, up="y", sh_degree=sh_degree)
+    write_splat(tmp_path / "head.splat", splats, up="y")
+    vertex = PlyData.read(tmp_path / "head.ply")["vertex"]
+    assert np.allclose(np.stack([vertex[name] for name in "xyz"], 1) / METRES, splats.means, atol=1e-6)
+    assert np.allclose(np.stack([vertex[f"rot_{i}"] for i in range(4)], 1), splats.rotations)
+    assert np.allclose(read_ply(tmp_path / "head.ply").means, splats.means, atol=1e-6)
+    order = np.lexsort(splats.means.T)
+    back = read_splat(tmp_path / "head.splat", up="y").means
+    assert np.allclose(back[np.lexsort(back.T)], splats.means[order], atol=1e-6)
+
+
+@pytest.mark.parametrize("values", [(1, "-y", 2), (0, "z", 2), (0, "y", 3)])
+def test_options_that_there_are_not_are_refused(values):
+    with pytest.raises(UserError, match="choose --"):
+        parse_splat_options(*values)
+
+
 @pytest.mark.parametrize("text,order", [(True, "="), (False, "<"), (False, ">")])
 @pytest.mark.parametrize("rest", [0, 9])
 def test_layouts_of_other_programs_are_read(tmp_path: Path, text, order, rest):
     """Fewer harmonics, more properties, another order and unnormalised quaternions, as text or binary."""
     splats = some_splats(40)
-    write_ply(tmp_path / "head.ply", splats)
+    write_ply(tmp_path / "head.ply", splats, sh_degree=3)
     own = PlyData.read(tmp_path / "head.ply")["vertex"].data
     names = ["rot_3", "rot_0", "rot_1", "rot_2", *(f"f_rest_{i}" for i in range(rest)), *NAMES[6:9]]
     names += ["opacity", "scale_0", "scale_1", "scale_2", "z", "y", "x"]
@@ -192,6 +199,7 @@ REFUSED = {
     "short spz": ("spz", spz(2, 2, bytes(19)), "not a whole"),
     "another gzip": ("spz", spz(2, 1, bytes(19), magic=7), "not an .spz"),
     "an old spz": ("spz", spz(1, 1, bytes(19)), "version 1"),
+    "a new spz in gzip": ("spz", spz(4, 1, bytes(20)), "version 4"),
     "too many for spz": ("spz", spz(2, 2**32 - 1, bytes(19)), "more than"),
     "no spz": ("spz", spz(2, 0, b""), "no Gaussians"),
 }  # fmt: skip

@@ -1,6 +1,5 @@
 """Inversion: the published procedure to the digit, and what must hold of ours; then the head it leaves as a proxy."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from portrait360.geometry.canonical_frame import FOCAL_SD15
 from portrait360.models.panohead import GeneratorOutput
 from portrait360.models.perceptual_loss import feature_distance, sizes
 from portrait360.models.trigrid import RayConfig
+from portrait360.pipeline.portrait.published_frame import PublishedFrame
 from portrait360.pipeline.proxy import gan_head, gan_inversion
 from portrait360.pipeline.proxy.gan_head import GanHead, gan_proxy, head_from_inversion, proxy_from_gan_head, reframe
 from portrait360.pipeline.proxy.gan_inversion import (
@@ -27,6 +27,7 @@ from portrait360.pipeline.proxy.gan_inversion import (
 from portrait360.utils.errors import UserError
 from portrait360.utils.image_ops import look_up
 from tests.fixtures.published_gan import TINY, filled
+from tests.parity import published_procedure
 
 CONFIG = replace(TINY, size=8, larger=(2, 2), rays=RayConfig(NEAR, 3.3, 4, 4, 1.0))
 SHORT = InversionSettings(steps=8, tuning=4, starts=3, patience=None, stay=0.0)
@@ -53,48 +54,9 @@ def test_the_rate_rises_and_falls_and_the_noise_ends():
     assert noises[0] == pytest.approx(0.05) and noises[150:] == (0,) * 51
 
 
-def published(network, target: InversionTarget, steps: int, tuning: int, seed: int):
-    """The published procedure, in one piece, with the places along rays and the noise drawn as ours are."""
-    z = torch.from_numpy(np.random.RandomState(123).randn(10_000, network.config.z).astype(np.float32))
-    front = torch.from_numpy(Camera(look_at(0)).label()).float()
-    w = network.mapping(z, front.expand(len(z), -1))[:, :1]
-    mean = w.mean(0, keepdim=True)
-    std = (((w - mean) ** 2).sum() / 10_000) ** 0.5
-    label = target.label.clone()
-    label[:, [3, 7, 11]] += network.t_mapping(z.mean(0, keepdim=True), target.label)[:, 0]
-    features = sizes(target.picture)
-
-    def loss_of(ws, step):
-        draw = torch.Generator().manual_seed((seed * 1_000_003 + step) * 2)
-        seen = network.generate_head(ws).render(label, uniform=lambda shape: torch.rand(tuple(shape), generator=draw))
-        mse = ((seen.rgb - target.picture) ** 2).mean()
-        return 0.1 * mse + sum(((a - b) ** 2).sum() for a, b in zip(sizes(seen.rgb), features, strict=True))
-
-    ws = mean.repeat(1, network.styles, 1).requires_grad_(True)
-    adam = torch.optim.Adam([ws], lr=0.1, betas=(0.9, 0.999))
-    for step in range(steps):
-        t = step / steps
-        fall = 0.5 - 0.5 * math.cos(math.pi * min(1, (1 - t) / 0.25))
-        adam.param_groups[0]["lr"] = 0.1 * fall * min(1, t / 0.05)
-        draw = torch.Generator().manual_seed((seed * 1_000_003 + step) * 2 + 1)
-        noise = torch.randn(tuple(ws.shape), generator=draw) * std * 0.05 * max(0, 1 - t / 0.75) ** 2
-        loss = loss_of(ws + noise, step) + ((ws - mean) ** 2).mean()
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-    network.requires_grad_(True)
-    adam = torch.optim.Adam(network.parameters(), lr=3e-4)
-    for step in range(tuning):
-        loss = loss_of(ws.detach(), step)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-    return ws.detach(), network
-
-
 def test_published_settings_are_the_published_procedure():
     ours = invert(NETWORK, GOAL, sizes, replace(PUBLISHED, steps=8, tuning=3), seed=4)
-    ws, network = published(filled(CONFIG), GOAL, 8, 3, 4)
+    ws, network = published_procedure.invert(filled(CONFIG), GOAL, sizes, 8, 3, 4)
     torch.testing.assert_close(ours.ws, ws, rtol=1e-4, atol=1e-5)
     for (name, a), b in zip(ours.generator.named_parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4, msg=name)
@@ -210,12 +172,14 @@ def test_other_heads_stay_more_as_they_were_when_asked_to(monkeypatch):
 
 def test_a_kept_head_gives_the_same_pictures(tmp_path):
     found = invert(NETWORK, GOAL, sizes, replace(SHORT, steps=2, tuning=1))
-    head = head_from_inversion(found, GOAL)
+    head = head_from_inversion(found, GOAL, PublishedFrame.for_scale(1.3))
     head.save(tmp_path / "gan.safetensors")
     loaded = GanHead.load(tmp_path / "gan.safetensors")
     for camera in (Camera(look_at(0)), Camera(look_at(140, 20))):
         np.testing.assert_allclose(loaded.render(camera, 64), head.render(camera, 64), atol=1e-5)
     assert np.abs(head.shift).max() > 0
+    points = np.random.default_rng(0).normal(size=(5, 3))
+    np.testing.assert_allclose(loaded.frame.points_to_published(points), head.frame.points_to_published(points))
     moved = head.label(Camera(look_at(0)))[0, [3, 7, 11]].numpy() - [0, 0, 2.7]
     np.testing.assert_allclose(moved, head.shift, atol=1e-6)
 
@@ -241,19 +205,19 @@ class Ball:
 
 def test_a_scanned_head_has_its_shape_and_its_colours(portrait, monkeypatch):
     monkeypatch.setattr(gan_head, "fit_to_silhouette", lambda portrait, radius: radius)
-    shift = np.array([0.02, -0.03, 0.05])
-    ball = GanHead(Ball(0.3, shift), shift)  # pyright: ignore[reportArgumentType]
+    shift, frame = np.array([0.02, -0.03, 0.05]), PublishedFrame.for_scale()
+    ball = GanHead(Ball(0.3 * frame.scale, shift), shift, frame)  # pyright: ignore[reportArgumentType]
     proxy = proxy_from_gan_head(portrait, ball)
     points = proxy.layout.points(proxy.radius)[20:110]
-    assert np.abs(np.linalg.norm(points, axis=-1) - 0.3).max() < 0.01
+    assert np.abs(np.linalg.norm(points - frame.centre, axis=-1) - 0.3).max() < 0.01
     back = slice(96, 160)  # columns that the photo does not show
-    wanted = np.where(points[:, back] > 0, 0.75, 0.25)
+    wanted = np.where(frame.points_to_published(points[:, back]) > 0, 0.75, 0.25)
     off = np.abs(proxy.colours[20:110, back] - wanted) > 0.1
     assert off.mean() < 0.05  # but along the borders of the colours
 
 
 def test_nothing_found_is_said(portrait):
-    empty = GanHead(Ball(0.01, np.zeros(3)), np.zeros(3))  # pyright: ignore[reportArgumentType]
+    empty = GanHead(Ball(0.01, np.zeros(3)), np.zeros(3), PublishedFrame.for_scale())  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match="`method=proxy`"):
         proxy_from_gan_head(portrait, empty)
 

@@ -1,10 +1,14 @@
 """The fits: what they reach on a body that is known, corrections, bytes, resuming, files."""
 
+import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from portrait360.apps.cli import main
@@ -188,6 +192,68 @@ def test_a_head_comes_back_from_its_files_and_damage_is_told(head, folder, tmp_p
         Head.load(tmp_path / "nothing")
 
 
+def resave(path: Path, change) -> None:
+    """Write a file of tensors anew with what `change` makes of its tensors and its metadata."""
+    with safe_open(path, "np") as file:
+        arrays, said = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    change(arrays, said)
+    save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, path, said or None)
+
+
+def put(name, value, at=0):
+    def change(arrays, said):
+        arrays[name] = arrays[name].copy()
+        arrays[name].reshape(-1)[at] = value
+
+    return change
+
+
+def become(name, make):
+    return lambda arrays, said: arrays.update({name: make(arrays[name])})
+
+
+def say(**options):
+    return lambda arrays, said: said.update(options=json.dumps(json.loads(said["options"]) | options))
+
+
+BROKEN = {
+    "endless levels": ("field", say(levels=10**9)),
+    "no levels": ("field", say(levels=0)),
+    "levels of halves": ("field", say(levels=8.5)),
+    "levels that are true": ("field", say(levels=True)),
+    "a table beyond memory": ("field", say(rows=1 << 24, coarsest=1 << 20, finest=1 << 24, levels=60)),
+    "a large network": ("field", say(hidden=1 << 24)),
+    "nested options": ("field", lambda arrays, said: said.update(options="[" * 100_000)),
+    "an infinite weight": ("field", put("last.weight", np.inf)),
+    "an infinite splat": ("splats", put("means", np.inf)),
+    "a splat nowhere": ("splats", put("colours", np.nan)),
+    "a negative scale": ("splats", put("scales", -1)),
+    "a turn by nothing": ("splats", become("rotations", np.zeros_like)),
+    "opaque beyond": ("splats", put("opacities", 2)),
+    "no splats": ("splats", lambda arrays, said: arrays.update({n: v[:0] for n, v in arrays.items()})),
+    "a vertex nowhere": ("mesh", put("vertices", np.nan)),
+    "flat vertices": ("mesh", become("vertices", lambda v: v[:, :2])),
+    "vertices of halves": ("mesh", become("vertices", lambda v: v.astype(np.float16))),
+    "half the normals": ("mesh", become("normals", lambda v: v[::2])),
+    "uv of three": ("mesh", become("uv", lambda v: np.repeat(v[:, :1], 3, 1))),
+    "no triangles": ("mesh", become("triangles", lambda v: v[:0])),
+    "squares": ("mesh", become("triangles", lambda v: np.repeat(v[:, :1], 4, 1))),
+    "a corner beyond": ("mesh", put("triangles", 1 << 30)),
+    "a grey texture": ("mesh", become("texture", lambda v: v[..., 0])),
+    "no texture": ("mesh", become("texture", lambda v: v[:0])),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_values_that_no_head_has_are_told_on_loading(head, tmp_path, what):
+    result, change = BROKEN[what]
+    Head(**{result: getattr(head, result)}).save(tmp_path)
+    Head.load(tmp_path)
+    resave(tmp_path / f"{result}.safetensors", change)
+    with pytest.raises(UserError, match="damaged"):
+        Head.load(tmp_path)
+
+
 def test_every_format_is_written_and_files_of_others_are_opened(head, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "FRAMES", 8)
     monkeypatch.setattr(writer, "FILM", 64)
@@ -196,7 +262,7 @@ def test_every_format_is_written_and_files_of_others_are_opened(head, tmp_path, 
     assert len(files) == len(FORMATS) and all(file.exists() for file in files)
     camera = Camera(look_at(30), FOCAL)
     goal = view(camera, 64)
-    for name in ("ply", "splat", "spz"):
+    for name in ("ply", "splat", "spz", "splats.glb"):
         got = open_head(tmp_path / f"head.{name}")
         assert (
             psnr(render_image(got.splats, camera, 64)[:2], View(*render_image(head.splats, camera, 64)[:2], camera))

@@ -16,6 +16,7 @@ from portrait360.models.trigrid import RayConfig, sample_grids
 from portrait360.models.triplane import RGB, Triplane, TriplaneConfig
 from portrait360.models.unet import UNetConfig
 from portrait360.models.view_denoiser import ViewDenoiser
+from portrait360.pipeline.portrait.published_frame import PublishedFrame
 from portrait360.pipeline.proxy.gan_head import GanHead
 from portrait360.pipeline.refinement import noise_resampling
 from portrait360.pipeline.refinement.base_volumes import GeneratedVolume, ProxyVolume
@@ -387,11 +388,12 @@ def test_a_generated_head_is_a_volume_that_looks_as_the_generator_sees_it(by_sty
     head = network.generate_head(
         network.map_styles(torch.randn(1, config.z, generator=torch.Generator().manual_seed(1)), label)
     )
-    generated = GanHead(head, np.array([0.02, -0.01, 0.03]))
+    frame = PublishedFrame.for_scale(1.2)
+    generated = GanHead(head, np.array([0.02, -0.01, 0.03]), frame)
     volume, camera = GeneratedVolume(generated), Camera(look_at(35), FOCAL)
     with torch.no_grad():
         own = head.render(generated.label(camera))
-        made = volume.render(*rays(camera, 24))
+        made = volume.render(*rays(frame.from_published(camera), 24))
     cover, raw = own.cover[0, 0].flatten(), (own.raw[0].flatten(1).T + 1) / 2
     assert cover.std() > 0.05 and (made.alpha - cover).abs().mean() < 0.03
     full = cover > 0.98

@@ -101,3 +101,14 @@ def test_parts_that_come_and_go_take_less():
     assert network is not None
     gone = 2 * sum(p.numel() for p in network.control_model.parameters())
     assert take[0] - take[1] == pytest.approx(gone, rel=0.05)
+
+
+@pytest.mark.slow
+def test_mixed_precision_lies_between_the_other_two():
+    system = narrower(64, 32)
+    how = SamplerConfig(1, True)
+    half, mixed, full = (
+        peak_bytes(system, 8, 128, dtype, how, mixed=mixed)
+        for dtype, mixed in ((torch.float16, False), (torch.float16, True), (torch.float32, False))
+    )
+    assert half < mixed < full

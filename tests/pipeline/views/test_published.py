@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,31 +10,41 @@ import numpy as np
 import pytest
 import torch
 
-from portrait360.diffusion.multiview import view_generators
-from portrait360.geometry.cameras import orbit
+from portrait360.geometry.cameras import Camera, look_at, orbit
 from portrait360.geometry.canonical_frame import FOCAL_SD15
 from portrait360.models.controlnet import ControlConfig
+from portrait360.models.perceptual_loss import load_feature_extractor
 from portrait360.models.presets import PRESETS
 from portrait360.models.vae import VAEConfig
 from portrait360.models.weights.importer import import_weights
 from portrait360.models.weights.registry import ModelSpec
-from portrait360.models.weights.store import StoredModel, load_empty_prompt, load_vae, load_view_denoiser
+from portrait360.models.weights.store import StoredModel, load_generator
+from portrait360.pipeline import view_stages
 from portrait360.pipeline.avatar import methods
 from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
+from portrait360.pipeline.portrait.alignment import make_portrait
+from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.portrait.published_frame import PublishedFrame
 from portrait360.pipeline.proxy import gan_head
 from portrait360.pipeline.proxy.gan_inversion import InversionSettings
+from portrait360.pipeline.view_stages import find_published_cameras
+from portrait360.pipeline.views import published
+from portrait360.pipeline.views.hint_pictures import HintPictures
 from portrait360.pipeline.views.multiview_sampler import (
     ComputeConfig,
     DenoiserInputs,
     SamplerConfig,
+    convert_to_fp32,
     denoise_views,
-    encoder_generators,
 )
 from portrait360.pipeline.views.published import load_stranger, render_proxy
+from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils.errors import UserError
+from portrait360.utils.images import load_picture, save_picture
 from tests.fixtures import published_gan, tiny
 from tests.fixtures.photos import ASTRONAUT
+from tests.parity import published_procedure
 
 CPU = ComputeConfig(torch.device("cpu"), torch.float32)
 SHORT = InversionSettings(steps=2, tuning=1, starts=2, patience=None, stay=0.0, size=16)
@@ -114,60 +125,13 @@ def pictures(seed: int, count: int) -> torch.Tensor:
     return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def published(asked: DenoiserInputs, weights: Path, steps: int, seed: int, dtype: torch.dtype) -> torch.Tensor:
-    """The published procedure, plainly: every network in full for every view of a window, windows one by one."""
-    vae, net = load_vae(weights).float(), load_view_denoiser(weights).float()
-    context = load_empty_prompt(weights).float()
-    views = len(asked.hints)
-
-    def encode(pictures, purpose):
-        out = []
-        for picture, generator in zip(pictures, encoder_generators(seed, purpose, len(pictures)), strict=True):
-            mean, deviation = vae.moments(picture[None])
-            out.append((mean + deviation * torch.randn(mean.shape, generator=generator)) * vae.config.scale)
-        return torch.cat(out)
-
-    references, proxies = encode(asked.references, 2), encode(asked.proxies, 1)
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    exact = (1 - betas).cumprod(0)
-    alphas = exact.to(dtype)
-    roots = (1 - alphas).sqrt()
-    one_less = (1 - alphas).reciprocal().double().reciprocal()
-    generators = view_generators(seed, views)
-    fresh = lambda of: torch.stack([torch.randn(proxies.shape[1:], generator=generators[i]) for i in of])  # noqa: E731
-    out = torch.zeros(views, 3, SIZE, SIZE)
-    for begin in range(0, views, 8):
-        of = range(begin, min(begin + 8, views))
-        many, chosen = len(of), list(of)
-        started = [table[999].to(dtype).float() for table in (exact.sqrt(), (1 - exact).sqrt())]
-        x = started[0] * proxies[chosen] + started[1] * fresh(of)
-        times = [1 + i * 1000 // steps for i in range(steps)]
-        for i, t in reversed(list(enumerate(times))):
-            at = torch.full((many,), t)
-            shown = references[:, None].expand(-1, many, -1, -1, -1)
-            conditional = net(x, at, context, references=shown, hints=asked.hints[chosen], views=many)
-            plain = net(x, at, context, views=many, unconditional=True)
-            eps = plain + 3.0 * (conditional - plain)
-            a, before = float(alphas[t].double()), float(alphas[times[i - 1] if i else 0].double())
-            variance = (1 - before) / float(one_less[t]) * (1 - a / before)
-            sigma = 0.5 * max(variance, 0) ** 0.5
-            clean = (x - float(roots[t]) * eps) / a**0.5
-            x = before**0.5 * clean + max(1 - before - sigma**2, 0) ** 0.5 * eps
-            if sigma > 0:
-                x = x + sigma * fresh(of)
-        for place, latent in zip(of, x, strict=True):
-            out[place] = vae.decode(latent[None])[0]
-    return out.clamp(-1, 1)
-
-
 @pytest.mark.parametrize(
     ("name", "references", "dtype"), [("diffportrait360", 2, torch.float16), ("diffportrait3d", 3, torch.float32)]
 )
-@torch.no_grad()
 def test_faithful_is_the_published_procedure(weights, name, references, dtype):
     asked = DenoiserInputs(pictures(0, references), pictures(1, 16), pictures(2, 16))
     ours = denoise_views(asked, StoredModel(weights / name), SamplerConfig(2, faithful=True), CPU, seed=5)
-    theirs = published(asked, weights / name, 2, 5, dtype)
+    theirs = published_procedure.denoise(asked.references, asked.hints, asked.proxies, weights / name, 2, 5, dtype)
     assert theirs.std() > 0.05
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
@@ -183,6 +147,25 @@ def test_fast_and_faithful_differ_and_r_may_leave(weights):
     half = ComputeConfig(CPU.device, torch.bfloat16)
     rough = denoise_views(asked, StoredModel(weights / "diffportrait360"), SamplerConfig(2, faithful=False), half)
     assert (rough - fast).abs().mean() < 0.25 * fast.std()  # of eight bits, through random weights
+
+
+def test_faithful_precision_is_fp16_between_fp32_ends(weights):
+    """Autocast to fp16 with norms, autoencoder and guidance in fp32 comes much nearer to fp32 than bf16 does."""
+    gpu = ComputeConfig.for_device(torch.device("cuda"), faithful=True)
+    assert (gpu.dtype, gpu.vae_dtype, gpu.mixed) == (torch.float16, torch.float32, True)
+    asked, networks = DenoiserInputs(pictures(0, 2), pictures(1, 2), pictures(2, 2)), weights / "diffportrait360"
+    how = SamplerConfig(2, faithful=True)
+    exact, mixed, rough = (
+        denoise_views(asked, StoredModel(networks), how, machine)
+        for machine in (
+            CPU,
+            replace(CPU, dtype=torch.float16, mixed=True, offload=True),
+            replace(CPU, dtype=torch.bfloat16),
+        )
+    )
+    assert 0 < (mixed - exact).square().mean().sqrt() < (rough - exact).square().mean().sqrt() / 4
+    predict = convert_to_fp32(lambda x, views: x.half(), CPU)
+    assert predict(torch.ones(1), torch.zeros(1)).dtype == torch.float32  # what guidance combines
 
 
 @pytest.mark.slow
@@ -208,11 +191,62 @@ def test_everything_that_is_shown_matters(weights):
     assert not torch.equal(base, denoise_views(asked, StoredModel(weights / "diffportrait360"), how, CPU, seed=1))
 
 
+@pytest.fixture(scope="module")
+def faithful_run(at_home, tmp_path_factory) -> tuple[Path, list[torch.Tensor]]:
+    """A run as published, and the pictures of the networks before they are rounded: the back, then the views."""
+    folder, made = tmp_path_factory.mktemp("faithful") / "run", []
+
+    def record(*given, **options):
+        made.append(denoise_views(*given, **options))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(published, "denoise_views", record)
+        make(ASTRONAUT, folder, wish(faithful=True))
+    return folder, made
+
+
+def test_a_faithful_run_is_the_published_procedure_from_the_photo_on(at_home, faithful_run):
+    """Crop and label, inversion, renders from around, hints, the back view, the views: all of it restated plainly."""
+    folder, (back, views) = faithful_run
+    portrait = make_portrait(ASTRONAUT, size=PRESETS["sd15"].crop)
+    front = torch.from_numpy(2 * published_procedure.align(portrait, SIZE)[0] - 1).permute(2, 0, 1)[None].float()
+    generator = load_generator(at_home / "panohead")
+    features = load_feature_extractor(torch.device("cpu"))
+    ws, tuned = published_procedure.invert_portrait(deepcopy(generator), portrait, features, 2, 1, seed=0)
+    around = [0.0, 120.0, 240.0]
+    proxies = published_procedure.turn_around(tuned, ws, around, SIZE, seed=0)
+    z = torch.randn(1, generator.config.z, generator=torch.Generator().manual_seed(7))
+    seen_from = torch.from_numpy(Camera(look_at(0)).label()).float()[None]
+    stranger = generator.map_styles(z, seen_from, 0.7).detach()
+    hints = published_procedure.turn_around(generator, stranger, [*around, 180.0], SIZE, seed=None)
+    theirs = published_procedure.denoise(
+        front, hints[3:], None, at_home / "back-head", 2, 1, torch.float32, cross_view=False
+    )
+    torch.testing.assert_close(back, theirs, rtol=0, atol=1e-4)
+    kept = load_picture(folder / "back" / "portrait.png").rgb  # as it was made, background and all, in eight bits
+    rounded = torch.from_numpy(2 * kept - 1).permute(2, 0, 1)[None]
+    assert (rounded - theirs).abs().max() < 1 / 255 + 1e-4
+    shown = torch.cat([front, rounded])
+    theirs = published_procedure.denoise(shown, hints[:3], proxies, at_home / "diffportrait360", 2, 0, torch.float16)
+    assert theirs.std() > 0.05
+    torch.testing.assert_close(views, theirs, rtol=0, atol=1e-4)
+
+
+def test_the_cameras_of_views_come_back_into_our_frame(faithful_run):
+    """A view's camera looks, in the frame of the portrait, where PanoHead's orbit looks in its own."""
+    folder, _ = faithful_run
+    portrait, cameras = Portrait.load(folder / "portrait"), [v.camera for v in ViewSet.load(folder / "views").views]
+    points = np.random.default_rng(0).uniform(-0.2, 0.2, (20, 3))
+    frame = PublishedFrame.of(portrait)
+    for camera, theirs in zip(cameras, orbit(3), strict=True):
+        there = frame.points_to_published(points)
+        np.testing.assert_allclose(camera.project(points)[0], theirs.project(there)[0], atol=1e-6)
+
+
 @pytest.mark.parametrize("faithful", [False, True])
-def test_a_photo_becomes_views_and_the_same_again(finished, tmp_path, faithful):
-    first = finished if not faithful else tmp_path / "a"
-    if faithful:
-        make(ASTRONAUT, first, wish(faithful=True))
+def test_a_photo_becomes_views_and_the_same_again(finished, faithful_run, tmp_path, faithful):
+    first = faithful_run[0] if faithful else finished
     second = copied(first, tmp_path / "b")
     for name in ("views", "back"):  # what networks make is made again
         shutil.rmtree(second / name)
@@ -226,6 +260,85 @@ def test_a_photo_becomes_views_and_the_same_again(finished, tmp_path, faithful):
     assert kept == {"proxy.npz", "gan.safetensors"}
     stages = json.loads((first / "run.json").read_text())["stages"]
     assert {"portrait", "proxy", "back", "views", "files"} == set(stages)
+
+
+def write_hints(folder: Path, count: int) -> list[np.ndarray]:
+    """Pictures of one colour each, with names whose numbers order them."""
+    folder.mkdir()
+    colours = [np.full((SIZE, SIZE, 3), (10 * i + 5) / 255, np.float32) for i in range(count)]
+    for i, colour in enumerate(colours):
+        save_picture(folder / f"hint_{i}.png", colour)
+    return colours
+
+
+def test_the_users_hints_are_shown_as_they_are(finished, at_home, tmp_path, monkeypatch):
+    """Each view gets the picture from its own azimuth, the back view the one from behind."""
+    colours = write_hints(tmp_path / "hints", 12)
+    shown = []
+
+    def look(asked, *given, **options):
+        shown.append(asked.hints)
+        return denoise_views(asked, *given, **options)
+
+    monkeypatch.setattr(published, "denoise_views", look)
+    made = make(ASTRONAUT, copied(finished, tmp_path / "run"), wish(hints=tmp_path / "hints"))
+    assert len(made.views.views) == 3
+    for hints, indices in zip(shown, ((6,), (0, 4, 8)), strict=True):
+        wanted = torch.stack([torch.from_numpy(2 * colours[i] - 1).permute(2, 0, 1) for i in indices])
+        torch.testing.assert_close(hints, wanted, rtol=0, atol=1e-6)
+    save_picture(tmp_path / "hints" / "hint_4.png", colours[0])
+    make(ASTRONAUT, tmp_path / "run", wish(hints=tmp_path / "hints"))
+    assert len(shown) == 4  # the hints are part of what back and views depend on
+
+
+def test_hints_that_do_not_fit_are_said_before_anything_is_made(at_home, tmp_path):
+    write_hints(tmp_path / "hints", 4)
+    for views, message in ((3, "none of them from azimuth 120"), (4, None)):
+        options = wish(views=views, hints=tmp_path / "hints")
+        if message is None:
+            assert HintPictures.open(tmp_path / "hints").choose(orbit(views))[2].name == "hint_2.png"
+            continue
+        with pytest.raises(UserError, match=message):
+            make(ASTRONAUT, tmp_path / "run", options)
+    save_picture(tmp_path / "hints" / "hint_3.png", np.zeros((8, 9, 3), np.float32))
+    with pytest.raises(UserError, match="9 x 8 pixels"):
+        HintPictures.open(tmp_path / "hints")
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="pictures"):
+            wish(hints=folder).record()
+    with pytest.raises(UserError, match="the preset small does not"):
+        MakeOptions(hints=tmp_path / "hints").validate()
+    assert not (tmp_path / "run").exists()
+    names = [tmp_path / f"{i}.png" for i in (10, 9, 1)]
+    for name in names:
+        save_picture(name, np.zeros((8, 8, 3), np.float32))
+    assert [file.name for file in HintPictures.open(tmp_path).files] == ["1.png", "9.png", "10.png"]
+
+
+def test_steps_are_those_of_the_published_scripts():
+    assert [PRESETS[name].steps[0] for name in ("sd15", "diffportrait3d")] == [50, 50]
+
+
+def test_views_that_make_no_whole_windows_are_said(at_home, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(view_stages, "WINDOW", 2)
+    told = []
+    make(ASTRONAUT, copied(finished, tmp_path / "run"), wish(faithful=True, method="proxy", steps=1), told.append)
+    warnings = [event.what for event in told if event.state == "warning"]
+    assert any("3 views are no multiple of 2" in text and "leaves the last 1 out" in text for text in warnings)
+
+
+def test_cameras_of_an_earlier_run_stay_where_they_are(faithful_run, tmp_path):
+    """Angles count from the networks' level; poses that a run has written are taken as they stand."""
+    folder, _ = faithful_run
+    frame = PublishedFrame.of(Portrait.load(folder / "portrait"))
+    cameras = find_published_cameras(wish(orbit=folder / "views" / "transforms.json"), frame, FOCAL_SD15)
+    for camera, theirs in zip(cameras, orbit(3), strict=True):
+        np.testing.assert_allclose(camera.cam2world, theirs.cam2world, atol=1e-6)
+    (tmp_path / "orbit.txt").write_text("0,10\n")
+    assert find_published_cameras(wish(orbit=tmp_path / "orbit.txt"), frame, FOCAL_SD15)[
+        0
+    ].elevation == pytest.approx(10)
 
 
 def test_what_is_finished_is_taken_up_again(finished, tmp_path):

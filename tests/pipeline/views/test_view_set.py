@@ -9,7 +9,10 @@ import pytest
 
 from portrait360.geometry.camera_files import frame_entry
 from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at, orbit
+from portrait360.pipeline.reconstruction.fit import fit_head
+from portrait360.pipeline.views import view_set
 from portrait360.pipeline.views.view_set import KNOWN, View, ViewSet
+from portrait360.utils import memory
 from portrait360.utils.errors import UserError
 from portrait360.utils.images import save_picture
 from tests.fixtures.viewer_scene import mesh
@@ -134,3 +137,32 @@ def test_bad_folders_end_in_one_plain_sentence(tmp_path, sheet, harm):
     with pytest.raises(UserError) as caught:
         ViewSet.load(folder)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+def test_cameras_on_the_point_that_they_look_at_are_refused(tmp_path, sheet):
+    sheet.save(tmp_path)
+    said = json.loads((tmp_path / "transforms.json").read_text())
+    for entry in said["frames"]:
+        for row in entry["transform_matrix"][:3]:
+            row[3] *= 1e-200
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": said["frames"]}))
+    with pytest.raises(UserError, match="on the very point that it looks at"):
+        ViewSet.load(tmp_path)
+
+
+def test_pictures_that_do_not_fit_into_memory_are_refused_before_any_is_opened(tmp_path, sheet, monkeypatch):
+    sheet.save(tmp_path)
+    monkeypatch.setattr(memory, "available_memory", lambda: 20 * (6 * 32**2 + 64**2) - 1)
+    monkeypatch.setattr(view_set, "load_picture", None)
+    with pytest.raises(UserError, match="use fewer or smaller pictures"):
+        ViewSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_set_of_ours_may_hold_fewer_views_than_a_fit_needs(tmp_path, sheet, count):
+    """As a run writes them that makes one view and no head."""
+    few = ViewSet(sheet.views[:count], sheet.reference if count == 1 else None)
+    few.save(tmp_path)
+    assert len(ViewSet.load(tmp_path).views) == count
+    with pytest.raises(UserError, match="has 2 views; provide 3 to 1000"):
+        fit_head(few)

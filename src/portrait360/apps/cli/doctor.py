@@ -8,9 +8,14 @@ import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from portrait360.utils.errors import UserError
 from portrait360.utils.version import __version__
+
+if TYPE_CHECKING:
+    from portrait360.models.presets import Preset
+    from portrait360.models.weights.published_files import PublishedFile
 
 REQUIRED = ("torch", "numpy", "scipy", "numba", "einops", "safetensors")
 REQUIRED += ("opencv-python-headless", "pillow", "psutil", "rich", "typer")
@@ -56,7 +61,7 @@ def check_presets(weights: Path) -> list[Line]:
     """Check which presets can run, and what the others lack."""
     from portrait360.models.presets import PRESETS
     from portrait360.models.weights.installed import find_size_mismatches, is_trained, list_imports, read_manifest
-    from portrait360.models.weights.registry import PUBLISHED
+    from portrait360.models.weights.published_files import PUBLISHED
 
     available, lines = set(), []
     for folder in list_imports(weights):
@@ -73,26 +78,42 @@ def check_presets(weights: Path) -> list[Line]:
         except UserError as error:
             lines.append(Line("!!", str(error)))
     for preset in PRESETS.values():
-        missing = [name for name in preset.weights if name not in available]
-        if not missing:
-            lines.append(Line("ok", f"{preset.name}: all weights are in {weights}"))
-        elif preset.name == "small":
-            lines.append(Line("ok", "small: runs; its network (--method completed) is in the package"))
-        else:
-            names = " and ".join(missing)
-            command = "portrait360 weights import FILE"
-            lines.append(Line("--", f"{preset.name}: needs {names} in {weights}; import the files with `{command}`"))
-    return lines + [_published_line(name, name in available) for name in PUBLISHED]
+        wanted = [*preset.weights, *([preset.gan] if preset.gan else [])]
+        lines += _preset_lines(preset, [name for name in wanted if name not in available], weights)
+    return lines + [_published_line(file, file.name in available) for file in PUBLISHED.values()]
 
 
-def _published_line(name: str, is_available: bool) -> Line:
+def _preset_lines(preset: Preset, missing: list[str], weights: Path) -> list[Line]:
+    """Say what a preset lacks, how large it is, and which command brings it."""
+    if preset.name == "small":
+        return [Line("ok", "small: runs; its network (--method completed) is in the package")]
+    required = [name for name in missing if name != preset.gan]
+    lines = [Line("--", f"{preset.name}: needs {_describe_missing(required)}")] if required else []
+    if not required:
+        lines.append(Line("ok", f"{preset.name}: all weights are in {weights}"))
+    if preset.gan in missing:
+        text = f"{preset.name} makes its coarse heads by inversion with {_describe_missing([preset.gan])}"
+        lines.append(Line("--", text))
+    return lines
+
+
+def _describe_missing(names: list[str]) -> str:
+    from portrait360.models.weights.published_files import PUBLISHED, fetch_command
+
+    files = [PUBLISHED[name] for name in names]
+    size = sum(file.bytes for file in files) / 1e9
+    free = sum(file.imported for file in files) / 1e9
+    browser = "".join(f" from {file.page}" for file in files if file.repository is None)
+    sizes = f"{size:.1f} GB to download{browser}, {free:.1f} GB when imported"
+    return f"{' and '.join(names)} ({sizes}): `{fetch_command(names)}`"
+
+
+def _published_line(file: PublishedFile, is_available: bool) -> Line:
     """Return whether a published file was imported, else where its authors offer it."""
-    from portrait360.models.weights.registry import PUBLISHED
-
-    file, gigabytes, source = PUBLISHED[name]
     if is_available:
-        return Line("ok", f"{name}: is here")
-    return Line("--", f"{name}: {file}, {gigabytes:.1f} GB, from {source}")
+        return Line("ok", f"{file.name}: is here")
+    use = ", to train from" if file.for_training else ""
+    return Line("--", f"{file.name}{use}: {file.file}, {file.gigabytes:.1f} GB, from {file.page}")
 
 
 def report(weights: Path) -> list[tuple[str, list[Line]]]:

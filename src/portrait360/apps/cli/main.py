@@ -10,6 +10,7 @@ from portrait360.apps.cli import batch, evaluate, make, stages, synth
 from portrait360.apps.cli.train import training
 from portrait360.apps.cli.weights import weights
 from portrait360.utils.entry_point import run_entry_point
+from portrait360.utils.terminal import escape_controls
 from portrait360.utils.version import __version__
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def doctor() -> None:
     for title, lines in report(weights_folder()):
         typer.echo(title)
         for line in lines:
-            typer.echo(f"  {line.mark}  {line.text}")
+            typer.echo(f"  {line.mark}  {escape_controls(line.text)}")
 
 
 for command in (stages.align, stages.proxy, stages.views, stages.fit, stages.refine, stages.export, stages.view):

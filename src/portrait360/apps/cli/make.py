@@ -10,6 +10,7 @@ import typer
 from portrait360.apps.cli.command_options import GroupedCommand, with_make_options
 from portrait360.pipeline.options import MakeOptions, check_file
 from portrait360.utils.errors import UserError
+from portrait360.utils.terminal import escape_controls
 
 
 @with_make_options()
@@ -62,7 +63,7 @@ def make(
         on_event(Event("run", "done", str(output), left=0.0))
     if not (quiet or json):
         files = [output / name for name in ("viewer.html", "sheet.png") if (output / name).is_file()]
-        typer.echo(f"{photo} -> {output}; open {' or '.join(map(str, files))}")
+        typer.echo(escape_controls(f"{photo} -> {output}; open {' or '.join(map(str, files))}"))
 
 
 def serve(

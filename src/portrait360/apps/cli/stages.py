@@ -18,6 +18,7 @@ from portrait360.utils.entry_point import internal_error_message
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_path
 from portrait360.utils.option_fields import name_flags, option_info
+from portrait360.utils.terminal import escape_controls
 
 VIEWPOINT = ("face", "azimuth", "elevation")
 
@@ -149,13 +150,22 @@ def export(
     format: Annotated[
         list[str] | None,
         typer.Option(
-            "--format", help="ply, splat, spz, glb, obj, field, html, mp4, webp, gif, scene, sheet; can be repeated."
+            "--format",
+            help="ply, splat, spz, splats.glb (splats in glTF), glb (mesh), obj, field, html, mp4, webp, gif, scene, "
+            "sheet; can be repeated.",
         ),
     ] = None,
     path: Annotated[
         str, typer.Option(help='Camera path: orbit, eight, or pairs azimuth,elevation like "0,0 60,10 180,20".')
     ] = "orbit",
     title: Annotated[str, typer.Option(help="Title of the HTML page.")] = "portrait360",
+    sh: Annotated[
+        int, typer.Option(help="Degree of the harmonics in .ply: 0, or 3, which some programs want, with zeros.")
+    ] = 0,
+    up: Annotated[str, typer.Option(help="Axis that points up in .ply and .splat: -y, as usual there, or y.")] = "-y",
+    spz_version: Annotated[
+        int, typer.Option("--spz-version", help="Version of .spz: 2, or 4 for new programs, which needs zstandard.")
+    ] = 2,
 ) -> None:
     """Write a head as files for other programs. Default: head.ply, head.glb, viewer.html, turntable.mp4, head.png.
 
@@ -164,19 +174,24 @@ def export(
       portrait360 export out
 
       portrait360 export head.ply --format spz --format html
+
+      portrait360 export head.spz --format ply --sh 3 --up y
     """
     check_path(head)
 
+    from portrait360.pipeline.export.units import parse_splat_options
     from portrait360.pipeline.export.writer import DEFAULT_FORMATS, missing_result, open_head, write_head
     from portrait360.utils.progress import progress_bar
 
+    splat_options = parse_splat_options(sh, up, spz_version)
     formats = tuple(format or DEFAULT_FORMATS)
     folder = output or (head if head.is_dir() else head.parent)
     if any((folder / f"head.{name}").resolve() == head.resolve() for name in formats):
         raise UserError(f"This would overwrite {head} itself; choose another folder with -o, or other formats.")
     loaded = open_head(head)
     with progress_bar("Writing", len(formats)) as bar:
-        for file in write_head(loaded, folder, formats, path=path, title=title, on_file=bar.advance):
+        chosen = {"path": path, "title": title, "splat_options": splat_options}
+        for file in write_head(loaded, folder, formats, **chosen, on_file=bar.advance):
             typer.echo(file)
     for name in formats:
         if missing := missing_result(loaded, name):
@@ -235,9 +250,9 @@ def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]],
                 lines = []
             bar.advance(photo.name)
             for line in lines:
-                typer.echo(line)
+                typer.echo(escape_controls(line))
     if failures:
-        raise UserError("\n".join(failures))
+        raise UserError(*failures)
 
 
 @with_make_options((*OVERRULES, "views", "size", "orbit", "orbit_elevation", "seed"))

@@ -81,6 +81,9 @@ def train_run(
     batch: Annotated[
         int | None, typer.Option(help="Samples per step, over all processes. Default: that of the recipe.")
     ] = None,
+    as_published: Annotated[
+        bool, typer.Option("--as-published", help="For sd15-…: every setting of the authors' scripts, in fp32.")
+    ] = False,
 ) -> None:
     """Train a network. A run that was stopped or killed resumes.
 
@@ -97,7 +100,7 @@ def train_run(
     from portrait360.training.distributed import is_main_process
     from portrait360.training.session import train_recipe
 
-    options = {"minutes": minutes, "steps": steps, "device": device, "batch": batch}
+    options = {"minutes": minutes, "steps": steps, "device": device, "batch": batch, "as_published": as_published}
     step = train_recipe(recipe, samples, validation, output, init_from=begin, **options)
     if is_main_process():
         typer.echo(f"{step} steps -> {output}")

@@ -2,20 +2,139 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_path
+from portrait360.utils.terminal import escape_controls
 
-weights = typer.Typer(help="Import, list and verify the weights of the published networks.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from portrait360.models.weights.fetch import Order
+    from portrait360.utils.progress import ProgressBar
+
+weights = typer.Typer(
+    help="Fetch, import, list, verify and export the weights of the published networks.", no_args_is_help=True
+)
 
 WeightsFolder = Annotated[
     Path | None,
     typer.Argument(metavar="[DIR]", help="Folder of the weights. Default: $PORTRAIT360_WEIGHTS or the user's cache."),
 ]
+
+
+@weights.command("fetch")
+def weights_fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="As `portrait360 doctor` calls them.")],
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="URL|PATH",
+            help="A mirror, a folder or a downloaded file. Default: the Hugging Face hub.",
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")] = None,
+    agreed: Annotated[bool, typer.Option("-y", "--yes", help="Agree to the licences without being asked.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Download nothing, as with HF_HUB_OFFLINE=1.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the downloaded file once it is imported.")] = False,
+) -> None:
+    """Download published files, check them, and import them at once.
+
+    A download that was cut off continues where it was. Names: diffportrait360, back-head, panohead, diffportrait3d,
+    sd15, animatediff. Needs `pip install 'portrait360[hub]'`, except with --from.
+
+    Examples:
+
+      portrait360 weights fetch diffportrait360 back-head
+
+      portrait360 weights fetch diffportrait360 --from https://mirror.example.org/heads --yes --delete
+
+      portrait360 weights fetch diffportrait3d --from ~/Downloads/model_state-540000-001.th
+    """
+    from portrait360.models.weights.fetch import is_imported
+
+    orders = _make_orders(list(dict.fromkeys(names)), source, output, offline, delete)
+    for order in [order for order in orders if is_imported(order)]:
+        typer.echo(f"{order.file.name} is there already: {order.target} (delete that folder to fetch it again)")
+        orders.remove(order)
+    if dry_run:
+        for order in orders:
+            typer.echo("\n".join(_describe(order)))
+    elif orders:
+        _fetch_all(orders, agreed, delete)
+
+
+def _fetch_all(orders: list[Order], agreed: bool, delete: bool) -> None:
+    from portrait360.models.weights.fetch import describe_order, fetch, find_file, require_disk
+    from portrait360.utils.progress import progress_bar
+
+    found = [(order, find_file(order)) for order in orders]
+    require_disk(found)
+    for order, file in found:
+        typer.echo("\n".join(describe_order(order, file)))
+    if not agreed:
+        _ask_to_agree()
+    for order, file in found:
+        done: Counter[str] = Counter()
+        with progress_bar(order.file.name, unit="bytes") as bar:
+
+            def advance(
+                stage: str, count: int, total: int, done: Counter[str] = done, bar: ProgressBar = bar
+            ) -> None:
+                done[stage] += count
+                bar.update(stage, done[stage], total)
+
+            fetch(order, file, advance, delete=delete)
+        typer.echo(f"{order.file.name}: {order.target}")
+
+
+def _make_orders(
+    names: list[str], source: str | None, output: Path | None, offline: bool, delete: bool
+) -> list[Order]:
+    from portrait360.models.weights.fetch import DOWNLOADS, Order
+    from portrait360.models.weights.installed import weights_folder
+    from portrait360.models.weights.published_files import find_published
+
+    files = [find_published(name) for name in names]
+    if len(files) > 1 and output is not None:
+        raise UserError("-o names the folder of one import; fetch one file at a time with it.")
+    if source is not None and "://" not in source:
+        check_path(Path(source).expanduser())
+        if len(files) > 1 and Path(source).expanduser().is_file():
+            raise UserError("--from names one file; give the folder that holds all of them, or fetch one at a time.")
+        if delete:
+            raise UserError("--delete is for what this command downloads; delete a file of your own yourself.")
+        source = str(Path(source).expanduser())
+    root = weights_folder()
+    return [Order(file, root / DOWNLOADS, output or root / file.name, source, offline) for file in files]
+
+
+def _describe(order: Order) -> list[str]:
+    """What would be done, with what a server says if it can be asked."""
+    from portrait360.models.weights.fetch import describe_order, find_file
+
+    try:
+        return describe_order(order, find_file(order))
+    except UserError as error:
+        return [*describe_order(order, None), f"  but      {error}"]
+
+
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+def _ask_to_agree() -> None:
+    if not is_terminal():
+        raise UserError("Nobody is there to agree to the licences above; agree with --yes.")
+    if not typer.confirm("Do you agree to these licences?"):
+        raise UserError("Nothing was downloaded; the weights can only be used under their licences.")
 
 
 @weights.command("import")
@@ -74,11 +193,13 @@ def weights_list(folder: WeightsFolder = None) -> None:
         try:
             record = read_manifest(path)
         except UserError as error:  # one damaged import does not hide the others
-            typer.echo(f"!! {error}")
+            typer.echo(escape_controls(f"!! {error}"))
             continue
         size = sum(int(file["bytes"]) for file in record["files"].values())
         origin = record["source"]["name"] + ("" if is_trained(record) else " (not trained)")
-        typer.echo(f"{record['system']:16s} {size / 1e9:6.2f} GB  {record['dtype']}  from {origin}  {path}")
+        typer.echo(
+            escape_controls(f"{record['system']:16s} {size / 1e9:6.2f} GB  {record['dtype']}  from {origin}  {path}")
+        )
 
 
 @weights.command("verify")
@@ -104,3 +225,61 @@ def weights_verify(folder: WeightsFolder = None) -> None:
     if failures:
         raise UserError("; ".join(failures) + ". Import these weights again.")
     typer.echo(f"All {len(imports)} imports are intact.")
+
+
+@weights.command("export")
+def weights_export(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A name from `weights list`, a folder, or a trained .safetensors file."),
+    ],
+    diffusers: Annotated[
+        Path | None, typer.Option("--diffusers", metavar="DIR", help="Folders for diffusers' own classes.")
+    ] = None,
+    pretrained: Annotated[
+        Path | None, typer.Option("--pretrained", metavar="DIR", help="The weights with a model card, to be shared.")
+    ] = None,
+) -> None:
+    """Write weights for other programs, or for others to load.
+
+    With --diffusers, U-Net, autoencoder, ControlNet and appearance network load in diffusers' own classes; the
+    cross-view attention has none there. What --pretrained writes, `from_pretrained` loads, also from the hub.
+
+    Examples:
+
+      portrait360 weights export diffportrait360 --diffusers heads-diffusers
+
+      portrait360 weights export runs/map/weights.safetensors --pretrained map-completer
+    """
+    if (diffusers is None) == (pretrained is None):
+        raise UserError("Say what to write: either --diffusers DIR or --pretrained DIR.")
+    path = _find_source(source)
+
+    from portrait360.models.weights.diffusers_export import export_diffusers
+    from portrait360.models.weights.pretrained import load_trained, save_pretrained, save_weights
+    from portrait360.utils.progress import progress_bar
+
+    if diffusers is not None:
+        with progress_bar("Writing", unit="bytes") as bar:
+            export_diffusers(path, diffusers, bar.advance)
+    elif pretrained is not None and path.is_dir():
+        save_weights(path, pretrained)
+    elif pretrained is not None:
+        network, facts = load_trained(path)
+        save_pretrained(network, pretrained, facts=facts)
+    typer.echo(f"{source}: {diffusers or pretrained}")
+
+
+def _find_source(source: str) -> Path:
+    """Return the folder of these weights, or the trained file."""
+    from portrait360.models.weights.installed import find_weights, weights_folder
+
+    path = Path(source)
+    if not path.exists():
+        found = find_weights(source)
+        if found is None:
+            raise UserError(
+                f"There are no weights {source!r} in {weights_folder()}, and no file or folder of that name."
+            )
+        return found
+    return path

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from portrait360.apps.web.jobs import Jobs
-from portrait360.apps.web.run_store import PAGE, ZIP, RunStore
-from portrait360.utils.errors import Interrupted
+from portrait360.apps.web.run_store import ZIP, RunStore
+from portrait360.apps.web.uploads import UploadLimit, answer, create_uploads_folder, remove_stale_folders
+from portrait360.utils.errors import Interrupted, UserError
+from portrait360.utils.files import lock_folder
 from portrait360.utils.local_server import HOST, free_port
 
 if TYPE_CHECKING:
@@ -32,46 +37,68 @@ POLICY = (
     "frame-src 'self'; worker-src 'self' blob:; manifest-src 'self'; base-uri 'self'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
-SANDBOX_POLICY = "sandbox allow-scripts"  # for a head's page: its scripts reach neither this server nor the main page
+FORWARDING = (b"x-forwarded-", b"forwarded")  # headers of proxies, which nobody runs before this server
+TOKEN = "token"  # noqa: S105 (the name of a parameter)
+# for a head's page: its scripts reach neither this server nor the main page
+SANDBOX_POLICY = "sandbox allow-scripts allow-downloads"
 VIEW_CACHING = "private, max-age=600"
 
 
 def serve(folder: Path, port: int) -> None:
-    """Serve until Ctrl-C or SIGTERM; then cancel all jobs and delete the uploads."""
+    """Serve until Ctrl-C or SIGTERM; then cancel all jobs and delete the uploads.
+
+    A server that was killed could do neither: the next one deletes its uploads and goes on with its jobs.
+    """
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         signal.signal(signal.SIGHUP, signal.default_int_handler)  # closing the terminal acts like Ctrl-C
     os.environ |= LIBRARY_ENVIRONMENT
-    uploads = tempfile.mkdtemp(prefix="portrait360-")  # readable by this user only
-    os.environ["GRADIO_TEMP_DIR"] = uploads
+    remove_stale_folders(Path(tempfile.gettempdir()))
+    uploads = create_uploads_folder()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     jobs = None
     try:
         store = RunStore(Path(folder))
         jobs = Jobs(store)
-        with contextlib.suppress(KeyboardInterrupt, Interrupted):  # the usual way to stop the server
-            _run_server(create_app(jobs, Path(uploads)), free_port(port), store.folder)
+        with lock_folder(uploads), _resume_jobs(jobs):
+            with contextlib.suppress(KeyboardInterrupt, Interrupted):  # the usual way to stop the server
+                token = secrets.token_urlsafe(24)
+                _run_server(create_app(jobs, uploads, token), free_port(port), store.folder, token)
+            jobs.close()
     finally:
         if jobs is not None:
             jobs.close()
         shutil.rmtree(uploads, ignore_errors=True)
 
 
-def create_app(jobs: Jobs, uploads: Path) -> FastAPI:
+@contextlib.contextmanager
+def _resume_jobs(jobs: Jobs) -> Iterator[None]:
+    """Go on with the jobs of a killed server, unless another server is at work in the folder of runs."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(UserError):
+            stack.enter_context(lock_folder(jobs.store.folder))
+            jobs.resume()
+        yield
+
+
+def create_app(jobs: Jobs, uploads: Path, token: str) -> FastAPI:
     """Create the app: the page at /, files of runs under /runs, and the states of jobs under /jobs."""
     from portrait360.apps.web.page import import_gradio, mount_page
 
     import_gradio()
     app = mount_page(_create_routes(jobs), jobs, uploads)
-    app.add_middleware(Guard)  # type: ignore[arg-type]
+    app.add_middleware(UploadLimit, uploads=uploads)  # type: ignore[arg-type]
+    app.add_middleware(Guard, token=token)  # type: ignore[arg-type]
     return app
 
 
-def _run_server(app: FastAPI, port: int, folder: Path) -> None:
+def _run_server(app: FastAPI, port: int, folder: Path, token: str) -> None:
     import uvicorn
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            print(f"Open http://{HOST}:{port} in a browser; stop with Ctrl-C. Runs are in {folder}.", flush=True)
+            address = f"http://{HOST}:{port}/?{TOKEN}={token}"
+            print(f"Open {address} in a browser; stop with Ctrl-C. Runs are in {folder}.", flush=True)
 
     config = uvicorn.Config(
         app,
@@ -100,7 +127,7 @@ def _create_routes(jobs: Jobs) -> FastAPI:
             return Response(status_code=404)
         headers = {"Cache-Control": VIEW_CACHING if name.startswith("views/") else "no-cache"}
         return FileResponse(
-            file, headers=headers | ({"Content-Security-Policy": SANDBOX_POLICY} if name == PAGE else {})
+            file, headers=headers | ({"Content-Security-Policy": SANDBOX_POLICY} if name.endswith(".html") else {})
         )
 
     def get_job(id: str) -> Response:
@@ -117,24 +144,42 @@ def _create_routes(jobs: Jobs) -> FastAPI:
 
 
 class Guard:
-    """ASGI middleware: answers only this server's own pages, and forbids them requests to other servers."""
+    """ASGI middleware: answers only this server's own pages, and forbids them requests to other servers.
 
-    def __init__(self, app: Any) -> None:
-        self.app = app
+    The address that `serve` prints holds a token, which the browser then keeps as a cookie: other accounts of this
+    machine, which can reach the port, do not know it.
+    """
+
+    def __init__(self, app: Any, token: str) -> None:
+        self.app, self.token = app, token
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        if not _is_own_request(scope):
-            await send({"type": "http.response.start", "status": 403, "headers": []})
-            return await send({"type": "http.response.body", "body": b"Forbidden."})
 
         async def send_secured(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = _add_security_headers(message.get("headers", []))
             await send(message)
 
-        await self.app(scope, receive, send_secured)
+        cookie = f"portrait360-{scope['server'][1]}"  # cookies do not tell ports apart
+        given = parse_qs(scope["query_string"].decode("latin-1")).get(TOKEN, [""])[0]
+        if not _is_own_request(scope):
+            return await answer(send_secured, 403, "Forbidden.")
+        if scope["path"] == "/" and secrets.compare_digest(given.encode(), self.token.encode()):
+            setting = f"{cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax".encode()
+            return await answer(send_secured, 303, "", [(b"location", b"/"), (b"set-cookie", setting)])
+        if not _has_cookie(scope, f"{cookie}={self.token}"):
+            return await answer(send_secured, 403, "Open the whole address that `portrait360 serve` printed.")
+        headers = [(name, v) for name, v in scope["headers"] if not name.lower().startswith(FORWARDING)]
+        await self.app({**scope, "headers": headers}, receive, send_secured)
+
+
+def _has_cookie(scope: Any, wanted: str) -> bool:
+    """Return whether a request has this cookie, name=value."""
+    lines = [value for name, value in scope["headers"] if name.lower() == b"cookie"]
+    cookies = [cookie.strip() for line in lines for cookie in line.split(b";")]
+    return any(secrets.compare_digest(cookie, wanted.encode()) for cookie in cookies)
 
 
 def _is_own_request(scope: Any) -> bool:
@@ -149,7 +194,11 @@ def _is_own_request(scope: Any) -> bool:
 def _add_security_headers(headers: Any) -> list[tuple[bytes, bytes]]:
     """Return the headers with a content security policy, and without permission for other sites to read them."""
     headers = [(name, value) for name, value in headers if name.lower() != b"access-control-allow-origin"]
-    added = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"same-origin"}
+    added = {
+        b"x-content-type-options": b"nosniff",
+        b"referrer-policy": b"same-origin",
+        b"cross-origin-resource-policy": b"same-origin",
+    }
     if not any(name.lower() == b"content-security-policy" for name, _ in headers):
         added[b"content-security-policy"] = POLICY.encode()
     return headers + list(added.items())

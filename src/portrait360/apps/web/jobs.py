@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from portrait360.apps.web.run_store import RunStore
+from portrait360.apps.web.unfinished import BEHIND, INPUT, PHOTO, delete_request, read_request, save_request
 from portrait360.pipeline.options import MakeOptions
+from portrait360.utils.entry_point import PARENT
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import translate_write_errors
 from portrait360.utils.option_fields import to_arguments
@@ -101,16 +103,25 @@ class Jobs:
         folder = self.store.create_run_folder()
         try:
             with translate_write_errors(folder):
-                (folder / "input").mkdir()
-            path = copy_upload(photo, folder, "photo")
-            arguments = [str(path), "-o", str(folder), "--json", *to_arguments(options)]
-            if back is not None:
-                arguments += ["--back", str(copy_upload(back, folder, "behind"))]
+                (folder / INPUT).mkdir()
+                path = copy_upload(photo, folder, PHOTO)
+                behind = None if back is None else copy_upload(back, folder, BEHIND)
+                save_request(folder, options)
+            return self._append(_make_job(folder, path, behind, options))
         except UserError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        job = Job(folder.name, folder, arguments)
+
+    def resume(self) -> None:
+        """Append the jobs that a server which was killed left in the folder of runs."""
+        for folder in self.store.find_unfinished()[:MOST_WAITING]:
+            if request := read_request(folder):
+                self._append(_make_job(folder, *request))
+
+    def _append(self, job: Job) -> Job:
         with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                raise UserError(TOO_MANY)
             if self._closing:
                 self._end(job, "cancelled")
             else:
@@ -191,6 +202,7 @@ class Jobs:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
+                env=os.environ | {PARENT: str(os.getpid())} if os.name == "posix" else None,
             )
         reader = threading.Thread(target=_read_output, args=(process, job), daemon=True)
         reader.start()
@@ -201,7 +213,9 @@ class Jobs:
 
     def _end(self, job: Job, state: str) -> None:
         """Finish a job, with the lock held. The folder of a run that is not done is deleted, with its photos."""
-        if state != "done":
+        if state == "done":
+            delete_request(job.folder)
+        else:
             shutil.rmtree(job.folder, ignore_errors=True)
         job.state, job.process = state, None
         self._ended[job.id] = job
@@ -210,9 +224,14 @@ class Jobs:
         self._changed.notify_all()
 
 
+def _make_job(folder: Path, photo: Path, behind: Path | None, options: MakeOptions) -> Job:
+    arguments = [str(photo), "-o", str(folder), "--json", *to_arguments(options)]
+    return Job(folder.name, folder, arguments + ([] if behind is None else ["--back", str(behind)]))
+
+
 def copy_upload(photo: Path, folder: Path, name: str) -> Path:
     suffix = photo.suffix[1:].lower()
-    path = folder / "input" / (f"{name}.{suffix}" if suffix in SUFFIXES else name)
+    path = folder / INPUT / (f"{name}.{suffix}" if suffix in SUFFIXES else name)
     try:
         shutil.copyfile(photo, path)
     except FileNotFoundError as error:
@@ -239,7 +258,7 @@ def _error_message(errors: IO[bytes], code: int, folder: Path) -> str:
         killed = code == -getattr(signal, "SIGKILL", 9)
         message = "The system ended the run, perhaps for lack of memory; choose fewer views, or views only."
         message = message if killed else f"The run ended without a message (exit code {code})."
-    return message.replace(f"{folder / 'input'}{os.sep}", "").replace(str(folder), "the run's folder")
+    return message.replace(f"{folder / INPUT}{os.sep}", "").replace(str(folder), "the run's folder")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from portrait360.apps.web import panels
 from portrait360.apps.web.jobs import Jobs
+from portrait360.apps.web.uploads import prune_uploads
 from portrait360.models.presets import PRESETS
 from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.errors import UserError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 MAX_UPLOAD = "64mb"
-LATEST = 8  # uploads that are kept, so that Make can be pressed again
 REFRESH_SECONDS = 0.7  # between two updates of a job
 CLEANUP_SECONDS, MAX_FILE_AGE = 600, 3600  # how often old temporary files are deleted, and their age in seconds
 HEAD, VIEWS = "3D head", "Views only"
@@ -169,7 +168,7 @@ class Page:
             job = self.jobs.add(Path(photo), read_form(values), Path(back) if back else None)
         except UserError as error:
             return self._update("", (), message=str(error))
-        keep_latest(self.uploads)
+        prune_uploads(self.uploads)
         return self._update(job.id, ())
 
     def cancel(self, run_id: str, previous: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -272,13 +271,6 @@ def parse_degrees(text: str) -> float | None:
         raise UserError(
             f"{text.strip()[:20]!r} is not a number of degrees; leave the field empty if a face is visible."
         ) from error
-
-
-def keep_latest(uploads: Path, count: int = LATEST) -> None:
-    """Delete all but the latest uploads; every run has its own copy of its photos."""
-    folders = [entry for entry in uploads.iterdir() if len(entry.name) == 64]  # uploads are named by their hash
-    for folder in sorted(folders, key=lambda entry: entry.stat().st_mtime, reverse=True)[count:]:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_script(name: str) -> str:

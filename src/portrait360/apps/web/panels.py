@@ -19,6 +19,7 @@ STAGES = {
     "references": "Reading the other photos",
     "back": "Making the view from behind",
     "proxy": "Shaping the head",
+    "avatar": "Writing the animated mesh",
     "views": "Making the views",
     "fit": "Fitting the 3D head",
     "files": "Writing the files",

@@ -22,14 +22,14 @@ from portrait360.utils.errors import UserError
 from portrait360.utils.version import __version__
 
 Progress = Callable[[str, int, int], None]  # (part, bytes just written, total bytes of all parts)
-Origin = Literal["import", "init", "training"]  # only a folder of the same origin may be replaced
+Origin = Literal["import", "init", "training", "export"]  # only a folder of the same origin may be replaced
 
 
 class Parts:
     """Writes a file for each network and finally the manifest that lists them."""
 
     def __init__(self, folder: Path, system: ModelSpec, total: int, on_progress: Progress) -> None:
-        _require_space(folder, total)
+        require_space(folder, total)
         self.folder, self.system, self.total, self.on_progress = folder, system, total, on_progress
         self.files: dict[str, dict[str, object]] = {}
 
@@ -58,7 +58,7 @@ class Parts:
         return manifest
 
 
-def _require_space(folder: Path, size: int) -> None:
+def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size * 1.01 + (1 << 20):
         raise UserError(
@@ -74,9 +74,9 @@ def require_free_name(target: Path, origin: Origin) -> None:
             if not names or names <= _replaceable_names(origin, target):
                 return
         if target.exists() or target.is_symlink():
-            raise UserError(f"{target} holds something else; choose another folder with -o.")
+            raise UserError(f"{target} holds something else; choose another folder.")
     except OSError as error:
-        raise UserError(f"{target} cannot be written ({error.strerror}); choose another folder with -o.") from error
+        raise UserError(f"{target} cannot be written ({error.strerror}); choose another folder.") from error
 
 
 def _replaceable_names(origin: Origin, folder: Path) -> set[str]:
@@ -110,7 +110,7 @@ def new_folder(target: Path, origin: Origin) -> Iterator[Path]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(f"The disk with {target.parent} is full; nothing was changed there.") from error
         reason = error.strerror or type(error).__name__
-        raise UserError(f"{target} cannot be written ({reason}); choose another folder with -o.") from error
+        raise UserError(f"{target} cannot be written ({reason}); choose another folder.") from error
     finally:
         if os.path.isdir(old) and not os.path.exists(target):
             old.rename(target)

@@ -1,4 +1,4 @@
-"""Reads Stable Diffusion 1.5 from a diffusers folder, which holds the same tensors under other names."""
+"""The names of tensors in diffusers' folders, and Stable Diffusion 1.5 read from such a folder."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ _VAE_ATTENTION = {
     "value": "v",
     "proj_attn": "proj_out",
 }
+
+_DIFFUSERS_RESNET = {published: diffusers for diffusers, published in _RESNET.items()}
+_DIFFUSERS_VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
 
 def unet_name(name: str, config: UNetConfig) -> str:
@@ -76,6 +79,59 @@ def vae_name(name: str, config: VAEConfig) -> str:
     )  # diffusers counts decoder levels from the coarsest, the published code from the finest
     name = re.sub(r"up_blocks\.(\d)\.resnets\.(\d)", lambda m: f"up.{last - int(m[1])}.block.{m[2]}", name)
     return re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda m: f"up.{last - int(m[1])}.upsample", name)
+
+
+def diffusers_unet_name(name: str, config: UNetConfig) -> str:
+    """Convert a published U-Net tensor name to diffusers': the inverse of `unet_name`."""
+    per_level = config.depth + 1
+    top = {"input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out"}
+    top |= {"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2"}
+    layer, _, parameter = name.rpartition(".")
+    if layer in top:
+        return f"{top[layer]}.{parameter}"
+    if match := re.match(r"middle_block\.([02])\.(.+)", name):
+        return f"mid_block.resnets.{int(match[1]) // 2}.{_diffusers_resnet_name(match[2])}"
+    if name.startswith("middle_block.1."):
+        return "mid_block.attentions.0." + name.removeprefix("middle_block.1.")
+    match = re.match(r"(input|output)_blocks\.(\d+)\.(\d)\.(.+)", name)
+    if match is None:
+        return name
+    down, block, place, leaf = match[1] == "input", int(match[2]), match[3], match[4]
+    level, i = divmod(block - 1 if down else block, per_level)
+    side = f"{'down' if down else 'up'}_blocks.{level}"
+    if leaf.startswith(("op.", "conv.")):
+        return f"{side}.{'downsamplers' if down else 'upsamplers'}.0.conv.{leaf.partition('.')[2]}"
+    return f"{side}.resnets.{i}.{_diffusers_resnet_name(leaf)}" if place == "0" else f"{side}.attentions.{i}.{leaf}"
+
+
+def _diffusers_resnet_name(name: str) -> str:
+    layer, _, parameter = name.rpartition(".")
+    return f"{_DIFFUSERS_RESNET[layer]}.{parameter}"
+
+
+def diffusers_control_name(name: str, config: UNetConfig, hint_layers: int) -> str:
+    """Convert a published ControlNet tensor name to diffusers'; `hint_layers` counts the hint's convolutions."""
+    if match := re.match(r"input_hint_block\.(\d+)\.(.+)", name):
+        i = int(match[1]) // 2  # activations stand between the convolutions
+        layer = {0: "conv_in", hint_layers - 1: "conv_out"}.get(i, f"blocks.{i - 1}")
+        return f"controlnet_cond_embedding.{layer}.{match[2]}"
+    name = re.sub(r"^zero_convs\.(\d+)\.0\.", r"controlnet_down_blocks.\1.", name)
+    name = re.sub(r"^middle_block_out\.0\.", "controlnet_mid_block.", name)
+    return name if name.startswith("controlnet_") else diffusers_unet_name(name, config)
+
+
+def diffusers_vae_name(name: str, config: VAEConfig) -> str:
+    """Convert a published VAE tensor name to diffusers': the inverse of `vae_name`."""
+    name = name.replace("nin_shortcut", "conv_shortcut")
+    name = re.sub(r"^(encoder|decoder)\.norm_out\.", r"\1.conv_norm_out.", name)
+    name = re.sub(r"mid\.block_(\d)", lambda m: f"mid_block.resnets.{int(m[1]) - 1}", name)
+    if match := re.match(r"(.+)\.mid\.attn_1\.(\w+)\.(\w+)$", name):
+        return f"{match[1]}.mid_block.attentions.0.{_DIFFUSERS_VAE_ATTENTION[match[2]]}.{match[3]}"
+    name = re.sub(r"down\.(\d)\.block\.(\d)", r"down_blocks.\1.resnets.\2", name)
+    name = re.sub(r"down\.(\d)\.downsample", r"down_blocks.\1.downsamplers.0", name)
+    last = len(config.mult) - 1
+    name = re.sub(r"\bup\.(\d)\.block\.(\d)", lambda m: f"up_blocks.{last - int(m[1])}.resnets.{m[2]}", name)
+    return re.sub(r"\bup\.(\d)\.upsample", lambda m: f"up_blocks.{last - int(m[1])}.upsamplers.0", name)
 
 
 class DiffusersFolder:

@@ -48,15 +48,20 @@ def import_weights(
     system: ModelSpec | str | None = None,
     *,
     dtype: torch.dtype | None = None,
+    origin: Mapping[str, object] | None = None,
     on_progress: Progress = lambda part, count, total: None,
 ) -> dict[str, object]:
-    """Convert `source` (a file, or a diffusers folder of SD 1.5) to the folder `target` and return its manifest."""
+    """Convert `source` (a file, or a diffusers folder of SD 1.5) to the folder `target` and return its manifest.
+
+    `origin` is what the manifest should say of the source besides its name and size.
+    """
     spec = choose_system(source, system)
     dtype = dtype or spec.dtype
     source_specs = _open(source, spec).specs
     components = _match_components(source_specs, spec, str(source))
     with new_folder(target, "import") as folder:
-        return _write(source, spec, source_specs, components, folder, dtype, on_progress)
+        record = {"name": source.name, "bytes": _file_size(source), **(origin or {})}
+        return _write(source, spec, source_specs, components, folder, dtype, record, on_progress)
 
 
 def choose_system(source: Path, system: ModelSpec | str | None) -> ModelSpec:
@@ -107,6 +112,7 @@ def _write(
     components: Mapping[str, list[str]],
     folder: Path,
     dtype: torch.dtype,
+    record: Mapping[str, object],
     on_progress: Progress,
 ) -> dict[str, object]:
     total = sum(_count_bytes(source_specs, names, dtype) for names in components.values())
@@ -123,7 +129,7 @@ def _write(
     if system.name != MOTION and system.gan is None:
         prompt = _empty_prompt(_open(source, system), system)
         parts.write("empty_prompt", describe({"empty_prompt": prompt}), lambda name: prompt)
-    return parts.finish({"name": source.name, "bytes": _file_size(source)}, dtype, "import")
+    return parts.finish(record, dtype, "import")
 
 
 def _convert(tensor: Tensor, name: str, dtype: torch.dtype) -> Tensor:

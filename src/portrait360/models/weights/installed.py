@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,19 @@ def weights_folder() -> Path:
     """Return the folder of the weights: the variable PORTRAIT360_WEIGHTS, or the default in the user's cache."""
     default = Path.home() / ".cache" / "portrait360" / "weights"
     return Path(os.environ.get("PORTRAIT360_WEIGHTS", default))
+
+
+_preferred: ContextVar[Path | None] = ContextVar("preferred weights", default=None)
+
+
+@contextmanager
+def prefer_weights(folder: Path | None) -> Iterator[None]:
+    """Within the context, find weights in this folder first, and then among the user's."""
+    token = _preferred.set(folder)
+    try:
+        yield
+    finally:
+        _preferred.reset(token)
 
 
 def list_imports(root: Path) -> list[Path]:
@@ -40,8 +55,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def find_weights(system: str) -> Path | None:
-    """Return the user's import of a system if there is one."""
-    imports = ((folder, read_manifest(folder)) for folder in list_imports(weights_folder()))
+    """Return the import of a system if there is one."""
+    roots = [root for root in (_preferred.get(), weights_folder()) if root is not None]
+    imports = ((folder, read_manifest(folder)) for root in roots for folder in list_imports(root))
     return next((folder for folder, record in imports if record["system"] == system and is_trained(record)), None)
 
 
@@ -55,9 +71,11 @@ def require_weights(systems: Sequence[str], what: str) -> list[Path]:
     imports = {system: find_weights(system) for system in systems}
     missing = [system for system, path in imports.items() if path is None]
     if missing:
+        from portrait360.models.weights.published_files import fetch_command
+
         raise UserError(
-            f"{what} needs the weights of {' and '.join(missing)}, which are not in {weights_folder()}; import the "
-            "published files with `portrait360 weights import FILE` (`portrait360 doctor` says where they are)."
+            f"{what} needs the weights of {' and '.join(missing)}, which are not in {weights_folder()}; bring them "
+            f"with `{fetch_command(missing)}`, or files that you have with `portrait360 weights import FILE`."
         )
     paths = [path for path in imports.values() if path is not None]
     problems = [f"{path}: {problem}" for path in paths for problem in find_size_mismatches(path)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -89,24 +88,6 @@ MODEL_SPECS = {
     )
 }
 PANOHEAD = "panohead"  # its config is read from the file
-
-
-class PublishedFile(NamedTuple):
-    """A published file."""
-
-    file: str
-    gigabytes: float
-    where: str
-
-
-PUBLISHED = {
-    "diffportrait360": PublishedFile("model_state-340000.th", 10.8, "gym890/diffportrait360 on Hugging Face"),
-    "back-head": PublishedFile("back_head-230000.th", 9.1, "gym890/diffportrait360 on Hugging Face"),
-    "diffportrait3d": PublishedFile("model_state-540000-001.th", 11.5, "the DiffPortrait3D repository on GitHub"),
-    PANOHEAD: PublishedFile(
-        "easy-khair-180-gpc0.8-trans10-025000.pkl", 0.2, "the PanoHead repository on GitHub; non-commercial"
-    ),
-}
 MOTION = "animatediff"  # only the cross-view attention, in DiffPortrait360's layout
 MOTION_CONFIG = CrossViewConfig()
 

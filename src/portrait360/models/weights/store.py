@@ -51,7 +51,14 @@ def _plain_field(hint: Any, value: Any) -> Any:
     inner = next((o for o in options if dataclasses.is_dataclass(o)), None)
     if inner is not None and value is not None:
         return from_plain(typing.cast(type, inner), value)
-    return tuple(value) if isinstance(value, list) else value
+    return _freeze(value)
+
+
+def _freeze(value: Any) -> Any:
+    """Turn the lists of JSON into tuples, also within a dictionary."""
+    if isinstance(value, dict):
+        return {name: _freeze(inner) for name, inner in value.items()}
+    return tuple(_freeze(inner) for inner in value) if isinstance(value, list) else value
 
 
 def load_spec(folder: Path) -> ModelSpec:

@@ -11,7 +11,8 @@ import pickle
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,8 @@ GENERATOR = "G_ema"
 UNUSED_TENSORS = ("dataset_label_std",)  # left in the generator by its trainer
 INERT = ("torch.nn.modules.", "training.", "dnnlib.")  # packages whose classes become records, too
 NUMBER = re.compile(r"[<>=|]?[fiub][1248]")
+MOST_ODD_KEYS = 1000  # keys other than text: their hashes can be made to collide, which takes time quadratic in them
+MOST_CHANNELS, MOST_LAYERS = 1 << 16, 64  # of a generator's config
 
 
 class Record:
@@ -47,7 +50,20 @@ class Record:
 
 
 class EasyDict(dict[Any, Any]):
-    """Stands for dnnlib's dictionary class."""
+    """Stands for dnnlib's dictionary class, which is filled after it is made."""
+
+    def __init__(self, *contents: object) -> None:
+        _require_empty(contents)
+
+
+def _build_ordered_dict(*contents: object) -> OrderedDict[Any, Any]:
+    _require_empty(contents)
+    return OrderedDict()
+
+
+def _require_empty(contents: tuple[object, ...]) -> None:
+    if contents:
+        raise pickle.UnpicklingError("a dictionary that is made from a list")
 
 
 class NumpyDtype:
@@ -105,7 +121,7 @@ ALLOWED: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _build_parameter,
     "torch._utils._rebuild_tensor_v2": _build_tensor,
     "torch.storage._load_from_bytes": _load_storage,
-    "collections.OrderedDict": OrderedDict,
+    "collections.OrderedDict": _build_ordered_dict,
     "dnnlib.util.EasyDict": EasyDict,
     "numpy.dtype": NumpyDtype,
     "numpy.core.multiarray.scalar": _read_scalar,
@@ -117,6 +133,7 @@ class RestrictedUnpickler(pickle._Unpickler):  # in Python, so that no number in
     """Resolves the names in `ALLOWED`, turns classes of inert packages into records, and refuses all other names."""
 
     dispatch = dict(pickle._Unpickler.dispatch)
+    odd_keys = 0
 
     def find_class(self, module: str, name: str) -> Any:
         qualified_name = f"{module}.{name}"
@@ -138,6 +155,31 @@ class RestrictedUnpickler(pickle._Unpickler):  # in Python, so that no number in
             raise pickle.UnpicklingError(f"attributes for a {type(instance).__name__}")
 
     dispatch[pickle.BUILD[0]] = load_build
+
+    def count_odd_keys(self, keys: Iterable[object]) -> None:
+        self.odd_keys += sum(not isinstance(key, str) for key in keys)
+        if self.odd_keys > MOST_ODD_KEYS:
+            raise pickle.UnpicklingError("many keys that are no names")
+
+    def count_item_keys(self: Any, opcode: int) -> None:
+        """Count the keys that an opcode is about to put into a dictionary or a set."""
+        items = self.stack[-2:] if opcode == pickle.SETITEM[0] else self.stack
+        is_set = opcode in (pickle.ADDITEMS[0], pickle.FROZENSET[0])
+        self.count_odd_keys(items if is_set else items[::2])
+        pickle._Unpickler.dispatch[opcode](self)
+
+    for _opcode in (*pickle.SETITEM, *pickle.SETITEMS, *pickle.DICT, *pickle.ADDITEMS, *pickle.FROZENSET):
+        dispatch[_opcode] = partial(count_item_keys, opcode=_opcode)
+
+    def load_put(self: Any, read: Callable[[Any], None]) -> None:
+        """Picklers number what they remember in a row; a number far beyond counts as an odd key."""
+        count = len(self.memo)
+        read(self)
+        if len(self.memo) > count and next(reversed(self.memo)) > count + MOST_ODD_KEYS:
+            self.count_odd_keys([None])
+
+    for _opcode in (*pickle.PUT, *pickle.LONG_BINPUT):
+        dispatch[_opcode] = partial(load_put, read=pickle._Unpickler.dispatch[_opcode])
 
 
 def unpickle(file: BinaryIO, what: str) -> Any:
@@ -167,27 +209,41 @@ class GanFile:
         generator = content.get(GENERATOR) if isinstance(content, dict) else None
         if not isinstance(generator, Record):
             raise UserError(f"{self.path} holds no generator ({GENERATOR}); use PanoHead's file.")
-        state = dict(iterate_tensors(generator))
-        self._state = {name: value for name, value in state.items() if name not in UNUSED_TENSORS}
-        self.specs: dict[str, Spec] = describe(self._state)
         try:
+            state = dict(iterate_tensors(generator, set()))
+            self._state = {name: value for name, value in state.items() if name not in UNUSED_TENSORS}
+            self.specs: dict[str, Spec] = describe(self._state)
             self.config = read_config(generator.state, self.specs)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise UserError(f"{self.path} does not say how its generator is built ({error}).") from error
 
     def read(self, name: str) -> Tensor:
         return self._state[name]
 
 
-def iterate_tensors(module: Record, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield all tensors of a module under the names of its `state_dict`."""
+def iterate_tensors(module: Record, visited: set[int], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield all tensors of a module under the names of its `state_dict`.
+
+    No module is visited twice: a few that hold each other would make more names than can be counted.
+    """
+    if id(module) in visited:
+        return
+    visited.add(id(module))
     for kind in ("_parameters", "_buffers"):
         for name, value in (module.state.get(kind) or {}).items():
             if isinstance(value, Tensor):
                 yield prefix + str(name), value.detach()
     for name, part in (module.state.get("_modules") or {}).items():
         if isinstance(part, Record):
-            yield from iterate_tensors(part, f"{prefix}{name}.")
+            yield from iterate_tensors(part, visited, f"{prefix}{name}.")
+
+
+def read_count(value: Any, most: int = MOST_CHANNELS) -> int:
+    """Return a number of channels, layers or pixels; a ValueError for one that no generator has."""
+    count = int(value)
+    if not 0 <= count <= most:
+        raise ValueError(f"sizes above {most}")
+    return count
 
 
 def read_config(state: Mapping[str, Any], specs: Mapping[str, Spec]) -> GAN3DConfig:
@@ -199,13 +255,15 @@ def read_config(state: Mapping[str, Any], specs: Mapping[str, Spec]) -> GAN3DCon
     if activation not in ("none", "sigmoid", "lrelu"):
         raise ValueError(f"unknown decoder activation {activation!r}")
     return GAN3DConfig(
-        z=int(init_kwargs["z_dim"]),
-        w=int(init_kwargs["w_dim"]),
-        grids=int(rendering.get("triplane_size", defaults.grids)),
-        layers=int(rendering.get("triplane_depth", 1)),
-        base=int(init_kwargs.get("channel_base", defaults.base)),
-        widest=int(init_kwargs.get("channel_max", defaults.widest)),
-        mapping_layers=int(dict(init_kwargs.get("mapping_kwargs") or {}).get("num_layers", defaults.mapping_layers)),
+        z=read_count(init_kwargs["z_dim"]),
+        w=read_count(init_kwargs["w_dim"]),
+        grids=read_count(rendering.get("triplane_size", defaults.grids)),
+        layers=read_count(rendering.get("triplane_depth", 1)),
+        base=read_count(init_kwargs.get("channel_base", defaults.base)),
+        widest=read_count(init_kwargs.get("channel_max", defaults.widest)),
+        mapping_layers=read_count(
+            dict(init_kwargs.get("mapping_kwargs") or {}).get("num_layers", defaults.mapping_layers), MOST_LAYERS
+        ),
         rate=float(rendering.get("decoder_lr_mul", 1)),
         activation=activation,
         raw_by_style=bool(rendering.get("use_torgb_raw", False)),
@@ -214,12 +272,12 @@ def read_config(state: Mapping[str, Any], specs: Mapping[str, Spec]) -> GAN3DCon
         clamp=defaults.clamp if int(init_kwargs.get("sr_num_fp16_res", 0)) > 0 else None,
         label_scale=float(rendering.get("c_scale", 0)),
         label_zero=bool(rendering.get("c_gen_conditioning_zero", False)),
-        size=int(state.get("neural_rendering_resolution", defaults.size)),
+        size=read_count(state.get("neural_rendering_resolution", defaults.size)),
         rays=RayConfig(
             float(rendering["ray_start"]),
             float(rendering["ray_end"]),
-            int(rendering["depth_resolution"]),
-            int(rendering["depth_resolution_importance"]),
+            read_count(rendering["depth_resolution"]),
+            read_count(rendering["depth_resolution_importance"]),
             float(rendering["box_warp"]),
         ),
     )

@@ -33,6 +33,8 @@ DTYPE_NAMES = {
     torch.bool: "BOOL",
 }
 DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+ZIP_START = b"PK"
+MAX_RECORD = 256 << 20  # bytes of a torch checkpoint's pickle, which holds names and shapes
 
 
 class Spec(NamedTuple):
@@ -84,6 +86,7 @@ class TensorFile:
 
 
 def _load_torch(path: Path) -> Any:
+    _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols; real problems raise an error
@@ -97,6 +100,23 @@ def _load_torch(path: Path) -> Any:
                 "use a file that holds only tensors, preferably a .safetensors file."
             ) from error
         raise UserError(f"{path} is not a whole torch checkpoint; download or make it again.") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a zip file whose members would take more memory than it has bytes: torch compresses none of them."""
+    with path.open("rb") as file:
+        if not (file.read(2) == ZIP_START or zipfile.is_zipfile(file)):
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UserError(f"{path} is not a whole torch checkpoint; download or make it again.") from error
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise UserError(f"{path} is a compressed zip file, which torch does not write; save it again with torch.")
+    records = [member.file_size for member in members if member.filename.endswith("data.pkl")]
+    if sum(member.file_size for member in members) > path.stat().st_size or max(records, default=0) > MAX_RECORD:
+        raise UserError(f"{path} claims to hold more than it does; download or make it again.")
 
 
 def _first_global(path: Path) -> str | None:

@@ -12,9 +12,10 @@ from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.overrules import FILE
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.avatar.scene_file import pack_scene, unpack_scene
+from portrait360.pipeline.avatar.skin_fit import SkinFit, pack_fit, unpack_fit
 from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
-from portrait360.synth.render.bake import PORTRAIT, prepare_scene
+from portrait360.synth.render.bake import PORTRAIT, PreparedScene, prepare_scene
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Scene
@@ -24,7 +25,7 @@ from portrait360.utils.files import atomic_write, sha256, translate_write_errors
 from portrait360.utils.images import to_uint8
 from portrait360.utils.portrait_labels import Label
 
-FORMAT = 1  # version of the file
+FORMAT = 2  # version of the file
 NAME = "avatar.npz"
 PICTURES = ("rgb", "alpha", "known", "pure")
 
@@ -37,16 +38,22 @@ class Avatar:
     scene: Scene  # the layers: albedo, and the photo's light
     picture: Photo
     cover: Proxy  # the outer surface that the matte shows, for what no layer explains
+    fit: SkinFit  # shape and expression of the skin, in the frame of the head at its own size
     _projection: PhotoProjection = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        prepared = prepare_scene(self.scene, quality=PORTRAIT)
-        object.__setattr__(self, "_projection", PhotoProjection(self.picture, prepared, self.cover))
+        prepared, drawn = prepare_scene(self.scene, quality=PORTRAIT), self.parameters.kind == "toon"
+        object.__setattr__(self, "_projection", PhotoProjection(self.picture, prepared, self.cover, drawn))
 
     @property
     def camera(self) -> Camera:
         """The photo's camera."""
         return self.picture.camera
+
+    @property
+    def prepared_scene(self) -> PreparedScene:
+        """The layers, ready to be rendered."""
+        return self._projection.scene
 
     @property
     def photo(self) -> Floats:
@@ -77,6 +84,7 @@ class Avatar:
                 arrays |= {f"photo_{name}": to_uint8(getattr(self.picture, name)) for name in PICTURES}
                 arrays |= {"photo_labels": self.picture.labels, "cam2world": camera.cam2world}
                 arrays |= {"lens": np.array([camera.focal, *camera.center])} | pack_scene(self.scene)
+                arrays |= pack_fit(self.fit)
                 np.savez_compressed(file, allow_pickle=False, **arrays)
             with atomic_write(folder / FILE) as temporary:
                 temporary.write_text(self.parameters.to_json())
@@ -91,7 +99,7 @@ class Avatar:
                 if int(data["format"]) != FORMAT or str(data["cover"]) != sha256(folder / "proxy.npz"):
                     raise ValueError("another format or cover")
                 parameters = HeadParameters.from_json(str(data["parameters"]))
-                return cls(parameters, unpack_scene(data), _read_photo(data), cover)
+                return cls(parameters, unpack_scene(data), _read_photo(data), cover, unpack_fit(data))
         except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"The avatar in {folder} is damaged; make it again with `portrait360 proxy`.") from error
 

@@ -18,10 +18,13 @@ from portrait360.pipeline.avatar.ablation import (
 )
 from portrait360.pipeline.avatar.alignment import find_similarity, move_scene
 from portrait360.pipeline.avatar.avatar import Avatar, round_photo
+from portrait360.pipeline.avatar.beard_area import correct_beard, measure_whiskers, trace_skin
+from portrait360.pipeline.avatar.beard_fit import fit_growth, trim_whiskers
 from portrait360.pipeline.avatar.chosen_hair import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
-from portrait360.pipeline.avatar.facial_hair import choose_beard, trim_beard
-from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_strands
+from portrait360.pipeline.avatar.facial_hair import choose_beard
+from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_below_hat, fit_strands
+from portrait360.pipeline.avatar.key_light import add_key_light
 from portrait360.pipeline.avatar.light_fit import fit_light
 from portrait360.pipeline.avatar.mouth import seat_teeth
 from portrait360.pipeline.avatar.outline_fit import fit_outline
@@ -34,7 +37,14 @@ from portrait360.pipeline.avatar.overruled_photo import (
     leave_out_things,
 )
 from portrait360.pipeline.avatar.overrules import NOTHING, Overrules, find_changes
-from portrait360.pipeline.avatar.person import SEED, describe_person, find_colour, settle_labels, shows_hat
+from portrait360.pipeline.avatar.person import (
+    SEED,
+    describe_person,
+    find_colour,
+    settle_labels,
+    shows_beard,
+    shows_hat,
+)
 from portrait360.pipeline.avatar.photo import CLOTHES, Photo, read_photo
 from portrait360.pipeline.avatar.skin_fit import SkinFit, fit_skin
 from portrait360.pipeline.avatar.worn import choose_collar, choose_hat
@@ -43,6 +53,7 @@ from portrait360.pipeline.portrait.reference_photos import estimate_reference_ca
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.build import build_person
+from portrait360.synth.hair.beard_brows import BeardGrowth
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.head_pack import load_pack
@@ -95,10 +106,12 @@ def make_avatar(
     for other in others:
         scene = bake_other_photo(scene, other, portrait, cover)
     scene = bake_photo(scene, photo)
+    scene = replace(scene, light=add_key_light(scene.light))
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)
-    return Avatar(person.parameters, scene, round_photo(photo), cover if ablation.cover else empty_cover(cover))
+    cover = cover if ablation.cover else empty_cover(cover)
+    return Avatar(person.parameters, scene, round_photo(photo), cover, fit)
 
 
 def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, Photo, Reading]:
@@ -110,7 +123,11 @@ def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, P
         portrait = read_without_network(portrait, fit)
     assert portrait.reading is not None
     photo = read_photo(portrait, fit.camera)
-    return fit_outline(fit, photo), photo, portrait.reading
+    fit = fit_outline(fit, photo)
+    if shows_beard(photo, portrait.reading):
+        skin = trace_skin(make_head_of(fit, COARSE), photo)
+        photo = correct_beard(photo, skin, measure_whiskers(skin, photo))
+    return fit, photo, portrait.reading
 
 
 def describe_head(
@@ -163,7 +180,8 @@ def make_head_of(fit: SkinFit, level: int) -> Head:
 def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = True) -> Scene:
     """Build all layers on a head; strands of hair meet the photo's outline, unless they contradict it."""
     parameters, found, photo = person.parameters, person.hair.fit, person.photo
-    geometry = build_person(head, parameters, np.random.default_rng([SEED, 1]), style=found.style)
+    beard = grow_beard(head, coarse, person)
+    geometry = build_person(head, parameters, np.random.default_rng([SEED, 1]), style=found.style, beard=beard)
     strands = [s for s in geometry.strands if len(s.points)]
     scene = Scene(tuple(seat_teeth(geometry.meshes)), tuple(strands), person.light, landmarks=geometry.landmarks)
     if not person.hair.agrees:
@@ -172,11 +190,22 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     others = [s for s in strands if not _is_hair(s)]
     if hair and parameters.wear.hat == "none" and warp:
         hair = fit_strands(hair, coarse, photo, trust=found.trust)
+    elif hair and warp:
+        hair = fit_below_hat(hair, coarse, photo)
     else:
         hair = drape_strands(hair, coarse, photo)
-    if Label.BEARD not in person.conflict.shapes:
-        others = trim_beard(others, coarse, photo)
-    return replace(scene, strands=(*hair, *others))
+    if beard is not None:
+        others = [trim_whiskers(s, coarse, photo) if s.part[0] == Part.BEARD else s for s in others]
+    return replace(scene, strands=tuple(group for group in (*hair, *others) if len(group.points)))
+
+
+def grow_beard(head: Head, coarse: Head, person: DescribedHead) -> BeardGrowth | None:
+    """Return how the beard grows that the photo shows; None without one, of stone, or not as the user says."""
+    parameters = person.parameters
+    if parameters.facial.beard == "none" or parameters.statue is not None or Label.BEARD in person.conflict.shapes:
+        return None
+    skin = trace_skin(coarse, person.photo)
+    return fit_growth(head, person.photo, skin, measure_whiskers(skin, person.photo))
 
 
 def _is_hair(strands: Strands) -> bool:

@@ -10,15 +10,14 @@ import numpy as np
 
 from portrait360.geometry.cameras import Camera
 from portrait360.geometry.rasterizer import rasterise
-from portrait360.pipeline.avatar.hair_outline import PLAIN_LIGHT, bare_skin
+from portrait360.pipeline.avatar.hair_outline import bare_skin
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.hair.face_guard import shorten
 from portrait360.synth.hair.growth import curl
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
-from portrait360.synth.render.bake import DRAFT, prepare_scene
-from portrait360.synth.render.renderer import render_linear
-from portrait360.synth.scene import Scene, Strands
+from portrait360.synth.render.label_view import draw_backdrop, see_labels
+from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32, F64, Bytes
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
@@ -40,13 +39,12 @@ def cover_skin(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Str
     groups = [group for group in strands if len(group.points)]
     if not groups:
         return []
-    scene = Scene((bare_skin(head),), tuple(groups), PLAIN_LIGHT)
-    film = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), photo.camera, SIDE)
+    shown = see_labels(draw_backdrop([bare_skin(head)], photo.camera, SIDE), groups).labels
     labels = np.asarray(cv2.resize(photo.labels, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST))
     buffers = rasterise(head.body, head.triangles, photo.camera, SIDE)
     is_skin = cv2.erode(_faces_camera(buffers.ids, head, photo.camera), np.ones((3, 3), np.uint8)) > 0
     is_hair = (labels == Label.HAIR) & is_skin
-    bare = (is_hair & (film.labels != Label.HAIR)).astype(np.uint8)
+    bare = (is_hair & (shown != Label.HAIR)).astype(np.uint8)
     bare = cv2.dilate(cv2.morphologyEx(bare, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.ones((5, 5), np.uint8))
     rows, columns = np.nonzero(_drop_scraps(np.asarray(bare, np.uint8)) & is_hair)
     count = min(round(PER_PIXEL * len(rows)), MOST)

@@ -24,7 +24,7 @@ from portrait360.utils.image_ops import smoothstep
 BEHIND_EYE, FACE_SOFT = 0.045, 0.06  # canonical: hair beside the face stays this far behind the eye's outer corner
 PARTED, GAP, CLOSED, MIXED_GAP = 0.03, 0.045, 0.75, 0.02  # z of the gap over the ears, its width, how it closes
 BESIDE = (0.080, 0.108)  # |x| from which hair lies beside the face, not before it
-FOREHEAD = (0.03, 0.14, 0.13, 0.24)  # canonical: reach of hair before the skin, low and high, and these two heights
+FOREHEAD = (0.016, 0.14, 0.13, 0.24)  # canonical: reach of hair before the skin, low and high, and these two heights
 NEAREST, LAYERS = 0.006, 0.012  # canonical; how close to the skin hair may come, and how thick it lies there
 MARCH = 6
 NECK = -0.20  # height below which hair may lie on the shoulders
@@ -65,7 +65,7 @@ def recede(group: Strands, head: Head, camera: Camera) -> Strands:
     excess = np.maximum(_beside_face(points, head), _before_forehead(points, distance, head))
     excess = gaussian_filter1d(excess, 1.0, axis=1, mode="nearest")
     excess[:, 0] = 0.0
-    moved = _march(points, away * (excess / np.maximum(-away[..., 2], 0.3))[..., None], distance, head)
+    moved = march(points, away * (excess / np.maximum(-away[..., 2], 0.3))[..., None], distance, head)
     return replace(group, points=moved.astype(np.float32))
 
 
@@ -89,9 +89,9 @@ def _before_forehead(points: F64, distance: np.ndarray, head: Head) -> F64:
     return excess * smoothstep(0.05, 0.11, z) * smoothstep(-0.06, -0.02, y) * smoothstep(0.15, 0.10, np.abs(x))
 
 
-def _march(points: F64, move: F64, distance: np.ndarray, head: Head) -> F64:
-    """Move points as far as the skin lets them."""
-    layer = NEAREST + LAYERS * _layers(len(points))[:, None]
+def march(points: F64, move: F64, distance: np.ndarray, head: Head, layers: float = LAYERS) -> F64:
+    """Move points as far as the skin, and hair of a thickness of `layers` on it, lets them."""
+    layer = NEAREST + layers * _layers(len(points))[:, None]
     least = np.minimum(distance, layer)
     is_free, share = np.ones(distance.shape, bool), np.zeros(distance.shape)
     for step in range(1, MARCH + 1):
@@ -122,16 +122,25 @@ def drape(group: Strands, head: Head, in_front: tuple[bool, bool], right: np.nda
     crossing = np.argmax(low, axis=1)
     forward = np.where(points[np.arange(len(points)), crossing, 2] > ridge, 1.0, -1.0)[:, None]
     margin = NEAREST + 2 * LAYERS * _layers(len(points))[:, None]
-    need = np.zeros(low.shape)
-    for _ in range(DRAPE_STEPS):
-        pushed = points.copy()
-        pushed[..., 2] += forward * need
-        need += np.where(low, np.maximum(margin - head.field.distance(pushed), 0), 0.0)
+    need = _find_need(points, low, np.where(low, forward, 0.0), np.where(low, margin, 0.0), head)
     rows = np.flatnonzero(need.max(1) > 0)
     points[rows, :, 2] += forward[rows] * np.minimum(_lead(points[rows], need[rows]), MOST_DRAPED)
-    is_inside = low & (head.field.distance(points) < 0)
+    is_inside = np.zeros(low.shape, bool)
+    is_inside[low] = head.field.distance(points[low]) < 0
     last = np.where(is_inside.any(1), np.maximum(is_inside.argmax(1) - 0.5, 0.5), points.shape[1] - 1)
     return replace(group, points=shorten(points.astype(np.float32), last))
+
+
+def _find_need(points: F64, low: np.ndarray, forward: F64, margin: F64, head: Head) -> F64:
+    """Return how far (s, k) the points that lie `low` must go forward (1) or back (-1) to clear the skin."""
+    need, rows, pushed = np.zeros(low.size), np.flatnonzero(low), points[low]
+    forward, margin, start = forward.ravel(), margin.ravel(), points[..., 2].ravel()
+    for _ in range(DRAPE_STEPS):
+        lack = margin[rows] - head.field.distance(pushed)
+        rows, pushed = rows[lack > 0], pushed[lack > 0]  # what is clear stays so
+        need[rows] += lack[lack > 0]
+        pushed[:, 2] = start[rows] + forward[rows] * need[rows]
+    return need.reshape(low.shape)
 
 
 def _lead(points: F64, need: F64) -> F64:
@@ -139,10 +148,12 @@ def _lead(points: F64, need: F64) -> F64:
     need = np.maximum.accumulate(need, axis=1)
     steps = np.linalg.norm(np.diff(points, axis=1), axis=2)
     along = np.concatenate([np.zeros((len(points), 1)), np.cumsum(steps, 1)], 1)
-    way = along.astype(np.float32)
-    ahead = way[:, None, :] - way[:, :, None]  # (s, i, j): from i to j
-    ramp = 1 - smoothstep(0.0, LEAD, np.maximum(ahead, 0))
-    move = (np.where(ahead >= 0, ramp, np.float32(0)) * need[:, None, :]).max(2)
+    way, move = along.astype(np.float32), need.copy()
+    for ahead in range(1, points.shape[1]):
+        far = way[:, ahead:] - way[:, :-ahead]
+        if far.min(initial=LEAD) >= LEAD:
+            break
+        np.maximum(move[:, :-ahead], (1 - smoothstep(0.0, LEAD, far)) * need[:, ahead:], out=move[:, :-ahead])
     return move * np.minimum(along / 0.08, 1)
 
 

@@ -18,6 +18,7 @@ from portrait360.pipeline.avatar.hair_depth import (
     settle_behind,
     tidy_nape,
 )
+from portrait360.pipeline.avatar.hair_edges import drop_islands, taper_edges
 from portrait360.pipeline.avatar.hair_locks import form_locks
 from portrait360.pipeline.avatar.hair_outline import (
     clean_hair,
@@ -26,6 +27,8 @@ from portrait360.pipeline.avatar.hair_outline import (
     trace_outline,
     trim_strands,
 )
+from portrait360.pipeline.avatar.hair_profile import round_profile
+from portrait360.pipeline.avatar.hair_split import split_strands
 from portrait360.pipeline.avatar.hair_undercoat import lay_undercoat
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.head.bare_head import Head
@@ -48,11 +51,20 @@ def fit_strands(strands: Sequence[Strands], head: Head, photo: Photo, *, trust: 
         loose = [drop_loops(group, head) for group in loose]
     loose = meet_outline(loose, head, seen, trust=trust)
     loose = [recede(group if held else close_gap(group), head, photo.camera) for group in loose]
+    loose = round_profile(loose, head, photo.camera, find_side_reach(loose, head))
     # hair under tension lies as it is drawn, and is densest at its knot
     loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, is_short)
     undercoat = trim_strands(lay_undercoat(loose, head), head, photo)
     cover = cover_skin([*loose, *held], head, photo)
-    return [*loose, *cover, *undercoat, *held]
+    fine = [split_strands(group, seed) for seed, group in enumerate([*loose, *cover])]
+    return [*drop_islands([*fine, *undercoat]), *held]
+
+
+def fit_below_hat(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
+    """Return strands of which the photo sees only what a hat leaves: its outline says nothing, but bare skin does."""
+    loose = drape_strands([group for group in strands if len(group.points)], head, photo)
+    loose = drop_islands(drop_strays(trim_strands(loose, head, photo)))
+    return [*loose, *trim_strands(lay_undercoat(loose, head), head, photo)]
 
 
 def _arrange(strands: list[Strands], head: Head, photo: Photo, is_short: bool) -> list[Strands]:
@@ -62,7 +74,8 @@ def _arrange(strands: list[Strands], head: Head, photo: Photo, is_short: bool) -
     if is_short:
         side = find_side_reach(strands, head)
         strands = [tidy_nape(settle_behind(group, head, side), head) for group in strands]
-    return drop_strays(trim_strands(strands, head, photo))
+    strands = drop_strays(trim_strands(strands, head, photo))
+    return taper_edges(strands, head) if is_short else strands
 
 
 def drape_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:

@@ -19,10 +19,9 @@ from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.synth.hair.face_guard import shorten
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import make_mesh, unit
-from portrait360.synth.render.bake import DRAFT, prepare_scene
+from portrait360.synth.render.label_view import draw_backdrop, see_labels
 from portrait360.synth.render.lights import uniform_environment
-from portrait360.synth.render.renderer import render_linear
-from portrait360.synth.scene import Light, Material, Mesh, Part, Scene, Strands
+from portrait360.synth.scene import Light, Material, Mesh, Part, Strands
 from portrait360.utils.array_types import F32, F64, Bytes
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
@@ -126,12 +125,10 @@ def meet_outline(
     if not any(len(group.points) for group in moved):
         return moved
     wanted = trace_outline(clean_hair(photo.labels), frame)
-    meshes = (bare_skin(head) if skin is None else skin, *solids)
+    backdrop = draw_backdrop([bare_skin(head) if skin is None else skin, *solids], photo.camera, SIDE)
     reach = trace_reach(head, frame)
     for step in range(rounds):
-        scene = Scene(meshes, tuple(moved), PLAIN_LIGHT)
-        labels = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), photo.camera, SIDE).labels
-        found = trace_outline(clean_hair(labels), frame)
+        found = trace_outline(clean_hair(see_labels(backdrop, moved).labels), frame)
         if step == 0:
             moved = [meet_hem(group, frame, wanted, found) for group in moved]
         shift = solve_shift(wanted, found, reach)

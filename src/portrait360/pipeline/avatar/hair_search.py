@@ -10,30 +10,21 @@ import numpy as np
 
 from portrait360.pipeline.avatar.hair_buns import Mass, find_masses, make_tied_style
 from portrait360.pipeline.avatar.hair_depth import drape
-from portrait360.pipeline.avatar.hair_outline import (
-    CENTRE,
-    PLAIN_LIGHT,
-    bare_skin,
-    clean_hair,
-    make_frame,
-    trace_outline,
-)
+from portrait360.pipeline.avatar.hair_outline import CENTRE, bare_skin, clean_hair, make_frame, trace_outline
 from portrait360.pipeline.avatar.hair_texture import KNOT, add_curls, find_hidden_knot, read_grain
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.hair.hairdo import Hairdo, make_hair
 from portrait360.synth.head.bare_head import Head
-from portrait360.synth.head.skin_labels import label_skin
+from portrait360.synth.head.skin_labels import COVERED, label_skin
 from portrait360.synth.meshes import with_label
-from portrait360.synth.render.bake import DRAFT, prepare_scene
-from portrait360.synth.render.renderer import render_linear
+from portrait360.synth.render.label_view import draw_backdrop, see_labels
 from portrait360.synth.sampling.hairstyles import HairStyle, find_style
 from portrait360.synth.sampling.parameters import Hair, HeadParameters
 from portrait360.synth.sampling.style_descriptor import DESCRIPTOR, FAMILY_OF, describe_style
-from portrait360.synth.scene import Mesh, Scene
 from portrait360.synth.wear.hat_fit import cover_hair, cover_meshes, fit_hat
 from portrait360.synth.wear.hat_meshes import hat_meshes
-from portrait360.utils.array_types import F32
+from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
@@ -265,7 +256,8 @@ class _Search:
 
     def __init__(self, head: Head, photo: Photo, base: HeadParameters, reading: Reading, target: Target) -> None:
         self.head, self.photo, self.base, self.reading, self.target = head, photo, base, reading, target
-        self.skin, self.right = bare_skin(head), make_frame(photo.camera).axes[0]
+        self.right, none = make_frame(photo.camera).axes[0], np.zeros(len(head.body), np.float32)
+        self.bare_labels = label_skin(head, head.triangles, none, none, [])
         self.measured: dict[str, HairStyle] = {}
         if target.masses:
             name = SIDE_KNOTS if len(target.masses) > 1 else TOP_KNOT
@@ -275,16 +267,17 @@ class _Search:
             self.measured[KNOT] = target.knot
         hat = base.wear.hat
         self.cover = None if hat in ("none", "headphones") else fit_hat(head, hat)
-        self.hat = [] if hat == "none" else hat_meshes(head, self.cover, base)
+        meshes = [] if hat == "none" else hat_meshes(head, self.cover, base)
+        self.backdrop = draw_backdrop([bare_skin(head), *with_label(meshes, Label.HAT)], photo.camera, SIDE)
 
     def style_of(self, name: str) -> HairStyle:
         """Return the style of this name as the photo has it."""
         return self.measured[name] if name in self.measured else soften_style(find_style(name))
 
     def rate(self, hair: Hair) -> Match:
-        scene = self._build(hair)
-        film = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), self.photo.camera, SIDE)
-        target = self.target
+        hairdo, target = self._make(hair), self.target
+        backdrop = self.backdrop.relabel(self._label_skin(hairdo)).add(with_label(hairdo.meshes, Label.HAIR))
+        film = see_labels(backdrop, hairdo.strands)
         found = (film.labels == Label.HAIR) & (film.alpha > 0.5) & target.is_known
         both = found & target.is_hair
         overlap = both.sum() / max((found | target.is_hair).sum(), 1)
@@ -309,27 +302,22 @@ class _Search:
         sides = self.style_of(hair.style).lengths[1] * hair.length
         return sides > TUCKED and self.target.ears[name == "tuck_right"]
 
-    def _build(self, hair: Hair) -> Scene:
+    def _make(self, hair: Hair) -> Hairdo:
+        """Make hair as coarse as its picture, over the shoulders and beneath the hat."""
         parameters = replace(self.base, hair=hair)
         rng = np.random.default_rng([self.base.seed, 1])
         hairdo = make_hair(self.head, parameters, rng, _coarsen(self.style_of(hair.style)))
         strands = [drape(group, self.head, self.target.in_front, self.right) for group in hairdo.strands]
-        hairdo = replace(hairdo, strands=strands)
-        if self.cover is not None:
-            hat = self.base.wear.hat
-            strands, meshes = (
-                cover_hair(self.cover, hairdo.strands, hat),
-                cover_meshes(self.cover, hairdo.meshes, hat),
-            )
-            hairdo = Hairdo(strands, meshes, hairdo.tint)
-        cores = with_label(hairdo.meshes, Label.HAIR)
-        hat = with_label(self.hat, Label.HAT)
-        return Scene((self._label(hairdo), *cores, *hat), tuple(hairdo.strands), PLAIN_LIGHT)
+        if self.cover is None:
+            return replace(hairdo, strands=strands)
+        hat = self.base.wear.hat
+        meshes = cover_meshes(self.cover, hairdo.meshes, hat)
+        return Hairdo(cover_hair(self.cover, strands, hat), meshes, hairdo.tint)
 
-    def _label(self, hairdo: Hairdo) -> Mesh:
-        """Return the skin with its labels, hair where roots colour it."""
-        none = np.zeros_like(hairdo.tint)
-        return replace(self.skin, labels=label_skin(self.head, self.head.triangles, hairdo.tint, none, []))
+    def _label_skin(self, hairdo: Hairdo) -> Bytes:
+        """Return the labels of the skin, hair where roots colour it."""
+        a, b, c = (hairdo.tint[column] > COVERED for column in self.head.triangles.T)
+        return np.where((a & b) | (b & c) | (c & a), np.uint8(Label.HAIR), self.bare_labels)
 
     def _log_prior(self, hair: Hair) -> float:
         """Return the weighted logarithm of the odds of this style: its wearer, and its name and texture as read."""

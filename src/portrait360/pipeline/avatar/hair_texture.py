@@ -33,7 +33,7 @@ SHORTEST_CURL = 0.11  # head heights of the hair on top; shorter hair shows no c
 CURLS = {"wave": (0.034, 12.0), "clump": 0.6, "frizz": 0.012}  # of hair whose style has none
 KNOT = "low_bun"  # the style of hair that is drawn back to a knot out of sight
 WOMAN, DOUBT = 0.55, 0.2  # least odds of a woman, and most of a drawing or an unusual cut
-JAW, HANGING = -0.11, 0.03  # height over the frame's centre, and share of the hair below it that counts as hanging
+JAW, HANGING = -0.11, 0.06  # height over the frame's centre, and share of the hair below it that counts as hanging
 FOREHEAD, FRINGE = (0.05, 0.045, 0.09), 0.15  # half its width, and its heights; share of it that a fringe covers
 TIED_OFFSET = (0.02, 0.15)  # head heights: range of the thickness of hair that is drawn back
 

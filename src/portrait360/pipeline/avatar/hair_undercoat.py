@@ -15,13 +15,15 @@ from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32, F64
 from portrait360.utils.image_ops import smoothstep
 
-COUNTS, STEPS = (6500, 13000), 3  # strands under long hair and in short hair, and their segments
+COUNTS, STEPS = (6500, 19000), 3  # strands under long hair and in short hair, and their segments
 SHORT = (0.10, 0.05)  # canonical lengths between which hair counts as short
 LENGTH, LEAST_LENGTH, SHARE = 0.042, 0.020, 0.9  # canonical; share of the length of the strand beside it
+EDGE_LENGTH = 0.3  # share of its length at the hairline
 APART = (0.003, 0.009)  # canonical distance from the root of the strand beside it: at the hairline, and within
-AROUND, EDGE = 0.024, (0.5, 0.85)  # canonical; share of the usual number of roots around it at the hairline
+AROUND, EDGE = 0.04, (0.35, 0.9)  # canonical; share of the usual number of roots around it at the hairline
 HEIGHTS = (0.0025, 0.0035, 0.005)  # canonical over the skin: of the roots, of tips, and how far these differ
-WIDTHS = (0.0026, 0.0060)  # at the hairline, and within
+FILL = 0.55  # share of the height of the strand beside it that a tip rises to at most: in whorls one looks deep
+WIDTHS = (0.0007, (0.0042, 0.0028))  # canonical: at the hairline, and within long and short hair
 BACK = 0.012  # canonical; so far before its root a strand may begin
 DARKER, UNEVEN = 0.88, 0.10  # albedo against the strand beside it, and how far it varies, logarithm
 BELOW = 0.010  # canonical; how far below the lowest root a strand may end
@@ -38,11 +40,12 @@ def lay_undercoat(groups: Sequence[Strands], head: Head) -> list[Strands]:
     lengths = [np.linalg.norm(np.diff(group.points, axis=1), axis=2).sum(1) for group in groups]
     short = float(smoothstep(*SHORT, np.median(np.concatenate(lengths))))
     counts = np.round((COUNTS[0] + (COUNTS[1] - COUNTS[0]) * short) * shares / shares.sum()).astype(int)
+    width = WIDTHS[1][0] + (WIDTHS[1][1] - WIDTHS[1][0]) * short
     inner = np.split(
         find_inner(np.concatenate([group.points[:, 0] for group in groups])), np.cumsum(shares[:-1]).astype(int)
     )
     return [
-        _lay_among(group, head, within, int(count), rng)
+        _lay_among(group, head, within, int(count), width, rng)
         for group, within, count in zip(groups, inner, counts, strict=True)
         if count
     ]
@@ -54,18 +57,23 @@ def find_inner(roots: F32) -> F32:
     return np.asarray(smoothstep(*EDGE, crowd / max(float(np.median(crowd)), 1.0)), np.float32)
 
 
-def _lay_among(group: Strands, head: Head, inner: F32, count: int, rng: np.random.Generator) -> Strands:
+def _lay_among(
+    group: Strands, head: Head, inner: F32, count: int, widest: float, rng: np.random.Generator
+) -> Strands:
     rows = np.resize(rng.permutation(len(group.points)), count)
     within = inner[rows][:, None]
     strands = group.points[rows].astype(np.float64)
     ways = np.linalg.norm(np.diff(strands, axis=1), axis=2)
     length = np.clip(SHARE * ways.sum(1), LEAST_LENGTH, LENGTH) * rng.uniform(0.7, 1.1, count)
-    heading = _find_heading(strands, np.cumsum(ways, 1))
+    length *= EDGE_LENGTH + (1 - EDGE_LENGTH) * within[:, 0]
+    near = strands[np.arange(count), np.minimum((np.cumsum(ways, 1) < LENGTH).sum(1) + 1, strands.shape[1] - 1)]
+    heading = near - strands[:, 0]
+    fill = FILL * np.maximum(head.field.distance(near), 0) * rng.random(count)
     start = strands[:, 0] + (APART[0] + (APART[1] - APART[0]) * within) * rng.normal(0, 1, (count, 3))
     start -= unit(heading) * (BACK * within[:, 0] * rng.random(count))[:, None]  # over partings
-    points = _walk_over_skin(start, heading, length / STEPS, head, rng)
+    points = _walk_over_skin(start, heading, length / STEPS, fill, head, rng)
     t = np.linspace(0, 1, STEPS + 1)
-    width = (WIDTHS[0] + (WIDTHS[1] - WIDTHS[0]) * within) * np.minimum(0.5 + 2 * t, 1) * (1 - 0.55 * t**2)
+    width = (WIDTHS[0] + (widest - WIDTHS[0]) * within) * np.minimum(0.5 + 2 * t, 1) * (1 - 0.8 * t**2)
     tone = DARKER * np.exp(rng.normal(0, UNEVEN, (count, 1, 1)))
     columns = np.minimum(np.arange(STEPS + 1), group.albedo.shape[1] - 1)
     coat = replace(
@@ -81,16 +89,10 @@ def _lay_among(group: Strands, head: Head, inner: F32, count: int, rng: np.rando
     return take_strands(coat, keep, points[keep])
 
 
-def _find_heading(strands: F64, along: F64) -> F64:
-    """Return the direction (s, 3) that strands take near their roots."""
-    near = np.minimum((along < LENGTH).sum(1) + 1, strands.shape[1] - 1)
-    return strands[np.arange(len(strands)), near] - strands[:, 0]
-
-
-def _walk_over_skin(start: F64, heading: F64, stride: F64, head: Head, rng: np.random.Generator) -> F32:
-    """Return paths (s, STEPS + 1, 3) over the skin."""
+def _walk_over_skin(start: F64, heading: F64, stride: F64, fill: F64, head: Head, rng: np.random.Generator) -> F32:
+    """Return paths (s, STEPS + 1, 3) over the skin, whose tips rise by `fill` (s,)."""
     low, high, layers = HEIGHTS
-    tip = high + layers * rng.random(len(start))
+    tip = high + layers * rng.random(len(start)) + fill
     heading = unit(heading) + rng.normal(0, 0.12, heading.shape)
     heading[:, 1] -= DOWN
     path, here = [], start

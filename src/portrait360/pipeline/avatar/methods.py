@@ -11,10 +11,11 @@ import torch
 from portrait360.assets import COMPLETER
 from portrait360.models.weights.installed import MANIFEST, require_weights
 from portrait360.models.weights.store import load_generator
-from portrait360.pipeline.avatar.avatar import NAME, Avatar, CoarseHead
+from portrait360.pipeline.avatar.avatar import FORMAT, NAME, Avatar, CoarseHead
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, make_avatar
 from portrait360.pipeline.avatar.overrules import FILE, NOTHING, Overrules
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.portrait.published_frame import describe_published_frame
 from portrait360.pipeline.proxy import GENERATOR, METHODS, check_method
 from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
 from portrait360.pipeline.proxy.gan_head import HEAD_FILE, gan_proxy
@@ -112,7 +113,9 @@ def cache_inputs(method: str, seed: int, faithful: bool = False, overrules: Over
     """Return all that a proxy depends on besides its portraits, as part of its cache key."""
     if method == "gan":
         generator = require_weights((GENERATOR,), "`method=gan`")[0]
-        return {"seed": seed, "weights": sha256(generator / MANIFEST), "faithful": faithful}
+        weights = sha256(generator / MANIFEST)
+        return {"seed": seed, "weights": weights, "faithful": faithful, "frame": describe_published_frame()}
     if method == "proxy":
         return {}
-    return {"seed": seed, "weights": sha256(COMPLETER), **(overrules.cache_inputs() if method == "avatar" else {})}
+    inputs = {"seed": seed, "weights": sha256(COMPLETER)}
+    return {**inputs, "format": FORMAT, **overrules.cache_inputs()} if method == "avatar" else inputs

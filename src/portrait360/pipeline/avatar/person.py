@@ -134,14 +134,16 @@ def share_of_face(photo: Photo, *labels: Label) -> float:
     return float(photo.shows(*labels).sum() / max(photo.shows(*FACE_LABELS).sum(), 1))
 
 
+def shows_beard(photo: Photo, reading: Reading) -> bool:
+    """Return whether the photo shows a beard."""
+    woman, shaven = reading.answers["woman"].get("yes", 0.0), reading.answers["beard"].get("none", 0.0)
+    return share_of_face(photo, Label.BEARD) > BEARD_SHARE and max(woman, shaven) < SURE
+
+
 def _describe_facial_hair(photo: Photo, reading: Reading, hair: Colour) -> Facial:
     """Describe brows, and whether there is a beard; which one it is takes the fitted head (`choose_beard`)."""
     colour = find_colour(photo, (Label.BEARD,))
-    share = share_of_face(photo, Label.BEARD)
-    beard = "none"
-    woman, shaven = reading.answers["woman"].get("yes", 0.0), reading.answers["beard"].get("none", 0.0)
-    if share > BEARD_SHARE and max(woman, shaven) < SURE:
-        beard = "short"
+    beard = "short" if shows_beard(photo, reading) else "none"
     brows = find_colour(photo, (Label.BROW,))
     weight = (share_of_face(photo, Label.BROW) - THINNEST_BROWS) / (BROADEST_BROWS - THINNEST_BROWS)
     return Facial(

@@ -29,6 +29,7 @@ BINS = 16  # of a histogram of colours, each way
 CLEARLY = 2.0  # logarithm of the odds from which a colour is the hair's
 DISTINCT_SHARE = 0.97  # share of a label's inside that must not look like background
 HOLE = 0.06  # crop sides from the matte's edge within which it may have holes
+CRUMB = 0.001  # share of the picture below which a part of a label is a crumb
 TELLING = 0.75  # share of hair and of face whose colours are more likely their own
 
 
@@ -106,7 +107,7 @@ def clear_background(rgb: F32, alpha: F32, labels: Bytes) -> F32:
 def find_pure_hair(rgb: Floats, alpha: Floats, hair: Bools) -> F32:
     """Return 1 where a pixel has the colour of the hair around it, and 0 where it has that of the background.
 
-    Between locks a matte is often 1 where the background shines through.
+    Between locks a matte is often 1 where the background shines through. Far inside it are no holes.
     """
     pure = np.ones(alpha.shape, np.float32)
     inside = hair & (alpha > 0.9)
@@ -117,7 +118,8 @@ def find_pure_hair(rgb: Floats, alpha: Floats, hair: Bools) -> F32:
     apart = front - back
     square = (apart**2).sum(-1)
     place = ((rgb - back) * apart).sum(-1) / np.maximum(square, 1e-4)
-    blends = hair & (square > DISTINCT**2)
+    edge = cv2.dilate(outside.astype(np.uint8), np.ones((2 * round(HOLE * len(alpha)) + 1,) * 2)) > 0
+    blends = hair & edge & (square > DISTINCT**2)
     pure[blends] = smoothstep(*PURE, place[blends])
     return pure
 
@@ -156,12 +158,42 @@ def sharpen_labels(shares: F32, rgb: F32, alpha: np.ndarray, inside_photo: np.nd
 
 
 def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
-    """Return the labels with a fringe that was read as face as hair, and a brim that was read as hair as hat."""
+    """Return the labels in which fringes are not face, locks not ear, necks not clothes, and brims not hair."""
     up, middle = (camera.project(np.array([point]))[0][0] for point in (FOREHEAD, EYES))
     y, x = (np.indices(labels.shape) + 0.5) / len(labels)
     above = (x - middle[0]) * (up - middle)[0] + (y - middle[1]) * (up - middle)[1] > 0
     labels = reassign(labels, rgb, (Label.FACE, Label.HAIR), above, ~above)
-    return reassign(labels, rgb, (Label.HAIR, Label.HAT), np.ones_like(above), np.ones_like(above))
+    labels = uncover_ears(labels, rgb)
+    everywhere = np.ones_like(above)
+    for pair in ((Label.CLOTHES, Label.SKIN), (Label.SKIN, Label.CLOTHES), (Label.HAIR, Label.HAT)):
+        labels = reassign(labels, rgb, pair, everywhere, everywhere)
+    return give_crumbs_away(labels, Label.CLOTHES, Label.SKIN)
+
+
+def uncover_ears(labels: Bytes, rgb: F32) -> Bytes:
+    """Call pixels of ears hair that clearly have the colours of the hair, not of the face."""
+    kernel = np.ones((7, 7), np.uint8)
+    face, hair = (cv2.erode((labels == label).astype(np.uint8), kernel) > 0 for label in (Label.FACE, Label.HAIR))
+    if min(face.sum(), hair.sum()) < FEWEST:
+        return labels
+    evidence = log_density(rgb, rgb[hair]) - log_density(rgb, rgb[face])
+    if (evidence[hair] > 0).mean() < TELLING or (evidence[face] < 0).mean() < TELLING:
+        return labels
+    return np.where((labels == Label.EAR) & (evidence > CLEARLY), np.uint8(Label.HAIR), labels)
+
+
+def give_crumbs_away(labels: Bytes, label: Label, other: Label) -> Bytes:
+    """Give small parts of a label that lie mostly among another one to that."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8), connectivity=4)
+    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < CRUMB * labels.size
+    small[0] = False
+    rim = cv2.morphologyEx((labels == label).astype(np.uint8), cv2.MORPH_DILATE, np.ones((3, 3), np.uint8)) > 0
+    rim &= labels != label
+    near = cv2.dilate(np.where(small[parts], parts, 0).astype(np.float32), np.ones((3, 3), np.uint8)).astype(int)[rim]
+    among = np.bincount(near, labels[rim] == other, len(small)) / np.maximum(
+        np.bincount(near, minlength=len(small)), 1
+    )
+    return np.where((small & (among > 0.5))[parts], np.uint8(other), labels)
 
 
 def reassign(labels: Bytes, rgb: F32, pair: tuple[Label, Label], where: Bools, typical: Bools) -> Bytes:

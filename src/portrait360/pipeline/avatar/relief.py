@@ -8,6 +8,7 @@ lack altogether lies on the proxy's surface.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -21,7 +22,9 @@ from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
+from portrait360.utils.portrait_labels import Label
 
+END, DRAWN_END = (32.0, 44.0), (46.0, 58.0)  # degrees from the photo's direction over which it fades; drawings'
 SIDE = 256  # vertices along a side of the photo
 STEP, WITHIN = 0.025, 0.1  # canonical depth between neighbours of two layers, and of one, at which the relief is torn
 POOR = 0.6  # overlap of a layer with the photo's below which its depth is the proxy's
@@ -31,6 +34,7 @@ BROAD: Reaches = ((12.0, 1.0), (40.0, 1e-3))  # for what hardly fits: better fla
 UNDER = 4  # vertices by which a layer goes on under another
 EDGE = 3.0  # cells over which a torn edge can be soft
 CRUMB = 0.004  # share of the cells that a part torn off must have to be kept further round
+THIN, LONG = 9, 12  # vertices across and along of locks that hang alone
 RIM = 2  # vertices by which the relief goes on beyond the matte
 
 
@@ -41,6 +45,7 @@ class Relief:
     uv: F32  # (n, 2) of the photo
     firm: F32  # (n,) 0 where the relief is torn .. 1 inside
     poor: frozenset[int]  # layers that hardly overlap with what the photo shows of them
+    end: tuple[float, float] = END
 
     def draw(self, camera: Camera, size: int) -> tuple[F32, F32, F32]:
         """Return where the photo shows each pixel (s, s, 2), how firm the relief is, and its depth; 0 beside it."""
@@ -49,8 +54,13 @@ class Relief:
         return values[..., :2], values[..., 2], buffers.depth
 
 
-def make_relief(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cover: Proxy) -> Relief:
-    """Return the relief of a photo; `film` is a render of the layers at its camera."""
+def make_relief(
+    photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cover: Proxy, *, drawn: bool = False
+) -> Relief:
+    """Return the relief of a photo; `film` is a render of the layers at its camera.
+
+    Drawings are shown further round: their faces are flat, and those of the layers are a human's.
+    """
     layers = layer_of_label[_pick(photo.labels)]
     depth, poor = find_depths(photo, film, layer_of_label, cover)
     inside = (_shrink(photo.alpha) > 0.02) & (_shrink(photo.known) > 0.02) & bool(cover.visible.any())
@@ -58,6 +68,7 @@ def make_relief(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cove
     y, x = np.indices((SIDE, SIDE))
     uv = np.stack([x, y], -1) / (SIDE - 1)
     firm = measure_firmness(find_whole_cells(depth, layers, inside))
+    firm = firm * ~find_loose_locks(_pick(photo.labels) == Label.HAIR).ravel()
     vertices, triangles, places = [], [], []
     for layer in np.unique(layers[inside]):
         sheet, nearest, cells = make_sheet(depth, layers == layer, inside)
@@ -74,6 +85,7 @@ def make_relief(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cove
         uv.reshape(-1, 2).astype(np.float32)[rows],
         firm[rows],
         poor,
+        DRAWN_END if drawn else END,
     )
 
 
@@ -146,6 +158,22 @@ def connect(cells: Bools) -> I32:
     """Return two triangles for each of these cells."""
     a, b, c, d = (corner[cells] for corner in _corners(_numbers()))
     return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]).astype(np.int32)
+
+
+def find_loose_locks(hair: Bools) -> Bools:
+    """Return the vertices of long and thin parts of the hair, and crumbs: from aside they would be flat scraps."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THIN, THIN))
+    padded = np.pad(hair.astype(np.uint8), THIN, mode="edge")
+    thick = hair & (cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc)[THIN:-THIN, THIN:-THIN] > 0)
+    return _choose_parts(hair & ~thick, lambda stats: stats[:, 2:4].max(1) >= LONG) | _choose_parts(
+        thick, lambda stats: stats[:, 4] < CRUMB * hair.size
+    )
+
+
+def _choose_parts(mask: Bools, chosen: Callable[[NDArray[np.int32]], Bools]) -> Bools:
+    """Return those connected parts of a mask whose left, top, width, height and area are chosen."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return mask & chosen(np.asarray(stats, np.int32))[np.asarray(parts, np.int32)]
 
 
 def measure_firmness(cells: Bools) -> F32:

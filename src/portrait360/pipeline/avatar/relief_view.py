@@ -21,7 +21,6 @@ from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
-END = (32.0, 44.0)  # degrees from the photo's direction over which the relief fades
 OWN = (0.4, 1.2)  # degrees up to which the view is the photo's own
 FINE = (0.3, 0.65)  # pixels of the photo per rendered pixel over which the relief fades in
 SOFT_EDGE = (6.0, 16.0)  # degrees over which its torn edges get soft
@@ -36,6 +35,7 @@ class Colours(NamedTuple):
     rgb: Floats  # (s, s, 3)
     alpha: Floats  # (s, s)
     share: Floats  # (s, s)
+    depth: Floats  # (s, s) 0 beside the head
 
 
 def lay_relief_over(
@@ -53,7 +53,7 @@ def lay_relief_over(
     `behind` says how far a layer's surface lies behind the first that the photo sees: what the photo sees, it knows
     better, and only what it does not see can hide it.
     """
-    if _view_angle(camera, photo.camera) > END[1]:
+    if _view_angle(camera, photo.camera) > relief.end[1]:
         return layers
     size = len(layers.alpha)
     uv, firm, distance = relief.draw(camera, size)
@@ -65,8 +65,9 @@ def lay_relief_over(
     uv = np.where(drawn, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
     hidden = (film.alpha > 0.5) & (film.depth < distance - BEFORE) & (behind > BEFORE)
     seen = np.maximum(drawn[..., 0] * ~hidden, 1 - smoothstep(*OWN, angle))
-    firm = 1 - smoothstep(*SOFT_EDGE, angle) * (1 - firm * smoothstep(*FINE, measure_density(uv)))
-    fade = np.asarray(1 - smoothstep(*END, angle)) * seen * firm
+    sure = firm * smoothstep(*FINE, measure_density(uv)) * look_up(photo.pure, uv)
+    firm = 1 - smoothstep(*SOFT_EDGE, angle) * (1 - sure)
+    fade = np.asarray(1 - smoothstep(*relief.end, angle)) * seen * firm
     trust = fade * look_up(photo.known, uv) * look_up(photo.alpha, uv)
     x, y = (np.clip((uv[..., i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
     trust = np.where(photo.labels[y, x] == VOID, trust * (1 - smoothstep(*OVERRULED, angle)), trust)
@@ -75,16 +76,17 @@ def lay_relief_over(
     layers = layers._replace(
         alpha=layers.alpha * (1 - find_strange(relief, film, layer_of_label, angle, distance > 0))
     )
-    return blend_over(layers, colours, trust)
+    return blend_over(layers, colours, trust, distance)
 
 
-def blend_over(layers: Colours, colours: Floats, trust: Floats) -> Colours:
-    """Return the layers with colours over them, also where there are no layers."""
+def blend_over(layers: Colours, colours: Floats, trust: Floats, depth: Floats) -> Colours:
+    """Return the layers with colours over them; where there are no layers, at this depth."""
     rgb = layers.rgb + trust[..., None] * (colours - layers.rgb)
     room = np.clip(np.maximum(sharpen(trust), layers.alpha) - layers.alpha, 0, 1)
     alpha = layers.alpha + room
     rgb = (rgb * layers.alpha[..., None] + colours * room[..., None]) / np.maximum(alpha, 1e-4)[..., None]
-    return Colours(rgb, alpha, np.maximum(layers.share, trust))
+    depth = np.where(layers.depth > 0, layers.depth, np.where(trust > 0, depth, 0))
+    return Colours(rgb, alpha, np.maximum(layers.share, trust), depth)
 
 
 def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], angle: Floats, drawn: Bools) -> Floats:
@@ -95,7 +97,7 @@ def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], a
     width = 2 * round(SLIT * len(drawn)) + 1
     closed = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((width, width), np.uint8)) > 0
     hat = cv2.dilate((layer_of_label[film.labels] == worn).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return hat * ~closed * sharpen(1 - smoothstep(*END, angle))
+    return hat * ~closed * sharpen(1 - smoothstep(*relief.end, angle))
 
 
 def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:

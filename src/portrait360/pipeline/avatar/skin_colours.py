@@ -60,6 +60,7 @@ ROOTS = (0.35, 0.95)  # diffused share of hair roots from which, and up to which
 REACH = 0.22  # canonical distance over which a carried gain fades
 AROUND, NEAR = 0.04, 0.015  # canonical widths of the neighbourhood of a detail, and of one on a feature
 SPOT, DARKER = 0.08, 0.05  # largest gains of details outside the features, light and dark
+WRINKLE, CLEAR = 0.25, (0.5, 0.9)  # that of lines narrower than that, and how well they must be seen
 SHADOW = 0.18  # largest gain of the broad shade on features, such as that of an eye's socket
 LOSS = 0.35  # largest change of the tone as a whole
 FINE = 0.22  # that of pores and freckles
@@ -241,7 +242,9 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     shade = (1 - brow)[:coarse, None] * (near - SHADOW * np.tanh(near / SHADOW))
     spot = spot - free * same * shade
     spot = np.where(spot.mean(1, keepdims=True) > 0, SPOT * np.tanh(spot / SPOT), spot)  # gloss on features, too
-    held = np.where(spot.mean(1, keepdims=True) < 0, DARKER * np.tanh(spot / DARKER), spot)
+    broad = find_usual(spot, trust, inner, NEAR, np.inf)
+    lines = WRINKLE * np.tanh((spot - broad) / WRINKLE) * smoothstep(*CLEAR, source[:coarse, None])
+    held = lines + np.where(spot.mean(1, keepdims=True) < 0, DARKER * np.tanh((spot - lines) / DARKER), spot - lines)
     calm = usual - LOPSIDED * same * (usual - usual[mirror]) / 2 + held + free * (spot - held)
     fine, free = gain - prolong(values, count), np.where(lining, 1, features)[:, None]
     limit = FINE * (0.15 + 0.85 * source[:, None])  # beside hair these are its strands

@@ -6,6 +6,7 @@ a softer prior lets faces smile; the residuals of the landmarks are then spread 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -25,6 +26,7 @@ UNIT = 512.0  # side of the crop in the units of the fit
 SMOOTH, STIFF = 3.0, 1e-3  # weight of the Laplacian and of the offset itself against one landmark
 FACING = (0.15, 0.45)  # cosine towards the camera at which a landmark begins to count, and counts fully
 FAR = 0.05  # crop sides: a landmark further off than this is a mistake of the detector
+LARGEST = 100.0  # of any number in a file
 UNRELIABLE = (  # expression units that landmarks in one picture cannot tell from shape or pose
     "cheekPuff", "mouthShrug", "mouthPress", "jawLeft", "jawRight", "jawForward", "mouthLeft", "mouthRight",
     "eyeLook", "noseSneer", "mouthRoll", "tongueOut", "mouthPucker", "mouthFunnel",
@@ -92,3 +94,26 @@ def spread_residuals(model: Morphable, shape: Floats, expression: Floats, camera
     laplacian = mesh_laplacian(model.quads, count)
     system = rows.T @ sp.diags(weight) @ rows + SMOOTH * (laplacian.T @ laplacian) + STIFF * sp.eye(count)
     return splu(sp.csc_matrix(system)).solve(rows.T @ (weight[:, None] * wanted))
+
+
+def pack_fit(fit: SkinFit) -> dict[str, np.ndarray]:
+    """Return a fit as named arrays for an .npz file."""
+    lens = np.array([fit.camera.focal, *fit.camera.center, fit.error], np.float64)
+    arrays = {"fit_cam2world": fit.camera.cam2world, "fit_lens": lens, "fit_offset": fit.offset}
+    return arrays | {f"fit_{name}": np.asarray(getattr(fit, name), np.float64) for name in ("shape", "expression")}
+
+
+def unpack_fit(data: Mapping[str, np.ndarray]) -> SkinFit:
+    """Return the fit that `pack_fit` packed; raise a ValueError for arrays that are none."""
+    model = load_morphable().skin
+    shapes = {"cam2world": (4, 4), "lens": (4,), "offset": model.mean.shape}
+    shapes |= {"shape": (len(model.shape),), "expression": (len(model.expression),)}
+    arrays = {name: np.array(data[f"fit_{name}"]) for name in shapes}
+    for name, values in arrays.items():
+        if values.dtype != (np.float32 if name == "offset" else np.float64) or values.shape != shapes[name]:
+            raise ValueError(f"the fit's {name} has another type or shape")
+        if not (np.isfinite(values).all() and np.abs(values).max() <= LARGEST):
+            raise ValueError(f"the fit's {name} holds impossible numbers")
+    focal, x, y, error = (float(v) for v in arrays["lens"])
+    camera = Camera(arrays["cam2world"], focal, (x, y))
+    return SkinFit(camera, arrays["shape"], arrays["expression"], arrays["offset"], error)

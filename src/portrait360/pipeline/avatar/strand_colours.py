@@ -20,6 +20,7 @@ from portrait360.pipeline.avatar.exposure import (
     to_albedo,
 )
 from portrait360.pipeline.avatar.hair_donors import borrow_colours
+from portrait360.pipeline.avatar.hair_gloss import add_gloss
 from portrait360.pipeline.avatar.photo import BEARD, HAIR
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.lights import LUMINANCE
@@ -30,7 +31,7 @@ from portrait360.utils.portrait_labels import Label
 
 STRAND_LABELS = {Part.HAIR: HAIR, Part.BEARD: BEARD, Part.BROWS: (Label.BROW,)}
 BAKED_STRANDS = (Part.HAIR, Part.BEARD)
-BROAD = 0.35  # share of the broad differences in brightness between photo and render that is light, not hair
+BROAD = {Part.HAIR: 0.35, Part.BEARD: 0.7}  # share of the broad differences in brightness that is light, not hair
 SIDE_LIGHT = 1.0  # the same for those between left and right
 HAIR_GAIN = (float(np.log(0.25)), float(np.log(2.6)))
 HUE = 1.7  # greatest gain of one channel against their mean
@@ -40,10 +41,8 @@ REACH = 0.05  # canonical distance over which colours are those of the nearest s
 ALONG, OWN_REACH = 0.02, 0.20  # canonical lengths of a strand over which its gains are smoothed, and carried on
 DETAIL = 0.8  # share of what a photo shows more finely than that
 LACK = (-0.15, 0.35)  # range of the correction of borrowed gains
-HUE_CALM = 0.6  # share of the differences in hue of natural hair that are taken off
+HUE_CALM, BEARD_CALM = 0.6, 0.85  # share of the differences in hue of natural hair, and of a beard, taken off
 BORROWED_CALM = 0.4  # share of the invented differences of strands that borrowed ones replace
-SHEEN, SHEEN_HEIGHT, SHEEN_POWER = 0.6, 0.6, 4.0  # gain in the gloss, height of the light, narrowness
-SHEEN_PLACE, SHEEN_WIDTH = 0.55, 0.28  # of the band, heights as seen from the centre of the head: 1 is the crown
 ANCHORS = 4  # points of a strand that exchange gains with other strands
 
 
@@ -53,20 +52,24 @@ def bake_strands(group: Strands, view: View) -> Strands:
         return group
     labels = STRAND_LABELS[part]
     inside = view.photo.mask(labels, inset=3) * np.isin(view.whole.labels, labels)
+    if part == Part.BEARD:  # where skin shines through, a pixel has not the whiskers' colour
+        inside = inside * view.photo.pure
     if inside.sum() < FEW:
         return group
     count, k, _ = group.points.shape
     points = group.points.reshape(-1, 3)
     weight = find_seen(points, unit(points - HEAD_CENTRE), view, view.whole, 0.02, inside).reshape(count, k)
     uv, _ = view.photo.camera.project(points)
-    gain = look_up_points(strand_ratio(view, inside), uv).reshape(count, k, 3)
-    gain = gain - SIDE_LIGHT * _find_side_colour(points, weight.ravel(), gain.reshape(-1, 3)).reshape(gain.shape)
+    gain = look_up_points(strand_ratio(view, inside, BROAD[part]), uv).reshape(count, k, 3)
+    uneven = _find_side_colour(points, weight.ravel(), gain.reshape(-1, 3), may_be_dyed=part == Part.HAIR)
+    gain = gain - SIDE_LIGHT * uneven.reshape(gain.shape)
     along, known, own = _smooth_along(group.points, weight, gain)
     seen = np.asarray(along + weight[..., None] * (clip_gain(gain) - along) * DETAIL, np.float32)
     facing = cosine_to_camera(points, unit(points - HEAD_CENTRE), view).reshape(count, k)
     sure = known[..., None]
-    carried, near = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), along)
-    dyed = _find_dyed(seen[weight > 0.5])
+    even = along if part == Part.HAIR else _calm_hues(along, BEARD_CALM, known)
+    carried, near = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), even)
+    dyed = _find_dyed(seen[weight > 0.5]) if part == Part.HAIR else 0.0
     borrowed = borrow_colours(group.points, known, seen, dyed)
     if borrowed is not None:
         borrowed = _calm_hues(borrowed, HUE_CALM * (1 - dyed))
@@ -76,9 +79,10 @@ def bake_strands(group: Strands, view: View) -> Strands:
     mean = group.albedo.mean(0)
     calm = 0.7 * sure if borrowed is None else np.maximum(0.7 * sure, BORROWED_CALM * (1 - near))
     invented = np.log(group.albedo / mean) * (1 - calm)  # light and dark strands, where the photo shows its own
+    albedo = mean * np.exp(invented + carried + sure * (seen - carried))
     if part == Part.HAIR:
-        invented = invented + (1 - sure) * (1 if borrowed is None else 0.5) * find_sheen(group.points)[..., None]
-    return replace(group, albedo=to_albedo(mean * np.exp(invented + carried + sure * (seen - carried))))
+        albedo = albedo + (1 - sure) * add_gloss(group.points, to_albedo(albedo))
+    return replace(group, albedo=to_albedo(albedo))
 
 
 def _find_dyed(gain: F32) -> float:
@@ -88,10 +92,11 @@ def _find_dyed(gain: F32) -> float:
     return float(smoothstep(*DYED, np.asarray((gain - gain.mean(1, keepdims=True)).std(0).mean())))
 
 
-def _calm_hues(gain: F32, calm: float) -> F32:
+def _calm_hues(gain: F32, calm: float, weight: F32 | None = None) -> F32:
     """Take a share `calm` off what gains (s, k, 3) differ by in hue from those of other strands."""
     hue = gain - gain.mean(-1, keepdims=True)
-    return np.asarray(gain - calm * (hue - hue.mean(0)), np.float32)
+    usual = hue.mean(0) if weight is None else np.average(hue, axis=(0, 1), weights=weight + 1e-9)
+    return np.asarray(gain - calm * (hue - usual), np.float32)
 
 
 def _find_lack(seen: F32, weight: F32, borrowed: F32, far: F32) -> float:
@@ -100,38 +105,24 @@ def _find_lack(seen: F32, weight: F32, borrowed: F32, far: F32) -> float:
     return float(np.clip(lack, *LACK))
 
 
-def find_sheen(points: F32) -> F32:
-    """Return the gloss of hair (s, k) in light from above, which the light of a photo has not, as a gain of mean 0.
-
-    It lies in bands across the strands, where these turn from lying to hanging.
-    """
-    tangents = unit(np.gradient(points.astype(np.float64), axis=1))
-    outward = unit(points - HEAD_CENTRE)
-    half = unit(outward + np.array([0.0, SHEEN_HEIGHT, 0.0]))
-    slope = (tangents * half).sum(-1)
-    lobe = np.clip(1 - slope**2, 0, 1) ** SHEEN_POWER
-    band = np.exp(-0.5 * ((outward[..., 1] - SHEEN_PLACE) / SHEEN_WIDTH) ** 2) * (0.4 + 0.6 * lobe)
-    return np.asarray(SHEEN * (band - band.mean()), np.float32)
-
-
 def clip_gain(gain: Floats) -> Floats:
     """Return gains (..., 3) within the range of hair: narrow in brightness, wide in colour, for it may be dyed."""
     light = gain.mean(-1, keepdims=True)
     return np.clip(light, *HAIR_GAIN) + np.clip(gain - light, -HUE, HUE)
 
 
-def _find_side_colour(points: F32, weight: F32, gain: F32) -> F32:
+def _find_side_colour(points: F32, weight: F32, gain: F32, *, may_be_dyed: bool) -> F32:
     """Return by how much the colours (n, 3) of hair differ broadly between left and right; dyes may differ."""
     gain = clip_gain(gain)
     light = gain.mean(1)
     colour = gain - light[:, None]
-    hues = float(colour[weight > 0.5].std(0).mean()) if (weight > 0.5).any() else 0.0
+    hues = float(colour[weight > 0.5].std(0).mean()) if may_be_dyed and (weight > 0.5).any() else 0.0
     natural = 1 - float(smoothstep(*DYED, np.array(hues)))
     uneven = [natural * find_side_light(points, channel, weight) for channel in colour.T]
     return np.stack(uneven, 1) + find_side_light(points, light, weight)[:, None]
 
 
-def strand_ratio(view: View, inside: F32) -> F32:
+def strand_ratio(view: View, inside: F32, light_share: float) -> F32:
     """Return log(photo / render) for hair (s, s, 3): its brightness fine, its colour coarse, highlights held back."""
     (light, colour), (drawn, tint) = (_split_colour(a) for a in (view.photo.radiance, view.whole.radiance))
     level, broad = blur(light, inside, 7.0), blur(light - drawn, inside, 24.0)
@@ -140,7 +131,7 @@ def strand_ratio(view: View, inside: F32) -> F32:
     above = np.where(above > 0.35, 0.35 + 0.3 * (above - 0.35), above)
     dark = inside * np.exp(-np.clip(light - level, 0, 2))  # gloss has the colour of the light, not of the hair
     colours = blur(colour, dark, 5.0) - blur(tint, inside, 5.0)
-    brightness = level + above - blur(drawn, inside, 4.0) - BROAD * (broad - usual)
+    brightness = level + above - blur(drawn, inside, 4.0) - light_share * (broad - usual)
     return np.asarray(colours + brightness[..., None], np.float32)
 
 

@@ -22,7 +22,7 @@ def unwrap_head(head: CoarseHead) -> Proxy:
     if isinstance(head, Proxy):
         return head
     points, towards, rgb, seen = (np.concatenate(part) for part in zip(*_scan(head), strict=True))
-    unwrapped = unwrap_points(LAYOUT, points, towards, [*rgb.T, seen])
+    unwrapped = unwrap_points(LAYOUT, points, towards, [*rgb.T, seen], outermost=True)
     colours, visible, photo, alpha = (
         to_uint8(values).astype(np.float32) / 255
         for values in (unwrapped.values[..., :3], unwrapped.values[..., 3], head.photo, head.alpha)

@@ -16,7 +16,7 @@ import numpy as np
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.relief import Relief, make_relief
-from portrait360.pipeline.avatar.relief_view import END, Colours, angles_between, lay_relief_over, sharpen
+from portrait360.pipeline.avatar.relief_view import Colours, angles_between, lay_relief_over, sharpen
 from portrait360.pipeline.avatar.relight import find_relight, relight
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
 from portrait360.synth.render.bake import PreparedScene
@@ -41,6 +41,7 @@ HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (45.0, 75.0), (25.0, 50.
 MOUTH_END = (30.0, 44.0)
 """Degrees from the photo's direction at which it fades."""
 FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fades in
+CUT = (12.0, 26.0)  # degrees from the photo's direction up to which its matte cuts all layers
 BESIDE = 0.012  # picture sides beside the matte that layers may reach
 GAP = (0.05, 0.09)  # canonical units behind the first surface at which the photo's matte no longer rules
 
@@ -52,6 +53,7 @@ class PhotoProjection:
     photo: Photo
     scene: PreparedScene
     cover: Proxy  # the closed surface that the matte shows
+    drawn: bool = False  # whether the photo is a drawing
 
     @property
     def depth(self) -> F32:
@@ -71,7 +73,7 @@ class PhotoProjection:
     def _comparison(self) -> tuple[F32, F32, Relief]:
         film = render_linear(self.scene, self.photo.camera, DEPTH_SIZE)
         gains = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
-        relief = make_relief(self.photo, film, LAYER_OF_LABEL, self.cover)
+        relief = make_relief(self.photo, film, LAYER_OF_LABEL, self.cover, drawn=self.drawn)
         return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, relief
 
     @cached_property
@@ -105,19 +107,18 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int) -> Pro
     near, first = near.astype(np.float32), (1 - smoothstep(*GAP, behind)).astype(np.float32)
     rgb = rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
     # nothing that the photo sees first lies outside its matte, or further round not far outside
-    beside = np.maximum(
-        sharpen(near) * (1 - look_up(projection.photo.alpha, uv)),
-        sharpen(1 - smoothstep(*END, angle)) * (1 - look_up(projection.wide_alpha, uv)),
-    )
-    outside = beside * first * look_up(projection.photo.known, uv)
-    layers = Colours(rgb, film.alpha * (1 - outside), share * (film.alpha > 0))
+    outside = np.maximum(
+        sharpen(near) * first * (1 - look_up(projection.photo.alpha, uv)),
+        sharpen(1 - smoothstep(*CUT, angle)) * (1 - look_up(projection.wide_alpha, uv)),
+    ) * look_up(projection.photo.known, uv)
+    layers = Colours(rgb, film.alpha * (1 - outside), share * (film.alpha > 0), film.depth)
     shown = projection.photo, projection.gains, LAYER_OF_LABEL, projection.relief
-    rgb, alpha, share = lay_relief_over(layers, film, behind, *shown, camera)
+    rgb, alpha, share, depth = lay_relief_over(layers, film, behind, *shown, camera)
     return ProxyView(
         (rgb * (alpha > 0)[..., None]).clip(0, 1).astype(np.float32),
         share.astype(np.float32),
         alpha.astype(np.float32),
-        film.depth,
+        depth.astype(np.float32),
         film.normals,
     )
 

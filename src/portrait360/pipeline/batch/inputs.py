@@ -9,12 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from glob import iglob
+from math import isfinite
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from portrait360.pipeline.options import MakeOptions, parse_results
 from portrait360.utils.errors import UserError
+from portrait360.utils.files import check_name
 from portrait360.utils.option_fields import option_fields
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 PHOTO = "photo"  # the required column
@@ -22,15 +27,23 @@ PHOTO = "photo"  # the required column
 
 def parse_integer(text: str) -> int:
     """Parse an integer; tables with empty cells store 4 as 4.0."""
-    value = float(text)
+    value = parse_number(text)
     if value != int(value):
         raise ValueError(text)
     return int(value)
 
 
+def parse_number(text: str) -> float:
+    """Parse a finite number."""
+    value = float(text)
+    if not isfinite(value):
+        raise ValueError(text)
+    return value
+
+
 def find_parsers() -> dict[str, Callable[[str], Any]]:
     """The columns that a list may have: every option of a photo that is one number, word or file."""
-    parse = {int: parse_integer, float: float, str: str, Path: Path}
+    parse = {int: parse_integer, float: parse_number, str: str, Path: Path}
     parsers: dict[str, Callable[[str], Any]] = {"results": parse_results}
     for name, kind, _, _ in option_fields(MakeOptions):
         kinds = [one for one in get_args(kind) or (kind,) if one in parse]
@@ -43,6 +56,8 @@ PARSERS = find_parsers()
 FILE_OPTIONS = tuple(name for name, parser in PARSERS.items() if parser is Path)  # relative to the list, like photos
 MAX_STEM = 60  # characters of a photo's name in the name of its run
 ROWS = 1000  # rows of a Parquet file read at a time
+MAX_COLUMN_BYTES = 64 << 20  # of a column in one row group of a Parquet file, unpacked
+MAX_CELL_BYTES = 8192  # of a Parquet file; a path has 4096 at most
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class Item:
             try:
                 changes[name] = PARSERS[name](text)
             except ValueError as error:
-                raise UserError(f"{name} {text!r} does not work; give a number.") from error
+                raise UserError(f"{name} {text[:40]!r} does not work; give a number.") from error
         return replace(defaults, **changes)
 
 
@@ -75,6 +90,7 @@ def read_items(inputs: str) -> Iterator[Item]:
     Lists are read lazily; the names of a folder or pattern are collected and sorted first.
     """
     path = Path(inputs)
+    check_name(path)
     if path.is_dir():
         yield from (Item(str(f)) for f in sorted(path.iterdir()) if f.suffix.lower() in PICTURES)
     elif path.suffix.lower() == ".csv":
@@ -125,12 +141,38 @@ def _make_item(row: dict[str, str | None], folder: Path) -> Item:
 
 
 def _read_parquet(path: Path) -> Iterator[Item]:
-    from pyarrow import parquet  # extra [scale]
+    from pyarrow import parquet, types  # extra [scale]
 
-    file = parquet.ParquetFile(path)
-    _check_columns(file.schema_arrow.names, path)
+    schema = parquet.read_schema(path)
+    _check_columns(schema.names, path)
+    plain = [types.is_integer, types.is_floating, types.is_string, types.is_large_string, types.is_null]
+    for column in schema:
+        if not any(is_kind(column.type) for is_kind in plain):
+            raise UserError(f"{path} holds {column.name} as {column.type}; save it as text or numbers.")
+    # repeated texts stay in one dictionary until a row is read: a small file may repeat a long one very often
+    file = parquet.ParquetFile(path, read_dictionary=schema.names)
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    parts = (group.column(i) for group in groups for i in range(group.num_columns))
+    if max((part.total_uncompressed_size for part in parts), default=0) > MAX_COLUMN_BYTES:
+        raise UserError(f"{path} holds more than {MAX_COLUMN_BYTES >> 20} MB in one piece; write smaller row groups.")
     for rows in file.iter_batches(ROWS):
-        yield from (_make_item(row, path.parent) for row in rows.to_pylist())
+        _check_cells(rows, path)
+        for i in range(rows.num_rows):
+            yield from (_make_item(row, path.parent) for row in rows.slice(i, 1).to_pylist())
+
+
+def _check_cells(rows: RecordBatch, path: Path) -> None:
+    """Raise a UserError for a text that is longer than any path, before it is copied."""
+    from pyarrow import compute, types
+
+    for column in rows.columns:
+        texts = column.dictionary if types.is_dictionary(column.type) else column
+        is_text = types.is_string(texts.type) or types.is_large_string(texts.type)
+        if not is_text:
+            continue
+        longest = compute.call_function("max", [compute.call_function("binary_length", [texts])]).as_py()
+        if (longest or 0) > MAX_CELL_BYTES:
+            raise UserError(f"{path} has a cell of more than {MAX_CELL_BYTES} bytes; shorten it.")
 
 
 def _check_columns(columns: object, path: Path) -> None:

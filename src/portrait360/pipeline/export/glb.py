@@ -29,7 +29,10 @@ TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", UINT: "<u4", FLOAT: "
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 TYPE_OF_WIDTH = {width: name for name, width in WIDTHS.items()}
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963  # targets of a buffer view
-SUPPORTED_EXTENSIONS = {"KHR_materials_unlit", "EXT_texture_webp", "KHR_mesh_quantization", "KHR_materials_specular"}
+SUPPORTED_EXTENSIONS = {
+    "KHR_materials_unlit", "EXT_texture_webp", "KHR_mesh_quantization", "KHR_materials_specular",
+    "KHR_gaussian_splatting",
+}  # fmt: skip
 
 
 class Broken(Exception):
@@ -51,9 +54,9 @@ class Builder:
         return len(self.views) - 1
 
     def add_array(self, values: NDArray[Any], component: int, **entries: Any) -> int:
-        """Append an accessor for rows of numbers, or for indices if the array is flat, and return its index."""
+        """Append an accessor for rows of numbers, for single floats or for indices, and return its index."""
         kind = "SCALAR" if values.ndim == 1 else TYPE_OF_WIDTH[values.shape[1]]
-        target = ELEMENT_ARRAY_BUFFER if values.ndim == 1 else ARRAY_BUFFER
+        target = ELEMENT_ARRAY_BUFFER if values.ndim == 1 and component != FLOAT else ARRAY_BUFFER
         view = self.add_view(values.astype(TYPES[component]).tobytes(), target=target)
         entry = {"bufferView": view, "componentType": component, "count": len(values), "type": kind}
         self.accessors.append(entry | entries)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from PIL import Image
 from portrait360.geometry import rasterizer
 from portrait360.geometry.textured_mesh import TexturedMesh
 from portrait360.pipeline.export.glb import FLOAT, UINT, Broken, Builder, Document, open_glb
+from portrait360.pipeline.export.gltf_nodes import find_meshes
 from portrait360.pipeline.export.units import METRES
 from portrait360.utils.array_types import F64
 from portrait360.utils.errors import UserError
@@ -101,7 +102,7 @@ def read_glb(path: Path) -> TexturedMesh:
 
 def _extract_mesh(document: Document) -> TexturedMesh:
     tree = document.tree
-    primitives = [(p, pose) for index, pose in _find_meshes(tree) for p in tree["meshes"][index]["primitives"]]
+    primitives = [(p, pose) for index, pose in find_meshes(tree) for p in tree["meshes"][index]["primitives"]]
     if len(primitives) != 1:
         raise Broken(f"holds {len(primitives)} meshes")
     primitive, pose = primitives[0]
@@ -141,37 +142,3 @@ def _check_mesh(
     unit = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     singles = [v.astype(np.float32) for v in (points, unit, uv)]
     return TexturedMesh(singles[0], singles[1], singles[2], triangles.astype(np.int32), texture)
-
-
-def _find_meshes(tree: dict[str, Any]) -> list[tuple[int, F64]]:
-    """Return the indices and poses of all meshes in the scene; nodes that contain themselves are followed once."""
-    nodes = tree["nodes"]
-    scenes = tree.get("scenes") or [{"nodes": range(len(nodes))}]
-    stack = [(i, np.eye(4)) for i in scenes[tree.get("scene", 0)].get("nodes", [])]
-    visited, meshes = set(), []
-    while stack:
-        index, parent_pose = stack.pop()
-        if index in visited:
-            continue
-        visited.add(index)
-        node = nodes[index]
-        pose = parent_pose @ _node_pose(node)
-        if "mesh" in node:
-            meshes.append((node["mesh"], pose))
-        stack += [(child, pose) for child in node.get("children", [])]
-    return meshes
-
-
-def _node_pose(node: dict[str, Any]) -> F64:
-    if "matrix" in node:
-        return np.array(node["matrix"], np.float64).reshape(4, 4).T
-    x, y, z, w = node.get("rotation", (0.0, 0.0, 0.0, 1.0))
-    rotation = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    pose = np.eye(4)
-    pose[:3, :3] = np.array(rotation) * np.array(node.get("scale", (1.0, 1.0, 1.0)))
-    pose[:3, 3] = node.get("translation", (0.0, 0.0, 0.0))
-    return pose

@@ -1,13 +1,15 @@
-"""Gaussians as a .ply file in the layout of the 3D Gaussian splatting paper, which most programs read; y points down.
+"""Gaussians as a .ply file in the layout of the 3D Gaussian splatting paper, which most programs read.
 
-Vertices have 62 floats (248 bytes), as strict readers require, although a head's colour does not depend on the view.
+A head's colour does not depend on the view, so vertices have 14 floats (56 bytes). With harmonics of degree 3, which
+strict readers require, they have 62 (248 bytes), most of them 0. Most such files have y down; one that has y up says
+so in a comment, by which `read_ply` knows it.
 """
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +19,10 @@ from portrait360.pipeline.export.units import (
     MAX_BYTES,
     MAX_SPLATS,
     OPACITY_MARGIN,
+    Up,
     in_metres,
-    rotate_half_turn,
     splats_from_file,
+    turn_up,
 )
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, check_size
@@ -28,7 +31,9 @@ MAX_HEADER = 1 << 16
 REST = 45  # coefficients of the spherical harmonics of degree 1 to 3
 MEAN, COLOUR = ("x", "y", "z"), tuple(f"f_dc_{i}" for i in range(3))
 SCALE, ROTATION = tuple(f"scale_{i}" for i in range(3)), tuple(f"rot_{i}" for i in range(4))
+SHORT_NAMES = (*MEAN, *COLOUR, "opacity", *SCALE, *ROTATION)
 NAMES = (*MEAN, "nx", "ny", "nz", *COLOUR, *(f"f_rest_{i}" for i in range(REST)), "opacity", *SCALE, *ROTATION)
+UP_COMMENT = "up y"
 TYPES = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
     "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4",
@@ -42,12 +47,13 @@ class Header(NamedTuple):
     vertices: int
     properties: dict[str, str]  # name -> type, in the file's order
     length: int  # of the header in bytes
+    up: Up
 
 
-def write_ply(path: Path, splats: GaussianSplats) -> None:
+def write_ply(path: Path, splats: GaussianSplats, *, sh_degree: Literal[0, 3] = 0, up: Up = "-y") -> None:
     """Write little-endian binary: logarithms of scales, logits of opacities, coefficients of constant harmonics."""
-    values = rotate_half_turn(in_metres(splats))
-    rows = np.zeros(len(splats), [(name, "<f4") for name in NAMES])
+    values, names = turn_up(in_metres(splats), up), NAMES if sh_degree else SHORT_NAMES
+    rows = np.zeros(len(splats), [(name, "<f4") for name in names])
     opacities = np.clip(values.opacities.astype(np.float64), OPACITY_MARGIN, 1 - OPACITY_MARGIN)
     scales = np.log(np.maximum(values.scales, np.finfo(np.float32).tiny).astype(np.float64))
     _set_columns(rows, MEAN, values.means)
@@ -55,8 +61,8 @@ def write_ply(path: Path, splats: GaussianSplats) -> None:
     _set_columns(rows, ("opacity",), (np.log(opacities) - np.log1p(-opacities))[:, None])
     _set_columns(rows, SCALE, scales)
     _set_columns(rows, ROTATION, values.rotations)
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(splats)}"]
-    lines += [*(f"property float {name}" for name in NAMES), "end_header", ""]
+    lines = ["ply", "format binary_little_endian 1.0", *([f"comment {UP_COMMENT}"] if up == "y" else [])]
+    lines += [f"element vertex {len(splats)}", *(f"property float {name}" for name in names), "end_header", ""]
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         file.write("\n".join(lines).encode())
         rows.tofile(file)
@@ -82,7 +88,7 @@ def read_ply(path: Path) -> GaussianSplats:
     with np.errstate(over="ignore"):
         activated = np.exp(scales), 1 / (1 + np.exp(-opacity[:, 0])), 0.5 + SH_C0 * colours
     splats = splats_from_file(path, means, activated[0], rotations, activated[1], activated[2])
-    return rotate_half_turn(splats, back=True)
+    return turn_up(splats, header.up, back=True)
 
 
 def _parse_header(path: Path, start: bytes) -> Header:
@@ -91,7 +97,7 @@ def _parse_header(path: Path, start: bytes) -> Header:
     length = start.find(b"\n", end) + 1
     if not start.startswith(b"ply") or end < 0 or not length:
         raise UserError(f"{path} is not a PLY file.")
-    order, element, count, properties = None, "", -1, {}
+    order, element, count, properties, up = None, "", -1, {}, "-y"
     for line in start[:end].decode("latin-1").splitlines()[1:]:
         match line.split():
             case ["format", name, _] if name in ORDERS:
@@ -102,13 +108,15 @@ def _parse_header(path: Path, start: bytes) -> Header:
                 break
             case ["property", kind, name] if kind in TYPES and name not in properties:
                 properties[name] = TYPES[kind]
+            case ["comment", *words] if words == UP_COMMENT.split():
+                up = "y"
             case ["comment" | "obj_info", *_] | []:
                 pass
             case _:
                 raise UserError(f"{path} has a header that cannot be read: {line[:80].strip()!r}.")
     if order is None or element != "vertex" or not 0 <= count <= MAX_SPLATS:
         raise UserError(f"{path} does not begin with at most {MAX_SPLATS} vertices: it does not hold 3D Gaussians.")
-    return Header(order, count, properties, length)
+    return Header(order, count, properties, length, up)
 
 
 def _read_columns(path: Path, header: Header, names: tuple[str, ...], body_size: int) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 Each has three floats of position, three of scale, then bytes: red, green, blue, opacity, and a quaternion w x y z
 around 128. The largest and most opaque come first, so that a viewer can show a head while it loads. As in other such
-files, y points down.
+files, y points down; a file written with y up must be read as one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
-from portrait360.pipeline.export.units import MAX_SPLATS, in_metres, rotate_half_turn, splats_from_file
+from portrait360.pipeline.export.units import MAX_SPLATS, Up, in_metres, splats_from_file, turn_up
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, read_limited
 from portrait360.utils.images import to_uint8
@@ -20,9 +20,9 @@ from portrait360.utils.images import to_uint8
 ROW = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rotation", "u1", 4)])
 
 
-def write_splat(path: Path, splats: GaussianSplats) -> None:
+def write_splat(path: Path, splats: GaussianSplats, *, up: Up = "-y") -> None:
     weight = splats.scales.astype(np.float64).prod(1) * splats.opacities
-    values = rotate_half_turn(in_metres(splats[np.argsort(-weight, kind="stable")]))
+    values = turn_up(in_metres(splats[np.argsort(-weight, kind="stable")]), up)
     rows = np.empty(len(values), ROW)
     rows["mean"], rows["scale"] = values.means, values.scales
     rows["rgba"] = to_uint8(np.concatenate([values.colours, values.opacities[:, None]], 1))
@@ -31,7 +31,7 @@ def write_splat(path: Path, splats: GaussianSplats) -> None:
         rows.tofile(temporary)
 
 
-def read_splat(path: Path) -> GaussianSplats:
+def read_splat(path: Path, *, up: Up = "-y") -> GaussianSplats:
     data = read_limited(Path(path), MAX_SPLATS * ROW.itemsize)
     if len(data) % ROW.itemsize:
         raise UserError(f"{path} is not a whole .splat file: its length is not a multiple of {ROW.itemsize} bytes.")
@@ -40,4 +40,4 @@ def read_splat(path: Path) -> GaussianSplats:
     if (rows["scale"] < 0).any():
         raise UserError(f"{path} holds negative scales: it is not a .splat file.")
     splats = splats_from_file(path, rows["mean"], rows["scale"], rotations, rgba[:, 3], rgba[:, :3])
-    return rotate_half_turn(splats, back=True)
+    return turn_up(splats, up, back=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,28 @@ METRES = 0.24 / 0.46  # of one canonical unit: a head is about 0.46 units or 0.2
 MAX_SPLATS = 20_000_000
 MAX_BYTES = 5 << 30  # of a file of Gaussians: MAX_SPLATS in the widest layout
 OPACITY_MARGIN = 2.0**-24  # distance of opacities from 0 and 1, whose logits are infinite
+Up = Literal["y", "-y"]
+"""The axis that points up in a file that does not say it itself."""
+
+
+@dataclass(frozen=True)
+class SplatFileOptions:
+    """How Gaussians are written where a format leaves a choice."""
+
+    sh_degree: Literal[0, 3] = 0  # .ply: 3 writes zeros for colour that depends on the view, as strict readers want
+    up: Up = "-y"  # .ply and .splat
+    spz_version: Literal[2, 4] = 2
+
+
+def parse_splat_options(sh_degree: int, up: str, spz_version: int) -> SplatFileOptions:
+    """Return the options that these values, as users type them, stand for."""
+    if sh_degree not in (0, 3):
+        raise UserError(f"There are no harmonics of degree {sh_degree} to write; choose --sh 0 or --sh 3.")
+    if up not in ("y", "-y"):
+        raise UserError(f"{up!r} is no axis that can point up; choose --up y or --up -y.")
+    if spz_version not in (2, 4):
+        raise UserError(f"Version {spz_version} of .spz is not written; choose --spz-version 2 or 4.")
+    return SplatFileOptions(sh_degree, up, spz_version)
 
 
 def in_metres(splats: GaussianSplats, *, metres: float = METRES) -> GaussianSplats:
@@ -30,6 +53,11 @@ def rotate_half_turn(splats: GaussianSplats, *, back: bool = False) -> GaussianS
     w, x, y, z = splats.rotations.T  # k q, and -k q for the inverse
     rotations = np.stack([-z, -y, x, w], 1) * np.float32(-1 if back else 1)
     return replace(splats, means=splats.means * np.array([-1, -1, 1], np.float32), rotations=rotations)
+
+
+def turn_up(splats: GaussianSplats, up: Up, *, back: bool = False) -> GaussianSplats:
+    """Rotate splats such that this axis is up; `back` inverts it."""
+    return splats if up == "y" else rotate_half_turn(splats, back=back)
 
 
 def splats_from_file(

@@ -11,15 +11,18 @@ import numpy as np
 from portrait360.geometry.cameras import Camera, focal_from_fov, orbit
 from portrait360.geometry.canonical_frame import FOV
 from portrait360.geometry.gaussians.rasterizer import render_image
+from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.geometry.textured_mesh import TexturedMesh
 from portrait360.pipeline.export.camera_paths import parse_path
 from portrait360.pipeline.export.html_viewer import save_viewer
+from portrait360.pipeline.export.khr_splats import holds_splats, read_khr_splats, write_khr_splats
 from portrait360.pipeline.export.mesh import read_glb, write_glb, write_obj
 from portrait360.pipeline.export.nerfstudio_scene import View as SceneView
 from portrait360.pipeline.export.nerfstudio_scene import write_scene
 from portrait360.pipeline.export.ply import read_ply, write_ply
 from portrait360.pipeline.export.splat import read_splat, write_splat
 from portrait360.pipeline.export.spz import read_spz, write_spz
+from portrait360.pipeline.export.units import SplatFileOptions
 from portrait360.pipeline.export.video import save_turntable
 from portrait360.pipeline.reconstruction.head import Head, head_folder
 from portrait360.utils.array_types import Floats
@@ -27,9 +30,9 @@ from portrait360.utils.errors import UserError
 from portrait360.utils.files import translate_write_errors
 from portrait360.utils.images import over_grey, save_picture
 
-FORMATS = ("ply", "splat", "spz", "glb", "obj", "field", "html", "mp4", "webp", "gif", "scene", "sheet")
+FORMATS = ("ply", "splat", "spz", "splats.glb", "glb", "obj", "field", "html", "mp4", "webp", "gif", "scene", "sheet")
 DEFAULT_FORMATS = ("ply", "glb", "html", "mp4", "sheet")
-SPLAT_FORMATS = ("ply", "splat", "spz")
+SPLAT_FORMATS = ("ply", "splat", "spz", "splats.glb")
 MESH_FORMATS = ("glb", "obj")
 FILM, FRAMES = 512, 180  # pixels and frames of a turntable: six seconds
 CELL = 384  # pixels of an image in the contact sheet
@@ -44,7 +47,7 @@ def open_head(path: Path) -> Head:
     if path.suffix.lower() in readers:
         return Head(splats=readers[path.suffix.lower()](path))  # type: ignore[arg-type]
     if path.suffix.lower() == ".glb":
-        return Head(mesh=read_glb(path))
+        return Head(splats=read_khr_splats(path)) if holds_splats(path) else Head(mesh=read_glb(path))
     raise UserError(f"{path} is neither a folder with a fitted head nor a .ply, .splat, .spz or .glb file.")
 
 
@@ -55,6 +58,7 @@ def write_head(
     *,
     path: str = "orbit",
     title: str = "portrait360",
+    splat_options: SplatFileOptions = SplatFileOptions(),  # noqa: B008 (frozen)
     on_file: Callable[[str], None] = lambda name: None,
 ) -> list[Path]:
     """Write all formats for which the head has the results, and return the paths of the files.
@@ -74,7 +78,7 @@ def write_head(
     with translate_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in possible:
-            files.append(_write(head, folder, name, camera_path, title))
+            files.append(_write(head, folder, name, camera_path, title, splat_options))
             on_file(name)
     return files
 
@@ -92,11 +96,30 @@ def missing_result(head: Head, name: str) -> str | None:
     return None
 
 
-def _write(head: Head, folder: Path, name: str, camera_path: Callable[[int], list[Camera]], title: str) -> Path:
+def write_splat_file(file: Path, splats: GaussianSplats, name: str, options: SplatFileOptions) -> None:
+    """Write Gaussians in one of SPLAT_FORMATS."""
+    if name == "ply":
+        write_ply(file, splats, sh_degree=options.sh_degree, up=options.up)
+    elif name == "splat":
+        write_splat(file, splats, up=options.up)
+    elif name == "spz":
+        write_spz(file, splats, version=options.spz_version)
+    else:
+        write_khr_splats(file, splats)
+
+
+def _write(
+    head: Head,
+    folder: Path,
+    name: str,
+    camera_path: Callable[[int], list[Camera]],
+    title: str,
+    splat_options: SplatFileOptions,
+) -> Path:
     file = folder / f"head.{name}"
     if name in SPLAT_FORMATS:
         assert head.splats is not None
-        {"ply": write_ply, "splat": write_splat, "spz": write_spz}[name](file, head.splats)
+        write_splat_file(file, head.splats, name, splat_options)
     elif name in MESH_FORMATS:
         assert head.mesh is not None
         if name == "glb":

@@ -1,4 +1,7 @@
-"""Build a proxy with a 3D GAN: invert the photo, scan the generated head from all sides, and unwrap it."""
+"""Build a proxy with a 3D GAN: invert the photo, scan the generated head from all sides, and unwrap it.
+
+The generator works in the frame of the published networks (`portrait.published_frame`); the proxy is in ours.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from portrait360.models.trigrid import Uniform
 from portrait360.models.weights.store import from_plain
 from portrait360.models.weights.tensor_files import TensorFile, describe, load_into, write_safetensors
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.portrait.published_frame import PublishedCrop, PublishedFrame, crop_as_published
 from portrait360.pipeline.proxy.from_portrait import fit_to_silhouette, paste_photo, sample_photos
 from portrait360.pipeline.proxy.gan_inversion import (
     InversionResult,
@@ -44,13 +48,13 @@ HEAD_FILE = "gan.safetensors"
 
 
 class GanHead:
-    """A generated head in the portrait's frame."""
+    """A generated head in the frame of the published networks; `frame` leads there from the portrait's."""
 
-    def __init__(self, head: GeneratedHead, shift: Floats) -> None:
-        self.head, self.shift = head, np.asarray(shift, np.float64)
+    def __init__(self, head: GeneratedHead, shift: Floats, frame: PublishedFrame) -> None:
+        self.head, self.shift, self.frame = head, np.asarray(shift, np.float64), frame
 
     def label(self, camera: Camera, *, shifted: bool = True) -> Tensor:
-        """Return the camera's label (1 25) in the generator's frame."""
+        """Return the label (1 25) of a camera of that frame, shifted as the generator wants it."""
         label = camera.label()
         label[list(SHIFTED)] += self.shift * shifted
         return torch.from_numpy(label).float()[None].to(self.head.grids.device)
@@ -65,7 +69,8 @@ class GanHead:
         uniform: Uniform | None = None,
         behind: float | None = None,
     ) -> Floats:
-        """Render (size size 3) in [0, 1] over the generator's background, or over the grey value `behind`."""
+        """Render (size size 3) in [0, 1] for a camera of the published frame, over the generator's background or the
+        grey value `behind`."""
         rendered = self.head.render(self.label(camera, shifted=shifted), uniform=uniform)
         rgb = resize(as_picture(rendered.rgb[0]), size)
         if behind is None:
@@ -78,6 +83,8 @@ class GanHead:
         names = make_renderer(generator.config).state_dict()
         state = {f"seeing.{name}": generator.state_dict()[name] for name in names}
         state |= {"grids": head.grids, "w": head.ws[:, -1:], "shift": torch.from_numpy(self.shift)}
+        placing = {"scale": np.array([self.frame.scale]), "turn": self.frame.turn, "centre": self.frame.centre}
+        state |= {f"frame.{name}": torch.from_numpy(values) for name, values in placing.items()}
         if generator.config.background:
             state["behind"] = head.background()
         state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
@@ -95,7 +102,9 @@ class GanHead:
         renderer.eval().requires_grad_(False).to(device)
         grids, w = (file.read(name).to(device) for name in ("grids", "w"))
         behind = file.read("behind").to(device) if "behind" in file.specs else None
-        return cls(GeneratedHead(renderer, w, grids, behind), file.read("shift").numpy())
+        scale, turn, centre = (file.read(f"frame.{name}").numpy() for name in ("scale", "turn", "centre"))
+        frame = PublishedFrame(float(scale[0]), turn, centre)
+        return cls(GeneratedHead(renderer, w, grids, behind), file.read("shift").numpy(), frame)
 
 
 def make_renderer(config: GAN3DConfig) -> GanRenderer:
@@ -119,23 +128,23 @@ def gan_proxy(
     Checkpoints in `folder` let an interrupted inversion resume.
     """
     device = next(generator.parameters()).device
-    goal = build_goal(reframe(portrait, FOCAL_SD15, GAN_SIZE), device)
+    goal = build_goal(crop_as_published(portrait, FOCAL_SD15, GAN_SIZE), device)
     result = invert(
         generator, goal, load_feature_extractor(device), settings, seed=seed, folder=folder, on_step=on_step
     )
-    head = head_from_inversion(result, goal)
+    head = head_from_inversion(result, goal, PublishedFrame.of(portrait))
     return proxy_from_gan_head(portrait, head, others), head
 
 
-def head_from_inversion(result: InversionResult, goal: InversionTarget) -> GanHead:
-    """Place the generated head in the portrait's frame."""
+def head_from_inversion(result: InversionResult, goal: InversionTarget, frame: PublishedFrame) -> GanHead:
+    """Take the generated head out of an inversion, with the shift that the generator gave its camera."""
     shift = (result.label - goal.label)[0, list(SHIFTED)].cpu().numpy()
     with torch.inference_mode():
-        return GanHead(result.generator.generate_head(result.ws), shift)
+        return GanHead(result.generator.generate_head(result.ws), shift, frame)
 
 
 def reframe(portrait: Portrait, focal: float, size: int) -> Portrait:
-    """Resample the portrait for another focal length at the same camera position, as published networks need it."""
+    """Resample the portrait for another focal length at the same camera position."""
     camera = replace(portrait.camera, focal=focal, center=(0.5, 0.5))
     uv = portrait.camera.project(camera.unproject(pixel_centres(size, size), np.ones((size, size))))[0]
     width = max(1, round(portrait.rgb.shape[0] * focal / portrait.camera.focal / size))  # old pixels per new pixel
@@ -149,10 +158,10 @@ def reframe(portrait: Portrait, focal: float, size: int) -> Portrait:
     return replace(portrait, rgb=rgb, alpha=alpha, inside_photo=known_mask, camera=camera, landmarks=None)
 
 
-def build_goal(portrait: Portrait, device: torch.device) -> InversionTarget:
-    label = torch.from_numpy(portrait.camera.label()).float()[None]
-    alpha = torch.from_numpy(np.asarray(portrait.alpha, np.float32))[None, None]
-    return InversionTarget(as_tensor(portrait.rgb).to(device), alpha.to(device), label.to(device))
+def build_goal(photo: PublishedCrop, device: torch.device) -> InversionTarget:
+    label = torch.from_numpy(photo.camera.label()).float()[None]
+    alpha = torch.from_numpy(np.asarray(photo.alpha, np.float32))[None, None]
+    return InversionTarget(as_tensor(photo.rgb).to(device), alpha.to(device), label.to(device))
 
 
 def as_tensor(rgb: Floats) -> Tensor:
@@ -184,7 +193,7 @@ def proxy_from_gan_head(portrait: Portrait, head: GanHead, others: Sequence[Port
 
 @torch.inference_mode()
 def scan_head(head: GanHead) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """Yield points, unit directions to the camera, and colours, for one camera after another."""
+    """Yield points, unit directions to the camera, and colours in the portrait's frame, camera after camera."""
     for elevation, count in SCANS:
         for i in range(count):
             camera = Camera(look_at(360 * i / count, elevation), FOCAL_SD15)
@@ -193,4 +202,5 @@ def scan_head(head: GanHead) -> Iterator[tuple[Floats, Floats, Floats]]:
             depth = rendered.depth[0, 0].cpu().numpy()
             solid = (rendered.cover[0, 0] > MIN_COVER).cpu().numpy() & np.isfinite(depth)
             rgb = resize(as_picture(rendered.rgb[0]), SCAN_SIZE)
-            yield origin + depth[solid, None] * directions[solid], -directions[solid], rgb[solid]
+            points = head.frame.points_from_published(origin + depth[solid, None] * directions[solid])
+            yield points, head.frame.directions_from_published(-directions[solid]), rgb[solid]

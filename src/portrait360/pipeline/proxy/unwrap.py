@@ -26,8 +26,14 @@ class UnwrappedMap:
     seen: Floats  # (rows, columns) 1 where a camera saw the cell, 0 where it is interpolated
 
 
-def unwrap_points(layout: HeadMap, points: Floats, towards: Floats, values: Sequence[Floats]) -> UnwrappedMap:
-    """Unwrap points (n, 3) with unit directions to their cameras (n, 3) and several values (n,) for each point."""
+def unwrap_points(
+    layout: HeadMap, points: Floats, towards: Floats, values: Sequence[Floats], *, outermost: bool = False
+) -> UnwrappedMap:
+    """Unwrap points (n, 3) with unit directions to their cameras (n, 3) and several values (n,) for each point.
+
+    The radius of a cell is the mean of its surface's points, or, for strands, which are no closed surface, that of
+    its `outermost` ones.
+    """
     column, row, radius = layout.locate(points)
     row, column = np.floor(row).astype(int), np.floor(column).astype(int) % layout.columns
     inside = (row >= 0) & (row < layout.rows)
@@ -37,7 +43,7 @@ def unwrap_points(layout: HeadMap, points: Floats, towards: Floats, values: Sequ
     outer = _quantiles(cell[inside], radius[inside], layout.rows * layout.columns)
     inside &= radius > outer[cell] - SURFACE_THICKNESS
     cell, weight = cell[inside], cosine[inside] ** 8
-    channels = [*(value[inside] for value in values), radius[inside]]
+    channels = [*(value[inside] for value in values), outer[cell] if outermost else radius[inside]]
     sums = np.stack([np.bincount(cell, weight * channel, len(outer)) for channel in channels], -1)
     total = np.bincount(cell, weight, len(outer))
     shape = (layout.rows, layout.columns)

@@ -20,7 +20,7 @@ from portrait360.pipeline.reconstruction.mesh import MeshFit, fit_mesh
 from portrait360.pipeline.reconstruction.radiance_field import FieldFit, fit_field
 from portrait360.pipeline.reconstruction.view_corrections import correct_views
 from portrait360.pipeline.views.proxy_views import load_or_render_views
-from portrait360.pipeline.views.view_set import View, ViewSet
+from portrait360.pipeline.views.view_set import View, ViewSet, require_views
 from portrait360.utils.devices import select_device
 from portrait360.utils.errors import UserError
 from portrait360.utils.progress import ProgressCallback, ignore_progress, progress_bar
@@ -61,6 +61,7 @@ def fit_head(
     Each result is saved in `folder` as soon as it is fitted, and loaded from there if an earlier run of the same fit
     saved it.
     """
+    require_views(len(view_set.all), "The view set")
     record = FitRecord(folder, hash_views(view_set), asdict(settings))
     saved, corrections = record.load()
     field = saved.field

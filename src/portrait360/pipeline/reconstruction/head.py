@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize_arrays
 from safetensors.torch import save as serialize_tensors
@@ -17,6 +18,9 @@ from portrait360.geometry.volumes.radiance_field import FieldOptions, RadianceFi
 from portrait360.pipeline.reconstruction import RESULTS
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, translate_write_errors
+
+MAX_LEVELS, MAX_OPTION = 64, 1 << 24  # of a field
+MESH_TYPES = [np.dtype(kind) for kind in ("f4", "f4", "f4", "i4", "u1")]  # in the order of a mesh's fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,11 @@ def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         with safe_open(path, "np") as file:
             if set(file.keys()) != set(names):
                 raise ValueError("other tensors than expected")
-            return {name: file.get_tensor(name) for name in names}
+            arrays = {name: file.get_tensor(name) for name in names}
+        for name, values in arrays.items():
+            if not values.size or not np.isfinite(values).all():
+                raise ValueError(f"{name} is empty or not finite")
+        return arrays
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged_error(path) from error
 
@@ -77,25 +85,50 @@ def _damaged_error(path: Path) -> UserError:
 def _read_field(path: Path) -> RadianceField:
     try:
         with safe_open(path, "pt") as file:
-            options = FieldOptions(**json.loads((file.metadata() or {})["options"]))
-            field = RadianceField(options)
-            field.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
+            options = _read_options((file.metadata() or {})["options"])
+            with torch.device("meta"):  # its shapes, without its memory
+                expected = {name: list(v.shape) for name, v in RadianceField(options).state_dict().items()}
+            if expected != {name: file.get_slice(name).get_shape() for name in file.keys()}:  # noqa: SIM118 (no mapping)
+                raise ValueError("other shapes than its options say")
+            state = {name: file.get_tensor(name) for name in expected}
+        if not all(values.isfinite().all() for values in state.values()):
+            raise ValueError("numbers that are not finite")
+        field = RadianceField(options)
+        field.load_state_dict(state)
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError, RecursionError) as error:
         raise _damaged_error(path) from error
     return field
 
 
+def _read_options(text: str) -> FieldOptions:
+    """Read a field's options; a ValueError for those that no field has."""
+    options = FieldOptions(**json.loads(text))
+    if not all(type(value) is int and 1 <= value <= MAX_OPTION for value in asdict(options).values()):
+        raise ValueError("options out of range")
+    if options.levels > MAX_LEVELS or options.coarsest > options.finest:
+        raise ValueError("options out of range")
+    return options
+
+
 def _read_splats(path: Path) -> GaussianSplats:
     try:
-        return GaussianSplats(**_read_arrays(path, tuple(f.name for f in fields(GaussianSplats))))
+        splats = GaussianSplats(**_read_arrays(path, tuple(f.name for f in fields(GaussianSplats))))
     except ValueError as error:
         raise _damaged_error(path) from error
+    turns = np.linalg.norm(splats.rotations, axis=1)
+    if splats.scales.min() < 0 or turns.min() <= 0 or splats.opacities.min() < 0 or splats.opacities.max() > 1:
+        raise _damaged_error(path)
+    return splats
 
 
 def _read_mesh(path: Path) -> TexturedMesh:
     mesh = TexturedMesh(**_read_arrays(path, tuple(f.name for f in fields(TexturedMesh))))
     faces, count = mesh.triangles, len(mesh.vertices)
-    if faces.ndim != 2 or (len(faces) and not (faces.min() >= 0 and faces.max() < count)):
+    shapes = [values.shape for values in (mesh.vertices, mesh.normals, mesh.uv)]
+    kinds = [getattr(mesh, f.name).dtype for f in fields(mesh)]
+    if shapes != [(count, 3), (count, 3), (count, 2)] or kinds != MESH_TYPES or faces.shape[1:] != (3,):
+        raise _damaged_error(path)
+    if mesh.texture.ndim != 3 or mesh.texture.shape[2] != 3 or not 0 <= faces.min() <= faces.max() < count:
         raise _damaged_error(path)
     return mesh
 

@@ -67,7 +67,10 @@ class GeneratedVolume(Volume):
     def __init__(self, generated: GanHead) -> None:
         super().__init__()
         self.head, device = generated.head, generated.head.grids.device
-        self.shift = torch.from_numpy(generated.shift).float().to(device)
+        frame = generated.frame  # the generator's points are scale turn (X - centre) + shift
+        self.scale = frame.scale
+        self.turn = torch.from_numpy(frame.scale * frame.turn.T).float().to(device)
+        self.shift = torch.from_numpy(generated.shift - frame.scale * frame.turn @ frame.centre).float().to(device)
         self.to(device)
         self.fill()
 
@@ -80,8 +83,8 @@ class GeneratedVolume(Volume):
         self.density.copy_(torch.where(near > EMPTY, FAINT, 0.0))
 
     def _features(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        density, features = self.head.field((points + self.shift)[None])
-        return F.softplus(density[0] - 1), features[0]
+        density, features = self.head.field((points @ self.turn + self.shift)[None])
+        return self.scale * F.softplus(density[0] - 1), features[0]  # per length in our frame
 
     def forward(self, places: Tensor, directions: Tensor | None = None) -> tuple[Tensor, Tensor]:
         density, features = self._features(places)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from portrait360.geometry.cameras import orbit
@@ -11,6 +13,7 @@ from portrait360.pipeline.avatar.avatar import CoarseHead
 SHARE = 0.7  # of the picture's height, from the chin to the top of the hair, as in the papers
 CLOSEST = 1.5  # times the focal length of the portrait
 SIDES, SIZE = 8, 64  # views from which the head's reach is read, and their pixels
+_known: WeakKeyDictionary[CoarseHead, float] = WeakKeyDictionary()  # several stages of a run ask for one head
 
 
 def frame_focal(head: CoarseHead) -> float:
@@ -18,6 +21,12 @@ def frame_focal(head: CoarseHead) -> float:
 
     The published networks have a focal length of their own.
     """
+    if head not in _known:
+        _known[head] = _find_focal(head)
+    return _known[head]
+
+
+def _find_focal(head: CoarseHead) -> float:
     focal = head.camera.focal
     top, wide = 0.0, 0.0
     shoulders = 0.5 - SHOULDER_HEIGHT * focal / RADIUS  # picture row, in sides

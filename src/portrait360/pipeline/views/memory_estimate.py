@@ -106,10 +106,16 @@ def peak_bytes(
     *,
     offload: bool = True,
     references: int = 2,
+    mixed: bool = False,
 ) -> int:
-    """Return the most bytes of weights and activations that are alive at once."""
-    networks, compute = WeightlessNetworks(system), ComputeConfig(DEVICE, dtype, offload)
+    """Return the most bytes of weights and activations that are alive at once; a bound of it for mixed precision."""
+    networks, compute = WeightlessNetworks(system), ComputeConfig(DEVICE, dtype, offload, mixed=mixed)
     inputs = DenoiserInputs(*(broadcast_zero(count, 3, size, size) for count in (references, views, views)))
     with Meter() as meter:
         denoise_views(inputs, networks, config, compute)
-    return meter.peak
+    if not mixed:
+        return meter.peak
+    # norms leave activations in fp32, which are not counted: at most twice as many bytes, beside the same weights
+    denoiser = networks.denoiser()
+    weights = (*denoiser.unet.parameters(), *denoiser.control.parameters())
+    return 2 * meter.peak - sum(value.numel() for value in weights) * dtype.itemsize

@@ -9,6 +9,7 @@ attention) denoises windows of views, beginning with noise around the latents of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from portrait360.diffusion.guidance import guide
+from portrait360.diffusion.guidance import Pass, guide
 from portrait360.diffusion.multiview import Prepare, ViewNoise, circular_windows, predict_orbit, view_generators
 from portrait360.diffusion.prediction import Denoiser, make_denoiser
 from portrait360.diffusion.samplers import ddim, dpm_solver_2m
@@ -71,16 +72,29 @@ class ComputeConfig:
     dtype: torch.dtype
     offload: bool = False  # the appearance network leaves the device before the views are denoised
     compiled: bool = False  # U-Net and control network are compiled; on CUDA their calls are recorded as graphs
+    mixed: bool = False  # as published: autocast in the denoiser, with sums and norms in fp32, and a VAE in fp32
 
     @classmethod
-    def for_device(cls, device: torch.device, compiled: bool = False) -> ComputeConfig:
+    def for_device(cls, device: torch.device, compiled: bool = False, faithful: bool = False) -> ComputeConfig:
         if device.type == "cpu":
             return cls(device, torch.float32, compiled=compiled)
-        half = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return cls(device, half, offload=True, compiled=compiled)
+        half = torch.bfloat16 if torch.cuda.is_bf16_supported() and not faithful else torch.float16
+        return cls(device, half, offload=True, compiled=compiled, mixed=faithful)
+
+    @property
+    def vae_dtype(self) -> torch.dtype:
+        return torch.float32 if self.mixed else self.dtype
 
     def move(self, network: nn.Module) -> Any:
         return network.to(self.device, self.dtype)
+
+    def move_vae(self, vae: VAE) -> VAE:
+        return vae.to(self.device, self.vae_dtype)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision in which the denoiser runs. Imported weights are fp16 already, so none is cast."""
+        casts = self.mixed and self.device.type != "meta"
+        return torch.autocast(self.device.type, self.dtype) if casts else nullcontext()
 
 
 @torch.inference_mode()
@@ -95,7 +109,7 @@ def denoise_views(
 ) -> Tensor:
     """Return the views (v 3 s s) in [-1, 1]."""
     views = len(inputs.hints)
-    vae = compute.move(networks.vae())
+    vae = compute.move_vae(networks.vae())
     references = encode(
         vae, inputs.references, compute, encoder_generators(seed, PHOTO_SEED, len(inputs.references)), config
     )
@@ -106,14 +120,15 @@ def denoise_views(
     network = networks.denoiser()
     schedule = make_schedule(network, config)
     levels = ddim_levels(schedule, config.steps)
-    conditions = ViewConditions(move_tensor(networks.prompt(), compute), references[:, None])
+    conditions = ViewConditions(move_tensor(networks.prompt(), compute), references[:, None].to(compute.dtype))
     reference_tokens = encode_references(network, conditions, levels, compute) if compute.offload else None
     for part in (network,) if reference_tokens is None else (network.model, network.pose_control_model):
         compute.move(part)
     if compute.compiled:
         for part in (network.unet, network.control):
             compile_forward(part, compute.device)
-    conditions = network.embed_hints(conditions, move_tensor(inputs.hints, compute))
+    with compute.autocast():
+        conditions = network.embed_hints(conditions, move_tensor(inputs.hints, compute))
     noise = ViewNoise(view_generators(seed, views), tuple(references.shape[1:]), compute.device)
     noisy = noise()
     if proxies is not None:
@@ -124,7 +139,7 @@ def denoise_views(
     )
     latents = run_sampler(predict, noisy, schedule, levels, config, noise, on_step)
     del network, conditions, predict
-    vae = compute.move(networks.vae())
+    vae = compute.move_vae(networks.vae())
     return decode(vae, latents, compute, on_step)
 
 
@@ -175,13 +190,27 @@ def make_window_denoiser(
         if remaining is not None:
             level_conditions = replace(conditions, references=None)
             memory = tuple(tokens.to(compute.device) for tokens in next(remaining))
-        at_level = network.prepare_level(
-            level_conditions, x.to(compute.dtype), t, CHUNK, together=config.cross_view, memory=memory
+        with compute.autocast():
+            at_level = network.prepare_level(
+                level_conditions, x.to(compute.dtype), t, CHUNK, together=config.cross_view, memory=memory
+            )
+        conditional, unconditional = (
+            convert_to_fp32(one, compute) for one in (at_level.conditional, at_level.unconditional)
         )
-        predict = guide(at_level.conditional, at_level.unconditional, GUIDANCE)
-        return lambda window, views: predict(window.to(compute.dtype), views).float()
+        predict = guide(conditional, unconditional, GUIDANCE)
+        return lambda window, views: predict(window.to(compute.dtype), views)
 
     return prepare
+
+
+def convert_to_fp32(predict: Pass, compute: ComputeConfig) -> Pass:
+    """Return a pass whose predictions are fp32: guidance amplifies their rounding."""
+
+    def run(x: Tensor, views: Tensor) -> Tensor:
+        with compute.autocast():
+            return predict(x, views).float()
+
+    return run
 
 
 def encode_references(
@@ -195,8 +224,9 @@ def encode_references(
     tokens_by_level = []
     for t in levels.t:
         timestep = t[None].to(compute.device)
-        tokens = network.encode_references(conditions.references, timestep, conditions.context)
-        tokens_by_level.append(tuple(block_tokens.cpu() for block_tokens in tokens))
+        with compute.autocast():
+            tokens = network.encode_references(conditions.references, timestep, conditions.context)
+        tokens_by_level.append(tuple(block_tokens.to("cpu", compute.dtype) for block_tokens in tokens))
     network.control_model.to("cpu")
     return tokens_by_level
 
@@ -218,11 +248,13 @@ def encode(
     """Return latents (n c h w): the mean of the autoencoder's posterior, or a sample as in the published programs."""
 
     def make_draw(generator: torch.Generator) -> Draw:
-        return lambda shape: move_tensor(torch.randn(tuple(shape), generator=generator), compute)
+        return lambda shape: torch.randn(tuple(shape), generator=generator).to(compute.device, compute.vae_dtype)
 
     return torch.cat(
         [
-            vae.encode(move_tensor(picture[None], compute), make_draw(generator) if config.faithful else None)
+            vae.encode(
+                picture[None].to(compute.device, compute.vae_dtype), make_draw(generator) if config.faithful else None
+            )
             for picture, generator in zip(pictures, generators, strict=True)
         ]
     )
@@ -231,7 +263,7 @@ def encode(
 def decode(vae: VAE, latents: Tensor, compute: ComputeConfig, on_step: ProgressCallback) -> Tensor:
     pictures = []
     for i, latent in enumerate(latents):
-        picture = vae.decode(move_tensor(latent[None], compute))
+        picture = vae.decode(latent[None].to(compute.device, compute.vae_dtype))
         pictures.append(picture.float().cpu())
         on_step("picture", i + 1, len(latents))
     return torch.cat(pictures).clamp(-1, 1)

@@ -1,4 +1,9 @@
-"""The stages `back` and `views` of the presets whose views are made by published networks."""
+"""The stages `back` and `views` of the presets whose views are made by published networks.
+
+Whatever the networks are shown, and whatever they make, lives in their frame (`portrait.published_frame`): the photo
+and its references, the hints, the renders that the noise begins with, and the cameras. What leaves this module is in
+ours again.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,11 @@ from portrait360.models.weights.store import StoredModel, load_generator
 from portrait360.pipeline.avatar.avatar import CoarseHead
 from portrait360.pipeline.portrait.matting_network import find_matte
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.portrait.published_frame import PublishedFrame, crop_as_published
 from portrait360.pipeline.portrait.reference_photos import BEHIND
 from portrait360.pipeline.proxy.gan_head import GanHead, as_picture, as_tensor, reframe
 from portrait360.pipeline.proxy.proxy import Proxy
+from portrait360.pipeline.views.hint_pictures import HintPictures
 from portrait360.pipeline.views.multiview_sampler import (
     ComputeConfig,
     DenoiserInputs,
@@ -47,6 +54,11 @@ class SubjectInputs:
     generated_head: GanHead | None = None  # the generated head, if the proxy comes from a generator
     generator: Path | None = None  # weights of a generator that makes the head for the hints
     more_photos: tuple[Portrait, ...] = ()  # further photos
+    hints: HintPictures | None = None  # pictures of another head, instead of renders of one
+
+    @property
+    def frame(self) -> PublishedFrame:
+        return PublishedFrame.of(self.portrait)
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ def denoise_back_view(subject: SubjectInputs, config: ViewSynthesisConfig, on_st
     another head."""
     assert config.preset.focal is not None and config.preset.back is not None
     camera = Camera(look_at(BEHIND), config.preset.focal)
-    front = prepare_front(subject, config)
+    front = prepare_photo(subject.portrait, config)
     inputs = DenoiserInputs(as_tensor(front), render_hints(subject, config, [camera]), None)
     sampler = SamplerConfig(config.steps, config.faithful, cross_view=False)
     back_view = StoredModel(config.weights_of(config.preset.back))
@@ -85,39 +97,26 @@ def denoise_published_views(
     config: ViewSynthesisConfig,
     on_step: ProgressCallback,
 ) -> ViewSet:
-    """Make the views of all cameras together."""
-    photos = [prepare_front(subject, config), *(prepare_reference(photo, config) for photo in subject.more_photos)]
-    if back is not None:
-        photos.insert(1, prepare_reference(back, config))
-    references = torch.cat([as_tensor(photo) for photo in photos])
+    """Make the views of all cameras together; the cameras are those of the published frame."""
+    photos = [subject.portrait, *([back] if back is not None else []), *subject.more_photos]
+    references = torch.cat([as_tensor(prepare_photo(photo, config)) for photo in photos])
     hints, proxies = render_hints(subject, config, cameras), render_proxies(subject, config, cameras)
     inputs = DenoiserInputs(references, hints, proxies)
     sampler = SamplerConfig(config.steps, config.faithful)
     networks = StoredModel(config.weights[0])
     pictures = denoise_views(inputs, networks, sampler, config.compute, seed=config.seed, on_step=on_step)
     views = [as_view(picture, camera, subject, config) for picture, camera in zip(pictures, cameras, strict=True)]
-    photo = reframe_for_networks(subject.portrait, config)
+    assert config.preset.focal is not None
+    photo = reframe(subject.portrait, config.preset.focal, config.size)
     return ViewSet(tuple(views), View(photo.rgb, photo.alpha, photo.camera, photo.inside_photo), config.seed)
 
 
-def reframe_for_networks(portrait: Portrait, config: ViewSynthesisConfig) -> Portrait:
-    """Reframe the portrait to the focal length and size of the networks."""
+def prepare_photo(photo: Portrait, config: ViewSynthesisConfig) -> Floats:
+    """Return the crop of a photo, or of the back view, as the networks are shown it: over white, but as it stands in
+    the published programs."""
     assert config.preset.focal is not None
-    return reframe(portrait, config.preset.focal, config.size)
-
-
-def prepare_front(subject: SubjectInputs, config: ViewSynthesisConfig) -> Floats:
-    """Return the photo over white. The published programs keep the background if the head is generated."""
-    photo = reframe_for_networks(subject.portrait, config)
-    return photo.rgb if config.faithful and subject.generated_head else composite_over_white(photo.rgb, photo.alpha)
-
-
-def prepare_reference(portrait: Portrait, config: ViewSynthesisConfig) -> Floats:
-    """Return a further photo at the focal length and size of the networks, over white."""
-    focal = config.preset.focal
-    photo = portrait if portrait.camera.focal == focal else reframe_for_networks(portrait, config)
-    photo = photo if photo.rgb.shape[0] == config.size else reframe(photo, photo.camera.focal, config.size)
-    return composite_over_white(photo.rgb, photo.alpha)
+    crop = crop_as_published(photo, config.preset.focal, config.size)
+    return crop.rgb if config.faithful else composite_over_white(crop.rgb, crop.alpha)
 
 
 def composite_over_white(rgb: Floats, alpha: Floats) -> Floats:
@@ -130,7 +129,7 @@ def render_proxies(subject: SubjectInputs, config: ViewSynthesisConfig, cameras:
 
 def render_proxy(subject: SubjectInputs, config: ViewSynthesisConfig, camera: Camera, index: int) -> Floats:
     if subject.generated_head is None:
-        rendered = subject.proxy.render(camera, config.size)
+        rendered = subject.proxy.render(subject.frame.from_published(camera), config.size)
         return composite_over_white(rendered.rgb, rendered.mask)
     if not config.faithful:
         return subject.generated_head.render(camera, config.size, behind=WHITE)
@@ -143,11 +142,15 @@ def render_proxy(subject: SubjectInputs, config: ViewSynthesisConfig, camera: Ca
 
 
 def render_hints(subject: SubjectInputs, config: ViewSynthesisConfig, cameras: Sequence[Camera]) -> Tensor:
-    """Render another head from the same cameras: it shows the pose, and nothing of the subject's appearance."""
+    """Show another head from the same cameras: the user's pictures of one, or renders of a generated one, or of the
+    synthetic stranger. Hints show the pose, and nothing of the subject's appearance."""
+    if subject.hints is not None:
+        return torch.cat([as_tensor(hint) for hint in subject.hints.load(cameras, config.size)])
     if subject.generator is not None:
-        head = generate_stranger(subject.generator, config.compute.device)
-        return torch.cat([as_tensor(head.render(camera, config.size, behind=WHITE)) for camera in cameras])
-    rendered = [load_stranger().render(camera, config.size) for camera in cameras]
+        head, behind = generate_stranger(subject.generator, config.compute.device), None if config.faithful else WHITE
+        return torch.cat([as_tensor(head.render(camera, config.size, behind=behind)) for camera in cameras])
+    frame = PublishedFrame.for_scale()
+    rendered = [load_stranger().render(frame.from_published(camera), config.size) for camera in cameras]
     return torch.cat([as_tensor(composite_over_white(view.rgb, view.mask)) for view in rendered])
 
 
@@ -163,12 +166,13 @@ def generate_stranger(weights: Path, device: torch.device) -> GanHead:
     z = torch.randn(1, generator.config.z, generator=torch.Generator().manual_seed(STRANGER_SEED)).to(device)
     label = torch.from_numpy(Camera(look_at(0.0)).label()).float()[None].to(device)
     head: GeneratedHead = generator.generate_head(generator.map_styles(z, label, 0.7))
-    return GanHead(head, np.zeros(3))
+    return GanHead(head, np.zeros(3), PublishedFrame.for_scale())
 
 
 def as_view(picture: Tensor, camera: Camera, subject: SubjectInputs, config: ViewSynthesisConfig) -> View:
-    """Add a matte: the one found in the picture, or the proxy's outline where none is found."""
-    rgb = to_uint8(as_picture(picture)).astype(np.float32) / 255
+    """Add a matte: the one found in the picture, or the proxy's outline where none is found. The camera of the
+    published frame becomes one of ours."""
+    rgb, camera = to_uint8(as_picture(picture)).astype(np.float32) / 255, subject.frame.from_published(camera)
     alpha = find_matte(rgb)
     if alpha.mean() < MIN_COVERAGE:
         alpha = subject.proxy.render(camera, config.size).mask

@@ -18,6 +18,7 @@ from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, read_limited, translate_write_errors
 from portrait360.utils.images import load_picture, save_picture
+from portrait360.utils.memory import require_memory
 
 FORMAT = 1  # version of our own entry in transforms.json
 OWN_KEY = "portrait360"  # key of that entry
@@ -25,6 +26,7 @@ KNOWN = "reference-known.png"  # mask of the reference: white where its square l
 MIN_VIEWS = 3  # with fewer, depth is undetermined
 MAX_VIEWS = 1000
 MAX_SIZE = 1024  # pixels: larger pictures are downscaled
+BYTES_PER_PIXEL = 20  # of a view: its colours, alpha and mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +90,11 @@ class ViewSet:
         if not path.is_file():
             raise UserError(f"{folder} has no transforms.json; add one with the cameras of the views.")
         shots = read_transforms(path)
-        if not MIN_VIEWS <= len(shots) <= MAX_VIEWS:
-            raise UserError(
-                f"{path} has {len(shots)} view{'s' * (len(shots) != 1)}; provide {MIN_VIEWS} to {MAX_VIEWS}."
-            )
+        needed = sum(min(max(shot.width, shot.height), MAX_SIZE) ** 2 for shot in shots) * BYTES_PER_PIXEL
+        require_memory("views", needed, "use fewer or smaller pictures")
         entry = json.loads(read_limited(path, MAX_BYTES)).get(OWN_KEY)
         if not isinstance(entry, dict) or entry.get("format") != FORMAT:
+            require_views(len(shots), path)  # fewer do not say where the head is
             shots, entry = normalise_shots(shots, path), {}
         views = [_load_view(shot) for shot in shots]
         photo_indices = [i for i, shot in enumerate(shots) if entry and shot.image.name == "reference.png"]
@@ -103,6 +104,12 @@ class ViewSet:
             _add_known_mask(views[photo_indices[0]], path.parent / KNOWN) if photo_indices else None,
             seed if isinstance(seed, int) else None,
         )
+
+
+def require_views(count: int, path: Path | str) -> None:
+    """Raise a UserError for fewer or more views than a head can be fitted to."""
+    if not MIN_VIEWS <= count <= MAX_VIEWS:
+        raise UserError(f"{path} has {count} view{'s' * (count != 1)}; provide {MIN_VIEWS} to {MAX_VIEWS}.")
 
 
 def _add_known_mask(photo: View, path: Path) -> View:

@@ -19,6 +19,14 @@ from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Part, Strands
 from portrait360.utils.array_types import F32
 
+MOST = 18000  # whiskers of a fitted beard
+DENSEST, LYING, LAYERS = 0.96, 0.7, 60.0  # greatest share that is covered; length as seen; layers per head height
+TINT = 1.1  # of the skin beneath them
+FITTED_STEPS = 5, 9  # of short whiskers, and of long ones
+LEAN = 1.0  # length of a whisker, of how far it reaches off the skin
+LONG = 0.03  # length from which whiskers wave
+THICKEST = 0.13  # head heights from which a beard hangs rather than stands off
+
 
 @dataclass(frozen=True)
 class BeardStyle:
@@ -52,6 +60,15 @@ BEARDS: dict[str, BeardStyle] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class BeardGrowth:
+    """How a given beard grows, at every vertex of a head; lengths in head heights."""
+
+    share: F32  # (m,) how much of the skin it covers, 0..1
+    reach: F32  # (m,) how far it stands off the skin, or hangs below it
+    least: float  # length of whiskers that do not stand off
+
+
 def growth_area(rest: F32, name: str) -> np.ndarray:
     """Return how densely a named region grows hair (m,), 0..1, at points of the average head."""
     x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
@@ -74,8 +91,12 @@ def growth_area(rest: F32, name: str) -> np.ndarray:
     raise KeyError(name)
 
 
-def make_beard(head: Head, parameters: HeadParameters, rng: np.random.Generator) -> tuple[list[Strands], F32]:
-    """Return the strands, and how strongly their colour tints the skin beneath (m,)."""
+def make_beard(
+    head: Head, parameters: HeadParameters, rng: np.random.Generator, fitted: BeardGrowth | None = None
+) -> tuple[list[Strands], F32]:
+    """Return the strands of the named or fitted beard, and how strongly their colour tints the skin beneath (m,)."""
+    if fitted is not None:
+        return make_fitted_beard(head, parameters, fitted, rng)
     style = BEARDS[parameters.facial.beard]
     density = np.zeros(len(head.body), np.float32)
     for name in style.areas:
@@ -133,6 +154,88 @@ def _growth(roots: Roots, style: BeardStyle, parameters: HeadParameters, rng: np
         gravity=np.where(lip, 0.1, 0.0 if stubble else 0.35).astype(np.float32),
         stiff=np.full(count, 0.7, np.float32),
         offset=(0.016 * HEAD_HEIGHT * rng.uniform(0.2, 1, count) * (0.1 if stubble else 1)).astype(np.float32),
+        cut=np.full(count, NOWHERE, np.float32),
+        avoid_face=np.zeros(count, np.float32),
+        side=np.where(roots.rest[:, 0] > 0, 1, -1).astype(np.float32),
+        jitter=rng.normal(0, 0.16, (count, 3)).astype(np.float32),
+    )
+
+
+def make_fitted_beard(
+    head: Head, parameters: HeadParameters, fitted: BeardGrowth, rng: np.random.Generator
+) -> tuple[list[Strands], F32]:
+    """Return a beard that grows as it is told, and how strongly its colour tints the skin beneath (m,)."""
+    style = BEARDS[parameters.facial.beard]
+    length = _usual_length(head.rest, fitted.share, fitted.reach, fitted.least)
+    density = _whiskers_per_area(fitted.share, fitted.reach, length)
+    corners = head.body[head.triangles]
+    sides = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    count = float((np.linalg.norm(sides, axis=1) / 2 * density[head.triangles].mean(1)).sum())
+    roots = scatter_roots(head, density, min(round(count), MOST), rng)
+    if len(roots) == 0:
+        return [], np.minimum(fitted.share * TINT, 0.75)
+    rows = head.triangles[roots.triangle]
+    share, reach = ((field[rows] * roots.corner).sum(1) for field in (fitted.share, fitted.reach))
+    growth = _fitted_growth(roots, share, reach, fitted.least, rng)
+    usual = float(np.median(growth.length)) / HEAD_HEIGHT
+    points = grow(head, roots.points, roots.normals, growth, FITTED_STEPS[usual > LONG])
+    points, clump_index = clump(points, 0.3 * float(smoothstep(0.02, 0.05, np.array(usual))), rng)
+    if style.wave[0] > 0 and usual > LONG:
+        points = curl(points, *style.wave, clump_index, rng)
+    keep = ~_over_mouth(head, points)
+    dye = Dye(parameters.facial.beard_colour, grey=parameters.hair.grey * 0.8, vary=0.22, root=0.85)
+    width = _thickness(growth.length / HEAD_HEIGHT) * HEAD_HEIGHT * np.exp(rng.normal(0, 0.2, len(points)))
+    strands = make_strands(
+        points[keep],
+        width[keep],
+        dye,
+        rng,
+        part=Part.BEARD,
+        thin_root=(0.4 + 0.5 * share)[keep],
+        normals=roots.normals[keep],
+    )
+    return [strands], np.minimum(fitted.share * TINT, 0.75)
+
+
+def _usual_length(rest: F32, share: F32, reach: F32, least: float) -> F32:
+    """Return how long whiskers are (m,), in head heights: short where they are sparse, and towards the ears."""
+    x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
+    length = least * (0.45 + 0.55 * smoothstep(0.25, 0.95, share))
+    length = np.maximum(length, LEAN * reach * (0.4 + 0.6 * smoothstep(0.05, 0.25, z)))
+    length = length * (1 - 0.5 * smoothstep(-0.49, -0.53, y) * smoothstep(0.04, 0.0, reach))
+    return np.where((y > -0.30) & (x < 0.115), np.minimum(length, 0.055), length).astype(np.float32)
+
+
+def _thickness(length: F32) -> F32:
+    """Return the width of whiskers, in head heights."""
+    return (0.0019 + 0.0031 * smoothstep(0.012, 0.06, length)).astype(np.float32)
+
+
+def _whiskers_per_area(share: F32, reach: F32, length: F32) -> F32:
+    """Return how many whiskers per canonical area cover a share of it, in layers where they are thick."""
+    each = np.maximum(length * _thickness(length), 1e-6) * HEAD_HEIGHT**2 * LYING
+    return (-np.log1p(-DENSEST * share) / each * (1 + LAYERS * reach)).astype(np.float32)
+
+
+def _fitted_growth(roots: Roots, share: F32, reach: F32, least: float, rng: np.random.Generator) -> Growth:
+    """Return how whiskers grow that cover a share of the skin and reach so far off it."""
+    count = len(roots)
+    x, y = np.abs(roots.rest[:, 0]), roots.rest[:, 1]
+    lip = (y > -0.30) & (x < 0.115)
+    length = _usual_length(roots.rest, share, reach, least) * np.exp(rng.normal(0, 0.16, count))
+    comb = np.zeros((count, len(COMB)), np.float32)
+    comb[:, COMB.index("down")] = np.where(lip, 0.45, 1.0)
+    comb[:, COMB.index("side")] = np.where(lip, 1.1, 0.12 * smoothstep(0.02, 0.08, x))
+    comb[:, COMB.index("forward")] = np.where(lip, 0.1, 0.25)
+    bristly = smoothstep(0.04, 0.012, length)
+    stand = np.where(lip, np.minimum(reach, 0.02), np.minimum(reach, THICKEST))
+    return Growth(
+        length=(length * HEAD_HEIGHT).astype(np.float32),
+        comb=comb,
+        lift=(0.40 + 0.35 * bristly).astype(np.float32),
+        gravity=np.where(lip, 0.1, 0.35 * (1 - bristly)).astype(np.float32),
+        stiff=np.full(count, 0.7, np.float32),
+        offset=((0.002 + stand) * HEAD_HEIGHT * rng.uniform(0.1, 1, count)).astype(np.float32),
         cut=np.full(count, NOWHERE, np.float32),
         avoid_face=np.zeros(count, np.float32),
         side=np.where(roots.rest[:, 0] > 0, 1, -1).astype(np.float32),

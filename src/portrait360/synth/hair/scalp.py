@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -95,13 +96,17 @@ def region_length(rest: F32, style: HairStyle) -> F32:
     return out.astype(np.float32)
 
 
+@lru_cache(maxsize=2)  # a search grows many hairstyles on one head
+def _triangle_areas(head: Head) -> F32:
+    a, b, c = (head.body[column] for column in head.triangles.T)
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1)
+
+
 def scatter_roots(head: Head, density: F32, count: int, rng: np.random.Generator) -> Roots:
     """Sample roots by area times density; none where the density vanishes."""
     triangles = head.triangles
-    corners = head.body[triangles]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    vertex_density = density[triangles]
-    weight = area * vertex_density.mean(1) * (vertex_density.min(1) > 0.01)
+    a, b, c = (density[column] for column in triangles.T)
+    weight = _triangle_areas(head) * ((a + b + c) / np.float32(3)) * (np.minimum(np.minimum(a, b), c) > 0.01)
     if count == 0 or weight.sum() <= 0:
         count, weight = 0, np.ones_like(weight)
     triangle = rng.choice(len(triangles), count, p=weight / weight.sum()).astype(np.int32)
@@ -109,7 +114,8 @@ def scatter_roots(head: Head, density: F32, count: int, rng: np.random.Generator
     rows = triangles[triangle]
 
     def interpolate(values: F32) -> F32:
-        return (values[rows] * bary[:, :, None]).sum(1).astype(np.float32)
+        a, b, c = (values[rows[:, i]] * bary[:, i, None] for i in range(3))
+        return (a + b + c).astype(np.float32)
 
     edge = interpolate(density[:, None])[:, 0]
     return Roots(

@@ -23,7 +23,7 @@ class DistanceField:
 
     def distance(self, points: ArrayLike) -> NDArray:
         flat = np.ascontiguousarray(np.reshape(points, (-1, 3)), np.float32)
-        return _sample_points(self.values, LOW, STEP, flat)[:, 0].reshape(np.shape(points)[:-1])
+        return _sample_distances(self.values, LOW, STEP, flat).reshape(np.shape(points)[:-1])
 
     def gradient(self, points: ArrayLike) -> NDArray:
         """Return the unit direction away from the skin."""
@@ -149,4 +149,12 @@ def _sample_points(values, low, step, points):
         d, gx, gy, gz = sample_field(values, low, step, points[i, 0], points[i, 1], points[i, 2])
         length = (gx * gx + gy * gy + gz * gz) ** 0.5 + 1e-9
         out[i, 0], out[i, 1], out[i, 2], out[i, 3] = d, gx / length, gy / length, gz / length
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _sample_distances(values, low, step, points):
+    out = np.empty(len(points), np.float32)
+    for i in range(len(points)):
+        out[i] = sample_field(values, low, step, points[i, 0], points[i, 1], points[i, 2])[0]
     return out

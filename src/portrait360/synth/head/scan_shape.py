@@ -118,7 +118,7 @@ def scan_offset(scan: tuple[float, ...], neutral: F32, age: float = 0.5) -> F32:
         moved[: pack.body] = clear_eye(
             body, moved[: pack.body], *(find_ball(pack, v, name) for v in (neutral, moved))
         )
-    moved[: pack.body] = _close_mouth(pack, moved[: pack.body])
+    moved[: pack.body] = close_mouth(pack, moved[: pack.body])
     scale, old, new = _fit_similarity(body[ties.mouth], moved[: pack.body][ties.mouth])
     for name in ("upper_teeth", "lower_teeth", "tongue"):
         part = pack.parts[name]
@@ -158,7 +158,7 @@ def clear_eye(body: F32, moved: F32, before: tuple[F32, np.float32], after: tupl
     return (moved + near * (lids + behind * (follow - lids) - moved)).astype(np.float32)
 
 
-def _close_mouth(pack: HeadPack, moved: F32) -> F32:
+def close_mouth(pack: HeadPack, moved: F32) -> F32:
     """Bring the lips together, as they are on the scans: modes of parted lips cannot say so themselves."""
     line, smooth = _find_lip_line(), pack.subdivision(1).matrix
     x = load_average_head().base[: pack.body, 0]

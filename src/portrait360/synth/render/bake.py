@@ -22,12 +22,13 @@ class BakeQuality:
     sky: int = 32  # number of directions of ambient light
     sky_map: int = 128  # side of the depth maps for ambient occlusion
     key_map: int = 512  # side of the shadow maps of the key lights
+    hair_shade: float = 1.0  # exponent of the share of the ambient light that reaches hair: less than 1 is softer
     eye_light: float = 0.0  # least share of the ambient light on eyeballs, whose lids are finer than the depth maps
 
 
 FINE, DRAFT = BakeQuality(), BakeQuality(6, 96, 256)
 """A draft takes half the time; at 256 pixels a viewer can hardly tell them apart."""
-PORTRAIT = BakeQuality(eye_light=0.75)
+PORTRAIT = BakeQuality(hair_shade=0.8, eye_light=0.75)
 """For light without keys, in which nothing else lights the eyes."""
 
 
@@ -137,7 +138,8 @@ def _bake_sky(
     curves.normals[:] = volume / np.maximum(np.linalg.norm(volume, axis=1, keepdims=True), 1e-6)
     hair_shading.ambient_light(np.ascontiguousarray(light.ambient, np.float32), curves.normals, curves.ambient)
     # a strand on a convex head sees half of the sky, which counts as fully open
-    curves.ambient[:] *= np.clip(1.8 * hair_visible / hair_total, 0.05, 1.0)
+    share = np.clip(1.8 * hair_visible / hair_total, 0.05, 1.0)
+    curves.ambient[:] *= share if quality.hair_shade == 1 else share**quality.hair_shade
 
 
 def _key_shadows(

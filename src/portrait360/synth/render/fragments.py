@@ -21,6 +21,8 @@ DEEP = 8  # fragments kept per pixel
 BLOCK = 8  # side of the blocks in which hidden segments are skipped
 INK_SOURCE = -(2**31)  # source of the ink band behind hair
 FAINT = 1.0 / 512  # coverage below this is ignored
+CLOSED = 1e-3  # joint transparency of a pixel's dropped fragments from which nothing behind them is seen
+REFRESHES = 64  # how often, while strands are drawn, blocks learn what earlier strands hide
 
 
 class Fragments(NamedTuple):
@@ -102,6 +104,20 @@ def find_farthest(depth, far, blocks):
 
 
 @njit_exact_inline
+def refresh_blocks(far, blocks, is_stale):
+    """Compute the farthest visible depth again of the blocks (rows, columns) that are marked, and unmark them."""
+    for row in range(blocks.shape[0]):
+        for column in range(blocks.shape[1]):
+            if not is_stale[row, column]:
+                continue
+            z = np.float32(0)
+            for y in range(row * BLOCK, min(row * BLOCK + BLOCK, far.shape[0])):
+                for x in range(column * BLOCK, min(column * BLOCK + BLOCK, far.shape[1])):
+                    z = max(z, far[y, x])
+            blocks[row, column], is_stale[row, column] = z, False
+
+
+@njit_exact_inline
 def is_hidden(blocks, x0, x1, y0, y1, depth):
     """Return whether a box of pixels lies behind solid surfaces."""
     for y in range(y0 // BLOCK, y1 // BLOCK + 1):
@@ -122,16 +138,55 @@ def joint_direction(positions, a, b, ux, uy):
 
 
 @njit_exact
+def find_visible(positions, halves, segments, blocks, height, width, visible, directions):
+    """Write which segments no solid surface hides into `visible`, and return their number; arguments: `draw_strands`.
+
+    Of these, `directions` (s, 2) gets cos and sin of twice their angle in the image: without a sign, these can be
+    averaged.
+    """
+    positions, halves, segments, blocks = borrow(positions), borrow(halves), borrow(segments), borrow(blocks)
+    count = 0
+    for n in range(segments.shape[0]):
+        a = segments[n]
+        b = a + 1
+        nearest = min(positions[a, 2], positions[b, 2])
+        if not nearest >= NEAR:
+            continue
+        ax, ay, bx, by = positions[a, 0], positions[a, 1], positions[b, 0], positions[b, 1]
+        x, y = bx - ax, by - ay
+        square = x * x + y * y
+        if not square > 1e-12:
+            continue
+        reach = max(halves[a], halves[b]) + 1.5  # at least what draw_strands takes
+        if not (max(ax, bx) + reach >= 0 and min(ax, bx) - reach <= width):
+            continue
+        if not (max(ay, by) + reach >= 0 and min(ay, by) - reach <= height):
+            continue
+        x0, x1 = int(max(min(ax, bx) - reach, 0.0)), int(min(max(ax, bx) + reach, width - 1.0))
+        y0, y1 = int(max(min(ay, by) - reach, 0.0)), int(min(max(ay, by) + reach, height - 1.0))
+        if is_hidden(blocks, x0, x1, y0, y1, nearest):
+            continue
+        directions[n, 0], directions[n, 1] = (x * x - y * y) / square, 2 * x * y / square
+        visible[count] = n
+        count += 1
+    return count
+
+
+@njit_exact
 def draw_strands(positions, halves, segments, ends, order, far, blocks, f):
     """Rasterise segments between positions (p, 3: pixel x, y and depth) of half width `halves` (p,) into fragments.
 
-    `halves` are in pixels. `order` lists the segments from front to back, only for speed, since hidden ones are
-    skipped early. Where two segments meet, each pixel belongs to the one on its side of the bisector, so that none
-    counts twice.
+    `halves` are in pixels. `order` lists the segments from front to back, only for speed, since those that earlier
+    ones hide are skipped; `far` and `blocks` change with what is drawn. Where two segments meet, each pixel belongs
+    to the one on its side of the bisector, so that none counts twice.
     """
     height, width = far.shape
     positions, halves, far, blocks, f = borrow(positions), borrow(halves), borrow(far), borrow(blocks), borrow(f)
+    is_stale = np.zeros(blocks.shape, np.bool_)
+    period = max(order.shape[0] // REFRESHES, 256)
     for i in range(order.shape[0]):
+        if i % period == period - 1:
+            refresh_blocks(far, blocks, is_stale)
         n = order[i]
         a = segments[n]
         b = a + 1
@@ -158,11 +213,13 @@ def draw_strands(positions, halves, segments, ends, order, far, blocks, f):
         first, last = ends[n] & 1, ends[n] & 2
         sx, sy = (ux, uy) if first else joint_direction(positions, a - 1, a, ux, uy)
         ex, ey = (ux, uy) if last else joint_direction(positions, b, b + 1, ux, uy)
+        is_steep = abs(uy) > 0.05
+        slope, spread = (ux / uy, reach / abs(uy)) if is_steep else (0.0, 0.0)
         for y in range(y0, y1 + 1):
             dy = y + 0.5 - ay
             from_x, to_x = x0, x1
-            if abs(uy) > 0.05:  # where the widened line intersects this row
-                middle, spread = ax - 0.5 + dy * ux / uy, reach / abs(uy)
+            if is_steep:  # where the widened line intersects this row
+                middle = ax - 0.5 + dy * slope
                 from_x, to_x = max(x0, math.ceil(middle - spread)), min(x1, math.floor(middle + spread))
             for x in range(from_x, to_x + 1):
                 if nearest >= far[y, x]:
@@ -189,8 +246,10 @@ def draw_strands(positions, halves, segments, ends, order, far, blocks, f):
                     continue
                 if cover > 0.995:  # it hides everything behind it
                     cover = 1.0
-                    far[y, x] = z
+                    far[y, x], is_stale[y // BLOCK, x // BLOCK] = z, True
                 insert(f, y, x, z, n, np.float32(t), np.float32(cover), np.uint8(255))
+                if f.behind[y, x] < CLOSED and f.depth[y, x, DEEP - 1] < far[y, x]:
+                    far[y, x], is_stale[y // BLOCK, x // BLOCK] = f.depth[y, x, DEEP - 1], True
 
 
 @njit_exact_inline

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from portrait360.geometry import rasterizer, rasterizer_kernels
+from portrait360.geometry import rasterizer_kernels
 from portrait360.geometry.cameras import Camera
 from portrait360.synth.render import fragments, tone_mapping, toon_outline
 from portrait360.synth.render.bake import PreparedScene, prepare_scene
 from portrait360.synth.render.compositing import Film, resolve
 from portrait360.synth.render.mesh_buffers import DEPTH, OPACITY, POSITION
 from portrait360.synth.render.pixel_shading import Eye
+from portrait360.synth.render.projection import project_strands, to_homogeneous
 from portrait360.synth.scene import Scene
 from portrait360.utils.array_types import F32, F64, I32, Bytes
 
@@ -46,7 +47,7 @@ def render_linear(prepared: PreparedScene, camera: Camera, size: int) -> Film:
     values = prepared.surface.values.copy()  # two threads may render the same head
     if prepared.outline > 0:
         toon_outline.push_hull(values, camera, prepared.outline)
-    points = rasterizer.homogeneous(values[:, POSITION], camera, size, size)
+    points = to_homogeneous(values[:, POSITION], camera, size)
     values[:, DEPTH] = points[:, 2]
     surface = prepared.surface._replace(values=values)
     depth = np.full((size, size, len(SAMPLES)), np.inf, np.float32)
@@ -67,30 +68,35 @@ def render_linear(prepared: PreparedScene, camera: Camera, size: int) -> Film:
 def _draw_fragments(
     prepared: PreparedScene, points: F64, depth: F32, camera: Camera, size: int
 ) -> tuple[fragments.Fragments, F32]:
-    """Rasterise strands and transparent triangles before solid surfaces; return them and `hair_directions`."""
+    """Rasterise strands and transparent triangles before solid surfaces; return them and directions of segments."""
     surface, curves = prepared.surface, prepared.curves
-    f = fragments.empty_fragments(size, size)
-    blocks = -(-size // fragments.BLOCK)
-    far, coarse = np.empty((size, size), np.float32), np.empty((blocks, blocks), np.float32)
-    fragments.find_farthest(depth, far, coarse)
+    f, far, blocks = begin_fragments(depth)
     fragments.draw_transparent(points, surface.triangles, prepared.clear, surface.values[:, OPACITY], SAMPLES, far, f)
-    positions = rasterizer.homogeneous(curves.points, camera, size, size)
-    z = np.maximum(positions[:, 2:], rasterizer_kernels.NEAR)
-    positions[:, :2] /= z
-    halves = curves.widths * (0.5 * camera.focal * size) / z[:, 0]
+    positions, halves = project_strands(curves.points, curves.widths, camera, size)
     if prepared.outline > 0:
-        toon_outline.draw_hair_ink(positions, halves, curves.segments, prepared.outline * size, far, coarse, f)
-    order = np.argsort(z[curves.segments, 0].astype(np.float32))
-    fragments.draw_strands(positions, halves, curves.segments, curves.ends, order, far, coarse, f)
-    return f, hair_directions(positions, curves.segments)
+        toon_outline.draw_hair_ink(positions, halves, curves.segments, prepared.outline * size, far, blocks, f)
+    return f, draw_hair(positions, halves, curves.segments, curves.ends, far, blocks, f)
 
 
-def hair_directions(positions: F64, segments: I32) -> F32:
-    """Return cos and sin of twice the angle of each segment in the image: without a sign, these can be averaged."""
-    step = positions[segments + 1, :2] - positions[segments, :2]
-    x, y = step[:, 0], step[:, 1]
-    square = np.maximum(x * x + y * y, 1e-12)
-    return np.stack([(x * x - y * y) / square, 2 * x * y / square], 1).astype(np.float32)
+def begin_fragments(depth: F32) -> tuple[fragments.Fragments, F32, F32]:
+    """Return no fragments, and the depths of pixels and blocks behind which solid samples (h, w, s) hide them."""
+    height, width, _ = depth.shape
+    rows, columns = -(-height // fragments.BLOCK), -(-width // fragments.BLOCK)
+    far, blocks = np.empty((height, width), np.float32), np.empty((rows, columns), np.float32)
+    fragments.find_farthest(depth, far, blocks)
+    return fragments.empty_fragments(height, width), far, blocks
+
+
+def draw_hair(
+    positions: F64, halves: F64, segments: I32, ends: Bytes, far: F32, blocks: F32, f: fragments.Fragments
+) -> F32:
+    """Rasterise strands, from front to back; return the directions in the image of the segments that are seen."""
+    visible, directions = np.empty(len(segments), np.int32), np.empty((len(segments), 2), np.float32)
+    count = fragments.find_visible(positions, halves, segments, blocks, *far.shape, visible, directions)
+    order = visible[:count]
+    order = order[np.argsort(positions[segments[order], 2].astype(np.float32))]
+    fragments.draw_strands(positions, halves, segments, ends, order, far, blocks, f)
+    return directions
 
 
 def _empty_film(size: int) -> Film:

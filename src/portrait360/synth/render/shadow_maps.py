@@ -63,7 +63,18 @@ def make_frame(direction: F32, centre: F32, radius: float, resolution: int) -> F
 
 def to_map_frame(points: F32, matrix: F32) -> F32:
     """Transform world points (n, 3) into the frame of a map."""
-    return points @ matrix[:, :3].T + matrix[:, 3]
+    out = np.empty((len(points), 3), np.float32)
+    transform(points, matrix, out)
+    return out
+
+
+@njit_fast
+def transform(points, matrix, out):
+    """Write points (n, 3) times a matrix (3, 4) into out (n, 3); threads of a BLAS would cost more than they save."""
+    for i in range(points.shape[0]):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        for row in range(3):
+            out[i, row] = matrix[row, 0] * x + matrix[row, 1] * y + matrix[row, 2] * z + matrix[row, 3]
 
 
 @njit_fast
@@ -74,11 +85,13 @@ def draw_triangles(points, triangles, selection, solid):
         k = selection[n]
         a, b, c = triangles[k, 0], triangles[k, 1], triangles[k, 2]
         x0, y0, x1, y1, x2, y2 = points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        left, right = math.ceil(max(min(x0, x1, x2) - 0.5, 0.0)), math.floor(min(max(x0, x1, x2), side) - 0.5)
+        top, bottom = math.ceil(max(min(y0, y1, y2) - 0.5, 0.0)), math.floor(min(max(y0, y1, y2), side) - 0.5)
+        if left > right or top > bottom:  # most triangles are smaller than a texel and reach no centre
+            continue
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if not abs(area) > 1e-9:
             continue
-        left, right = int(max(min(x0, x1, x2) - 0.5, 0.0)), int(min(max(x0, x1, x2) + 0.5, side - 1.0))
-        top, bottom = int(max(min(y0, y1, y2) - 0.5, 0.0)), int(min(max(y0, y1, y2) + 0.5, side - 1.0))
         inverse = 1.0 / area
         for y in range(top, bottom + 1):
             for x in range(left, right + 1):

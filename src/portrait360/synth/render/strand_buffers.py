@@ -32,10 +32,49 @@ class Curves(NamedTuple):
     labels: Bytes  # (p,)
 
 
+class Paths(NamedTuple):
+    """What `Curves` says of where strands are and of what they are, without their light."""
+
+    points: F32
+    widths: F32
+    segments: I32
+    ends: Bytes
+    labels: Bytes
+
+
 def flatten(groups: tuple[Strands, ...], keys: int) -> Curves:
     """Merge the strands of all groups; the lighting arrays are filled in later."""
-    groups = tuple(r for g in groups if len(g.points) and g.points.shape[1] > 1 for r in split_sharp_turns(g))
-    points = join([g.points.reshape(-1, 3) for g in groups], np.float32, 3)
+    groups = _smooth(groups)
+    paths = _join_paths(groups)
+    count = len(paths.points)
+    return Curves(
+        points=paths.points,
+        widths=paths.widths,
+        tangents=join([_tangents(g.points) for g in groups], np.float32, 3),
+        normals=join([_volume_normals(g) for g in groups], np.float32, 3),
+        albedo=join([g.albedo.reshape(-1, 3) for g in groups], np.float32, 3),
+        ambient=np.zeros((count, 3), np.float32),
+        keys=np.ones((count, keys), np.float32),
+        diffuse=np.zeros((count, 3), np.float32),
+        jitter=join([_jitter(g) for g in groups], np.float32),
+        segments=paths.segments,
+        ends=paths.ends,
+        material=join([np.repeat(g.material, g.points.shape[1]) for g in groups], np.uint8),
+        part=join([np.repeat(g.part, g.points.shape[1]) for g in groups], np.uint8),
+        labels=paths.labels,
+    )
+
+
+def flatten_paths(groups: tuple[Strands, ...]) -> Paths:
+    """Merge the strands of all groups as `flatten` does."""
+    return _join_paths(_smooth(groups))
+
+
+def _smooth(groups: tuple[Strands, ...]) -> tuple[Strands, ...]:
+    return tuple(r for g in groups if len(g.points) and g.points.shape[1] > 1 for r in split_sharp_turns(g))
+
+
+def _join_paths(groups: tuple[Strands, ...]) -> Paths:
     first = np.cumsum([0, *(g.points.shape[0] * g.points.shape[1] for g in groups)])
     segments, ends = [], []
     for group, offset in zip(groups, first[:-1], strict=True):
@@ -46,21 +85,11 @@ def flatten(groups: tuple[Strands, ...], keys: int) -> Curves:
         flags[:, -1] |= 2
         segments.append(index.ravel())
         ends.append(flags.ravel())
-    count = len(points)
-    return Curves(
-        points=points,
+    return Paths(
+        points=join([g.points.reshape(-1, 3) for g in groups], np.float32, 3),
         widths=join([g.widths.ravel() for g in groups], np.float32),
-        tangents=join([_tangents(g.points) for g in groups], np.float32, 3),
-        normals=join([_volume_normals(g) for g in groups], np.float32, 3),
-        albedo=join([g.albedo.reshape(-1, 3) for g in groups], np.float32, 3),
-        ambient=np.zeros((count, 3), np.float32),
-        keys=np.ones((count, keys), np.float32),
-        diffuse=np.zeros((count, 3), np.float32),
-        jitter=join([_jitter(g) for g in groups], np.float32),
         segments=join(segments, np.int32),
         ends=join(ends, np.uint8),
-        material=join([np.repeat(g.material, g.points.shape[1]) for g in groups], np.uint8),
-        part=join([np.repeat(g.part, g.points.shape[1]) for g in groups], np.uint8),
         labels=join([np.repeat(_labels(g), g.points.shape[1]) for g in groups], np.uint8),
     )
 

@@ -4,6 +4,10 @@ The stages are the appearance network, the control network, cross-view attention
 is the squared error of the predicted noise. Every view has a noise level of its own, and the prompt is empty
 (DiffPortrait360, A.1). The appearance and control networks are trained on views from any azimuth, cross-view
 attention on neighbours in their order (3.4).
+
+Where the authors' scripts draw angles otherwise than we do, `as_published` draws them as they do: from the 72 whole
+steps of their orbits. References stay without noise, as they are when views are made; their script for the back view
+adds some.
 """
 
 from __future__ import annotations
@@ -33,6 +37,11 @@ STEPS = (10.0, 30.0)  # degrees between neighbours: 2 to 6 of 72 steps
 JITTER = 15.0  # degrees by which the references may deviate from front and back
 BEHIND = 180.0
 REFERENCES = (0.0, BEHIND)
+WHOLE_STEP = 5.0  # degrees: a step of the published orbits
+PUBLISHED_STEPS = (2, 6)  # whole steps between neighbours
+PUBLISHED_REFERENCES = ((-45.0, 40.0), (145.0, 225.0))  # degrees, front and back
+PUBLISHED_BACK = (150.0, 210.0)  # degrees of the view that the back-view network makes
+PUBLISHED_ASIDE = 60.0  # degrees by which the front is aside when it does
 VALIDATION_TIMESTEPS = (100, 300, 500, 700, 900)
 VALIDATION_CLIPS, PREVIEW_TIMESTEP = 4, 500
 
@@ -56,13 +65,27 @@ STAGES = {
 }
 
 
+def draw_whole_steps(rng: np.random.Generator, low: float, high: float, count: int = 1) -> Floats:
+    """Draw azimuths of the published orbits from low to high, both included."""
+    return rng.integers(round(low / WHOLE_STEP), round(high / WHOLE_STEP), count, endpoint=True) * WHOLE_STEP
+
+
 class DenoiserTask:
     """Trains a stage on folders of orbits (`training.data.orbits`)."""
 
     saved = "weights"  # a folder
 
     def __init__(
-        self, train: Path, val: Path, name: str, init_from: Path, *, size: int = 512, batch: int = 1, seed: int = 0
+        self,
+        train: Path,
+        val: Path,
+        name: str,
+        init_from: Path,
+        *,
+        size: int = 512,
+        batch: int = 1,
+        seed: int = 0,
+        as_published: bool = False,
     ) -> None:
         """`init_from`: a folder written by `train init` or by an earlier stage."""
         self.name, self.stage, self.init_from = name, STAGES[name], init_from
@@ -77,7 +100,9 @@ class DenoiserTask:
         self.size, self.seed = size, seed
         self.train, self.val = read_orbits(train), read_orbits(val)
         self.identities, self.batch_size = [[orbit] for orbit in self.train], batch
-        self.schedule = sqrt_linear_schedule(dtype=torch.float32)
+        self.as_published = as_published
+        half = as_published and denoiser.quirks.half_schedule
+        self.schedule = sqrt_linear_schedule(dtype=torch.float16 if half else torch.float32)
         self.stored = StoredModel(init_from)
         self.vae, self.prompt = self.stored.vae().float(), self.stored.prompt().float()
 
@@ -107,15 +132,28 @@ class DenoiserTask:
         candidates = [candidate for candidate in orbits if candidate is not orbit]
         hint_orbit = candidates[rng.integers(len(candidates))]
         views = orbit.nearest(self.draw_azimuths(rng))
-        azimuths = np.array(REFERENCES[: self.references]) + rng.uniform(-JITTER, JITTER, self.references)
         return {
             "views": self.load_images(orbit, views),
             "hints": self.load_images(hint_orbit, hint_orbit.nearest(orbit.azimuths[views])),
-            "references": self.load_images(orbit, orbit.nearest(azimuths)),
+            "references": self.load_images(orbit, orbit.nearest(self.draw_references(rng))),
         }
+
+    def draw_references(self, rng: np.random.Generator) -> Floats:
+        """Draw the azimuths of the references: front, then back."""
+        if not self.as_published:
+            return np.array(REFERENCES[: self.references]) + rng.uniform(-JITTER, JITTER, self.references)
+        if self.stage.back_view:
+            return draw_whole_steps(rng, -PUBLISHED_ASIDE, PUBLISHED_ASIDE)
+        return np.concatenate([draw_whole_steps(rng, *span) for span in PUBLISHED_REFERENCES[: self.references]])
 
     def draw_azimuths(self, rng: np.random.Generator) -> Floats:
         """Draw the azimuths of a clip's views."""
+        if self.as_published and self.stage.back_view:
+            return draw_whole_steps(rng, *PUBLISHED_BACK)
+        if self.as_published:
+            start = draw_whole_steps(rng, 0, 360 - WHOLE_STEP, 1 if self.stage.cross_view else VIEWS)
+            steps = rng.integers(PUBLISHED_STEPS[0], PUBLISHED_STEPS[1], endpoint=True) * self.stage.cross_view
+            return start + np.arange(VIEWS) * steps * WHOLE_STEP
         if self.stage.back_view:
             return np.array([BEHIND])
         if not self.stage.cross_view:

@@ -36,6 +36,11 @@ def single_threaded() -> Iterator[None]:
 def init_worker(parent: int) -> None:
     """Let a worker process exit when its parent does, even if that was killed; Ctrl-C is the parent's affair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    watch_parent(parent)
+
+
+def watch_parent(parent: int) -> None:
+    """Let this process exit within a second of its parent's end."""
     threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
 
 

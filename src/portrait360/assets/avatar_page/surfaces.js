@@ -1,0 +1,104 @@
+// How the head's surface is shown: lit, as clay, as normals, or as wires.
+
+// Only the alpha of a texture counts, so that cards of hair keep their outline.
+const ALPHA_ONLY = "#ifdef USE_MAP\n diffuseColor.a *= texture2D(map, vMapUv).a;\n#endif";
+
+// Cards of hair keep the normals of the head of hair: those seen from behind would be dark patches,
+// and those whose normals look away would glitter.
+function hairShader(shader) {
+  shader.fragmentShader = shader.fragmentShader.replace(
+    "#include <normal_fragment_begin>", "#include <normal_fragment_begin>\nnormal = normalize(vNormal);\n"
+      + "vec3 toEye = normalize(vViewPosition);\nnormal = normalize(normal + max(0.2 - dot(normal, toEye), 0.0) * toEye);",
+  );
+}
+
+function clayShader(shader) {
+  shader.fragmentShader = shader.fragmentShader.replace("#include <map_fragment>", ALPHA_ONLY);
+}
+
+function normalShader(shader) {
+  shader.fragmentShader = shader.fragmentShader
+    .replace("#include <map_fragment>", ALPHA_ONLY)
+    .replace("#include <opaque_fragment>", "gl_FragColor = vec4(normal * 0.5 + 0.5, diffuseColor.a);")
+    .replace("#include <colorspace_fragment>", "");
+}
+
+const STRANDS = { anisotropy: 0.6, anisotropyRotation: Math.PI / 2 }; // highlights lie across them
+
+// The same function for all materials of a kind, so that they share a program.
+const SHADERS = { plain: { clay: clayShader, normals: normalShader }, hair: {} };
+for (const kind in SHADERS.plain) {
+  SHADERS.hair[kind] = (shader) => { SHADERS.plain[kind](shader); hairShader(shader); };
+}
+
+function wearShader(material, shader, key) {
+  material.onBeforeCompile = shader;
+  material.customProgramCacheKey = () => key;
+}
+
+// Eyes are wet: lights are seen in them.
+function wet(lit) {
+  if (!/^eye/.test(lit.name) || lit.isMeshPhysicalMaterial) return lit;
+  const { name, map, side, color, roughness } = lit;
+  return new THREE.MeshPhysicalMaterial({ name, map, side, color, roughness, ior: 2.1 });
+}
+
+class Surfaces {
+  constructor(meshes, studio) {
+    this.studio = studio;
+    this.parts = meshes.map((mesh) => ({ mesh, ...this.makeMaterials(wet(mesh.material)) }));
+    this.show("lit");
+  }
+
+  makeMaterials(lit) {
+    this.improve(lit);
+    const shape = { side: lit.side, alphaTest: lit.alphaTest, alphaToCoverage: lit.alphaToCoverage };
+    const isHair = lit.alphaTest > 0, shaders = SHADERS[isHair ? "hair" : "plain"];
+    if (isHair) shape.map = lit.map;
+    const clay = new THREE.MeshStandardMaterial({ ...shape, color: "#b9aca2", roughness: 0.75 });
+    wearShader(clay, shaders.clay, `clay ${isHair}`);
+    const normals = new THREE.MeshStandardMaterial({ ...shape, toneMapped: false });
+    wearShader(normals, shaders.normals, `normals ${isHair}`);
+    const fill = new THREE.MeshBasicMaterial({
+      color: "#2b2f36", toneMapped: false, side: lit.side, polygonOffset: true, polygonOffsetFactor: 1,
+      polygonOffsetUnits: 1,
+    });
+    const wires = new THREE.MeshBasicMaterial({ color: "#9fd0ff", toneMapped: false, wireframe: true });
+    if (isHair) wires.color.set("#c9a26a");
+    return { lit, clay, normals, fill, wires };
+  }
+
+  // What a file of glTF cannot say: smooth edges of hair, and highlights along its strands.
+  improve(lit) {
+    if (lit.alphaTest > 0) {
+      lit.alphaToCoverage = true;
+      wearShader(lit, hairShader, "hair");
+      if (lit.isMeshPhysicalMaterial) Object.assign(lit, { ...STRANDS, specularIntensity: 0.25 });
+    }
+    if (lit.map) lit.map.anisotropy = Math.min(8, this.studio.renderer.capabilities.getMaxAnisotropy());
+  }
+
+  show(mode) {
+    this.mode = mode;
+    this.wear(mode === "wireframe" ? "fill" : mode);
+  }
+
+  wear(kind) {
+    for (const part of this.parts) part.mesh.material = part[kind];
+  }
+
+  // Hidden wires stay hidden: the surface is drawn first, in one colour, a little farther away.
+  draw() {
+    const { renderer, scene, camera } = this.studio;
+    renderer.render(scene, camera);
+    if (this.mode !== "wireframe") return;
+    const background = scene.background;
+    this.wear("wires");
+    scene.background = null;
+    renderer.autoClear = false;
+    renderer.render(scene, camera);
+    renderer.autoClear = true;
+    scene.background = background;
+    this.wear("fill");
+  }
+}

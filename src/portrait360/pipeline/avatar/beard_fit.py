@@ -1,0 +1,190 @@
+"""How a beard grows on a fitted head as its photo shows it: how densely, how long, and how far it stands off.
+
+What the photo sees edge-on or not at all follows what it shows beside it, and the other side of the face.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from scipy.spatial import KDTree
+
+from portrait360.geometry import rasterizer
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.pipeline.avatar.beard_area import SkinOfPixels, find_neck, limit_beard, measure_cover
+from portrait360.pipeline.avatar.exposure import look_up_points
+from portrait360.pipeline.avatar.facial_hair import select
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.skin_mesh import soften
+from portrait360.synth.hair.beard_brows import BeardGrowth
+from portrait360.synth.hair.face_guard import shorten
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.meshes import unit
+from portrait360.synth.scene import Strands
+from portrait360.utils.array_types import F32, F64, Bools, Floats
+from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.portrait_labels import Label
+
+BESIDE = (Label.SKIN, Label.CLOTHES, Label.BACKGROUND)  # what lies around a beard
+FACING = (0.12, 0.35)  # cosine to the camera from which, and up to which, a vertex is seen
+HIDDEN = 0.02  # canonical depth behind the skin's first surface
+ALONG = np.array([1.0, 1.0, 0.45])  # how far apart points of the average head are: least from front to back
+SCATTERED = (0.05, 0.25)  # share under which whiskers are too few to be seen
+FULLER = 1.4  # an outline seen edge-on is blurred with what lies beside it
+NEIGHBOURS, BROAD = 14, 0.015  # of what is carried over: points, and width in head heights
+OTHER_SIDE = 0.10  # head heights by which the other side of the face is further
+SMOOTH = 5  # steps of diffusion
+ABOVE_NECK = 0.02  # head heights from the lowest line of a beard up to where the head is cut off its neck
+RIM, BEYOND = 0.7, 0.006  # of a normal that lies in the picture's plane; crop sides from the rim to beside the head
+UNSURE = 0.025  # head heights by which an outline lies too far out: as wide as the neighbourhood of its texture
+FURTHEST, MARCH = 0.20, 100  # canonical reach of a beard beyond the skin's outline, and steps on the way there
+REACH_WIDTH, RIMS = 0.04, 16  # head heights over which reaches are averaged, and outline points of an average
+INNER, BORDER = (0.3, 0.95), 25  # share of beard around a vertex over which it stands off; steps of diffusion
+BESIDE_EAR = (0.05, 0.18)  # z on the average head over which a beard gets as thick as it is before the ear
+STUBBLE, SHORT = 0.012, 0.036  # length, in head heights, where skin shines through, and where it does not
+OPAQUE = (0.6, 1.1)  # share of the way from the skin's brightness to the hair's
+
+
+def fit_growth(head: Head, photo: Photo, skin: SkinOfPixels, whiskers: F32) -> BeardGrowth:
+    """Return how the beard of a photo grows on a head.
+
+    Args:
+        head: The fitted head, at the level of subdivision on which the beard grows.
+        photo: The photo, with corrected labels.
+        skin: What its pixels show of the fitted skin.
+        whiskers: How much of each pixel is whiskers.
+    """
+    share = carry_share(head, photo, measure_cover(photo, whiskers))
+    bare = np.max([smoothstep(0.25, 0.6, head.mask("lips")), smoothstep(0.1, 0.3, head.mask("inside_mouth"))], 0)
+    share = (
+        share
+        * smoothstep(*SCATTERED, share)
+        * limit_beard(head.rest)
+        * (1 - bare)
+        * (1 - smoothstep(0.1, 0.3, head.mask("ears")))
+    )
+    inner = smoothstep(*INNER, soften(np.minimum(1.6 * share, 1), BORDER))
+    reach = np.maximum(measure_reach(head, photo) / HEAD_HEIGHT - UNSURE, 0) * inner
+    reach = reach * (0.6 + 0.4 * smoothstep(*BESIDE_EAR, head.rest[:, 2]))
+    least = find_least_length(photo, skin, whiskers)
+    least = max(least, min(SHORT, float(np.quantile(reach, 0.8))))
+    return BeardGrowth(share.astype(np.float32), reach.astype(np.float32), least)
+
+
+def carry_share(head: Head, photo: Photo, whiskers: F32) -> F32:
+    """Return how much of the skin at each vertex is covered by whiskers (n,), 0..1."""
+    uv, weight = _see(head, photo)
+    x, y = (np.clip((uv[:, i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
+    other = (Label.HAIR, Label.EAR, Label.CLOTHES, Label.HAT, Label.GLASSES, Label.OBJECT)
+    weight = weight * ~photo.shows(*other)[y, x] * (photo.known[y, x] > 0.5) * (photo.alpha[y, x] > 0.5)
+    share = look_up_points(whiskers, uv)
+    places = head.rest * ALONG
+    same, other = (carry(places, weight, share, BROAD, NEIGHBOURS, at=places * [sign, 1, 1]) for sign in (1, -1))
+    carried = np.minimum(FULLER * np.maximum(same, other), 1)
+    return soften(carried + weight * (share - carried), SMOOTH)
+
+
+def carry(places: Floats, weight: F32, values: F32, width: float, count: int, at: Floats | None = None) -> F32:
+    """Return `at` places (m, 3), or all of them, the mean of the values known around there or the mirrored place."""
+    at = places if at is None else at
+    rows = np.flatnonzero(weight > 0.3)
+    if len(rows) <= count:
+        return np.zeros(len(at), np.float32)
+    tree, total, mean = KDTree(places[rows]), np.full(len(at), 1e-12), np.zeros(len(at))
+    found = [tree.query(at * np.array([sign, 1, 1]), k=count) for sign in (1.0, -1.0)]
+    distances = [np.asarray(found[0][0]), np.asarray(found[1][0]) + OTHER_SIDE]
+    nearest = np.minimum(distances[0][:, :1], distances[1][:, :1])
+    for (_, index), distance in zip(found, distances, strict=True):
+        trust = np.exp(-(distance - nearest) / width) * weight[rows][index]
+        total += trust.sum(1)
+        mean += (trust * values[rows][index]).sum(1)
+    return (mean / total).astype(np.float32)
+
+
+def _see(head: Head, photo: Photo) -> tuple[F64, F32]:
+    """Return where the photo shows each vertex (n, 2), and how well, by its direction and what lies before it."""
+    uv, depth = photo.camera.project(head.body)
+    buffers = rasterizer.rasterise(head.body, head.triangles, photo.camera, photo.size)
+    surface = np.where(buffers.ids >= 0, buffers.depth, np.inf)
+    x, y = (np.clip((uv[:, i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
+    cosine = (head.normals * unit(photo.camera.position - head.body)).sum(-1)
+    seen = (depth < surface[y, x] + HIDDEN) & ((uv > 0) & (uv < 1)).all(-1)
+    return uv, (seen * smoothstep(*FACING, cosine)).astype(np.float32)
+
+
+def measure_reach(head: Head, photo: Photo) -> F32:
+    """Return how far the beard stands off the skin at each vertex (n,), canonical: as far as at the outline nearby.
+
+    The outline is that of the head without its neck, so that it runs along the chin.
+    """
+    camera = photo.camera
+    normals = head.normals @ camera.cam2world[:3, :2]
+    uv, depth = camera.project(head.body)
+    rows = find_jaw_rim(uv, normals, head, photo)
+    direction = unit(normals[rows])
+    scale = (depth[rows] / camera.focal)[:, None]
+    ways = np.linspace(-0.01, FURTHEST, MARCH)  # canonical
+    path = uv[rows][:, None] + direction[:, None] * (ways / scale)[..., None]
+    shown = photo.shows(Label.BEARD).astype(np.float32)
+    within = look_up(np.asarray(cv2.GaussianBlur(shown, (0, 0), 1.0), np.float32), path) > 0.5
+    reach = _measure_run(within) * (ways[1] - ways[0]) + ways[0]
+    known = within[:, :12].any(1)
+    weight = np.zeros(len(head.rest), np.float32)
+    weight[rows[known]] = 1
+    values = np.zeros(len(head.rest), np.float32)
+    values[rows] = np.maximum(reach, 0)
+    return soften(carry(head.rest, weight, values, REACH_WIDTH, RIMS), SMOOTH)
+
+
+def find_jaw_rim(uv: Floats, normals: Floats, head: Head, photo: Photo) -> np.ndarray:
+    """Return the vertices of the jaw at the outline of the head without its neck.
+
+    Args:
+        uv: Where the photo shows the vertices.
+        normals: The part of their normals that lies in the picture's plane (n, 2).
+        head: The head.
+        photo: The photo.
+    """
+    above = head.rest[:, 1] > find_neck(head.rest) + ABOVE_NECK
+    triangles = head.triangles[above[head.triangles].all(1)]
+    drawn = rasterizer.rasterise(head.body, triangles, photo.camera, photo.size).ids >= 0
+    rows = np.flatnonzero(above & (limit_beard(head.rest) > 0.3) & (np.linalg.norm(normals, axis=1) > RIM))
+    beside = uv[rows] + BEYOND * unit(normals[rows])
+    x, y = (np.clip((beside[:, i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
+    return rows[~drawn[y, x]]
+
+
+def _measure_run(within: Bools) -> Floats:
+    """Return how many samples (n,) each row (n, k) is in the beard, from the first that is."""
+    begun = np.maximum.accumulate(within, axis=1)
+    ended = np.maximum.accumulate(begun & ~within, axis=1)
+    return np.where(within.any(1), (~ended).sum(1), 0).astype(np.float64)
+
+
+def find_least_length(photo: Photo, skin: SkinOfPixels, whiskers: F32) -> float:
+    """Return how long whiskers are that do not stand off the skin, in head heights: as they let it shine through."""
+    light = photo.radiance.mean(-1)
+    beard = photo.shows(Label.BEARD) & (skin.allowed > 0.9) & (whiskers > 0.5) & (skin.lips < 0.1)
+    if min(beard.sum(), photo.shows(Label.FACE).sum()) < 60 or photo.shows(Label.HAIR).sum() < 60:
+        return SHORT
+    whisker, bare = float(np.median(light[beard])), float(np.median(light[photo.shows(Label.FACE)]))
+    hair = min(float(np.median(light[photo.shows(Label.HAIR)])), 0.5 * bare)
+    opaque = (bare - whisker) / max(bare - hair, 1e-3)
+    return STUBBLE + (SHORT - STUBBLE) * float(smoothstep(*OPAQUE, np.asarray(opaque)))
+
+
+def trim_whiskers(group: Strands, head: Head, photo: Photo) -> Strands:
+    """Cut whiskers off where the photo shows neck, cloth or background before which they would hang."""
+    count, k, _ = group.points.shape
+    other = photo.shows(*BESIDE) & (photo.known > 0.5)
+    other = cv2.erode(other.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    buffers = rasterizer.rasterise(head.body, head.triangles, photo.camera, photo.size)
+    surface = np.where(buffers.ids >= 0, buffers.depth, np.inf)
+    uv, depth = photo.camera.project(group.points.reshape(-1, 3).astype(np.float64))
+    x, y = (np.clip((uv[:, i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
+    astray = (other[y, x] & (depth < surface[y, x] + HIDDEN / 2)).reshape(count, k)
+    last = np.where(astray.any(1), astray.argmax(1) - 0.5, k - 1)
+    kept = select(group, last > 0)
+    return replace(kept, points=shorten(kept.points, last[last > 0]))

@@ -1,0 +1,56 @@
+"""The light in which an avatar is shown: the photo's, with a soft key and back light in place of a part of it.
+
+The light fitted to a photo is smooth, and held even enough that no side of the head is black; in it alone a face has
+no form, a chin throws no shade on the neck, and hair has no gloss.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from portrait360.synth.render.lights import LUMINANCE
+from portrait360.synth.scene import Light
+from portrait360.utils.array_types import F64
+
+ASIDE, FURTHER = (
+    18.0,
+    22.0,
+)  # degrees towards the brighter side of the photo, in even light and in light from the side
+ONE_SIDED = 8.0  # how soon light counts as light from the side
+MEAN = 0.28209479  # of the first spherical harmonic
+SIDE = 3  # the term of the light that differs between left and right
+
+
+class Lamp(NamedTuple):
+    share: float  # of the environment that it replaces
+    gain: float  # on what faces it, in means of that share: much of a head is turned from it
+    azimuth: float  # degrees from the key
+    elevation: float  # degrees
+    softness: float  # radians
+
+
+LAMPS = (Lamp(0.3, 1.95, 0.0, 24.0, 0.5), Lamp(0.1, 1.9, 165.0, 40.0, 0.5))
+"""A key before the head, and a weak light behind it."""
+
+
+def add_key_light(light: Light) -> Light:
+    """Return a light with lamps in place of a share of its environment, as bright on a face as before."""
+    mean = MEAN * np.asarray(light.ambient[0], np.float64)
+    sideways = float(light.ambient[SIDE] @ LUMINANCE) / max(float(light.ambient[0] @ LUMINANCE), 1e-6)
+    azimuth = (ASIDE + FURTHER * np.tanh(ONE_SIDED * abs(sideways))) * (1 if sideways >= 0 else -1)
+    directions = [_point(azimuth + lamp.azimuth, lamp.elevation) for lamp in LAMPS]
+    colours = [lamp.share * lamp.gain * mean for lamp in LAMPS]
+    return Light(
+        np.asarray(light.ambient * (1 - sum(lamp.share for lamp in LAMPS)), np.float32),
+        np.concatenate([light.key_directions, directions]).astype(np.float32),
+        np.concatenate([light.key_colours, colours]).astype(np.float32),
+        np.append(light.key_softness, [lamp.softness for lamp in LAMPS]).astype(np.float32),
+    )
+
+
+def _point(azimuth: float, elevation: float) -> F64:
+    """Return the direction of a lamp; azimuth 0 is before the face."""
+    around, up = np.radians(azimuth), np.radians(elevation)
+    return np.array([np.sin(around) * np.cos(up), np.sin(up), np.cos(around) * np.cos(up)])

@@ -1,0 +1,79 @@
+"""Write the animatable .glb of an avatar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.export.avatar_glb.bust import FLOOR, make_base, make_neck
+from portrait360.pipeline.export.avatar_glb.document import pack_pieces
+from portrait360.pipeline.export.avatar_glb.expression import make_rig
+from portrait360.pipeline.export.avatar_glb.face import make_eyes, make_face_hair, make_mouth, make_skin_piece
+from portrait360.pipeline.export.avatar_glb.hair import make_hair
+from portrait360.pipeline.export.avatar_glb.hair_texture import draw_hair_texture
+from portrait360.pipeline.export.avatar_glb.light import find_irradiance, show_linear
+from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
+from portrait360.pipeline.export.avatar_glb.skin_texture import bake_skin_texture
+from portrait360.pipeline.export.avatar_glb.worn import make_worn
+from portrait360.utils.array_types import Bytes
+from portrait360.utils.errors import UserError
+from portrait360.utils.files import atomic_write, translate_write_errors
+
+TRIANGLES = 60_000  # of the whole file at detail 1
+DETAILS = (0.25, 8.0)  # least and greatest
+RIM = 1e-4  # canonical height over the floor up to which a vertex ends there
+
+
+def write_avatar_glb(path: Path, avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> None:
+    """Write an avatar as .glb, atomically.
+
+    Args:
+        path: The file.
+        avatar: The head.
+        detail: Triangles, against 60,000.
+        unlit: Whether colours keep the light of the photo, for viewers without lights.
+    """
+    data = pack_avatar_glb(avatar, detail=detail, unlit=unlit)
+    with translate_write_errors(path), atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def pack_avatar_glb(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> bytes:
+    """Return the bytes of the .glb file of an avatar."""
+    if not DETAILS[0] <= detail <= DETAILS[1]:
+        raise UserError(f"The detail of a mesh must lie between {DETAILS[0]:g} and {DETAILS[1]:g}, not {detail:g}.")
+    rig = make_rig(avatar)
+    neck = make_neck(rig)
+    images: dict[str, Bytes] = {"skin": bake_skin_texture(avatar, unlit=unlit)}
+    pieces = [make_skin_piece(avatar, rig, detail)]
+    pieces += make_eyes(avatar, rig, images, unlit=unlit)
+    pieces += make_mouth(avatar, rig, unlit=unlit)
+    pieces += make_face_hair(avatar, rig, neck, detail, unlit=unlit)
+    pieces += make_worn(avatar, neck, detail, unlit=unlit)
+    base = close_bust(avatar, pieces, unlit=unlit)
+    pieces += [] if base is None else [base]
+    left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in pieces)
+    pieces += make_hair(avatar, neck, left, unlit=unlit)
+    if any(piece.look.texture == "hair" for piece in pieces):
+        images["hair"] = draw_hair_texture()
+    weights = dict(zip(rig.names, rig.weights.tolist(), strict=True))
+    return pack_pieces(pieces, images, neck.pivot, weights, unlit=unlit)
+
+
+def close_bust(avatar: Avatar, pieces: list[Piece], *, unlit: bool) -> Piece | None:
+    """Return what closes skin and clothes below; None where nothing ends there."""
+    skin = next(mesh for mesh in avatar.scene.meshes if len(mesh.vertices) and mesh.labels is not None)
+    tone = np.median(skin.albedo, 0)
+    tone = show_linear((tone * np.median(find_irradiance(avatar, skin), 0))[None])[0] if unlit else tone
+    rims, colours = [], []
+    for piece in pieces:
+        rows = piece.vertices[:, 1] < FLOOR + RIM
+        rims.append(piece.vertices[rows])
+        plain = np.broadcast_to(tone, (len(piece.vertices), 3)) if piece.colours is None else piece.colours[:, :3]
+        colours.append(plain[rows].astype(np.float32))
+    if sum(map(len, rims)) == 0:
+        return None
+    vertices, normals, shades, triangles = make_base(rims, colours)
+    return Piece("base", Look("base", 0.9), vertices, normals, triangles, colours=shades, head=0 * vertices[:, 0])

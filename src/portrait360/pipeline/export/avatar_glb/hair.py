@@ -1,0 +1,101 @@
+"""The hair of the head: cards over an undercoat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from portrait360.geometry.cameras import pixel_centres
+from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.skin_mesh import coarse_count
+from portrait360.pipeline.export.avatar_glb.bust import Neck
+from portrait360.pipeline.export.avatar_glb.hair_cards import make_cards
+from portrait360.pipeline.export.avatar_glb.hair_texture import CUTOFF
+from portrait360.pipeline.export.avatar_glb.hair_volume import make_hair_volume, make_undercoat
+from portrait360.pipeline.export.avatar_glb.light import HairLight, show_linear
+from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
+from portrait360.pipeline.export.avatar_glb.skin import find_skin
+from portrait360.synth.meshes import unit, vertex_normals
+from portrait360.synth.render.renderer import render_linear
+from portrait360.synth.scene import Part
+from portrait360.utils.array_types import F32
+from portrait360.utils.portrait_labels import Label
+
+FILL = 0.70  # linear brightness of the texture of cards, by which their colours are raised
+HAIR_LOOK = Look("hair", 0.5, texture="hair", cutoff=CUTOFF, double=True, specular=0.4)
+UNDERCOAT_LOOK = Look("undercoat", 0.9, double=True, specular=0.2)
+UNDERCOAT, UNDERCOAT_SHARE = 6000, 0.25  # most triangles, and their share of those for all hair
+SIZE, FEW, GAIN = 256, 200, (0.6, 2.5)  # of a render, pixels of hair that say too little, and the range of gains
+CENTRE = np.array([0.0, 0.03, -0.02])  # of the head, canonical
+CROWN, HAT_REACH, BELOW_HAT = 0.5, 0.05, 0.008  # cosine at a hat's crown; canonical distances from and below it
+DARKER = 0.8  # the undercoat's albedo against that of the strands in it
+
+
+def make_hair(avatar: Avatar, neck: Neck, triangles: int, *, unlit: bool) -> list[Piece]:
+    """Return the hair in at most about this many triangles; nothing for bald heads and hair of stone."""
+    groups = [g for g in avatar.scene.strands if g.part[0] == Part.HAIR and len(g.points) and g.widths.max() > 0]
+    if not groups or triangles < 1000:
+        return []
+    volume, skin, light = make_hair_volume(groups), find_skin(avatar), HairLight(avatar, Part.HAIR)
+    assert skin.normals is not None
+    used = np.unique(skin.triangles)
+    used = used[used < coarse_count()]  # they are dense enough
+    count = min(UNDERCOAT, round(UNDERCOAT_SHARE * triangles))
+    vertices, faces = make_undercoat(volume, skin.vertices[used], skin.normals[used], count)
+    pieces, gain = [], find_gain(avatar, light)
+    if len(faces):
+        colours = DARKER * gain * light.colour_at(vertices)
+        colours = show_linear(colours * light.light_at(vertices)) if unlit else colours * light.openness(vertices)
+        normals = vertex_normals(vertices, faces)
+        share = neck.head_share(vertices)
+        pieces.append(Piece("undercoat", UNDERCOAT_LOOK, vertices, normals, faces, colours=colours, head=share))
+    cards = make_cards(groups, volume.outward, light.openness, triangles - len(faces))
+    if cards is not None:
+        colours = show_linear(gain * cards.colours * light.sky) if unlit else gain * cards.colours
+        pieces.append(
+            Piece(
+                "hair", HAIR_LOOK, cards.vertices, cards.normals, cards.triangles, uv=cards.uv,
+                colours=colours / FILL, head=neck.head_share(cards.vertices),
+            )
+        )  # fmt: skip
+    return [keep_below(piece, find_hat(avatar)) for piece in pieces]
+
+
+def find_hat(avatar: Avatar) -> F32:
+    """Return the points (n, 6) of the crown of a hat, and its directions outward."""
+    out = [np.zeros((0, 6), np.float32)]
+    for mesh in avatar.scene.meshes:
+        if mesh.labels is not None and mesh.labels[0] == Label.HAT:
+            normals = vertex_normals(mesh.vertices, mesh.triangles)
+            away = unit(mesh.vertices - CENTRE)
+            out.append(np.concatenate([mesh.vertices, away], 1)[np.abs((normals * away).sum(1)) > CROWN])
+    return np.concatenate(out).astype(np.float32)
+
+
+def keep_below(piece: Piece, hat: F32) -> Piece:
+    """Return the hair with what lies on or above the crown of a hat moved below it."""
+    if len(hat) == 0:
+        return piece
+    distance, near = KDTree(hat[:, :3]).query(piece.vertices)
+    away = hat[near, 3:]
+    height = ((piece.vertices - hat[near, :3]) * away).sum(1)
+    excess = np.where(distance < HAT_REACH, np.maximum(height + BELOW_HAT, 0), 0)
+    return replace(piece, vertices=(piece.vertices - excess[:, None] * away).astype(np.float32))
+
+
+def find_gain(avatar: Avatar, light: HairLight) -> F32:
+    """Return gains (3,) that give the strands' diffuse colours the brightness and hue that renders of the hair have.
+
+    Of the strands the most open are seen, and part of their colour is gloss, which has no hue of its own.
+    """
+    film = render_linear(avatar.prepared_scene, avatar.camera, SIZE)
+    shown = (film.labels == Label.HAIR) & (film.alpha > 0.9)
+    if shown.sum() < FEW:
+        return np.ones(3, np.float32)
+    rendered = film.radiance[shown].mean(0)
+    depth = film.depth[shown].astype(np.float64)
+    points = avatar.camera.unproject(pixel_centres(SIZE, SIZE)[shown], depth).astype(np.float32)
+    diffuse = (light.colour_at(points) * light.openness(points) * light.sky).mean(0)
+    return np.clip(rendered / np.maximum(diffuse, 1e-4), *GAIN).astype(np.float32)

@@ -1,0 +1,248 @@
+"""Hair as cards: a ribbon with an alpha texture for every bundle of strands that lie together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from portrait360.pipeline.export.avatar_glb.hair_texture import STRIPS
+from portrait360.synth.meshes import unit
+from portrait360.synth.scene import Strands
+from portrait360.utils.array_types import F32, I32, Floats
+
+POINTS = 17  # along a strand
+SHORT = 0.05  # canonical length up to which a card has few segments
+SEGMENTS = (2, 6, 9)  # of short cards, and of long straight and wavy ones
+WAVY = 1.2  # radians by which a wavy strand turns
+ROUNDS = 3  # of clustering
+COVER = 1.5  # half the width of a card, in standard deviations of its strands
+HALF_WIDTH = (0.0022, 0.010)  # canonical
+SLENDER = 0.11  # half the width of a card, at most, of its length
+LIFT = 1.0  # standard deviations by which a card lies above the middle of its strands
+MOST_LIFT = 0.010  # canonical; strands that part from each other lie far apart
+BEND = 0.45  # how far the normals at its sides lean apart
+SALIENCE = 1.5  # power of the light of a strand by which it counts in its bundle
+OPEN, HIDDEN, MOST_HIDDEN = (
+    0.8,
+    0.3,
+    0.6,
+)  # quantile of light, share of it below which strands are hidden, most of them
+SHIFT = 0.012  # canonical distance by which a card may lie beside a strand of its bundle
+SMOOTH = 6  # steps of smoothing of the way from one strand of a bundle to their mean
+ROOTWARD = 1.4  # power by which the points of a card lie closer at its root, where hair bends most
+RISE = 0.15  # share of the length over which a card rises to its height, and turns
+ROLLS = (0, 30, 0, -30)  # degrees by which cards are turned about their strands, so that some face the sides
+THIN = 0.7  # width of a ribbon against that of its strand, which fades at its sides
+SHORTEST = 0.004  # canonical length of a strand that is worth a card
+SEED = 23
+SIGNS = (0, 4, 10, 16)  # points by whose places strands are told apart
+
+
+@dataclass(frozen=True, eq=False)
+class Cards:
+    vertices: F32  # (n, 3)
+    normals: F32  # (n, 3)
+    uv: F32  # (n, 2)
+    colours: F32  # (n, 3) linear, in the light among the strands
+    roots: F32  # (n, 3) where each vertex's card grows
+    triangles: I32
+
+
+@dataclass(frozen=True, eq=False)
+class _Bundle:
+    points: F32  # (s, POINTS, 3)
+    widths: F32  # (s, POINTS)
+    colours: F32  # (s, POINTS, 3)
+    light: F32  # (s, POINTS)
+
+    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> _Bundle:
+        return _Bundle(self.points[rows], self.widths[rows], self.colours[rows], self.light[rows])
+
+
+def make_cards(
+    groups: list[Strands], outward: Callable[[F32], F32], openness: Callable[[F32], F32], triangles: int
+) -> Cards | None:
+    """Return about `triangles` triangles of cards; None where there are no strands.
+
+    Args:
+        groups: The strands. What is seen of them are the outermost, which are the most open to the sky.
+        outward: The direction out of the hair at points (n, 3).
+        openness: The share (n, 1) of the sky's light at points.
+        triangles: How many there may be.
+    """
+    strands = _gather(groups)
+    if len(strands.points) == 0:
+        return None
+    light = openness(strands.points.reshape(-1, 3)).reshape(strands.widths.shape)
+    level = np.quantile(light, OPEN, axis=1)
+    seen = level > min(HIDDEN * float(np.quantile(level, OPEN)), float(np.quantile(level, MOST_HIDDEN)))
+    strands = replace(strands, light=light.astype(np.float32)).take(seen)
+    length = np.linalg.norm(np.diff(strands.points, axis=1), axis=2).sum(1)
+    long, wavy = length > SHORT, _find_turning(strands.points) > WAVY
+    kinds = (~long, long & ~wavy, long & wavy)
+    areas = [float((strands.widths.mean(1) * length)[rows].sum()) for rows in kinds]
+    parts = []
+    for rows, segments, area in zip(kinds, SEGMENTS, areas, strict=True):
+        count = round(triangles * area / max(sum(areas), 1e-12) / (2 * segments))
+        if rows.any() and count > 0:
+            parts.append(_cards_of(strands.take(rows), outward, min(count, int(rows.sum())), segments))
+    return _join(parts)
+
+
+def _find_turning(points: F32) -> F32:
+    """Return the sum of the angles (s,) by which strands turn."""
+    step = np.asarray(unit(np.diff(points, axis=1)))
+    return np.arccos(np.clip((step[:, 1:] * step[:, :-1]).sum(2), -1, 1)).sum(1).astype(np.float32)
+
+
+def _gather(groups: list[Strands]) -> _Bundle:
+    """Return all strands worth a card, with the same number of evenly spaced points."""
+    found = [_resample(group) for group in groups if len(group.points) and group.points.shape[1] > 1]
+    triples, singles = np.zeros((0, POINTS, 3), np.float32), np.zeros((0, POINTS), np.float32)
+    empty, names = _Bundle(triples, singles, triples, singles), ("points", "widths", "colours", "light")
+    merged = _Bundle(*(np.concatenate([getattr(b, n) for b in (empty, *found)]).astype(np.float32) for n in names))
+    length = np.linalg.norm(np.diff(merged.points, axis=1), axis=2).sum(1)
+    return merged.take((length > SHORTEST) & (merged.widths.max(1) > 0))
+
+
+def _resample(group: Strands) -> _Bundle:
+    k = group.points.shape[1]
+    step = np.linalg.norm(np.diff(group.points, axis=1), axis=2)
+    along = np.concatenate([np.zeros((len(step), 1)), np.cumsum(step, 1)], 1)
+    along = along / np.maximum(along[:, -1:], 1e-9) + np.arange(k) * 1e-7
+    wanted = np.linspace(0, 1, POINTS)
+    i = np.clip((along[:, None] <= wanted[:, None]).sum(2) - 1, 0, k - 2)
+    rows = np.arange(len(step))[:, None]
+    f = np.clip((wanted - along[rows, i]) / np.maximum(along[rows, i + 1] - along[rows, i], 1e-9), 0, 1)
+
+    def mix(values: np.ndarray) -> np.ndarray:
+        share = f if values.ndim == 2 else f[..., None]
+        return (values[rows, i] * (1 - share) + values[rows, i + 1] * share).astype(np.float32)
+
+    widths = mix(group.widths)
+    return _Bundle(mix(group.points), widths, mix(group.albedo), np.ones_like(widths))
+
+
+def _cluster(points: F32, count: int) -> NDArray[np.intp]:
+    """Return the bundle of each strand (s,), by k-means from random strands."""
+    signs = points[:, list(SIGNS)].reshape(len(points), -1)
+    centres = signs[np.random.default_rng(SEED).permutation(len(points))[:count]]
+    owner = np.zeros(len(points), np.intp)
+    for turn in range(ROUNDS):
+        owner = np.asarray(KDTree(centres).query(signs)[1])
+        if turn < ROUNDS - 1:
+            total = np.zeros_like(centres)
+            np.add.at(total, owner, signs)
+            size = np.bincount(owner, minlength=count)[:, None]
+            centres = np.where(size > 0, total / np.maximum(size, 1), centres)
+    return np.unique(owner, return_inverse=True)[1]
+
+
+def _means(values: np.ndarray, weight: F32, owner: NDArray[np.integer], count: int) -> F32:
+    """Return weighted means (count, POINTS, ...) of the strands' values (s, POINTS, ...)."""
+    out, total = np.zeros((count, *values.shape[1:])), np.zeros((count, weight.shape[1]))
+    spread = weight.reshape(*weight.shape, *[1] * (values.ndim - 2))
+    np.add.at(out, owner, spread * values)
+    np.add.at(total, owner, weight)
+    return (out / total.reshape(*total.shape, *[1] * (values.ndim - 2))).astype(np.float32)
+
+
+def _cards_of(strands: _Bundle, outward: Callable[[F32], F32], count: int, segments: int) -> Cards:
+    owner = _cluster(strands.points, count)
+    count, weight = int(owner.max()) + 1, strands.light**SALIENCE
+    mean = _means(strands.points, weight, owner, count)
+    curve = strands.points[_find_medoids(strands.points, mean, owner)]  # a mean of waves would be straight
+    normal = outward(curve.reshape(-1, 3)).reshape(curve.shape)
+    tangent = np.asarray(unit(np.gradient(curve, axis=1)))
+    across = np.asarray(unit(np.cross(tangent, normal)), np.float32)
+    normal = np.asarray(unit(np.cross(across, tangent)), np.float32)
+    apart = strands.points - mean[owner]
+    wide, deep = (np.sqrt(_means((apart * way[owner]).sum(2) ** 2, weight, owner, count)) for way in (across, normal))
+    length = np.linalg.norm(np.diff(curve, axis=1), axis=2).sum(1, keepdims=True)
+    half = np.maximum(COVER * wide + 0.6 * _means(strands.widths, weight, owner, count), HALF_WIDTH[0])
+    half = np.minimum(half, np.clip(SLENDER * length, *HALF_WIDTH))
+    half = (
+        half + np.concatenate([half[:, :1], half[:, :-1]], 1) + np.concatenate([half[:, 1:], half[:, -1:]], 1)
+    ) / 3
+    rise = np.minimum(np.linspace(0, 1, POINTS) / RISE, 1)[:, None]
+    shift = mean - curve  # of strands on both sides of a parting the mean is none
+    shift = shift * np.minimum(1, SHIFT / np.maximum(np.linalg.norm(shift, axis=2, keepdims=True), 1e-9))
+    middle = np.asarray(
+        curve + _smooth(shift) + np.minimum(LIFT * deep, MOST_LIFT)[..., None] * rise * normal, np.float32
+    )
+    roll = np.radians(ROLLS)[np.arange(count) % len(ROLLS), None, None] * rise
+    aside = (np.cos(roll) * across + np.sin(roll) * normal).astype(np.float32)
+    keep = np.rint(np.linspace(0, 1, segments + 1) ** ROOTWARD * (POINTS - 1)).astype(int)
+    colours = _means(strands.colours * strands.light[..., None], weight, owner, count)
+    return _ribbons(
+        middle[:, keep], aside[:, keep], normal[:, keep], half[:, keep], colours[:, keep], keep / (POINTS - 1)
+    )
+
+
+def _smooth(curves: F32) -> F32:
+    """Return curves (c, POINTS, 3) without their waves."""
+    out = np.asarray(curves, np.float32)
+    for _ in range(SMOOTH):
+        inner = (out[:, :-2] + 2 * out[:, 1:-1] + out[:, 2:]) / np.float32(4)
+        out = np.concatenate([out[:, :1], inner, out[:, -1:]], 1).astype(np.float32)
+    return out
+
+
+def _find_medoids(points: F32, mean: F32, owner: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Return the strand nearest to the mean of each bundle."""
+    distance = ((points - mean[owner]) ** 2).sum((1, 2))
+    order = np.lexsort((distance, owner))
+    return order[np.searchsorted(owner[order], np.arange(len(mean)))]
+
+
+def _ribbons(middle: F32, across: F32, normal: F32, half: Floats, colours: F32, along: Floats) -> Cards:
+    count, rows = half.shape
+    sides = np.array([-1.0, 1.0], np.float32)
+    vertices = middle[:, :, None] + (half[..., None] * sides)[..., None] * across[:, :, None]
+    normals = np.asarray(unit(normal[:, :, None] + BEND * sides[:, None] * across[:, :, None]))
+    strip = np.arange(count) % STRIPS
+    flip = (np.arange(count) // STRIPS) % 2
+    left = np.where(flip == 0, strip, strip + 1) / STRIPS
+    right = np.where(flip == 0, strip + 1, strip) / STRIPS
+    u = np.broadcast_to(np.stack([left, right], 1)[:, None], (count, rows, 2))
+    v = np.broadcast_to(along[None, :, None], (count, rows, 2))
+    corner = (np.arange(count)[:, None] * rows + np.arange(rows - 1)).reshape(-1, 1) * 2
+    triangles = np.concatenate([corner + [0, 1, 3], corner + [0, 3, 2]])
+    facing = np.cross(vertices[:, 0, 1] - vertices[:, 0, 0], vertices[:, 1, 0] - vertices[:, 0, 0])
+    turned = (facing * normal[:, 0]).sum(1).mean() < 0
+    return Cards(
+        vertices.reshape(-1, 3).astype(np.float32),
+        normals.reshape(-1, 3).astype(np.float32),
+        np.stack([u, v], -1).reshape(-1, 2).astype(np.float32),
+        np.repeat(colours.reshape(-1, 3), 2, axis=0).astype(np.float32),
+        np.repeat(middle[:, 0], 2 * rows, axis=0).astype(np.float32),
+        (triangles[:, ::-1] if turned else triangles).astype(np.int32),
+    )
+
+
+def _join(parts: list[Cards]) -> Cards | None:
+    if not parts:
+        return None
+    first = np.cumsum([0, *(len(part.vertices) for part in parts)])
+    triangles = np.concatenate([p.triangles + n for p, n in zip(parts, first[:-1], strict=True)])
+    names = ("vertices", "normals", "uv", "colours", "roots")
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Cards(**arrays, triangles=triangles.astype(np.int32))
+
+
+def make_ribbons(groups: list[Strands], outward: Callable[[F32], F32]) -> Cards | None:
+    """Return one narrow ribbon for every strand, such as a lash."""
+    strands = _gather(groups)
+    if len(strands.points) == 0:
+        return None
+    tangent = np.asarray(unit(np.gradient(strands.points, axis=1)))
+    normal = outward(strands.points.reshape(-1, 3)).reshape(strands.points.shape)
+    across = np.asarray(unit(np.cross(tangent, normal)), np.float32)
+    keep = np.array([0, 5, 10, 16])
+    parts = (strands.points, across, normal, THIN * strands.widths / 2, strands.colours)
+    cards = _ribbons(*(np.asarray(part[:, keep], np.float32) for part in parts), along=keep / (POINTS - 1))
+    return replace(cards, uv=np.zeros_like(cards.uv))

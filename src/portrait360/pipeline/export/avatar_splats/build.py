@@ -1,0 +1,135 @@
+"""Gaussian splats of an avatar in seconds: where to put them is known, so hardly anything needs to be fitted.
+
+Pieces of strands become long Gaussians, surfaces flat ones; what the photo shows lies on its relief as finely as the
+photo has it. The avatar's views say which of them are seen, and colour them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at
+from portrait360.geometry.canonical_frame import FOV, RADIUS
+from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.view import LAYER_OF_LABEL
+from portrait360.pipeline.export.avatar_splats.choice import (
+    AvatarView,
+    Shares,
+    drop_most_hidden,
+    find_near_surface,
+    find_useful,
+    measure_shares,
+    paint,
+    sharpen,
+)
+from portrait360.pipeline.export.avatar_splats.layers import coarsen, draw_strands, draw_surfaces
+from portrait360.pipeline.export.avatar_splats.photo_sheet import draw_sheet, find_covered, find_sheet, find_strange
+from portrait360.pipeline.export.avatar_splats.refinement import refine
+from portrait360.pipeline.export.avatar_splats.shapes import join_splats
+from portrait360.pipeline.proxy.proxy import ProxyView
+from portrait360.utils.array_types import Bools, Floats
+from portrait360.utils.portrait_labels import Label
+
+MAX_COUNT = 150_000
+SIZE, SMALL = 512, 256  # of views around, and of those from above and below
+AROUND = (0, 20, 40, 65, 95, 135, 180, 225, 265, 295, 320, 340)  # degrees of azimuth
+EVEN = tuple(range(0, 360, 15))  # the same for a refinement
+OBLIQUE = ((0, 30), (120, 35), (240, 35), (60, -20), (300, -20))  # azimuth, elevation
+FRONT, FRONT_WEIGHT, PHOTO_WEIGHT = (
+    40.0,
+    1.5,
+    14.0,
+)  # degrees of azimuth, and weights of views within, and the photo's
+LAYER_TRUST, STRANGE = 0.4, 1e-4
+"""Weights of the front's views for layers: they see from the side those that the relief leaves, or show another."""
+COARSE = (Label.CLOTHES, Label.HAT, Label.HAIR)  # labels of surfaces of which fewer discs will do
+SHARPENING = 1  # steps
+LAYER_INSIDE, SHEET_INSIDE = 0.35, 0.6
+"""Least share over the subject: layers must leave no hole, and the relief, where there is no layer, no debris."""
+
+
+def splats_from_avatar(
+    avatar: Avatar,
+    count: int = MAX_COUNT,
+    *,
+    refine_steps: int = 0,
+    views: Sequence[tuple[Camera, ProxyView]] | None = None,
+    seed: int = 0,
+) -> GaussianSplats:
+    """Return at most `count` Gaussians that look like the avatar.
+
+    Args:
+        avatar: What they shall look like.
+        count: Most Gaussians.
+        refine_steps: Steps in which they are fitted to the views; each takes about half a second.
+        views: Renders of the avatar from all around, if there are some already.
+        seed: Seed of all random numbers.
+    """
+    shots = [_weigh(camera, view) for camera, view in views or render_views(avatar, refine_steps)]
+    photo = AvatarView(avatar.camera, avatar.render(avatar.camera, SIZE), PHOTO_WEIGHT, front=True)
+    shots.append(photo)
+    splats, least_inside, trust, coarse = _draw_all(avatar, shots, photo, np.random.default_rng(seed))
+    shares = measure_shares(splats, shots, trust)
+    splats, chosen = _choose(splats, shares, find_useful(shares, least_inside), coarse, count)
+    splats = paint(splats[chosen], shares.colours[chosen])
+    for _ in range(SHARPENING):
+        splats = sharpen(splats, shots, trust[chosen])
+    if not refine_steps:
+        return splats
+    # views of a hat that is none of the layers' and of theirs are of no single head
+    another = int(LAYER_OF_LABEL[Label.HAT]) in avatar._projection.relief.poor
+    shots = [shot for shot in shots if not (another and shot.front)]
+    return refine(splats, shots, trust[chosen] < 1, refine_steps, seed=seed)
+
+
+def render_views(avatar: Avatar, refine_steps: int = 0) -> list[tuple[Camera, ProxyView]]:
+    """Render the avatar from all sides: more views for a refinement, which would else fit those that it knows."""
+    focal = focal_from_fov(FOV)
+    around = [(azimuth, 0, SIZE) for azimuth in (EVEN if refine_steps else AROUND)]
+    places = around + [(azimuth, elevation, SMALL) for azimuth, elevation in OBLIQUE]
+    cameras = [(Camera(look_at(azimuth, elevation), focal), size) for azimuth, elevation, size in places]
+    return [(camera, avatar.render(camera, size)) for camera, size in cameras]
+
+
+def _weigh(camera: Camera, view: ProxyView) -> AvatarView:
+    front = bool(abs(azimuth_between(0.0, camera.azimuth)) < FRONT)
+    return AvatarView(camera, view, FRONT_WEIGHT if front else 1.0, front)
+
+
+def _draw_all(
+    avatar: Avatar, shots: list[AvatarView], photo: AvatarView, rng: np.random.Generator
+) -> tuple[GaussianSplats, Floats, Floats, Bools]:
+    """Return Gaussians that may be seen, the share of each that must lie over the subject, how far the front's views
+    are trusted with its colour, and of which there may be fewer."""
+    pixel = RADIUS / (focal_from_fov(FOV) * SIZE)
+    sheet = find_sheet(avatar, SIZE)
+    front, supported = draw_sheet(sheet, photo.view)
+    (strands, hairy), (discs, labels) = (
+        draw_strands(avatar.prepared_scene, pixel),
+        draw_surfaces(avatar.prepared_scene, pixel, rng),
+    )
+    layers, labels = join_splats([strands, discs]), np.concatenate([hairy, labels])
+    seen = np.flatnonzero(~find_covered(sheet, layers.means) & find_near_surface(layers.means, shots))
+    layers, labels = layers[seen], labels[seen]
+    strange = find_strange(sheet, layers.means, labels)
+    trust = np.concatenate([np.ones(len(front)), np.where(strange, STRANGE, LAYER_TRUST)])
+    needed = [np.where(supported, LAYER_INSIDE, SHEET_INSIDE), np.full(len(layers), LAYER_INSIDE)]
+    coarse = np.concatenate([np.zeros(len(front), bool), (seen >= len(strands)) & np.isin(labels, COARSE)])
+    return join_splats([front, layers]), np.concatenate(needed), trust, coarse
+
+
+def _choose(
+    splats: GaussianSplats, shares: Shares, useful: np.ndarray, coarse: Bools, count: int
+) -> tuple[GaussianSplats, np.ndarray]:
+    """Return the Gaussians, and the indices of at most `count` of them: of cloth and hats fewer and larger ones."""
+    rows = useful[coarse[useful]]
+    if len(useful) > count and len(rows):
+        kept, factor = coarsen(splats, rows, len(useful) - count)
+        useful = np.sort(np.concatenate([useful[~coarse[useful]], kept]))
+        scales = splats.scales * np.where(coarse, factor, 1)[:, None].astype(np.float32)
+        splats = replace(splats, scales=scales)
+    return splats, drop_most_hidden(splats, shares, useful, count)

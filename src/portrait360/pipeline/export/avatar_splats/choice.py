@@ -1,0 +1,108 @@
+"""Choose and colour the Gaussians that an avatar's views show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from portrait360.geometry import rasterizer
+from portrait360.geometry.cameras import Camera
+from portrait360.geometry.gaussians.rasterizer import render_image
+from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.pipeline.export.avatar_splats.blending import gather
+from portrait360.pipeline.proxy.proxy import ProxyView
+from portrait360.utils.array_types import F64, Bools, Floats
+from portrait360.utils.images import over_grey
+
+LEAST = 0.12  # pixels in the view that shows most of it, below which a Gaussian is left out
+MOST_CHANGE = 0.1  # of a colour in a step
+DAMPING = 0.4  # pixels: what a view hardly shows, it hardly changes
+BEHIND = 0.012  # canonical depth behind the surface at which points are not even tried
+
+
+@dataclass(frozen=True, eq=False)
+class AvatarView:
+    """A render of the avatar that the Gaussians shall look like."""
+
+    camera: Camera
+    view: ProxyView
+    weight: float = 1.0  # of its colours
+    front: bool = False  # it shows the relief of the photo
+
+    @property
+    def size(self) -> int:
+        return len(self.view.mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """What views show of n Gaussians."""
+
+    most: F64  # (n,) pixels in the view that shows most
+    inside: F64  # (n,) share that lies over the subject, the mean of all views that show it
+    colours: F64  # (n, 3) mean colour over the subject
+
+
+def find_near_surface(points: Floats, views: list[AvatarView]) -> Bools:
+    """Return which points are near the first surface in some view."""
+    found = np.zeros(len(points), bool)
+    for shot in views:
+        rest = np.flatnonzero(~found)
+        depth = np.asarray(shot.view.depth, np.float32)
+        found[rest] = rasterizer.visible(points[rest], depth, shot.camera, tolerance=BEHIND)
+    return found
+
+
+def measure_shares(splats: GaussianSplats, views: list[AvatarView], trust: Floats) -> Shares:
+    """Return what the views show; in those of the front a Gaussian's colour counts by its `trust` (n,)."""
+    count = len(splats)
+    most, shown, inside = np.zeros(count), np.zeros(count), np.zeros(count)
+    weights, colours = np.full(count, 1e-9), np.zeros((count, 3))
+    for shot in views:
+        mask = np.asarray(shot.view.mask)[..., None]
+        sums = gather(splats, shot.camera, np.concatenate([shot.view.rgb * mask, mask], -1))
+        scale = (512 / shot.size) ** 2
+        most = np.maximum(most, scale * sums[:, 0])
+        seen = scale * sums[:, 0] > LEAST
+        shown += seen
+        inside += seen * sums[:, 4] / np.maximum(sums[:, 0], 1e-6)
+        # squared: what a view shows well counts, not what it shows through gaps between others
+        weight = shot.weight * (scale * sums[:, 0]) ** 2 * (trust if shot.front else 1)
+        weights += weight
+        colours += weight[:, None] * sums[:, 1:4] / np.maximum(sums[:, 4:], 1e-6)
+    return Shares(most, inside / np.maximum(shown, 1), colours / weights[:, None])
+
+
+def find_useful(shares: Shares, least_inside: Floats) -> np.ndarray:
+    """Return the indices of Gaussians that some view shows and that do not stick out."""
+    return np.flatnonzero((shares.most > LEAST) & (shares.inside > least_inside))
+
+
+def drop_most_hidden(splats: GaussianSplats, shares: Shares, rows: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of the rows, in order, without those that are hidden the most for their size."""
+    if len(rows) <= count:
+        return rows
+    size = np.sort(splats.scales[rows].astype(np.float64), 1)[:, 1:].prod(1)
+    return np.sort(rows[np.argsort(-shares.most[rows] / size, kind="stable")[:count]])
+
+
+def sharpen(splats: GaussianSplats, views: list[AvatarView], trust: Floats) -> GaussianSplats:
+    """Return the Gaussians with colours that undo the blur of their blending, as far as the views agree on it.
+
+    `trust` is as for `measure_shares`.
+    """
+    weights, changes = np.full(len(splats), 1e-9), np.zeros((len(splats), 3))
+    for shot in views:
+        rgb, alpha, _ = render_image(splats, shot.camera, shot.size)
+        error = over_grey(shot.view.rgb, shot.view.mask) - over_grey(rgb, alpha)
+        sums = gather(splats, shot.camera, error)
+        area = (512 / shot.size) ** 2 * sums[:, 0]
+        weight = shot.weight * area**2 * (trust if shot.front else 1)
+        weights += weight
+        changes += weight[:, None] * sums[:, 1:] / (sums[:, :1] + DAMPING)
+    return paint(splats, splats.colours + np.clip(changes / weights[:, None], -MOST_CHANGE, MOST_CHANGE))
+
+
+def paint(splats: GaussianSplats, colours: Floats) -> GaussianSplats:
+    return replace(splats, colours=np.clip(colours, 0, 1).astype(np.float32))

@@ -1,0 +1,84 @@
+"""The layers of an avatar as Gaussians: pieces of strands, and points spread over the surfaces."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.pipeline.export.avatar_splats.shapes import DISC, draw_discs, draw_lines
+from portrait360.synth.render.bake import PreparedScene
+from portrait360.synth.render.mesh_buffers import NORMAL, OPACITY, POSITION
+from portrait360.utils.array_types import F64, Bytes, Floats
+from portrait360.utils.portrait_labels import Label
+
+PIECE = 7.0  # pixels: longest piece of a strand
+MOST_PIECES = 8  # of a segment
+THIN = 0.005  # pixels: strands that are thinner are not there
+SPACING = {Label.CLOTHES: 2.6, Label.HAT: 1.8, Label.SKIN: 1.8, Label.HAIR: 2.0, Label.EAR: 1.4}
+FINE = 1.2
+"""Pixels between points on a surface, by label; a face, eyes and what is worn before them are finest."""
+SPARE = 5.0  # points tried per point kept, so that few gaps stay
+WIDER, MOST_COARSE = 1.1, 2.5  # factors of the spacing of discs where there are too many
+MOST_POINTS = 2_000_000  # tried in all
+
+
+def draw_strands(scene: PreparedScene, pixel: float) -> tuple[GaussianSplats, Bytes]:
+    """Return a Gaussian and a label for each piece of each strand; `pixel` is the size of a pixel of the views."""
+    curves = scene.curves
+    first = curves.segments
+    widths = (curves.widths[first] + curves.widths[first + 1]) / 2
+    first, widths = first[widths > THIN * pixel], widths[widths > THIN * pixel]
+    starts, steps = curves.points[first], curves.points[first + 1] - curves.points[first]
+    pieces = np.clip(np.ceil(np.linalg.norm(steps, axis=1) / (PIECE * pixel)), 1, MOST_PIECES).astype(int)
+    rows = np.repeat(np.arange(len(pieces)), pieces)
+    number = (np.arange(len(rows)) - (np.cumsum(pieces) - pieces)[rows])[:, None]
+    steps = steps[rows] / pieces[rows, None]
+    begin = starts[rows] + number * steps
+    return draw_lines(begin, begin + steps, widths[rows]), curves.labels[first[rows]]
+
+
+def draw_surfaces(scene: PreparedScene, pixel: float, rng: np.random.Generator) -> tuple[GaussianSplats, Bytes]:
+    """Return discs all over the surfaces, at most one in each cube of their spacing, and their labels."""
+    surface = scene.surface
+    corners = surface.values[surface.triangles]
+    places = corners[..., POSITION].astype(np.float64)
+    area = np.linalg.norm(np.cross(places[:, 1] - places[:, 0], places[:, 2] - places[:, 0]), axis=1) / 2
+    spacing = find_spacing(surface.labels[: len(area)], pixel)
+    wanted = SPARE * area / spacing**2
+    wanted *= min(1.0, MOST_POINTS / max(float(wanted.sum()), 1.0))
+    rows = np.repeat(np.arange(len(area)), np.floor(wanted + rng.random(len(area))).astype(int))
+    weights = _spread(len(rows), rng)
+    points = (places[rows] * weights).sum(1)
+    kept = thin_out(points, spacing[rows])
+    rows, weights = rows[kept], weights[kept]
+    normals = (corners[rows][..., NORMAL] * weights).sum(1)
+    opacity = (corners[rows][..., OPACITY] * weights[..., 0]).sum(1)
+    return draw_discs(points[kept], normals, spacing[rows], opacity), surface.labels[rows]
+
+
+def find_spacing(labels: Bytes, pixel: float) -> Floats:
+    """Return how far points on triangles of these labels lie apart."""
+    table = np.full(256, FINE)
+    table[list(map(int, SPACING))] = list(SPACING.values())
+    return table[labels] * pixel
+
+
+def thin_out(points: F64, spacing: Floats) -> np.ndarray:
+    """Return the indices, in order, of the first point in each cube of its own spacing."""
+    cubes = np.floor(points / spacing[:, None]).astype(np.int64) + (1 << 19)
+    key = (cubes[:, 0] << 40) + (cubes[:, 1] << 20) + cubes[:, 2]
+    kind = np.unique(spacing, return_inverse=True)[1]
+    return np.sort(np.unique(key + (kind.astype(np.int64) << 60), return_index=True)[1])
+
+
+def coarsen(splats: GaussianSplats, rows: np.ndarray, excess: int) -> tuple[np.ndarray, float]:
+    """Return which of the discs `rows` stay, and how much larger they get, for about `excess` fewer of them."""
+    factor = WIDER * np.sqrt(len(rows) / max(len(rows) - excess, len(rows) / MOST_COARSE**2))
+    spacing = factor * splats.scales[rows, 0].astype(np.float64) / DISC
+    return rows[thin_out(splats.means[rows].astype(np.float64), spacing)], float(WIDER * factor)
+
+
+def _spread(count: int, rng: np.random.Generator) -> F64:
+    """Return barycentric coordinates (count, 3, 1), even over a triangle."""
+    root, along = np.sqrt(rng.random(count)), rng.random(count)
+    return np.stack([1 - root, root * (1 - along), root * along], 1)[..., None]

@@ -1,0 +1,162 @@
+"""Beards of avatars: where a photo shows whiskers, and how they grow on the fitted head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from portrait360.geometry import rasterizer
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.pipeline.avatar.beard_area import correct_beard, limit_beard, measure_whiskers, trace_skin
+from portrait360.pipeline.avatar.beard_fit import HIDDEN, carry, fit_growth, measure_reach, trim_whiskers
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.synth.build import build_person
+from portrait360.synth.hair.beard_brows import BeardGrowth, make_beard
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.head.fitted_head import make_fitted_head
+from portrait360.synth.render.renderer import render
+from portrait360.synth.render.tone_mapping import srgb_to_radiance
+from portrait360.synth.sampling.parameters import Facial, Hair, HeadParameters
+from portrait360.synth.scene import Part, Scene, Strands
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+from tests.fixtures.scenes import WHITE
+
+CAMERA = Camera(look_at(0, 0), FOCAL)
+SIDE = 384
+
+
+@pytest.fixture(scope="module")
+def head() -> Head:
+    return make_fitted_head(np.zeros(60), np.zeros(52), level=1)
+
+
+def photograph(head: Head, beard: str, length: float = 1.0) -> Photo:
+    """Return a photo of a head with dark whiskers, and its true labels."""
+    dark = (0.02, 0.015, 0.01)
+    person = HeadParameters(
+        hair=Hair(style="crew", colour=dark), facial=Facial(beard=beard, beard_length=length, beard_colour=dark)
+    )
+    geometry = build_person(head, person, np.random.default_rng(0))
+    scene = Scene(tuple(geometry.meshes), tuple(s for s in geometry.strands if len(s.points)), WHITE)
+    view = render(scene, CAMERA, SIDE)
+    known = np.ones((SIDE, SIDE), np.float32)
+    rgb = view.rgb.astype(np.float32)
+    flow = np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(rgb, srgb_to_radiance(rgb), view.alpha, known, view.labels, known, flow, CAMERA)
+
+
+@pytest.fixture(scope="module")
+def bearded(head: Head) -> Photo:
+    return photograph(head, "short")
+
+
+def grow(head: Head, growth: BeardGrowth) -> Strands:
+    person = HeadParameters(facial=Facial(beard="short"))
+    (strands,), _ = make_beard(head, person, np.random.default_rng(0), growth)
+    return strands
+
+
+def measure_length(strands: Strands) -> np.ndarray:
+    return np.linalg.norm(np.diff(strands.points, axis=1), axis=2).sum(1)
+
+
+def overlap(labels: np.ndarray, truth: np.ndarray) -> float:
+    found, true = labels == Label.BEARD, truth == Label.BEARD
+    return float((found & true).sum() / (found | true).sum())
+
+
+def test_no_beard_grows_on_neck_ears_nose_and_brow():
+    bare = [[0, -0.75, 0.15], [0.12, -0.62, 0.1], [0.2, -0.1, -0.05], [0, -0.1, 0.4], [0.1, 0.1, 0.3]]
+    bare += [[0, -0.3, -0.3]]
+    covered = [[0.0, -0.45, 0.36], [0.15, -0.38, 0.2], [0.19, -0.2, 0.1], [0.05, -0.23, 0.35]]
+    assert limit_beard(np.array(bare, np.float32)).max() == 0
+    assert limit_beard(np.array(covered, np.float32)).min() > 0.9
+
+
+def test_shade_read_as_beard_is_called_neck_again_and_stubble_read_as_skin_is_called_beard(head, bearded):
+    skin = trace_skin(head, bearded)
+    y = skin.rest[..., 1]
+    labels = bearded.labels.copy()
+    labels[(labels == Label.SKIN) & skin.seen & (y > -0.68)] = Label.BEARD  # below the chin
+    labels[(labels == Label.BEARD) & (y > -0.33) & (np.abs(skin.rest[..., 0]) > 0.1)] = Label.FACE  # on the cheeks
+    wrong = replace(bearded, labels=labels)
+    right = correct_beard(wrong, skin, measure_whiskers(skin, wrong))
+    assert overlap(labels, bearded.labels) < 0.8
+    assert overlap(right.labels, bearded.labels) > overlap(labels, bearded.labels) + 0.1
+    below = bearded.shows(Label.SKIN) & skin.seen & (y < -0.58)
+    assert (right.labels[below] == Label.BEARD).mean() < 0.1
+
+
+def test_a_longer_beard_reaches_further(head, bearded):
+    chin = np.argmin(np.linalg.norm(head.rest - [0, -0.49, 0.34], axis=1))
+    short, long = (measure_reach(head, photo)[chin] for photo in (bearded, photograph(head, "full", 1.5)))
+    assert short < 0.65 * long
+    assert long > 0.03
+
+
+def test_whiskers_root_where_they_are_shown_and_stay_near_the_skin(head, bearded):
+    skin = trace_skin(head, bearded)
+    growth = fit_growth(head, bearded, skin, measure_whiskers(skin, bearded))
+    strands = trim_whiskers(grow(head, growth), head, bearded)
+    nearest = np.linalg.norm(head.body[:, None] - strands.points[:200, 0], axis=2).argmin(0)
+    assert (limit_beard(head.rest)[nearest] > 0).all()
+    assert head.rest[nearest, 1].min() > -0.62
+    away = head.field.distance(strands.points).max(1) / HEAD_HEIGHT
+    assert np.quantile(away, 0.99) < growth.reach.max() + growth.least
+    uv, depth = bearded.camera.project(strands.points.reshape(-1, 3).astype(np.float64))
+    x, y = (uv * SIDE).astype(int).T
+    assert bearded.shows(Label.BEARD)[y, x].mean() > 0.5
+    assert len(strands.points) > 1000
+
+
+def test_a_fitted_beard_is_as_dense_and_as_long_as_it_is_told(head):
+    area = limit_beard(head.rest) * (head.mask("inside_mouth") < 0.05)
+    flat, far = np.zeros(len(area), np.float32), np.full(len(area), 0.1, np.float32)
+    stubble, full = grow(head, BeardGrowth(area, flat, 0.012)), grow(head, BeardGrowth(area, far, 0.012))
+    sparse = grow(head, BeardGrowth(0.2 * area, flat, 0.012))
+    assert np.quantile(head.field.distance(stubble.points).max(1), 0.99) < 0.02 * HEAD_HEIGHT
+    assert np.quantile(head.field.distance(full.points).max(1), 0.9) > 0.05 * HEAD_HEIGHT
+    assert measure_length(sparse).sum() < 0.5 * measure_length(stubble).sum()
+    assert len(grow_nothing(head)) == 0
+
+
+def grow_nothing(head: Head) -> list[Strands]:
+    none = np.zeros(len(head.body), np.float32)
+    person = HeadParameters(facial=Facial(beard="short"))
+    strands, shade = make_beard(head, person, np.random.default_rng(0), BeardGrowth(none, none, 0.012))
+    assert not shade.any()
+    return strands
+
+
+def test_what_the_photo_does_not_show_follows_what_it_shows_beside_it_or_opposite():
+    places = np.array([[x, 0, 0] for x in np.linspace(-1, 1, 41)])
+    weight = (places[:, 0] > 0.2).astype(np.float32)
+    values = np.where(places[:, 0] > 0.5, 1, 0).astype(np.float32)
+    found = carry(places, weight, values, 0.02, 4)
+    assert found[places[:, 0] < -0.7].min() > 0.99  # opposite
+    assert np.abs(found[np.abs(places[:, 0]) < 0.15]).max() < 0.01  # beside
+
+
+def test_no_whisker_hangs_before_the_neck_that_the_photo_shows(head, bearded):
+    growth = BeardGrowth(limit_beard(head.rest), np.full(len(head.rest), 0.15, np.float32), 0.02)
+    strands = grow(head, growth)
+    trimmed = trim_whiskers(strands, head, bearded)
+
+    beside = bearded.shows(Label.SKIN, Label.CLOTHES).astype(np.uint8)
+    beside = cv2.erode(beside, np.ones((5, 5), np.uint8)) > 0
+    buffers = rasterizer.rasterise(head.body, head.triangles, CAMERA, SIDE)
+
+    def count_astray(group: Strands) -> int:
+        uv, depth = CAMERA.project(group.points[:, -1].astype(np.float64))
+        x, y = np.clip((uv * SIDE).astype(int), 0, SIDE - 1).T
+        return int((beside[y, x] & (depth < buffers.depth[y, x] - HIDDEN)).sum())
+
+    assert int(strands.part[0]) == Part.BEARD
+    assert count_astray(strands) > 100
+    assert count_astray(trimmed) < 0.15 * count_astray(strands)
+    assert (measure_length(trimmed) > 0).all()

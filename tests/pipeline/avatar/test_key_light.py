@@ -1,0 +1,43 @@
+"""The key light of an avatar."""
+
+import numpy as np
+import pytest
+
+from portrait360.pipeline.avatar.key_light import add_key_light
+from portrait360.synth.render.lights import reflected_light, sphere_directions, uniform_environment
+from portrait360.synth.scene import Light
+
+NONE = np.zeros((0, 3), np.float32)
+FRONT = np.array([0.0, 0.0, 1.0])
+
+
+def make_light(sideways: float = 0.0) -> Light:
+    ambient = uniform_environment((0.9, 0.8, 0.7))
+    ambient[3] = sideways * ambient[0]
+    return Light(ambient, NONE, NONE, np.zeros(0, np.float32))
+
+
+def reflect(light: Light, normals: np.ndarray) -> np.ndarray:
+    keys = np.maximum(normals @ light.key_directions.T, 0) @ light.key_colours
+    return reflected_light(light.ambient, normals) + keys
+
+
+def test_a_face_stays_as_bright_and_gains_form():
+    before, after = make_light(), add_key_light(make_light())
+    normals = sphere_directions(2000)
+    facing = np.maximum(normals @ FRONT, 0)[:, None]  # as a camera before the face sees them
+    mean = [(reflect(light, normals) * facing).sum(0) / facing.sum() for light in (before, after)]
+    assert mean[1] == pytest.approx(mean[0], rel=0.06)
+    assert np.ptp(reflect(before, normals)[:, 0]) < 1e-3 < 0.3 < np.ptp(reflect(after, normals)[:, 0])
+    assert reflect(after, normals).min() > 0.4 * reflect(before, normals).min()  # nothing is black
+
+
+@pytest.mark.parametrize("sideways", [-0.1, 0.1])
+def test_the_key_stands_on_the_brighter_side(sideways):
+    assert np.sign(add_key_light(make_light(sideways)).key_directions[0, 0]) == np.sign(sideways)
+
+
+def test_lamps_stand_above_and_on_both_sides_of_the_head():
+    directions = add_key_light(make_light()).key_directions
+    assert np.linalg.norm(directions, axis=1) == pytest.approx(1)
+    assert (directions[:, 1] > 0.2).all() and directions[0, 2] > 0.5 and directions[1, 2] < -0.5

@@ -1,0 +1,160 @@
+"""Splats straight from a scene: where they lie, which of them views show, and that they look like it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import KDTree
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.geometry.canonical_frame import RADIUS
+from portrait360.geometry.gaussians.projection import project
+from portrait360.geometry.gaussians.rasterizer import rasterize, render_image
+from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.pipeline.export.avatar_splats.blending import gather
+from portrait360.pipeline.export.avatar_splats.choice import (
+    AvatarView,
+    drop_most_hidden,
+    find_near_surface,
+    find_useful,
+    measure_shares,
+    paint,
+    sharpen,
+)
+from portrait360.pipeline.export.avatar_splats.layers import PIECE, coarsen, draw_strands, draw_surfaces, find_spacing
+from portrait360.pipeline.export.avatar_splats.refinement import refine
+from portrait360.pipeline.export.avatar_splats.shapes import join_splats
+from portrait360.pipeline.proxy.proxy import ProxyView
+from portrait360.synth.render.bake import PreparedScene, prepare_scene
+from portrait360.synth.render.renderer import render
+from portrait360.synth.scene import Part, Scene
+from portrait360.utils.images import over_grey
+from tests.fixtures.scenes import FOCAL, WHITE, ball, hair
+from tests.fixtures.splats import matrices, some_splats
+
+SIDE = 192
+PIXEL = RADIUS / (FOCAL * SIDE)
+AROUND = [(azimuth, 0) for azimuth in range(0, 360, 45)] + [(0, 60), (90, -50)]
+
+
+@pytest.fixture(scope="module")
+def scene() -> PreparedScene:
+    return prepare_scene(Scene((ball(part=Part.CLOTHES),), (hair(count=500, colour=(0.5, 0.3, 0.1)),), WHITE))
+
+
+def shoot(scene: PreparedScene, azimuth: float, elevation: float = 0) -> AvatarView:
+    camera = Camera(look_at(azimuth, elevation), FOCAL)
+    drawn = render(scene, camera, SIDE)
+    return AvatarView(camera, ProxyView(drawn.rgb, drawn.alpha, drawn.alpha, drawn.depth, drawn.normals))
+
+
+@pytest.fixture(scope="module")
+def views(scene) -> list[AvatarView]:
+    return [shoot(scene, *place) for place in AROUND]
+
+
+@pytest.fixture(scope="module")
+def drawn(scene) -> GaussianSplats:
+    surfaces = draw_surfaces(scene, PIXEL, np.random.default_rng(0))[0]
+    return join_splats([draw_strands(scene, PIXEL)[0], surfaces])
+
+
+def likeness(splats: GaussianSplats, shot: AvatarView) -> float:
+    """In decibels, over grey."""
+    rgb, alpha, _ = render_image(splats, shot.camera, SIDE)
+    error = over_grey(rgb, alpha) - over_grey(shot.view.rgb, shot.view.mask)
+    return float(-10 * np.log10(np.square(error).mean()))
+
+
+def test_pieces_of_strands_lie_along_them(scene):
+    splats, labels = draw_strands(scene, PIXEL)
+    points, first = scene.curves.points, scene.curves.segments
+    middles = np.concatenate([points[first] * (1 - t) + points[first + 1] * t for t in np.linspace(0, 1, 41)])
+    distance, nearest = KDTree(middles).query(splats.means)
+    assert distance.max() < 1e-3 and len(labels) == len(splats)
+    along = points[first + 1] - points[first]
+    along = (along / np.linalg.norm(along, axis=1, keepdims=True))[nearest % len(first)]
+    axes = matrices(splats)[np.arange(len(splats)), :, splats.scales.argmax(1)]
+    assert np.quantile(np.abs((axes * along).sum(1)), 0.01) > 0.98
+    assert splats.scales.max() < PIECE * PIXEL and KDTree(splats.means).query(middles)[0].max() < PIECE * PIXEL
+
+
+def test_discs_cover_a_surface_without_a_hole_and_lie_flat_in_it(scene):
+    splats, labels = draw_surfaces(scene, PIXEL, np.random.default_rng(0))
+    assert np.allclose(np.linalg.norm(splats.means, axis=1), 0.2, atol=1e-3)
+    thin = matrices(splats)[np.arange(len(splats)), :, splats.scales.argmin(1)]
+    assert np.abs((thin * splats.means / 0.2).sum(1)).min() > 0.98
+    spacing = find_spacing(labels[:1], PIXEL)[0]
+    everywhere = np.random.default_rng(1).normal(size=(4000, 3))
+    everywhere *= 0.2 / np.linalg.norm(everywhere, axis=1, keepdims=True)
+    gaps = KDTree(splats.means).query(everywhere)[0]
+    assert np.quantile(gaps, 0.999) < 1.2 * spacing
+    again = draw_surfaces(scene, PIXEL, np.random.default_rng(0))[0]
+    assert np.array_equal(again.means, splats.means)
+
+
+def test_fewer_discs_become_larger_and_still_cover(scene):
+    splats, labels = draw_surfaces(scene, PIXEL, np.random.default_rng(0))
+    rows, factor = coarsen(splats, np.arange(len(splats)), len(splats) // 2)
+    assert len(rows) < 0.6 * len(splats) and len(np.unique(rows)) == len(rows) and 1.3 < factor < 2
+    spacing = factor * find_spacing(labels[:1], PIXEL)[0]
+    assert KDTree(splats.means[rows]).query(splats.means)[0].max() < 1.5 * spacing
+
+
+def test_weights_are_the_gradients_of_the_picture_by_the_colours():
+    """The rasteriser and its gradients are the oracle: a colour counts in the picture by its weights."""
+    splats, camera = some_splats(300), Camera(look_at(30, 10), FOCAL)
+    picture = np.random.default_rng(3).random((64, 64, 2)).astype(np.float32)
+    colours = torch.from_numpy(splats.colours.copy()).requires_grad_()
+    means, scales = torch.from_numpy(splats.means), torch.from_numpy(splats.scales)
+    rotations, opacities = torch.from_numpy(splats.rotations), torch.from_numpy(splats.opacities)
+    image = rasterize(project(means, scales, rotations, opacities, colours, camera, 64), 64)
+    sums = gather(splats, camera, picture)
+    for channel, factor in enumerate((torch.ones(64, 64), *torch.from_numpy(picture).unbind(-1))):
+        (gradient,) = torch.autograd.grad((image[..., 0] * factor).sum(), colours, retain_graph=True)
+        assert np.allclose(sums[:, channel], gradient[:, 0], rtol=1e-3, atol=1e-4)
+
+
+def test_what_no_view_shows_is_left_out(drawn, views):
+    inner = drawn[np.arange(0, len(drawn), 7)]
+    inner = GaussianSplats(inner.means * 0.5, inner.scales, inner.rotations, inner.opacities, inner.colours)
+    both = join_splats([drawn, inner])
+    near = find_near_surface(both.means, views)
+    assert not near[len(drawn) :].any() and near[: len(drawn)].mean() > 0.9
+    shares = measure_shares(both, views, np.ones(len(both)))
+    assert np.median(shares.most[len(drawn) :]) < 0.05 * np.median(shares.most[: len(drawn)])
+    useful = find_useful(shares, np.full(len(both), 0.5))
+    fewer = drop_most_hidden(both, shares, useful, len(useful) // 2)
+    assert len(fewer) == len(useful) // 2 and np.isin(fewer, useful).all() and (np.diff(fewer) > 0).all()
+    assert (fewer < len(drawn)).all()
+
+
+def test_what_sticks_out_of_the_subject_is_left_out(drawn, views):
+    beside = drawn[np.arange(50)]
+    beside = GaussianSplats(beside.means + 0.3, beside.scales, beside.rotations, beside.opacities, beside.colours)
+    both = join_splats([drawn, beside])
+    useful = find_useful(measure_shares(both, views, np.ones(len(both))), np.full(len(both), 0.5))
+    assert not (useful >= len(drawn)).any() and (useful < len(drawn)).any()
+
+
+def test_they_look_like_the_scene_from_a_side_that_they_have_not_seen(scene, drawn, views):
+    unseen = shoot(scene, 20, 8)
+    shares = measure_shares(drawn, views, np.ones(len(drawn)))
+    painted = paint(drawn, shares.colours)
+    sharp = sharpen(painted, views, np.ones(len(drawn)))
+    assert likeness(painted, unseen) > 28 and likeness(drawn, unseen) < 25
+    assert np.mean([likeness(sharp, shot) for shot in views]) > np.mean([likeness(painted, s) for s in views]) + 0.3
+
+
+def test_a_refinement_makes_them_more_alike_and_is_deterministic(scene, drawn, views):
+    painted = paint(drawn, measure_shares(drawn, views, np.ones(len(drawn))).colours)
+    free = np.arange(len(drawn)) % 10 > 0
+    refined, again = refine(painted, views, free, 8), refine(painted, views, free, 8)
+    unseen = shoot(scene, 20, 8)
+    assert likeness(refined, unseen) > likeness(painted, unseen) + 0.3
+    assert all(np.array_equal(getattr(refined, f.name), getattr(again, f.name)) for f in fields(GaussianSplats))
+    assert np.array_equal(refined.colours[~free], painted.colours[~free])
+    assert np.array_equal(refined.means[~free], painted.means[~free])
