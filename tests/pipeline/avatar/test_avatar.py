@@ -146,11 +146,16 @@ def test_hair_that_is_taken_off_is_only_seen_where_the_photo_is_the_photo(portra
         assert shown[top].sum() < 0.9 * (own.mask > 0.5)[top].sum()
 
 
+@pytest.fixture(scope="module")
+def fitted(portrait):
+    return fit_photo(portrait)
+
+
 @pytest.mark.parametrize("step", [field.name for field in fields(Ablation)])
-def test_a_step_that_is_left_out_is_all_that_changes(step, portrait):
+def test_a_step_that_is_left_out_is_all_that_changes(step, portrait, fitted):
     """The parts of an avatar that are cheap to make: the rest is the same program."""
     fit, photo, reading = fit_photo(portrait, Ablation(**{step: False}))
-    whole, full, _ = fit_photo(portrait)
+    whole, full, _ = fitted
     assert np.array_equal(fit.offset, whole.offset) == (step not in ("snap", "reader"))
     assert np.array_equal(photo.labels, full.labels) == (step != "reader")
     assert photo.shows(Label.HAIR).any() and photo.shows(Label.FACE).any() and photo.shows(Label.CLOTHES).any()
