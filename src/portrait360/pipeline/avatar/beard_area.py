@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from portrait360.geometry import rasterizer
+from portrait360.pipeline.avatar.exposure import shrink
 from portrait360.pipeline.avatar.photo import Photo, spread_mean
 from portrait360.synth.head.bare_head import Head
 from portrait360.utils.array_types import F32, Bools, Bytes, Floats
@@ -32,16 +33,12 @@ one over y."""
 SOFT = (0.03, 0.05, 0.03)  # over which the beard thins out at these
 BELOW = 0.3  # share under which what was read as beard on the neck is skin in shade
 SURE = 0.5  # share from which skin is beard
-THIN, SMOOTH = (
-    5,
-    7,
-)  # pixels across the narrowest patch of stubble, and of the neighbourhood that smooths a beard's edge
+THIN = 5  # pixels across the narrowest patch of stubble
+SMOOTH = 7  # pixels across the neighbourhood that smooths a beard's edge
 HANGS = 15  # twice the pixels by which a beard hangs over what it was read as
 DENSEST = 0.7  # quantile of how dense whiskers are from which they are the densest
-DARKEST, PALE = (
-    0.2,
-    0.6,
-)  # quantile of the brightness of whiskers that cover the skin; share of the skin's that is pale
+DARKEST = 0.2  # quantile of the brightness of whiskers that cover the skin
+PALE = 0.6  # share of the skin's brightness from which whiskers are pale
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,14 +105,14 @@ def _sample_beard(skin: SkinOfPixels, photo: Photo) -> Bools:
     """Return pixels that surely show whiskers: chin and jaw, where they were read as beard or, being dark, lips."""
     y, z = skin.rest[..., 1], skin.rest[..., 2]
     jaw = skin.seen & (y < -0.30) & (y > -0.52) & (z > 0.1) & ~_near_lips(skin)
-    return _shrink(jaw & photo.shows(Label.BEARD, Label.LIPS, Label.MOUTH), 3)
+    return shrink(jaw & photo.shows(Label.BEARD, Label.LIPS, Label.MOUTH), 1)
 
 
 def _sample_skin(skin: SkinOfPixels, photo: Photo) -> Bools:
     """Return pixels that surely show skin: of the upper face, and of the neck in its shade."""
     x, y, z = np.abs(skin.rest[..., 0]), skin.rest[..., 1], skin.rest[..., 2]
     upper = skin.seen & (y > -0.2) & (y < 0.25) & (x < 0.22) & (z > 0.17) & ((x > 0.09) | (y > -0.1))
-    return _shrink((upper & photo.shows(Label.FACE)) | photo.shows(Label.SKIN), 5) & (photo.known > 0.5)
+    return shrink((upper & photo.shows(Label.FACE)) | photo.shows(Label.SKIN)) & (photo.known > 0.5)
 
 
 def _near_lips(skin: SkinOfPixels) -> Bools:
@@ -124,10 +121,6 @@ def _near_lips(skin: SkinOfPixels) -> Bools:
 
 def _blur(picture: np.ndarray, sigma: float) -> F32:
     return np.asarray(cv2.GaussianBlur(picture.astype(np.float32), (0, 0), sigma), np.float32)
-
-
-def _shrink(mask: Bools, width: int) -> Bools:
-    return cv2.erode(mask.astype(np.uint8), np.ones((width, width), np.uint8)) > 0
 
 
 def correct_beard(photo: Photo, skin: SkinOfPixels, whiskers: F32) -> Photo:
@@ -184,7 +177,7 @@ def measure_cover(photo: Photo, whiskers: F32) -> F32:
     radiance = _blur(photo.radiance, 1.0)
     light = radiance.mean(-1)
     beard = photo.shows(Label.BEARD) & (whiskers > 0.9)
-    bare = _shrink(photo.shows(Label.FACE) & (whiskers < 0.1), 3)
+    bare = shrink(photo.shows(Label.FACE) & (whiskers < 0.1), 1)
     if min(beard.sum(), bare.sum()) < FEWEST:
         return whiskers
     if float(np.median(light[beard])) > PALE * float(np.median(light[bare])):

@@ -17,7 +17,7 @@ from portrait360.synth.meshes import unit
 from portrait360.synth.noise import smoothstep
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Part, Strands
-from portrait360.utils.array_types import F32
+from portrait360.utils.array_types import F32, Floats
 
 MOST = 18000  # whiskers of a fitted beard
 DENSEST, LYING, LAYERS = 0.96, 0.7, 60.0  # greatest share that is covered; length as seen; layers per head height
@@ -116,20 +116,10 @@ def make_beard(
     points, clump_index = clump(points, 0.3 if style.length > 0.03 else 0.0, rng)
     if style.wave[0] > 0:
         points = curl(points, *style.wave, clump_index, rng)
-    keep = ~_over_mouth(head, points)
     dye = Dye(parameters.facial.beard_colour, grey=parameters.hair.grey * 0.8, vary=0.22, root=0.8)
+    width = np.full(len(points), style.width, np.float64)
     root_width = 0.3 + 0.6 * smoothstep(0.1, 0.8, roots.edge)
-    width = style.width * HEAD_HEIGHT * np.exp(rng.normal(0, 0.2, len(points)))
-    strands = make_strands(
-        points[keep],
-        width[keep],
-        dye,
-        rng,
-        part=Part.BEARD,
-        thin_root=root_width[keep],
-        normals=roots.normals[keep],
-    )
-    return [strands], density * style.shade
+    return [_make_whiskers(head, points, roots, width, root_width, dye, rng)], density * style.shade
 
 
 def _growth(roots: Roots, style: BeardStyle, parameters: HeadParameters, rng: np.random.Generator) -> Growth:
@@ -164,8 +154,8 @@ def _growth(roots: Roots, style: BeardStyle, parameters: HeadParameters, rng: np
 def make_fitted_beard(
     head: Head, parameters: HeadParameters, fitted: BeardGrowth, rng: np.random.Generator
 ) -> tuple[list[Strands], F32]:
-    """Return a beard that grows as it is told, and how strongly its colour tints the skin beneath (m,)."""
-    style = BEARDS[parameters.facial.beard]
+    """Return a beard that grows as `fitted` says, and how strongly its colour tints the skin beneath (m,)."""
+    style, tint = BEARDS[parameters.facial.beard], np.minimum(fitted.share * TINT, 0.75)
     length = _usual_length(head.rest, fitted.share, fitted.reach, fitted.least)
     density = _whiskers_per_area(fitted.share, fitted.reach, length)
     corners = head.body[head.triangles]
@@ -173,7 +163,7 @@ def make_fitted_beard(
     count = float((np.linalg.norm(sides, axis=1) / 2 * density[head.triangles].mean(1)).sum())
     roots = scatter_roots(head, density, min(round(count), MOST), rng)
     if len(roots) == 0:
-        return [], np.minimum(fitted.share * TINT, 0.75)
+        return [], tint
     rows = head.triangles[roots.triangle]
     share, reach = ((field[rows] * roots.corner).sum(1) for field in (fitted.share, fitted.reach))
     growth = _fitted_growth(roots, share, reach, fitted.least, rng)
@@ -182,19 +172,25 @@ def make_fitted_beard(
     points, clump_index = clump(points, 0.3 * float(smoothstep(0.02, 0.05, np.array(usual))), rng)
     if style.wave[0] > 0 and usual > LONG:
         points = curl(points, *style.wave, clump_index, rng)
-    keep = ~_over_mouth(head, points)
     dye = Dye(parameters.facial.beard_colour, grey=parameters.hair.grey * 0.8, vary=0.22, root=0.85)
-    width = _thickness(growth.length / HEAD_HEIGHT) * HEAD_HEIGHT * np.exp(rng.normal(0, 0.2, len(points)))
-    strands = make_strands(
+    width = _thickness(growth.length / HEAD_HEIGHT)
+    return [_make_whiskers(head, points, roots, width, 0.4 + 0.5 * share, dye, rng)], tint
+
+
+def _make_whiskers(
+    head: Head, points: F32, roots: Roots, width: Floats, root_width: Floats, dye: Dye, rng: np.random.Generator
+) -> Strands:
+    """Return the strands that do not hang over the mouth. Widths are in head heights, at roots shares of these."""
+    keep, width = ~_over_mouth(head, points), width * HEAD_HEIGHT * np.exp(rng.normal(0, 0.2, len(points)))
+    return make_strands(
         points[keep],
         width[keep],
         dye,
         rng,
         part=Part.BEARD,
-        thin_root=(0.4 + 0.5 * share)[keep],
+        thin_root=root_width[keep],
         normals=roots.normals[keep],
     )
-    return [strands], np.minimum(fitted.share * TINT, 0.75)
 
 
 def _usual_length(rest: F32, share: F32, reach: F32, least: float) -> F32:

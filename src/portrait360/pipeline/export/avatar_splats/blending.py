@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
@@ -48,7 +46,6 @@ def _gather(means, conics, opacities, boxes, starts, ids, picture, out):  # noqa
             if open_pixels == 0:
                 break
             n = ids[k]
-            a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
             for y in range(max(top, boxes[n, 2]), min(bottom, boxes[n, 3])):
                 dy = np.float32(y) + half - means[n, 1]
                 for x in range(max(left, boxes[n, 0]), min(right, boxes[n, 1])):
@@ -56,8 +53,7 @@ def _gather(means, conics, opacities, boxes, starts, ids, picture, out):  # noqa
                     if before < closed:
                         continue
                     dx = np.float32(x) + half - means[n, 0]
-                    gaussian = np.float32(math.exp(-half * (a * dx * dx + c * dy * dy) - b * dx * dy))
-                    alpha = min(opacities[n] * gaussian, most)
+                    alpha = min(opacities[n] * kernels.evaluate_gaussian(conics, n, dx, dy), most)
                     if alpha < least:
                         continue
                     out[n, 0] += alpha * before

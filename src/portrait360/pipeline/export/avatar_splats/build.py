@@ -39,11 +39,8 @@ SIZE, SMALL = 512, 256  # of views around, and of those from above and below
 AROUND = (0, 20, 40, 65, 95, 135, 180, 225, 265, 295, 320, 340)  # degrees of azimuth
 EVEN = tuple(range(0, 360, 15))  # the same for a refinement
 OBLIQUE = ((0, 30), (120, 35), (240, 35), (60, -20), (300, -20))  # azimuth, elevation
-FRONT, FRONT_WEIGHT, PHOTO_WEIGHT = (
-    40.0,
-    1.5,
-    14.0,
-)  # degrees of azimuth, and weights of views within, and the photo's
+FRONT, FRONT_WEIGHT = 40.0, 1.5  # degrees of azimuth, and the weight of views within
+PHOTO_WEIGHT = 14.0
 LAYER_TRUST, STRANGE = 0.4, 1e-4
 """Weights of the front's views for layers: they see from the side those that the relief leaves, or show another."""
 COARSE = (Label.CLOTHES, Label.HAT, Label.HAIR)  # labels of surfaces of which fewer discs will do
