@@ -62,7 +62,7 @@ def borrow_colours(points: F32, known: Floats, profile: F32, dyed: float = 1.0) 
     places = locate(points)
     rng = np.random.default_rng(29)
     chosen = _choose(places, donors, points, dyed * MIRRORED, rng)
-    along = _measure_along(points)
+    along = measure_along(points)
     gain = _calm_bands(_resample(profile[chosen], along[chosen], along), points[..., 1])
     mean = gain.mean((0, 1))
     spread = STUBBLE + (1 - STUBBLE) * float(smoothstep(*SHORT, np.asarray(np.median(along[:, -1]))))
@@ -95,7 +95,7 @@ def locate(points: F32) -> Places:
     middle = points[:, points.shape[1] // 3 :].mean(1) - HEAD_CENTRE
     root = points[:, 0] - HEAD_CENTRE
     towards = np.where(np.linalg.norm(middle, axis=1, keepdims=True) > 0, middle + root, root)
-    length = _measure_along(points)[:, -1]
+    length = measure_along(points)[:, -1]
     return Places(
         np.arctan2(towards[:, 0], towards[:, 2]).astype(np.float64),
         np.stack([root[:, 1], length, middle[:, 1]], 1).astype(np.float64),
@@ -126,7 +126,7 @@ def _choose(places: Places, donors: np.ndarray, points: F32, mirrored: float, rn
     return donors[np.asarray(around)[lock, rng.integers(AROUND, size=len(middle))]]
 
 
-def _measure_along(points: F32) -> F64:
+def measure_along(points: F32) -> F64:
     """Return the way (s, k) from the root to every point."""
     steps = np.linalg.norm(np.diff(points.astype(np.float64), axis=1), axis=2)
     return np.concatenate([np.zeros((len(points), 1)), np.cumsum(steps, 1)], 1)

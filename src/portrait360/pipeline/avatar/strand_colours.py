@@ -17,8 +17,10 @@ from portrait360.pipeline.avatar.exposure import (
     find_seen,
     find_side_light,
     look_up_points,
+    shrink,
     to_albedo,
 )
+from portrait360.pipeline.avatar.hair_detail import lay_detail, read_detail
 from portrait360.pipeline.avatar.hair_donors import borrow_colours
 from portrait360.pipeline.avatar.hair_gloss import add_gloss
 from portrait360.pipeline.avatar.photo import BEARD, HAIR
@@ -43,6 +45,7 @@ DETAIL = 0.8  # share of what a photo shows more finely than that
 LACK = (-0.15, 0.35)  # range of the correction of borrowed gains
 HUE_CALM, BEARD_CALM = 0.6, 0.85  # share of the differences in hue of natural hair, and of a beard, taken off
 BORROWED_CALM = 0.4  # share of the invented differences of strands that borrowed ones replace
+PURE = 0.9  # purity of hair whose locks are taken
 ANCHORS = 4  # points of a strand that exchange gains with other strands
 
 
@@ -79,10 +82,17 @@ def bake_strands(group: Strands, view: View) -> Strands:
     mean = group.albedo.mean(0)
     calm = 0.7 * sure if borrowed is None else np.maximum(0.7 * sure, BORROWED_CALM * (1 - near))
     invented = np.log(group.albedo / mean) * (1 - calm)  # light and dark strands, where the photo shows its own
+    carried = carried + find_locks(group.points, view) if part == Part.HAIR else carried
     albedo = mean * np.exp(invented + carried + sure * (seen - carried))
     if part == Part.HAIR:
         albedo = albedo + (1 - sure) * add_gloss(group.points, to_albedo(albedo))
     return replace(group, albedo=to_albedo(albedo))
+
+
+def find_locks(points: F32, view: View) -> F32:
+    """Return gains of the points of strands (s, k, 3), logarithms, that give them the locks of the photo's hair."""
+    example = read_detail(view.photo, shrink(view.photo.shows(*HAIR) & (view.photo.pure > PURE), 3))
+    return np.zeros(points.shape, np.float32) if example is None else lay_detail(points, example)
 
 
 def _find_dyed(gain: F32) -> float:

@@ -1,0 +1,77 @@
+"""The locks of a photo, laid over hair that it does not show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair_detail import lay_detail, read_detail
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+
+SIDE = 256
+ALL = np.ones((SIDE, SIDE), np.bool_)
+
+
+def photograph(light: Floats, angle: float = np.pi / 2) -> Photo:
+    """Return a photo that is all hair, as bright as this (s, s), combed at this angle."""
+    rgb, one = np.repeat(light[..., None], 3, -1).astype(np.float32), np.ones((SIDE, SIDE), np.float32)
+    flow = np.broadcast_to(np.array([np.cos(2 * angle), np.sin(2 * angle)], np.float32), (SIDE, SIDE, 2))
+    labels = np.full((SIDE, SIDE), Label.HAIR, np.uint8)
+    return Photo(rgb, rgb, one, one, labels, one, flow, Camera(look_at(0, 0), FOCAL))
+
+
+def make_stripes(period: float) -> Floats:
+    """Return stripes from top to bottom."""
+    wave = np.exp(0.5 * np.sin(2 * np.pi * np.arange(SIDE) / period))
+    return 0.1 * np.broadcast_to(wave, (SIDE, SIDE))
+
+
+@pytest.fixture(scope="module")
+def curtain() -> F32:
+    """Straight strands that hang in a ring."""
+    around = np.linspace(-np.pi, np.pi, 1500, endpoint=False)
+    roots = np.stack([0.2 * np.sin(around), np.full(1500, 0.1), 0.2 * np.cos(around)], -1)
+    return (roots[:, None] - np.linspace(0, 0.4, 41)[None, :, None] * np.array([0, 1, 0])).astype(np.float32)
+
+
+def test_even_hair_has_no_locks(curtain):
+    example = read_detail(photograph(np.full((SIDE, SIDE), 0.2)), ALL)
+    np.testing.assert_allclose(lay_detail(curtain, example), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_locks_run_along_the_strands_however_the_photo_is_combed(curtain, turned):
+    stripes = make_stripes(9.0)
+    photo = photograph(stripes.T, 0.0) if turned else photograph(stripes)
+    gains = lay_detail(curtain, read_detail(photo, ALL))[..., 0]
+    along, across = np.abs(np.diff(gains, axis=1)).mean(), np.abs(np.diff(gains[::3], axis=0)).mean()
+    assert across > 3 * along
+
+
+def test_locks_keep_the_contrast_of_the_photo(curtain):
+    rng = np.random.default_rng(3)
+    light = 0.1 * np.exp(0.4 * rng.normal(size=(SIDE // 4, SIDE // 4)).repeat(4, 0).repeat(4, 1))
+    example = read_detail(photograph(light), ALL)
+    assert lay_detail(curtain, example)[..., 1].std() == pytest.approx(example.detail[..., 1].std(), rel=0.25)
+
+
+def test_locks_are_the_same_each_time(curtain):
+    example = read_detail(photograph(make_stripes(7.0)), ALL)
+    np.testing.assert_array_equal(lay_detail(curtain, example), lay_detail(curtain, example))
+
+
+def test_curls_are_not_drawn_out_and_straight_locks_are():
+    rng = np.random.default_rng(5)
+    curls = 0.1 * np.exp(0.5 * rng.normal(size=(SIDE // 4, SIDE // 4)).repeat(4, 0).repeat(4, 1))
+    assert read_detail(photograph(curls), ALL).stretch < 1.5
+    assert read_detail(photograph(make_stripes(9.0)), ALL).stretch > 4
+
+
+def test_a_few_pixels_of_hair_say_nothing():
+    few = np.zeros((SIDE, SIDE), np.bool_)
+    few[:10, :10] = True
+    assert read_detail(photograph(make_stripes(9.0)), few) is None
