@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 # A build of torch that is already in $(VENV) is kept, so a CUDA build can be put there first.
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo test setup lint wheel clean
+.PHONY: demo test setup lint docs wheel clean
 demo: setup
 	$(BIN)/portrait360 doctor
-	$(BIN)/portrait360 make examples/astronaut.png -o out --overwrite
+	$(BIN)/portrait360 make examples/astronaut.png -o out --as mesh,splats,nerf --formats ply,spz --overwrite
 
 test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" --durations 10
@@ -18,6 +18,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+# The docs site, in site/; a broken link or anchor is an error.
+docs: setup
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/python -m mkdocs build --strict
 
 # The wheel as a user gets it: into an empty environment, run from elsewhere.
 wheel: setup
@@ -34,4 +39,4 @@ $(VENV)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) out dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out dist site .pytest_cache .ruff_cache .hypothesis

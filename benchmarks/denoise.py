@@ -112,9 +112,9 @@ def as_published(step: Step) -> Tensor:
             memory = net.encode_references(
                 references.expand(-1, count, -1, -1, -1), t, context.repeat(len(references), 1, 1)
             )
-        conditional = net.predict(x, t, context, count, memory, control(), unconditional=False)
+        conditional = net.predict(x, t, context, count, memory, control(), unconditional=False).float()
         control()  # made for the second pass too, which then leaves it out
-        unconditional = net.predict(x, t, context, count, None, None, unconditional=True)
+        unconditional = net.predict(x, t, context, count, None, None, unconditional=True).float()
         return unconditional + SCALE * (conditional - unconditional)
 
     return predict_orbit(lambda x, t: window, circular_windows(len(step.x), WINDOW))(step.x, step.t)

@@ -41,7 +41,7 @@ class Scale:
 
 SD15 = PRESETS["sd15"]
 assert SD15.steps is not None
-FULL = Scale(MODEL_SPECS["diffportrait360"], PANOHEAD, SD15.size, SD15.steps, 8, 24_000, 256, 300, 10)
+FULL = Scale(MODEL_SPECS["diffportrait360"], PANOHEAD, SD15.size, SD15.steps, 8, 24_000, 256, 250, 10)
 TINY = Scale(tiny.system("diffportrait360"), TINY_GAN, 16, (3, 2), 2, 200, 48, 4, 2)
 
 
@@ -94,15 +94,15 @@ class Bench:
 
     device: torch.device
     scale: Scale
-    warm: set[str] = field(default_factory=set)  # what has run before, so that its kernels are loaded
+    warm: set[tuple[str, bool]] = field(default_factory=set)  # what has run before, so that its kernels are loaded
 
     @cached_property
     def networks(self) -> RandomNetworks:
         return RandomNetworks(self.scale.system, self.device)
 
-    @cached_property
-    def compute(self) -> ComputeConfig:
-        return ComputeConfig.for_device(self.device)
+    def compute_for(self, faithful: bool) -> ComputeConfig:
+        """The precision in which `make` would compute on this card."""
+        return ComputeConfig.for_device(self.device, faithful=faithful)
 
     @property
     def on_card(self) -> bool:

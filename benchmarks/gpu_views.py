@@ -79,18 +79,19 @@ def denoise_as_published(
     all networks stay on the card, R runs for each view and C in both passes (`benchmarks.denoise`)."""
     assert inputs.proxies is not None
     views = len(inputs.hints)
-    vae, network = compute.move(networks.vae()), compute.move(networks.denoiser())
+    vae, network = compute.move_vae(networks.vae()), compute.move(networks.denoiser())
     front = encoder_generators(seed, PHOTO_SEED, len(inputs.references))
     references = encode(vae, inputs.references, compute, front, config)
     proxies = encode(vae, inputs.proxies, compute, encoder_generators(seed, LATENT_SEED, views), config)
     schedule = make_schedule(network, config)
     noise = ViewNoise(view_generators(seed, views), tuple(references.shape[1:]), compute.device)
     x = schedule.add_noise(proxies.float(), torch.tensor([START_TIMESTEP]), noise())
-    known = ViewConditions(move_tensor(networks.prompt(), compute), references[:, None])
+    known = ViewConditions(move_tensor(networks.prompt(), compute), references[:, None].to(compute.dtype))
     hints = move_tensor(inputs.hints, compute)
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        return as_published(Step(network, known, hints, x.to(compute.dtype), t)).float()
+        with compute.autocast():
+            return as_published(Step(network, known, hints, x, t))
 
     latents = run_sampler(predict, x, schedule, ddim_levels(schedule, config.steps), config, noise, on_step)
     return decode(vae, latents, compute, on_step)
@@ -99,7 +100,8 @@ def denoise_as_published(
 def sample_ours(bench: Bench, compute: ComputeConfig | None = None) -> Sample:
     def sample(views: int, config: SamplerConfig, on_step: ProgressCallback) -> Tensor:
         inputs = bench.draw_inputs(views)
-        return denoise_views(inputs, bench.networks, config, compute or bench.compute, on_step=on_step)
+        chosen = compute or bench.compute_for(config.faithful)
+        return denoise_views(inputs, bench.networks, config, chosen, on_step=on_step)
 
     return sample
 
@@ -107,7 +109,7 @@ def sample_ours(bench: Bench, compute: ComputeConfig | None = None) -> Sample:
 def sample_as_published(bench: Bench) -> Sample:
     def sample(views: int, config: SamplerConfig, on_step: ProgressCallback) -> Tensor:
         inputs = bench.draw_inputs(views)
-        return denoise_as_published(inputs, bench.networks, config, bench.compute, on_step=on_step)
+        return denoise_as_published(inputs, bench.networks, config, bench.compute_for(True), on_step=on_step)
 
     return sample
 
@@ -118,9 +120,9 @@ def measure_views(
     """Time and memory of one run. Only `some` of its steps may be made: each lasts as long as the others."""
     steps = bench.scale.steps[0 if faithful else 1]
     config = SamplerConfig(min(some or steps, steps), faithful)
-    if kind not in bench.warm:  # kernels are loaded once a process
+    if (kind, faithful) not in bench.warm:  # kernels are loaded once a process
         sample(FEW, replace(config, steps=WARM_UP), ignore_progress)
-        bench.warm.add(kind)
+        bench.warm.add((kind, faithful))
     bench.free()
     clock = Clock(bench)
     pictures = sample(views, config, clock)
@@ -134,7 +136,12 @@ def measure_views(
         values["steps measured"] = config.steps
     if not torch.isfinite(pictures).all():
         values["pictures"] = "not finite"
-    return {**values, **bench.peak(), "precision": str(bench.compute.dtype).removeprefix("torch.")}
+    return {**values, **bench.peak(), "precision": name_precision(bench.compute_for(faithful))}
+
+
+def name_precision(compute: ComputeConfig) -> str:
+    computing, encoding = (str(dtype).removeprefix("torch.") for dtype in (compute.dtype, compute.vae_dtype))
+    return f"{computing} by autocast, autoencoder in {encoding}" if compute.mixed else computing
 
 
 def measure_fast(bench: Bench) -> Values:
@@ -154,7 +161,8 @@ def measure_faithful_orbit(bench: Bench) -> Values:
 
 
 def measure_published(bench: Bench) -> Values:
-    return measure_views(bench, sample_as_published(bench), "published", FEW, faithful=True)
+    sample = sample_as_published(bench)
+    return measure_views(bench, sample, "published", FEW, faithful=True, some=bench.scale.some)
 
 
 def measure_published_orbit(bench: Bench) -> Values:
@@ -164,16 +172,16 @@ def measure_published_orbit(bench: Bench) -> Values:
 
 def measure_memory(bench: Bench) -> Values:
     """What the memory model tells for an orbit, and what the card says; more steps take no more."""
-    scale, config = bench.scale, SamplerConfig(WARM_UP, faithful=False)
-    values, estimate = {}, 0
-    for views in (FEW, MANY):
-        one = replace(config, steps=1)
-        estimate = peak_bytes(scale.system, views, scale.size, bench.compute.dtype, one, offload=True)
-        values[f"estimate for {views} views, GB"] = estimate / 1e9
+    scale, values = bench.scale, {}
+    for faithful in (False, True):
+        config, compute = SamplerConfig(WARM_UP, faithful), bench.compute_for(faithful)
+        one, kind = replace(config, steps=1), "faithful" if faithful else "fast"
+        estimate = peak_bytes(scale.system, MANY, scale.size, compute.dtype, one, offload=True, mixed=compute.mixed)
+        values[f"estimate for {MANY} views, {kind}, GB"] = estimate / 1e9
+        values[f"estimate with the driver, {kind}, GB"] = (estimate + CONTEXT) / 1e9
         bench.free()
-        sample_ours(bench)(views, config, ignore_progress)
-        values |= {f"{name}, of {views} views": value for name, value in bench.peak().items()}
-    values["estimate with the driver, GB"] = (estimate + CONTEXT) / 1e9
+        sample_ours(bench)(MANY, config, ignore_progress)
+        values |= {f"{name}, {kind}": value for name, value in bench.peak().items()}
     if bench.on_card:
         free, total = torch.cuda.mem_get_info()
         driver = total - free - torch.cuda.memory_reserved()
@@ -191,14 +199,14 @@ def measure_compile(bench: Bench) -> Values:
 
 
 def compare_compiled(bench: Bench) -> Values:
-    steps = bench.scale.steps[1]
+    steps = min(bench.scale.steps[1], bench.scale.some)
     config = SamplerConfig(steps, faithful=False)
     pictures, step, whole, peaks = [], [], [], []
     for compiled in (False, True):
         torch.compiler.reset()
         bench.free()
         clock = Clock(bench)
-        sample = sample_ours(bench, replace(bench.compute, compiled=compiled))
+        sample = sample_ours(bench, replace(bench.compute_for(False), compiled=compiled))
         pictures.append(sample(FEW, config, clock))
         bench.sync()
         whole.append(time.perf_counter() - clock.begin)
@@ -240,16 +248,19 @@ def note_attention() -> Iterator[tuple[Counter[Shape], dict[Shape, str]]]:
 
 @torch.inference_mode()
 def measure_attention(bench: Bench) -> Values:
-    """The kernels of attention in one run of a few steps, and how long the others would take."""
-    with note_attention() as (calls, chosen):
-        sample_ours(bench)(FEW, SamplerConfig(WARM_UP, faithful=False), ignore_progress)
-    bench.free()
+    """The kernels of attention in runs of a few steps, and how long the others would take in the fast one."""
+    values: Values = {}
+    for faithful in (True, False):  # what the last one notes is timed
+        with note_attention() as (calls, chosen):
+            sample_ours(bench)(FEW, SamplerConfig(WARM_UP, faithful), ignore_progress)
+        kernels = ", ".join(f"{n} x {name}" for name, n in count_kernels(calls, chosen).items())
+        values[f"kernels, {'faithful' if faithful else 'fast'}"] = kernels
+        bench.free()
 
     def work(shape: Shape) -> int:
         (batch, heads, queries, width), (*_, keys, _) = shape
         return calls[shape] * batch * heads * queries * keys * width
 
-    values: Values = {"kernels": ", ".join(f"{n} x {name}" for name, n in count_kernels(calls, chosen).items())}
     for shape in sorted(calls, key=work, reverse=True)[:SHAPES]:
         values[name_shape(shape)] = time_kernels(bench, shape, chosen[shape], calls[shape])
     return values
@@ -268,7 +279,8 @@ def name_shape(shape: Shape) -> str:
 
 
 def time_kernels(bench: Bench, shape: Shape, chosen: str, calls: int) -> Values:
-    q, k, v = (torch.randn(size, device=bench.device).to(bench.compute.dtype) for size in (*shape, shape[1]))
+    dtype = bench.compute_for(False).dtype
+    q, k, v = (torch.randn(size, device=bench.device).to(dtype) for size in (*shape, shape[1]))
     values: Values = {"calls": calls, "chosen": chosen}
     for kernel in (SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION):
 

@@ -104,7 +104,19 @@ def tried(place: Path, number: int, name: str) -> bool:
     """One case, told in a line; whether it ended as it should."""
     file, write, options, code = CASES[name]
     write(place / file)
-    command = [sys.executable, "-m", "portrait360", "make", file, "-o", f"out{number}", "--no-fit", "--views", "4"]
+    command = [
+        sys.executable,
+        "-m",
+        "portrait360",
+        "make",
+        file,
+        "-o",
+        f"out{number}",
+        "--as",
+        "views",
+        "--views",
+        "4",
+    ]
     begin = time.perf_counter()
     done = subprocess.run([*command, *options], cwd=place, capture_output=True, text=True)
     seconds = time.perf_counter() - begin

@@ -1,6 +1,7 @@
 """Photo to files: time and memory of whole runs, and what a run that is killed again and again comes to.
 
-python -m benchmarks.make                  time and peak memory of a first look, a quick head, the usual head
+python -m benchmarks.make                  time, CPU time and peak memory of all files of an avatar, of its mesh
+                                           alone, and of a NeRF besides
 python -m benchmarks.make --kills 20       kill -9 at 20 random moments; the bytes must be those of a run left alone
 """
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,14 +20,25 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.png"
-RUNS = {
-    "first look (--views 8 --no-fit)": ("--views", "8", "--no-fit"),
-    "quick head (--quick)": ("--quick",),
-    "head": (),
+RUNS = {  # options, seconds that two quiet cores may take, and the run in whose folder it goes on
+    "mesh alone (--as mesh)": (("--as", "mesh"), 25, None),
+    "all files of the avatar": ((), 45, None),
+    "a NeRF besides (--as nerf)": (("--as", "nerf"), 90, "all files of the avatar"),
 }
-AIMS = {"first look (--views 8 --no-fit)": 20, "head": 180}
+MOST_MEMORY = 2500  # MB
+
+
+class Usage(NamedTuple):
+    """What a run took."""
+
+    seconds: float
+    cpu: float  # seconds
+    memory: int  # MB
 
 
 def started(photo: Path, folder: Path, options: tuple[str, ...]) -> subprocess.Popen:
@@ -37,27 +51,46 @@ def left(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def timed(photo: Path, options: tuple[str, ...], folder: Path) -> tuple[float, int]:
-    """Seconds from the start of the process to its end, and peak memory in MB."""
-    begin = time.perf_counter()
+def timed(photo: Path, options: tuple[str, ...], folder: Path) -> Usage:
+    """Measure from the start of the process to its end."""
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     if started(photo, folder, options).wait():
         raise SystemExit(f"make {' '.join(options)} failed")
-    seconds = time.perf_counter() - begin
+    seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     stages = json.loads((folder / "run.json").read_text())["stages"]
-    print("   ", ", ".join(f"{name} {stage['seconds']:.1f} s" for name, stage in stages.items()))
-    return seconds, max(stage["peak_memory_mb"] for stage in stages.values())
+    rows = [f"{name} {stage['seconds']:.1f} ({stage['cpu_seconds']:.1f})" for name, stage in stages.items()]
+    print("    seconds (of a CPU):", ", ".join(rows))
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Usage(seconds, cpu, max(stage["peak_memory_mb"] for stage in stages.values()))
+
+
+def measure_gflops(size: int = 1024, tries: int = 8) -> float:
+    """Return what this machine computes at best in products of matrices, float32, on all cores."""
+    a = np.random.default_rng(0).random((size, size), np.float32)
+    best = float("inf")
+    for _ in range(tries):
+        begin = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - begin)
+    return 2 * size**3 / best / 1e9
 
 
 def report(photo: Path, work: Path) -> None:
-    for name, options in RUNS.items():
-        seconds, memory = timed(photo, options, work / name.split()[0])
-        aim = f" (aim {AIMS[name]} s)" if name in AIMS else ""
-        print(f"{name:36s} {seconds:6.1f} s{aim}   {memory} MB", flush=True)
+    """Print what each run takes; seconds times GFLOPS compare between machines."""
+    gflops = measure_gflops()
+    print(f"{gflops:.0f} GFLOPS; load of {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the first run")
+    for name, (options, aim, begun) in RUNS.items():
+        usage = timed(photo, options, work / (begun or name).split()[0])
+        print(
+            f"{name:28s} {usage.seconds:6.1f} s (aim {aim} s), {usage.cpu:.1f} s of a CPU, "
+            f"{usage.seconds * gflops:.0f} s x GFLOPS, {usage.memory} MB (aim {MOST_MEMORY} MB)",
+            flush=True,
+        )
 
 
 def kills(photo: Path, work: Path, count: int, options: tuple[str, ...], seed: int) -> None:
     """The run is killed at random moments of its whole length, and begun again until it ends by itself."""
-    whole = timed(photo, options, work / "whole")[0]
+    whole = timed(photo, options, work / "whole").seconds
     goal, rng = left(work / "whole"), random.Random(seed)
     killed = ended = same = 0
     while killed < count:
@@ -82,7 +115,7 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, default=PHOTO)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--options", default="--quick", help="of the killed run")
+    parser.add_argument("--options", default="--as nerf --quick", help="of the killed run")
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         if a.kills:

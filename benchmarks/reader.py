@@ -2,7 +2,7 @@
 
 python -m benchmarks.reader SAMPLES [--weights FILE] [--limit 600] [--plain]
 
-SAMPLES is a folder of `python -m portrait360.training.data.reader_samples --split test`. Every picture is taken once
+SAMPLES is a folder of `portrait360 train samples reader --split test`. Every picture is taken once
 (background, occluders, filters) with a seed of its own, read with its mirror image, and compared with the truth.
 With --plain all are ordinary photos: what is painted, scanned, monochrome or strongly coloured does not show colours.
 """

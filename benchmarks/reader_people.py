@@ -2,7 +2,7 @@
 
 python -m benchmarks.reader_people TRAIN TEST [--weights FILE] [--people 500 1000 2000 4000] [--pictures 2]
 
-TRAIN and TEST are folders of `python -m portrait360.training.data.reader_samples`. Encoder and decoder stay as they
+TRAIN and TEST are folders of `portrait360 train samples reader`. Encoder and decoder stay as they
 are in the weights; a ridge regression over the encoder's features and the statistics of the regions found is
 fitted to ever more people and compared on the same test pictures. Style and family are the nearest of the means of
 what the regression says of each class, as the number of people changes and nothing else.

@@ -26,6 +26,9 @@ from typing import Any
 import psutil
 from PIL import Image
 
+from portrait360.apps.web.form import VIEWS, fill_form
+from portrait360.pipeline.options import MakeOptions
+
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.png"
 BORDER = "portrait360-upload"
 
@@ -67,10 +70,11 @@ class Server:
         answer = self._ask("/gradio_api/upload", body, f"multipart/form-data; boundary={BORDER}")
         return answer[0] if answer else None
 
-    def make(self, place: str, views: int = 4, what: str = "Views only", quick: bool = False) -> str | None:
+    def make(self, place: str, views: int = 4, what: str = VIEWS, quick: bool = False) -> str | None:
         """The id of the run that was begun."""
         file = {"path": place, "meta": {"_type": "gradio.FileData"}}
-        return self._press("make", [file, None, what, quick, views, "small", "", ""])
+        options = MakeOptions(views=views, quick=quick, results=() if what == VIEWS else None)
+        return self._press("make", [file, None, *fill_form(options)])
 
     def cancel(self, id: str) -> None:
         self._press("cancel", [id, None])

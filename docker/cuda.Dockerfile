@@ -8,7 +8,7 @@ ENV PATH=/opt/venv/bin:$PATH
 COPY pyproject.toml README.md LICENSE NOTICE /build/
 COPY src /build/src
 RUN pip install --no-cache-dir "/build[web,gpu]" && rm -rf /build \
-    && useradd --create-home someone && mkdir /work && chown someone /work
+    && useradd --create-home someone && mkdir -p /work && chown someone /work
 USER someone
 WORKDIR /work
 ENTRYPOINT ["portrait360"]

@@ -3,9 +3,9 @@
 # PEOPLE, IDENTITIES and MINUTES say how much. The reader: 10 pictures a second on two cores, four of each person; the map
 # completer: 5 seconds of one core a sample, four of each identity. SKINS is a folder of skin textures, if there is one.
 set -e
-python -m portrait360.training.data.reader_samples -o samples/read-val --split val --count 60
-python -m portrait360.training.data.reader_samples -o samples/read-test --split test --count 500
-python -m portrait360.training.data.reader_samples -o samples/read --count "${PEOPLE:-4000}" ${SKINS:+--skins "$SKINS"}
+portrait360 train samples reader -o samples/read-val --split val --count 60
+portrait360 train samples reader -o samples/read-test --split test --count 500
+portrait360 train samples reader -o samples/read --count "${PEOPLE:-4000}" ${SKINS:+--skins "$SKINS"}
 portrait360 train run reader --samples samples/read --validation samples/read-val -o runs/reader --minutes "${MINUTES:-360}"
 portrait360 train run reader-head --samples samples/read --validation samples/read-val -o runs/reader-head \
     --begin runs/reader/weights.safetensors --minutes "${MINUTES:-360}"
@@ -13,7 +13,7 @@ portrait360 train run reader-tune --samples samples/read --validation samples/re
     --begin runs/reader-head/weights.safetensors --minutes "${MINUTES:-360}"
 python -m benchmarks.reader samples/read-test --weights runs/reader-tune/weights.safetensors
 
-python -m portrait360.training.data.head_map_samples -o samples/val --split val --count 12
-python -m portrait360.training.data.head_map_samples -o samples/train --count "${IDENTITIES:-500}"
+portrait360 train samples map -o samples/val --split val --count 12
+portrait360 train samples map -o samples/train --count "${IDENTITIES:-500}"
 portrait360 train run map --samples samples/train --validation samples/val -o runs/map --minutes "${MINUTES:-360}"
 python -m benchmarks.small runs/map/weights.safetensors --sheets runs/map/sheets

@@ -4,8 +4,8 @@
 set -e
 cores=$(nproc)
 gpus=$(nvidia-smi --list-gpus | wc -l)
-python -m portrait360.training.data.head_map_samples -o samples/val --split val --count 12 --processes "$cores"
-python -m portrait360.training.data.head_map_samples -o samples/train --count "${IDENTITIES:-5000}" --processes "$cores"
+portrait360 train samples map -o samples/val --split val --count 12 --workers "$cores"
+portrait360 train samples map -o samples/train --count "${IDENTITIES:-5000}" --workers "$cores"
 torchrun --nproc-per-node "$gpus" -m portrait360 train run map --samples samples/train --validation samples/val \
     -o runs/map --minutes "${MINUTES:-60}" --device cuda
 python -m benchmarks.small runs/map/weights.safetensors --sheets runs/map/sheets

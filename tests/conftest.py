@@ -4,6 +4,8 @@ Also the photos that several files of tests look at.
 """
 
 import os
+from collections import OrderedDict
+from hashlib import sha256
 
 for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
     os.environ.setdefault(name, "1")  # before any library is there; programs that tests start inherit it
@@ -14,25 +16,33 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from portrait360.pipeline.portrait import matting  # noqa: E402
+from portrait360.pipeline.portrait import matting, matting_network  # noqa: E402
 from portrait360.utils.images import Picture, load_picture  # noqa: E402
 from tests.fixtures.photos import ASTRONAUT, IMAGE  # noqa: E402
 
 torch.set_num_threads(1)
 
+MATTES = 64  # that are remembered
+
 # Files whose tests take longest come first, so that both processes end together; the first two compile other kernels.
 LONGEST = (
     "synth/test_render.py",
     "pipeline/test_make.py",
-    "synth/test_heads.py",
-    "pipeline/views/test_published.py",
-    "evaluation/test_runner.py",
     "apps/test_docs.py",
-    "training/test_published_task.py",
+    "apps/test_web.py",
+    "pipeline/views/test_published.py",
+    "pipeline/avatar/test_avatar.py",
+    "pipeline/test_avatar_run.py",
     "pipeline/reconstruction/test_fit.py",
-    "pipeline/refinement/test_refine.py",
+    "synth/test_heads.py",
     "pipeline/refinement/test_stage.py",
+    "training/test_published_task.py",
+    "pipeline/export/test_avatar_glb.py",
+    "evaluation/test_runner.py",
+    "pipeline/refinement/test_refine.py",
     "pipeline/proxy/test_gan_inversion.py",
+    "pipeline/proxy/test_proxy.py",
+    "evaluation/test_metrics.py",
 )
 
 
@@ -42,6 +52,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
     items.sort(key=rank)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keep_cache_apart(tmp_path_factory):
+    """What tests measure of this machine says nothing of the user's runs; programs that tests start inherit it."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remember_mattes():
+    """Every picture is shown to the network of mattes once: it takes two thirds of the time of a portrait."""
+    seen: OrderedDict[tuple, np.ndarray] = OrderedDict()
+
+    def run(rgb, run_network=matting_network._run_network):
+        key = rgb.shape, sha256(rgb.tobytes()).digest()
+        if key not in seen:
+            seen[key] = run_network(rgb)
+        seen.move_to_end(key)
+        if len(seen) > MATTES:
+            seen.popitem(last=False)
+        return seen[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matting_network, "_run_network", run)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +148,7 @@ def rig(rig_head):
 
 @pytest.fixture(scope="module")
 def few_styles():
-    """What must hold of an avatar does so whatever its hair; fewer styles are sooner tried."""
+    """What must hold of an avatar does so whatever its hair; fewer styles, and fewer steps, are sooner tried."""
     from portrait360.pipeline.avatar import hair_search
 
     def choose(*given, choose_all=hair_search.choose_styles):
@@ -121,4 +156,5 @@ def few_styles():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hair_search, "choose_styles", choose)
+        patch.setattr(hair_search, "LAST_STEPS", hair_search.LAST_STEPS[:2])
         yield

@@ -1,17 +1,23 @@
 """portrait360: one portrait in, a 3D head out.
 
 >>> from portrait360 import MakeOptions, load_head, make
->>> result = make("examples/astronaut.png", "out", MakeOptions(views=4, fit=False))
+>>> result = make("examples/astronaut.png", "out", MakeOptions(views=4, results=()))
 >>> [round(view.camera.azimuth) for view in result.views.views]
 [0, 90, 180, 270]
 
 The fields of MakeOptions are the options of the command. An interrupted run resumes where it was; a finished one is
 only loaded:
 
->>> make("examples/astronaut.png", "out", MakeOptions(views=4, fit=False)).portrait.source
+>>> make("examples/astronaut.png", "out", MakeOptions(views=4, results=())).portrait.source
 'face'
 
-With a fit, `result.head` holds a radiance field, splats and a mesh, and `load_head("out")` loads them again.
+`result.head` is the head, and `load_head("out")` loads it again; it renders with expressions and in other light:
+
+>>> head = load_head("out")
+>>> head.render((30, 0), 64, expression={"jawOpen": 0.5}, light=(60, 20, 0.3)).size
+(64, 64)
+
+`head.export("head.spz")` writes a file and `head.show()` opens a page. Without `results=()` a run writes all of them.
 `Portrait360Pipeline.from_pretrained("small")(photo, views=32).views` is the same with the feel of diffusers.
 """
 
@@ -23,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from portrait360.utils.version import __version__
 
 if TYPE_CHECKING:
-    from portrait360.pipeline.export.writer import open_head as load_head
+    from portrait360.pipeline.loaded_head import LoadedHead, load_head
     from portrait360.pipeline.make import MakeResult, make
     from portrait360.pipeline.options import MakeOptions
     from portrait360.pipeline.portrait.alignment import make_portrait
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Head",
+    "LoadedHead",
     "MakeOptions",
     "MakeResult",
     "Portrait",
@@ -53,6 +60,7 @@ __all__ = [
 
 _HOMES = {
     "Head": "pipeline.reconstruction.head",
+    "LoadedHead": "pipeline.loaded_head",
     "MakeOptions": "pipeline.options",
     "MakeResult": "pipeline.make",
     "Portrait": "pipeline.portrait.portrait",
@@ -60,6 +68,7 @@ _HOMES = {
     "Proxy": "pipeline.proxy.proxy",
     "UserError": "utils.errors",
     "ViewSet": "pipeline.views.view_set",
+    "load_head": "pipeline.loaded_head",
     "make": "pipeline.make",
     "make_portrait": "pipeline.portrait.alignment",
     "proxy_from_photo": "pipeline.proxy.from_portrait",
@@ -68,8 +77,6 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Imported when first asked for: `import portrait360` alone is quick."""
-    if name == "load_head":
-        return import_module("portrait360.pipeline.export.writer").open_head
     if name in _HOMES:
         return getattr(import_module(f"portrait360.{_HOMES[name]}"), name)
     raise AttributeError(f"portrait360 has no {name!r}")

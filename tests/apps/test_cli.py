@@ -165,7 +165,7 @@ def test_too_little_memory_is_told_without_a_limit(monkeypatch, capsys):
 
     monkeypatch.setattr(doctor, "report", full)
     assert run(monkeypatch, capsys, "doctor")[::2] == (
-        2, "portrait360: There is too little memory; close other programs, or ask for less.\n"
+        2, "portrait360: There is not enough memory; close other programs, or use smaller settings.\n"
     )  # fmt: skip
 
 
@@ -192,7 +192,7 @@ def test_doctor_says_what_is_missing(monkeypatch, capsys, tmp_path):
 def test_doctor_sees_imported_weights(monkeypatch, capsys, tmp_path, small_back_head):
     run(monkeypatch, capsys, "weights", "import", str(small_back_head))
     _, out, _ = run(monkeypatch, capsys, "doctor")
-    assert "sd15: needs diffportrait360 (10.8 GB" in out and "back-head: is here" in out
+    assert "sd15: needs diffportrait360 (10.8 GB" in out and "back-head: installed" in out
 
 
 def seconds(*command: str) -> float:
@@ -226,7 +226,7 @@ WRONG = [
     ("make", "photo.png", "-o", "x", "--back", "no.jpg"),
     ("batch", "no.csv", "-o", "x"),
     ("align", "no.jpg", "-o", "x"),
-    ("align", "photo.png", "-o", "x", "--size", "3"),
+    ("align", "photo.png", "-o", "x", "--crop", "3"),
     ("proxy", "photo.png", "-o", "x", "--method", "magic"),
     ("proxy", "photo.png", "-o", "x", "--hair", "magic"),
     ("make", "photo.png", "-o", "x", "--hair", "bob", "--method", "completed"),

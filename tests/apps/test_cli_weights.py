@@ -77,7 +77,7 @@ def test_one_command_brings_several_files(hub, contents, tmp_path):
     assert manifest["source"]["sha256"] == hashlib.sha256(contents["sd15"]).hexdigest()
     hub.seen.clear()
     again = run("weights", "fetch", "sd15", "--yes")
-    assert again.exit_code == 0 and "sd15 is there already" in again.output and hub.seen == []
+    assert again.exit_code == 0 and "sd15 is already there" in again.output and hub.seen == []
 
 
 def test_a_dry_run_says_all_and_does_nothing(hub, contents, tmp_path):
@@ -92,7 +92,7 @@ def test_a_dry_run_says_all_and_does_nothing(hub, contents, tmp_path):
 
 
 def test_nothing_is_downloaded_before_the_licence_is_agreed_to(hub, monkeypatch):
-    assert "agree with --yes" in error_of("weights", "fetch", "back-head")
+    assert "or pass --yes" in error_of("weights", "fetch", "back-head")
     monkeypatch.setattr(weights, "is_terminal", lambda: True)
     refused = run("weights", "fetch", "back-head", input="n\n")
     assert "licence of back-head" in refused.output and "Nothing was downloaded" in str(refused.exception)
@@ -117,7 +117,7 @@ def test_a_mirror_and_a_folder(hub, contents, tmp_path):
         (["back-head", "--from", "FILE", "--delete"], "delete a file of your own yourself"),
         (["back-head", "--from", "/nowhere"], "There is no file or folder /nowhere"),
         (["diffportrait3d"], "with a browser, from https://drive.google.com"),
-        (["back-head", "--offline"], "offline nothing is downloaded"),
+        (["back-head", "--offline"], "downloads are disabled"),
     ],
 )
 def test_what_cannot_work_is_one_sentence(hub, tmp_path, arguments, words):

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +22,32 @@ import pytest
 from PIL import Image
 
 from benchmarks.web import Server
+from portrait360.apps.web import check_panel, markup, page, panels, result_panel, uploads
+from portrait360.apps.web import checks as checking
 from portrait360.apps.web import jobs as machinery
-from portrait360.apps.web import page, panels, uploads
-from portrait360.apps.web.jobs import MOST_WAITING, REMEMBERED, Job, Jobs
-from portrait360.apps.web.page import (
-    HEAD,
-    VIEWS,
+from portrait360.apps.web.archive import stream_zip
+from portrait360.apps.web.checks import BUSY, Checks, Choice
+from portrait360.apps.web.form import (
+    fill_form,
     form_fields,
     parse_degrees,
     preset_choices,
     read_form,
+    render_presets,
+)
+from portrait360.apps.web.jobs import MOST_WAITING, REMEMBERED, Job, Jobs
+from portrait360.apps.web.requests import (
+    REQUEST,
+    SETTINGS,
+    Request,
+    clean_name,
+    close_request,
+    read_request,
+    save_request,
 )
 from portrait360.apps.web.run_store import RunStore
-from portrait360.apps.web.unfinished import REQUEST, read_request, save_request
 from portrait360.apps.web.uploads import LATEST, PREFIX, YOUNG, UploadLimit, prune_uploads, remove_stale_folders
-from portrait360.models.presets import PRESETS
+from portrait360.pipeline.export import AVATAR_FORMATS, SPLAT_FORMATS
 from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.entry_point import PARENT
 from portrait360.utils.errors import UserError
@@ -43,6 +55,7 @@ from portrait360.utils.files import lock_folder
 from portrait360.utils.local_server import free_port
 from portrait360.utils.option_fields import to_arguments
 from tests.fixtures.chromium import FOUND, Chromium, Tab
+from tests.fixtures.paths import FEW_STYLES
 from tests.fixtures.photos import ASTRONAUT, IMAGE
 
 RUN = {"begun": "2026-01-02T03:04:05+00:00", "settings": {"views": 2, "results": []}}
@@ -73,7 +86,14 @@ if "long" in words:
     for i in range(600):
         say(stage="fit", state="step", what="field", done=i, of=600, left=60.0)
         time.sleep(0.1)
-(folder / "views").mkdir()
+(folder / "views").mkdir(exist_ok=True)
+if "slow" in words:
+    (folder / "viewer.html").write_text("<p>The head.</p>")
+    words = words if (folder / "input" / "stopped").exists() else [*words, "waits"]
+    (folder / "input" / "stopped").touch()
+for i in range(400 * ("waits" in words)):
+    say(stage="splats", state="step", what="view", done=i, of=400, left=60.0)
+    time.sleep(0.1)
 for i in range(2):
     (folder / "views" / f"{i:03d}.png").write_bytes(b"png")
     say(stage="views", state="step", what="view", done=i + 1, of=2, left=1.0)
@@ -128,7 +148,7 @@ def test_events_are_heard_and_anything_else_is_not(queue):
     assert (job.what, job.of, list(job.warnings)) == ("field", 600, ["the picture was reduced"])
     assert 55 < job.seconds_left() <= 60 and 0 < job.fraction_done() < 0.2
     shown = panels.render_status(job, 0)
-    assert "Fitting the 3D head: field" in shown and "about 1 min 00 s left" in shown and "reduced" in shown
+    assert "Fitting the 3D head: field" in shown and "about 60 s left" in shown and "reduced" in shown
     for line in (
         b"",
         b"[1]",
@@ -160,11 +180,127 @@ def test_cancel_ends_the_process_and_all_that_it_started_and_keeps_nothing(queue
     assert after.state == "done"
 
 
+def test_a_cancelled_run_keeps_what_it_had_made_and_can_be_finished_or_deleted(queue):
+    job = queue("slow one", hair="bob", formats=("ply", "spz"))
+    assert until(lambda: job.stage == "splats")
+    queue.jobs.cancel(job.id)
+    assert until(lambda: job.state == "cancelled")
+    (run,) = queue.jobs.store.all()[0]
+    assert (run.id, run.is_partial, run.name, set(run.files)) == (job.id, True, "upload.jpg", {"viewer.html"})
+    assert "Finish it" in result_panel.render_result(run, [], []) and queue.jobs.store.find_unfinished() == []
+    request = queue.jobs.store.request(job.id)
+    assert (
+        request.options == MakeOptions(hair="bob", formats=("ply", "spz")) and request.photo.read_text() == "slow one"
+    )
+    again = queue.jobs.finish(job.id)
+    with pytest.raises(UserError, match="at work"):
+        queue.jobs.delete(job.id)
+    assert until(lambda: again.state == "done") and again.folder == job.folder
+    (run,) = queue.jobs.store.all()[0]
+    assert not run.is_partial and queue.jobs.store.request(job.id).options == request.options
+    with pytest.raises(UserError, match="any more"):
+        queue.jobs.finish(job.id)
+    queue.jobs.delete(job.id)
+    assert queue.jobs.store.all() == ([], 0) and not job.folder.exists() and queue.jobs.get(job.id) is None
+    for id in (job.id, "nobody", "..", ""):
+        with pytest.raises(UserError, match="no longer|any more"):
+            queue.jobs.delete(id)
+
+
+def test_the_bar_never_goes_back_and_no_stage_is_called_run():
+    job = Job("1", Path("1"), [], state="running", start=time.monotonic() - 10)
+    shares = []
+    for left in (30.0, 10.0, 40.0, None, 11.0, 5.0):
+        event = {"stage": "splats", "state": "step", "done": 1, "of": 2}
+        job.on_output(json.dumps(event | ({} if left is None else {"left": left})).encode())
+        shares.append(job.fraction_done())
+    assert shares == sorted(shares) and shares[-1] > shares[0] > 0
+    job.on_output(b'{"stage": "run", "state": "done", "what": "/home/me/out", "left": 0.0}')
+    shown = panels.render_status(job, 0)
+    assert job.stage == "splats" and "Making the splats" in shown and "/home" not in shown
+    job.stage = "something new"
+    assert "Working" in panels.render_status(job, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("Grandma 1962.JPG", "Grandma 1962.jpg"),
+        ("Ядвига.png", "Ядвига.png"),
+        ("../../etc/passwd", "_.._etc_passwd"),
+        ("x.svg", "x.svg"),
+        ("-o.jpg", "o.jpg"),
+        ("..", "photo"),
+        ("", "photo"),
+        (".png", "photo.png"),
+        ("a\u202egpj.exe", "a_gpj.exe"),
+        ("<b>$(x)`.webp", "_b__(x)_.webp"),
+    ],
+)
+def test_photos_keep_the_names_that_their_owners_gave_them(given, expected):
+    assert clean_name(given) == expected
+
+
+@pytest.mark.parametrize("name", ["漢" * 300 + ".jpeg", "x" * 5000, "a b" * 200 + ".png"])
+def test_long_names_fit_into_a_file_system(name):
+    assert 0 < len(clean_name(name).encode()) < 255 and "/" not in clean_name(name)
+
+
+def test_an_archive_is_sent_while_it_is_written(tmp_path):
+    """It needs no more memory than a piece, and what it holds is what lies in the folder."""
+    contents = {"head.ply": os.urandom(5 << 20), "viewer.html": b"<p>" * 999_999, "views/000.png": b"png"}
+    (tmp_path / "views").mkdir()
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    parts = list(stream_zip(tmp_path, contents))
+    assert max(map(len, parts)) < 2 << 20
+    with zipfile.ZipFile(io.BytesIO(b"".join(parts))) as archive:
+        assert archive.testzip() is None and {name: archive.read(name) for name in archive.namelist()} == contents
+    assert sum(map(len, parts)) < 6 << 20
+
+
+CHECK = """
+import json, sys, time
+from pathlib import Path
+photo = Path(sys.argv[-1])
+words = photo.read_text()
+with (photo.parent / "log.txt").open("a") as log:
+    log.write("+" + " ".join(sys.argv[1:-2]) + "\\n")
+if "slow" in words:
+    time.sleep(60)
+if "bad" in words:
+    sys.exit(f"portrait360: {photo} is no picture.")
+print("no JSON" if "odd" in words else json.dumps({"azimuth": 3.0}))
+"""
+
+
+def test_a_check_tells_what_the_user_said_and_is_remembered(tmp_path, monkeypatch):
+    (tmp_path / "check.py").write_text(CHECK)
+    checks = Checks([sys.executable, "-S", str(tmp_path / "check.py")])
+    photos = {name: tmp_path / name for name in ("good", "bad", "odd", "slow")}
+    for name, path in photos.items():
+        path.write_text(name)
+    for choice in (Choice(), Choice(face=2, azimuth=-30.0), Choice()):
+        assert checks.check(photos["good"], choice) == {"azimuth": 3.0}
+    assert (tmp_path / "log.txt").read_text().splitlines() == ["+", "+--face=2 --azimuth=-30.0"]
+    with pytest.raises(UserError, match=r"^bad is no picture\.$"):
+        checks.check(photos["bad"], Choice())
+    with pytest.raises(UserError, match="could not be checked"):
+        checks.check(photos["odd"], Choice())
+    monkeypatch.setattr(checking, "SECONDS", 0.5)
+    with pytest.raises(UserError, match="too long"):
+        checks.check(photos["slow"], Choice())
+    monkeypatch.setattr(checking, "MOST_WAITING", 0)
+    with pytest.raises(UserError, match=BUSY):
+        checks.check(photos["bad"], Choice())
+    checks.close()
+
+
 def test_failure_gives_the_sentence_without_places_and_the_next_job_works(queue):
     bad, good = queue("bad"), queue("good")
     assert until(lambda: bad.is_over and good.is_over)
-    assert (bad.state, bad.sentence) == ("failed", "photo.jpg is no picture.") and not bad.folder.exists()
-    assert good.state == "done" and (good.folder / "input" / "photo.jpg").read_text() == "good"
+    assert (bad.state, bad.sentence) == ("failed", "upload.jpg is no picture.") and not bad.folder.exists()
+    assert good.state == "done" and (good.folder / "input" / "photo" / "upload.jpg").read_text() == "good"
     queue.jobs.command = ["/no/such/program"]
     none = queue("none")
     assert until(lambda: none.is_over) and "could not be started" in none.sentence
@@ -257,19 +393,20 @@ def test_what_a_killed_server_left_is_done_by_the_next_one(tmp_path):
     (tmp_path / "fake.py").write_text(SCRIPT)
     for word in ("first", "second", "third"):
         folder = tmp_path / "runs" / word
-        (folder / "input").mkdir(parents=True)
-        (folder / "input" / "photo.png").write_text(word)
-        save_request(folder, MakeOptions(views=8, fit=False, azimuth=-90.0))
-    assert read_request(folder) == (
-        folder / "input" / "photo.png",
+        (folder / "input" / "photo").mkdir(parents=True)
+        (folder / "input" / "photo" / "me.png").write_text(word)
+        save_request(folder, MakeOptions(views=8, results=(), azimuth=-90.0))
+    assert read_request(folder) == Request(
+        folder / "input" / "photo" / "me.png",
         None,
-        MakeOptions(views=8, fit=False, azimuth=-90.0),
+        MakeOptions(views=8, results=(), azimuth=-90.0),
     )
     evil = [b"[" * 9999, b"[]", b'{"method": "gan"}', b'{"parameters": "/etc/passwd"}', b'{"preset": ["x"]}', b"{}"]
     for i, request in enumerate(evil):
-        (tmp_path / "runs" / f"evil{i}" / "input").mkdir(parents=True)
+        photos = tmp_path / "runs" / f"evil{i}" / "input" / "photo"
+        photos.mkdir(parents=True)
         (tmp_path / "runs" / f"evil{i}" / REQUEST).write_bytes(request)
-        (tmp_path / "runs" / f"evil{i}" / "input" / "photo.png").symlink_to("/etc/passwd")
+        (photos / "me.png").symlink_to("/etc/passwd")
     jobs = Jobs(RunStore(tmp_path / "runs"), [sys.executable, "-S", str(tmp_path / "fake.py")])
     jobs.resume()
     try:
@@ -332,8 +469,10 @@ def test_uploads_have_an_end(tmp_path, monkeypatch):
 
 def test_options_become_the_words_of_the_command():
     assert to_arguments(MakeOptions()) == []
-    words = to_arguments(MakeOptions(views=8, fit=False, azimuth=-90.0))
-    assert words == ["--views=8", "--azimuth=-90.0", "--no-fit"]
+    words = to_arguments(MakeOptions(views=8, results=(), azimuth=-90.0))
+    assert words == ["--views=8", "--azimuth=-90.0", "--as=views"]
+    chosen = MakeOptions(results=("field",), formats=("ply", "spz"), fit=True)
+    assert to_arguments(chosen) == ["--as=field", "--formats=ply,spz", "--fit"]
     assert to_arguments(MakeOptions(quick=True, elevation=3)) == ["--elevation=3", "--quick"]
     assert parse_degrees(" -12.5 ") == -12.5 and parse_degrees(" ") is parse_degrees("") is None
     for said in ("left", "nan", "1e999"):
@@ -341,14 +480,20 @@ def test_options_become_the_words_of_the_command():
             parse_degrees(said)
 
 
-def test_what_is_offered_can_run_and_what_is_not_cannot():
-    assert [name for _, name in preset_choices()] == list(PRESETS)
-    for label, name in preset_choices():
-        if "needs weights" in label:
-            with pytest.raises(UserError):
-                MakeOptions(preset=name).validate()
-        else:
-            MakeOptions(preset=name).validate()
+def test_what_is_offered_can_run_and_what_is_not_says_which_command_changes_that(monkeypatch, tmp_path):
+    """As `doctor` sees it, and as soon as the weights are there, without a restart."""
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))
+    assert preset_choices() == ["small"]
+    shown = render_presets()
+    for name in ("sd15", "diffportrait3d"):
+        assert f"<dt>{name}</dt>" in shown
+    assert "<code>portrait360 weights fetch diffportrait360 back-head</code>" in shown
+    record = {"system": "diffportrait3d", "dtype": "float16", "source": {}, "files": {}, "config": {}}
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "manifest.json").write_text(json.dumps(record))
+    assert preset_choices() == ["small", "diffportrait3d"] and "<dt>diffportrait3d" not in render_presets()
+    for name in preset_choices():
+        MakeOptions(preset=name).validate()
 
 
 @pytest.fixture
@@ -386,15 +531,28 @@ def test_only_files_of_runs_in_the_folder_can_be_reached(shelf):
     ]
     for id in away:
         assert (
-            shelf.run_folder(id)
-            is shelf.file(id, "sheet.png")
-            is shelf.finished_run(id)
-            is shelf.zip_views(id)
-            is None
+            shelf.run_folder(id) is shelf.file(id, "sheet.png") is shelf.finished_run(id) is shelf.request(id) is None
         ), id
+        assert shelf.members(id, "head.zip") == []
+        with pytest.raises(UserError, match="no longer"):
+            shelf.delete(id)
     hidden = ["run.json", "input/photo.jpg", "../a run/sheet.png", "views/../run.json", "views/0.jpg", "head.ply", ""]
     for name in [*hidden, "views/000.png/", "/etc/passwd", "views/٣.png"]:
         assert shelf.file("a run", name) is None, name
+
+
+def test_deleting_a_run_spares_what_is_the_users_and_what_is_in_use(shelf):
+    run = shelf.folder / "a run"
+    (run / "notes.txt").write_text("mine")
+    (run / "portrait").symlink_to(shelf.folder.parent / "secret")
+    (shelf.folder.parent / "secret" / "portrait.png").write_text("secret")
+    assert shelf.file("a run", "portrait/portrait.png") is None
+    with lock_folder(run), pytest.raises(UserError, match="in use"):
+        shelf.delete("a run")
+    assert shelf.finished_run("a run")
+    shelf.delete("a run")
+    assert [entry.name for entry in run.iterdir()] == ["notes.txt"] and shelf.all() == ([], 0)
+    assert (shelf.folder.parent / "secret" / "run.json").is_file()
 
 
 @pytest.mark.parametrize("linked", ["views/000.png", "views/transforms.json", "views", "sheet.png"])
@@ -406,12 +564,13 @@ def test_links_in_a_run_lead_nowhere(shelf, linked):
     path = run / linked
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     path.symlink_to(secret / linked)
-    archive = shelf.zip_views("a run")
-    if archive is not None:
-        with zipfile.ZipFile(archive) as members:
-            assert linked not in members.namelist()
+    names = shelf.members("a run", "views.zip")
+    for kind in ("views.zip", "head.zip"):
+        packed = io.BytesIO(b"".join(stream_zip(run, shelf.members("a run", kind))))
+        with zipfile.ZipFile(packed) as members:
+            assert linked not in members.namelist() and "head.ply" not in members.namelist()
             assert all(b"secret" not in members.read(name) for name in members.namelist())
-    assert (linked == "views") == (archive is None)
+    assert (linked == "views") == (names == [])
     assert linked != "sheet.png" or shelf.all() == ([], 0)
 
 
@@ -446,17 +605,17 @@ def test_one_odd_folder_hides_no_other(shelf, what):
         (shelf.folder.parent / "kept").rename(shelf.folder / "a run")
     runs, _ = shelf.all()
     assert "a run" in [run.id for run in runs]
-    panels.render_gallery([], runs, [shelf.card_picture(run.id) for run in runs], 0).encode()
+    panels.render_gallery([], runs, {run.id: shelf.card_picture(run.id) for run in runs}, 0).encode()
     for id in ("a run", "odd"):
         assert all(run.views < 10_000 for run in [shelf.finished_run(id)] if run)
-        shelf.warnings(id), shelf.views(id), shelf.zip_views(id)
+        shelf.warnings(id), shelf.views(id), shelf.members(id, "head.zip")
     if odd.exists():
         odd.chmod(0o700)
 
 
 def test_a_damaged_record_is_shown_as_what_is_known(shelf):
     (shelf.folder / "a run" / "run.json").write_text("[" * 99_999)
-    assert shelf.finished_run("a run").views == 0 and "a run" in panels.render_gallery([], shelf.all()[0], [None], 3)
+    assert shelf.finished_run("a run").views == 0 and "a run" in panels.render_gallery([], shelf.all()[0], {}, 3)
 
 
 def test_what_comes_from_outside_stays_text(shelf):
@@ -471,11 +630,18 @@ def test_what_comes_from_outside_stays_text(shelf):
     job = Job("1", Path("1"), [], state="running", stage=evil)
     job.warnings.append(evil)
     for shown in (
-        panels.render_gallery([job], [run], [shelf.card_picture(evil)], 0),
-        panels.render_result(run, []),
+        panels.render_gallery([job], [run], {evil: shelf.card_picture(evil)}, 0),
+        result_panel.render_result(replace(run, name=evil, style=evil, compares=True, is_partial=True), [], [evil]),
         panels.render_status(job, 0),
-        panels.render_message(evil),
-        panels.render_warnings(shelf.warnings(evil)),
+        markup.render_message(evil),
+        markup.render_warnings(shelf.warnings(evil)),
+        check_panel.render_waiting(evil),
+        check_panel.render_problem(evil, Choice(face=2)),
+        check_panel.render_check(
+            dict.fromkeys(("crop", "labels", "pose"), evil)
+            | {"names": {evil: evil, "hair": "#123456"}, "faces": [evil] * 2, "warnings": [evil]},
+            Choice(),
+        ),
     ):
         assert "<img src=x" not in shown and not re.search(r"[{}$`@]|onerror=alert\(1\)>", shown)
 
@@ -489,7 +655,7 @@ def test_warnings_are_a_list_that_has_a_name_and_outlast_the_server(shelf):
         shown = panels.render_status(job, 0)
         assert 'role="note" aria-labelledby="p360-warnings"' in shown and 'id="p360-warnings"' in shown
         assert "Warnings</h3>" in shown and "<li>Say --azimuth.</li>" in shown
-    assert panels.render_warnings([]) == ""
+    assert markup.render_warnings([]) == ""
     record = {
         "portrait360": {"format": 1},
         "stages": {},
@@ -513,7 +679,11 @@ def test_without_gradio_one_sentence_says_what_to_install(monkeypatch, tmp_path)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("web") / "runs", free_port(8871)) as server:
+    """Whose avatars try few hairstyles."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(FEW_STYLES), prepend=os.pathsep)
+        server = Server(tmp_path_factory.mktemp("web") / "runs", free_port(8871))
+    with server:
         yield server
 
 
@@ -605,10 +775,13 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         tab.open(server.entrance)
         choose(tab, tmp_path / "bad.jpg")
         tab.run("document.querySelectorAll('#p360-fit input')[1].click()")
+        assert "bad.jpg is not a whole JPEG" in seen(tab, "#p360-check .p360-bad")
         press(tab, "make")
-        assert "not a whole JPEG" in seen(tab, ".p360-bad")
+        assert "bad.jpg is not a whole JPEG" in seen(tab, "#p360-status .p360-bad")
         tab.run("document.querySelector('#p360-photo button[aria-label=Clear], #p360-photo .icon-button').click()")
         choose(tab, ASTRONAUT)
+        assert all(word in seen(tab, ".p360-trio ~ .p360-legend") for word in ("hair", "lips", "clothes"))
+        assert seen(tab, ".p360-angles span").endswith("° to the left")
         press(tab, "make")
         assert "left" in seen(tab, ".p360-line span:not(:empty)")
         assert any(tab.run(appears(".p360-turn")) for _ in range(3))  # an avatar takes its time on a busy machine
@@ -620,13 +793,12 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         assert tab.run(turned) > 2
         files = tab.run("[...document.querySelectorAll('.p360-files a')].map(a => a.getAttribute('href'))")
         assert [Path(f).name for f in files] == [
-            "avatar.html",
-            "avatar.glb",
             "turntable.mp4",
             "sheet.png",
             "views.zip",
         ]
         assert all(status_of(server, file) == 200 for file in files)
+        assert "astronaut.png" in seen(tab, "#p360-past [data-run]")
         assert "32 views only" in seen(tab, "#p360-past [data-run]")
         nothing_left_the_machine(browser, server)
 
@@ -675,14 +847,32 @@ def appears(selector: str, seconds: int = 55) -> str:
     }})"""
 
 
-@browsing
-def test_a_past_heads_page_opens_in_its_sandbox(server, tmp_path):
+@pytest.fixture
+def past(server):
+    """A run of an earlier day, with its photo and settings."""
     run = server.folder / "past"
-    (run / "views").mkdir(parents=True)
-    for name in ("sheet.png", "views/000.png"):
+    for name in ("views", "input/photo", "proxy", "compare"):
+        (run / name).mkdir(parents=True)
+    for name in (
+        "sheet.png",
+        "views/000.png",
+        "input/photo/Aunt Eileen.png",
+        "compare/photo.webp",
+        "compare/head.webp",
+    ):
         shutil.copy(ASTRONAUT, run / name)
     (run / "run.json").write_text(json.dumps(RUN | {"settings": {"views": 1, "results": ["mesh"]}}))
     (run / "viewer.html").write_text("<p>The head turns.</p>")
+    (run / "proxy" / "parameters.json").write_text('{"hair": {"style": "messy"}}')
+    save_request(run, MakeOptions(views=8, seed=7, azimuth=-10.0, hair="bob", formats=("spz",)))
+    close_request(run)
+    assert (run / SETTINGS).is_file()
+    yield run
+    shutil.rmtree(run, ignore_errors=True)
+
+
+@browsing
+def test_a_past_heads_page_opens_in_its_sandbox(server, past, tmp_path):
     with Chromium(tmp_path / "profile") as browser:
         tab = Tab(browser, 1280, 800, online=True)
         tab.open(server.entrance)
@@ -693,7 +883,44 @@ def test_a_past_heads_page_opens_in_its_sandbox(server, tmp_path):
         answers = [e["params"]["response"] for e in browser.events if e["method"] == "Network.responseReceived"]
         shown = {answer["url"].removeprefix(server.address): answer["status"] for answer in answers}
         assert shown["/runs/past/viewer.html"] == shown["/runs/past/sheet.png"] == 200
-    shutil.rmtree(run)
+
+
+@browsing
+def test_a_past_run_gives_back_its_photo_and_settings_and_can_be_deleted_on_a_phone(server, past, tmp_path):
+    with Chromium(tmp_path / "profile") as browser:
+        tab = Tab(browser, 390, 844, online=True, phone=True)
+        tab.open(server.entrance)
+        assert tab.run(appears("[data-run=past]"))
+        tab.run("document.querySelector('[data-run=past]').click()")
+        assert "Aunt Eileen.png" in seen(tab, ".p360-bar-line strong")
+        tab.run("document.querySelector('[data-do=again]').click()")
+        assert seen(tab, ".p360-angles span") == "10° to the right"
+        tab.run("document.querySelector('#p360-more button').click()")
+        assert tab.run(appears("#p360-seed textarea, #p360-seed input"))
+        fields = {
+            name: f"document.querySelector('#p360-{name} :is(input, textarea)').value" for name in ("seed", "views")
+        }
+        assert {name: tab.run(field) for name, field in fields.items()} == {"seed": "7", "views": "8"}
+        chosen = "[...document.querySelectorAll('#p360-formats input')].map(i => i.checked)"
+        assert tab.run(chosen) == [name == "spz" for name in (*SPLAT_FORMATS, *AVATAR_FORMATS)]
+        assert seen(tab, ".p360-missing summary") == "Not installed: sd15, diffportrait3d"
+        tab.run("document.querySelectorAll('.p360-angles button')[0].click()")
+        moved = "document.querySelector('#p360-azimuth :is(input, textarea)').value"
+        assert until(lambda: tab.run(moved) == "-15")
+        assert tab.run("document.documentElement.scrollWidth") == 390
+        with (
+            urllib.request.urlopen(
+                urllib.request.Request(server.address + "/runs/past/head.zip", headers=server.headers)
+            ) as answer,
+            zipfile.ZipFile(io.BytesIO(answer.read())) as archive,
+        ):
+            assert sorted(archive.namelist()) == ["sheet.png", "viewer.html", "views/000.png"]
+            token = server.headers["Cookie"].split("=")[1].encode()
+            assert all(token not in archive.read(name) for name in archive.namelist())
+        tab.run("window.confirm = () => true; document.querySelector('[data-do=delete]').click()")
+        assert until(lambda: not past.exists())
+        assert until(lambda: tab.run("!document.querySelector('[data-run=past], iframe')"))
+        nothing_left_the_machine(browser, server)
 
 
 def test_a_server_that_is_ended_ends_what_is_at_work(tmp_path):
@@ -705,6 +932,7 @@ def test_a_server_that_is_ended_ends_what_is_at_work(tmp_path):
         assert not psutil.pid_exists(at_work[0].pid) and list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_killed_server_is_followed_by_one_that_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # in which the killed server leaves its uploads
     with Server(tmp_path / "runs", free_port(8873)) as server:
@@ -763,14 +991,14 @@ def test_odd_pictures_end_in_a_result_or_in_one_sentence(server, tmp_path):
 
 @browsing
 @pytest.mark.slow
-def test_a_quick_head_turns_in_the_page(server, tmp_path):
+def test_a_head_turns_in_the_page(server, tmp_path):
     with Chromium(tmp_path / "profile", seconds=600) as browser:
         tab = Tab(browser, 1280, 800, online=True)
         tab.open(server.entrance)
         choose(tab, ASTRONAUT)
-        tab.run("document.querySelector('#p360-quick input').click()")
         press(tab, "make")
-        assert tab.run(appears("iframe", 500))
+        assert tab.run(appears("iframe", 500))  # before the run is done
+        assert tab.run(appears(".p360-compare", 500))
         time.sleep(8)
         x, y, width, height = box(tab, "iframe")
         middle = (x + width // 2, y + height // 2)
@@ -781,16 +1009,24 @@ def test_a_quick_head_turns_in_the_page(server, tmp_path):
             pictures.append(tab.picture()[y : y + height, x : x + width])
         coloured = [(np.ptp(picture, axis=-1) > 0.1).mean() for picture in pictures]
         assert min(coloured) > 0.05 and np.abs(pictures[0] - pictures[1]).mean() > 0.01
-        assert tab.run("document.querySelector('iframe').sandbox.value") == "allow-scripts"
-        assert tab.run("document.querySelectorAll('.p360-files a').length") == 7
+        assert tab.run("document.querySelector('iframe').sandbox.value") == "allow-scripts allow-downloads"
+        assert tab.run("document.querySelectorAll('.p360-files a').length") == 6
+        assert tab.run("document.querySelectorAll('[data-style] option').length") > 50
         nothing_left_the_machine(browser, server)
 
 
 def test_the_form_says_what_it_shows():
     """Its inputs at their defaults are the defaults of the options, and every labelled field has one."""
-    shown = {"fit": HEAD, "azimuth": "", "elevation": ""}
-    values = [shown.get(name, default) for name, _, default, _ in form_fields()]
-    assert read_form(values) == MakeOptions()
-    changed = [{"fit": VIEWS, "views": 8.0, "quick": True, "azimuth": "-90"}.get(name, v) for (name, *_), v in
-               zip(form_fields(), values, strict=True)]  # fmt: skip
-    assert read_form(changed) == MakeOptions(fit=False, views=8, azimuth=-90.0)
+    assert read_form(fill_form(MakeOptions())) == MakeOptions()
+    for said in (
+        {"results": (), "views": 8, "azimuth": -90.0, "elevation": 12.5},
+        {"fit": True, "quick": True, "face": 3, "seed": 7},
+        {"hair": "bob", "hair_length": 1.35, "formats": ("spz", "ply")},
+    ):
+        assert read_form(fill_form(MakeOptions(**said))) == MakeOptions(**said)
+    names = [name for name, *_ in form_fields()]
+    for name, wrong in (("seed", "x"), ("seed", "-1"), ("face", "0"), ("face", "9" * 5000), ("azimuth", "left")):
+        values = fill_form(MakeOptions())
+        values[names.index(name)] = wrong
+        with pytest.raises(UserError, match="choose|degrees"):
+            read_form(values)

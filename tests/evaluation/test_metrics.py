@@ -237,6 +237,7 @@ def test_protocols_never_change():
 FROZEN = {
     "synthetic-v1": "051452453612",
     "wild-v1": "025378d822c1",
+    "wild-v2": "ad3aadcbe98e",
     "renderme360-v1": "615368597809",
     "nersemble-v1": "fc41b1ae4854",
     "portrait-diffusion-v1": "747c7e356473",

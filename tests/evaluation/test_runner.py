@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -27,6 +29,8 @@ from portrait360.pipeline.portrait.alignment import make_portrait
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.synth.render.renderer import render
 from portrait360.utils.errors import UserError
+from portrait360.utils.parallel import ray_pool
+from tests.fixtures.engines import Here
 from tests.fixtures.photos import ASTRONAUT, IMAGE
 
 TINY = Protocol(
@@ -121,21 +125,6 @@ def test_synthetic_portraits_are_what_the_protocol_says():
 # results are kept
 
 
-def test_a_case_is_measured_once_and_again_when_anything_changes(tiny, tmp_path, monkeypatch):
-    job = tiny_job(0, "repeat")
-    run_job(job, tmp_path)
-    record = tmp_path / "000" / "repeat.json"
-    first, written = record.read_bytes(), record.stat().st_mtime_ns
-    run_job(job, tmp_path)
-    assert record.stat().st_mtime_ns == written
-    record.write_text("{")  # as a crash of the machine might leave it
-    run_job(job, tmp_path)
-    assert record.read_bytes() == first
-    key = job.key
-    monkeypatch.setattr(runner, "package_digest", lambda: "another program")
-    assert job.key != key and load_result(tmp_path / "000", "repeat", job.key) is None
-
-
 def test_a_changed_photo_or_run_is_another_case(tmp_path):
     path = tmp_path / "photo.png"
     IMAGE.resize((64, 64)).save(path)
@@ -168,17 +157,30 @@ def test_the_report_holds_the_means_of_its_rows(report):
     assert said["means"]["proxy"]["PSNR inside/all"] > said["means"]["repeat"]["PSNR inside/all"] + 2
     text = (folder / "report.md").read_text()
     assert f"{said['means']['proxy']['PSNR inside/front']:.2f}" in text and TINY.digest in text
-    assert "Rows that need weights" in text and (folder / "sheet.png").is_file()
+    assert "Metrics whose weights are not installed" in text and (folder / "sheet.png").is_file()
 
 
-def test_the_same_protocol_gives_the_same_report(report, tmp_path):
-    """The first case is measured again; of the second the record is taken."""
+def test_a_case_is_measured_once_and_the_same_again(report, tmp_path):
+    """A record that is damaged, as a crash of the machine might leave it, is measured again; the others are taken."""
     folder, jobs = report
-    shutil.copytree(folder / "cases" / "001", tmp_path / "cases" / "001")
-    run_job(jobs[0], tmp_path / "cases")
+    shutil.copytree(folder / "cases", tmp_path / "cases")
+    (tmp_path / "cases" / "000" / "proxy.json").write_text("{")
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cases").rglob("*.json")}
+    for job in jobs:
+        run_job(job, tmp_path / "cases")
+    changed = [path.name for path, time in times.items() if path.stat().st_mtime_ns != time]
+    assert changed == ["proxy.json"]
     write_report(TINY, jobs, tmp_path / "cases", tmp_path, "portrait360 eval")
-    for name in ("report.json", "report.md", "sheet.png"):
+    for name in ("cases/000/proxy.json", "report.json", "report.md", "sheet.png"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_another_program_measures_every_case_again(report, monkeypatch):
+    folder, (job, _) = report
+    key = job.key
+    assert load_result(folder / "cases" / "000", "repeat", key) is not None
+    monkeypatch.setattr(runner, "package_digest", lambda: "another program")
+    assert job.key != key and load_result(folder / "cases" / "000", "repeat", job.key) is None
 
 
 def test_a_case_that_fails_is_named_and_not_counted(tiny, tmp_path, monkeypatch):
@@ -225,14 +227,19 @@ SHOWN = [[[0.718, 0.669, 0.607], [0.715, 0.684, 0.632]], [[0.562, 0.455, 0.41], 
 # the command
 
 
-def test_photos_to_a_report_by_the_command(tmp_path):
+def test_a_job_can_be_sent_to_another_process():
+    work, job = pickle.loads(pickle.dumps((partial(run_job, folder=Path("cases")), tiny_job(0))))
+    assert work.func is run_job and job == tiny_job(0)
+
+
+def test_photos_to_a_report_by_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_pool, "create_engine", lambda *_, **__: Here())
     photo = tmp_path / "someone.png"
     IMAGE.resize((256, 256)).save(photo)
     out = tmp_path / "report"
     bad = tmp_path / "text.jpg"
     bad.write_text("no picture")
     command = ["eval", str(photo), str(bad), "--protocol", "portrait-diffusion", "--method", "proxy", "-o", str(out)]
-    command += ["--processes", "1"]
     done = CliRunner().invoke(main.app, command)
     assert done.exit_code == 2 and "repeat failed at text: " in done.stderr, done.output
     text = (out / "report.md").read_text()

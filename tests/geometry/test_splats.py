@@ -6,6 +6,7 @@ import torch
 from plyfile import PlyData
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
+from portrait360.geometry.gaussians.flat_gaussians import draw, find_covariances, flatten
 from portrait360.geometry.gaussians.projection import project, rotation_matrices
 from portrait360.geometry.gaussians.rasterizer import blend_in_torch, rasterize, render_image
 from portrait360.geometry.gaussians.splats import SH_C0, GaussianSplats
@@ -119,6 +120,16 @@ def test_the_depth_is_that_of_the_nearest_opaque_splat():
     depth = render_image(values, Camera(look_at(0), focal_from_fov(18.8)), 33)[2]
     assert depth[16, 16] == pytest.approx(2.7 - 0.1, abs=1e-5)  # the one at .3 stops too little
     assert depth[0, 0] == 0
+
+
+def test_the_projection_without_gradients_is_the_same():
+    values, camera = splats(400), Camera(look_at(40, 25), CAMERA.focal, (0.47, 0.52))
+    rgb, alpha = draw(flatten(values, find_covariances(values), camera, 64), values.colours)
+    goal, goal_alpha, _ = render_image(values, camera, 64)
+    assert np.abs(rgb * alpha[..., None] - goal * goal_alpha[..., None]).max() < 2e-3
+    assert np.abs(alpha - goal_alpha).max() < 2e-3 and alpha.max() > 0.5
+    behind = flatten(values, find_covariances(values), Camera(look_at(40, radius=0.01), CAMERA.focal), 64)
+    assert (behind.opacities == 0).any() and (behind.opacities > 0).any()
 
 
 def test_what_is_behind_the_camera_is_not_drawn():

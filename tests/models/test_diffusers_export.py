@@ -1,16 +1,18 @@
 """What is exported loads in diffusers' own classes, without a tensor too many or too few, and computes the same."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from portrait360.diffusion.schedule import ddim_levels, sqrt_linear_schedule
 from portrait360.models.controlnet import ControlConfig
 from portrait360.models.unet import UNet
 from portrait360.models.view_denoiser import ViewDenoiserConfig
+from portrait360.models.weights import importer, registry
 from portrait360.models.weights.diffusers_export import (
     control_config,
     export_diffusers,
@@ -24,13 +26,16 @@ from portrait360.models.weights.diffusers_names import (
     unet_name,
     vae_name,
 )
+from portrait360.models.weights.exported_folder import MAX_INDEX
 from portrait360.models.weights.importer import import_weights
+from portrait360.models.weights.installed import is_trained, read_manifest
 from portrait360.models.weights.registry import FIRST_STAGE, MODEL_SPECS, UNET, ModelSpec
-from portrait360.models.weights.store import load_empty_prompt, load_vae, load_view_denoiser, read_part
+from portrait360.models.weights.store import load_empty_prompt, load_vae, load_view_denoiser, read_part, verify
 from portrait360.utils.errors import UserError
 from tests.fixtures import tiny
+from tests.fixtures.later import Later
 
-diffusers = pytest.importorskip("diffusers")
+diffusers = Later("diffusers")
 
 NAMES = ["diffportrait360", "diffportrait3d", "back-head"]
 X, CONTEXT, T = torch.randn(2, 4, 8, 8), torch.randn(1, 5, 32), torch.tensor([7])
@@ -159,13 +164,14 @@ def test_every_tensor_is_exported_once(exported, name):
     own = {part: read_part(imported, part) for part in ("unet", "appearance", "control", "vae")}
     assert values["unet"].keys().isdisjoint(values.get("cross_view", {}))
     assert len(values["unet"]) + len(values.get("cross_view", {})) == len(own["unet"])
-    unused = [n for n in own["appearance"] if n.startswith("input_hint_block")]
+    unused = {n for n in own["appearance"] if n.startswith("input_hint_block")}
+    assert values.get("appearance_hint", {}).keys() == unused and bool(unused) == (name == "diffportrait3d")
     assert len(values["appearance"]) == len(own["appearance"]) - len(unused) + 4
     assert len(values["controlnet"]) == len(own["control"]) and len(values["vae"]) == len(own["vae"])
     assert all(torch.equal(value, own["unet"][n]) for n, value in values.get("cross_view", {}).items())
 
 
-PARTS = ("unet", "vae", "appearance", "controlnet", "cross_view")
+PARTS = ("unet", "vae", "appearance", "appearance_hint", "controlnet", "cross_view")
 
 
 @pytest.mark.parametrize("name", [*NAMES, "sd15"])
@@ -209,6 +215,94 @@ def test_only_pairs_of_layers_are_a_stock_hint_encoder():
     assert not is_stock_hint(ControlConfig(hint_widths=(16, 32, 32, 32, 96, 96, 256)))
 
 
+@pytest.mark.parametrize("name", [*NAMES, "sd15"])
+def test_what_was_exported_is_imported_again_to_the_byte(exported, tmp_path, monkeypatch, name):
+    """The kind of weights is recognised, and every file has the SHA-256 of the first import's."""
+    imported, folder, _ = exported(name)
+    monkeypatch.setitem(registry.MODEL_SPECS, name, stock(name))
+    monkeypatch.setattr(importer, "MODEL_SPECS", registry.MODEL_SPECS)
+    import_weights(folder, tmp_path / "again")
+    before, record = read_manifest(imported), read_manifest(tmp_path / "again")
+    assert record["files"] == before["files"] and verify(tmp_path / "again") == []
+    assert all(record[key] == before[key] for key in ("system", "origin", "dtype", "config"))
+
+
+def test_what_diffusers_trained_and_saved_is_imported(exported, tmp_path):
+    imported, folder, _ = exported("diffportrait360")
+    shutil.copytree(folder, tmp_path / "trained")
+    for path in (tmp_path / "trained").glob("*/diffusion_pytorch_model.safetensors"):  # V, which it does not know
+        save_file({n: value.float() for n, value in load_file(path).items()}, path)
+    parts = {"unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL}
+    parts |= {"appearance": diffusers.UNet2DConditionModel, "controlnet": diffusers.ControlNetModel}
+    for part, kind in parts.items():
+        network = load(kind, folder, part)
+        with torch.no_grad():
+            for value in network.parameters():
+                value += 0.125  # which half precision can hold
+        network.save_pretrained(tmp_path / "trained" / part)
+    import_weights(tmp_path / "trained", tmp_path / "again", stock("diffportrait360"))
+    for part in ("unet", "appearance", "control", "vae"):
+        before, after = (read_part(place, part) for place in (imported, tmp_path / "again"))
+        for n, value in before.items():
+            wanted = value if "_motion_module." in n else (value.float() + 0.125).half()
+            torch.testing.assert_close(after[n], wanted, rtol=0, atol=1e-6)
+
+
+def test_the_beginning_of_a_training_stays_one(exported, tmp_path):
+    """So that nobody makes views with networks that know nothing yet."""
+    imported, _, _ = exported("back-head")
+    shutil.copytree(imported, tmp_path / "init")
+    record = read_manifest(imported) | {"origin": "init"}
+    (tmp_path / "init" / "manifest.json").write_text(json.dumps(record))
+    export_diffusers(tmp_path / "init", tmp_path / "out")
+    again = import_weights(tmp_path / "out", tmp_path / "again", stock("back-head"))
+    assert again["origin"] == "init" and not is_trained(again)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"_system": "../x"}, "'../x' is not a kind of file known here"),
+        ({"_system": None}, "'None' is not a kind"),
+        ({"_origin": "nobody"}, "come from 'nobody'"),
+        ({"_origin": ["import"]}, r"come from \['import'\]"),
+        ("[]", "vae holds no weights|unet holds no weights|text_encoder holds no weights"),
+        ("{", "model_index.json is damaged"),
+        ('{"_portrait360": 1}', "model_index.json is damaged"),
+        (" " * (MAX_INDEX + 1), "MB"),
+    ],
+)
+def test_an_index_that_is_none_of_ours_is_refused(exported, tmp_path, changes, words):
+    _, folder, index = exported("sd15")
+    shutil.copytree(folder, tmp_path / "in")
+    text = changes if isinstance(changes, str) else json.dumps(index | changes)
+    (tmp_path / "in" / "model_index.json").write_text(text)
+    with pytest.raises(UserError, match=words):
+        import_weights(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_that_lacks_something_is_refused(exported, tmp_path):
+    _, folder, _ = exported("back-head")
+    system, broken = stock("back-head"), tmp_path / "in"
+    shutil.copytree(folder, broken)
+    path = broken / "unet" / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    save_file({n: value for n, value in state.items() if n != "conv_in.weight"}, path)
+    with pytest.raises(UserError, match=r"model.diffusion_model.input_blocks.0.0.weight is missing"):
+        import_weights(broken, tmp_path / "out", system)
+    save_file(state | {"more": torch.zeros(2).half()}, path)
+    with pytest.raises(UserError, match=r"unet.more is not expected"):
+        import_weights(broken, tmp_path / "out", system)
+    save_file(state, path)
+    save_file({"empty_prompt": torch.zeros(1, 3, 32)}, broken / "empty_prompt.safetensors")
+    with pytest.raises(UserError, match="no embedding of the empty prompt"):
+        import_weights(broken, tmp_path / "out", system)
+    with pytest.raises(UserError, match="holds back-head, not sd15"):
+        import_weights(broken, tmp_path / "out", stock("sd15"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_hint_encoder_keeps_its_own_names(tmp_path):
     system = tiny.system("back-head")
     import_weights(tiny.save(tiny.state_of(system), tmp_path / "x.th"), tmp_path / "in", system)
@@ -224,7 +318,7 @@ def test_what_is_there_is_not_replaced(exported, tmp_path):
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="holds something else; choose another folder"):
         export_diffusers(imported, tmp_path / "out")
-    with pytest.raises(UserError, match="no folder of weights"):
+    with pytest.raises(UserError, match="not a folder of weights"):
         export_diffusers(tmp_path, tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 

@@ -15,10 +15,11 @@ from portrait360.models.weights.store import load_empty_prompt, read_part
 from portrait360.models.weights.tensor_files import Spec
 from portrait360.utils.errors import UserError
 from tests.fixtures import tiny
+from tests.fixtures.later import Later
 from tests.fixtures.paths import KEYS
 
-diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
+diffusers = Later("diffusers")
+transformers = Later("transformers")
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,6 @@ import zlib
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from portrait360.models import layers
 from portrait360.models.clip_text import END, START, TextConfig, TextEncoder
@@ -15,11 +13,13 @@ from portrait360.models.network_sizes import BACK_HEAD, DIFFPORTRAIT3D, DIFFPORT
 from portrait360.models.unet import UNet, UNetConfig
 from portrait360.models.vae import VAE, VAEConfig
 from portrait360.models.view_denoiser import ViewDenoiser
+from tests.fixtures.later import Later
 from tests.fixtures.paths import KEYS
 from tests.parity.diffusers_names import copy_control, copy_unet, copy_vae
 from tests.parity.filling import fill
 from tests.parity.golden import relative_error
 
+diffusers, transformers = Later("diffusers"), Later("transformers")
 LIMIT = 1e-5
 
 # SD 1.5 with a tenth of its channels
@@ -41,7 +41,7 @@ X, CONTEXT, T = draw("x", 2, 4, 16, 16), draw("context", 2, 7, SLIM.context_dim)
 
 @torch.no_grad()
 def test_unet_is_that_of_diffusers():
-    theirs = fill(UNet2DConditionModel(**SD15, up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3))
+    theirs = fill(diffusers.UNet2DConditionModel(**SD15, up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3))
     ours = UNet(SLIM)
     copy_unet(theirs, ours)
     assert relative_error(ours(X, T, CONTEXT), theirs(X, T, CONTEXT).sample) < LIMIT
@@ -49,7 +49,7 @@ def test_unet_is_that_of_diffusers():
 
 @torch.no_grad()
 def test_control_net_is_that_of_diffusers_and_so_is_where_its_residuals_go():
-    theirs, unet = fill(ControlNetModel(**SD15)), UNet2DConditionModel(**SD15)
+    theirs, unet = fill(diffusers.ControlNetModel(**SD15)), diffusers.UNet2DConditionModel(**SD15)
     ours, own_unet = ControlNet(SLIM, ControlConfig()), UNet(SLIM)
     copy_control(theirs, ours)
     copy_unet(fill(unet, 1), own_unet)
@@ -66,7 +66,7 @@ def test_control_net_is_that_of_diffusers_and_so_is_where_its_residuals_go():
 @torch.no_grad()
 def test_vae_is_that_of_diffusers():
     theirs = fill(
-        AutoencoderKL(
+        diffusers.AutoencoderKL(
             block_out_channels=(32, 64, 128, 128),
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
@@ -89,7 +89,7 @@ def test_vae_is_that_of_diffusers():
 def test_text_encoder_is_that_of_transformers():
     width, config = 32, TextConfig(width=32, layers=3, heads=4)
     sizes = {"hidden_size": width, "intermediate_size": 4 * width, "num_hidden_layers": 3, "num_attention_heads": 4}
-    theirs = fill(CLIPTextModel(CLIPTextConfig(**sizes))).eval()
+    theirs = fill(transformers.CLIPTextModel(transformers.CLIPTextConfig(**sizes))).eval()
     ours = TextEncoder(config)
     state = {name.removeprefix("text_model."): value for name, value in theirs.state_dict().items()}
     ours.load_state_dict({"embeddings.position_ids": ours.embeddings.position_ids} | state)

@@ -3,6 +3,8 @@
 import builtins
 import errno
 import json
+import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,12 +36,30 @@ from tests.fixtures import tiny
 NAMES = ["diffportrait360", "diffportrait3d", "back-head", "sd15"]
 
 
-def imported(tmp_path: Path, name: str, **changes) -> tuple[dict, Path]:
-    system = tiny.system(name)
-    state = tiny.state_of(system) | changes
-    source = tiny.save(state, tmp_path / f"{name}.th")
-    import_weights(source, tmp_path / name, system)
-    return state, tmp_path / name
+@pytest.fixture(scope="module")
+def brought(tmp_path_factory):
+    """Each kind of file, made and imported once."""
+
+    @cache
+    def bring(name: str) -> tuple[dict[str, torch.Tensor], Path]:
+        system, home = tiny.system(name), tmp_path_factory.mktemp(name)
+        state = tiny.state_of(system)
+        import_weights(tiny.save(state, home / f"{name}.th"), home / name, system)
+        return state, home
+
+    return bring
+
+
+@pytest.fixture
+def imported(brought, tmp_path):
+    """A copy of an import, and of the file that it was brought in: its tensors, and its folder."""
+
+    def copy(name: str) -> tuple[dict[str, torch.Tensor], Path]:
+        state, home = brought(name)
+        shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+        return dict(state), tmp_path / name
+
+    return copy
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -47,8 +67,8 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_weight_arrives_in_half_precision(tmp_path, name):
-    state, folder = imported(tmp_path, name)
+def test_every_weight_arrives_in_half_precision(imported, tmp_path, name):
+    state, folder = imported(name)
     arrived = {
         COMPONENTS[part] + own: value
         for part in COMPONENTS
@@ -65,8 +85,8 @@ def test_every_weight_arrives_in_half_precision(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", NAMES[:3])
-def test_the_imported_denoiser_is_the_brought_one(tmp_path, name):
-    state, folder = imported(tmp_path, name)
+def test_the_imported_denoiser_is_the_brought_one(imported, tmp_path, name):
+    state, folder = imported(name)
     brought = ViewDenoiser(tiny.system(name).denoiser)
     brought.load_state_dict({n: state[n].half().float() for n in brought.state_dict()}, strict=True)
     loaded = load_view_denoiser(folder).float()
@@ -79,8 +99,8 @@ def test_the_imported_denoiser_is_the_brought_one(tmp_path, name):
     assert load_vae(folder).encode(torch.randn(1, 3, 16, 16).half()).shape == (1, 4, 8, 8)
 
 
-def test_the_empty_prompt_is_the_text_encoders(tmp_path):
-    state, folder = imported(tmp_path, "sd15")
+def test_the_empty_prompt_is_the_text_encoders(imported, tmp_path):
+    state, folder = imported("sd15")
     encoder = TextEncoder(tiny.TEXT)
     encoder.load_state_dict({n.removeprefix(TEXT): v for n, v in state.items() if n.startswith(TEXT)}, strict=True)
     torch.testing.assert_close(load_empty_prompt(folder), encoder.empty_prompt())
@@ -125,8 +145,8 @@ def spoil(state: dict, how: str) -> dict:
 
 
 @pytest.mark.parametrize("how", ["missing", "extra", "shape", "mixture", "prefix", "truncated", "other"])
-def test_bad_files_leave_the_folder_as_it_was(tmp_path, how):
-    state, folder = imported(tmp_path, "diffportrait360")
+def test_bad_files_leave_the_folder_as_it_was(imported, tmp_path, how):
+    state, folder = imported("diffportrait360")
     before = snapshot(folder)
     system = tiny.system("back-head" if how == "other" else "diffportrait360")
     bad = tiny.save(spoil(state, how), tmp_path / "bad.th")
@@ -140,8 +160,8 @@ def test_bad_files_leave_the_folder_as_it_was(tmp_path, how):
 
 
 @pytest.mark.parametrize("after", [0, 1, 10**5])
-def test_a_full_disk_leaves_the_folder_as_it_was(tmp_path, monkeypatch, after):
-    _, folder = imported(tmp_path, "sd15")
+def test_a_full_disk_leaves_the_folder_as_it_was(imported, tmp_path, monkeypatch, after):
+    _, folder = imported("sd15")
     before, written = snapshot(folder), 0
 
     def on_progress(what, done, total):
@@ -174,9 +194,9 @@ def test_a_folder_with_other_things_is_not_touched(tmp_path):
 
 
 @pytest.mark.parametrize("manifest", ['{"name": "my extension"}', None])
-def test_only_what_an_import_made_is_replaced(tmp_path, manifest):
+def test_only_what_an_import_made_is_replaced(imported, tmp_path, manifest):
     """Not a folder of somebody else's with a manifest of its own, nor one of ours to which something was added."""
-    _, folder = imported(tmp_path, "sd15")
+    _, folder = imported("sd15")
     (folder / "thesis.txt").write_text("precious")
     if manifest is not None:
         (folder / "manifest.json").write_text(manifest)
@@ -186,8 +206,8 @@ def test_only_what_an_import_made_is_replaced(tmp_path, manifest):
     assert snapshot(folder) == before
 
 
-def test_a_failed_swap_puts_the_old_import_back(tmp_path, monkeypatch):
-    _, folder = imported(tmp_path, "sd15")
+def test_a_failed_swap_puts_the_old_import_back(imported, tmp_path, monkeypatch):
+    _, folder = imported("sd15")
     before, rename = snapshot(folder), Path.rename
 
     def broken(self, to):
@@ -227,8 +247,8 @@ def test_a_relative_place_is_taken_from_here(tmp_path, monkeypatch):
     assert verify(tmp_path / "here") == []
 
 
-def test_a_second_import_replaces_the_first(tmp_path):
-    _, folder = imported(tmp_path, "sd15")
+def test_a_second_import_replaces_the_first(imported, tmp_path):
+    _, folder = imported("sd15")
     system = tiny.system("sd15")
     other = tiny.save(tiny.state_of(system, seed=1), tmp_path / "sd15.th")
     before = snapshot(folder)
@@ -237,15 +257,15 @@ def test_a_second_import_replaces_the_first(tmp_path):
     assert verify(folder) == []
 
 
-def test_the_same_file_gives_the_same_bytes(tmp_path):
-    _, folder = imported(tmp_path, "back-head")
+def test_the_same_file_gives_the_same_bytes(imported, tmp_path):
+    _, folder = imported("back-head")
     import_weights(tmp_path / "back-head.th", tmp_path / "again", tiny.system("back-head"))
     assert snapshot(folder) == snapshot(tmp_path / "again")
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_verify_sees_damage(tmp_path, damage):
-    _, folder = imported(tmp_path, "sd15")
+def test_verify_sees_damage(imported, tmp_path, damage):
+    _, folder = imported("sd15")
     path = folder / "vae.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -256,8 +276,8 @@ def test_verify_sees_damage(tmp_path, damage):
     assert len(verify(folder)) == 1 and "vae.safetensors" in verify(folder)[0]
 
 
-def test_a_damaged_manifest_is_said(tmp_path):
-    _, folder = imported(tmp_path, "sd15")
+def test_a_damaged_manifest_is_said(imported, tmp_path):
+    _, folder = imported("sd15")
     for text in ("{", json.dumps({"system": "sd15"}), "[]", json.dumps({"system": "x", "files": {"a": 3}})):
         (folder / "manifest.json").write_text(text)
         with pytest.raises(UserError, match="damaged"):
@@ -278,8 +298,8 @@ def test_motion_weights_import(tmp_path, monkeypatch):
     assert {n: Spec(tuple(v.shape), torch.float32) for n, v in arrived.items()} == motion_specs(unet)
 
 
-def test_reading_never_uses_eval_or_plain_pickle(tmp_path, monkeypatch):
-    _, folder = imported(tmp_path, "sd15")
+def test_reading_never_uses_eval_or_plain_pickle(imported, tmp_path, monkeypatch):
+    _, folder = imported("sd15")
     monkeypatch.setattr(builtins, "eval", lambda *a: pytest.fail("eval was called"))
     monkeypatch.setattr("pickle.load", lambda *a, **k: pytest.fail("pickle.load was called"))
     import_weights(tmp_path / "sd15.th", folder, tiny.system("sd15"))

@@ -312,11 +312,11 @@ def test_a_disk_that_fills_up_keeps_what_arrived(hub, order, monkeypatch):
 def test_offline_nothing_is_asked(hub, order, monkeypatch):
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         monkeypatch.setenv(variable, "1")
-        with pytest.raises(UserError, match="offline nothing is downloaded"):
+        with pytest.raises(UserError, match="downloads are disabled"):
             bring(order)
         monkeypatch.delenv(variable)
     for source in (None, f"{hub.url}/mirror"):
-        with pytest.raises(UserError, match="offline nothing is downloaded"):
+        with pytest.raises(UserError, match="downloads are disabled"):
             bring(replace(order, offline=True, source=source))
     assert hub.seen == []
 
@@ -336,6 +336,18 @@ def test_the_cache_of_the_hubs_own_library_is_used(hub, whole, checkpoint, tmp_p
     bring_and_import(replace(whole, offline=True), delete=True)
     assert verify(whole.target) == [] and hub.seen == [] and left(whole) == []
     assert find_file(whole).path.read_bytes() == checkpoint  # it is not ours to delete
+
+
+def test_a_damaged_file_in_that_cache_is_refused(hub, order, content, tmp_path):
+    """The hash that the hub stated when it was downloaded is the name that its library gave it."""
+    from huggingface_hub import hf_hub_download
+
+    path = hf_hub_download(REPOSITORY, FILE, endpoint=hub.url, cache_dir=tmp_path / "hub-cache")
+    assert hashlib.sha256(content).hexdigest() in "\n".join(describe_order(order, find_file(order)))
+    with open(path, "r+b") as file:
+        file.write(b"damaged")
+    with pytest.raises(UserError, match="delete it and download it again"):
+        bring(order)
 
 
 @pytest.mark.parametrize("place", ["mirror", f"mirror/{FILE}"])

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
-from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import nn
 
 from portrait360.models.controlnet import ControlNet
 from portrait360.models.unet import Encoder, UNet
 from portrait360.models.vae import VAE
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 
 INSIDE = {  # kind of our layer -> our name: diffusers' name; other names are the same in both
     "ResBlock": {

@@ -1,5 +1,6 @@
 """The pipeline of the API is `make`: the same pictures, of a file or from memory, with the weights of a folder."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image
 
 from portrait360 import MakeOptions, Portrait360Pipeline, make
+from portrait360.models.weights import importer, registry
+from portrait360.models.weights.diffusers_export import export_diffusers
 from portrait360.models.weights.importer import import_weights
 from portrait360.models.weights.installed import find_weights, prefer_weights
 from portrait360.models.weights.store import verify
@@ -88,13 +91,13 @@ def test_the_preset_is_that_of_the_weights_in_a_folder(weights, tmp_path, monkey
     seen = []
 
     def see(photo, folder, options, on_event):
-        seen.append((options.preset, options.fit, find_weights("diffportrait360"), options.device))
+        seen.append((options.preset, options.results, find_weights("diffportrait360"), options.device))
         raise UserError("seen")
 
     monkeypatch.setattr(portrait360_pipeline, "make", see)
     with pytest.raises(UserError, match="seen"):
         again.to("cpu")("photo.png", views=8)
-    assert seen == [("sd15", False, saved / "diffportrait360", "cpu")]
+    assert seen == [("sd15", (), saved / "diffportrait360", "cpu")]
     assert find_weights("diffportrait360") is None  # outside of the call nothing has changed
 
 
@@ -108,8 +111,23 @@ def test_one_network_of_a_folder_is_completed_by_the_users_own(weights, monkeypa
         assert find_weights("diffportrait360") == weights / "diffportrait360"
 
 
+def test_weights_in_diffusers_folders_come_back_by_an_import(weights, tmp_path, monkeypatch):
+    monkeypatch.setitem(registry.MODEL_SPECS, "diffportrait360", tiny.system("diffportrait360"))
+    monkeypatch.setattr(importer, "MODEL_SPECS", registry.MODEL_SPECS)
+    export_diffusers(weights / "diffportrait360", tmp_path / "exported")
+    with pytest.raises(UserError, match=f"weights import {tmp_path / 'exported'}"):
+        Portrait360Pipeline.from_pretrained(tmp_path / "exported")
+    home = tmp_path / "home"
+    import_weights(tmp_path / "exported", home / "diffportrait360")
+    shutil.copytree(weights / "back-head", home / "back-head")
+    saved = Portrait360Pipeline.from_pretrained(home).save_pretrained(tmp_path / "saved")
+    for name in ("diffportrait360", "back-head"):
+        for path in (weights / name).glob("*.safetensors"):
+            assert path.read_bytes() == (saved / name / path.name).read_bytes()
+
+
 def test_what_cannot_be_loaded_is_said(tmp_path):
-    with pytest.raises(UserError, match="holds no weights of a preset"):
+    with pytest.raises(UserError, match=r"holds no weights of a preset.*weights import FILE"):
         Portrait360Pipeline.from_pretrained(tmp_path)
     with pytest.raises(UserError, match="There is no folder nowhere"):
         Portrait360Pipeline.from_pretrained("nowhere")

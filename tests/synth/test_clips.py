@@ -36,11 +36,11 @@ def test_splits_share_out_all_seeds_and_identities_keep_to_theirs():
 
 def test_clips_depend_on_their_number_alone_and_survive_pickling():
     clips = SyntheticClips(SMALL, seed=4)
-    later = pickle.loads(pickle.dumps(SyntheticClips(SMALL, seed=4, start=5)))
-    first = [clip for clip, _ in zip(iter(clips), range(6), strict=False)]
-    assert [clip.index for clip in first] == list(range(6))
+    later = pickle.loads(pickle.dumps(SyntheticClips(SMALL, seed=4, start=2)))
+    first = [clip for clip, _ in zip(iter(clips), range(3), strict=False)]
+    assert [clip.index for clip in first] == list(range(3))
     resumed = next(iter(later))
-    assert resumed.index == 5 and same(resumed, first[5])
+    assert resumed.index == 2 and same(resumed, first[2])
     assert not same(first[0], SyntheticClips(SMALL, seed=5).clip(0))
 
 
@@ -57,9 +57,9 @@ def test_a_block_shows_every_identity_equally_often_and_hints_are_of_another():
 
 
 def test_workers_give_the_same_row():
-    row = iter(SyntheticClips(SMALL, seed=4, workers=2, ahead=4))
+    row = iter(SyntheticClips(SMALL, seed=4, workers=2, ahead=2))
     alone = SyntheticClips(SMALL, seed=4)
-    for k in range(3):
+    for k in range(2):
         clip = next(row)
         assert same(clip, alone.clip(k))
     row.close()  # type: ignore[attr-defined]

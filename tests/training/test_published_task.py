@@ -31,9 +31,9 @@ from portrait360.training.tasks import published
 from portrait360.training.tasks.published import STAGES, STEPS, DenoiserTask
 from portrait360.training.trainer import LoopOptions, train
 from portrait360.utils.errors import UserError
-from portrait360.utils.parallel.process_pool import ProcessPool
 from portrait360.utils.storage import Storage
 from tests.fixtures import tiny
+from tests.fixtures.engines import Here
 from tests.fixtures.tiny_published import SIZE, small
 
 OPTIONS = LoopOptions(rate=3e-3, warm=1, steady=10**9, spread=0.999, average=0, save_minutes=1e9, validate_every=30)
@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_said(sd15, motion, begun, heads, tmp_path):
         init_checkpoint(sd15, tmp_path / "x", small("back-head"), motion=motion)
     with pytest.raises(UserError, match="cannot be trained; choose from"):
         init_checkpoint(sd15, tmp_path / "x", "sd15")
-    with pytest.raises(UserError, match="bring sd15"):
+    with pytest.raises(UserError, match="use sd15"):
         init_checkpoint(begun["plain"], tmp_path / "x", small("back-head"))
     with pytest.raises(UserError, match="does not train back-head"):
         DenoiserTask(heads, heads, "sd15-cross-view", begun["back-head"])
@@ -213,7 +213,7 @@ def test_the_loop_is_the_published_one_where_that_is_asked_for(begun, heads):
 def test_heads_in_tars_are_those_in_folders(heads, tmp_path):
     place = Storage(str(tmp_path))
     what = write_options(count=3, views=12, size=SIZE, kind="human")
-    write_shards(place, range(2), what[1], each=1, engine=ProcessPool(2))
+    write_shards(place, range(2), what[1], each=1, engine=Here())
     for one, other in zip(read_orbits(heads), read_orbits(tmp_path), strict=False):
         assert one.name == other.name and np.array_equal(one.azimuths, other.azimuths)
         assert all(np.array_equal(one.load(i, 32), other.load(i, 32)) for i in range(12))
@@ -264,13 +264,13 @@ def test_from_the_command_line(sd15, heads, tmp_path, monkeypatch):
 def test_a_folder_belongs_to_one_recipe_and_one_checkpoint(begun, heads, sd15, tmp_path):
     task = task_of("sd15-control", begun, heads)
     train(task, tmp_path / "run", OPTIONS, steps=1)
-    with pytest.raises(UserError, match="'sd15-control' that was begun with another recipe"):
+    with pytest.raises(UserError, match="'sd15-control' that was started with another recipe"):
         train(task_of("sd15-appearance", begun, heads), tmp_path / "run", OPTIONS, steps=2)
     init_checkpoint(sd15, tmp_path / "other", small("diffportrait360"), seed=9)
     other = DenoiserTask(heads, heads, "sd15-control", tmp_path / "other", size=SIZE)
-    with pytest.raises(UserError, match="another checkpoint; go on with the same"):
+    with pytest.raises(UserError, match="another checkpoint; continue with the same"):
         train(other, tmp_path / "run", OPTIONS, steps=2)
-    with pytest.raises(UserError, match="no folder of weights"):
+    with pytest.raises(UserError, match="not a folder of weights"):
         DenoiserTask(heads, heads, "sd15-control", sd15)
 
 
@@ -279,7 +279,7 @@ def test_a_beginning_is_never_taken_for_trained_weights(begun, heads, sd15, tmp_
     monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(begun["plain"].parent))
     assert find_weights("back-head") is None
     said = {line.text for line in check_presets(begun["plain"].parent)}
-    assert any("where a training of back-head begins" in text for text in said)
+    assert any("initial checkpoint of back-head" in text for text in said)
     task = task_of("sd15-back", begun, heads)
     task.save(task.network(), tmp_path / "back-head", {})
     monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))

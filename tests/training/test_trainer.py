@@ -16,9 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from portrait360.apps.cli import main
 from portrait360.models.weights.tensor_files import TensorFile
 from portrait360.pipeline.proxy.learned_completion import load_completer
+from portrait360.training.data import head_map_samples, reader_samples, view_samples
 from portrait360.training.data.head_map_samples import Sample
 from portrait360.training.data.identity_sampler import sample_for_step
 from portrait360.training.distributed import ProcessGroup
@@ -85,10 +88,21 @@ def one_of_two(rank: int, port: int, folder: Path, output: Path) -> None:
     train_recipe("tiny", folder, folder, output, init_from=None, minutes=None, steps=2, device="cpu")
 
 
-def test_neither_parts_nor_a_second_process_change_the_steps(task, folder, tmp_path):
+def test_parts_do_not_change_the_steps(task, tmp_path):
     exact = replace(OPTIONS, bf16=False)
     whole = train(task, tmp_path / "whole", exact, steps=2)
     parts = train(task, tmp_path / "parts", replace(exact, parts=2), steps=2)
+    other = train(task, tmp_path / "other", replace(exact, seed=1), steps=2)
+    assert apart(parts, whole) < 1e-6 < 1e-4 < apart(other, whole)
+    with pytest.raises(UserError, match="2 samples a step do not go evenly into 1 processes times 3 parts"):
+        train(task, tmp_path / "uneven", replace(exact, parts=3), steps=2)
+    assert not (tmp_path / "uneven" / "state.pt").exists()  # nothing stands in the way of another --batch
+
+
+@pytest.mark.slow
+def test_a_second_process_does_not_change_the_steps(task, folder, tmp_path):
+    exact = replace(OPTIONS, bf16=False)
+    whole = train(task, tmp_path / "whole", exact, steps=2)
     context = multiprocessing.get_context("spawn")
     port = free_port(0)
     both = [context.Process(target=one_of_two, args=(rank, port, folder, tmp_path / "both")) for rank in (0, 1)]
@@ -99,12 +113,7 @@ def test_neither_parts_nor_a_second_process_change_the_steps(task, folder, tmp_p
     assert [process.exitcode for process in both] == [0, 0]
     assert len([path for path in (tmp_path / "both").iterdir() if "tfevents" in path.name]) == 1  # one of them writes
     assert (tmp_path / "both" / "weights.safetensors").is_file()
-    together = train(task, tmp_path / "both", exact, steps=2)
-    other = train(task, tmp_path / "other", replace(exact, seed=1), steps=2)
-    assert apart(parts, whole) < 1e-6 and apart(together, whole) < 1e-6 < 1e-4 < apart(other, whole)
-    with pytest.raises(UserError, match="2 samples a step do not go evenly into 1 processes times 3 parts"):
-        train(task, tmp_path / "uneven", replace(exact, parts=3), steps=2)
-    assert not (tmp_path / "uneven" / "state.pt").exists()  # nothing stands in the way of another --batch
+    assert apart(train(task, tmp_path / "both", exact, steps=2), whole) < 1e-6
 
 
 def test_it_learns_and_the_average_beats_its_start(task, tmp_path):
@@ -147,7 +156,7 @@ def test_it_stops_in_time_and_with_the_same_settings_alone(task, tmp_path):
 
 def test_samples_of_unfinished_identities_do_not_count(folder, tmp_path):
     assert len(MapTask(folder, folder, TINY).train) == 4
-    with pytest.raises(UserError, match="holds no samples"):
+    with pytest.raises(UserError, match="contains no samples; make some with `portrait360 train samples map -o "):
         MapTask(tmp_path, tmp_path, TINY)
     with pytest.raises(UserError, match="no recipe 'magic'; choose from map"):
         find_recipe("magic")
@@ -157,7 +166,7 @@ def test_samples_of_unfinished_identities_do_not_count(folder, tmp_path):
     ("recipe", "begin", "output", "told"),
     [
         ("views", None, "run", "-0.npz is a sample of another kind"),
-        ("map", "nowhere.safetensors", "new", "nothing at .*nowhere.safetensors"),
+        ("map", "nowhere.safetensors", "new", "nowhere.safetensors does not exist"),
         ("map", None, "a.txt", "a.txt.* cannot be a folder"),
     ],
 )
@@ -175,23 +184,48 @@ def test_a_damaged_sample_is_named(tmp_path):
         Sample.load(tmp_path / "x.npz")
 
 
+def test_samples_are_made_by_the_command_as_by_the_module(monkeypatch, tmp_path):
+    """Each kind calls its own maker, with the options that were given."""
+    calls = []
+    monkeypatch.setattr(head_map_samples, "generate", lambda make, *rest: calls.append((make, rest)))
+    options = {
+        "map": (["--portraits", "3"], head_map_samples.make_samples, {"portraits": 3}),
+        "reader": (["--worn", "0.5", "--pictures", "2"], reader_samples.make_samples, {"worn": 0.5, "pictures": 2}),
+        "views": (["--method", "proxy"], view_samples.make_view_samples, {"method": "proxy"}),
+    }
+    for kind, (words, maker, chosen) in options.items():
+        words = ["train", "samples", kind, "-o", str(tmp_path), "--split", "val", "--first", "5", *words]
+        assert CliRunner().invoke(main.app, [*words, "--count", "7"]).exit_code == 0
+        make, rest = calls.pop()
+        assert (make.func, make.keywords, rest) == (maker, chosen, (tmp_path, "val", 5, 7, 2))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["magic"], "no samples of the kind 'magic'; choose from reader, map, views"),
+        (["map", "--worn", "0.5"], "--worn is for the samples of reader; leave it out for map"),
+        (["views", "--method", "magic"], "no method 'magic'"),
+        (["map", "--split", "x"], "no split 'x'"),
+        (["reader", "--skins", "nowhere"], "nowhere"),
+    ],
+)
+def test_samples_that_cannot_be_made_are_one_sentence(tmp_path, words, told):
+    done = CliRunner().invoke(main.app, ["train", "samples", *words, "-o", str(tmp_path / "s")])
+    assert isinstance(done.exception, UserError) and told in str(done.exception)
+    assert not (tmp_path / "s").exists()
+
+
 def test_samples_that_are_stopped_leave_one_sentence(tmp_path):
-    asked = [
-        "-m",
-        "portrait360.training.data.head_map_samples",
-        "-o",
-        str(tmp_path / "s"),
-        "--count",
-        "2",
-        "--processes",
-        "1",
-    ]
+    command = ["-m", "portrait360", "train", "samples", "map"]
+    asked = [*command, "-o", str(tmp_path / "s"), "--count", "2", "--workers", "1"]
     with subprocess.Popen([sys.executable, *asked], stderr=subprocess.PIPE, text=True) as program:
         while not (tmp_path / "s").is_dir():
             time.sleep(0.1)
         program.send_signal(signal.SIGINT)
         said = program.communicate(timeout=60)[1]
-    assert program.returncode == 130 and said == "portrait360: Stopped; the same command goes on from here.\n"
+    assert program.returncode == 130
+    assert said.splitlines()[-1] == "portrait360: Stopped. Run the same command again to resume."
 
 
 def test_a_program_that_is_stopped_leaves_one_sentence(capsys):
@@ -203,7 +237,7 @@ def test_a_program_that_is_stopped_leaves_one_sentence(capsys):
         for number, handler in before.items():
             signal.signal(number, handler)
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "portrait360: Stopped; the same command goes on from here.\n"
+    assert capsys.readouterr().err == "portrait360: Stopped. Run the same command again to resume.\n"
 
 
 def test_every_sample_of_every_step_is_one_of_its_own(task):

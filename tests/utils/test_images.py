@@ -136,7 +136,7 @@ def test_missing_tiny_and_enormous(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="more than 150 megapixels"):
         load_picture(tmp_path / "bomb.png")
     monkeypatch.setattr(images, "MAX_BYTES", 10)
-    with pytest.raises(UserError, match="bring one of at most"):
+    with pytest.raises(UserError, match="use one of at most"):
         load_picture(tmp_path / "tiny.png")
 
 

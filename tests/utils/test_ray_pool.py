@@ -106,5 +106,6 @@ def photograph(seed: int, folder: Path) -> None:
 
 def pictures(folder: Path) -> dict[str, str]:
     """Every file but the records, which tell the time."""
-    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name not in ("run.json", ROW, "report.parquet"))
+    records = ("run.json", ROW, "report.parquet", "report.csv")
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name not in records)
     return {str(f.relative_to(folder)): sha256(f) for f in files}

@@ -17,11 +17,13 @@ from portrait360.geometry.gaussians.projection import rotation_matrices
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.mesh import pack_glb
 from portrait360.pipeline.export.units import METRES
-from portrait360.pipeline.export.writer import open_head, render_head
+from portrait360.pipeline.export.writer import render_head
+from portrait360.pipeline.loaded_head import load_head
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.reconstruction import RESULTS
 from portrait360.pipeline.reconstruction.head import Head, head_folder
+from portrait360.pipeline.run import SPLATS
 from portrait360.pipeline.views.proxy_views import load_folder_views, render_proxy_views
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.array_types import Bytes, Floats
@@ -60,7 +62,7 @@ class FolderContents:
             view_set = load_folder_views(path)
             if view_set is None and proxy is not None:
                 view_set = render_proxy_views(Portrait.load(path / "portrait"), proxy)
-        head = open_head(path) if _has_head(path) else None
+        head = _load_results(path) if _has_head(path) else None
         if not (view_set or proxy or head):
             raise UserError(f"{path} holds neither views nor a proxy nor a head; make one with `portrait360 proxy`.")
         return cls(view_set, proxy, head)
@@ -68,7 +70,13 @@ class FolderContents:
 
 def _has_head(path: Path) -> bool:
     folders = (path, head_folder(path) or path)
-    return path.is_file() or any((f / f"{name}.safetensors").is_file() for f in folders for name in RESULTS)
+    files = [*(f / f"{name}.safetensors" for f in folders for name in RESULTS), *(path / name for name in SPLATS)]
+    return path.is_file() or any(file.is_file() for file in files)
+
+
+def _load_results(path: Path) -> Head:
+    loaded = load_head(path)
+    return Head(loaded.field, loaded.splats, loaded.mesh)
 
 
 def compare_views(view: View, head: Head, size: int = COMPARE_SIZE) -> Bytes:

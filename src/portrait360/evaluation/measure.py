@@ -22,6 +22,9 @@ from portrait360.evaluation.feature_metrics import (
     spreads,
 )
 from portrait360.evaluation.image_metrics import mask_iou, mean_ssim, psnr, sharpness, ssim, ssim_map
+from portrait360.evaluation.looks.rows import measure_looks
+from portrait360.evaluation.looks.sheet import AZIMUTHS as LOOKS_AZIMUTHS
+from portrait360.evaluation.looks.sheet import compose_sheet, read_view
 from portrait360.evaluation.methods import Method, downscale
 from portrait360.evaluation.protocols import Protocol, band_of
 from portrait360.geometry.cameras import Camera, look_at, orbit
@@ -48,6 +51,7 @@ class _CameraPlan:
     orbit: slice
     faces: slice
     beside: slice
+    looks: slice
     own: int  # the photo's own camera
 
 
@@ -61,7 +65,7 @@ def plan_cameras(protocol: Protocol, case: Case) -> _CameraPlan:
         orbit_slice = slice(len(cameras), len(cameras) + protocol.orbit)
         cameras += orbit(protocol.orbit, focal=focal)
     slices = []
-    for azimuths in (protocol.faces_at, protocol.beside_photo):
+    for azimuths in (protocol.faces_at, protocol.beside_photo, LOOKS_AZIMUTHS if protocol.looks else ()):
         slices.append(slice(len(cameras), len(cameras) + len(azimuths)))
         cameras += [Camera(look_at(azimuth), focal) for azimuth in azimuths]
     return _CameraPlan([*cameras, case.portrait.camera], targets, orbit_slice, *slices, own=len(cameras))
@@ -92,6 +96,8 @@ def measure(protocol: Protocol, case: Case, method: Method) -> Measurement:
     row |= measure_reference(case, views[plan.own])
     row |= measure_faces(case, [views[i] for i in range(*plan.faces.indices(len(views)))])
     row |= compare_with_photo(case, pictures[plan.beside], protocol.size)
+    if protocol.looks:
+        row |= judge_looks(case, views[plan.looks])
     sheet_slice = plan.orbit if protocol.orbit else plan.targets if case.targets else plan.beside
     return Measurement(row, features, tuple(pictures[sheet_slice]))
 
@@ -181,6 +187,15 @@ def measure_faces(case: Case, views: Sequence[View]) -> Row:
     if photo_face is not None and matches:
         row |= measure_identity(photo, photo_face, [(f, p) for f, _, p in matches])
     return row
+
+
+def judge_looks(case: Case, views: Sequence[View]) -> Row:
+    """Measure the faults that people see, and the score that they would give; "faces behind" is in the table already,
+    over more views."""
+    portrait = case.portrait
+    read = [read_view(view.camera.azimuth, view.rgb, view.alpha) for view in views]
+    row = measure_looks(compose_sheet(portrait.rgb, portrait.alpha, portrait.camera.azimuth, read))
+    return {name: value for name, value in row.items() if name != "faces behind"}
 
 
 def measure_identity(

@@ -45,10 +45,14 @@ class Protocol:
     beside_photo: tuple[float, ...] = ()  # azimuths of renders that are compared with the photo itself
     refit: RefitSettings | None = None
     most: int | None = None  # the largest number of cases of a data set
+    looks: bool = False  # whether rows and score of the looks are measured
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        settings = asdict(self)
+        if not self.looks:  # as if there were no such field, so that older protocols keep their digests
+            del settings["looks"]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 PROTOCOLS = {
@@ -70,6 +74,15 @@ PROTOCOLS = {
             orbit=36,
             faces_at=(-60.0, -30.0, 0.0, 30.0, 60.0),
             refit=RefitSettings(),
+        ),
+        Protocol(
+            "wild-v2",
+            "Photos without a truth: wild-v1, and the faults that people see, from eight azimuths.",
+            "photos",
+            orbit=36,
+            faces_at=(-60.0, -30.0, 0.0, 30.0, 60.0),
+            refit=RefitSettings(),
+            looks=True,
         ),
         Protocol(
             "renderme360-v1",

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from portrait360.evaluation.feature_metrics import Needs, frechet_distance, identities, likenesses, pairwise, spreads
+from portrait360.evaluation.looks.rows import ROWS, SCORE
 from portrait360.evaluation.paper_results import Published, select_published
 from portrait360.evaluation.protocols import BANDS, Protocol
 from portrait360.evaluation.runner import CELL, Job, library_versions, load_result, package_digest, select_evenly
@@ -58,6 +59,8 @@ def list_rows() -> list[MetricRow]:
         MetricRow("pose error, own fit", "lower", 2, "°"),
     ]
     no_truth += [MetricRow(m.name, m.better, 4) for m in (*identities(), *likenesses())]
+    no_truth.append(MetricRow(SCORE, "higher", 2, "of 5"))
+    no_truth += [MetricRow(name, "lower", 3) for name in ROWS if name != "faces behind"]
     return truth + no_truth
 
 
@@ -140,7 +143,9 @@ def write_report(protocol: Protocol, jobs: Sequence[Job], cases: Path, folder: P
         if sheet_cases:
             save_picture(folder / "sheet.png", draw_sheet(protocol, sheet_cases, jobs[0].methods, cases))
         with atomic_write(folder / "report.md") as temporary:
-            temporary.write_text("\n".join(format_report(protocol, results, command, sheet_cases)) + "\n")
+            temporary.write_text(
+                "\n".join(format_report(protocol, results, command, sheet_cases)) + "\n", encoding="utf-8"
+            )
     return results
 
 
@@ -204,17 +209,17 @@ def format_row(
 
 
 def format_legend(protocol: Protocol) -> list[str]:
-    out = ["", "Means over the cases ± their standard errors; in brackets of how many cases, where it is not all."]
+    out = ["", "Means over the cases ± their standard errors; number of cases in brackets, if not all."]
     if protocol.source != "photos":
         out.append(f"Fréchet distances are left out where a set has fewer than {MIN_SET_SIZE} pictures.")
     if protocol.beside_photo:
         out.append("Here the photo itself is compared with, so that `repeat` is perfect by design.")
     if protocol.source == "synthetic":
-        oracle = "The `oracle` (`--method oracle`) is the true head, turned as the portrait says"
-        out.append(f"{oracle}: no method can be expected to come nearer to the truth.")
+        oracle = "The `oracle` (`--method oracle`) is the true head, in the pose that the portrait states"
+        out.append(f"{oracle}: no method can be expected to come closer to the truth.")
     missing = list_missing_rows(protocol)
     if missing:
-        out += ["", "Rows that need weights which are not here:", "", *(f"- {metric.how}" for metric in missing)]
+        out += ["", "Metrics whose weights are not installed:", "", *(f"- {metric.how}" for metric in missing)]
     return out
 
 
@@ -264,7 +269,7 @@ def select_extremes(results: Results, method: str) -> list[str]:
 
 def select_ranking_metric(results: Results, method: str) -> tuple[str, int]:
     """Return the metric that cases are ranked by, and its sign: 1 if higher is better, -1 if lower is."""
-    candidates = (("PSNR inside/all", 1), ("warp error/all", -1), ("reference PSNR", 1))
+    candidates = (("PSNR inside/all", 1), (SCORE, 1), ("warp error/all", -1), ("reference PSNR", 1))
     return next(((m, s) for m, s in candidates if m in results.means.get(method, {})), ("", 1))
 
 

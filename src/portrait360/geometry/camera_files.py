@@ -241,7 +241,7 @@ def _frame_camera(path: Path, i: int, entry: Any) -> Camera:
         lens = float(entry["fl_y"]) / height, (float(entry["cx"]) / width, float(entry["cy"]) / height)
         plausible = 0.1 <= lens[0] <= 100 and all(-1 <= c <= 2 for c in lens[1])
     except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError) as error:
-        raise UserError(f"{where}, has no lens (w, h, fl_y, cx, cy).") from error
+        raise UserError(f"{where}, has no intrinsics (w, h, fl_y, cx, cy).") from error
     if not plausible:
-        raise UserError(f"{where}, has a lens that cannot be.")
+        raise UserError(f"{where}, has invalid intrinsics.")
     return Camera(read_pose(entry, where), *lens)

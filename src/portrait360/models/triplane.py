@@ -4,8 +4,8 @@ With more than one layer the planes are PanoHead's grids. A decoder turns the fe
 density and colours, and a small super-resolution network adds to the rendered image. Before training, all changes are
 zero.
 
-Planes of 128 x 128 cells alone hold less than half the detail of a fitted field (docs/log.md), so they hold only the
-changes.
+Planes of 128 x 128 cells alone hold less than half the detail of a fitted field (docs/research/log.md), so they hold
+only the changes.
 """
 
 from __future__ import annotations

@@ -1,72 +1,163 @@
-"""Estimates how long a run will still take: the usual seconds of each stage, scaled by the speed of this machine."""
+"""Estimates how long a run will still take: the seconds that each stage takes here, weighted by what is still to do.
+
+The estimate is made when something happens, never by a clock that runs down: a stage that takes longer than expected
+does not end at "1 s left". What is shown never rises by more than a tenth.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
-from portrait360.pipeline.options import MakeOptions
+from portrait360.models.presets import PRESETS
+from portrait360.pipeline.options import FITTED_RESULTS, MakeOptions
+from portrait360.pipeline.stage_costs import load_costs, save_cost, scale_costs
 from portrait360.utils.progress import Event, EventHandler
 
 # usual seconds of each stage on two cores of an AMD EPYC
-PORTRAIT, PROXY, AVATAR, BACK, VIEW, FILES = 1.3, 12.0, 8.0, 0.2, 0.12, 11.0
+PORTRAIT, PROXY, AVATAR, SPLATS, BACK, VIEW, FILM, FILES = 1.3, 12.0, 6.0, 9.0, 0.2, 0.12, 9.0, 7.0
 DENOISED_VIEW = 1.0  # a view by the small network
 FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
 QUICK_FACTOR = 0.56  # a quick fit takes this share of FIT
 REFINE = 160.0  # on top of a second fit
-MIN_STAGE_SECONDS = 5.0  # a stage's own speed counts once it has run for this long
+MEASURABLE = 0.5  # usual seconds from which a stage says something of this machine
+TRUSTED_SECONDS = 5.0  # of usual work that have to be done for this run's own pace to count as much as the costs
+MOST_SLOWDOWN = 6.0  # of a stage that counts for the others; the first run compiles kernels
+MOST_RISE = 1.1
+KNOWN_FRACTION = 0.05  # of a stage that nobody has measured, from which its own speed says how long it takes
+
+
+def usual_seconds(options: MakeOptions, *, from_avatar: bool) -> dict[str, float]:
+    """Return the usual seconds of every stage of a run; `from_avatar` as in `MakeOptions.fits`."""
+    results, fits = options.chosen_results(from_avatar=from_avatar), options.fits(from_avatar=from_avatar)
+    fit = sum(FIT[part] for part in fit_parts(options, from_avatar=from_avatar))
+    fit *= QUICK_FACTOR if options.quick else 1
+    has_splats = from_avatar and "splats" in results
+    seconds = {
+        "portrait": PORTRAIT,
+        "references": len(options.references) * PORTRAIT,
+        "proxy": PROXY,
+        "avatar": AVATAR if "mesh" in results and options.proxy_method == "avatar" else 0.0,
+        "splats": SPLATS if has_splats else 0.0,
+        "back": PORTRAIT if options.back else BACK,
+        "views": options.views * (DENOISED_VIEW if options.uses_denoiser else VIEW) * (options.pixels / 256) ** 2,
+        "film": FILM if has_splats else 0.0,
+        "fit": fit if fits else 0.0,
+        "refine": REFINE + fit if options.refine else 0.0,
+        "files": FILES if fits and not from_avatar else 2.0,
+    }
+    return {stage: usual for stage, usual in seconds.items() if usual}
+
+
+def fit_parts(options: MakeOptions, *, from_avatar: bool) -> list[str]:
+    """Return what is fitted, in its order."""
+    results = options.chosen_results(from_avatar=from_avatar)
+    return [name for name in FIT if name in (FITTED_RESULTS if from_avatar else {"field", *results})]
+
+
+def cost_key(stage: str, options: MakeOptions) -> str:
+    """Return what a stage's cost is recorded under: its networks and its device decide how long it takes."""
+    preset, variant = PRESETS[options.preset], ""
+    if stage in ("back", "views") and preset.steps:
+        variant = preset.name
+    elif stage == "views" and options.uses_denoiser:
+        variant = "denoised"
+    elif stage == "proxy" and options.proxy_method != "avatar":
+        variant = options.proxy_method
+    return "-".join(part for part in (stage, variant, options.device) if part)
+
+
+def find_unknown_stages(options: MakeOptions) -> set[str]:
+    """Return the stages whose usual seconds nobody has measured: those of published networks."""
+    unknown = {"proxy"} if options.proxy_method == "gan" else set()
+    preset = PRESETS[options.preset]
+    return (
+        unknown | ({"views"} if preset.steps else set()) | ({"back"} if preset.back and not options.back else set())
+    )
 
 
 class EtaEstimator:
-    """Forwards events to a handler, with the seconds left filled in."""
+    """Forwards events to a handler, with the seconds left filled in once it is known what the run will do."""
 
-    def __init__(self, options: MakeOptions, on_event: EventHandler) -> None:
-        self.on_event = on_event
-        fit = sum(FIT[name] for name in {"field", *options.results}) * (QUICK_FACTOR if options.quick else 1)
-        views = options.views * (DENOISED_VIEW if options.uses_denoiser else VIEW) * (options.pixels / 256) ** 2
-        references = (len(options.references) + (options.back is not None)) * PORTRAIT
-        self.usual_seconds_by_stage = {
-            "portrait": PORTRAIT,
-            "references": references,
-            "proxy": PROXY,
-            "avatar": AVATAR if options.proxy_method == "avatar" else 0.0,
-            "back": BACK,
-            "views": views,
-        }
-        self.usual_seconds_by_stage |= {"fit": fit, "files": FILES} if options.fit else {"files": 2.0}
-        self.usual_seconds_by_stage |= {"refine": REFINE + fit} if options.refine else {}
-        self.fit_parts = [name for name in FIT if name in {"field", *options.results}]
-        # of the finished stages: the seconds that they took here, and the seconds that they usually take
-        self.actual_seconds, self.usual_seconds = 0.0, 0.0
-        self.stage_start = time.monotonic()
+    def __init__(
+        self,
+        options: MakeOptions,
+        on_event: EventHandler,
+        costs: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.options, self.on_event, self.costs, self.clock = options, on_event, costs, clock
+        self.earlier_costs = {} if costs is None else load_costs(costs)
+        self.is_planned = False
+        self._plan(from_avatar=options.proxy_method == "avatar" and PRESETS[options.preset].steps is None)
+        self.finished: set[str] = set()
+        self.actual_seconds = self.expected_seconds = 0.0  # of the finished stages
+        self.stage_start, self.least_left = clock(), float("inf")
+
+    def plan(self, *, from_avatar: bool) -> None:
+        """Say whether files come straight from an avatar, which only the portrait shows; estimates begin here."""
+        self._plan(from_avatar=from_avatar)
+        self.is_planned = True
+
+    def _plan(self, *, from_avatar: bool) -> None:
+        self.usual = usual_seconds(self.options, from_avatar=from_avatar)
+        keys = {stage: cost_key(stage, self.options) for stage in self.usual}
+        measured = {stage: self.earlier_costs[key] for stage, key in keys.items() if key in self.earlier_costs}
+        self.expected = scale_costs(self.usual, measured)
+        self.unknown = find_unknown_stages(self.options) - set(measured)
+        self.fit_parts = fit_parts(self.options, from_avatar=from_avatar)
 
     def __call__(self, event: Event) -> None:
-        usual = self.usual_seconds_by_stage.get(event.stage, 0.0)
         if event.state == "begin":
-            self.stage_start = time.monotonic()
-        left = self._seconds_left(event, usual)
-        if event.state in ("done", "kept"):
-            self.usual_seconds_by_stage.pop(event.stage, None)
-        if event.state == "done":
-            self.actual_seconds += event.seconds or 0
-            self.usual_seconds += usual
-        self.on_event(event if event.state == "warning" else replace(event, left=round(left, 1)))
+            self.stage_start = self.clock()
+        elif event.state in ("done", "kept"):
+            self._finish(event)
+        elif event.stage in self.unknown and (fraction := self._stage_fraction(event)) > KNOWN_FRACTION:
+            self.expected[event.stage] = (self.clock() - self.stage_start) / fraction
+        if event.state == "warning" or not self.is_planned or self._waits_for_unknown(event):
+            self.on_event(event)
+            return
+        left = min(self._seconds_left(event), MOST_RISE * self.least_left)
+        self.least_left = min(self.least_left, left)
+        self.on_event(replace(event, left=round(left, 1)))
 
-    def _seconds_left(self, event: Event, usual: float) -> float:
-        pace = self.actual_seconds / self.usual_seconds if self.usual_seconds > 3 else 1.0
-        later_stages = (
-            sum(seconds for stage, seconds in self.usual_seconds_by_stage.items() if stage != event.stage) * pace
-        )
+    def _waits_for_unknown(self, event: Event) -> bool:
+        is_known = event.state == "step" and self._stage_fraction(event) > KNOWN_FRACTION
+        return bool(self.unknown - self.finished - ({event.stage} if is_known else set()))
+
+    def _finish(self, event: Event) -> None:
+        """Count a finished stage, and remember what it cost here."""
+        self.finished.add(event.stage)
+        usual, expected = self.usual.get(event.stage, 0.0), self.expected.get(event.stage, 0.0)
+        if event.state == "kept" or event.seconds is None or usual < MEASURABLE:
+            return
+        if event.stage not in self.unknown:
+            self.actual_seconds += min(event.seconds, MOST_SLOWDOWN * expected)
+            self.expected_seconds += expected
+        if self.costs is not None:
+            save_cost(self.costs, cost_key(event.stage, self.options), event.seconds / usual)
+
+    def _seconds_left(self, event: Event) -> float:
+        later = {stage: seconds for stage, seconds in self.expected.items() if stage not in self.finished}
+        expected = later.pop(event.stage, 0.0)
         if event.state in ("done", "kept"):
-            return later_stages
-        fraction, spent = self._stage_fraction(event), time.monotonic() - self.stage_start
-        if fraction > 0.02 and spent > MIN_STAGE_SECONDS:
-            return later_stages + spent * (1 - fraction) / fraction
-        return later_stages + max(usual * pace - spent, 0)
+            return sum(later.values()) * self._pace()
+        fraction, spent = self._stage_fraction(event), self.clock() - self.stage_start
+        pace = self._pace(min(spent, MOST_SLOWDOWN * fraction * expected), fraction * expected)
+        # the stage's own speed counts the more, the more of it is done
+        total = (1 - fraction) * max(expected * pace, spent) + spent
+        return sum(later.values()) * pace + (1 - fraction) * total
+
+    def _pace(self, actual: float = 0.0, expected: float = 0.0) -> float:
+        """Return the seconds of this run for each expected one; `actual` and `expected` of the stage that runs."""
+        actual, expected = self.actual_seconds + actual, self.expected_seconds + expected
+        return (actual + TRUSTED_SECONDS) / (expected + TRUSTED_SECONDS)
 
     def _stage_fraction(self, event: Event) -> float:
         """Return how much of the stage is done, from 0 to 1."""
-        within_part = event.done / max(event.of, 1)
+        within_part = min(max(event.done / max(event.of, 1), 0.0), 1.0)
         if event.stage != "fit" or event.what not in self.fit_parts:
             return within_part
         index = self.fit_parts.index(event.what)

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portrait360.geometry.camera_files import read_orbit
-from portrait360.pipeline.avatar.avatar import CoarseHead
+from portrait360.pipeline.avatar.avatar import Avatar, CoarseHead
+from portrait360.pipeline.avatar.from_portrait import can_fit_avatar
+from portrait360.pipeline.avatar_stages import run_avatar_files, run_avatar_film, run_avatar_mesh, run_avatar_splats
 from portrait360.pipeline.eta import EtaEstimator
-from portrait360.pipeline.options import MakeOptions, content_hash
+from portrait360.pipeline.loaded_head import LoadedHead
+from portrait360.pipeline.options import FITTED_RESULTS, MakeOptions, content_hash
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.reconstruction.head import Head
-from portrait360.pipeline.run import Run
+from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, SOLIDS, SPLATS, Run
+from portrait360.pipeline.stage_costs import costs_file
 from portrait360.pipeline.stages import (
-    run_avatar,
     run_files,
     run_fit,
     run_portrait,
@@ -29,6 +32,7 @@ from portrait360.pipeline.view_stages import (
     subject_inputs,
     view_synthesis_config,
 )
+from portrait360.pipeline.views.published import ViewSynthesisConfig
 from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils.devices import select_device
 from portrait360.utils.images import load_picture
@@ -37,13 +41,13 @@ from portrait360.utils.progress import EventHandler, ignore_event
 
 @dataclass(frozen=True, eq=False)
 class MakeResult:
-    """What a run made; `head` is None with `fit=False`."""
+    """What a run made; `head` is None where there is neither an avatar nor a fit."""
 
     folder: Path
     portrait: Portrait
     proxy: CoarseHead
     views: ViewSet
-    head: Head | None
+    head: LoadedHead | None
 
 
 def make(
@@ -71,22 +75,73 @@ def make(
     photo, folder, options = Path(photo), Path(folder), options.validate()
     _check_inputs(options)
     published, overrules = view_synthesis_config(options), options.read_overrules()
-    eta = EtaEstimator(options, on_event)
+    eta = EtaEstimator(options, on_event, costs_file())
     with Run.open(folder, str(content_hash(photo)), options.record(), eta, overwrite=overwrite) as run:
         portrait = run_portrait(run, photo, options)
+        eta.plan(from_avatar=published is None and options.proxy_method == "avatar" and can_fit_avatar(portrait))
         others = run_references(run, options) + ([run_back_photo(run, options.back)] if options.back else [])
         proxy = run_proxy(run, portrait, others, options, overrules)
-        run_avatar(run, portrait, proxy, title=photo.stem)
-        if published is not None:
-            subject = subject_inputs(published, portrait, proxy, others, folder / "proxy", options.hints)
-            views = run_published_views(run, subject, published, options)
+        if published is None and isinstance(proxy, Avatar):
+            views, head = _run_avatar(run, portrait, proxy, options, title=photo.stem)
         else:
-            if not options.back:
-                run_back_view(run, portrait, proxy)
-            views = run_views(run, portrait, proxy, options)
-        head = run_refine(run, run_fit(run, views, options), options) if options.fit else None
-        run_files(run, views, head, options)
+            views, head = _run_fitted(run, portrait, proxy, others, options, published, title=photo.stem)
     return MakeResult(folder, portrait, proxy, views, head)
+
+
+def _run_avatar(
+    run: Run, portrait: Portrait, avatar: Avatar, options: MakeOptions, *, title: str
+) -> tuple[ViewSet, LoadedHead]:
+    """Files straight from the avatar; a fit to its views only where it is asked for."""
+    results, fits = options.chosen_results(from_avatar=True), options.fits(from_avatar=True)
+    if "mesh" in results:
+        run_avatar_mesh(run, portrait, avatar, title=title, formats=options.avatar_formats)
+    else:
+        run.forget("avatar", (MESH, *SOLIDS, AVATAR_MESH, AVATAR_PAGE))
+    splats = None
+    if "splats" in results:
+        splats = run_avatar_splats(run, avatar, options)
+    else:
+        run.forget("splats", SPLATS)
+        run.forget("film", ())
+    if not options.back:
+        run_back_view(run, portrait, avatar)
+    views, fitted = run_views(run, portrait, avatar, options, fits=fits), None
+    if splats is not None:
+        run_avatar_film(run, avatar, splats)
+    if fits:
+        fitted = run_refine(run, run_fit(run, views, options, FITTED_RESULTS), options, FITTED_RESULTS)
+    run_avatar_files(run, views, splats, fitted, results)
+    return views, LoadedHead(run.folder, avatar, fitted or Head(), splats)
+
+
+def _run_fitted(
+    run: Run,
+    portrait: Portrait,
+    proxy: CoarseHead,
+    others: list[Portrait],
+    options: MakeOptions,
+    published: ViewSynthesisConfig | None,
+    *,
+    title: str,
+) -> tuple[ViewSet, LoadedHead | None]:
+    """A head fitted to its views: those of published networks, or of a head that is no avatar."""
+    for stage in ("splats", "film"):
+        run.forget(stage, ())
+    if isinstance(proxy, Avatar):
+        run_avatar_mesh(run, portrait, proxy, title=title, names=(AVATAR_MESH, AVATAR_PAGE))
+    else:
+        run.forget("avatar", (AVATAR_MESH, AVATAR_PAGE))
+    results, fits = options.chosen_results(from_avatar=False), options.fits(from_avatar=False)
+    if published is not None:
+        subject = subject_inputs(published, portrait, proxy, others, run.folder / "proxy", options.hints)
+        views = run_published_views(run, subject, published, options)
+    else:
+        if not options.back:
+            run_back_view(run, portrait, proxy)
+        views = run_views(run, portrait, proxy, options, fits=fits)
+    head = run_refine(run, run_fit(run, views, options, results), options, results) if fits else None
+    run_files(run, views, head, options, results)
+    return views, None if head is None else LoadedHead(run.folder, None, head)
 
 
 def _check_inputs(options: MakeOptions) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from portrait360.models.presets import PRESETS, Preset
 from portrait360.models.weights.installed import find_weights, require_weights
+from portrait360.pipeline.export import AVATAR_FORMATS, SPLAT_FORMATS
 from portrait360.pipeline.portrait import check_crop
 from portrait360.pipeline.proxy import METHODS, check_method
 from portrait360.pipeline.reconstruction import RESULTS
@@ -29,7 +30,10 @@ SIZES = (64, 1024)  # pixels: side of a view
 MOST_STEPS = 200
 LATENT_MULTIPLE = 64  # pixels of a view that become one of the U-Net's coarsest
 RESULT_ALIASES = {"nerf": "field"}  # what a user may call a result
-PHOTO, AVATAR, VIEW, HEAD, RUN = "Photo", "Avatar", "Views", "3D head", "Run"  # groups
+VIEWS_ONLY = "views"  # what a user calls no result at all
+AVATAR_RESULTS = ("splats", "mesh")  # that an avatar gives without a fit
+FITTED_RESULTS = ("field", "splats")  # what is fitted to an avatar's views: a mesh of them would lose its face
+PHOTO, AVATAR, VIEW, HEAD, RUN, ADVANCED = "Input", "Avatar", "Views", "Output", "Run", "Advanced"  # groups
 OVERRULES = ("hair", "hair_length", "parameters")  # options that say what the head is, whatever the photo shows
 
 
@@ -38,81 +42,118 @@ class MakeOptions:
     """What `make` makes of a photo. The defaults are those of the command."""
 
     preset: str = option(
-        "small", "small; with weights of your own: sd15, diffportrait3d.", VIEW, label="Preset", form=4
+        "small",
+        "How the views are made: small (from the avatar), or by published networks: sd15, diffportrait3d.",
+        VIEW,
+        label="Preset",
+        form=4,
     )
     method: str | None = option(
         None,
-        "How the coarse head is made. avatar: in layers, skin, hair and clothes; completed: as one surface, by the "
-        "small network; denoised: the same, and its views by another network; proxy: as one surface, from the photos "
-        "alone; gan: by inverting a 3D GAN. Default: avatar; with published networks gan if its weights are there.",
-        VIEW,
+        "How the coarse head is made. avatar: layers of skin, hair and clothes; completed: one surface, by a small "
+        "network; denoised: the same, with views by another network; proxy: one surface, without a network; "
+        "gan: inversion of a 3D GAN. Default: avatar; with published networks gan if its weights are installed.",
+        ADVANCED,
         flags=("--method", "--proxy"),
+        metavar="NAME",
     )
     views: int = option(DEFAULT_VIEWS, "Number of views on the orbit.", VIEW, label="Views", form=3, low=4, high=64)
     size: int | None = option(None, "Side of a view in pixels. Default: the preset's (small: 256).", VIEW)
-    seed: int = option(0, "Seed of all random numbers: the same seed gives the same files.", RUN)
+    seed: int = option(
+        0, "Seed of all random numbers; the same seed gives the same files.", RUN, label="Seed", form=11
+    )
     back: Path | None = option(None, "A photo of the same head from behind.", PHOTO, metavar="PHOTO")
     references: tuple[Path, ...] = option(
         (), "Another photo of the same head; can be repeated.", PHOTO, flags=("--reference",), metavar="PHOTO"
     )
-    face: int | None = option(None, "Which face, counted from 1, the largest.", PHOTO)
+    face: int | None = option(
+        None, "Number of the face, if there are several; 1 is the largest.", PHOTO, label="Face", form=5
+    )
     azimuth: float | None = option(
         None,
-        "Where the photo's camera stands, in degrees: 0 in front, 90 on the subject's left, 180 behind. "
-        "Default: read from the face.",
+        "Direction of the photo's camera in degrees: 0 is in front, 90 on the subject's left, 180 behind. "
+        "Default: estimated from the face.",
         PHOTO,
         label="Azimuth, in degrees",
-        form=5,
+        form=6,
     )
     elevation: float | None = option(
         None,
-        "How high the photo's camera stands, in degrees: 0 level, 89 above, -89 below. Default: read from the face.",
+        "Elevation of the photo's camera in degrees: 0 is level, 89 above, -89 below. "
+        "Default: estimated from the face.",
         PHOTO,
         label="Elevation, in degrees",
-        form=6,
+        form=7,
     )
     hair: str | None = option(
-        None, "The hairstyle, whatever the photo shows: bob, long, crew and so on.", AVATAR, metavar="STYLE"
+        None,
+        "Hairstyle to use instead of the estimated one: bob, long, crew and so on.",
+        AVATAR,
+        metavar="STYLE",
+        label="Hairstyle",
+        form=8,
     )
     hair_length: float | None = option(
-        None, "Length of the hair, as a factor of what is found: 0.1 to 4.", AVATAR, metavar="FACTOR"
+        None, "Factor for the estimated hair length, 0.1 to 4.", AVATAR, metavar="FACTOR", label="Hair length", form=9
     )
     parameters: Path | None = option(
         None,
-        "What else the head is, as JSON: a part of what an avatar writes to proxy/parameters.json.",
+        "JSON file that overrides parts of the avatar (see proxy/parameters.json).",
         AVATAR,
         metavar="FILE",
     )
     orbit: Path | None = option(
-        None, "Cameras instead of an orbit: a file with a line `azimuth,elevation` for each.", VIEW, metavar="FILE"
+        None, "File of cameras to use instead of an orbit, one line `azimuth,elevation` each.", VIEW, metavar="FILE"
     )
-    orbit_elevation: float = option(0.0, "Elevation of the orbit's cameras, in degrees.", VIEW)
-    results: tuple[str, ...] = option(
-        RESULTS, "nerf, splats, mesh, with commas between.", HEAD, flags=("--as",), metavar="TEXT"
+    orbit_elevation: float = option(0.0, "Elevation of the orbit's cameras in degrees.", VIEW)
+    results: tuple[str, ...] | None = option(
+        None,
+        "Comma-separated results: mesh, splats, nerf; or views to stop there. Default: mesh and splats; all three if "
+        "there is no avatar.",
+        HEAD,
+        flags=("--as",),
+        metavar="TEXT",
     )
-    fit: bool = option(
-        True, "Make a 3D head, or stop at the views.", HEAD, flags=("--fit/--no-fit",), label="3D head", form=1
+    formats: tuple[str, ...] = option(
+        SPLAT_FORMATS[:1],
+        f"Comma-separated file formats of the splats ({', '.join(SPLAT_FORMATS)}), and of an avatar's mesh "
+        f"besides .glb ({', '.join(AVATAR_FORMATS)}).",
+        HEAD,
+        metavar="TEXT",
+        label="File formats",
+        form=10,
     )
-    quick: bool = option(
-        False, "Less work for the head, for a first look.", HEAD, flags=("--quick",), label="Quick", form=2
+    fit: bool | None = option(
+        None,
+        "Fit a NeRF and splats to the views, or skip the fit. Default: fit if there is no avatar, or with --as nerf.",
+        HEAD,
+        flags=("--fit/--no-fit",),
+        label="3D head",
+        form=1,
     )
-    steps: int | None = option(None, "Steps of the sampler, where a network makes the views.", VIEW)
-    device: str | None = option(None, "cpu or cuda. Default: cuda where it is available.", RUN)
+    quick: bool = option(False, "Shorter fit, for a first look.", HEAD, flags=("--quick",), label="Quick", form=2)
+    steps: int | None = option(None, "Number of sampler steps, if a network makes the views.", ADVANCED)
+    device: str | None = option(None, "cpu or cuda. Default: cuda if available.", RUN)
     faithful: bool = option(
-        False, "With published networks: exactly as published, slower.", VIEW, flags=("--faithful",)
+        False, "With published networks: exactly as published, which is slower.", ADVANCED, flags=("--faithful",)
     )
     compiled: bool = option(
-        False, "With published networks: compile them first; for many views on a GPU.", VIEW, flags=("--compile",)
+        False,
+        "With published networks: compile them first, which pays off for many views on a GPU.",
+        ADVANCED,
+        flags=("--compile",),
     )
     hints: Path | None = option(
         None,
-        "With published networks: a folder with pictures of another head in even steps around it, from the front on, "
-        "which show them the cameras. Default: a generated head or a synthetic one.",
-        VIEW,
+        "With published networks: a folder with pictures of another head at even steps around it, starting at the "
+        "front, which show the cameras to the networks. Default: a generated or a synthetic head.",
+        ADVANCED,
         metavar="DIR",
     )
-    refine: bool = option(False, "Refine the head at the end (Portrait Diffusion).", HEAD, flags=("--refine",))
-    refine_with: Path | None = option(None, "Refine with these weights of the hybrid priors.", HEAD, metavar="FILE")
+    refine: bool = option(
+        False, "Refine the fitted head at the end (Portrait Diffusion).", ADVANCED, flags=("--refine",)
+    )
+    refine_with: Path | None = option(None, "Weights of the hybrid priors for --refine.", ADVANCED, metavar="FILE")
 
     def validate(self) -> MakeOptions:
         """Raise a UserError for anything that cannot work; reads no picture and loads no network."""
@@ -122,7 +163,7 @@ class MakeOptions:
             raise UserError(f"`steps={self.steps}` does not work; choose 1 to {MOST_STEPS}.")
         if self.pixels % multiple:
             raise UserError(f"`size={self.pixels}` does not work; choose a multiple of {multiple} pixels.")
-        if not 1 <= self.views <= MOST_VIEWS or (self.fit and self.views < 4 and not self.orbit):
+        if not 1 <= self.views <= MOST_VIEWS or (self.may_fit and self.views < 4 and not self.orbit):
             raise UserError(
                 f"`views={self.views}` does not work; choose 4 to {MOST_VIEWS}, or 1 and more with `fit=False`."
             )
@@ -133,8 +174,10 @@ class MakeOptions:
         if not 0 <= self.seed < 2**31:
             raise UserError(f"`seed={self.seed}` does not work; choose 0 to {2**31 - 1}.")
         self._validate_refinement()
-        if not self.results:
-            raise UserError(f"`results=` names no result; choose from nerf, {', '.join(RESULTS[1:])}.")
+        if self.results != ():
+            parse_results(",".join(self.results or RESULTS))
+        if not parse_formats(",".join(self.formats)):
+            raise UserError(f"`formats=` names no file; choose from {', '.join((*SPLAT_FORMATS, *AVATAR_FORMATS))}.")
         check_crop(self.azimuth, self.elevation, CROP)
         for file in (self.back, *self.references, self.orbit):
             if file is not None:
@@ -149,7 +192,7 @@ class MakeOptions:
         given = [name for name in OVERRULES if getattr(self, name) is not None]
         if given and self.proxy_method != "avatar":
             name = f"`{given[0]}={getattr(self, given[0])}`"
-            raise UserError(f"{name} says what an avatar is; a head by the method {self.proxy_method} is none.")
+            raise UserError(f"{name} only works for avatars, not with the method {self.proxy_method}.")
         return make_overrules(self.hair, self.hair_length, self.parameters)
 
     def _validate_method(self) -> Preset:
@@ -171,13 +214,13 @@ class MakeOptions:
         if not preset.steps and needs_network:
             name = "faithful=True" if self.faithful else "compiled=True" if self.compiled else "steps="
             name = f"hints={self.hints}" if self.hints else name
-            raise UserError(f"`{name}` is for views that a network makes; the preset small does not; leave it out.")
+            raise UserError(f"`{name}` needs a preset whose views come from a network; remove it for small.")
         return preset
 
     def _validate_refinement(self) -> None:
         if not self.refine:
             return
-        if not self.fit:
+        if not self.may_fit:
             raise UserError("`refine=True` needs a fitted head; leave `fit=False` out.")
         require_priors(self.refine_with)
 
@@ -185,6 +228,33 @@ class MakeOptions:
     def pixels(self) -> int:
         """Side of a view."""
         return self.size or PRESETS[self.preset].size
+
+    @property
+    def splat_formats(self) -> tuple[str, ...]:
+        """Those of the formats that splats have; at least one, which later stages read."""
+        return tuple(name for name in self.formats if name in SPLAT_FORMATS) or SPLAT_FORMATS[:1]
+
+    @property
+    def avatar_formats(self) -> tuple[str, ...]:
+        """Those of the formats that only an avatar has."""
+        return tuple(name for name in self.formats if name in AVATAR_FORMATS)
+
+    @property
+    def may_fit(self) -> bool:
+        """Whether something is fitted to the views of a head that is no avatar."""
+        return self.fits(from_avatar=False)
+
+    def fits(self, *, from_avatar: bool) -> bool:
+        """Whether something is fitted to the views; `from_avatar` says whether files come straight from an avatar."""
+        if self.fit is not None:
+            return self.fit and self.results != ()
+        return self.refine or "field" in (self.results or ()) if from_avatar else self.results != ()
+
+    def chosen_results(self, *, from_avatar: bool) -> tuple[str, ...]:
+        """What the head is made as. A field alone is fitted besides what an avatar gives anyway."""
+        if not from_avatar:
+            return RESULTS if self.results is None else self.results
+        return AVATAR_RESULTS if self.results in (None, RESULTS[:1]) else self.results
 
     @property
     def proxy_method(self) -> str:
@@ -225,7 +295,9 @@ class MakeOptions:
                 "parameters": content_hash(self.parameters),
                 "orbit": content_hash(self.orbit),
                 "orbit_elevation": self.orbit_elevation,
-                "results": list(self.results) if self.fit else [],
+                "results": None if self.results is None else list(self.results),
+                "formats": list(self.formats),
+                "fit": self.fit,
                 "quick": self.quick,
                 "steps": self.steps,
                 "faithful": self.faithful,
@@ -237,13 +309,27 @@ class MakeOptions:
 
 
 def parse_results(text: str) -> tuple[str, ...]:
-    """`nerf,splats,mesh` in the order in which they are made."""
-    words = [word.strip().lower() for word in text.split(",") if word.strip()]
-    names = {RESULT_ALIASES.get(word, word) for word in words}
-    unknown = sorted(names - set(RESULTS))
+    """`nerf,splats,mesh` in the order in which they are made; `views` is none of them."""
+    names = {RESULT_ALIASES.get(word, word) for word in split_words(text)}
+    unknown = sorted(names - {*RESULTS, VIEWS_ONLY})
     if unknown:
-        raise UserError(f"A head cannot be had as {unknown[0]!r}; choose from nerf, splats, mesh.")
+        raise UserError(f"There is no result {unknown[0]!r}; choose from nerf, splats, mesh, or {VIEWS_ONLY}.")
+    if not names:
+        raise UserError(f"`results=` names no result; choose from nerf, splats, mesh, or {VIEWS_ONLY}.")
     return tuple(name for name in RESULTS if name in names)
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """`ply,spz` as formats of splats and avatars, each once."""
+    names, known = dict.fromkeys(split_words(text)), (*SPLAT_FORMATS, *AVATAR_FORMATS)
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UserError(f"Splats and avatars cannot be written as {unknown[0]!r}; choose from {', '.join(known)}.")
+    return tuple(names)
+
+
+def split_words(text: str) -> list[str]:
+    return [word.strip().lower() for word in text.split(",") if word.strip()]
 
 
 def check_file(file: Path) -> None:

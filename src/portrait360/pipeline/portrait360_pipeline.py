@@ -12,6 +12,7 @@ from PIL import Image
 
 from portrait360.geometry.cameras import Camera
 from portrait360.models.presets import PRESETS
+from portrait360.models.weights.diffusers_export import INDEX
 from portrait360.models.weights.hub import local_folder
 from portrait360.models.weights.installed import (
     list_imports,
@@ -20,10 +21,10 @@ from portrait360.models.weights.installed import (
     require_weights,
 )
 from portrait360.models.weights.pretrained import save_weights
+from portrait360.pipeline.loaded_head import LoadedHead
 from portrait360.pipeline.make import MakeResult, make
 from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.portrait.portrait import Portrait
-from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.views import DEFAULT_VIEWS
 from portrait360.pipeline.views.view_set import View
 from portrait360.utils.errors import UserError
@@ -34,11 +35,11 @@ Photo = str | Path | Image.Image | np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class PipelineOutput:
-    """What a call made; `head` is None without `fit=True`."""
+    """What a call made; `head` is that of an avatar, or with `fit=True` one that was fitted to the views."""
 
     views: tuple[View, ...]
     portrait: Portrait
-    head: Head | None
+    head: LoadedHead | None
 
     @property
     def images(self) -> list[Image.Image]:
@@ -105,14 +106,16 @@ class Portrait360Pipeline:
         """Make views of the head in a picture: a file, an image of Pillow, or an array (h, w, 3 or 4).
 
         `folder` keeps all that `make` writes; without it nothing is left on the disk. `options` are those of
-        MakeOptions, such as `seed`, `steps`, `faithful`, or `fit=True` for a 3D head.
+        MakeOptions, such as `seed`, `steps`, `faithful`, or `fit=True` for a fitted head.
         """
-        given = {"preset": self.preset, "views": views, "device": self.device, "fit": False, **options}
-        chosen = MakeOptions(**given)
+        given: dict[str, Any] = {"preset": self.preset, "views": views, "device": self.device}
+        given |= {} if {"fit", "results"} & set(options) else {"results": ()}
+        chosen = MakeOptions(**given | options)
         with tempfile.TemporaryDirectory(prefix="portrait360-") as temporary, prefer_weights(self.weights):
             photo = _write_photo(image, Path(temporary))
             result: MakeResult = make(photo, folder or Path(temporary) / "run", chosen, on_event)
-        return PipelineOutput(result.views.views, result.portrait, result.head)
+        head = result.head if folder or result.head is None else result.head.without_folder()
+        return PipelineOutput(result.views.views, result.portrait, head)
 
     def _require_weights(self) -> list[Path]:
         with prefer_weights(self.weights):
@@ -125,7 +128,10 @@ def _find_preset(folder: Path) -> str:
     systems = {read_manifest(path)["system"] for path in list_imports(folder)}
     presets = [preset.name for preset in PRESETS.values() if systems & set(preset.weights)]
     if not presets:
-        raise UserError(f"{folder} holds no weights of a preset; import some with `portrait360 weights import FILE`.")
+        given = folder if (folder / INDEX).is_file() else "FILE"  # what diffusers loads has to be converted
+        raise UserError(
+            f"{folder} holds no weights of a preset as they are imported; run `portrait360 weights import {given}`."
+        )
     return presets[0]
 
 

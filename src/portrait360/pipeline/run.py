@@ -32,10 +32,17 @@ T = TypeVar("T")
 RECORD = "run.json"
 FORMAT = 1
 MAX_BYTES = 8 << 20
-WRITTEN = ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors")
-AVATAR, AVATAR_PAGE = "avatar.glb", "avatar.html"
+SHEET, FILM = "sheet.png", "turntable.mp4"
+MESH, PAGE = "head.glb", "viewer.html"
+SPLATS = ("head.ply", "head.splat", "head.spz", "head.splats.glb")
+FIELD, FITTED_SPLATS = "field.safetensors", "fitted.ply"
+SOLIDS = ("head.usdz", "head.stl")
+FITTED = (FIELD, FITTED_SPLATS)  # to the views of an avatar, whose own files have the names of the head
+AVATAR_MESH, AVATAR_PAGE = "avatar.glb", "avatar.html"  # beside a head that is fitted to other views
+WRITTEN = (SHEET, FILM, PAGE, MESH, *SPLATS, *FITTED)
 OWN = (  # what a run writes; anything else in the folder belongs to the user
-    "portrait", "back", "references", "proxy", "views", "head", "refined", *WRITTEN, AVATAR, AVATAR_PAGE, RECORD,
+    "portrait", "back", "references", "proxy", "views", "head", "refined", *WRITTEN, *SOLIDS, AVATAR_MESH,
+    AVATAR_PAGE, RECORD,
 )  # fmt: skip
 
 
@@ -59,7 +66,7 @@ class Run:
         with translate_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder):
-            record = _read(folder)
+            record = read_record(folder)
             conflict = _find_conflict(folder, record, photo)
             if conflict and not overwrite:
                 raise UserError(f"{conflict}; choose another folder, or add `overwrite=True`.")
@@ -108,7 +115,7 @@ class Run:
             return load()
         self.on_event(Event(name, "begin"))
         self.record["stages"].pop(name, None)
-        start = time.perf_counter()
+        start, work = time.perf_counter(), time.process_time()
         with translate_write_errors(self.folder):
             self._write()
             if clear_outputs:
@@ -119,6 +126,7 @@ class Run:
         self.record["stages"][name] = {
             "made_of": key,
             "seconds": round(seconds, 2),
+            "cpu_seconds": round(time.process_time() - work, 2),
             "peak_memory_mb": peak_memory() >> 20,
             "files": {str(file.relative_to(self.folder)): sha256(file) for file in files},
         }
@@ -138,7 +146,7 @@ class Run:
         missing = next((file for file in (*files, RECORD) if not (self.folder / file).is_file()), None)
         if missing:
             raise UserError(
-                f"{missing} was deleted from {self.folder} while the run was at work; run the same command again."
+                f"{missing} was deleted from {self.folder} while the run was using it; run the same command again."
             )
 
     def _is_cached(self, name: str, key: str) -> bool:
@@ -153,7 +161,7 @@ class Run:
             temporary.write_text(json.dumps(self.record, indent=1))
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
     """The record of an earlier run; empty where there is none that can be read."""
     try:
         record = json.loads(read_limited(folder / RECORD, MAX_BYTES))
@@ -169,7 +177,7 @@ def _read(folder: Path) -> dict[str, Any]:
 def read_warnings(folder: Path) -> tuple[str, ...]:
     """Return the warnings of the latest run in a folder, each once; none where its record cannot be read."""
     try:
-        return tuple(dict.fromkeys(str(warning["text"]) for warning in _read(folder).get("warnings", ())))
+        return tuple(dict.fromkeys(str(warning["text"]) for warning in read_record(folder).get("warnings", ())))
     except (TypeError, KeyError):  # written by another program
         return ()
 

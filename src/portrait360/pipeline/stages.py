@@ -7,11 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from portrait360.models.presets import PRESETS
-from portrait360.pipeline.avatar.avatar import Avatar, CoarseHead, load_coarse_head
+from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
 from portrait360.pipeline.avatar.methods import build_proxy, cache_inputs, explain_no_effect
 from portrait360.pipeline.avatar.overrules import Overrules
-from portrait360.pipeline.export.avatar_glb.file import write_avatar_glb
-from portrait360.pipeline.export.avatar_page import save_avatar_page
 from portrait360.pipeline.export.contact_sheet import run_sheet, save_view_turntable
 from portrait360.pipeline.export.writer import write_head
 from portrait360.pipeline.memory_budget import BASE_BYTES, BYTES_PER_PIXEL
@@ -22,14 +20,14 @@ from portrait360.pipeline.portrait.reference_photos import reference_portrait
 from portrait360.pipeline.reconstruction.fit import QUICK, FitSettings, fit_head, fit_settings
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.refinement.stage import refine_folder
-from portrait360.pipeline.run import AVATAR, AVATAR_PAGE, WRITTEN, Run
+from portrait360.pipeline.run import WRITTEN, Run
 from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils import memory
 from portrait360.utils.devices import select_device
 from portrait360.utils.images import load_picture, save_picture
 
 FULL = 0.45  # of the work of `portrait360 fit`: photo to files in three minutes on two slow cores
-FORMATS = {"field": ("field",), "splats": ("ply",), "mesh": ("glb",)}
+FORMATS = {"field": ("field",), "mesh": ("glb",)}
 
 
 def run_portrait(run: Run, photo: Path, options: MakeOptions) -> Portrait:
@@ -100,22 +98,7 @@ def run_proxy(
     return head
 
 
-def run_avatar(run: Run, portrait: Portrait, head: CoarseHead, *, title: str) -> None:
-    """Write the avatar as a mesh with expressions, and the page that shows it; other heads have none."""
-    outputs = (AVATAR, AVATAR_PAGE)
-    if not isinstance(head, Avatar):
-        run.forget("avatar", outputs)
-        return
-
-    def compute() -> None:
-        write_avatar_glb(run.folder / AVATAR, head)
-        glb = (run.folder / AVATAR).read_bytes()
-        save_avatar_page(run.folder / AVATAR_PAGE, glb, portrait=portrait, title=title)
-
-    run.stage("avatar", {"title": title}, ("proxy",), compute, lambda: None, outputs=outputs)
-
-
-def run_fit(run: Run, views: ViewSet, options: MakeOptions) -> Head:
+def run_fit(run: Run, views: ViewSet, options: MakeOptions, results: Sequence[str]) -> Head:
     folder, share = run.folder / "head", QUICK if options.quick else FULL
     pixels = sum(view.size**2 for view in views.all)
 
@@ -124,7 +107,7 @@ def run_fit(run: Run, views: ViewSet, options: MakeOptions) -> Head:
             views,
             settings,
             folder=folder,
-            results=options.results,
+            results=results,
             device=select_device(device),
             on_step=lambda what, done, total: run.step("fit", what, done, total),
         )
@@ -142,13 +125,13 @@ def run_fit(run: Run, views: ViewSet, options: MakeOptions) -> Head:
             ]
         memory.with_oom_fallbacks(attempts, lambda text: run.warn("fit", text))
 
-    inputs = {"seed": options.seed, "share": share, "results": options.results}
+    inputs = {"seed": options.seed, "share": share, "results": results}
     return run.stage(
         "fit", inputs, ("views",), compute, lambda: Head.load(folder), outputs=("head",), clear_outputs=False
     )
 
 
-def run_refine(run: Run, head: Head, options: MakeOptions) -> Head:
+def run_refine(run: Run, head: Head, options: MakeOptions, results: Sequence[str]) -> Head:
     """The refined head, beside the one that was fitted; later stages use it."""
     if not options.refine:
         run.forget("refine", ("refined",))
@@ -162,7 +145,7 @@ def run_refine(run: Run, head: Head, options: MakeOptions) -> Head:
             folder,
             request,
             settings=fit_settings(options.seed, QUICK if options.quick else FULL),
-            results=options.results,
+            results=tuple(results),
             device=options.device,
             on_step=lambda what, done, total: run.step("refine", what, done, total),
         )
@@ -174,10 +157,11 @@ def run_refine(run: Run, head: Head, options: MakeOptions) -> Head:
     return run.stage("refine", inputs, ("fit",), compute, load, outputs=("refined",), clear_outputs=False)
 
 
-def run_files(run: Run, views: ViewSet, head: Head | None, options: MakeOptions) -> None:
-    """The files that other programs open, and the sheet."""
-    results = options.results if options.fit else ()
-    formats = [name for result in results for name in FORMATS[result]]
+def run_files(run: Run, views: ViewSet, head: Head | None, options: MakeOptions, results: Sequence[str]) -> None:
+    """The files that other programs open of a head that was fitted to its views, and the sheet."""
+    results = results if head else ()
+    endings = {**FORMATS, "splats": options.splat_formats}
+    formats = [name for result in results for name in endings[result]]
     formats += ["html"] * bool({"splats", "mesh"} & set(results)) + ["mp4"] * bool(results)
     numbers = iter(range(1, len(formats) + 3))
 
@@ -195,4 +179,5 @@ def run_files(run: Run, views: ViewSet, head: Head | None, options: MakeOptions)
         on_file("sheet.png")
 
     depends_on = ("refine",) if options.refine else ("fit",) if head else ("views",)
-    run.stage("files", {"results": results}, depends_on, compute, lambda: None, outputs=WRITTEN)
+    inputs = {"results": results, "formats": options.splat_formats}
+    run.stage("files", inputs, depends_on, compute, lambda: None, outputs=WRITTEN)

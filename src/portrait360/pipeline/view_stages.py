@@ -134,14 +134,14 @@ def run_back_view(run: Run, portrait: Portrait, proxy: CoarseHead) -> Portrait:
     return run.stage("back", {"size": CROP}, ("proxy",), compute, lambda: Portrait.load(folder), outputs=("back",))
 
 
-def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOptions) -> ViewSet:
-    """Views of the proxy, or of the small denoiser."""
-    folder, cameras = run.folder / "views", _cameras(options, proxy)
-    if options.fit and len(cameras) < FEW_CAMERAS:
+def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOptions, *, fits: bool) -> ViewSet:
+    """Views of the proxy, or of the small denoiser; `fits` says whether a head is fitted to them."""
+    folder, cameras = run.folder / "views", _cameras(options, proxy, fits=fits)
+    if fits and len(cameras) < FEW_CAMERAS:
         run.warn(
             "views",
-            f"{len(cameras)} cameras are few for a head; between them it may look torn, {FEW_CAMERAS} and more are "
-            "better",
+            f"{len(cameras)} cameras are few for a fit: the head may look torn between them; use {FEW_CAMERAS} or "
+            "more",
         )
 
     def on_view(i: int, total: int, view: View) -> None:
@@ -188,11 +188,11 @@ def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOpti
     return run.stage("views", inputs, depends_on, compute, lambda: ViewSet.load(folder), outputs=("views",))
 
 
-def _cameras(options: MakeOptions, proxy: CoarseHead) -> Sequence[Camera]:
+def _cameras(options: MakeOptions, proxy: CoarseHead, *, fits: bool) -> Sequence[Camera]:
     focal = proxy.camera.focal if options.uses_denoiser else frame_focal(proxy)  # the denoiser knows one focal length
     if options.orbit:
         return read_orbit(options.orbit, focal)
-    return default_cameras(options.views, options.orbit_elevation, focal, high=options.fit)  # a fit needs the crown
+    return default_cameras(options.views, options.orbit_elevation, focal, high=fits)  # a fit needs the crown
 
 
 def run_published_views(
@@ -205,8 +205,8 @@ def run_published_views(
     if options.faithful and len(cameras) > WINDOW and len(cameras) % WINDOW:
         run.warn(
             "views",
-            f"{len(cameras)} views are no multiple of {WINDOW}: the published program leaves the last "
-            f"{len(cameras) % WINDOW} out; here windows overlap instead",
+            f"{len(cameras)} views is not a multiple of {WINDOW}; the published program would drop the last "
+            f"{len(cameras) % WINDOW}, here windows overlap",
         )
     depends_on, back = ["portrait", "proxy"], None
     if options.back:

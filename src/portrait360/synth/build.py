@@ -71,10 +71,12 @@ def build_person(
     skins: SkinTextures | None = None,
     style: HairStyle | None = None,
     beard: BeardGrowth | None = None,
+    neckline: tuple[float, ...] = (),
 ) -> HeadGeometry:
     """Build all that a person's head wears: skin, eyes, mouth, hair, clothes and what is worn on the head.
 
-    `style` is a fitted hairstyle, and `beard` a fitted beard, in place of those that the parameters name.
+    `style` is a fitted hairstyle, `beard` a fitted beard, and `neckline` the heights of a fitted neckline, in place
+    of those that the parameters name.
     """
     hair, hat = _build_hair(head, parameters, rng, style)
     whiskers, beard_shade = make_beard(head, parameters, rng, beard)
@@ -86,7 +88,7 @@ def build_person(
     vertices = skin.vertices
     if parameters.statue is not None:  # a stone cap under the carved locks
         vertices = vertices + skin.normals * (0.012 * hair.tint + 0.005 * beard_shade)[:, None]
-    garments, bare_skin = make_clothes(head, parameters)
+    garments, bare_skin = make_clothes(head, parameters, neckline)
     triangles = visible_triangles(head.triangles, bare_skin)
     body = make_mesh(
         vertices,

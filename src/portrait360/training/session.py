@@ -13,6 +13,7 @@ from torch import nn
 
 from portrait360.training.distributed import fsdp_enabled, is_main_process
 from portrait360.training.recipes import find_recipe
+from portrait360.training.step_lines import StepLines
 from portrait360.training.trainer import Figures, Task, train
 from portrait360.utils.devices import select_device
 from portrait360.utils.errors import UserError
@@ -20,14 +21,14 @@ from portrait360.utils.files import create_folder
 from portrait360.utils.images import save_picture
 
 CURVE = "curve.jsonl"
-LOG_EVERY = 50  # steps between two lines
+LOG_EVERY = 50  # steps between two entries
 
 
 class TrainingLog:
     """Writes figures to a JSON lines file, an image after each validation, and both to TensorBoard if installed."""
 
-    def __init__(self, task: Task, output: Path) -> None:
-        self.task, self.output, self.start_time = task, output, time.monotonic()
+    def __init__(self, task: Task, output: Path, lines: StepLines) -> None:
+        self.task, self.output, self.lines, self.start_time = task, output, lines, time.monotonic()
         self.last_step = 0
         self.last_validation, self.loss = self._read()  # figures, and the moving average of the loss
         self.writer: Any = None
@@ -45,18 +46,23 @@ class TrainingLog:
 
     def resume_at(self, step: int) -> None:
         self.last_step = step
+        self.lines.resume_at(step)
 
     def log(self, step: int, figures: Figures) -> None:
         self.last_step = step
         self.loss = 0.98 * self.loss + 0.02 * figures["loss"] if self.loss else figures["loss"]
-        if not is_main_process() or (step % LOG_EVERY and len(figures) == 1):
+        if not is_main_process():
+            return
+        self.lines.update(step, self.loss)
+        if step % LOG_EVERY and len(figures) == 1:
             return
         minutes = round((time.monotonic() - self.start_time) / 60, 2)
         entry = {"step": step, "minutes": minutes, **figures, "loss": self.loss}
         self.last_validation = entry if len(figures) > 1 else self.last_validation
         with (self.output / CURVE).open("a") as file:
             file.write(json.dumps(entry) + "\n")
-        print(", ".join(f"{key} {value:.4g}" for key, value in entry.items()), flush=True)
+        if len(figures) > 1:
+            self.lines.report_validation(step, figures)
         if self.writer:
             for name, value in figures.items():
                 self.writer.add_scalar(name, value, step)
@@ -96,13 +102,13 @@ def train_recipe(
     """
     recipe = find_recipe(name, as_published)
     if init_from is not None and not init_from.exists():
-        raise UserError(f"There is nothing at {init_from} to begin with.")
+        raise UserError(f"{init_from} does not exist.")
     task = recipe.task(samples, validation, init_from)
     task.batch_size = batch or task.batch_size
     if fsdp_enabled() and not recipe.shardable:
         raise UserError(f"The network of {name} is small enough to fit on every GPU; leave out --use_fsdp.")
     create_folder(output / "pictures")
-    log = TrainingLog(task, output)
+    log = TrainingLog(task, output, StepLines(steps, minutes))
     device_type = select_device(device).type
     network = train(
         task,

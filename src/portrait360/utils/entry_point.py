@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import NoReturn
 
 from portrait360.utils.errors import Interrupted, UserError
@@ -23,6 +24,8 @@ def run_entry_point(run: Callable[[], object]) -> None:
     # Waiting threads spin less: beside another busy program 100 steps of a fit take 13 instead of 18 seconds; alone
     # they take as long as before. torch and numba read this once, when they start their threads.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding lacks is no reason to fail
+        sys.stdout.reconfigure(errors="replace")
     if parent := os.environ.pop(PARENT, ""):
         watch_parent(int(parent))
     for name in ("SIGINT", "SIGTERM"):  # both unwind the stack, so that no half-written file stays
@@ -32,7 +35,7 @@ def run_entry_point(run: Callable[[], object]) -> None:
     except UserError as error:
         exit_with(*error.sentences, code=2)
     except Interrupted:
-        exit_with("Stopped; the same command goes on from here.", code=130)
+        exit_with("Stopped. Run the same command again to resume.", code=130)
     except Exception as error:  # the message says how to see the traceback
         if os.environ.get("PORTRAIT360_DEBUG"):
             raise
@@ -55,7 +58,9 @@ def _explain_memory(error: Exception) -> str | None:
             f"portrait360 needs about {ADDRESS_SPACE / 1e9:.1f} GB of address space, but this shell grants "
             f"{limit / 1e9:.1f} GB; raise it with `ulimit -v` ({describe_error(error)})."
         )
-    return "There is too little memory; close other programs, or ask for less." if _is_out_of_memory(error) else None
+    if _is_out_of_memory(error):
+        return "There is not enough memory; close other programs, or use smaller settings."
+    return None
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -68,7 +73,7 @@ def describe_error(error: Exception) -> str:
 
 def internal_error_message(error: Exception) -> str:
     text = describe_error(error)
-    return f"This is a mistake of portrait360 ({text}); set PORTRAIT360_DEBUG=1 to see where, and please report it."
+    return f"This is a bug in portrait360 ({text}). Run again with PORTRAIT360_DEBUG=1 and report the output."
 
 
 def exit_with(*sentences: str, code: int) -> NoReturn:

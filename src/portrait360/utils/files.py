@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
 from portrait360.utils.errors import UserError
+
+LOCKS_FOLDERS = os.name == "posix"  # Windows only locks files
+IN_USE = "Another run is using {}; wait until it ends, or choose another folder."
 
 
 @contextmanager
@@ -29,13 +33,15 @@ def _remove_stale(path: Path) -> None:
     """Remove the temporary files that killed processes left beside `path`."""
     for temporary in path.parent.glob(f".{escape(path.name)}.*"):
         pid = temporary.suffix[1:]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and not is_process_alive(int(pid)):
             temporary.unlink(missing_ok=True)
 
 
-def _is_alive(pid: int) -> bool:
+def is_process_alive(pid: int) -> bool:
     if os.name != "posix":  # on Windows os.kill would end the process
-        return True
+        import psutil
+
+        return psutil.pid_exists(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -48,9 +54,12 @@ def _is_alive(pid: int) -> bool:
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Keep other processes out of the folder; the lock ends with the process, even if that is killed."""
-    if os.name != "posix":  # folders cannot be locked on Windows
+    with _lock_by_handle(folder) if LOCKS_FOLDERS else _lock_by_file(folder):
         yield
-        return
+
+
+@contextmanager
+def _lock_by_handle(folder: Path) -> Iterator[None]:
     import fcntl
 
     handle = os.open(folder, os.O_RDONLY)
@@ -58,12 +67,25 @@ def lock_folder(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
-                f"Another run is at work in {folder}; wait until it ends, or choose another folder."
-            ) from error
+            raise UserError(IN_USE.format(folder)) from error
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _lock_by_file(folder: Path) -> Iterator[None]:
+    """Lock a file in the user's temporary folder: one in the folder would keep it from being deleted on Windows."""
+    import filelock
+
+    name = hashlib.sha256(os.path.normcase(folder.resolve()).encode(errors="surrogatepass")).hexdigest()
+    locks = Path(tempfile.gettempdir()) / "portrait360-locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(locks / f"{name[:32]}.lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise UserError(IN_USE.format(folder)) from error
 
 
 @contextmanager
@@ -95,7 +117,7 @@ def check_size(path: Path, limit: int) -> int:
         raise UserError(f"There is no file {path}.")
     size = path.stat().st_size
     if size > limit:
-        raise UserError(f"{path} has {size >> 20} MB; bring one of at most {limit >> 20} MB.")
+        raise UserError(f"{path} has {size >> 20} MB; use one of at most {limit >> 20} MB.")
     return size
 
 

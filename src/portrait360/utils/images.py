@@ -53,7 +53,7 @@ def load_picture(path: Path) -> Picture:
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path} has {path.stat().st_size >> 20} MB; bring one of at most {MAX_BYTES >> 20} MB.")
+        raise UserError(f"{path} has {path.stat().st_size >> 20} MB; use one of at most {MAX_BYTES >> 20} MB.")
     return _load(path, path)
 
 
@@ -128,7 +128,7 @@ def _check_size(image: Image.Image, path: Path) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path)
     if min(image.size) < MIN_SIDE:
-        raise UserError(f"{path} is only {image.width} x {image.height} pixels; bring a larger picture.")
+        raise UserError(f"{path} is only {image.width} x {image.height} pixels; use a larger picture.")
     if min(image.size) * WORKING_SIDE < MIN_SIDE * max(image.size):
         raise UserError(f"{path} is a strip of {image.width} x {image.height} pixels; cut the head out of it.")
 
@@ -180,6 +180,11 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 def to_uint8(values: Floats) -> NDArray[np.uint8]:
     """Convert values in [0, 1] to uint8, clipped and rounded."""
     return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def composite_over_white(rgb: Floats, alpha: Floats) -> Floats:
+    """Composite straight colours over white (1)."""
+    return np.asarray(1 + alpha[..., None] * (rgb - 1), np.float32)
 
 
 def over_grey(rgb: Floats, alpha: Floats) -> Floats:

@@ -18,6 +18,7 @@ RENAMED = {  # where the flag is not the field's name
     "init_from": "--begin",
     "sd15": "--from",
 }
+JOINED = {"results": "views", "formats": ""}  # tuples that are one word, with commas between; what says that none
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def to_arguments(options: Any) -> list[str]:
             continue
         if isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
-        elif isinstance(value, tuple) and name == "results":
-            words.append(f"{flag}={','.join(value)}")
+        elif isinstance(value, tuple) and name in JOINED:
+            words.append(f"{flag}={','.join(value) or JOINED[name]}")
         else:
             words += [f"{flag}={one}" for one in (value if isinstance(value, tuple) else (value,))]
     return words

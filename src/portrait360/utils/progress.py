@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from typing import Any
 from portrait360.utils.option_fields import name_flags
 from portrait360.utils.terminal import escape_controls
 
-LINE_INTERVAL = 20.0  # seconds between two lines of one stage without a terminal
+LINE_INTERVAL = 5.0  # seconds between two lines of one stage without a terminal
+TICK = 1.0  # seconds after which it is looked whether a line is due
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
 
 ProgressCallback = Callable[[str, int, int], None]  # stage, steps done, steps in all
@@ -49,10 +51,11 @@ class ProgressBar:
     `progress` is rich's; without it there are lines.
     """
 
-    def __init__(self, progress: Any | None, title: str, total: int | None) -> None:
-        self._progress, self._title, self._total, self._count = progress, title, total, 0
+    def __init__(self, progress: Any | None, title: str, total: int | None, unit: str = "steps") -> None:
+        self._progress, self._title, self._total, self._count, self._unit = progress, title, total, 0, unit
         self._tasks: dict[str, Any] = {}
-        self._last_line = time.monotonic()
+        self._start = self._last_line = time.monotonic()
+        self._line = (title, "", 0, total)
 
     def advance(self, what: str = "", count: int = 1, total: int | None = None) -> None:
         """`count` more of the task are done; `what` is what is being worked on."""
@@ -77,18 +80,30 @@ class ProgressBar:
         return self._tasks[name]
 
     def _print_line(self, title: str, what: str, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        if now - self._last_line < LINE_INTERVAL:
+        self._line = (title, what, done, total)
+        self.print_if_due()
+
+    def print_if_due(self) -> None:
+        """Print a line if the last one was a few seconds ago."""
+        (title, what, done, total), now = self._line, time.monotonic()
+        if not title or now - self._last_line < LINE_INTERVAL:
             return
         self._last_line = now
-        print(escape_controls(f"{title}: {done} of {total}{what and f', {what}'}"), file=sys.stderr, flush=True)
+        parts = [
+            _format_count(done, total, self._unit),
+            *([what] if what else []),
+            f"{now - self._start:.0f} s so far",
+        ]
+        print(escape_controls(f"{title}: {', '.join(parts)}"), file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress_bar(title: str = "", total: int | None = None, unit: str = "steps") -> Iterator[ProgressBar]:
     """A bar on standard error, or lines where that is no terminal; `unit` is "steps" or "bytes"."""
     if not sys.stderr.isatty():
-        yield ProgressBar(None, title, total)
+        bar = ProgressBar(None, title, total, unit)
+        with _call_regularly(bar.print_if_due):
+            yield bar
         return
     from rich.console import Console
     from rich.progress import (
@@ -106,14 +121,42 @@ def progress_bar(title: str = "", total: int | None = None, unit: str = "steps")
         yield ProgressBar(progress, title, total)
 
 
+def _format_count(done: int, total: int | None, unit: str) -> str:
+    if unit == "bytes":
+        return f"{done / 1e6:,.0f} MB" if total is None else f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
+    return f"{done}" if total is None else f"{done} of {total}"
+
+
+@contextmanager
+def _call_regularly(call: Callable[[], None]) -> Iterator[None]:
+    """Call a function about once a second as long as the context lasts."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(TICK):
+            call()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 @contextmanager
 def event_printer(mode: str) -> Iterator[EventHandler]:
     """Print the events of a run: `bars` at a terminal, `lines`, `json` for programs, or nothing (`quiet`)."""
     if mode == "bars" and sys.stderr.isatty():
         with _event_bars() as on_event:
             yield on_event
+    elif mode in ("bars", "lines"):
+        printer = _LinePrinter()
+        with _call_regularly(printer.print_if_due):
+            yield printer
     else:
-        yield {"bars": _LinePrinter(), "lines": _LinePrinter(), "json": _JsonPrinter(), "quiet": ignore_event}[mode]
+        yield {"json": _JsonPrinter(), "quiet": ignore_event}[mode]
 
 
 @contextmanager
@@ -141,20 +184,42 @@ def _event_bars() -> Iterator[EventHandler]:
 
 
 class _LinePrinter:
-    """One line a stage, and now and then one from within a long one."""
+    """One line a stage, and one every few seconds from within a long one, whether or not it reports steps."""
 
     def __init__(self) -> None:
-        self.last = time.monotonic()
+        self.last = self.stage_start = time.monotonic()
+        self.event: Event | None = None  # the latest of the stage that runs
+        self.lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         if event.stage == "run":
             return
-        text = _format_event(event) if event.state in ("done", "kept", "warning") else ""
-        if event.state == "step" and time.monotonic() - self.last > LINE_INTERVAL:
-            text = f"{event.stage}: {event.what} {event.done}/{event.of}, {_format_time_left(event)}"
-        if text:
-            self.last = time.monotonic()
-            print(text, file=sys.stderr, flush=True)
+        with self.lock:
+            if event.state == "warning":
+                self._print(_format_event(event))
+            elif event.state in ("done", "kept"):
+                self.event = None
+                self._print(_format_event(event))
+            else:
+                self.event, starts = event, event.state == "begin"
+                self.stage_start = time.monotonic() if starts else self.stage_start
+                self._print_if_due()
+
+    def print_if_due(self) -> None:
+        """Print a line of the stage that runs if the last one was a few seconds ago."""
+        with self.lock:
+            self._print_if_due()
+
+    def _print_if_due(self) -> None:
+        event, now = self.event, time.monotonic()
+        if event is None or now - self.last < LINE_INTERVAL:
+            return
+        step = f"{event.what} {event.done}/{event.of}" if event.of else f"{now - self.stage_start:.0f} s so far"
+        self._print(f"{event.stage}: {', '.join(part for part in (step, _format_time_left(event)) if part)}")
+
+    def _print(self, text: str) -> None:
+        self.last = time.monotonic()
+        print(text, file=sys.stderr, flush=True)
 
 
 def _format_event(event: Event) -> str:

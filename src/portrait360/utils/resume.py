@@ -77,7 +77,7 @@ class ResumeFile:
             state = torch.load(self.path, map_location=device, weights_only=True)
             return state if state["key"] == self.key else None
         except Exception as error:  # damaged bytes reach the unpickler as any error at all
-            raise UserError(f"{self.path} is damaged; delete it, and {self.work} begins anew.") from error
+            raise UserError(f"{self.path} is damaged; delete it to start {self.work} again.") from error
 
     def delete(self) -> None:
         self.path.unlink(missing_ok=True)

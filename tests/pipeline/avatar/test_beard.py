@@ -12,7 +12,7 @@ from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.beard_area import correct_beard, limit_beard, measure_whiskers, trace_skin
-from portrait360.pipeline.avatar.beard_fit import HIDDEN, carry, fit_growth, measure_reach, trim_whiskers
+from portrait360.pipeline.avatar.beard_fit import BURNS, HIDDEN, carry, fit_growth, measure_reach, trim_whiskers
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.build import build_person
 from portrait360.synth.hair.beard_brows import BeardGrowth, make_beard
@@ -104,7 +104,7 @@ def test_whiskers_root_where_they_are_shown_and_stay_near_the_skin(head, bearded
     growth = fit_growth(head, bearded, skin, measure_whiskers(skin, bearded))
     strands = trim_whiskers(grow(head, growth), head, bearded)
     nearest = np.linalg.norm(head.body[:, None] - strands.points[:200, 0], axis=2).argmin(0)
-    assert (limit_beard(head.rest)[nearest] > 0).all()
+    assert (limit_beard(head.rest, BURNS)[nearest] > 0).all()
     assert head.rest[nearest, 1].min() > -0.62
     away = head.field.distance(strands.points).max(1) / HEAD_HEIGHT
     assert np.quantile(away, 0.99) < growth.reach.max() + growth.least
@@ -112,6 +112,21 @@ def test_whiskers_root_where_they_are_shown_and_stay_near_the_skin(head, bearded
     x, y = (uv * SIDE).astype(int).T
     assert bearded.shows(Label.BEARD)[y, x].mean() > 0.5
     assert len(strands.points) > 1000
+
+
+def test_a_side_that_looks_bare_has_the_beard_of_the_other(head, bearded):
+    labels = bearded.labels.copy()
+    half = np.s_[:, : SIDE // 2]
+    labels[half] = np.where(labels[half] == Label.BEARD, Label.FACE, labels[half])
+    rgb = bearded.rgb.copy()
+    rgb[half] = np.where(
+        bearded.shows(Label.BEARD)[half][..., None], rgb[bearded.shows(Label.FACE)].mean(0), rgb[half]
+    )
+    photo = replace(bearded, labels=labels, rgb=rgb, radiance=srgb_to_radiance(rgb))
+    skin = trace_skin(head, photo)
+    share = fit_growth(head, photo, skin, measure_whiskers(skin, photo)).share
+    left, right = (share[side * head.rest[:, 0] > 0.16].sum() for side in (1, -1))
+    assert min(left, right) > 0.7 * max(left, right) > 1
 
 
 def test_a_fitted_beard_is_as_dense_and_as_long_as_it_is_told(head):

@@ -12,6 +12,7 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.colours import bake_photo
 from portrait360.pipeline.avatar.mouth import find_rim, seat_teeth
 from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.skin_colours import average_sides, find_loss, find_usual_gain
 from portrait360.pipeline.avatar.skin_mesh import mirror_vertices
 from portrait360.synth.build import build_person
 from portrait360.synth.head.average_head import load_average_head
@@ -80,6 +81,19 @@ def test_light_from_one_side_does_not_stay_in_the_skin(baked):
     albedo = skin_of(baked).albedo
     left, right = albedo[cheek].mean(0), albedo[mirror_vertices()[cheek]].mean(0)
     assert np.abs(np.log(left / right)).max() < 0.12
+
+
+def test_skin_in_shade_counts_by_the_light_it_sends():
+    gain = np.zeros((1000, 3), np.float32)
+    gain[::2] = -2.0  # half of a face in deep shade
+    usual, loss = find_usual_gain(gain, np.ones(1000)), find_loss(gain, np.full_like(gain, -1.0), np.ones(1000))
+    np.testing.assert_allclose(usual, np.log((1 + np.exp(-2)) / 2), atol=0.02)
+    np.testing.assert_allclose(usual, loss - 1, atol=0.02)
+
+
+def test_both_sides_have_their_mean_light():
+    gain, mirror = np.array([[0.0], [-2.0]]), np.array([1, 0])
+    np.testing.assert_allclose(np.exp(average_sides(gain, mirror)), np.exp(gain).mean())
 
 
 def test_brows_that_the_photo_shows_are_in_the_skin(baked):

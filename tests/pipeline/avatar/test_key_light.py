@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from portrait360.pipeline.avatar.key_light import add_key_light
+from portrait360.pipeline.avatar.key_light import add_key_light, flatten_light
 from portrait360.synth.render.lights import reflected_light, sphere_directions, uniform_environment
 from portrait360.synth.scene import Light
 
@@ -38,6 +38,27 @@ def test_the_key_stands_on_the_brighter_side(sideways):
 
 
 def test_lamps_stand_above_and_on_both_sides_of_the_head():
-    directions = add_key_light(make_light()).key_directions
+    key, fill, back = directions = add_key_light(make_light()).key_directions
     assert np.linalg.norm(directions, axis=1) == pytest.approx(1)
-    assert (directions[:, 1] > 0.2).all() and directions[0, 2] > 0.5 and directions[1, 2] < -0.5
+    assert (directions[:, 1] > 0.2).all() and key[2] > 0.5 and back[2] < -0.5
+    assert key[0] * fill[0] < 0
+
+
+@pytest.mark.parametrize("sideways", [-0.3, 0.3])
+def test_both_sides_of_a_head_are_about_as_bright_in_light_from_the_side(sideways):
+    sides = np.array([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    before, after = (
+        reflect(light, sides)[:, 0] for light in (make_light(sideways), add_key_light(make_light(sideways)))
+    )
+    assert before.max() / before.min() > 2 > 1.5 > after.max() / after.min()
+    assert np.argmax(after) == np.argmax(before)
+
+
+def test_light_from_the_camera_leaves_the_sides_of_a_head_less_dark():
+    light = make_light()
+    light.ambient[2] = 0.6 * light.ambient[0]
+    normals = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    flat = reflected_light(flatten_light(light.ambient.astype(np.float64)), normals)[:, 0]
+    front, side = reflected_light(light.ambient, normals)[:, 0]
+    assert flat[0] == pytest.approx(front, rel=1e-4)
+    assert side < flat[1] < front

@@ -49,8 +49,8 @@ WRONG = {  # a file: words of the sentence about it
     '{"hair": {"length": true}}': "hair.length must be a number from 0.1 to 4, not true",
     '{"hair": {"length": 9}}': "hair.length must be a number from 0.1 to 4, not 9",
     '{"hair": {"length": null}}': "hair.length must be a number",
-    '{"hair": {"length": NaN}}': "NaN is no number",
-    '{"hair": {"length": -Infinity}}': "-Infinity is no number",
+    '{"hair": {"length": NaN}}': "NaN is out of range",
+    '{"hair": {"length": -Infinity}}': "-Infinity is out of range",
     '{"hair": {"length": 1e999}}': "hair.length must be a number",
     '{"hair": {"length": ' + "9" * 400 + "}}": "not a number of so many digits",
     '{"hair": {"length": ' + "9" * 5000 + "}}": "is not JSON",
@@ -165,7 +165,7 @@ def test_options_say_the_style_and_the_length(write):
             make_overrules(None, factor, None)
     with pytest.raises(UserError, match="no hairstyle"):
         MakeOptions(hair="bobb").validate()
-    with pytest.raises(UserError, match="`hair=bob` says what an avatar is"):
+    with pytest.raises(UserError, match="`hair=bob` only works for avatars"):
         MakeOptions(hair="bob", method="completed").validate()
 
 

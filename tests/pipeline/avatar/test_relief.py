@@ -7,8 +7,11 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.relief import SIDE as VERTICES
 from portrait360.pipeline.avatar.relief import fill, find_depths, find_loose_locks, make_relief
+from portrait360.pipeline.avatar.relief_trust import ISLAND, SLIVER, calm, find_pure, measure_density
 from portrait360.pipeline.avatar.relief_view import Colours, lay_relief_over
+from portrait360.pipeline.avatar.seams import hide_seams
 from portrait360.pipeline.avatar.view import LAYER_OF_LABEL
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
@@ -16,6 +19,7 @@ from tests.fixtures.photos import FOCAL
 SIDE, HALF = 128, 64
 CAMERA = Camera(look_at(20, 5), FOCAL)
 DISTANCE, STEP = 2.5, 0.2  # of the skin, and how far before it the hair lies
+BARE = np.full((VERTICES, VERTICES), DISTANCE, np.float32)
 
 
 def make_photo(labels: np.ndarray) -> Photo:
@@ -43,7 +47,7 @@ def labels():
 
 @pytest.fixture(scope="module")
 def relief(labels, proxy):
-    return make_relief(make_photo(labels), make_film(labels), LAYER_OF_LABEL, proxy)
+    return make_relief(make_photo(labels), make_film(labels), BARE, LAYER_OF_LABEL, proxy)
 
 
 def test_at_its_own_camera_a_relief_is_the_photo(relief):
@@ -54,7 +58,7 @@ def test_at_its_own_camera_a_relief_is_the_photo(relief):
 
 
 def test_depth_is_that_of_the_layers_where_label_and_layer_agree(labels, proxy):
-    depth, _ = find_depths(make_photo(labels), make_film(labels), LAYER_OF_LABEL, proxy)
+    depth, _ = find_depths(make_photo(labels), make_film(labels), BARE, LAYER_OF_LABEL, proxy)
     side = len(depth)
     np.testing.assert_allclose(depth[:, : int(0.4 * side)], DISTANCE - STEP, atol=1e-3)
     np.testing.assert_allclose(depth[:, int(0.6 * side) :], DISTANCE, atol=1e-3)
@@ -62,7 +66,9 @@ def test_depth_is_that_of_the_layers_where_label_and_layer_agree(labels, proxy):
 
 def test_depth_goes_on_over_the_rest_of_a_label(proxy):
     """Where the photo shows hair and the layers skin, hair lies as deep as the hair beside it."""
-    depth, _ = find_depths(make_photo(draw_labels(HALF)), make_film(draw_labels(HALF - 12)), LAYER_OF_LABEL, proxy)
+    depth, _ = find_depths(
+        make_photo(draw_labels(HALF)), make_film(draw_labels(HALF - 12)), BARE, LAYER_OF_LABEL, proxy
+    )
     side = len(depth)
     np.testing.assert_allclose(depth[:, : int(0.48 * side)], DISTANCE - STEP, atol=1e-3)
 
@@ -87,9 +93,9 @@ def test_a_fill_is_smooth_and_keeps_what_is_known():
 @pytest.mark.parametrize(("turn", "shown"), [(0.0, 1.0), (25.0, 0.5), (60.0, 0.0)])
 def test_the_photo_fades_with_the_angle_and_nothing_it_sees_hides_it(relief, labels, turn, shown):
     photo, camera = make_photo(labels), CAMERA.orbit_to(azimuth=CAMERA.azimuth + turn, elevation=5)
-    black = Colours(np.zeros((SIDE, SIDE, 3)), np.ones((SIDE, SIDE)), *np.zeros((2, SIDE, SIDE)))
-    film = SimpleNamespace(alpha=black.alpha, depth=np.full((SIDE, SIDE), 0.5, np.float32))
-    gains = np.zeros((SIDE, SIDE, 5, 3), np.float32)
+    black = Colours(np.zeros((SIDE, SIDE, 3)), np.ones((SIDE, SIDE)), *np.zeros((3, SIDE, SIDE)))
+    film = SimpleNamespace(alpha=black.alpha, depth=np.full((SIDE, SIDE), 0.5, np.float32), labels=labels)
+    gains = np.zeros((SIDE, SIDE, 6, 3), np.float32)
     view = lay_relief_over(black, film, black.share, photo, gains, LAYER_OF_LABEL, relief, camera)
     middle = view.share[32:-32, 32:-32]
     assert middle.mean() >= shown - 1e-6 if shown else middle.max() == 0
@@ -107,3 +113,72 @@ def test_thin_long_locks_and_crumbs_are_loose_and_the_rest_of_the_hair_is_not():
     assert not (loose & ~hair).any()
     assert loose[145:200, 80:84].all() and loose[221:230, 21:30].all()
     assert not loose[45:135, 65:195].any() and not loose[30:38, 120:123].any()
+
+
+@pytest.mark.parametrize(("depth", "put"), [(0.03, True), (0.3, False)])
+def test_hair_a_little_behind_the_skin_lies_on_it(proxy, depth, put):
+    """Sideburns that the layers lack are on the skin; hair far behind a neck hangs behind it."""
+    labels, film = draw_labels(HALF), make_film(draw_labels(HALF - 12))
+    film.depth = np.where(film.labels == Label.HAIR, DISTANCE + depth, DISTANCE).astype(np.float32)
+    found, _ = find_depths(make_photo(labels), film, BARE, LAYER_OF_LABEL, proxy)
+    middle = found[:, int(0.3 * VERTICES) : int(0.48 * VERTICES)]
+    np.testing.assert_allclose(middle, DISTANCE if put else DISTANCE + depth, atol=1e-3)
+
+
+def test_skin_beneath_hair_of_the_layers_is_as_deep_as_the_bare_skin(proxy):
+    labels, slope = draw_labels(HALF - 24), np.linspace(0, 0.1, VERTICES, dtype=np.float32)
+    bare = np.broadcast_to(DISTANCE + slope, (VERTICES, VERTICES))
+    depth, _ = find_depths(make_photo(labels), make_film(draw_labels(HALF)), bare, LAYER_OF_LABEL, proxy)
+    columns = slice(int(0.35 * VERTICES), int(0.48 * VERTICES))
+    np.testing.assert_allclose(depth[:, columns], bare[:, columns], atol=2e-3)
+
+
+def test_islands_and_slivers_of_the_photo_are_not_shown_and_nothing_is_added():
+    trust = np.zeros((256, 256), np.float32)
+    trust[60:200, 60:160] = 1  # the face
+    trust[100:103, 160:240] = 1  # a lock beside it
+    island = int(0.7 * np.sqrt(ISLAND[1]) * 256)
+    trust[20 : 20 + island, 20 : 20 + island] = 1
+    shown = calm(trust, np.ones_like(trust))
+    assert (shown <= trust).all()
+    assert shown[80:180, 80:140].min() > 0.99
+    assert shown[:, 166:].max() < 0.1 and shown[:50].max() < 0.01
+
+
+def test_in_the_air_only_wide_parts_are_shown():
+    bar = np.zeros((256, 256), np.float32)
+    width = round(1.4 * (SLIVER[0] + SLIVER[1]) * 256 / 2) * 2
+    bar[100 : 100 + width] = 1
+    over, beside = (calm(bar, np.full_like(bar, layers)) for layers in (1.0, 0.0))
+    assert over.max() > 0.5 and beside.max() == 0
+
+
+def test_skin_seen_through_a_beard_does_not_make_it_less_sure():
+    labels = draw_labels(HALF)
+    labels[:, HALF:] = Label.BEARD
+    photo = make_photo(labels)
+    photo.pure[:] = 0.3
+    pure = find_pure(photo)
+    assert (pure[:, :HALF] == np.float32(0.3)).all() and (pure[:, HALF:] == 1).all()
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.6, 1.1])
+def test_density_is_the_least_over_all_directions(turn):
+    """A stretch counts alike along the picture's sides and aslant."""
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    uv = (pixel_centres(64, 64) - 0.5) @ (rotation @ np.diag([0.9, 0.25]) @ rotation.T)
+    np.testing.assert_allclose(measure_density(uv)[8:-8, 8:-8], 0.25, atol=0.01)
+
+
+def test_layers_take_the_broad_colour_of_the_photo_beside_them_and_the_photo_stays():
+    shape = (128, 128)
+    film = SimpleNamespace(labels=np.full(shape, Label.FACE, np.uint8), alpha=np.ones(shape, np.float32))
+    share = np.repeat((np.arange(128) < 64).astype(np.float32)[None], 128, 0)
+    bare = np.full((*shape, 3), 0.4, np.float32)
+    rgb = bare + 0.2 * share[..., None]
+    out = hide_seams(rgb, bare, film, share, share)
+    np.testing.assert_array_equal(out[:, :64], rgb[:, :64])
+    assert np.abs(np.diff(out[64, :, 0])).max() < 0.05, "no edge"
+    np.testing.assert_allclose(out[:, 120:], bare[:, 120:], atol=1e-3)
+    other = hide_seams(rgb, bare, film, share, np.zeros(shape))
+    np.testing.assert_array_equal(other, rgb)  # what is not the layer's own says nothing of its colour

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import io
 import os
@@ -15,8 +16,10 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+from portrait360.apps.cli import batch as cli_batch
 from portrait360.apps.cli import main
 from portrait360.pipeline.batch import inputs as batch_inputs
+from portrait360.pipeline.batch import runner
 from portrait360.pipeline.batch.inputs import Item, read_items
 from portrait360.pipeline.batch.runner import ROW, Batch, run_batch
 from portrait360.pipeline.options import MakeOptions
@@ -223,10 +226,8 @@ class Missing:
 
 
 def test_over_processes_the_same(photos, tmp_path):
-    for workers in (1, 2):
-        run_batch(
-            Batch(str(photos), Storage(str(tmp_path / f"{workers}")), MakeOptions(), Stub()), ProcessPool(workers)
-        )
+    for name, engine in (("1", Here()), ("2", ProcessPool(2))):
+        run_batch(Batch(str(photos), Storage(str(tmp_path / name)), MakeOptions(), Stub()), engine)
     one, two = ({f.relative_to(p): f.read_bytes() for f in p.rglob("head")} for p in (tmp_path / "1", tmp_path / "2"))
     assert one == two and len(one) == 4
 
@@ -249,9 +250,53 @@ def test_a_cluster_is_told_whole_paths(photos):
             main.app(["batch", *words, "--ray", "auto"], standalone_mode=False)
 
 
+def run_command(monkeypatch, photos, output, *words):
+    """Run `batch` in this process; a photo of text "photo 0" has views, others a head."""
+
+    def make(photo, folder, options, *, overwrite):
+        Stub()(photo, folder, options)
+        if not Path(photo).read_text().endswith("0"):
+            (folder / "head.glb").write_text("")
+
+    monkeypatch.setattr(runner, "make", make)
+    monkeypatch.setattr(cli_batch, "create_engine", lambda *_: Here())
+    return CliRunner().invoke(main.app, ["batch", str(photos), "-o", str(output), *words])
+
+
+def test_the_command_names_each_failed_photo_and_its_reason(photos, tmp_path, monkeypatch):
+    done = run_command(monkeypatch, photos, tmp_path / "out")
+    assert done.exit_code == 2
+    assert "3 heads and views of 1 photo in" in done.stdout and "2 photos failed" in done.stdout
+    assert f"failed: {photos / '3.png'}: No head was found.\n" in done.stderr
+    assert f"failed: {photos / '4.png'}: ZeroDivisionError: division by zero\n" in done.stderr
+    for name in ("3.png", "4.png"):
+        (photos / name).unlink()
+    again = run_command(monkeypatch, photos, tmp_path / "out")
+    assert again.exit_code == 0 and "4 kept from an earlier batch" in again.stdout and again.stderr == ""
+
+
+def test_both_tables_say_the_same(photos, tmp_path, monkeypatch):
+    (photos / 'a "b", c\n.png').write_text("bad")
+    run_command(monkeypatch, photos, tmp_path)
+    rows = parquet.read_table(tmp_path / "report.parquet").to_pylist()
+    with (tmp_path / "report.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert table == [{name: str(value) for name, value in row.items()} for row in rows] and len(rows) == 7
+    assert {Path(row["photo"]).name: row["made"] for row in rows} == {
+        "0.png": "views", "1.png": "head", "2.png": "head", "3.png": "", "4.png": "", "5.png": "head",
+        'a "b", c\n.png': "",
+    }  # fmt: skip
+
+
+def test_of_very_many_failures_the_first_are_named(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "MOST_FAILURES", 1)
+    done = run_command(monkeypatch, photos, tmp_path / "out")
+    assert done.stderr.count("failed: ") == 1 and "and 1 more; see " in done.stderr
+
+
 @pytest.mark.slow
 def test_by_the_command_line(tmp_path):
     done = CliRunner().invoke(
-        main.app, ["batch", "examples", "-o", str(tmp_path / "out"), "--no-fit", "--views", "2", "--size", "64"]
+        main.app, ["batch", "examples", "-o", str(tmp_path / "out"), "--as", "views", "--views", "2", "--size", "64"]
     )
-    assert done.exit_code == 0 and "1 heads in" in done.output
+    assert done.exit_code == 0 and "views of 1 photo in" in done.output

@@ -96,7 +96,7 @@ def test_it_is_small_and_all_normals_and_indices_are_valid(path, glb):
 
 
 def test_front_faces_look_outward(glb):
-    for name in ("skin", "eye_left", "eye_right", "base"):
+    for name in ("skin", "eye_left", "eye_right", "base", "hair"):
         mesh = glb.meshes[name]
         a, b, c = (mesh.points()[mesh.triangles[:, k]] for k in range(3))
         normals = mesh.attributes["NORMAL"][mesh.triangles].sum(1)

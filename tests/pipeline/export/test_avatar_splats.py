@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import RADIUS
+from portrait360.geometry.gaussians.flat_gaussians import find_covariances, flatten
 from portrait360.geometry.gaussians.projection import project
 from portrait360.geometry.gaussians.rasterizer import rasterize, render_image
 from portrait360.geometry.gaussians.splats import GaussianSplats
@@ -112,7 +113,7 @@ def test_weights_are_the_gradients_of_the_picture_by_the_colours():
     means, scales = torch.from_numpy(splats.means), torch.from_numpy(splats.scales)
     rotations, opacities = torch.from_numpy(splats.rotations), torch.from_numpy(splats.opacities)
     image = rasterize(project(means, scales, rotations, opacities, colours, camera, 64), 64)
-    sums = gather(splats, camera, picture)
+    sums = gather(flatten(splats, find_covariances(splats), camera, 64), picture)
     for channel, factor in enumerate((torch.ones(64, 64), *torch.from_numpy(picture).unbind(-1))):
         (gradient,) = torch.autograd.grad((image[..., 0] * factor).sum(), colours, retain_graph=True)
         assert np.allclose(sums[:, channel], gradient[:, 0], rtol=1e-3, atol=1e-4)

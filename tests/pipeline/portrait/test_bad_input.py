@@ -73,7 +73,7 @@ def test_no_picture_at_all(tmp_path):
 
 
 def test_an_empty_picture_has_no_head(photo):
-    with pytest.raises(UserError, match="No head was found in the picture: bring a picture with a head in it."):
+    with pytest.raises(UserError, match="No head was found in the picture: use a picture that clearly shows a head."):
         make_portrait(Picture(np.full((90, 120, 3), 0.5, np.float32), np.zeros((90, 120), np.float32)))
 
 
@@ -111,7 +111,7 @@ def align(*arguments) -> tuple[int, str, str]:
 
 
 def test_one_photo_writes_a_portrait_and_a_sheet(tmp_path):
-    code, said, _ = align(ASTRONAUT, "-o", tmp_path / "head", "--size", 128, "--azimuth", -5)
+    code, said, _ = align(ASTRONAUT, "-o", tmp_path / "head", "--crop", 128, "--azimuth", -5)
     assert code == 0 and "azimuth -5.0, elevation +" in said and "by its face" in said
     assert sorted(p.name for p in (tmp_path / "head").iterdir()) == [
         "known.png",
@@ -131,7 +131,7 @@ def test_several_photos_and_one_bad_one(tmp_path, small):
         saved(tmp_path / "shuttle.png", IMAGE.crop((330, 0, 512, 330))),
     )
     (tmp_path / "bad.jpg").write_text("text")
-    code, _, said = align(good, tmp_path / "bad.jpg", shuttle, "-o", tmp_path / "heads", "--size", 64)
+    code, _, said = align(good, tmp_path / "bad.jpg", shuttle, "-o", tmp_path / "heads", "--crop", 64)
     assert code == 2 and "bad.jpg is not a whole JPEG" in said
     assert Portrait.load(tmp_path / "heads" / "00").source == "face" and not (tmp_path / "heads" / "01").exists()
     assert Portrait.load(tmp_path / "heads" / "02").source == "matte"

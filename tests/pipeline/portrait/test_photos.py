@@ -109,7 +109,7 @@ def test_a_cut_out_is_no_frame():
 def test_an_azimuth_that_the_face_denies(photo):
     with pytest.raises(UserError, match="`azimuth=.180` cannot be"):
         make_portrait(photo, azimuth=180, size=64)
-    assert "leave it away" in make_portrait(photo, azimuth=50, size=64).warnings[0]
+    assert "leave it out" in make_portrait(photo, azimuth=50, size=64).warnings[0]
     assert make_portrait(photo, azimuth=5, size=64).warnings == ()
 
 
@@ -206,7 +206,7 @@ def test_each_failure_has_its_own_line_and_a_mistake_of_ours_stops_nothing(tmp_p
     with pytest.raises(UserError) as caught:
         each_photo([Path(name) for name in "abcd"], tmp_path, work)
     first, second = str(caught.value).splitlines()
-    assert first == "b is bad." and second.startswith("c: This is a mistake of portrait360 (ZeroDivisionError: oh)")
+    assert first == "b is bad." and second.startswith("c: This is a bug in portrait360 (ZeroDivisionError: oh)")
     assert done == ["00", "03"]
     with pytest.raises(ZeroDivisionError):
         each_photo([Path("c")], tmp_path, work)

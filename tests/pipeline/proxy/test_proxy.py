@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from portrait360.apps.cli import photo_stages
 from portrait360.apps.cli.main import app
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.pipeline.export.contact_sheet import proxy_sheet, view_over_grey
@@ -153,8 +154,9 @@ def test_the_sheet_shows_sixteen_pictures(proxy):
     assert proxy_sheet(proxy, 64).shape == (256, 256, 3)
 
 
-def test_the_command_writes_what_one_can_look_at_and_load(tmp_path):
-    words = ["proxy", str(ASTRONAUT), "-o", str(tmp_path / "out"), "--size", "128", "--method", "proxy"]
+def test_the_command_writes_what_one_can_look_at_and_load(tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_stages, "TURNTABLE_FRAMES", 6)
+    words = ["proxy", str(ASTRONAUT), "-o", str(tmp_path / "out"), "--crop", "128", "--method", "proxy"]
     outcome = CliRunner().invoke(app, words)
     assert outcome.exit_code == 0, outcome.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -165,13 +167,14 @@ def test_the_command_writes_what_one_can_look_at_and_load(tmp_path):
     ]
     assert Proxy.load(tmp_path / "out" / "proxy").photo.shape == (128, 128, 3)
     with Image.open(tmp_path / "out" / "turntable.webp") as film:
-        assert getattr(film, "n_frames", 1) == 48
+        assert getattr(film, "n_frames", 1) == 6
 
 
-def test_one_bad_photo_does_not_stop_the_others(tmp_path):
+def test_one_bad_photo_does_not_stop_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_stages, "TURNTABLE_FRAMES", 2)
     bad = tmp_path / "bad.jpg"
     bad.write_text("no picture")
-    arguments = ["proxy", str(bad), str(ASTRONAUT), "-o", str(tmp_path / "out"), "--size", "64", "--method", "proxy"]
+    arguments = ["proxy", str(bad), str(ASTRONAUT), "-o", str(tmp_path / "out"), "--crop", "64", "--method", "proxy"]
     outcome = CliRunner().invoke(app, arguments)
     assert isinstance(outcome.exception, UserError) and "bad.jpg" in str(outcome.exception)
     assert (tmp_path / "out" / "01" / "proxy" / "proxy.npz").is_file()

@@ -31,6 +31,7 @@ from portrait360.pipeline.reconstruction.view_corrections import (
 )
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.errors import UserError
+from tests.fixtures.runs import use_small_fields
 from tests.fixtures.viewer_scene import mesh
 
 FOCAL = focal_from_fov(18.8)
@@ -63,6 +64,11 @@ def head(sheet, folder) -> Head:
     return fit_head(sheet, SETTINGS, folder=folder)
 
 
+@pytest.fixture
+def small_fields(monkeypatch):
+    use_small_fields(monkeypatch)
+
+
 def psnr(got: tuple[np.ndarray, np.ndarray], goal: View) -> float:
     a, b = (rgb * alpha[..., None] + 0.5 * (1 - alpha[..., None]) for rgb, alpha in (got, (goal.rgb, goal.alpha)))
     return float(-10 * np.log10(((a - b) ** 2).mean()))
@@ -90,7 +96,9 @@ def test_a_finished_fit_is_not_done_again_and_another_is(head, sheet, folder):
     assert {what for what, _, _ in steps} == {"mesh"}
 
 
-def test_the_views_that_splats_and_mesh_see_are_the_corrected_ones_also_after_a_kill(sheet, tmp_path, monkeypatch):
+def test_the_views_that_splats_and_mesh_see_are_the_corrected_ones_also_after_a_kill(
+    small_fields, sheet, tmp_path, monkeypatch
+):
     """Half of the views are darker: the field says so; what is made later, in the same run or the next, knows it."""
     dark = [replace(v, rgb=v.rgb * 0.8) if i % 2 else v for i, v in enumerate(sheet.views)]
     uneven = ViewSet(tuple(dark), sheet.reference)
@@ -101,7 +109,7 @@ def test_the_views_that_splats_and_mesh_see_are_the_corrected_ones_also_after_a_
         return start
 
     monkeypatch.setattr(fit, "fit_splats", spy)
-    settings = replace(SETTINGS, field=replace(SETTINGS.field, compare_at=(0.5, 0.7)))
+    settings = replace(SETTINGS, field=replace(SETTINGS.field, steps=60, compare_at=(0.5, 0.7)))
     fit_head(uneven, settings, folder=tmp_path, results=("field", "splats"))
     (tmp_path / "splats.safetensors").unlink()
     fit_head(uneven, settings, folder=tmp_path, results=("splats",))
@@ -120,8 +128,8 @@ def test_places_at_the_rim_of_most_frames_are_left_out(sheet):
     assert select_often_framed(places[:3], (*sheet.views, *near)).tolist() == [0, 1, 2]  # close-ups cost nothing
 
 
-def test_a_damaged_result_is_fitted_again(sheet, tmp_path):
-    settings = replace(SETTINGS, field=replace(SETTINGS.field, steps=3))
+def test_a_damaged_result_is_fitted_again(small_fields, sheet, tmp_path):
+    settings = replace(SETTINGS, field=replace(SETTINGS.field, steps=3, compare_at=()))
     fit_head(sheet, settings, folder=tmp_path, results=("field",))
     whole = (tmp_path / "field.safetensors").read_bytes()
     (tmp_path / "field.safetensors").write_bytes(whole[:100])
@@ -129,8 +137,8 @@ def test_a_damaged_result_is_fitted_again(sheet, tmp_path):
     assert (tmp_path / "field.safetensors").read_bytes() == whole
 
 
-def test_other_views_or_settings_begin_anew(sheet, tmp_path):
-    settings = replace(SETTINGS, field=replace(SETTINGS.field, steps=3))
+def test_other_views_or_settings_begin_anew(small_fields, sheet, tmp_path):
+    settings = replace(SETTINGS, field=replace(SETTINGS.field, steps=3, compare_at=()))
     fit_head(sheet, settings, folder=tmp_path, results=("field",))
     before = (tmp_path / "field.safetensors").read_bytes()
     other = ViewSet(sheet.views[::-1])
@@ -280,10 +288,13 @@ def test_every_format_is_written_and_files_of_others_are_opened(head, tmp_path, 
             write_head(only, tmp_path / "c", formats, path=path)
 
 
-def test_the_commands_take_a_folder_of_views(sheet, tmp_path, monkeypatch):
-    small = replace(SETTINGS, field=replace(SETTINGS.field, steps=8), splats=replace(SETTINGS.splats, steps=4))
+def test_the_commands_take_a_folder_of_views(small_fields, sheet, tmp_path, monkeypatch):
+    small = replace(
+        SETTINGS, field=replace(SETTINGS.field, steps=8, compare_at=()), splats=replace(SETTINGS.splats, steps=4)
+    )
     monkeypatch.setattr(fit, "FitSettings", lambda: small)
     monkeypatch.setattr(writer, "FRAMES", 4)
+    monkeypatch.setattr(writer, "CELL", 48)
     sheet.save(tmp_path / "views")
     run = CliRunner().invoke(main.app, ["fit", str(tmp_path), "--only", "splats"])
     assert run.exit_code == 0 and "splats from 13 views" in run.output

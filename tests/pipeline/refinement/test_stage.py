@@ -13,7 +13,7 @@ from portrait360.models.hybrid_priors import HybridPriors
 from portrait360.models.triplane import TriplaneConfig
 from portrait360.models.weights.tensor_files import write_half
 from portrait360.pipeline import make as pipeline_make
-from portrait360.pipeline import refinement, stages
+from portrait360.pipeline import refinement
 from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.reconstruction.head import Head
@@ -33,7 +33,7 @@ from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils.errors import UserError
 from portrait360.utils.resume import ResumeFile
 from tests.fixtures.photos import IMAGE
-from tests.fixtures.runs import TINY, left, use_small_crops
+from tests.fixtures.runs import TINY, left, use_small_crops, use_tiny_fits
 
 HOW = RefineConfig(steps=1, views=3, size=64, between=1, levels=1, judged=16, moves=4, photos=1, window=32)
 
@@ -44,7 +44,7 @@ def run(tmp_path_factory) -> Path:
     IMAGE.resize((256, 256)).save(folder / "photo.png")
     with pytest.MonkeyPatch.context() as patch:
         use_small_crops(patch)
-        patch.setattr(stages, "fit_settings", lambda seed, share: TINY)
+        use_tiny_fits(patch)
         patch.setattr(pipeline_make, "run_files", lambda *what: None)
         make(folder / "photo.png", folder / "out", MakeOptions(views=4, size=64, results=("field",), method="proxy"))
     return folder / "out"

@@ -3,53 +3,71 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portrait360.apps.cli.command_options import GroupedCommand, with_make_options
+from portrait360.apps.cli.command_options import OUTPUT, GroupedCommand, with_make_options
 from portrait360.pipeline.batch.inputs import check_inputs
-from portrait360.pipeline.options import OVERRULES, MakeOptions
-from portrait360.utils.errors import UserError
+from portrait360.pipeline.options import OVERRULES, RUN, MakeOptions
+from portrait360.utils.option_fields import name_flags
 from portrait360.utils.parallel.ray_pool import create_engine
+from portrait360.utils.terminal import escape_controls
+
+if TYPE_CHECKING:
+    from portrait360.pipeline.batch.runner import Summary
 
 
-@with_make_options(("preset", "method", *OVERRULES, "views", "size", "seed", "results", "fit", "quick", "device"))
+@with_make_options(
+    ("preset", "method", *OVERRULES, "views", "size", "seed", "results", "formats", "fit", "quick", "device")
+)
 def batch(
     inputs: Annotated[
         str,
         typer.Argument(
-            metavar="INPUTS", help="A folder, a pattern in quotes, or a .txt, .csv or .parquet with a column photo."
+            metavar="INPUTS", help="A folder, a pattern in quotes, or a .txt, .csv or .parquet list of photos."
         ),
     ],
     output: Annotated[
         str,
         typer.Option(
-            "-o", "--output", metavar="DIR", help="Folder to write, with a folder for each photo; or s3://…"
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder to write, with a folder for each photo; or s3://…",
+            rich_help_panel=OUTPUT,
         ),
     ],
     options: MakeOptions,
     *,
-    workers: Annotated[int, typer.Option(help="Number of worker processes, each with one thread.", min=1)] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(help="Number of worker processes, each with one thread.", min=1, rich_help_panel=RUN),
+    ] = 1,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto, or here (this machine)."),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on a Ray cluster: its address, auto, or here (this machine).",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     gpus: Annotated[
-        float, typer.Option(help="With --ray: GPUs for each worker; 0.25 is a quarter of one.", min=0)
+        float,
+        typer.Option(help="With --ray: GPUs for each worker; 0.25 is a quarter of one.", min=0, rich_help_panel=RUN),
     ] = 0.0,
 ) -> None:
-    """Turn many photos into heads, with a row for each in DIR/report.parquet. A stopped batch resumes.
+    """Turn many photos into heads, and list them in DIR/report.csv and DIR/report.parquet.
 
-    A photo that fails becomes a row with its error message; the other photos are still made. In a .csv or .parquet
-    file, columns named like the options of `make` (views, seed, face, azimuth, back, …) set them for a single photo.
+    A stopped batch resumes. A photo that fails does not stop the others; the command names it, and exits with 2.
+
+    In a .csv or .parquet file, columns named like the options of `make` (views, seed, face, azimuth, …) set them for
+    a single photo.
 
     Examples:
 
       portrait360 batch photos -o heads --workers 2
-
       portrait360 batch list.csv -o heads --no-fit --views 8
-
       portrait360 batch /shared/list.parquet -o /shared/heads --ray auto --workers 64
     """
     options.validate()
@@ -59,15 +77,29 @@ def batch(
     from portrait360.pipeline.batch.runner import make_all
 
     started = time.monotonic()
-    counts, table = make_all(inputs, output, options, engine)
-    seconds = time.monotonic() - started
-    warned = f"{counts['warned']} head{'s' * (counts['warned'] > 1)} with warnings; " if counts["warned"] else ""
-    typer.echo(
-        f"{counts['done']} heads in {seconds:.0f} s, {counts['kept']} kept, {counts['failed']} photos failed; "
-        f"{warned}{table} lists them all"
-    )
-    if counts["failed"] and not counts["done"] + counts["kept"]:
-        raise UserError(f"No photo could be turned into a head; {table} says why.")
+    summary = make_all(inputs, output, options, engine)
+    typer.echo(describe(summary, time.monotonic() - started))
+    for photo, reason in summary.failures:
+        typer.echo(escape_controls(f"failed: {photo}: {name_flags(reason)}"), err=True)
+    if summary.failed > len(summary.failures):
+        typer.echo(f"and {summary.failed - len(summary.failures)} more; see {summary.table}", err=True)
+    if summary.failed:
+        raise typer.Exit(2)
+
+
+def describe(summary: Summary, seconds: float) -> str:
+    """Return what a batch made as one line."""
+    made = [_count(summary.heads, "head")] * bool(summary.heads or not summary.views)
+    made += [f"views of {_count(summary.views, 'photo')}"] * bool(summary.views)
+    parts = [f"{' and '.join(made)} in {seconds:.0f} s"]
+    parts += [f"{summary.kept} kept from an earlier batch"] * bool(summary.kept)
+    parts += [f"{_count(summary.failed, 'photo')} failed"] * bool(summary.failed)
+    parts += [f"{summary.warned} with warnings"] * bool(summary.warned)
+    return f"{', '.join(parts)} -> {summary.table}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def add_commands(app: typer.Typer) -> None:

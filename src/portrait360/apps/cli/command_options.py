@@ -1,22 +1,54 @@
-"""Commands whose options are the fields of an options dataclass, in groups in their `--help`."""
+"""How commands look in their `--help`, and commands whose options are the fields of an options dataclass."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand
 
-from portrait360.pipeline.options import MakeOptions, parse_results
-from portrait360.utils.option_fields import flags_for, option_fields
+from portrait360.models.presets import PRESETS
+from portrait360.models.weights.installed import find_weights
+from portrait360.pipeline.options import (
+    ADVANCED,
+    AVATAR,
+    HEAD,
+    PHOTO,
+    RUN,
+    VIEW,
+    MakeOptions,
+    parse_formats,
+    parse_results,
+)
+from portrait360.pipeline.proxy import GENERATOR
+from portrait360.pipeline.views import DENOISED, VIEW_DENOISER
+from portrait360.utils.errors import UserError
+from portrait360.utils.option_fields import JOINED, flags_for, option_fields, option_info
 
 OTHERS = "Options"
+INPUT, OUTPUT = PHOTO, HEAD
+HEADS, DRIVER = "Heads", "Driver (choose one)"  # of `synth` and of `animate`
+GROUPS = (INPUT, HEADS, DRIVER, AVATAR, VIEW, OUTPUT, OTHERS, RUN, ADVANCED)  # in the order of `--help`
+WIDTH = 100  # characters of `--help` at most
+TYPES = {"int": "INTEGER", "float": "NUMBER", "str": "TEXT", "path": "PATH"}
+EXAMPLE = re.compile(r"^(?=[ ]*(?:Example: )?portrait360 )", re.M)
+PARSERS = {"results": parse_results, "formats": parse_formats}
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help lists its options by group, in the order in which the groups first appear."""
+    """A command whose help lists its options by group, and whose examples can be copied."""
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        values["context_settings"] = {"max_content_width": WIDTH, **(values.get("context_settings") or {})}
+        super().__init__(*args, **values)
+        self.help = EXAMPLE.sub("\b\n", self.help or "", count=1)  # the formatter wraps no lines after a \b
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
+        return ["[OPTIONS]", *(str(argument.metavar) for argument in arguments)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         arguments, groups = [], dict[str, list[tuple[str, str]]]()
@@ -25,13 +57,63 @@ class GroupedCommand(TyperCommand):
             if row is None:
                 continue
             if param.param_type_name == "argument":
-                arguments.append(row)
+                arguments.append((str(param.metavar), row[1]))
             else:
-                groups.setdefault(getattr(param, "rich_help_panel", None) or OTHERS, []).append(row)
-        for title, rows in [("Arguments", arguments), *groups.items()]:
+                panel = RUN if param.name == "help" else getattr(param, "rich_help_panel", None)
+                groups.setdefault(panel or OTHERS, []).append(
+                    (name_types(row[0]), name_range(add_remark(row[1], param)))
+                )
+        if set(groups) <= {OTHERS, RUN}:
+            groups = {OTHERS: [*groups.get(OTHERS, []), *groups[RUN]]}
+        named = sorted(groups.items(), key=lambda group: GROUPS.index(group[0] if group[0] in GROUPS else OTHERS))
+        for title, rows in [("Arguments", arguments), *named]:
             if rows:
                 with formatter.section(title):
-                    formatter.write_dl(rows)
+                    formatter.write_dl(rows, col_max=26)
+
+
+def name_types(text: str) -> str:
+    """Return an option as in `--views INTEGER`, where Typer writes `--views <int range>`."""
+
+    def name(match: re.Match[str]) -> str:
+        return TYPES.get(match[2].lower(), "TEXT")
+
+    return re.sub(r"<(list\[)?(\w+)[^>]*>", name, text)
+
+
+def name_range(text: str) -> str:
+    """Return a help text with its range as in `1 to 64`, where Typer writes `1<=x<=64`."""
+    text = re.sub(r"([\d.]+)<=x<=([\d.]+)(?=[];])", r"\1 to \2", text)
+    return re.sub(r"\bx>=([\d.]+)(?=[];])", r"at least \1", text)
+
+
+def add_remark(help: str, param: Any) -> str:
+    """Add which choices of an option cannot be used here, because their weights are not installed."""
+    if param.name not in ("preset", "method") or param.help != option_info(MakeOptions, param.name).help:
+        return help
+    missing = find_missing_presets() if param.name == "preset" else find_missing_methods()
+    if not missing:
+        return help
+    text, bracket, rest = help.partition("  [")
+    return f"{text} Not installed: {', '.join(missing)} (see `portrait360 doctor`).{bracket}{rest}"
+
+
+def find_missing_presets() -> list[str]:
+    """Return the presets whose weights are not installed."""
+    return [name for name, one in PRESETS.items() if one.steps and not all(map(is_installed, one.weights))]
+
+
+def find_missing_methods() -> list[str]:
+    """Return the methods whose weights are not installed."""
+    methods = {"gan": is_installed(GENERATOR), DENOISED: VIEW_DENOISER.is_file()}
+    return [name for name, can_run in methods.items() if not can_run]
+
+
+def is_installed(system: str) -> bool:
+    try:
+        return find_weights(system) is not None
+    except UserError:  # damaged weights cannot be used either
+        return False
 
 
 def with_make_options(names: Sequence[str] | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -62,10 +144,10 @@ def with_make_options(names: Sequence[str] | None = None) -> Callable[[Callable[
 
 
 def _parameter(name: str, kind: Any, default: Any, info: Any) -> inspect.Parameter:
-    """The option as Typer wants it: tuples are lists, results are one word."""
+    """The option as Typer wants it: tuples are lists, but for those that are one word."""
     flags = flags_for(name, info)
-    if name == "results":
-        kind, default = str, ",".join("nerf" if one == "field" else one for one in default)
+    if name in JOINED:
+        kind, default = (str | None, None) if default is None else (str, ",".join(default))
     elif get_origin(kind) is tuple:
         kind, default = list[get_args(kind)[0]] | None, None
     option = typer.Option(*flags, help=info.help, metavar=info.metavar, rich_help_panel=info.group)
@@ -75,6 +157,6 @@ def _parameter(name: str, kind: Any, default: Any, info: Any) -> inspect.Paramet
 
 
 def _to_field(name: str, value: Any) -> Any:
-    if name == "results":
-        return parse_results(value)
+    if name in PARSERS:
+        return None if value is None else PARSERS[name](value)
     return tuple(value or ()) if name == "references" else value

@@ -73,7 +73,7 @@ def check_presets(weights: Path) -> list[Line]:
                 available.add(record["system"])
             else:
                 lines.append(
-                    Line("--", f"{folder} is where a training of {record['system']} begins; it makes no views")
+                    Line("--", f"{folder} is an initial checkpoint of {record['system']}; it cannot generate views")
                 )
         except UserError as error:
             lines.append(Line("!!", str(error)))
@@ -86,13 +86,13 @@ def check_presets(weights: Path) -> list[Line]:
 def _preset_lines(preset: Preset, missing: list[str], weights: Path) -> list[Line]:
     """Say what a preset lacks, how large it is, and which command brings it."""
     if preset.name == "small":
-        return [Line("ok", "small: runs; its network (--method completed) is in the package")]
+        return [Line("ok", "small: ready; everything it needs is included")]
     required = [name for name in missing if name != preset.gan]
     lines = [Line("--", f"{preset.name}: needs {_describe_missing(required)}")] if required else []
     if not required:
-        lines.append(Line("ok", f"{preset.name}: all weights are in {weights}"))
+        lines.append(Line("ok", f"{preset.name}: ready; its weights are in {weights}"))
     if preset.gan in missing:
-        text = f"{preset.name} makes its coarse heads by inversion with {_describe_missing([preset.gan])}"
+        text = f"{preset.name}: can build better coarse heads with {_describe_missing([preset.gan])}"
         lines.append(Line("--", text))
     return lines
 
@@ -111,7 +111,7 @@ def _describe_missing(names: list[str]) -> str:
 def _published_line(file: PublishedFile, is_available: bool) -> Line:
     """Return whether a published file was imported, else where its authors offer it."""
     if is_available:
-        return Line("ok", f"{file.name}: is here")
+        return Line("ok", f"{file.name}: installed")
     use = ", to train from" if file.for_training else ""
     return Line("--", f"{file.name}{use}: {file.file}, {file.gigabytes:.1f} GB, from {file.page}")
 
@@ -123,10 +123,10 @@ def report(weights: Path) -> list[tuple[str, list[Line]]]:
     free, memory = shutil.disk_usage(Path.cwd()).free, psutil.virtual_memory()
     machine = [
         Line("ok", f"portrait360 {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"),
-        Line("ok", f"would use {description}"),
+        Line("ok", f"device: {description}"),
         Line("ok", f"{memory.available / 1e9:.0f} of {memory.total / 1e9:.0f} GB memory free"),
-        Line("ok" if free > 1e9 else "!!", f"{free / 1e9:.0f} GB of disk free here"),
+        Line("ok" if free > 1e9 else "!!", f"{free / 1e9:.0f} GB of disk space free here"),
     ]
     if device == "cpu":
-        machine.append(Line("--", "no GPU that torch can use: too slow for the sd15 preset"))
+        machine.append(Line("--", "no GPU that torch can use; the preset sd15 would be too slow"))
     return [("This machine", machine), ("Libraries", check_packages()), ("Presets", check_presets(weights))]

@@ -14,7 +14,7 @@ def evaluate(
     what: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[WHAT]...", help="Photos, finished runs, or the folder of a data set; see --protocol."
+            metavar="[WHAT]...", help="Photos, finished runs, or the folder of a data set, depending on --protocol."
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.")] = Path(
@@ -23,8 +23,8 @@ def evaluate(
     protocol: Annotated[
         str,
         typer.Option(
-            help="synthetic (makes its own portraits), wild (photos, runs), portrait-diffusion (photos, "
-            "runs), renderme360 or nersemble (the data set's folder)."
+            help="synthetic (makes its own portraits), wild (photos or runs), portrait-diffusion (photos or runs), "
+            "renderme360 or nersemble (folder of the data set)."
         ),
     ] = "synthetic",
     method: Annotated[
@@ -34,24 +34,25 @@ def evaluate(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Evaluate at most this many cases, the first ones.", min=1)
+        int | None, typer.Option(help="Evaluate only the first cases, at most this many.", min=1)
     ] = None,
-    processes: Annotated[int, typer.Option(help="Number of worker processes, each with one thread.", min=1)] = 2,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", "--processes", help="Number of worker processes, each with one thread.", min=1),
+    ] = 2,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto, or here (this machine)."),
     ] = None,
 ) -> None:
-    """Evaluate a method by a fixed protocol: write a table, every value of every case, and a contact sheet.
+    """Evaluate a method by a fixed protocol: a table, all values of all cases, a contact sheet.
 
     A stopped evaluation resumes. The same protocol and version give the same values to the last digit.
 
     Examples:
 
       portrait360 eval --method proxy --protocol synthetic-v1 --limit 10 -o report
-
       portrait360 eval photo.jpg other.jpg --protocol wild -o report
-
       portrait360 eval out --protocol wild -o report
     """  # fmt: skip
     for path in what or ():
@@ -60,7 +61,7 @@ def evaluate(
     from portrait360.evaluation.evaluate import evaluate as run
     from portrait360.utils.parallel.ray_pool import create_engine
 
-    engine = create_engine(processes, ray, paths=(output, *(what or ())))
+    engine = create_engine(workers, ray, paths=(output, *(what or ())))
     failures = run(what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, engine=engine)
     for line in failures:
         typer.echo(line, err=True)

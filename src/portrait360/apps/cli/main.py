@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from portrait360.apps.cli import batch, evaluate, make, stages, synth
+from portrait360.apps.cli.animate import animate
+from portrait360.apps.cli.command_options import WIDTH, GroupedCommand
 from portrait360.apps.cli.train import training
 from portrait360.apps.cli.weights import weights
 from portrait360.utils.entry_point import run_entry_point
@@ -15,10 +17,11 @@ from portrait360.utils.version import __version__
 
 app = typer.Typer(
     name="portrait360",
-    help="Turn one portrait into a head that can be seen from all sides.",
+    help="Turn one portrait photo into a 3D head.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": WIDTH},
 )
 app.add_typer(weights, name="weights")
 app.add_typer(training, name="train")
@@ -36,16 +39,16 @@ def options(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """The options that come before any command."""
+    """Options that come before a command."""
 
 
 make.add_commands(app)
 batch.add_commands(app)
 
 
-@app.command()
+@app.command(cls=GroupedCommand)
 def doctor() -> None:
-    """Show what is installed, which device would be used, and which presets can run.
+    """Show what is installed, which device is used, and which presets can run.
 
     Example: portrait360 doctor
     """
@@ -59,9 +62,10 @@ def doctor() -> None:
 
 
 for command in (stages.align, stages.proxy, stages.views, stages.fit, stages.refine, stages.export, stages.view):
-    app.command()(command)
-app.command("synth")(synth.synth)
-app.command("eval")(evaluate.evaluate)
+    app.command(cls=GroupedCommand)(command)
+app.command("animate", cls=GroupedCommand)(animate)
+app.command("synth", cls=GroupedCommand)(synth.synth)
+app.command("eval", cls=GroupedCommand)(evaluate.evaluate)
 
 
 def main() -> None:

@@ -7,45 +7,48 @@ from typing import Annotated
 
 import typer
 
-from portrait360.apps.cli.command_options import GroupedCommand, with_make_options
-from portrait360.pipeline.options import MakeOptions, check_file
+from portrait360.apps.cli.command_options import OUTPUT, GroupedCommand, with_make_options
+from portrait360.pipeline.options import RUN, MakeOptions, check_file
 from portrait360.utils.errors import UserError
 from portrait360.utils.terminal import escape_controls
 
 
 @with_make_options()
 def make(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A picture with a head in it.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo or a picture of one head.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; a stopped run resumes there.")
-    ],
-    options: MakeOptions,
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder to write; a stopped run resumes there.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Path("out"),
+    options: MakeOptions = MakeOptions(),  # noqa: B008 (the decorator gives it)
     *,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite",
             help="Replace a run of another photo, or files with the same names, in DIR.",
-            rich_help_panel="Run",
+            rich_help_panel=RUN,
         ),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Print nothing but errors.", rich_help_panel="Run")
-    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.", rich_help_panel=RUN)] = False,
     json: Annotated[
         bool,
-        typer.Option("--json", help="Print progress as lines of JSON, for programs.", rich_help_panel="Run"),
+        typer.Option("--json", help="Print progress as lines of JSON, for other programs.", rich_help_panel=RUN),
     ] = False,
 ) -> None:
-    """Turn a photo into a 3D head: views from all sides, splats, mesh, video, and a page that opens in any browser.
+    """Turn a photo into a 3D head: mesh, splats, views, video and a web page.
 
     Examples:
 
       portrait360 make photo.jpg -o out
-
-      portrait360 make photo.jpg -o look --views 8 --no-fit
-
-      portrait360 make photo.jpg -o out --back behind.jpg --as mesh
+      portrait360 make photo.jpg -o look --as mesh --views 8
+      portrait360 make photo.jpg -o out --back behind.jpg --as nerf --formats ply,spz
     """
     from portrait360.utils.progress import Event, event_printer
 
@@ -67,12 +70,14 @@ def make(
 
 
 def serve(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of the runs.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder with the runs.")] = Path("runs"),
     port: Annotated[
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
     ] = 7860,
 ) -> None:
-    """Work in the browser: upload a photo, watch, turn the head, download the files. Only this machine has access.
+    """Open the web app in the browser of this machine.
+
+    Upload a photo, watch the progress, turn the head, download the files. Other machines cannot open it.
 
     Needs `pip install 'portrait360[web]'`.
 
@@ -85,4 +90,4 @@ def serve(
 
 def add_commands(app: typer.Typer) -> None:
     app.command(cls=GroupedCommand)(make)
-    app.command()(serve)
+    app.command(cls=GroupedCommand)(serve)

@@ -10,121 +10,143 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait360.apps.cli.command_options import with_make_options
-from portrait360.pipeline.options import CROP, OVERRULES, MakeOptions, check_file
+from portrait360.apps.cli.command_options import INPUT, OUTPUT, with_make_options
+from portrait360.pipeline.options import CROP, OVERRULES, RUN, MakeOptions, check_file
 from portrait360.pipeline.portrait import check_crop
-from portrait360.pipeline.proxy import METHODS, check_method
+from portrait360.pipeline.proxy import check_method
 from portrait360.utils.entry_point import internal_error_message
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_path
-from portrait360.utils.option_fields import name_flags, option_info
+from portrait360.utils.option_fields import name_flags
 from portrait360.utils.terminal import escape_controls
 
 VIEWPOINT = ("face", "azimuth", "elevation")
+PAGE, SPLATS, MESH = "Video and page", "Splats", "Mesh"  # groups of `export`
 
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Pictures with a head in them.")]
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")]
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of one head each.")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.", rich_help_panel=OUTPUT)
+]
 CropSize = Annotated[
-    int, typer.Option(help="Side of the crop in pixels, 64 to 2048; 2048 takes about four times as long as 512.")
+    int,
+    typer.Option(
+        "--crop",
+        help="Side of the crop in pixels, 64 to 2048; 2048 takes about four times as long as 512.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
 @with_make_options(VIEWPOINT)
-def align(photos: Photos, output: Output, options: MakeOptions, *, size: CropSize = CROP) -> None:
-    """Find the head in a photo: write a square crop, its matte, the camera, and a sheet to check them.
+def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
+    """Align a photo: write a square crop of the head, its matte and camera, and a contact sheet.
 
     Several photos are written to DIR/00, DIR/01 and so on.
 
     Example: portrait360 align photo.jpg -o head
     """
-    viewpoint = check_viewpoint(photos, options, size)
+    viewpoint = check_viewpoint(photos, options, crop)
 
     from portrait360.apps.cli.photo_stages import align_photo
 
-    each_photo(photos, output, align_photo, **viewpoint, size=size)
+    each_photo(photos, output, align_photo, **viewpoint, size=crop)
 
 
-@with_make_options((*VIEWPOINT, *OVERRULES))
-def proxy(
-    photos: Photos,
-    output: Output,
-    options: MakeOptions,
-    *,
-    size: CropSize = CROP,
-    method: Annotated[
-        str, typer.Option("--method", "--proxy", help=option_info(MakeOptions, "method").help)
-    ] = METHODS[0],
-) -> None:
-    """Turn a photo into a coarse 3D head, with a sheet of it from all sides and a turntable.
+@with_make_options((*VIEWPOINT, *OVERRULES, "method"))
+def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
+    """Turn a photo into a coarse 3D head, with a contact sheet and a turntable.
 
     Several photos are written to DIR/00, DIR/01 and so on.
 
     Examples:
 
       portrait360 proxy photo.jpg -o head
-
       portrait360 proxy photo.jpg -o other --hair bob --hair-length 1.2
     """
-    viewpoint = check_viewpoint(photos, options, size)
-    check_method(method)
-    overrules = replace(options, method=method).read_overrules()
+    viewpoint = check_viewpoint(photos, options, crop)
+    check_method(options.method or options.proxy_method)
+    overrules = options.read_overrules()
 
     from portrait360.apps.cli.photo_stages import proxy_photo
 
-    each_photo(photos, output, proxy_photo, **viewpoint, size=size, method=method, overrules=overrules)
+    chosen: dict[str, Any] = {"method": options.proxy_method, "overrules": overrules}
+    each_photo(photos, output, proxy_photo, **viewpoint, size=crop, **chosen)
 
 
+@with_make_options(("quick", "seed", "device"))
 def fit(
     views: Annotated[
-        Path, typer.Argument(metavar="VIEWS", help="A folder with a proxy, or with pictures and a transforms.json.")
+        Path, typer.Argument(metavar="VIEWS", help="Folder with a proxy, or with pictures and a transforms.json.")
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write. Default: VIEWS.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Folder to write. Default: VIEWS.", rich_help_panel=OUTPUT
+        ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Do a quarter of the work, for a first look.")] = False,
+    options: MakeOptions = MakeOptions(),  # noqa: B008 (frozen)
+    *,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="field, splats or mesh; can be repeated. Default: all.")
+        list[str] | None,
+        typer.Option("--only", help="field, splats or mesh; can be repeated. Default: all.", rich_help_panel=OUTPUT),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where it is available.")] = None,
 ) -> None:
-    """Fit a head to views: a radiance field, Gaussian splats and a textured mesh, in DIR/head.
+    """Fit a radiance field, Gaussian splats and a textured mesh to views, in DIR/head.
 
     A stopped fit resumes.
 
     Examples:
 
       portrait360 fit out
-
       portrait360 fit nerfstudio-folder -o head --only mesh
     """
     check_path(views)
 
     from portrait360.pipeline.reconstruction.fit import fit_folder
 
-    typer.echo(fit_folder(views, output or views, quick=quick, only=tuple(only or ()), seed=seed, device=device))
+    chosen: dict[str, Any] = {"quick": options.quick, "seed": options.seed, "device": options.device}
+    typer.echo(fit_folder(views, output or views, only=tuple(only or ()), **chosen))
 
 
+@with_make_options(("quick", "seed", "device"))
 def refine(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `make`, with its views and head.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write; not RUN.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder to write; not RUN.", rich_help_panel=OUTPUT),
+    ],
+    options: MakeOptions,
+    *,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of the hybrid priors (`train run hybrid`); none are shipped."),
+        typer.Option(
+            metavar="FILE",
+            help="Weights of the hybrid priors (`train run hybrid`); none are included.",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     restorer: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights of a network that repairs the shape first. Default: none."),
+        typer.Option(
+            metavar="FILE",
+            help="Weights of a network that repairs the geometry first. Default: none.",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     begin: Annotated[
-        str, typer.Option(help="Where to start: field (the fitted one), proxy, or gan (the GAN's head).")
+        str,
+        typer.Option(
+            help="Head to start from: field (the fitted one), proxy, or gan (the GAN's).", rich_help_panel=INPUT
+        ),
     ] = "field",
-    steps: Annotated[int, typer.Option(help="Rounds in which every view is denoised.", min=0, max=1000)] = 4,
-    quick: Annotated[bool, typer.Option("--quick", help="Less work for the fit.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.", min=0)] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where it is available.")] = None,
+    steps: Annotated[
+        int,
+        typer.Option(help="Number of rounds; each denoises every view.", min=0, max=1000, rich_help_panel=RUN),
+    ] = 4,
 ) -> None:
-    """Refine a head by Portrait Diffusion, and write its views and head to DIR. A stopped run resumes.
+    """Refine a fitted head by Portrait Diffusion, and write its views and head to DIR.
+
+    A stopped run resumes.
 
     Example: portrait360 refine out -o refined --weights runs/hybrid/weights.safetensors
     """
@@ -134,79 +156,131 @@ def refine(
     from portrait360.pipeline.refinement.stage import RefineRequest, refine_folder
     from portrait360.utils.progress import progress_bar
 
-    request = RefineRequest(RefineConfig(steps=steps, seed=seed), weights, restorer, begin=begin)
+    request = RefineRequest(RefineConfig(steps=steps, seed=options.seed), weights, restorer, begin=begin)
     with progress_bar() as bar:
-        summary = refine_folder(run, output, request, quick=quick, device=device, on_step=bar.update)
+        chosen: dict[str, Any] = {"quick": options.quick, "device": options.device}
+        summary = refine_folder(run, output, request, **chosen, on_step=bar.update)
     typer.echo(summary)
 
 
 def export(
     head: Annotated[
-        Path, typer.Argument(metavar="HEAD", help="A fitted head, or a .ply, .splat, .spz or .glb file.")
+        Path,
+        typer.Argument(metavar="HEAD", help="Folder of a run or of a fit, or a .ply, .splat, .spz or .glb file."),
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write. Default: that of HEAD.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR|FILE",
+            help="Folder to write, or one file, whose ending says the format. Default: the folder of HEAD.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     format: Annotated[
         list[str] | None,
         typer.Option(
             "--format",
-            help="ply, splat, spz, splats.glb (splats in glTF), glb (mesh), obj, field, html, mp4, webp, gif, scene, "
-            "sheet; can be repeated.",
+            help="ply, splat, spz, splats.glb (splats in glTF), glb (mesh), obj, usdz (AR Quick Look), stl (3D "
+            "printing), field, html, mp4, webp, gif, scene, sheet; can be repeated.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     path: Annotated[
-        str, typer.Option(help='Camera path: orbit, eight, or pairs azimuth,elevation like "0,0 60,10 180,20".')
+        str,
+        typer.Option(
+            help='Camera path: orbit, eight, or pairs azimuth,elevation like "0,0 60,10 180,20".',
+            rich_help_panel=PAGE,
+        ),
     ] = "orbit",
-    title: Annotated[str, typer.Option(help="Title of the HTML page.")] = "portrait360",
+    title: Annotated[str, typer.Option(help="Title of the HTML page.", rich_help_panel=PAGE)] = "portrait360",
     sh: Annotated[
-        int, typer.Option(help="Degree of the harmonics in .ply: 0, or 3, which some programs want, with zeros.")
+        int,
+        typer.Option(
+            help="Degree of the spherical harmonics in .ply: 0; 3 pads with zeros, for programs that need it.",
+            rich_help_panel=SPLATS,
+        ),
     ] = 0,
-    up: Annotated[str, typer.Option(help="Axis that points up in .ply and .splat: -y, as usual there, or y.")] = "-y",
+    up: Annotated[
+        str,
+        typer.Option(help="Axis that points up in .ply and .splat: the usual -y, or y.", rich_help_panel=SPLATS),
+    ] = "-y",
     spz_version: Annotated[
-        int, typer.Option("--spz-version", help="Version of .spz: 2, or 4 for new programs, which needs zstandard.")
+        int,
+        typer.Option(
+            "--spz-version",
+            help="Version of .spz: 2, or 4 for recent programs (needs zstandard).",
+            rich_help_panel=SPLATS,
+        ),
     ] = 2,
+    detail: Annotated[
+        float,
+        typer.Option(
+            help="Factor for the triangles of an avatar's .glb and .usdz (60,000) and .stl.",
+            min=0.25,
+            max=8,
+            rich_help_panel=MESH,
+        ),
+    ] = 1.0,
+    unlit: Annotated[
+        bool,
+        typer.Option(
+            "--unlit",
+            help="Keep the photo's light in an avatar's .glb, for viewers without lights.",
+            rich_help_panel=MESH,
+        ),
+    ] = False,
 ) -> None:
-    """Write a head as files for other programs. Default: head.ply, head.glb, viewer.html, turntable.mp4, head.png.
+    """Export a head as files for other programs.
+
+    Default: head.ply, head.glb, viewer.html, turntable.mp4, head.png.
 
     Examples:
 
-      portrait360 export out
-
+      portrait360 export out -o files --format spz --format glb
+      portrait360 export out -o head.usdz
       portrait360 export head.ply --format spz --format html
-
       portrait360 export head.spz --format ply --sh 3 --up y
     """
     check_path(head)
 
     from portrait360.pipeline.export.units import parse_splat_options
-    from portrait360.pipeline.export.writer import DEFAULT_FORMATS, missing_result, open_head, write_head
+    from portrait360.pipeline.export.writer import DEFAULT_FORMATS, explain_missing, find_format
+    from portrait360.pipeline.loaded_head import load_head
     from portrait360.utils.progress import progress_bar
 
     splat_options = parse_splat_options(sh, up, spz_version)
+    one = output if output is not None and not output.is_dir() and find_format(output) else None
+    if one is not None and format:
+        raise UserError(f"{one} names one file, so leave out --format; or choose a folder with -o.")
     formats = tuple(format or DEFAULT_FORMATS)
     folder = output or (head if head.is_dir() else head.parent)
-    if any((folder / f"head.{name}").resolve() == head.resolve() for name in formats):
+    if head.resolve() in [file.resolve() for file in ([one] if one else [folder / f"head.{n}" for n in formats])]:
         raise UserError(f"This would overwrite {head} itself; choose another folder with -o, or other formats.")
-    loaded = open_head(head)
+    loaded = load_head(head)
     with progress_bar("Writing", len(formats)) as bar:
-        chosen = {"path": path, "title": title, "splat_options": splat_options}
-        for file in write_head(loaded, folder, formats, **chosen, on_file=bar.advance):
+        chosen: dict[str, Any] = {"path": path, "title": title, "detail": detail, "unlit": unlit}
+        chosen |= {"splat_options": splat_options, "on_file": bar.advance}
+        files = loaded.write(folder, formats, **chosen) if one is None else [loaded.export(one, **chosen)]
+        for file in files:
             typer.echo(file)
+    if one is not None:
+        return
     for name in formats:
-        if missing := missing_result(loaded, name):
-            typer.echo(f"No {name}: this head has no {missing}; make it with `portrait360 fit VIEWS`.")
+        if missing := loaded.missing(name):
+            typer.echo(f"No {name}: this head has no {missing}; {explain_missing(missing)}.")
 
 
 def view(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A folder with views, a proxy or a head; or the file of a head.")
+        Path, typer.Argument(metavar="DIR", help="Folder with views, a proxy or a head; or the file of a head.")
     ],
     port: Annotated[
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
     ] = 8080,
 ) -> None:
-    """Show views, cameras, proxy and head in the browser, and compare the head with any view.
+    """Show views, cameras, proxy and head in the browser.
 
     Example: portrait360 view out
     """
@@ -221,7 +295,7 @@ def view(
 
 def check_viewpoint(photos: list[Path], options: MakeOptions, size: int) -> dict[str, Any]:
     """Return the options of `align` and `proxy`, checked before anything heavy is loaded."""
-    check_crop(options.azimuth, options.elevation, size)
+    check_crop(options.azimuth, options.elevation, size, "crop")
     if len(photos) == 1:
         check_file(photos[0])
     return {name: getattr(options, name) for name in VIEWPOINT}
@@ -236,7 +310,7 @@ def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]],
     from portrait360.utils.progress import progress_bar
 
     failures = []
-    with progress_bar("Working", len(photos)) as bar:
+    with progress_bar("Photos", len(photos)) as bar:
         for i, photo in enumerate(photos):
             try:
                 lines = work(photo, output if len(photos) == 1 else output / f"{i:02d}", **options)
@@ -260,12 +334,11 @@ def views(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run, or of `portrait360 proxy`.")],
     options: MakeOptions,
 ) -> None:
-    """Render the views of a proxy to DIR/views. With a hairstyle or parameters its avatar is made again before.
+    """Render the views of a proxy to DIR/views. A hairstyle or parameters change its avatar first.
 
     Examples:
 
       portrait360 views out --views 16
-
       portrait360 views out --hair long
     """
     options = replace(options, fit=False).validate()

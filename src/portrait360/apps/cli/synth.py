@@ -7,48 +7,83 @@ from typing import Annotated, Any
 
 import typer
 
+from portrait360.apps.cli.command_options import HEADS, OUTPUT
+from portrait360.pipeline.options import RUN, VIEW
 from portrait360.utils.errors import UserError
 
 
 def synth(
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="DIR", help="Folder to write, or s3://…; it can be resumed.")
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder to write, or s3://…; a stopped run resumes there.",
+            rich_help_panel=OUTPUT,
+        ),
     ],
-    count: Annotated[int, typer.Option(help="Number of heads.")] = 10,
+    count: Annotated[int, typer.Option(help="Number of heads.", rich_help_panel=HEADS)] = 10,
     views: Annotated[
-        int, typer.Option(help="Number of views of each head, on an orbit unless --random-cameras.")
+        int,
+        typer.Option(
+            help="Number of views of each head, on an orbit unless --random-cameras is given.",
+            rich_help_panel=VIEW,
+        ),
     ] = 24,
-    size: Annotated[int, typer.Option(help="Side of a view in pixels.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of the first head; each further head adds 1.")] = 0,
-    kind: Annotated[str, typer.Option(help="Kind of head: any, human, toon, fantasy, animal or statue.")] = "any",
-    format: Annotated[str, typer.Option(help="Format of the views: png or webp.")] = "png",
-    depth: Annotated[bool, typer.Option("--depth", help="Write depth maps too.")] = False,
-    normals: Annotated[bool, typer.Option("--normals", help="Write normal maps too.")] = False,
+    size: Annotated[int, typer.Option(help="Side of a view in pixels.", rich_help_panel=VIEW)] = 256,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the first head; each further head adds 1.", rich_help_panel=HEADS)
+    ] = 0,
+    kind: Annotated[
+        str,
+        typer.Option(help="Kind of head: any, human, toon, fantasy, animal or statue.", rich_help_panel=HEADS),
+    ] = "any",
+    format: Annotated[str, typer.Option(help="Format of the views: png or webp.", rich_help_panel=OUTPUT)] = "png",
+    depth: Annotated[bool, typer.Option("--depth", help="Also write depth maps.", rich_help_panel=OUTPUT)] = False,
+    normals: Annotated[
+        bool, typer.Option("--normals", help="Also write normal maps.", rich_help_panel=OUTPUT)
+    ] = False,
     random_cameras: Annotated[
-        bool, typer.Option("--random-cameras", help="Random cameras all around instead of an orbit.")
+        bool,
+        typer.Option(
+            "--random-cameras",
+            help="Use random cameras all around instead of an orbit.",
+            rich_help_panel=VIEW,
+        ),
     ] = False,
     elevation: Annotated[
         float | None,
         typer.Option(
-            help="Elevation in degrees: of the orbit (default 0), or the largest of random cameras (default 30)."
+            help="Elevation in degrees: of the orbit (default 0), or the highest of random cameras (default 30).",
+            rich_help_panel=VIEW,
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Number of worker processes.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Number of worker processes.", min=1, rich_help_panel=RUN)] = 1,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto, or here (this machine)."),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on a Ray cluster: its address, auto, or here (this machine).",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     shard: Annotated[
         int | None,
-        typer.Option(help="Write tar files (WebDataset) with this many heads each instead of folders.", min=1),
+        typer.Option(
+            help="Write tar files (WebDataset) of this many heads each, instead of folders.",
+            min=1,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
 ) -> None:
-    """Render synthetic heads from all sides: RGBA views and transforms.json, in a folder for each head.
+    """Render synthetic heads from all sides, as training data.
+
+    Each head gets a folder of RGBA views and a transforms.json.
 
     Examples:
 
       portrait360 synth -o heads --count 100 --views 24 --size 256 --kind human --workers 2
-
       portrait360 synth -o s3://bucket/heads --count 1000000 --shard 500 --ray auto --workers 64
     """
     from portrait360.synth.data.webdataset import write_shards

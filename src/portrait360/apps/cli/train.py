@@ -7,15 +7,21 @@ from typing import Annotated
 
 import typer
 
+from portrait360.apps.cli.command_options import INPUT, OUTPUT, WIDTH, GroupedCommand
+from portrait360.apps.cli.train_samples import train_samples
+from portrait360.pipeline.options import ADVANCED, RUN, MakeOptions
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_path
+from portrait360.utils.option_fields import option_info
 
 training = typer.Typer(
-    help="Train the networks: the small ones, and the stages of the published ones.", no_args_is_help=True
+    help="Train the small networks, and the stages of the published ones.",
+    no_args_is_help=True,
+    context_settings={"max_content_width": WIDTH},
 )
 
 
-@training.command("init")
+@training.command("init", cls=GroupedCommand)
 def train_init(
     sd15: Annotated[
         Path,
@@ -23,17 +29,17 @@ def train_init(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
     motion: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="AnimateDiff's motion weights, from which V starts.")
+        Path | None, typer.Option(metavar="FILE", help="Motion weights of AnimateDiff, to initialise V.")
     ] = None,
     kind: Annotated[
         str, typer.Option("--as", help="diffportrait360, diffportrait3d or back-head (F).")
     ] = "diffportrait360",
-    seed: Annotated[int, typer.Option(help="Seed of the layers that start from random values.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the layers that are initialised randomly.")] = 0,
 ) -> None:
-    """Build the checkpoint from which the published networks are trained.
+    """Build the initial checkpoint of the published networks.
 
-    U-Net, R and C are Stable Diffusion's. What C and V add passes through layers of zeros, so at first it changes
-    nothing.
+    U-Net, R and C start as copies of Stable Diffusion's. The outputs of C and V pass through layers of zeros, so that
+    they change nothing at first.
 
     Example: portrait360 train init --from v1-5-pruned-emaonly.safetensors --motion mm_sd_v15.ckpt -o runs/first
     """
@@ -49,7 +55,10 @@ def train_init(
     typer.echo(f"{kind}: {output}")
 
 
-@training.command("run")
+training.command("samples", cls=GroupedCommand)(train_samples)
+
+
+@training.command("run", cls=GroupedCommand)
 def train_run(
     recipe: Annotated[
         str,
@@ -60,29 +69,60 @@ def train_run(
         ),
     ],
     samples: Annotated[
-        Path, typer.Option("--samples", metavar="DIR", help="Folder of training samples; for sd15-… of orbits.")
+        Path,
+        typer.Option(
+            "--samples",
+            metavar="DIR",
+            help="Folder of training samples (`train samples`); for sd15-… of heads (`synth`).",
+            rich_help_panel=INPUT,
+        ),
     ],
     validation: Annotated[
-        Path, typer.Option("--validation", metavar="DIR", help="Folder of samples of other identities.")
+        Path,
+        typer.Option(
+            "--validation", metavar="DIR", help="Folder of samples of other identities.", rich_help_panel=INPUT
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the run; a stopped run resumes there.")
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Folder of the run; a stopped run resumes there.",
+            rich_help_panel=OUTPUT,
+        ),
     ],
     begin: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Weights to start from: of an earlier run, or of `init`.")
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Weights to start from: of an earlier run, or of `train init`.",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after this many minutes, with everything saved.", min=0)
+        float | None,
+        typer.Option(help="Stop after this many minutes and save.", min=0, rich_help_panel=RUN),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Stop at this step, counted from the start of the training.", min=0)
+        int | None,
+        typer.Option(help="Stop at this step, counted from the start of the training.", min=0, rich_help_panel=RUN),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cuda where it is available.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help=option_info(MakeOptions, "device").help, rich_help_panel=RUN)
+    ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Samples per step, over all processes. Default: that of the recipe.")
+        int | None,
+        typer.Option(help="Samples per step, over all processes. Default: the recipe's.", rich_help_panel=ADVANCED),
     ] = None,
     as_published: Annotated[
-        bool, typer.Option("--as-published", help="For sd15-…: every setting of the authors' scripts, in fp32.")
+        bool,
+        typer.Option(
+            "--as-published",
+            help="For sd15-…: all settings as in the authors' scripts, in fp32.",
+            rich_help_panel=ADVANCED,
+        ),
     ] = False,
 ) -> None:
     """Train a network. A run that was stopped or killed resumes.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portrait360.apps.cli.command_options import WIDTH, GroupedCommand
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_path
 from portrait360.utils.terminal import escape_controls
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from portrait360.utils.progress import ProgressBar
 
 weights = typer.Typer(
-    help="Fetch, import, list, verify and export the weights of the published networks.", no_args_is_help=True
+    help="Fetch, import, list, verify and export weights of the published networks.",
+    no_args_is_help=True,
+    context_settings={"max_content_width": WIDTH},
 )
 
 WeightsFolder = Annotated[
@@ -27,24 +30,24 @@ WeightsFolder = Annotated[
 ]
 
 
-@weights.command("fetch")
+@weights.command("fetch", cls=GroupedCommand)
 def weights_fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="As `portrait360 doctor` calls them.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names as listed by `portrait360 doctor`.")],
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="URL|PATH",
-            help="A mirror, a folder or a downloaded file. Default: the Hugging Face hub.",
+            help="A mirror, a folder or a downloaded file. Default: the Hugging Face Hub.",
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")] = None,
     agreed: Annotated[bool, typer.Option("-y", "--yes", help="Agree to the licences without being asked.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing, as with HF_HUB_OFFLINE=1.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the downloaded file once it is imported.")] = False,
 ) -> None:
-    """Download published files, check them, and import them at once.
+    """Download published files, check them, and import them.
 
     A download that was cut off continues where it was. Names: diffportrait360, back-head, panohead, diffportrait3d,
     sd15, animatediff. Needs `pip install 'portrait360[hub]'`, except with --from.
@@ -52,16 +55,14 @@ def weights_fetch(
     Examples:
 
       portrait360 weights fetch diffportrait360 back-head
-
       portrait360 weights fetch diffportrait360 --from https://mirror.example.org/heads --yes --delete
-
       portrait360 weights fetch diffportrait3d --from ~/Downloads/model_state-540000-001.th
     """
     from portrait360.models.weights.fetch import is_imported
 
     orders = _make_orders(list(dict.fromkeys(names)), source, output, offline, delete)
     for order in [order for order in orders if is_imported(order)]:
-        typer.echo(f"{order.file.name} is there already: {order.target} (delete that folder to fetch it again)")
+        typer.echo(f"{order.file.name} is already there: {order.target} (delete that folder to fetch it again)")
         orders.remove(order)
     if dry_run:
         for order in orders:
@@ -103,7 +104,7 @@ def _make_orders(
 
     files = [find_published(name) for name in names]
     if len(files) > 1 and output is not None:
-        raise UserError("-o names the folder of one import; fetch one file at a time with it.")
+        raise UserError("-o names the folder of one import; with -o, fetch one file at a time.")
     if source is not None and "://" not in source:
         check_path(Path(source).expanduser())
         if len(files) > 1 and Path(source).expanduser().is_file():
@@ -132,12 +133,12 @@ def is_terminal() -> bool:
 
 def _ask_to_agree() -> None:
     if not is_terminal():
-        raise UserError("Nobody is there to agree to the licences above; agree with --yes.")
+        raise UserError("The licences need your consent: run this in a terminal, or pass --yes.")
     if not typer.confirm("Do you agree to these licences?"):
         raise UserError("Nothing was downloaded; the weights can only be used under their licences.")
 
 
-@weights.command("import")
+@weights.command("import", cls=GroupedCommand)
 def weights_import(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A .th, .ckpt, .pkl or .safetensors file, or a diffusers folder.")
@@ -146,22 +147,20 @@ def weights_import(
         str | None,
         typer.Option(
             "--as",
-            help="diffportrait360, diffportrait3d, back-head, panohead, sd15 or animatediff. Default: recognised.",
+            help="diffportrait360, diffportrait3d, back-head, panohead, sd15 or animatediff. Default: detected.",
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")] = None,
 ) -> None:
     """Check every tensor of a published file by name and convert it to fp16 safetensors.
 
-    Nothing in the file is executed; from PanoHead's pickle only tensors and sizes are read. A folder is read as
-    Stable Diffusion 1.5 in the layout of diffusers.
+    Nothing in the file is executed; from PanoHead's pickle only tensors and sizes are read. A folder is what
+    `weights export --diffusers` wrote, or Stable Diffusion 1.5 in the layout of diffusers.
 
     Examples:
 
       portrait360 weights import model_state-340000.th
-
       portrait360 weights import back_head-230000.th --as back-head -o weights/back-head
-
       portrait360 weights import easy-khair-180-gpc0.8-trans10-025000.pkl
     """
     check_path(file)
@@ -177,7 +176,7 @@ def weights_import(
     typer.echo(f"{system.name}: {target}")
 
 
-@weights.command("list")
+@weights.command("list", cls=GroupedCommand)
 def weights_list(folder: WeightsFolder = None) -> None:
     """List the imported weights.
 
@@ -202,7 +201,7 @@ def weights_list(folder: WeightsFolder = None) -> None:
         )
 
 
-@weights.command("verify")
+@weights.command("verify", cls=GroupedCommand)
 def weights_verify(folder: WeightsFolder = None) -> None:
     """Compare every imported file with its SHA-256.
 
@@ -227,32 +226,32 @@ def weights_verify(folder: WeightsFolder = None) -> None:
     typer.echo(f"All {len(imports)} imports are intact.")
 
 
-@weights.command("export")
+@weights.command("export", cls=GroupedCommand)
 def weights_export(
     source: Annotated[
         str,
         typer.Argument(metavar="NAME", help="A name from `weights list`, a folder, or a trained .safetensors file."),
     ],
     diffusers: Annotated[
-        Path | None, typer.Option("--diffusers", metavar="DIR", help="Folders for diffusers' own classes.")
+        Path | None, typer.Option("--diffusers", metavar="DIR", help="Folder to write for diffusers' own classes.")
     ] = None,
     pretrained: Annotated[
-        Path | None, typer.Option("--pretrained", metavar="DIR", help="The weights with a model card, to be shared.")
+        Path | None,
+        typer.Option("--pretrained", metavar="DIR", help="Folder to write for sharing, with a model card."),
     ] = None,
 ) -> None:
-    """Write weights for other programs, or for others to load.
+    """Export weights for other programs, or to share them.
 
     With --diffusers, U-Net, autoencoder, ControlNet and appearance network load in diffusers' own classes; the
-    cross-view attention has none there. What --pretrained writes, `from_pretrained` loads, also from the hub.
+    cross-view attention has none there. What --pretrained writes, `from_pretrained` loads, also from the Hub.
 
     Examples:
 
       portrait360 weights export diffportrait360 --diffusers heads-diffusers
-
       portrait360 weights export runs/map/weights.safetensors --pretrained map-completer
     """
     if (diffusers is None) == (pretrained is None):
-        raise UserError("Say what to write: either --diffusers DIR or --pretrained DIR.")
+        raise UserError("Choose what to write: either --diffusers DIR or --pretrained DIR.")
     path = _find_source(source)
 
     from portrait360.models.weights.diffusers_export import export_diffusers

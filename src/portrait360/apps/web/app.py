@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from portrait360.apps.web.archive import stream_zip
+from portrait360.apps.web.checks import Checks
 from portrait360.apps.web.jobs import Jobs
-from portrait360.apps.web.run_store import ZIP, RunStore
+from portrait360.apps.web.run_store import RunStore
 from portrait360.apps.web.uploads import UploadLimit, answer, create_uploads_folder, remove_stale_folders
 from portrait360.utils.errors import Interrupted, UserError
 from portrait360.utils.files import lock_folder
@@ -55,16 +57,17 @@ def serve(folder: Path, port: int) -> None:
     remove_stale_folders(Path(tempfile.gettempdir()))
     uploads = create_uploads_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    jobs = None
+    jobs, checks = None, Checks()
     try:
         store = RunStore(Path(folder))
         jobs = Jobs(store)
         with lock_folder(uploads), _resume_jobs(jobs):
             with contextlib.suppress(KeyboardInterrupt, Interrupted):  # the usual way to stop the server
                 token = secrets.token_urlsafe(24)
-                _run_server(create_app(jobs, uploads, token), free_port(port), store.folder, token)
+                _run_server(create_app(jobs, uploads, token, checks), free_port(port), store.folder, token)
             jobs.close()
     finally:
+        checks.close()
         if jobs is not None:
             jobs.close()
         shutil.rmtree(uploads, ignore_errors=True)
@@ -80,12 +83,12 @@ def _resume_jobs(jobs: Jobs) -> Iterator[None]:
         yield
 
 
-def create_app(jobs: Jobs, uploads: Path, token: str) -> FastAPI:
+def create_app(jobs: Jobs, uploads: Path, token: str, checks: Checks) -> FastAPI:
     """Create the app: the page at /, files of runs under /runs, and the states of jobs under /jobs."""
-    from portrait360.apps.web.page import import_gradio, mount_page
+    from portrait360.apps.web.page import EXAMPLE, import_gradio, mount_page
 
     import_gradio()
-    app = mount_page(_create_routes(jobs), jobs, uploads)
+    app = mount_page(_create_routes(jobs, EXAMPLE), jobs, uploads, checks)
     app.add_middleware(UploadLimit, uploads=uploads)  # type: ignore[arg-type]
     app.add_middleware(Guard, token=token)  # type: ignore[arg-type]
     return app
@@ -110,18 +113,17 @@ def _run_server(app: FastAPI, port: int, folder: Path, token: str) -> None:
     Server(config).run()
 
 
-def _create_routes(jobs: Jobs) -> FastAPI:
+def _create_routes(jobs: Jobs, example: Path) -> FastAPI:
     from fastapi import FastAPI
     from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
-    from starlette.background import BackgroundTask
 
     app, store = FastAPI(docs_url=None, redoc_url=None, openapi_url=None), jobs.store
 
     def get_run_file(id: str, name: str) -> Response:
-        if name == ZIP and (archive := store.zip_views(id)):
-            headers = {"Content-Disposition": f'attachment; filename="{ZIP}"'}
-            close = BackgroundTask(archive.close)
-            return StreamingResponse(archive, media_type="application/zip", headers=headers, background=close)
+        folder = store.run_folder(id)
+        if folder is not None and (members := store.members(id, name)):
+            headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+            return StreamingResponse(stream_zip(folder, members), media_type="application/zip", headers=headers)
         file = store.file(id, name)
         if file is None:
             return Response(status_code=404)
@@ -129,6 +131,9 @@ def _create_routes(jobs: Jobs) -> FastAPI:
         return FileResponse(
             file, headers=headers | ({"Content-Security-Policy": SANDBOX_POLICY} if name.endswith(".html") else {})
         )
+
+    def get_example() -> Response:
+        return FileResponse(example, headers={"Cache-Control": VIEW_CACHING})
 
     def get_job(id: str) -> Response:
         job = jobs.get(id)
@@ -139,6 +144,7 @@ def _create_routes(jobs: Jobs) -> FastAPI:
         )
 
     app.add_api_route("/runs/{id}/{name:path}", get_run_file, methods=["GET", "HEAD"], response_model=None)
+    app.add_api_route("/example.jpg", get_example, response_model=None)
     app.add_api_route("/jobs/{id}", get_job, response_model=None)
     return app
 

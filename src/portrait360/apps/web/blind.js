@@ -7,3 +7,8 @@ document.addEventListener("error", event => {
   if (!(image instanceof HTMLImageElement) || !image.closest("#p360-photo, #p360-back")) return;
   if (!image.src.startsWith("data:image/svg")) image.src = "data:image/svg+xml," + encodeURIComponent(placeholder);
 }, true);
+// On a narrow screen the progress is below the form: go there when a run is started.
+document.addEventListener("click", event => {
+  if (!event.target.closest?.("#p360-make") || innerWidth > 720) return;
+  document.getElementById("p360-right").scrollIntoView({ behavior: "smooth" });
+});

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,22 +18,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from portrait360.apps.web.run_store import RunStore
-from portrait360.apps.web.unfinished import BEHIND, INPUT, PHOTO, delete_request, read_request, save_request
+from portrait360.apps.web.requests import (
+    BEHIND,
+    INPUT,
+    PHOTO,
+    Request,
+    close_request,
+    copy_photo,
+    read_request,
+    reopen_request,
+    save_request,
+)
+from portrait360.apps.web.run_store import PARAMETERS, RunStore, has_something
 from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.entry_point import PARENT
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import translate_write_errors
 from portrait360.utils.option_fields import to_arguments
+from portrait360.utils.parallel.workers import end_process_tree
 
 COMMAND = (sys.executable, "-m", "portrait360")
+COMPARE = (sys.executable, "-m", "portrait360.apps.web.compare")
+COMPARE_SECONDS = 120.0
 MOST_WAITING = 20  # each keeps a photo on disk
 REMEMBERED = 50  # finished jobs whose result can still be queried
 MOST_WARNINGS = 20  # of a job
 GRACE = 4.0  # seconds between asking a process to end and killing it
 MESSAGE_PREFIX = "portrait360: "  # of error messages of the command
 TOO_MANY = f"{MOST_WAITING} photos are waiting already; try again when some of them are done."
-SUFFIXES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")  # others are dropped from uploads
+WHOLE_RUN = "run"  # stage of the last event
 
 
 @dataclass
@@ -42,6 +56,7 @@ class Job:
     id: str
     folder: Path
     arguments: list[str]  # of `portrait360 make`
+    name: str = ""  # of the photo
     state: str = "waiting"
     stage: str = ""
     what: str = ""
@@ -53,20 +68,24 @@ class Job:
     cancel_requested: bool = False
     start: float = 0.0  # monotonic seconds
     _left: float | None = None  # seconds left, as the run last reported
-    _left_at: float = 0.0  # monotonic seconds of that report
+    _most: float = 0.0  # the largest fraction that was shown: a bar that goes back is not believed
 
     @property
     def is_over(self) -> bool:
         return self.state in ("done", "failed", "cancelled")
 
     def seconds_left(self) -> float | None:
-        """Return the seconds left: as last reported, minus the seconds since then."""
-        return None if self._left is None else max(self._left - (time.monotonic() - self._left_at), 0.0)
+        """Return the seconds left, as last reported: a clock that runs down would end before a slow stage does."""
+        return self._left
 
     def fraction_done(self) -> float:
         """Return how much of the whole run is done, from 0 to 1."""
+        if self.state == "done":
+            return 1.0
         spent, left = time.monotonic() - self.start, self.seconds_left()
-        return 1.0 if self.state == "done" else 0.0 if left is None else spent / max(spent + left, 1e-3)
+        if left is not None:
+            self._most = max(self._most, spent / max(spent + left, 1e-3))
+        return self._most
 
     def on_output(self, line: bytes) -> None:
         """Update the job from a line of the command's output; lines that are no events are ignored."""
@@ -77,11 +96,14 @@ class Job:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
         if state == "warning":
-            self.warnings.append(what)
+            if what not in self.warnings:
+                self.warnings.append(what)
+            return
+        if stage == WHOLE_RUN:  # what it says is in the exit code and the message
             return
         self.stage, self.what, self.done, self.of = stage, what, done, of
         if isinstance(left, (int, float)):
-            self._left, self._left_at = float(left), time.monotonic()
+            self._left = float(left)
 
 
 class Jobs:
@@ -91,6 +113,7 @@ class Jobs:
         self.store, self.command = store, list(command)
         self._waiting: deque[Job] = deque()
         self._running: Job | None = None
+        self._drawing: subprocess.Popen[bytes] | None = None  # of the pictures of a run that is done
         self._ended: OrderedDict[str, Job] = OrderedDict()
         self._changed, self._closing = threading.Condition(), False
         self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
@@ -104,10 +127,10 @@ class Jobs:
         try:
             with translate_write_errors(folder):
                 (folder / INPUT).mkdir()
-                path = copy_upload(photo, folder, PHOTO)
-                behind = None if back is None else copy_upload(back, folder, BEHIND)
+                path = copy_photo(photo, folder, PHOTO)
+                behind = None if back is None else copy_photo(back, folder, BEHIND)
                 save_request(folder, options)
-            return self._append(_make_job(folder, path, behind, options))
+            return self._append(_make_job(folder, Request(path, behind, options)))
         except UserError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -116,7 +139,25 @@ class Jobs:
         """Append the jobs that a server which was killed left in the folder of runs."""
         for folder in self.store.find_unfinished()[:MOST_WAITING]:
             if request := read_request(folder):
-                self._append(_make_job(folder, *request))
+                self._append(_make_job(folder, request))
+
+    def finish(self, id: str) -> Job:
+        """Append a run that was cancelled; it goes on from what is in its folder."""
+        folder, request = self.store.run_folder(id), self.store.request(id)
+        run = self.store.finished_run(id)
+        if folder is None or request is None or run is None or not run.is_partial:
+            raise UserError("This run cannot be finished any more; make it again.")
+        reopen_request(folder)
+        request = read_request(folder) or request
+        return self._append(_make_job(folder, request))
+
+    def delete(self, id: str) -> None:
+        """Delete a run that is over."""
+        with self._changed:
+            if any(job.id == id for job in self._open()):
+                raise UserError("This run is still at work; cancel it first.")
+            self.store.delete(id)
+            self._ended.pop(id, None)
 
     def _append(self, job: Job) -> Job:
         with self._changed:
@@ -137,6 +178,12 @@ class Jobs:
         """Return the running job, then the waiting ones in their order."""
         with self._changed:
             return self._open()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a process is at work, or one is to come."""
+        with self._changed:
+            return bool(self._open()) or self._drawing is not None
 
     def count_before(self, job: Job) -> int:
         """Return the number of jobs that come before this one."""
@@ -161,6 +208,8 @@ class Jobs:
         with self._changed:
             self._closing = True
             ids = [job.id for job in self._open()]
+            if self._drawing is not None:
+                _signal(self._drawing, kill=True)
             self._changed.notify_all()
         for id in reversed(ids):
             self.cancel(id)
@@ -177,6 +226,8 @@ class Jobs:
                     return
                 job = self._running = self._waiting.popleft()
             self._run(job)
+            if job.state == "done":
+                self._draw_comparison(job)
 
     def _run(self, job: Job) -> None:
         with tempfile.TemporaryFile() as errors:
@@ -196,14 +247,8 @@ class Jobs:
             if job.cancel_requested:
                 return 1
             job.state, job.start = "running", time.monotonic()
-            job.process = process = subprocess.Popen(
-                [*self.command, "make", *job.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,
-                env=os.environ | {PARENT: str(os.getpid())} if os.name == "posix" else None,
-            )
+            command = [*self.command, "make", *job.arguments]
+            job.process = process = start_process(command, errors, stdout=subprocess.PIPE)
         reader = threading.Thread(target=_read_output, args=(process, job), daemon=True)
         reader.start()
         code = process.wait()
@@ -211,10 +256,28 @@ class Jobs:
         reader.join(GRACE)
         return code
 
+    def _draw_comparison(self, job: Job) -> None:
+        """Draw the head beside its photo; a run is done without it, so that nothing waits if it fails."""
+        if not (job.folder / PARAMETERS).is_file():
+            return
+        with self._changed:
+            if self._closing:
+                return
+            try:
+                self._drawing = start_process([*COMPARE, str(job.folder)], subprocess.DEVNULL)
+            except OSError:
+                return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._drawing.wait(COMPARE_SECONDS)
+        _signal(self._drawing, kill=True)
+        self._drawing.wait()
+        with self._changed:
+            self._drawing = None
+
     def _end(self, job: Job, state: str) -> None:
-        """Finish a job, with the lock held. The folder of a run that is not done is deleted, with its photos."""
-        if state == "done":
-            delete_request(job.folder)
+        """Finish a job, with the lock held. A run that made nothing is deleted with its photos."""
+        if state == "done" or has_something(job.folder):
+            close_request(job.folder)
         else:
             shutil.rmtree(job.folder, ignore_errors=True)
         job.state, job.process = state, None
@@ -224,21 +287,24 @@ class Jobs:
         self._changed.notify_all()
 
 
-def _make_job(folder: Path, photo: Path, behind: Path | None, options: MakeOptions) -> Job:
-    arguments = [str(photo), "-o", str(folder), "--json", *to_arguments(options)]
-    return Job(folder.name, folder, arguments + ([] if behind is None else ["--back", str(behind)]))
+def start_process(
+    command: Sequence[str], errors: IO[bytes] | int, stdout: IO[bytes] | int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
+    """Start a process that ends when this one does."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=errors,
+        start_new_session=True,
+        env=os.environ | {PARENT: str(os.getpid())} if os.name == "posix" else None,
+    )
 
 
-def copy_upload(photo: Path, folder: Path, name: str) -> Path:
-    suffix = photo.suffix[1:].lower()
-    path = folder / INPUT / (f"{name}.{suffix}" if suffix in SUFFIXES else name)
-    try:
-        shutil.copyfile(photo, path)
-    except FileNotFoundError as error:
-        raise UserError("The upload is no longer there; choose the photo again.") from error
-    except OSError as error:
-        raise UserError(f"The photo could not be copied into {folder} ({error.strerror}).") from error
-    return path
+def _make_job(folder: Path, request: Request) -> Job:
+    arguments = [str(request.photo), "-o", str(folder), "--json", *to_arguments(request.options)]
+    arguments += [] if request.behind is None else ["--back", str(request.behind)]
+    return Job(folder.name, folder, arguments, request.photo.name)
 
 
 def _read_output(process: subprocess.Popen[bytes], job: Job) -> None:
@@ -258,7 +324,9 @@ def _error_message(errors: IO[bytes], code: int, folder: Path) -> str:
         killed = code == -getattr(signal, "SIGKILL", 9)
         message = "The system ended the run, perhaps for lack of memory; choose fewer views, or views only."
         message = message if killed else f"The run ended without a message (exit code {code})."
-    return message.replace(f"{folder / INPUT}{os.sep}", "").replace(str(folder), "the run's folder")
+    for name in (PHOTO, BEHIND, INPUT):
+        message = message.replace(f"{folder / name}{os.sep}", "")
+    return message.replace(str(folder), "the run's folder")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -280,6 +348,6 @@ def _signal(process: subprocess.Popen[bytes], *, kill: bool) -> None:
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
         elif process.poll() is None:
-            process.terminate()
+            end_process_tree(process.pid)
     except (ProcessLookupError, PermissionError):
         pass

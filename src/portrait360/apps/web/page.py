@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import isfinite
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portrait360.apps.web import panels
+from portrait360.apps.web import check_panel, panels, result_panel
+from portrait360.apps.web.checks import Checks, Choice
+from portrait360.apps.web.form import (
+    FITTED,
+    FROM_FACE,
+    HEAD,
+    LARGEST,
+    VIEWS,
+    fill_form,
+    form_fields,
+    preset_choices,
+    read_choice,
+    read_form,
+    render_presets,
+)
 from portrait360.apps.web.jobs import Jobs
-from portrait360.apps.web.uploads import prune_uploads
-from portrait360.models.presets import PRESETS
-from portrait360.pipeline.options import MakeOptions
+from portrait360.apps.web.markup import render_message, render_warnings
+from portrait360.apps.web.run_store import PAGE
+from portrait360.apps.web.uploads import add_copy, prune_uploads
+from portrait360.pipeline.export import AVATAR_FORMATS, SPLAT_FORMATS
 from portrait360.utils.errors import UserError
-from portrait360.utils.option_fields import OptionInfo, option_fields
+from portrait360.utils.option_fields import OptionInfo, name_flags
 
 if TYPE_CHECKING:
     import gradio as gr
     from fastapi import FastAPI
 
 HERE = Path(__file__).parent
+EXAMPLE = HERE / "astronaut.jpg"
 MAX_UPLOAD = "64mb"
 REFRESH_SECONDS = 0.7  # between two updates of a job
 CLEANUP_SECONDS, MAX_FILE_AGE = 600, 3600  # how often old temporary files are deleted, and their age in seconds
-HEAD, VIEWS = "3D head", "Views only"
-FROM_FACE = "read from the face"
-SHOWN = 3  # inputs of the form; those behind them are below "Advanced"
+SHOWN = 1  # inputs of the form; those behind them are below "More settings"
+LENGTHS = (0.3, 3.0)  # of hair, as factors
+AS_FOUND = "As in the photo"
 PLACEHOLDER = "Drop a photo here, or click to choose one"
 NEEDS_GRADIO = "`portrait360 serve` needs gradio; install it with: pip install 'portrait360[web]'"
 
@@ -39,10 +54,10 @@ def import_gradio() -> Any:
     return gradio
 
 
-def mount_page(app: FastAPI, jobs: Jobs, uploads: Path) -> FastAPI:
+def mount_page(app: FastAPI, jobs: Jobs, uploads: Path, checks: Checks) -> FastAPI:
     """Mount the page at / of an app."""
     gr = import_gradio()
-    blocks = Page(gr, jobs, uploads).build()
+    blocks = Page(gr, jobs, uploads, checks).build()
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
     theme = gr.themes.Default(primary_hue="slate", neutral_hue="slate", radius_size="lg", **fonts)
     theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
@@ -67,76 +82,117 @@ def mount_page(app: FastAPI, jobs: Jobs, uploads: Path) -> FastAPI:
 class Page:
     """The components of the page and their handlers. The page is stateless: what a tab shows is stored in the tab."""
 
-    def __init__(self, gradio: Any, jobs: Jobs, uploads: Path) -> None:
-        self.gr, self.jobs, self.uploads = gradio, jobs, uploads
+    def __init__(self, gradio: Any, jobs: Jobs, uploads: Path, checks: Checks) -> None:
+        self.gr, self.jobs, self.uploads, self.checks = gradio, jobs, uploads, checks
 
     def build(self) -> gr.Blocks:
         gr = self.gr
-        self.open_run.__func__.__annotations__["event"] = gr.EventData  # gradio passes the event by this type
+        for handler in (self.open_run, self.act, self.choose, self.use_example):
+            handler.__func__.__annotations__["event"] = gr.EventData  # gradio passes the event by this type
         with gr.Blocks(
             title="portrait360", analytics_enabled=False, delete_cache=(CLEANUP_SECONDS, MAX_FILE_AGE)
         ) as blocks:
             gr.HTML(panels.HEADING, js_on_load=_read_script("blind.js"), apply_default_css=False)
             with gr.Row(elem_id="p360-main", equal_height=False):
                 with gr.Column(scale=4, min_width=320):
-                    form = self._add_form()
-                    with gr.Row():
-                        make = gr.Button("Make", variant="primary", elem_id="p360-make")
-                        cancel = gr.Button("Cancel", visible=False, elem_id="p360-cancel")
-                with gr.Column(scale=7, min_width=320):
-                    status = gr.HTML("", elem_id="p360-status", apply_default_css=False)
-                    stage = gr.HTML(
-                        panels.EMPTY,
-                        elem_id="p360-result",
-                        js_on_load=_read_script("turn.js"),
-                        apply_default_css=False,
-                    )
-            past = gr.HTML("", elem_id="p360-past", js_on_load=_read_script("past.js"), apply_default_css=False)
+                    make, cancel = self._add_form()
+                with gr.Column(scale=7, min_width=320, elem_id="p360-right"):
+                    status = self._add_html("p360-status")
+                    stage = self._add_html("p360-result", "turn.js", result_panel.EMPTY)
+                    details = self._add_html("p360-details", "result.js")
+            past = self._add_html("p360-past", "past.js")
             run_id = gr.Textbox("", visible=False)  # of the run that this tab shows; an untrusted string
             previous, timer = gr.State(()), gr.Timer(REFRESH_SECONDS, active=False)
-            outputs = [run_id, status, stage, past, make, cancel, timer, previous]
+            outputs = [run_id, status, stage, details, past, make, cancel, timer, previous]
+            form = [self.photo, self.back, *self.inputs.values()]
             quiet = {"show_progress": "hidden", "queue": False}
+            private = {"api_visibility": "private", **quiet}
             make.click(self.make, form, outputs, api_name="make", **quiet)
             cancel.click(self.cancel, [run_id, previous], outputs, api_name="cancel", **quiet)
-            timer.tick(self.refresh, [run_id, previous], outputs, api_visibility="private", **quiet)
-            past.click(self.open_run, None, outputs, api_visibility="private", **quiet)
-            blocks.load(self.load, None, outputs, api_visibility="private", **quiet)
+            timer.tick(self.refresh, [run_id, previous], outputs, **private)
+            past.click(self.open_run, None, outputs, **private)
+            details.click(self.act, [run_id, previous], [*outputs, *form, self.seen], **private)
+            blocks.load(self.load, None, [*outputs, self.inputs["preset"], self.missing], **private)
+            self._connect_check(private)
         return blocks
 
-    def _add_form(self) -> list[Any]:
-        """Add the photos and an input for every field of MakeOptions that has a label."""
+    def _add_html(self, id: str, script: str | None = None, html: str = "") -> Any:
+        """Add a panel; a script of it turns clicks into events."""
+        code = {} if script is None else {"js_on_load": _read_script(script)}
+        return self.gr.HTML(html, elem_id=id, apply_default_css=False, **code)
+
+    def _add_form(self) -> tuple[Any, Any]:
+        """Add the photos, an input for every field of MakeOptions that has a label, and the two buttons."""
         gr, inputs = self.gr, {}
-        photo = self._add_photo("Photo", 270, "p360-photo")
+        self.photo = self._add_photo("Photo", 270, "p360-photo")
+        self.examples = self._add_html("p360-examples", "check.js", check_panel.EXAMPLES)
+        self.check_view = self._add_html("p360-check", "check.js")
+        self.seen = gr.State("")  # path of the photo that the check shows
         for field in form_fields():
             if field[-1].form <= SHOWN:
                 inputs[field[0]] = self._add_input(*field)
+        with gr.Row(elem_id="p360-buttons"):
+            make = gr.Button("Make", variant="primary", elem_id="p360-make")
+            cancel = gr.Button("Cancel", visible=False, elem_id="p360-cancel")
         with gr.Accordion("The same head from behind", open=False):
-            back = self._add_photo("A photo from behind, if you have one", 200, "p360-back")
-        with gr.Accordion("Advanced", open=False):
+            self.back = self._add_photo("A photo from behind, if you have one", 200, "p360-back")
+        with gr.Accordion("More settings", open=False, elem_id="p360-more"):
             for field in form_fields():
                 if field[-1].form > SHOWN:
                     inputs[field[0]] = self._add_input(*field)
+                if field[0] == "preset":
+                    self.missing = self._add_html("p360-missing")
         inputs["fit"].change(
-            lambda choice: gr.update(interactive=choice == HEAD),
+            lambda choice: gr.update(interactive=choice != VIEWS),
             inputs["fit"],
             inputs["quick"],
             queue=False,
             api_visibility="private",
         )
-        return [photo, back, *(inputs[name] for name, *_ in form_fields())]
+        self.inputs = {name: inputs[name] for name, *_ in form_fields()}
+        return make, cancel
+
+    def _connect_check(self, private: dict[str, Any]) -> None:
+        """Check a photo as soon as it is there, and again when its face or angles are changed."""
+        said = [self.inputs[name] for name in ("face", "azimuth", "elevation")]
+        new = self.photo.change(
+            self.announce, [self.photo, self.seen, *said], [self.check_view, self.seen, *said], **private
+        )
+        new.then(self.check, [self.photo, *said], self.check_view, **private)
+        chosen = self.check_view.click(self.choose, self.photo, [self.check_view, *said], **private)
+        chosen.then(self.check, [self.photo, *said], self.check_view, **private)
+        for field in said:
+            field.submit(self.check, [self.photo, *said], self.check_view, **private)
+        self.examples.click(self.use_example, None, self.photo, **private)
 
     def _add_input(self, name: str, kind: Any, default: Any, info: OptionInfo) -> Any:
         """Add an input for one field; its type and description decide which."""
         gr, id = self.gr, f"p360-{name}"
         if name == "fit":
-            return gr.Radio([HEAD, VIEWS], value=HEAD, show_label=False, container=False, elem_id=id)
+            return gr.Radio([HEAD, VIEWS, FITTED], value=HEAD, show_label=False, container=False, elem_id=id)
         if name == "preset":
-            return gr.Radio(preset_choices(), value=default, label=info.label, elem_id=id)
+            return self._accept_any(gr.Radio(preset_choices(), value=default, label=info.label, elem_id=id))
+        if name == "formats":
+            return gr.CheckboxGroup(
+                [*SPLAT_FORMATS, *AVATAR_FORMATS], value=list(default), label=info.label, elem_id=id
+            )
+        if name == "hair":
+            styles = [(AS_FOUND, ""), *((result_panel.name_style(style), style) for style in list_styles())]
+            return gr.Dropdown(styles, value="", label=info.label, elem_id=id)
+        if name == "hair_length":
+            return gr.Slider(*LENGTHS, 1.0, step=0.05, label=f"{info.label}, as a factor", elem_id=id)
         if kind is bool:
             return gr.Checkbox(default, label=f"{info.label}: {info.help}", elem_id=id)
         if info.low is not None:
             return gr.Slider(info.low, info.high, default, step=4, label=info.label, elem_id=id)
-        return gr.Textbox("", label=info.label, info=info.help, placeholder=FROM_FACE, max_lines=1, elem_id=id)
+        empty = {"face": LARGEST, "seed": ""}.get(name, FROM_FACE)
+        value = "" if default is None else str(default)
+        return gr.Textbox(value, label=info.label, info=info.help, placeholder=empty, max_lines=1, elem_id=id)
+
+    def _accept_any(self, radio: Any) -> Any:
+        """Let values through that were no choice when the page was built; the run says what cannot work."""
+        radio.preprocess = lambda payload: payload
+        return radio
 
     def _add_photo(self, label: str, height: int, id: str) -> gr.Image:
         """Add an input for an upload or a webcam picture. Its value is the path: only the run opens the file."""
@@ -150,7 +206,9 @@ class Page:
             buttons=[],
             placeholder=PLACEHOLDER,
         )
+        image_data = photo.data_model
         photo.preprocess = lambda payload: payload.path if payload else None
+        photo.postprocess = lambda path: image_data(path=path, orig_name=Path(path).name) if path else None
 
         async def require_upload(path: Any) -> str:
             if not Path(str(path)).resolve().is_relative_to(self.uploads.resolve()):
@@ -159,6 +217,32 @@ class Page:
 
         photo.async_move_resource_to_block_cache = require_upload
         return photo
+
+    def announce(self, photo: str | None, seen: str, *said: str) -> tuple[Any, ...]:
+        """Say that a photo is being looked at; what was said about another photo is forgotten."""
+        if not photo:
+            return "", "", "", "", ""
+        view = check_panel.render_waiting(Path(photo).name)
+        return (view, photo, *(said if photo == seen else ("", "", "")))
+
+    def check(self, photo: str | None, face: str, azimuth: str, elevation: str) -> str:
+        """Return what a photo is read as."""
+        if not photo:
+            return ""
+        choice = Choice()
+        try:
+            choice = read_choice(face, azimuth, elevation)
+            return check_panel.render_check(self.checks.check(Path(photo), choice), choice)
+        except UserError as error:
+            return check_panel.render_problem(name_flags(str(error)), choice)
+
+    def choose(self, photo: str | None, event: gr.EventData) -> tuple[Any, ...]:
+        """Take over a face or angles that were clicked; the check follows."""
+        said = [str(event._data.get(name) or "")[:20] for name in ("face", "azimuth", "elevation")]
+        return (check_panel.render_waiting(Path(photo).name) if photo else "", *said)
+
+    def use_example(self, event: gr.EventData) -> str:
+        return str(add_copy(EXAMPLE, self.uploads))
 
     def make(self, photo: str | None, back: str | None, *values: Any) -> tuple[Any, ...]:
         """Start a run with the values of the form; the first output is its id."""
@@ -177,7 +261,8 @@ class Page:
         return self._update(run_id, previous)
 
     def refresh(self, run_id: str, previous: tuple[Any, ...]) -> tuple[Any, ...]:
-        return self._update(run_id, previous)
+        """Update what the tab shows by now, which may be another run than when the browser sent this."""
+        return self._update(previous[0][0] if previous else run_id, previous)
 
     def open_run(self, event: gr.EventData) -> tuple[Any, ...]:
         """Show the run whose card was clicked."""
@@ -185,32 +270,80 @@ class Page:
         exists = self.jobs.get(id) or self.jobs.store.finished_run(id)
         return self._update(id, (), message="" if exists else "This run is no longer in the folder.")
 
+    def act(self, run_id: str, previous: tuple[Any, ...], event: gr.EventData) -> tuple[Any, ...]:
+        """Do what a button below a result says."""
+        said = {name: str(event._data.get(name) or "")[:100] for name in ("do", "run", "style", "length")}
+        form = (self.gr.skip(),) * (3 + len(form_fields()))
+        try:
+            if said["do"] == "again":
+                return (*self._update(run_id, previous), *self._reuse(said["run"]))
+            if said["do"] == "delete":
+                self.jobs.delete(said["run"])
+                return (*self._update("", ()), *form)
+            if said["do"] == "finish":
+                return (*self._update(self.jobs.finish(said["run"]).id, ()), *form)
+            if said["do"] == "hair":
+                return (*self._update(self._change_hair(said).id, ()), *form)
+        except UserError as error:
+            return (*self._update(run_id, (), message=str(error)), *form)
+        return (*self._update(run_id, previous), *form)
+
+    def _reuse(self, id: str) -> tuple[Any, ...]:
+        """Return the photos and the form's values of a run, as uploads that are new."""
+        request = self.jobs.store.request(id)
+        if request is None:
+            raise UserError("The photo of this run is no longer in its folder.")
+        photo = str(add_copy(request.photo, self.uploads))
+        back = None if request.behind is None else str(add_copy(request.behind, self.uploads))
+        return (photo, back, *fill_form(request.options), photo)
+
+    def _change_hair(self, said: dict[str, str]) -> Any:
+        """Make a run again with other hair."""
+        request = self.jobs.store.request(said["run"])
+        if request is None:
+            raise UserError("The photo of this run is no longer in its folder.")
+        options = request.options
+        if said["style"]:
+            options = replace(options, hair=said["style"])
+        factor = round(float(said["length"]), 2) if said["length"] in ("0.5", "0.75", "1.35", "2") else 1.0
+        if factor != 1.0:
+            options = replace(options, hair_length=round(min(max((options.hair_length or 1) * factor, 0.1), 4.0), 2))
+        if options == request.options:
+            raise UserError("Choose another style or another length first.")
+        options.read_overrules()
+        return self.jobs.add(request.photo, options, request.behind)
+
     def load(self) -> tuple[Any, ...]:
-        """Show the running job in a tab that is opened or reloaded."""
+        """Show the running job in a tab that is opened or reloaded, and offer the presets that can run now."""
         open_jobs = self.jobs.open()
-        return self._update(open_jobs[0].id if open_jobs else "", ())
+        presets = self.gr.update(choices=preset_choices()), render_presets()
+        return (*self._update(open_jobs[0].id if open_jobs else "", ()), *presets)
 
     def _update(self, run_id: str, previous: tuple[Any, ...], message: str = "") -> tuple[Any, ...]:
         """Return the outputs of the page; unchanged ones are skipped, so that nothing flickers."""
         gr, jobs = self.gr, self.jobs
         job, open_jobs = jobs.get(run_id), jobs.open()
-        is_open = job is not None and not job.is_over
-        views = jobs.store.views(run_id) if is_open else []
-        state = job.state if job else ""
+        is_open, is_busy = job is not None and not job.is_over, jobs.is_busy
+        views, has_page = jobs.store.views(run_id), jobs.store.file(run_id, PAGE) is not None
+        run = None if is_open else jobs.store.finished_run(run_id)
+        shown = (run_id, "page") if has_page else (run_id, is_open, len(views), job.of if is_open and job else 0)
         current = (
-            (run_id, state, len(views), job.of if job else 0),
-            tuple((job.id, job.state) for job in open_jobs),
+            shown,
+            (run_id, is_open, has_page, run is not None and run.compares),
+            (tuple((job.id, job.state, jobs.store.card_picture(job.id)) for job in open_jobs), run and run.compares),
             is_open,
+            is_busy,
         )
-        same = [a == b for a, b in zip(current, previous or (None, None, None), strict=True)]
+        same = [a == b for a, b in zip(current, previous or (None,) * len(current), strict=True)]
         return (
             run_id,
-            panels.render_message(message) if message else self._render_status(run_id),
-            gr.skip() if same[0] else self._render_stage(run_id, views),
-            gr.skip() if same[1] else self._render_gallery(open_jobs),
-            gr.skip() if same[2] else gr.update(visible=not is_open),
-            gr.skip() if same[2] else gr.update(visible=is_open),
-            gr.Timer(active=bool(open_jobs)) if not same[1] or not previous else gr.skip(),
+            render_message(message) if message else self._render_status(run_id),
+            gr.skip() if same[0] else self._render_stage(run_id, views, has_page=has_page),
+            gr.skip() if same[1] else self._render_details(run_id, views, has_page=has_page),
+            gr.skip() if same[2] else self._render_gallery(open_jobs),
+            gr.skip() if same[3] else gr.update(visible=not is_open),
+            gr.skip() if same[3] else gr.update(visible=is_open),
+            gr.Timer(active=is_busy) if not same[4] or not previous else gr.skip(),
             current,
         )
 
@@ -218,59 +351,37 @@ class Page:
         """Return the progress of a job, or the warnings of a run that an earlier server made."""
         job = self.jobs.get(run_id)
         if job is None:
-            return panels.render_warnings(self.jobs.store.warnings(run_id))
+            return render_warnings(self.jobs.store.warnings(run_id))
         return panels.render_status(job, self.jobs.count_before(job))
 
-    def _render_stage(self, run_id: str, views: list[str]) -> str:
+    def _render_stage(self, run_id: str, views: list[str], *, has_page: bool) -> str:
+        """Return the head: the page that shows it, as soon as there is one, or the views."""
+        job = self.jobs.get(run_id)
+        if has_page:
+            return result_panel.render_viewer(run_id)
+        if job is not None and not job.is_over:
+            return result_panel.render_previews(job, views)
+        return result_panel.render_turntable(run_id, views) if views else result_panel.EMPTY
+
+    def _render_details(self, run_id: str, views: list[str], *, has_page: bool) -> str:
         job, run = self.jobs.get(run_id), self.jobs.store.finished_run(run_id)
         if job is not None and not job.is_over:
-            return panels.render_previews(job, views)
-        return panels.render_result(run, self.jobs.store.views(run_id)) if run else panels.EMPTY
+            return result_panel.COMING if has_page else ""
+        return result_panel.render_result(run, views, list_styles()) if run else ""
 
     def _render_gallery(self, open_jobs: list[Any]) -> str:
         store, open_ids = self.jobs.store, {job.id for job in open_jobs}
         runs, older = store.all()
         runs = [run for run in runs if run.id not in open_ids]
-        return panels.render_gallery(open_jobs, runs, [store.card_picture(run.id) for run in runs], older)
+        pictures = {one.id: store.card_picture(one.id) for one in (*open_jobs, *runs)}
+        return panels.render_gallery(open_jobs, runs, pictures, older)
 
 
-def form_fields() -> list[tuple[str, Any, Any, OptionInfo]]:
-    """Name, type, default and description of the fields that the form offers: those with a label."""
-    fields = [field for field in option_fields(MakeOptions) if field[-1].label]
-    return sorted(fields, key=lambda field: field[-1].form)
+def list_styles() -> list[str]:
+    """Return the names of all hairstyles."""
+    from portrait360.synth.sampling.style_descriptor import ALL_STYLES
 
-
-def read_form(values: Sequence[Any]) -> MakeOptions:
-    """The options that the values of the form's inputs say, in the order of `form_fields`."""
-    options: dict[str, Any] = {}
-    for (name, kind, _, _), value in zip(form_fields(), values, strict=True):
-        if name == "fit":
-            options[name] = value != VIEWS
-        elif kind in (bool, int, str):
-            options[name] = kind(value)
-        else:
-            options[name] = parse_degrees(value)
-    return MakeOptions(**options | {"quick": options["quick"] and options["fit"]})
-
-
-def preset_choices() -> list[tuple[str, str]]:
-    """Return the label and name of every preset."""
-    return [(f"{name} (needs weights)" if preset.steps else name, name) for name, preset in PRESETS.items()]
-
-
-def parse_degrees(text: str) -> float | None:
-    """Parse a number of degrees; return None if the text is empty."""
-    if not text or not text.strip():
-        return None
-    try:
-        number = float(text)
-        if not isfinite(number):
-            raise ValueError(text)
-        return number
-    except ValueError as error:
-        raise UserError(
-            f"{text.strip()[:20]!r} is not a number of degrees; leave the field empty if a face is visible."
-        ) from error
+    return sorted(ALL_STYLES)
 
 
 def _read_script(name: str) -> str:

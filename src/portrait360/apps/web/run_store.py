@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
-import tempfile
-import zipfile
+import shutil
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from portrait360.apps.web.unfinished import REQUEST
-from portrait360.pipeline.run import RECORD, read_warnings
+from portrait360.apps.web.requests import INPUT, REQUEST, SETTINGS, Request, find_photo, read_request
+from portrait360.pipeline.run import OWN, RECORD, read_warnings
 from portrait360.utils.errors import UserError
-from portrait360.utils.files import read_limited, translate_write_errors
+from portrait360.utils.files import lock_folder, read_limited, translate_write_errors
 from portrait360.utils.option_fields import name_flags
 
 SHEET, PAGE = "sheet.png", "viewer.html"
 FILES = {  # files that can be downloaded, with their captions
     PAGE: "Page with the head in 3D",
-    "avatar.html": "Page with the animated head",
-    "avatar.glb": "Animated mesh",
+    "head.glb": "Mesh, for Blender and games",
+    "head.usdz": "Mesh, for iPhone and iPad",
+    "head.stl": "Mesh, for 3D printing",
     "head.ply": "Gaussian splats",
-    "head.glb": "Textured mesh",
+    "head.spz": "Gaussian splats, compressed",
+    "head.splat": "Gaussian splats, for browsers",
+    "head.splats.glb": "Gaussian splats, as glTF",
     "turntable.mp4": "Turntable video",
     SHEET: "Contact sheet",
     "field.safetensors": "Radiance field",
+    "fitted.ply": "Splats fitted to the views",
+    "avatar.html": "Page with the avatar",
+    "avatar.glb": "Mesh of the avatar, with expressions",
 }
-ZIP = "views.zip"
+ZIP, EVERYTHING = "views.zip", "head.zip"
+COMPARE = "compare"
+COMPARISON = (f"{COMPARE}/photo.webp", f"{COMPARE}/head.webp")  # the photo, and the head as its camera sees it
+PORTRAIT = "portrait/portrait.png"  # what is used of the photo
+PARAMETERS = "proxy/parameters.json"  # what an avatar says of itself
 VIEW_NAME = re.compile(r"views/[0-9]{1,7}\.png")
 MAX_SHOWN_RUNS = 60
 MAX_SHOWN_VIEWS = 9999
@@ -46,6 +56,10 @@ class PastRun:
     views: int
     head: bool
     files: dict[str, int]  # sizes in bytes by name
+    name: str = ""  # of the photo, if the folder holds it
+    is_partial: bool = False  # it was cancelled when something had been made
+    style: str = ""  # of an avatar's hair
+    compares: bool = False  # whether it holds the pictures of COMPARISON
 
 
 class RunStore:
@@ -75,6 +89,30 @@ class RunStore:
         except OSError:  # somebody deleted it
             return []
 
+    def request(self, id: str) -> Request | None:
+        """Return the photos and settings of a run that the page started."""
+        folder = self.run_folder(id)
+        return None if folder is None else read_request(folder)
+
+    def delete(self, id: str) -> None:
+        """Delete a run that is over, and its folder, unless the user keeps files of their own in it."""
+        folder = self.run_folder(id)
+        if folder is None or not (_is_complete(folder) or _is_partial(folder)):
+            raise UserError("This run is no longer in the folder.")
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lock_folder(folder))
+            except UserError as error:
+                raise UserError("This run is in use; delete it when it has ended.") from error
+            stack.enter_context(translate_write_errors(folder))
+            for path in (folder / name for name in (*OWN, INPUT, COMPARE)):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what else lies there is the user's
+            folder.rmdir()
+
     def find_unfinished(self) -> list[Path]:
         """Return the folders with a job's request whose run did not come to its end, oldest first."""
         return sorted(entry for entry in self._folders() if _has(entry, REQUEST) and not _is_complete(entry))
@@ -82,7 +120,7 @@ class RunStore:
     def file(self, id: str, name: str) -> Path | None:
         """Return a file that a browser may see: one that runs write, and no link to another file."""
         folder = self.run_folder(id)
-        is_public = name in FILES or VIEW_NAME.fullmatch(name)
+        is_public = name in (*FILES, *COMPARISON, PORTRAIT) or VIEW_NAME.fullmatch(name)
         if folder is None or not is_public:
             return None
         return folder / name if _has(folder, name) else None
@@ -97,11 +135,12 @@ class RunStore:
 
     def card_picture(self, id: str) -> str | None:
         """Return the name of the picture for the card of a run."""
-        return next((name for name in ("views/000.png", SHEET) if self.file(id, name)), None)
+        return next((name for name in ("views/000.png", SHEET, PORTRAIT) if self.file(id, name)), None)
 
     def finished_run(self, id: str) -> PastRun | None:
+        """Return a run that is over, also one that was cancelled when something had been made."""
         folder = self.run_folder(id)
-        return _past_run(folder) if folder and _is_complete(folder) else None
+        return _past_run(folder) if folder and (_is_complete(folder) or _is_partial(folder)) else None
 
     def warnings(self, id: str) -> list[str]:
         """Return the warnings of a finished run, which name options as those of a running one do."""
@@ -110,22 +149,18 @@ class RunStore:
 
     def all(self) -> tuple[list[PastRun], int]:
         """Return the latest finished runs, and the number of older ones."""
-        folders = sorted(filter(_is_complete, self._folders()), key=_time_made, reverse=True)
+        folders = [folder for folder in self._folders() if _is_complete(folder) or _is_partial(folder)]
+        folders = sorted(folders, key=_time_made, reverse=True)
         runs = [run for entry in folders[:MAX_SHOWN_RUNS] if (run := _past_run(entry))]
         return runs, max(len(folders) - MAX_SHOWN_RUNS, 0)
 
-    def zip_views(self, id: str) -> IO[bytes] | None:
-        """Return the views and their cameras as a zip file that is deleted when it is closed."""
+    def members(self, id: str, archive: str) -> list[str]:
+        """Return what belongs into an archive of a run: the views and their cameras, or all files."""
         folder, names = self.run_folder(id), self.views(id)
-        if folder is None or not names:
-            return None
-        file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNGs are compressed already
-            for name in [*names, "views/transforms.json"]:
-                if _has(folder, name):
-                    archive.write(folder / name, name)
-        file.seek(0)
-        return file
+        if folder is None or archive not in (ZIP, EVERYTHING):
+            return []
+        names = names and [*names, "views/transforms.json"]
+        return [name for name in [*(FILES if archive == EVERYTHING else ()), *names] if _has(folder, name)]
 
 
 def _is_run_folder(entry: os.DirEntry[str]) -> bool:
@@ -145,13 +180,29 @@ def _has(folder: Path, name: str) -> bool:
         return False
 
 
+def _has_result(folder: Path) -> bool:
+    return any(_has(folder, name) for name in (PAGE, "field.safetensors"))
+
+
 def _is_complete(folder: Path) -> bool:
     return _has(folder, RECORD) and _has(folder, SHEET)
 
 
+def _is_partial(folder: Path) -> bool:
+    """Return whether a run was cancelled when it had made something that can be opened."""
+    if _is_complete(folder) or not _has(folder, SETTINGS):
+        return False
+    return has_something(folder)
+
+
+def has_something(folder: Path) -> bool:
+    """Return whether a run has made anything that can be opened."""
+    return any(_has(folder, name) for name in (*FILES, "views/000.png"))
+
+
 def _time_made(folder: Path) -> float:
     try:
-        return (folder / SHEET).stat().st_mtime
+        return (folder / (SHEET if _has(folder, SHEET) else SETTINGS)).stat().st_mtime
     except OSError:  # deleted meanwhile
         return 0.0
 
@@ -161,13 +212,35 @@ def _past_run(folder: Path) -> PastRun | None:
     try:
         record: Any = json.loads(read_limited(folder / RECORD, MAX_RECORD_BYTES))
         start = datetime.fromisoformat(record["begun"]).astimezone()
-        views, head = int(record["settings"]["views"]), bool(record["settings"]["results"])
+        views, head = int(record["settings"]["views"]), record["settings"]["results"] != [] and _has_result(folder)
         views = views if 0 <= views <= MAX_SHOWN_VIEWS else 0
     except (UserError, ValueError, KeyError, TypeError, OverflowError, RecursionError):  # damaged, or other version
-        start, views, head = datetime.fromtimestamp(_time_made(folder)), 0, _has(folder, PAGE)
+        start, views, head = datetime.fromtimestamp(_time_made(folder)), 0, _has_result(folder)
     try:
         files = {name: (folder / name).stat().st_size for name in FILES if _has(folder, name)}
     except OSError:
         return None
     year = "" if start.year == datetime.now().year else f" {start.year}"
-    return PastRun(folder.name, f"{start.day} {start:%b}{year}, {start:%H:%M}", views, head, files)
+    photo = find_photo(folder)
+    return PastRun(
+        folder.name,
+        f"{start.day} {start:%b}{year}, {start:%H:%M}",
+        views,
+        head,
+        files,
+        name=photo.name if photo else "",
+        is_partial=_is_partial(folder),
+        style=_read_style(folder),
+        compares=all(_has(folder, name) for name in COMPARISON),
+    )
+
+
+def _read_style(folder: Path) -> str:
+    """Return the hairstyle of a run's avatar; nothing if it has none, or its record is damaged."""
+    if not _has(folder, PARAMETERS):
+        return ""
+    try:
+        record: Any = json.loads(read_limited(folder / PARAMETERS, MAX_RECORD_BYTES))
+        return str(record["hair"]["style"])
+    except (UserError, ValueError, KeyError, TypeError, RecursionError):
+        return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from portrait360.utils.errors import UserError
-from portrait360.utils.files import lock_folder
+from portrait360.utils.files import lock_folder, sha256
 
 PREFIX = "portrait360-serve-"  # of the folder's name
 ROUTE = "/upload"
@@ -33,10 +33,9 @@ def prune_uploads(uploads: Path) -> None:
 
 def remove_stale_folders(parent: Path) -> None:
     """Delete the folders of uploads that killed servers left; a living one holds the lock of its folder."""
-    if os.name != "posix":  # folders cannot be locked there
-        return
+    user = os.getuid() if os.name == "posix" else 0  # Windows gives every file 0, and every user a folder of its own
     for path, stat in _entries(parent):
-        is_ours = path.name.startswith(PREFIX) and stat.st_uid == os.getuid() and path.is_dir()
+        is_ours = path.name.startswith(PREFIX) and stat.st_uid == user and path.is_dir()
         if is_ours and not path.is_symlink() and time.time() - stat.st_mtime > YOUNG:
             try:
                 with lock_folder(path):
@@ -47,6 +46,19 @@ def remove_stale_folders(parent: Path) -> None:
 
 def create_uploads_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix=PREFIX))  # readable by this user only
+
+
+def add_copy(photo: Path, uploads: Path) -> Path:
+    """Return a copy of a photo among the uploads, named as if it had been uploaded."""
+    prune_uploads(uploads)
+    try:
+        path = uploads / sha256(photo) / photo.name
+        path.parent.mkdir(exist_ok=True)
+        shutil.copyfile(photo, path)
+        os.utime(path.parent)
+    except OSError as error:
+        raise UserError(f"{photo.name} is no longer there.") from error
+    return path
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

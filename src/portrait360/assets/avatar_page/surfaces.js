@@ -12,6 +12,23 @@ function hairShader(shader) {
   );
 }
 
+// Bright light is compressed as by three's neutral tone mapping, but nothing is taken from the dark: that makes dark hair
+// black and orange, and skin blotched.
+const SHOULDER = `#ifdef TONE_MAPPING
+  gl_FragColor.rgb *= toneMappingExposure;
+  float peak = max(gl_FragColor.r, max(gl_FragColor.g, gl_FragColor.b));
+  if (peak > 0.76) {
+    float held = 1.0 - 0.0576 / (peak - 0.52);
+    gl_FragColor.rgb = mix(vec3(held), gl_FragColor.rgb * held / peak, 1.0 / (0.15 * (peak - held) + 1.0));
+  }
+#endif`;
+
+function toneShader(shader) {
+  shader.fragmentShader = shader.fragmentShader.replace("#include <tonemapping_fragment>", SHOULDER);
+}
+
+function litHairShader(shader) { hairShader(shader); toneShader(shader); }
+
 function clayShader(shader) {
   shader.fragmentShader = shader.fragmentShader.replace("#include <map_fragment>", ALPHA_ONLY);
 }
@@ -72,9 +89,9 @@ class Surfaces {
   improve(lit) {
     if (lit.alphaTest > 0) {
       lit.alphaToCoverage = true;
-      wearShader(lit, hairShader, "hair");
-      if (lit.isMeshPhysicalMaterial) Object.assign(lit, { ...STRANDS, specularIntensity: 0.25 });
-    }
+      wearShader(lit, litHairShader, "lit hair");
+      if (lit.isMeshPhysicalMaterial) Object.assign(lit, { ...STRANDS, specularIntensity: 0.2 });
+    } else wearShader(lit, toneShader, "lit");
     if (lit.map) lit.map.anisotropy = Math.min(8, this.studio.renderer.capabilities.getMaxAnisotropy());
   }
 

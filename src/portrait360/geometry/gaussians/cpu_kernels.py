@@ -20,6 +20,7 @@ SURFACE_TRANSMITTANCE = 0.75  # at the depth of the surface: splats fill a layer
 MIN_TRANSMITTANCE = 1e-4  # below it, nothing behind is drawn
 
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
+FAINTEST = np.float32(math.log(MIN_ALPHA))
 MIN_ALPHA32, MAX_ALPHA32 = np.float32(MIN_ALPHA), np.float32(MAX_ALPHA)
 MIN_TRANSMITTANCE32, SURFACE_TRANSMITTANCE32 = np.float32(MIN_TRANSMITTANCE), np.float32(SURFACE_TRANSMITTANCE)
 
@@ -70,9 +71,10 @@ def bin_splats(boxes, order, size):  # noqa: ANN001, ANN201 (numba)
 
 @njit(inline="always")
 def evaluate_gaussian(conics, n, dx, dy):  # noqa: ANN001, ANN202 (numba)
-    """Evaluate a splat's Gaussian at an offset from its centre."""
+    """Evaluate a splat's Gaussian at an offset from its centre; 0 where no opacity brings it to MIN_ALPHA."""
     a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
-    return np.float32(math.exp(-HALF * (a * dx * dx + c * dy * dy) - b * dx * dy))
+    power = -HALF * (a * dx * dx + c * dy * dy) - b * dx * dy
+    return np.float32(math.exp(power)) if power >= FAINTEST else ZERO
 
 
 @cached_njit(parallel=True, fastmath=True)

@@ -35,7 +35,7 @@ from portrait360.utils.errors import UserError
 from portrait360.utils.version import __version__
 
 DIFFUSERS_VERSION = "0.32.0"  # whose configurations these are
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+INDEX, WEIGHTS, PROMPT = "model_index.json", "diffusion_pytorch_model.safetensors", "empty_prompt.safetensors"
 MOTION_MODULE = "_motion_module."  # in the names of the cross-view attention's tensors
 STOCK_STRIDES = (1, 1, 2, 1, 2, 1, 2)  # of the hint's convolutions in diffusers' ControlNet
 
@@ -71,11 +71,11 @@ def export_diffusers(
         require_space(folder, total)
         for part in parts:
             _write_part(part, source, folder, lambda count, part=part: on_progress(part.folder, count, total))
-        index = _model_index(system, parts)
-        _write_json(folder / "model_index.json", index)
+        index = _model_index(system, parts, record)
+        _write_json(folder / INDEX, index)
         (folder / "scheduler").mkdir()
         _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
-        shutil.copyfile(source / "empty_prompt.safetensors", folder / "empty_prompt.safetensors")
+        shutil.copyfile(source / PROMPT, folder / PROMPT)
         make_card(system, parts, record).write(folder)
     return index
 
@@ -92,6 +92,8 @@ def list_parts(system: ModelSpec) -> list[Part]:
     parts.append(
         Part("appearance", "appearance", *UNET_CLASS, unet_config(unet), _without_hint(unet), no_output(unet))
     )
+    if system.denoiser.quirks.unused_hint_encoder_in_appearance:
+        parts.append(Part("appearance_hint", "appearance", "portrait360", "HintEncoder", {}, _only_hint, {}))
     parts.append(_control_part(unet, control))
     if system.denoiser.cross_view is not None:
         config = {"layout": system.denoiser.cross_view.layout, "positions": system.denoiser.cross_view.positions}
@@ -110,7 +112,11 @@ def _only_motion(name: str) -> str | None:
 
 def _without_hint(config: UNetConfig) -> Callable[[str], str | None]:
     """Leave out DiffPortrait3D's hint encoder in the appearance network, which is never run."""
-    return lambda name: None if name.startswith("input_hint_block.") else diffusers_unet_name(name, config)
+    return lambda name: None if _only_hint(name) else diffusers_unet_name(name, config)
+
+
+def _only_hint(name: str) -> str | None:
+    return name if name.startswith("input_hint_block.") else None
 
 
 def _vae_renamer(config: VAEConfig) -> Callable[[str], str | None]:
@@ -203,7 +209,7 @@ def vae_config(config: VAEConfig) -> dict[str, Any]:
 def _write_part(part: Part, source: Path, folder: Path, on_bytes: Callable[[int], None]) -> None:
     file = TensorFile(source / f"{part.source}.safetensors")
     names = {new: name for name in file.specs if (new := part.rename(name)) is not None}
-    specs = {new: _spec(file.specs[name], new) for new, name in names.items()}
+    specs = {new: to_diffusers_spec(file.specs[name], new) for new, name in names.items()}
     dtype = next(iter(specs.values())).dtype
     specs |= {new: Spec(tuple(value.shape), dtype) for new, value in part.extra.items()}
 
@@ -216,18 +222,20 @@ def _write_part(part: Part, source: Path, folder: Path, on_bytes: Callable[[int]
     _write_json(folder / part.folder / "config.json", about | dict(part.config))
 
 
-def _spec(spec: Spec, name: str) -> Spec:
-    """The VAE's attention has linear layers in diffusers, and 1 x 1 convolutions in the published files."""
+def to_diffusers_spec(spec: Spec, name: str) -> Spec:
+    """Return the spec of a tensor, called `name` by diffusers, in diffusers: the VAE's attention has linear layers
+    there, and 1 x 1 convolutions in the published files."""
     is_linear = name.startswith(("encoder.mid_block.attentions", "decoder.mid_block.attentions"))
     return Spec(spec.shape[:2], spec.dtype) if is_linear and len(spec.shape) == 4 else spec
 
 
-def _model_index(system: ModelSpec, parts: list[Part]) -> dict[str, Any]:
+def _model_index(system: ModelSpec, parts: list[Part], record: Mapping[str, Any]) -> dict[str, Any]:
     index: dict[str, Any] = {"_diffusers_version": DIFFUSERS_VERSION, "_portrait360": __version__}
+    index |= {"_system": system.name, "_origin": record.get("origin", "import")}
     index |= {part.folder: [part.library, part.kind] for part in parts}
     index["scheduler"] = ["diffusers", "DDIMScheduler"]
     if system.denoiser is not None:
-        return {"_class_name": "Portrait360Pipeline", "_system": system.name, **index}
+        return {"_class_name": "Portrait360Pipeline", **index}
     absent = ("text_encoder", "tokenizer", "safety_checker", "feature_extractor", "image_encoder")
     return {"_class_name": "StableDiffusionPipeline", **index} | {name: [None, None] for name in absent}
 
@@ -263,6 +271,7 @@ ROLES = {
     "vae": "",
     "appearance": ": the tokens before each self-attention are what the U-Net's self-attentions also read. Its "
     "last two layers are not part of it; they give zero",
+    "appearance_hint": ": in the published file, but never run; kept so that nothing is lost",
     "controlnet": ": takes hints in -1..1",
     "cross_view": ": runs after each block of the U-Net, behind its upsampling, so that it is no MotionAdapter",
 }

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from portrait360.models.weights.download import Remote, bytes_there, download, probe
-from portrait360.models.weights.hub import find_in_cache, find_on_hub, is_offline
+from portrait360.models.weights.hub import find_in_cache, find_on_hub, is_offline, read_cached_sha256
 from portrait360.models.weights.installed import MANIFEST, find_size_mismatches, is_trained, read_manifest
 from portrait360.models.weights.published_files import PublishedFile
 from portrait360.utils.errors import UserError
@@ -60,11 +60,12 @@ class Found:
 
     path: Path | None
     remote: Remote | None
-    is_ours: bool = False  # an earlier fetch downloaded it, so it may be deleted
+    cached_sha256: str | None = None  # what the hub said of a file in the cache of its library
 
     @property
     def digest(self) -> str | None:
-        return None if self.remote is None else self.remote.sha256
+        """The SHA-256 as the hub says."""
+        return self.cached_sha256 if self.remote is None else self.remote.sha256
 
 
 def is_imported(order: Order) -> bool:
@@ -82,9 +83,9 @@ def find_file(order: Order) -> Found:
     if order.source is not None and order.url is None:
         return Found(_find_local(order, Path(order.source)), None)
     if order.download_path.is_file():
-        return Found(order.download_path, None, is_ours=True)
+        return Found(order.download_path, None)
     if order.source is None and (cached := find_in_cache(file)) is not None:
-        return Found(cached, None)
+        return Found(cached, None, cached_sha256=read_cached_sha256(cached))
     if file.repository is None and order.source is None:
         raise UserError(
             f"{file.file} ({file.gigabytes:.1f} GB) can only be downloaded with a browser, from {file.page}; "
@@ -92,7 +93,7 @@ def find_file(order: Order) -> Found:
         )
     if order.offline or is_offline():
         raise UserError(
-            f"{file.file} is not on this machine, and offline nothing is downloaded; give its place with --from."
+            f"{file.file} is not on this machine, and downloads are disabled; give its location with --from."
         )
     remote = probe(order.url, file.sha256) if order.url else find_on_hub(file)
     _require_size(file, remote.size, remote.url)
@@ -164,9 +165,10 @@ def bring_file(order: Order, found: Found, on_bytes: OnBytes) -> tuple[Path, str
     if found.path is not None:
         _require_size(order.file, size := found.path.stat().st_size, found.path)
         digest = sha256(found.path, lambda count: on_bytes("Checking", count, size))
-        if order.file.sha256 not in (None, digest):
+        expected = order.file.sha256 or found.digest
+        if expected not in (None, digest):
             raise UserError(
-                f"{found.path} has the SHA-256 {digest}, but {order.file.file} has {order.file.sha256}; "
+                f"{found.path} has the SHA-256 {digest}, but {order.file.file} has {expected}; "
                 "delete it and download it again."
             )
         return found.path, digest

@@ -77,6 +77,12 @@ def find_in_cache(file: PublishedFile) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
+def read_cached_sha256(path: Path) -> str | None:
+    """Return the SHA-256 that the hub stated of a cached file: there it is a link to a file with that name."""
+    name = path.resolve().name
+    return name if re.fullmatch(r"[0-9a-f]{64}", name) else None
+
+
 def local_folder(source: str | Path, revision: str | None = None) -> Path:
     """Return the folder of a model: the source itself, or where the hub's library keeps a repository `USER/NAME`.
 
@@ -101,7 +107,7 @@ def local_folder(source: str | Path, revision: str | None = None) -> Path:
         if status is not None:
             raise UserError(explain_status(status, f"the repository {source}")) from error
         raise UserError(
-            f"There is no folder {source}, and no repository of that name could be had from the hub "
+            f"There is no folder {source}, and no repository of that name could be loaded from the Hub "
             f"({type(error).__name__}); check the name and the network."
         ) from error
     return Path(found)

@@ -13,8 +13,9 @@ from torch import Tensor
 from portrait360.models.clip_text import TextEncoder
 from portrait360.models.unet import UNet
 from portrait360.models.weights.animatediff import motion_name, motion_specs
-from portrait360.models.weights.checkpoint_folder import Parts, Progress, new_folder
+from portrait360.models.weights.checkpoint_folder import Origin, Parts, Progress, new_folder
 from portrait360.models.weights.diffusers_names import DiffusersFolder
+from portrait360.models.weights.exported_folder import ExportedFolder, read_export_index
 from portrait360.models.weights.registry import (
     MODEL_SPECS,
     MOTION,
@@ -51,17 +52,22 @@ def import_weights(
     origin: Mapping[str, object] | None = None,
     on_progress: Progress = lambda part, count, total: None,
 ) -> dict[str, object]:
-    """Convert `source` (a file, or a diffusers folder of SD 1.5) to the folder `target` and return its manifest.
+    """Convert `source` to the folder `target` and return its manifest.
+
+    The source is a published file, a diffusers folder of SD 1.5, or what `weights export --diffusers` wrote.
 
     `origin` is what the manifest should say of the source besides its name and size.
     """
     spec = choose_system(source, system)
     dtype = dtype or spec.dtype
-    source_specs = _open(source, spec).specs
-    components = _match_components(source_specs, spec, str(source))
-    with new_folder(target, "import") as folder:
+    opened = _open(source, spec)
+    components = _match_components(opened, spec, str(source))
+    export = read_export_index(source) if source.is_dir() else None
+    kind: Origin = "import" if export is None else export.origin
+    with new_folder(target, kind) as folder:
+        parts = _write(source, spec, opened.specs, components, folder, dtype, on_progress)
         record = {"name": source.name, "bytes": _file_size(source), **(origin or {})}
-        return _write(source, spec, source_specs, components, folder, dtype, record, on_progress)
+        return parts.finish(record, dtype, kind)
 
 
 def choose_system(source: Path, system: ModelSpec | str | None) -> ModelSpec:
@@ -70,8 +76,11 @@ def choose_system(source: Path, system: ModelSpec | str | None) -> ModelSpec:
         return system
     if system == PANOHEAD or system is None and source.suffix == ".pkl":
         return ModelSpec(PANOHEAD, None, gan=GanFile(source).config)
-    if system is None:
-        system = "sd15" if source.is_dir() else identify_system(TensorFile(source).specs, str(source))
+    if system is None and source.is_dir():
+        export = read_export_index(source)
+        system = "sd15" if export is None else export.system
+    elif system is None:
+        system = identify_system(TensorFile(source).specs, str(source))
     specs = {**MODEL_SPECS, MOTION: ModelSpec(MOTION, None)}
     if system not in specs:
         raise UserError(f"{system!r} is not a kind of file known here; choose from {', '.join((*specs, PANOHEAD))}.")
@@ -82,14 +91,21 @@ def _open(source: Path, system: ModelSpec) -> Source:
     if system.gan is not None:
         return GanFile(source)
     if source.is_dir():
+        if (export := read_export_index(source)) is not None:
+            if export.system != system.name:
+                raise UserError(f"{source} holds {export.system}, not {system.name}; import it without --as.")
+            return ExportedFolder(source, system)
         if system.denoiser is not None or system.name == MOTION:
-            raise UserError(f"{source} is a folder; a folder can only be Stable Diffusion 1.5 in diffusers' layout.")
+            raise UserError(
+                f"{source} is a folder; a folder is Stable Diffusion 1.5 in diffusers' layout, or an export."
+            )
         return DiffusersFolder(source, system.unet, system.vae)
     return TensorFile(source)
 
 
-def _match_components(specs: Mapping[str, Spec], system: ModelSpec, what: str) -> dict[str, list[str]]:
+def _match_components(source: Source, system: ModelSpec, what: str) -> dict[str, list[str]]:
     """Return the names of the tensors for each of our files; missing and unexpected tensors are errors."""
+    specs = source.specs
     if system.name == MOTION:
         with torch.device("meta"):
             expected = motion_specs(UNet(system.unet, MOTION_CONFIG))
@@ -97,6 +113,8 @@ def _match_components(specs: Mapping[str, Spec], system: ModelSpec, what: str) -
         require_one_precision(specs, specs, what)
         return {"motion": list(specs)}
     expected = system.expected_tensors()
+    if isinstance(source, ExportedFolder):  # which has what the text encoder says, instead of the encoder
+        expected = {name: spec for name, spec in expected.items() if not name.startswith(TEXT)}
     relevant = {name: spec for name, spec in specs.items() if name in expected or not system.may_carry(name)}
     expected = {name: spec for name, spec in expected.items() if name in relevant or not system.may_lack(name)}
     require_same(expected, relevant, what)
@@ -112,9 +130,8 @@ def _write(
     components: Mapping[str, list[str]],
     folder: Path,
     dtype: torch.dtype,
-    record: Mapping[str, object],
     on_progress: Progress,
-) -> dict[str, object]:
+) -> Parts:
     total = sum(_count_bytes(source_specs, names, dtype) for names in components.values())
     parts = Parts(folder, system, total, on_progress)
     for part, names in components.items():
@@ -129,7 +146,7 @@ def _write(
     if system.name != MOTION and system.gan is None:
         prompt = _empty_prompt(_open(source, system), system)
         parts.write("empty_prompt", describe({"empty_prompt": prompt}), lambda name: prompt)
-    return parts.finish(record, dtype, "import")
+    return parts
 
 
 def _convert(tensor: Tensor, name: str, dtype: torch.dtype) -> Tensor:
@@ -164,6 +181,8 @@ def _stored_name(part: str, name: str, system: ModelSpec) -> str:
 @torch.no_grad()
 def _empty_prompt(file: Source, system: ModelSpec) -> Tensor:
     """Run the text encoder once; it is not stored."""
+    if isinstance(file, ExportedFolder):
+        return file.read_prompt()
     with torch.device("meta"):
         encoder = TextEncoder(system.text)
     state = {name.removeprefix(TEXT): file.read(name) for name in file.specs if name.startswith(TEXT)}

@@ -49,7 +49,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         plain = {"system": str(record["system"]), "dtype": str(record["dtype"]), "source": dict(record["source"])}
         return {**record, **plain, "files": files, "config": dict(record["config"])}
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{folder} is no folder of weights: it has no {MANIFEST}.") from error
+        raise UserError(f"{folder} is not a folder of weights: it has no {MANIFEST}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / MANIFEST} is damaged; import the weights again.") from error
 
@@ -74,7 +74,7 @@ def require_weights(systems: Sequence[str], what: str) -> list[Path]:
         from portrait360.models.weights.published_files import fetch_command
 
         raise UserError(
-            f"{what} needs the weights of {' and '.join(missing)}, which are not in {weights_folder()}; bring them "
+            f"{what} needs the weights of {' and '.join(missing)}, which are not in {weights_folder()}; get them "
             f"with `{fetch_command(missing)}`, or files that you have with `portrait360 weights import FILE`."
         )
     paths = [path for path in imports.values() if path is not None]

@@ -34,7 +34,7 @@ class ModelCard:
 
     def write(self, folder: Path) -> None:
         with atomic_write(folder / "README.md") as temporary:
-            temporary.write_text(self.render())
+            temporary.write_text(self.render(), encoding="utf-8")
 
 
 def _cell(text: str) -> str:

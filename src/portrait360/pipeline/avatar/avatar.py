@@ -56,6 +56,11 @@ class Avatar:
         return self._projection.scene
 
     @property
+    def projection(self) -> PhotoProjection:
+        """The photo, and the layers that it lies on."""
+        return self._projection
+
+    @property
     def photo(self) -> Floats:
         """The photo (s, s, 3), with the subject's colours extended over its background."""
         return self.picture.rgb

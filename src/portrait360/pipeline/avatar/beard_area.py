@@ -30,6 +30,7 @@ NECK = ((-0.02, 0.02, 0.05, 0.10, 0.15, 0.20, 0.22), (-0.24, -0.30, -0.385, -0.4
 REAR = ((-0.30, -0.22, -0.20, 0.00), (0.005, 0.030, 0.052, 0.052))
 """Bounds of any beard on the average head, in head heights: the highest line over z, the lowest one, and the hindmost
 one over y."""
+BEFORE_EAR = (0.13, 0.09)  # z over which that line begins to be the sideburn's
 SOFT = (0.03, 0.05, 0.03)  # over which the beard thins out at these
 BELOW = 0.3  # share under which what was read as beard on the neck is skin in shade
 SURE = 0.5  # share from which skin is beard
@@ -51,9 +52,13 @@ class SkinOfPixels:
     allowed: F32  # how far a beard can grow there, 0..1
 
 
-def limit_beard(rest: F32) -> F32:
-    """Return how densely any beard can grow at points of the average head (..., 3), 0..1."""
+def limit_beard(rest: F32, burns: float = 0.0) -> F32:
+    """Return how densely any beard can grow at points of the average head (..., 3), 0..1.
+
+    Before the ears its highest line lies higher by `burns`, where hair and beard meet.
+    """
     y, z = rest[..., 1], rest[..., 2]
+    y = y - burns * smoothstep(*BEFORE_EAR, z)
     cheek, neck, rear = np.interp(z, *CHEEK), find_neck(rest), np.interp(y, *REAR)
     below, above, before = cheek - y, y - neck, z - rear
     soft = [smoothstep(0.0, over, inside) for over, inside in zip(SOFT, (below, above, before), strict=True)]

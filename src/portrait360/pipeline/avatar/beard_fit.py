@@ -22,6 +22,7 @@ from portrait360.synth.hair.beard_brows import BeardGrowth
 from portrait360.synth.hair.face_guard import shorten
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
+from portrait360.synth.noise import noise
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
@@ -31,6 +32,10 @@ BESIDE = (Label.SKIN, Label.CLOTHES, Label.BACKGROUND)  # what lies around a bea
 FACING = (0.12, 0.35)  # cosine to the camera from which, and up to which, a vertex is seen
 HIDDEN = 0.02  # canonical depth behind the skin's first surface
 ALONG = np.array([1.0, 1.0, 0.45])  # how far apart points of the average head are: least from front to back
+BURNS = 0.07  # head heights by which a beard may reach up before the ears, to the hair
+FRAYED = (0.06, 0.035)  # head heights: how far its end lies here and there, and how wide a tuft is
+STRAY, STRAYS = 0.2, 15  # share of stray whiskers around it, and steps of diffusion to there
+SIDES, ALIKE = (0.10, 0.16), 0.9  # x from which the sides of a beard are alike, and how much: one lies in the shade
 SCATTERED = (0.05, 0.25)  # share under which whiskers are too few to be seen
 FULLER = 1.4  # an outline seen edge-on is blurred with what lies beside it
 NEIGHBOURS, BROAD = 14, 0.015  # of what is carried over: points, and width in head heights
@@ -58,19 +63,24 @@ def fit_growth(head: Head, photo: Photo, skin: SkinOfPixels, whiskers: F32) -> B
     """
     share = carry_share(head, photo, measure_cover(photo, whiskers))
     bare = np.max([smoothstep(0.25, 0.6, head.mask("lips")), smoothstep(0.1, 0.3, head.mask("inside_mouth"))], 0)
-    share = (
-        share
-        * smoothstep(*SCATTERED, share)
-        * limit_beard(head.rest)
-        * (1 - bare)
-        * (1 - smoothstep(0.1, 0.3, head.mask("ears")))
-    )
+    limit = limit_beard(head.rest, BURNS)
+    free = (1 - bare) * (1 - smoothstep(0.1, 0.3, head.mask("ears"))) * np.minimum(8 * limit, 1)
+    share = share * smoothstep(*SCATTERED, share) * limit_beard(_fray(head.rest), BURNS) * free
+    other = np.asarray(KDTree(head.rest).query(head.rest * np.array([-1, 1, 1]))[1])
+    share = np.maximum(share, ALIKE * smoothstep(*SIDES, np.abs(head.rest[:, 0])) * share[other])
+    share = np.maximum(share, STRAY * soften(np.minimum(share, 1), STRAYS) * np.sqrt(limit) * free)
     inner = smoothstep(*INNER, soften(np.minimum(1.6 * share, 1), BORDER))
     reach = np.maximum(measure_reach(head, photo) / HEAD_HEIGHT - UNSURE, 0) * inner
     reach = reach * (0.6 + 0.4 * smoothstep(*BESIDE_EAR, head.rest[:, 2]))
     least = find_least_length(photo, skin, whiskers)
     least = max(least, min(SHORT, float(np.quantile(reach, 0.8))))
     return BeardGrowth(share.astype(np.float32), reach.astype(np.float32), least)
+
+
+def _fray(rest: F32) -> F32:
+    """Return points of the average head moved a little here and there: no beard ends in a smooth line."""
+    moved = np.stack([noise(rest, 1 / FRAYED[1], seed, octaves=2) - 0.5 for seed in range(3)], -1)
+    return np.asarray(rest + FRAYED[0] * moved, np.float32)
 
 
 def carry_share(head: Head, photo: Photo, whiskers: F32) -> F32:

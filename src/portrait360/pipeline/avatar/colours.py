@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
+from portrait360.pipeline.avatar.cloth_colours import bake_clothes, paint_clothes_grey
 from portrait360.pipeline.avatar.exposure import (
     FEW,
     GAIN,
@@ -214,14 +215,17 @@ def _scale_strands(group: Strands, gains: dict[Label, Floats | None], contrast: 
 # ---- colours of every point
 
 
-def bake_photo(scene: Scene, photo: Photo) -> Scene:
-    """Give every point of skin, cloth and strands the colour that the photo shows there, and carry on the rest."""
-    view = expose(scene, photo, PORTRAIT)
+def bake_photo(scene: Scene, photo: Photo, *, alone: bool = True) -> Scene:
+    """Give every point of skin, cloth and strands the colour that the photo shows there, and carry on the rest.
+
+    Clothes go on all around as the photo shows them if it is the head's only one, `alone`.
+    """
+    view = expose(paint_clothes_grey(scene), photo, PORTRAIT)
     beards = [group.points[:, 0] for group in scene.strands if group.part[0] == Part.BEARD]
     beards += [mesh.vertices for mesh in scene.meshes if mesh.part[0] == Part.BEARD]  # carved
     whiskers = np.concatenate([np.zeros((0, 3), np.float32), *beards])
     meshes = [_bake_mesh(mesh, view, whiskers) for mesh in scene.meshes]
-    meshes = tint_whites(meshes, view)
+    meshes = bake_clothes(tint_whites(meshes, view), view, carry=alone)
     strands = [bake_strands(group, view) for group in scene.strands]
     if shows_brows(view):
         strands = [_shave(group) if group.part[0] == Part.BROWS else group for group in strands]
@@ -250,7 +254,7 @@ def _bake_mesh(mesh: Mesh, view: View, whiskers: F32) -> Mesh:
     kind = _kind(mesh)
     if kind == Label.FACE:
         return bake_skin(mesh, view, whiskers)
-    if kind is not None and len(mesh.vertices) < MANY:
+    if kind is not None and kind != Label.CLOTHES and len(mesh.vertices) < MANY:
         return _bake_cloth(mesh, view, (kind,))
     return mesh
 

@@ -21,12 +21,14 @@ from portrait360.pipeline.avatar.avatar import Avatar, round_photo
 from portrait360.pipeline.avatar.beard_area import correct_beard, measure_whiskers, trace_skin
 from portrait360.pipeline.avatar.beard_fit import fit_growth, trim_whiskers
 from portrait360.pipeline.avatar.chosen_hair import ChosenHair, choose_hair
+from portrait360.pipeline.avatar.cloth_colours import refine_clothes
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
 from portrait360.pipeline.avatar.facial_hair import choose_beard
 from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_below_hat, fit_strands
 from portrait360.pipeline.avatar.key_light import add_key_light
 from portrait360.pipeline.avatar.light_fit import fit_light
 from portrait360.pipeline.avatar.mouth import seat_teeth
+from portrait360.pipeline.avatar.neckline import fit_neckline
 from portrait360.pipeline.avatar.outline_fit import fit_outline
 from portrait360.pipeline.avatar.overruled_photo import (
     NO_CONFLICT,
@@ -47,7 +49,7 @@ from portrait360.pipeline.avatar.person import (
 )
 from portrait360.pipeline.avatar.photo import CLOTHES, Photo, read_photo
 from portrait360.pipeline.avatar.skin_fit import SkinFit, fit_skin
-from portrait360.pipeline.avatar.worn import choose_collar, choose_hat
+from portrait360.pipeline.avatar.worn import PLAIN_COLLARS, choose_collar, choose_hat
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import estimate_reference_camera
 from portrait360.pipeline.proxy.proxy import Proxy
@@ -105,7 +107,7 @@ def make_avatar(
     scene = calibrate(built, photo)
     for other in others:
         scene = bake_other_photo(scene, other, portrait, cover)
-    scene = bake_photo(scene, photo)
+    scene = bake_photo(scene, photo, alone=not others)
     scene = replace(scene, light=add_key_light(scene.light))
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
@@ -157,7 +159,7 @@ def bake_other_photo(scene: Scene, other: Portrait, portrait: Portrait, cover: P
     if other.reading is None:
         return scene
     camera = estimate_reference_camera(other, portrait, cover.vertices, cover.triangles)
-    return bake_photo(scene, read_photo(other, camera))
+    return bake_photo(scene, read_photo(other, camera), alone=False)
 
 
 def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading) -> HeadParameters:
@@ -181,9 +183,11 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     """Build all layers on a head; strands of hair meet the photo's outline, unless they contradict it."""
     parameters, found, photo = person.parameters, person.hair.fit, person.photo
     beard = grow_beard(head, coarse, person)
-    geometry = build_person(head, parameters, np.random.default_rng([SEED, 1]), style=found.style, beard=beard)
+    rng, neckline = np.random.default_rng([SEED, 1]), cut_neckline(coarse, person)
+    geometry = build_person(head, parameters, rng, style=found.style, beard=beard, neckline=neckline)
     strands = [s for s in geometry.strands if len(s.points)]
-    scene = Scene(tuple(seat_teeth(geometry.meshes)), tuple(strands), person.light, landmarks=geometry.landmarks)
+    meshes = refine_clothes(seat_teeth(geometry.meshes))
+    scene = Scene(tuple(meshes), tuple(strands), person.light, landmarks=geometry.landmarks)
     if not person.hair.agrees:
         photo = leave_out_conflict(photo, scene, NO_CONFLICT.with_hair(person.hair.is_other), patch=0)
     hair = [s for s in strands if _is_hair(s)]
@@ -206,6 +210,14 @@ def grow_beard(head: Head, coarse: Head, person: DescribedHead) -> BeardGrowth |
         return None
     skin = trace_skin(coarse, person.photo)
     return fit_growth(head, person.photo, skin, measure_whiskers(skin, person.photo))
+
+
+def cut_neckline(coarse: Head, person: DescribedHead) -> tuple[float, ...]:
+    """Return the heights of the neckline that the photo shows; none where a collar stands on it, or the user's."""
+    clothes = person.parameters.clothes
+    if clothes.collar not in PLAIN_COLLARS or Label.CLOTHES in person.conflict.shapes:
+        return ()
+    return fit_neckline(coarse, person.photo, clothes)
 
 
 def _is_hair(strands: Strands) -> bool:

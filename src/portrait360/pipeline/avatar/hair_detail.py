@@ -23,7 +23,7 @@ from portrait360.utils.array_types import F32, F64, I32, Bools
 APART = 0.035  # canonical distance between the centres of patches
 SOFT = 0.5  # width of their edges, in that distance
 BROAD = 0.035  # picture sides: differences broader than this are light, or come from other strands
-MOST = 1.2  # logarithm of the gain of a lock
+MOST = 3.0  # range of what locks differ by, in its median
 DIM = 0.004  # radiance below which differences are noise
 HUE = 0.5  # share of the differences in hue: some of them are what shines through from behind
 DEEP = 0.04  # picture sides from the edge of the hair from which a place is as good as any
@@ -59,7 +59,13 @@ def read_detail(photo: Photo, hair: Bools) -> Example | None:
     along = np.stack([np.cos(angle), np.sin(angle)], -1)
     along *= np.where(along[:, 1:] < 0, -1.0, 1.0)  # downwards, as most hair grows
     pixels = photo.camera.focal / photo.camera.radius * photo.size
-    return Example(detail, np.stack([x, y], -1) + 0.5, along, pixels, measure_stretch(detail[..., :3], hair))
+    return Example(
+        detail,
+        np.stack([x, y], -1).astype(np.float64) + 0.5,
+        along.astype(np.float64),
+        pixels,
+        measure_stretch(detail[..., :3], hair),
+    )
 
 
 def _measure_detail(photo: Photo, hair: Bools) -> F32:
@@ -68,8 +74,11 @@ def _measure_detail(photo: Photo, hair: Bools) -> F32:
     light = np.log(np.maximum(photo.radiance, 0) + DIM).astype(np.float32)
     detail = light - blur(light, mask, BROAD * photo.size)
     grey = detail.mean(-1, keepdims=True)
-    detail = grey + HUE * (detail - grey)
-    detail = np.clip(detail - detail[hair].mean(0), -MOST, MOST) * mask[..., None]
+    usual = max(
+        MOST * float(np.median(np.abs(grey[hair]))), 1e-3
+    )  # the few that differ more lie in shade, or are not hair
+    grey, hue = usual * np.tanh(grey / usual), np.clip(HUE * (detail - grey), -usual, usual)
+    detail = (grey + hue - (grey + hue)[hair].mean(0)) * mask[..., None]
     return np.concatenate([detail, mask[..., None]], -1).astype(np.float32)
 
 
@@ -97,7 +106,7 @@ def lay_detail(points: F32, example: Example) -> F32:
         weight = np.exp(-0.5 * ((flat - flat[centres[patch]]) ** 2).sum(1) / SOFT**2).astype(np.float32) * shown[:, 3]
         total += weight[:, None] * shown[:, :3]
         power += weight**2
-    return np.clip(total / np.sqrt(power)[:, None], -MOST, MOST).reshape(points.shape)
+    return np.asarray(total / np.sqrt(power)[:, None], np.float32).reshape(points.shape)
 
 
 def place_points(points: F32, ways: F64, stretch: float) -> F32:

@@ -30,7 +30,9 @@ SIDE_CUT = 0.065  # canonical length at the sides up to which hair is cut round 
 TEMPLES, ABOVE = (0.05, 0.085), 0.17  # |x| from which the hairline is that of a temple, and its height
 LONGER = 0.4  # share to which the edges of longer hair are like those of a cut
 SCATTER, SCATTERED = 0.2, 0.5  # how far, as a share of their length, tips leave their lock; least share of it low
-LINK, ISLAND = 0.009, 0.01  # canonical distance between neighbouring roots; share of all that an island has at most
+LINKS = ((0.009, 1), (0.0065, 30))
+"""Canonical distances between neighbouring roots, and the fewest of an island."""
+ISLAND = 0.015  # share of all that an island has at most
 TIP = 0.35  # share of its width that a strand keeps at its end
 
 
@@ -56,8 +58,11 @@ def drop_islands(groups: Sequence[Strands]) -> list[Strands]:
     tree = KDTree(np.concatenate([np.zeros((0, 3), np.float32), *(group.points[:, 0] for group in groups)]))
     if tree.n == 0:
         return list(groups)
-    _, parts = connected_components(tree.sparse_distance_matrix(tree, LINK, output_type="coo_matrix"))
-    keep = (np.bincount(parts) > ISLAND * tree.n)[parts]
+    keep = np.ones(tree.n, np.bool_)
+    for link, fewest in LINKS:
+        _, parts = connected_components(tree.sparse_distance_matrix(tree, link, output_type="coo_matrix"))
+        size = np.bincount(parts)
+        keep &= ((size > ISLAND * tree.n) | (size < fewest))[parts]
     kept = np.split(keep, np.cumsum([len(group.points) for group in groups])[:-1])
     pairs = zip(groups, kept, strict=True)
     return [take_strands(group, rows, group.points[rows]) for group, rows in pairs if rows.any()]

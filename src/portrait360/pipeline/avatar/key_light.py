@@ -10,15 +10,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portrait360.synth.render.lights import LUMINANCE
+from portrait360.synth.render.lights import LUMINANCE, reflected_light
 from portrait360.synth.scene import Light
 from portrait360.utils.array_types import F64
 
 ASIDE, FURTHER = (
-    18.0,
-    22.0,
+    14.0,
+    12.0,
 )  # degrees towards the brighter side of the photo, in even light and in light from the side
 ONE_SIDED = 8.0  # how soon light counts as light from the side
+FLAT = 0.6  # share of the differences between directions taken off
+FRONT = np.array([[0.0, 0.0, 1.0]], np.float32)
 MEAN = 0.28209479  # of the first spherical harmonic
 SIDE = 3  # the term of the light that differs between left and right
 
@@ -31,23 +33,36 @@ class Lamp(NamedTuple):
     softness: float  # radians
 
 
-LAMPS = (Lamp(0.3, 1.95, 0.0, 24.0, 0.5), Lamp(0.1, 1.9, 165.0, 40.0, 0.5))
-"""A key before the head, and a weak light behind it."""
+LAMPS = (Lamp(0.2, 2.3, 0.0, 24.0, 0.5), Lamp(0.15, 2.3, -60.0, 14.0, 0.8), Lamp(0.08, 2.4, 140.0, 35.0, 0.5))
+"""A key before the head, a weaker fill on its other side, and a weak light behind it."""
 
 
 def add_key_light(light: Light) -> Light:
     """Return a light with lamps in place of a share of its environment, as bright on a face as before."""
-    mean = MEAN * np.asarray(light.ambient[0], np.float64)
+    even = flatten_light(np.asarray(light.ambient, np.float64))
+    mean = MEAN * even[0]
     sideways = float(light.ambient[SIDE] @ LUMINANCE) / max(float(light.ambient[0] @ LUMINANCE), 1e-6)
-    azimuth = (ASIDE + FURTHER * np.tanh(ONE_SIDED * abs(sideways))) * (1 if sideways >= 0 else -1)
-    directions = [_point(azimuth + lamp.azimuth, lamp.elevation) for lamp in LAMPS]
+    side = 1 if sideways >= 0 else -1
+    azimuth = side * (ASIDE + FURTHER * np.tanh(ONE_SIDED * abs(sideways)))
+    directions = [_point(azimuth + side * lamp.azimuth, lamp.elevation) for lamp in LAMPS]
     colours = [lamp.share * lamp.gain * mean for lamp in LAMPS]
     return Light(
-        np.asarray(light.ambient * (1 - sum(lamp.share for lamp in LAMPS)), np.float32),
+        np.asarray(even * (1 - sum(lamp.share for lamp in LAMPS)), np.float32),
         np.concatenate([light.key_directions, directions]).astype(np.float32),
         np.concatenate([light.key_colours, colours]).astype(np.float32),
         np.append(light.key_softness, [lamp.softness for lamp in LAMPS]).astype(np.float32),
     )
+
+
+def flatten_light(ambient: F64) -> F64:
+    """Return an environment (9, 3) that differs less from direction to direction, as bright before the face.
+
+    What a photo takes with a light beside its camera says nothing of how dark the sides of a head should be seen.
+    """
+    flat = ambient * np.where(np.arange(len(ambient)) == 0, 1.0, 1 - FLAT)[:, None]
+    before, after = (reflected_light(a, FRONT)[0] @ LUMINANCE for a in (ambient, flat))
+    flat[0] *= 1 + (before - after) / max(float(MEAN * ambient[0] @ LUMINANCE), 1e-6)
+    return flat
 
 
 def _point(azimuth: float, elevation: float) -> F64:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from portrait360.synth.meshes import grid, make_mesh, with_label
 from portrait360.synth.scene import Material, Mesh, Part
@@ -58,7 +59,7 @@ def seat_teeth(meshes: Iterable[Mesh]) -> list[Mesh]:
     if len(rows) != 2 or rim is None or len(rim) < FEWEST:
         return meshes
     upper, lower = sorted(rows, key=lambda i: -float(meshes[i].vertices[:, 1].mean()))
-    above = _lies_above(rim)
+    above = lies_above(rim)
     arch = fit_arch(rim[above], meshes[upper].vertices)
     below = fit_arch(rim[~above], meshes[lower].vertices)
     below = replace(below, front=min(below.front, arch.front - OVERBITE))
@@ -68,7 +69,7 @@ def seat_teeth(meshes: Iterable[Mesh]) -> list[Mesh]:
     return meshes
 
 
-def _lies_above(rim: Floats) -> Bools:
+def lies_above(rim: Floats) -> Bools:
     """Return which vertices of the rim are the upper lip's."""
     across = (rim[:, 0] - rim[:, 0].mean()) / np.ptp(rim[:, 0])
     rows = np.stack([np.ones_like(across), across, across**2], 1)
@@ -82,10 +83,15 @@ def _is_teeth(mesh: Mesh) -> bool:
 
 def find_rim(skin: Mesh) -> Floats:
     """Return the vertices (k, 3) between the lips and the lining of the mouth."""
+    return skin.vertices[find_rim_rows(skin)]
+
+
+def find_rim_rows(skin: Mesh) -> NDArray[np.integer]:
+    """Return the indices (k,) of the vertices between the lips and the lining of the mouth."""
     if skin.labels is None:
-        return np.zeros((0, 3))
+        return np.zeros(0, np.int64)
     lips, lining = (np.unique(skin.triangles[skin.labels == label]) for label in (Label.LIPS, Label.MOUTH))
-    return skin.vertices[np.intersect1d(lips, lining)]
+    return np.intersect1d(lips, lining)
 
 
 def fit_arch(rim: Floats, teeth: Floats) -> Arch:

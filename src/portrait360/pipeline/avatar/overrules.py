@@ -302,7 +302,7 @@ def _refuse_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_word(word: str) -> None:
-    raise _WrongError(f"{word} is no number that anything can have")
+    raise _WrongError(f"{word} is out of range")
 
 
 def _merge(value: Any, tree: Mapping[str, Any]) -> Any:

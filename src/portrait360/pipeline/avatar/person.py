@@ -34,7 +34,7 @@ THINNEST_BROWS, BROADEST_BROWS = 0.015, 0.075  # pixels of both brows per pixel 
 FEWEST = 120  # pixels whose median is a colour
 BEARD_SHARE, GLASSES_SHARE, HAT_SHARE = 0.02, 0.012, 0.12  # pixels of a thing per pixel of the face
 HAIR_REFLECTS = 1.6  # hair's albedo per unit of what a photo shows of it: strands shade one another
-UNSEEN_CLOTH: Colour = (0.10, 0.11, 0.13)
+UNSEEN_CLOTH = 0.022  # dark, in the tint of the photo: that goes with any
 IRIS: Colour = (0.09, 0.045, 0.02)
 IRIS_REFLECTS = 1.4  # its albedo per unit of what a photo shows of it: lids shade it
 IRIS_RADIUS = 0.36  # of the height of the open eye
@@ -170,9 +170,15 @@ def _describe_wear(photo: Photo, reading: Reading) -> Wear:
     )
 
 
+def guess_cloth(photo: Photo) -> Colour:
+    """Return the colour of clothes of which the photo shows nothing."""
+    shown = np.median(photo.radiance[photo.alpha > 0.9], 0) if (photo.alpha > 0.9).any() else np.ones(3)
+    return to_colour(UNSEEN_CLOTH * np.sqrt(np.maximum(shown, 1e-3) / max(float(shown.mean()), 1e-3)))
+
+
 def _describe_clothes(photo: Photo, reading: Reading) -> Clothes:
     colour = find_colour(photo, CLOTHES)
     collar = next(name for name in reading.answers["collar"] if name != "none")
     if colour is None:
-        return Clothes(collar="crew" if photo.shows(*SKIN).any() else collar, colour=UNSEEN_CLOTH)
+        return Clothes(collar="crew" if photo.shows(*SKIN).any() else collar, colour=guess_cloth(photo))
     return Clothes(collar=collar, colour=to_colour(colour), second=to_colour(0.8 * colour))

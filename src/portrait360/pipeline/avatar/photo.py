@@ -30,6 +30,10 @@ CLEARLY = 2.0  # logarithm of the odds from which a colour is the hair's
 DISTINCT_SHARE = 0.97  # share of a label's inside that must not look like background
 HOLE = 0.06  # crop sides from the matte's edge within which it may have holes
 CRUMB = 0.001  # share of the picture below which a part of a label is a crumb
+RARE = 0.12  # share of the skin whose colours are too rare to tell skin by
+DIM, TONE = 0.03, (2.5, 3.0, 4.5)  # sRGB too dark to have a hue; deviations of both hues and of brightness
+MOST, LARGE = 0.55, 0.04  # share of clothes of the skin's colours, and of the picture, from which clothes have them
+BESIDE, NO_EDGE = 0.008, 0.07  # crop sides beside a border, and the step of sRGB across it that is no edge
 TELLING = 0.75  # share of hair and of face whose colours are more likely their own
 
 
@@ -167,7 +171,40 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
     everywhere = np.ones_like(above)
     for pair in ((Label.CLOTHES, Label.SKIN), (Label.SKIN, Label.CLOTHES), (Label.HAIR, Label.HAT)):
         labels = reassign(labels, rgb, pair, everywhere, everywhere)
-    return give_crumbs_away(labels, Label.CLOTHES, Label.SKIN)
+    return uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb)
+
+
+def uncover_skin(labels: Bytes, rgb: F32) -> Bytes:
+    """Call parts of the clothes skin that have its colours and go over into it without an edge: a bare chest."""
+    necks, faces = (
+        cv2.erode((labels == label).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+        for label in (Label.SKIN, Label.FACE)
+    )
+    if min(necks.sum(), faces.sum(), (labels == Label.CLOTHES).sum()) < FEWEST:
+        return labels
+    density = log_density(rgb, rgb[necks])
+    for alike in (density > np.quantile(density[necks], RARE), has_skin_tone(rgb, necks | faces)):
+        labels = _go_over(labels, rgb, alike)
+    return labels
+
+
+def _go_over(labels: Bytes, rgb: F32, alike: Bools) -> Bytes:
+    """Call clothes skin in those parts of a mask that go over into skin without an edge, unless most are such."""
+    skin, cloth = labels == Label.SKIN, labels == Label.CLOTHES
+    alike = cv2.morphologyEx((cloth & alike).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
+    if alike.sum() > MOST * cloth.sum() and cloth.sum() > LARGE * cloth.size:
+        return labels
+    size, (_, parts) = 2 * round(BESIDE * len(labels)) + 1, cv2.connectedComponents(alike.astype(np.uint8))
+    near = [cv2.boxFilter(mask.astype(np.float32), -1, (size, size)) for mask in (skin, alike)]
+    shade = [cv2.boxFilter(rgb * mask[..., None], -1, (size, size)) for mask in (skin, alike)]
+    step = np.abs(shade[0] / np.maximum(near[0], 1e-3)[..., None] - shade[1] / np.maximum(near[1], 1e-3)[..., None])
+    border = alike & (near[0] > 0.2)
+    part = np.asarray(parts, np.int32)
+    count = np.bincount(part[border], minlength=int(part.max()) + 1)
+    mean = np.bincount(part[border], step.max(-1)[border], len(count)) / np.maximum(count, 1)
+    bare = (count > size) & (mean < NO_EDGE)
+    bare[0] = False
+    return np.where(bare[part], np.uint8(Label.SKIN), labels)
 
 
 def uncover_ears(labels: Bytes, rgb: F32) -> Bytes:
@@ -180,6 +217,15 @@ def uncover_ears(labels: Bytes, rgb: F32) -> Bytes:
     if (evidence[hair] > 0).mean() < TELLING or (evidence[face] < 0).mean() < TELLING:
         return labels
     return np.where((labels == Label.EAR) & (evidence > CLEARLY), np.uint8(Label.HAIR), labels)
+
+
+def has_skin_tone(rgb: F32, skin: Bools) -> Bools:
+    """Return which pixels have the hue of masked skin, which may lie in another light."""
+    tone = np.log(rgb + DIM)
+    tone = np.stack([tone[..., 0] - tone[..., 1], tone[..., 1] - tone[..., 2], tone.mean(-1)], -1)
+    usual = np.median(tone[skin], 0)
+    spread = 1.5 * np.median(np.abs(tone[skin] - usual), 0)
+    return np.asarray((np.abs(tone - usual) < np.array(TONE) * spread).all(-1))
 
 
 def give_crumbs_away(labels: Bytes, label: Label, other: Label) -> Bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,20 +23,35 @@ from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
+from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
-END, DRAWN_END = (32.0, 44.0), (46.0, 58.0)  # degrees from the photo's direction over which it fades; drawings'
+END, DRAWN_END = (42.0, 56.0), (46.0, 58.0)  # degrees from the photo's direction over which it fades; drawings'
 SIDE = 256  # vertices along a side of the photo
 STEP, WITHIN = 0.025, 0.1  # canonical depth between neighbours of two layers, and of one, at which the relief is torn
+SUNK = (0.07, 0.13)  # canonical depth behind the skin from which something hangs behind it, and is not put on it
 POOR = 0.6  # overlap of a layer with the photo's below which its depth is the proxy's
 Reaches = tuple[tuple[float, float], ...]  # vertices, and weight
 REACHES: Reaches = ((1.5, 1.0), (5.0, 1e-3), (20.0, 1e-6), (80.0, 1e-9))  # far only where nothing is near
 BROAD: Reaches = ((12.0, 1.0), (40.0, 1e-3))  # for what hardly fits: better flat than crumpled
-UNDER = 4  # vertices by which a layer goes on under another
+UNDER = 5  # vertices by which a layer goes on under another
+BENEATH = 0.005  # canonical depth by which skin must lie behind that
+SEAM = 9  # cells along a seam that are torn together
 EDGE = 3.0  # cells over which a torn edge can be soft
 CRUMB = 0.004  # share of the cells that a part torn off must have to be kept further round
 THIN, LONG = 9, 12  # vertices across and along of locks that hang alone
 RIM = 2  # vertices by which the relief goes on beyond the matte
+STILL, NEAR_BY = 1e-4, 0.03  # canonical move that is none, and picture sides around what moves
+
+
+class DrawnRelief(NamedTuple):
+    """A relief as a camera sees it; 0 beside it."""
+
+    uv: F32  # (s, s, 2) where the photo shows each pixel
+    firm: F32  # (s, s)
+    depth: F32  # (s, s)
+    shift: F32 | None = None  # (s, s, 3)
+    kept: F32 | None = None  # (s, s) beside the relief: 1 where nothing has moved near by
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,56 +62,87 @@ class Relief:
     firm: F32  # (n,) 0 where the relief is torn .. 1 inside
     poor: frozenset[int]  # layers that hardly overlap with what the photo shows of them
     end: tuple[float, float] = END
+    shift: F32 | None = None  # (n, 3) how far an expression has moved the vertices; None: nothing has moved
+    kept: F32 | None = None  # (n,) 1 where the photo still shows what is there; None: everywhere
 
     def draw(self, camera: Camera, size: int) -> tuple[F32, F32, F32]:
         """Return where the photo shows each pixel (s, s, 2), how firm the relief is, and its depth; 0 beside it."""
+        uv, firm, depth, *_ = self.draw_moved(camera, size)
+        return uv, firm, depth
+
+    def draw_moved(self, camera: Camera, size: int) -> DrawnRelief:
+        """Draw the relief, and how it has moved."""
         buffers = rasterizer.rasterise(self.vertices, self.triangles, camera, size)
-        values = rasterizer.interpolate(buffers, self.triangles, np.concatenate([self.uv, self.firm[:, None]], 1))
-        return values[..., :2], values[..., 2], buffers.depth
+        columns = [self.uv, self.firm[:, None]]
+        columns += [] if self.shift is None or self.kept is None else [self.shift, self.kept[:, None]]
+        values = rasterizer.interpolate(buffers, self.triangles, np.concatenate(columns, 1))
+        drawn = DrawnRelief(values[..., :2], values[..., 2], buffers.depth)
+        return (
+            drawn if len(columns) == 2 else drawn._replace(shift=values[..., 3:6], kept=_keep(values, buffers.depth))
+        )
+
+
+def _keep(values: F32, depth: F32) -> F32:
+    moved = (np.abs(values[..., 3:6]).max(-1) > STILL).astype(np.uint8)
+    width = 2 * round(NEAR_BY * len(depth)) + 1
+    beside = 1 - cv2.dilate(moved, np.ones((width, width), np.uint8)).astype(np.float32)
+    return np.where(depth > 0, values[..., 6], beside)
 
 
 def make_relief(
-    photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cover: Proxy, *, drawn: bool = False
+    photo: Photo, film: Film, skin: F32, layer_of_label: NDArray[np.int8], cover: Proxy, *, drawn: bool = False
 ) -> Relief:
-    """Return the relief of a photo; `film` is a render of the layers at its camera.
+    """Return the relief of a photo.
+
+    `film` is a render of the layers at its camera, and `skin` (SIDE, SIDE) the depth of the skin alone, 0 beside it.
 
     Drawings are shown further round: their faces are flat, and those of the layers are a human's.
     """
     layers = layer_of_label[_pick(photo.labels)]
-    depth, poor = find_depths(photo, film, layer_of_label, cover)
+    depth, poor = find_depths(photo, film, skin, layer_of_label, cover)
     inside = (_shrink(photo.alpha) > 0.02) & (_shrink(photo.known) > 0.02) & bool(cover.visible.any())
     inside = cv2.dilate(inside.astype(np.uint8), np.ones((2 * RIM + 1,) * 2)) > 0
     y, x = np.indices((SIDE, SIDE))
     uv = np.stack([x, y], -1) / (SIDE - 1)
-    firm = measure_firmness(find_whole_cells(depth, layers, inside))
-    firm = firm * ~find_loose_locks(_pick(photo.labels) == Label.HAIR).ravel()
-    vertices, triangles, places = [], [], []
+    free = (skin == 0) | (depth < skin - STEP)
+    loose = (find_loose_locks(_pick(photo.labels) == Label.HAIR) & free) | find_crumbs(
+        find_whole_cells(depth, layers, inside)
+    )
+    vertices, triangles, places, firm = [], [], [], []
     for layer in np.unique(layers[inside]):
-        sheet, nearest, cells = make_sheet(depth, layers == layer, inside)
+        beyond = skin if layer == layer_of_label[Label.FACE] else np.zeros_like(skin)
+        sheet, nearest, cells, solid = make_sheet(depth, layers == layer, inside, beyond)
         kept = connect(cells)
         used, numbers = np.unique(kept, return_inverse=True)
         triangles.append(numbers.reshape(kept.shape) + sum(map(len, vertices)))
         vertices.append(photo.camera.unproject(uv, sheet).reshape(-1, 3)[used])
         places.append(nearest.ravel()[used])
+        firm.append((measure_firmness(solid) * ~loose).ravel()[used])
     empty = np.zeros((0, 3))
     rows = np.concatenate(places or [np.zeros(0, np.int64)])
     return Relief(
         np.concatenate([empty, *vertices]).astype(np.float64),
         np.concatenate([empty, *triangles]).astype(np.int32),
         uv.reshape(-1, 2).astype(np.float32)[rows],
-        firm[rows],
+        np.concatenate([np.zeros(0), *firm]).astype(np.float32),
         poor,
         DRAWN_END if drawn else END,
     )
 
 
 def find_depths(
-    photo: Photo, film: Film, layer_of_label: NDArray[np.int8], cover: Proxy
+    photo: Photo, film: Film, skin: F32, layer_of_label: NDArray[np.int8], cover: Proxy
 ) -> tuple[F32, frozenset[int]]:
-    """Return the depth of every vertex (SIDE, SIDE), and the layers of which it is the proxy's, smoothed."""
+    """Return the depth of every vertex (SIDE, SIDE), and the layers of which it is the proxy's, smoothed.
+
+    Skin beneath other layers has the fitted skin's depth; and what would lie a little behind that lies on it,
+    like sideburns that the layers lack.
+    """
     names, drawn = _pick(photo.labels), _pick(np.asarray(film.labels, np.uint8))
     shown, rendered = layer_of_label[names], layer_of_label[drawn]
-    alpha, depth = _pick(film.alpha), _pick(film.depth)
+    alpha, depth, bare = _pick(film.alpha), _pick(film.depth), layer_of_label[Label.FACE]
+    depth = np.where((shown == bare) & (rendered != bare) & (skin > 0), skin, depth)
+    rendered = np.where((shown == bare) & (skin > 0), bare, rendered)
     view = cover.render(photo.camera, SIDE)
     everywhere = np.where(view.mask > 0.5, view.depth, 0).astype(np.float32)
     everywhere = fill(everywhere, everywhere > 0)
@@ -108,6 +155,8 @@ def find_depths(
         else:
             poor.add(layer)
             out[region] = fill(everywhere, region, BROAD)[region]
+    sunk = np.where((shown >= 0) & (skin > 0), np.maximum(out - skin, 0), 0)
+    out = out - sunk * (1 - smoothstep(*SUNK, sunk))
     subject = shown >= 0
     return np.where(subject, out, fill(out, subject) if subject.any() else out), frozenset(poor)
 
@@ -124,22 +173,47 @@ def fill(values: F32, known: Bools, reaches: Reaches = REACHES) -> F32:
     return (middle + total / weight).astype(np.float32)
 
 
-def make_sheet(depth: F32, region: Bools, inside: Bools) -> tuple[F32, NDArray[np.int64], Bools]:
-    """Return depth and cells of one layer's part of the relief, and the place of the photo that each vertex shows.
+def make_sheet(depth: F32, region: Bools, inside: Bools, beyond: F32) -> tuple[F32, NDArray[np.int64], Bools, Bools]:
+    """Return the depth of one layer's part of the relief, the place of the photo that each vertex shows, and cells.
 
-    It goes on under what lies before it, with the colours of its edge, so that no gap opens a little aside.
+    It goes on under what lies before it, with the colours of its edge, so that no gap opens a little aside. Last come
+    the cells over which it need not fade: its own, and those of what it lies before.
+
+    Args:
+        depth: Depth of every vertex.
+        region: The vertices that show the layer.
+        inside: Those that show anything.
+        beyond: Depth of the layer beneath others, 0 where it is not known.
     """
-    found = ndimage.distance_transform_edt(~region, return_distances=False, return_indices=True)
-    rows, columns = np.asarray(found)
-    sheet = np.where(region, depth, depth[rows, columns])
+    rows, columns = find_nearest(region)
+    sheet = np.where(region, depth, np.where(beyond > 0, beyond, depth[rows, columns]))
     kernel = np.ones((2 * UNDER + 1, 2 * UNDER + 1), np.uint8)
-    under = (cv2.dilate(region.astype(np.uint8), kernel) > 0) & (sheet > depth + STEP)
+    under = (cv2.dilate(region.astype(np.uint8), kernel) > 0) & ~region
+    under &= sheet > depth + np.where(beyond > 0, BENEATH, STEP)
     depths = _corners(sheet)
     cells = np.all(_corners(inside & (region | under)), 0) & (depths.max(0) - depths.min(0) < WITHIN)
     # between two layers that lie as deep, both take the cell
     mixed = np.any(_corners(inside & region), 0) & np.all(_corners(inside), 0)
-    cells |= mixed & (np.ptp(_corners(depth), 0) < STEP)
-    return np.where(region | under, sheet, depth), np.where(under, rows * SIDE + columns, _numbers()), cells
+    steps = np.ptp(_corners(depth), 0)
+    cells |= mixed & (steps < 2 * STEP) & ~find_torn(steps, mixed & ~np.all(_corners(region), 0))
+    inner = cv2.erode(region.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # the edge itself has both colours
+    rows, columns = find_nearest(inner) if inner.any() else (rows, columns)
+    behind = np.all(_corners(inside & (region | under | (sheet <= depth + STEP))), 0)
+    solid = cells | (behind & np.any(_corners(~region & ~under), 0))
+    return np.where(region | under, sheet, depth), np.where(under, rows * SIDE + columns, _numbers()), cells, solid
+
+
+def find_nearest(region: Bools) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return row and column of the vertex of a region that is nearest to each vertex."""
+    found = ndimage.distance_transform_edt(~region, return_distances=False, return_indices=True)
+    rows, columns = np.asarray(found)
+    return rows, columns
+
+
+def find_torn(steps: F32, mixed: Bools) -> Bools:
+    """Return which cells between two layers are torn, by the steps in depth along the seam, not each by itself."""
+    weight = cv2.blur(mixed.astype(np.float32), (SEAM, SEAM))
+    return cv2.blur(steps * mixed, (SEAM, SEAM)) > STEP * np.maximum(weight, 1e-6)
 
 
 def _numbers() -> NDArray[np.int64]:
@@ -176,12 +250,18 @@ def _choose_parts(mask: Bools, chosen: Callable[[NDArray[np.int32]], Bools]) -> 
     return mask & chosen(np.asarray(stats, np.int32))[np.asarray(parts, np.int32)]
 
 
-def measure_firmness(cells: Bools) -> F32:
-    """Return 0 at vertices of torn cells and of crumbs, 1 from EDGE cells on."""
+def find_crumbs(cells: Bools) -> Bools:
+    """Return the vertices (SIDE, SIDE) that are in none of these cells, or only in small parts torn off."""
     _, parts, sizes, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=4)
-    cells = cells & (np.asarray(sizes)[:, cv2.CC_STAT_AREA] >= CRUMB * cells.size)[np.asarray(parts, np.int32)]
+    large = cells & (np.asarray(sizes)[:, cv2.CC_STAT_AREA] >= CRUMB * cells.size)[np.asarray(parts, np.int32)]
+    wide = np.pad(large, 1)
+    return ~(wide[1:, 1:] | wide[1:, :-1] | wide[:-1, 1:] | wide[:-1, :-1])
+
+
+def measure_firmness(cells: Bools) -> F32:
+    """Return 0 at vertices (SIDE, SIDE) where these cells end, 1 from EDGE cells on."""
     distance = cv2.distanceTransform(np.pad(cells, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)
-    return np.clip(np.asarray(distance, np.float32)[:-1, :-1] / EDGE, 0, 1).ravel()
+    return np.clip(np.asarray(distance, np.float32)[:-1, :-1] / EDGE, 0, 1)
 
 
 def _corners(values: np.ndarray) -> np.ndarray:

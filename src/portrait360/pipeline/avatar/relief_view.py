@@ -6,7 +6,7 @@ photo looks right on a surface that is only roughly so; beyond, the layers take 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -15,18 +15,28 @@ from numpy.typing import NDArray
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.avatar.relief import STEP, Relief
+from portrait360.pipeline.avatar.relief_trust import drop_islands, soften_edges
 from portrait360.pipeline.avatar.relight import relight
 from portrait360.synth.render.compositing import Film
-from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.array_types import F32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
 OWN = (0.4, 1.2)  # degrees up to which the view is the photo's own
-FINE = (0.3, 0.65)  # pixels of the photo per rendered pixel over which the relief fades in
-SOFT_EDGE = (6.0, 16.0)  # degrees over which its torn edges get soft
 OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
 SLIT = 0.03  # picture sides: widest gap in the relief that another hat may fill
+BORDER = 0.05  # picture sides from the photo's edge over which it fades in
+STEPS = 0.0025  # picture sides by which steps in depth are blurred: about a cell of the relief
+POOR_END = (36.0, 39.0)  # degrees over which the photo of what the layers have otherwise ends: both would be a ghost
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
+
+
+class Eyes(Protocol):
+    """Something that has moved since the photo was taken."""
+
+    def find_eyes(self, rest: Floats, camera: Camera) -> Floats:
+        """Return where a camera stands to what was at points (.., 3) in the photo, as if that had not moved."""
+        ...
 
 
 class Colours(NamedTuple):
@@ -36,6 +46,7 @@ class Colours(NamedTuple):
     alpha: Floats  # (s, s)
     share: Floats  # (s, s)
     depth: Floats  # (s, s) 0 beside the head
+    own: Floats  # (s, s) how much of each pixel is what the photo shows of the same layer
 
 
 def lay_relief_over(
@@ -47,36 +58,54 @@ def lay_relief_over(
     layer_of_label: NDArray[np.int8],
     relief: Relief,
     camera: Camera,
+    motion: Eyes | None = None,
 ) -> Colours:
     """Show the photo's relief over the layers near the photo's direction, but for what they have before it.
 
-    `behind` says how far a layer's surface lies behind the first that the photo sees: what the photo sees, it knows
-    better, and only what it does not see can hide it.
+    What the photo sees, it knows better: only what lies far enough `behind` the first surface there can hide it.
     """
     if _view_angle(camera, photo.camera) > relief.end[1]:
         return layers
     size = len(layers.alpha)
-    uv, firm, distance = relief.draw(camera, size)
+    uv, firm, distance, shift, kept = relief.draw_moved(camera, size)
     drawn = (distance > 0)[..., None]
     points = camera.unproject(pixel_centres(size, size), np.where(drawn[..., 0], distance, camera.radius))
-    angle = angles_between(points, photo.camera, camera)
+    rest = points if shift is None else points - shift
+    eye = camera.position if motion is None else motion.find_eyes(rest, camera)
+    angle = measure_angles(points if motion is None else rest, photo.camera.position, eye)
     # at the photo's own camera every ray shows its pixel, also where the relief is torn
-    straight = photo.camera.project(points)[0]
+    straight = photo.camera.project(rest)[0]
     uv = np.where(drawn, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
     hidden = (film.alpha > 0.5) & (film.depth < distance - BEFORE) & (behind > BEFORE)
     seen = np.maximum(drawn[..., 0] * ~hidden, 1 - smoothstep(*OWN, angle))
-    sure = firm * smoothstep(*FINE, measure_density(uv)) * look_up(photo.pure, uv)
-    firm = 1 - smoothstep(*SOFT_EDGE, angle) * (1 - sure)
-    fade = np.asarray(1 - smoothstep(*relief.end, angle)) * seen * firm
-    trust = fade * look_up(photo.known, uv) * look_up(photo.alpha, uv)
-    x, y = (np.clip((uv[..., i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
-    trust = np.where(photo.labels[y, x] == VOID, trust * (1 - smoothstep(*OVERRULED, angle)), trust)
-    colours = relight(photo, gains, layer_of_label[photo.labels[y, x]], uv, angle)
+    labels = look_up_labels(photo, uv)
+    shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
+    trust = seen * find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
+    trust = trust * fade_out(relief, shown, angle)
+    trust = soften_edges(trust, firm, photo, uv, angle, (shown == beneath) & (shown == layer_of_label[Label.FACE]))
+    trust = drop_islands(trust, layers.alpha, angle, ~np.isin(beneath, list(relief.poor)))
+    colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 1, -1), uv, angle)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
-    layers = layers._replace(
-        alpha=layers.alpha * (1 - find_strange(relief, film, layer_of_label, angle, distance > 0))
-    )
-    return blend_over(layers, colours, trust, distance)
+    strange = find_strange(relief, film, layer_of_label, angle, distance > 0)
+    layers = layers._replace(own=layers.own + trust * ((shown == beneath) - layers.own))
+    return blend_over(layers._replace(alpha=layers.alpha * (1 - strange)), colours, trust, distance)
+
+
+def fade_out(relief: Relief, shown: NDArray[np.int8], angle: Floats) -> Floats:
+    """Return 1 near the photo's direction, 0 further round (s, s), for what the photo shows of each layer."""
+    poor = np.isin(shown, list(relief.poor))
+    return 1 - np.where(poor, smoothstep(*POOR_END, angle), smoothstep(*relief.end, angle))
+
+
+def look_up_labels(photo: Photo, uv: Floats) -> Bytes:
+    x, y = (np.clip((uv[..., i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
+    return photo.labels[y, x]
+
+
+def find_known(photo: Photo, uv: Floats, labels: Bytes, angle: Floats) -> Floats:
+    """Return how far the photo shows the head at uv (s, s), less where the user has overruled it."""
+    fade = np.where(labels == VOID, 1 - smoothstep(*OVERRULED, angle), 1)
+    return fade * look_up(photo.known, uv) * look_up(photo.alpha, uv) * fade_at_border(uv, angle)
 
 
 def blend_over(layers: Colours, colours: Floats, trust: Floats, depth: Floats) -> Colours:
@@ -86,7 +115,13 @@ def blend_over(layers: Colours, colours: Floats, trust: Floats, depth: Floats) -
     alpha = layers.alpha + room
     rgb = (rgb * layers.alpha[..., None] + colours * room[..., None]) / np.maximum(alpha, 1e-4)[..., None]
     depth = np.where(layers.depth > 0, layers.depth, np.where(trust > 0, depth, 0))
-    return Colours(rgb, alpha, np.maximum(layers.share, trust), depth)
+    return Colours(rgb, alpha, layers.share + trust * (1 - layers.share), depth, layers.own)
+
+
+def fade_at_border(uv: Floats, angle: Floats) -> F32:
+    """Return 1 inside the photo, falling smoothly to 0 at its edge, but for the photo's own direction."""
+    inside = smoothstep(0.0, BORDER, np.minimum(uv, 1 - uv).min(-1))
+    return np.asarray(1 - smoothstep(*OWN, angle) * (1 - inside), np.float32)
 
 
 def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], angle: Floats, drawn: Bools) -> Floats:
@@ -97,20 +132,15 @@ def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], a
     width = 2 * round(SLIT * len(drawn)) + 1
     closed = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((width, width), np.uint8)) > 0
     hat = cv2.dilate((layer_of_label[film.labels] == worn).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return hat * ~closed * sharpen(1 - smoothstep(*relief.end, angle))
+    return hat * ~closed * sharpen(1 - smoothstep(*POOR_END, angle))
 
 
 def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
     """Blur colours (s, s, 3) where one part of the relief ends before another: its triangles have hard edges."""
     steps = cv2.morphologyEx(distance, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > STEP
-    soft = cv2.GaussianBlur(cv2.dilate(steps.astype(np.float32), np.ones((2, 2))), (0, 0), 0.7) * share
-    return colours + soft[..., None] * (cv2.GaussianBlur(colours, (0, 0), 0.9) - colours)
-
-
-def measure_density(uv: Floats) -> F32:
-    """Return how many pixels of the photo a rendered pixel spans (s, s), at equal sizes: few where it saw a side."""
-    steps = [np.linalg.norm(np.gradient(uv, axis=axis), axis=-1) * len(uv) for axis in (0, 1)]
-    return cv2.GaussianBlur(np.minimum(*steps).clip(0, 1).astype(np.float32), (0, 0), 0.004 * len(uv) + 0.5)
+    wide = max(0.9, STEPS * len(distance))
+    soft = cv2.GaussianBlur(cv2.dilate(steps.astype(np.float32), np.ones((3, 3))), (0, 0), 0.7 * wide) * share
+    return colours + np.clip(1.5 * soft, 0, 1)[..., None] * (cv2.GaussianBlur(colours, (0, 0), wide) - colours)
 
 
 def sharpen(share: Floats) -> F32:
@@ -118,9 +148,9 @@ def sharpen(share: Floats) -> F32:
     return np.asarray(smoothstep(0.45, 0.75, share), np.float32)
 
 
-def angles_between(points: Floats, first: Camera, second: Camera) -> F32:
-    """Return the angle in degrees under which two cameras are seen from points (.., 3)."""
-    a, b = first.position - points, second.position - points
+def measure_angles(points: Floats, first: Floats, second: Floats) -> F32:
+    """Return the angle in degrees under which two places, for all or for each, are seen from points (.., 3)."""
+    a, b = first - points, second - points
     cosine = (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
     return np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
 

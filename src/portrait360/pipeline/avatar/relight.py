@@ -18,13 +18,17 @@ from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 
 BROAD = 0.03  # picture sides: detail finer than this stays the photo's
-MOST = 1.2  # logarithm of a gain
+PASS = 0.012  # picture sides over which the light of one label passes into that of the next
+MOST = 1.6  # logarithm of a gain
 FEWEST = 200  # pixels of a layer from which its light is known
 TURN = (8.0, 32.0)  # degrees from the photo's direction over which it takes the light of the layers
 
 
 def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], layers: int) -> F32:
-    """Return the broad gain from the photo to a render at its camera for each layer (s, s, layers, 3), logarithms."""
+    """Return the broad gain from the photo to a render for each layer (s, s, layers + 1, 3), logarithms.
+
+    The last is that of the layer that the photo's label names, smoothly from one label to the next.
+    """
     side = (photo.size, photo.size)
     drawn = np.asarray(cv2.resize(film.radiance, side, interpolation=cv2.INTER_AREA), np.float32)
     names = np.asarray(cv2.resize(film.labels, side, interpolation=cv2.INTER_NEAREST), np.uint8)
@@ -35,6 +39,11 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
         agree = cv2.erode(((shown == layer) & (rendered == layer)).astype(np.uint8), np.ones((5, 5), np.uint8))
         weight = (agree * photo.known).astype(np.float32)
         gains.append(blur(ratio, weight, BROAD * photo.size) * (weight.sum() > FEWEST))
+    shares = np.stack(
+        [cv2.GaussianBlur((shown == i).astype(np.float32), (0, 0), PASS * photo.size) for i in range(layers)], -1
+    )
+    shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-4)
+    gains.append(np.einsum("yxl,yxlc->yxc", shares, np.stack(gains, 2)))
     return np.stack(gains, 2).astype(np.float32)
 
 

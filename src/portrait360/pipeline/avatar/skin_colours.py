@@ -25,14 +25,17 @@ from portrait360.pipeline.avatar.exposure import (
     look_up_points,
     smooth_ratio,
     to_albedo,
+    trimmed_mean,
 )
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, Photo
+from portrait360.pipeline.avatar.skin_detail import look_up_detail, make_detail
 from portrait360.pipeline.avatar.skin_mesh import (
     coarse_count,
     find_features,
     fine_edges,
     graph_laplacian,
     laplacian_within,
+    mirror_fine_vertices,
     mirror_vertices,
     plain_laplacian,
     prolong,
@@ -44,7 +47,7 @@ from portrait360.pipeline.avatar.skin_mesh import (
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.scene import Mesh, Part
-from portrait360.utils.array_types import F32, Bools, Bytes, Floats
+from portrait360.utils.array_types import F32, F64, Bools, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
@@ -54,6 +57,7 @@ SCALP, WHISKERS, LINING = 1, 2, 3  # kinds of skin, 0 being bare skin
 SHADE = 0.05  # picture sides from hair to where its shade on the skin ends
 SMEARED = (0.004, 0.020)  # picture sides from hair and cloth over which skin outside the features counts fully
 LOPSIDED = 0.92  # share taken off what differs broadly between left and right
+USUAL = (0.1, 0.9)  # quantiles of brightness of usual skin
 FEWEST = 200  # vertices from whose gains the usual one is known
 HAIRLINE, TINTED = 12, 30  # steps of diffusion over which hair roots blend into skin, and over which they may tint it
 ROOTS = (0.35, 0.95)  # diffused share of hair roots from which, and up to which, they colour the skin
@@ -62,7 +66,8 @@ AROUND, NEAR = 0.04, 0.015  # canonical widths of the neighbourhood of a detail,
 SPOT, DARKER = 0.08, 0.05  # largest gains of details outside the features, light and dark
 WRINKLE, CLEAR = 0.25, (0.5, 0.9)  # that of lines narrower than that, and how well they must be seen
 SHADOW = 0.18  # largest gain of the broad shade on features, such as that of an eye's socket
-LOSS = 0.35  # largest change of the tone as a whole
+BRIGHT, LIT = 0.6, 0.8  # broad gain from which skin glares, but for a quantile of it: a side that is lit does not
+LOSS = 0.7  # largest change of the tone as a whole
 FINE = 0.22  # that of pores and freckles
 UNUSUAL = 0.12  # gain against its neighbourhood from which a point is doubted
 ROUNDS = 3
@@ -71,7 +76,8 @@ BESIDE = 0.012  # canonical distance between roots that grow together
 RUDDY = 0.6  # share taken off what the generator's ears differ from its face
 WET = np.array([0.9, 0.75, 0.75], np.float32)  # lips at the edge of the mouth, of their colour outside
 DEEP = np.array([0.6, 0.35, 0.35], np.float32)  # the lining further in, of that
-GRAIN_SEED, GRAIN_WIDTH = 7, (0.0045, 0.0025)  # canonical
+COARSE = 0.8  # strength of invented details that are wider than pores: some of them are folds
+NEIGHBOURS = (0.007, 0.004)  # canonical distance of vertices over which they hold details
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +114,7 @@ def bake_skin(mesh: Mesh, view: View, whiskers: F32) -> Mesh:
     features = find_features(count)
     out = calm_and_even(out, seen.source, kinds == LINING, features, seen.brow)
     out = out + find_loss(seen.gain, out, np.where(kinds == LINING, 0, seen.source))
-    out = out + invent_grain(out, seen.weight, features)
+    out = out + invent_detail(mesh, normals, seen, view.photo)
     bare = np.exp(seen.base + out)
     roots = mesh.albedo * np.exp(_bake_roots(mesh, normals, kinds, view))
     shown = soften(np.where(kinds == LINING, 0, seen.weight), 3)  # there the generator grew hair, the photo has none
@@ -137,16 +143,22 @@ def colour_lining(albedo: F32) -> F32:
 
 
 def find_loss(gain: F32, calmed: F32, weight: Floats) -> F32:
-    """Return the mean (3,) by which gains have fallen, all over, in calming those that the photo shows."""
+    """Return by how much (3,) the mean light of what the photo shows has fallen in calming it."""
     if (weight > 0.5).sum() <= FEWEST:
         return np.zeros(3, np.float32)
-    return np.asarray(np.clip(np.average(gain - calmed, axis=0, weights=weight), -LOSS, LOSS), np.float32)
+    before, after = (np.log(np.average(np.exp(g), axis=0, weights=weight)) for g in (gain, calmed))
+    return np.asarray(np.clip(before - after, -LOSS, LOSS), np.float32)
 
 
 def find_usual_gain(gain: F32, weight: Floats) -> F32:
-    """Return the median gain (3,) of what the photo shows of the skin; skin far from all of it has the same tone."""
+    """Return the gain (3,) of the mean light of what the photo shows; skin far from all of it has the same tone.
+
+    In a face lit from the side the mean of logarithms, and the median, would take half of the shade for the skin's.
+    """
     rows = weight > 0.5
-    return np.asarray(np.median(gain[rows], 0) if rows.sum() > FEWEST else np.zeros(3), np.float32)
+    if rows.sum() <= FEWEST:
+        return np.zeros(3, np.float32)
+    return np.asarray(np.log(trimmed_mean(np.exp(gain[rows]), USUAL)), np.float32)
 
 
 def clean_base(mesh: Mesh, kinds: Bytes) -> F32:
@@ -245,11 +257,16 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     broad = find_usual(spot, trust, inner, NEAR, np.inf)
     lines = WRINKLE * np.tanh((spot - broad) / WRINKLE) * smoothstep(*CLEAR, source[:coarse, None])
     held = lines + np.where(spot.mean(1, keepdims=True) < 0, DARKER * np.tanh((spot - lines) / DARKER), spot - lines)
-    calm = usual - LOPSIDED * same * (usual - usual[mirror]) / 2 + held + free * (spot - held)
+    calm = usual + LOPSIDED * same * (average_sides(usual, mirror) - usual) + held + free * (spot - held)
     fine, free = gain - prolong(values, count), np.where(lining, 1, features)[:, None]
     limit = FINE * (0.15 + 0.85 * source[:, None])  # beside hair these are its strands
     held = limit * np.tanh(fine / limit)
     return np.asarray(prolong(calm, count) + held + free * (fine - held), np.float32)
+
+
+def average_sides(gain: Floats, mirror: np.ndarray) -> F64:
+    """Return the gains (c, 3) of the mean light of both sides: what is in shade is not as dark itself."""
+    return np.logaddexp(gain, gain[mirror]) - np.log(2)
 
 
 def find_usual(values: Floats, trust: Floats, lining: Bools, width: float, unusual: float) -> Floats:
@@ -263,17 +280,19 @@ def find_usual(values: Floats, trust: Floats, lining: Bools, width: float, unusu
     return usual
 
 
-def invent_grain(gain: F32, weight: F32, features: F32) -> F32:
-    """Return unevenness (n, 3) for skin that the photo does not show, as strong as that of the skin it shows."""
-    count = len(gain)
-    fine = gain - prolong(restrict(gain, count), count)
-    rows = (weight > 0.9) & (features < 0.1)
-    if rows.sum() < FEWEST or count == coarse_count():
-        return np.zeros_like(gain)
-    strength = 1.48 * np.median(np.abs(fine[rows]), 0)
-    random = np.random.default_rng(GRAIN_SEED).normal(0, 1, (count, 1))
-    finest = smoothstep(*GRAIN_WIDTH, fine_edges())  # where vertices lie further apart, it would be blotches
-    return np.asarray(((1 - weight) * finest)[:, None] * strength * random, np.float32)
+def invent_detail(mesh: Mesh, normals: F32, seen: SkinView, photo: Photo) -> F32:
+    """Return the detail (n, 3) of skin that the photo does not show: the other side's, or like that of the face."""
+    count = len(mesh.vertices)
+    detail = make_detail(photo)
+    if detail is None or count == coarse_count():
+        return np.zeros((count, 3), np.float32)
+    held, mirror = seen.source[:, None] * (1 - seen.brow[:, None]), mirror_fine_vertices()
+    fine = seen.gain - prolong(restrict(seen.gain, count), count)
+    fine = FINE * np.tanh(fine / FINE)
+    like = COARSE * look_up_detail(detail.coarse, detail.pixel, mesh.vertices, normals)
+    near = smoothstep(*NEIGHBOURS, fine_edges())[:, None]
+    invented = like * near + held[mirror] * (fine[mirror] - like * near)
+    return np.asarray((1 - seen.weight)[:, None] * invented, np.float32)
 
 
 def _bare_mask(photo: Photo) -> F32:
@@ -300,7 +319,8 @@ def _hold_back_gloss(ratio: F32, inside: Floats) -> F32:
     """Weaken what is brighter than its surroundings in a picture of gains: highlights are not the skin's colour."""
     light = ratio.mean(-1)
     broad = blur(light, inside, 20.0)
-    over = 0.6 * np.maximum(light - broad - 0.15, 0) + 0.5 * np.maximum(broad - 0.6, 0)
+    lit = max(BRIGHT, float(np.quantile(broad[inside > 0.5], LIT))) if (inside > 0.5).any() else BRIGHT
+    over = 0.6 * np.maximum(light - broad - 0.15, 0) + 0.5 * np.maximum(broad - lit, 0)
     return ratio - over[..., None]
 
 

@@ -34,6 +34,13 @@ def mirror_vertices() -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
+def mirror_fine_vertices() -> np.ndarray:
+    """Return the vertex on the other side of the head of each vertex of the second subdivision."""
+    rest = load_average_head().fine[2]
+    return np.asarray(KDTree(rest).query(rest * np.array([-1, 1, 1]))[1])
+
+
+@lru_cache(maxsize=1)
 def skin_edges() -> tuple[np.ndarray, float]:
     """Return the edges (e, 2) of the first subdivision and their mean length, canonical."""
     average, quads = load_average_head(), load_pack().subdivision(1).quads
@@ -49,11 +56,13 @@ def skin_sizes() -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def fine_edges() -> F32:
-    """Return the mean length of the edges at each vertex of the second subdivision, canonical."""
+    """Return the length of the longest edge at each vertex of the second subdivision, canonical."""
     rest, quads = load_average_head().fine[2], load_pack().subdivision(2).quads
     length = np.linalg.norm(rest[quads] - rest[np.roll(quads, -1, 1)], axis=-1) * HEAD_HEIGHT
-    count = np.bincount(quads.ravel(), minlength=len(rest))
-    return (np.bincount(quads.ravel(), length.ravel(), len(rest)) / np.maximum(count, 1)).astype(np.float32)
+    longest = np.zeros(len(rest), np.float32)
+    for ends in (quads, np.roll(quads, -1, 1)):
+        np.maximum.at(longest, ends.ravel(), length.ravel().astype(np.float32))
+    return longest
 
 
 def coarse_count() -> int:

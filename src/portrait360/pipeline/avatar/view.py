@@ -9,21 +9,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, pixel_centres
+from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
-from portrait360.pipeline.avatar.relief import Relief, make_relief
-from portrait360.pipeline.avatar.relief_view import Colours, angles_between, lay_relief_over, sharpen
+from portrait360.pipeline.avatar.relief import SIDE, Relief, make_relief
+from portrait360.pipeline.avatar.relief_trust import CLEAN, TURNED, find_clear_skin
+from portrait360.pipeline.avatar.relief_view import (
+    Colours,
+    Eyes,
+    fade_at_border,
+    lay_relief_over,
+    measure_angles,
+    sharpen,
+)
 from portrait360.pipeline.avatar.relight import find_relight, relight
+from portrait360.pipeline.avatar.seams import hide_seams
+from portrait360.pipeline.avatar.skin_detail import SkinDetail, coarser, look_up_detail, make_detail
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
+from portrait360.synth.meshes import unit
 from portrait360.synth.render.bake import PreparedScene
 from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.mesh_buffers import POSITION
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.render.tone_mapping import tone_map
-from portrait360.utils.array_types import F32, F64, Floats
+from portrait360.synth.scene import Part
+from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
@@ -33,7 +48,9 @@ for _i, _labels in enumerate(LAYERS):
     LAYER_OF_LABEL[list(map(int, _labels))] = _i
 DEPTH_SIZE = 1024  # pixels of the depth map at the photo's camera
 TOLERANCE = np.array([0.008, 0.03, 0.02, 0.015, 0.015], np.float32)  # of a layer's depth, canonical units
+INSET, SKIN_INSET = 0.0025, 0.006  # picture sides by which a layer stays within its label: skin is stained by hair
 INNER = (Label.EYE, Label.BROW, Label.MOUTH, Label.LIPS)
+BARE = (Label.FACE, Label.EAR, Label.SKIN)
 LIPPED = (Label.MOUTH, Label.LIPS)
 INNER_TOLERANCE = 0.08  # lids, lashes and teeth: their fit is coarser than their depth
 NEAR = (5.0, 16.0)  # degrees from the photo's direction: its colours whatever the label, then by label
@@ -41,9 +58,34 @@ HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (45.0, 75.0), (25.0, 50.
 MOUTH_END = (30.0, 44.0)
 """Degrees from the photo's direction at which it fades."""
 FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fades in
+GRAZING = (0.25, 0.7)  # cosine to the camera under which grain fades: narrower than a pixel, it would be stripes
 CUT = (12.0, 26.0)  # degrees from the photo's direction up to which its matte cuts all layers
+BETWEEN = 0.004  # picture sides: half the width of what is too narrow to be shown alone
+HIDDEN = (0.0015, 0.0035)  # canonical depth behind what the photo sees at which it knows nothing of what has moved
 BESIDE = 0.012  # picture sides beside the matte that layers may reach
 GAP = (0.05, 0.09)  # canonical units behind the first surface at which the photo's matte no longer rules
+
+
+class Motion(Eyes, Protocol):
+    """Layers that have moved since the photo was taken."""
+
+    @property
+    def scene(self) -> PreparedScene: ...
+
+    @property
+    def relief(self) -> Relief: ...
+
+    @property
+    def change_map(self) -> F32:
+        """1 where something else may be seen than what the photo shows there (k, k), else 0."""
+        ...
+
+    def to_rest(self, film: Film, points: Floats, camera: Camera) -> tuple[Floats, Floats]:
+        """Return where the points (s, s, 3) that a camera sees were in the photo.
+
+        Also return 1 for the pixels (s, s) of which the photo says nothing any more, 0 for others.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +115,29 @@ class PhotoProjection:
     def _comparison(self) -> tuple[F32, F32, Relief]:
         film = render_linear(self.scene, self.photo.camera, DEPTH_SIZE)
         gains = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
-        relief = make_relief(self.photo, film, LAYER_OF_LABEL, self.cover, drawn=self.drawn)
+        skin = draw_skin(self.scene, self.photo.camera)
+        relief = make_relief(self.photo, film, skin, LAYER_OF_LABEL, self.cover, drawn=self.drawn)
         return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, relief
+
+    @cached_property
+    def detail(self) -> SkinDetail | None:
+        return make_detail(self.photo)
 
     @cached_property
     def masks(self) -> F32:
         """Soft masks of LAYERS (s, s, layers)."""
-        return np.stack([self.photo.mask(labels) for labels in LAYERS], -1)
+        insets = [SKIN_INSET if labels == SKIN else INSET for labels in LAYERS]
+        masks = [self._inner_mask(labels, inset) for labels, inset in zip(LAYERS, insets, strict=True)]
+        masks[LAYERS.index(BEARD)] *= cv2.GaussianBlur(self.photo.pure, (0, 0), SKIN_INSET * self.photo.size)
+        return np.stack(masks, -1)
+
+    def _inner_mask(self, labels: tuple[Label, ...], inset: float) -> Floats:
+        pixels = inset * self.photo.size
+        return self.photo.mask(labels, inset=max(round(pixels), 1), blur=pixels)
+
+    @cached_property
+    def clear_skin(self) -> F32:
+        return find_clear_skin(self.photo)
 
     @cached_property
     def wide_alpha(self) -> Floats:
@@ -93,27 +151,37 @@ class PhotoProjection:
         return self.photo.mask((*SKIN, *BEARD, Label.GLASSES))
 
 
-def render_avatar(projection: PhotoProjection, camera: Camera, size: int) -> ProxyView:
-    """Render a view of the layers with the photo on them, and near its direction the photo's relief over them."""
-    film = render_linear(projection.scene, camera, size)
-    rgb = np.zeros_like(film.radiance)
-    tone_map(film.radiance, rgb)
+def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion: Motion | None = None) -> ProxyView:
+    """Render a view of the layers with the photo on them, and near its direction the photo's relief over them.
+
+    What has moved takes the photo with it.
+    """
+    film = render_linear(projection.scene if motion is None else motion.scene, camera, size)
     points = camera.unproject(pixel_centres(size, size), _smooth_hair_depth(film, camera.radius))
+    points, lost = (points, 0.0) if motion is None else motion.to_rest(film, points, camera)
     uv, depth = projection.photo.camera.project(points)
-    angle, layer = angles_between(points, projection.photo.camera, camera), LAYER_OF_LABEL[film.labels]
+    eye = camera.position if motion is None else motion.find_eyes(points, camera)
+    angle, layer = measure_angles(points, projection.photo.camera.position, eye), LAYER_OF_LABEL[film.labels]
     near, behind = 1 - smoothstep(*NEAR, angle), depth - look_up_nearest(projection.depth, uv)
-    fine = smoothstep(*FINE, _relative_resolution(film, points, projection.photo.camera, camera))
-    share = trust_photo(projection, film, uv, angle, near, behind, fine)
+    density = _relative_resolution(film, points, projection.photo.camera, camera)
+    share = trust_photo(projection, film, uv, angle, near, behind, density)
+    if motion is not None:  # what the photo did not see comes into sight
+        share *= (1 - look_up(motion.change_map, uv) * smoothstep(*HIDDEN, behind)) * (1 - lost)
+    rgb = np.zeros_like(film.radiance)
+    tone_map(film.radiance * _vary_skin(projection, film, points, 1 - share, eye, camera), rgb)
     near, first = near.astype(np.float32), (1 - smoothstep(*GAP, behind)).astype(np.float32)
-    rgb = rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
+    bare, rgb = rgb, rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
     # nothing that the photo sees first lies outside its matte, or further round not far outside
     outside = np.maximum(
         sharpen(near) * first * (1 - look_up(projection.photo.alpha, uv)),
         sharpen(1 - smoothstep(*CUT, angle)) * (1 - look_up(projection.wide_alpha, uv)),
     ) * look_up(projection.photo.known, uv)
-    layers = Colours(rgb, film.alpha * (1 - outside), share * (film.alpha > 0), film.depth)
-    shown = projection.photo, projection.gains, LAYER_OF_LABEL, projection.relief
-    rgb, alpha, share, depth = lay_relief_over(layers, film, behind, *shown, camera)
+    seen = share * (film.alpha > 0)
+    layers = Colours(rgb, film.alpha * (1 - outside), seen, film.depth, seen)
+    relief = projection.relief if motion is None else motion.relief
+    shown = projection.photo, projection.gains, LAYER_OF_LABEL, relief
+    rgb, alpha, share, depth, own = lay_relief_over(layers, film, behind, *shown, camera, motion)
+    rgb = hide_seams(rgb, bare, film, share, own)
     return ProxyView(
         (rgb * (alpha > 0)[..., None]).clip(0, 1).astype(np.float32),
         share.astype(np.float32),
@@ -124,7 +192,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int) -> Pro
 
 
 def trust_photo(
-    projection: PhotoProjection, film: Film, uv: Floats, angle: Floats, near: Floats, behind: Floats, fine: Floats
+    projection: PhotoProjection, film: Film, uv: Floats, angle: Floats, near: Floats, behind: Floats, density: Floats
 ) -> F32:
     """Return the photo's share of each pixel.
 
@@ -135,13 +203,17 @@ def trust_photo(
         angle: Degrees between the rays of both cameras.
         near: 1 near the photo's direction, 0 further round.
         behind: How far the surface lies behind the first that the photo's ray meets.
-        fine: 1 where the photo is as fine as the view.
+        density: How many pixels of the photo show the surface per pixel of the view.
     """
     photo, layer = projection.photo, LAYER_OF_LABEL[film.labels]
     inner = np.isin(film.labels, INNER)
     tolerance = np.where(inner, INNER_TOLERANCE, TOLERANCE[layer]) + 0.04 * near
     visible = np.maximum(1 - smoothstep(1.0, 1.6, behind / tolerance), smoothstep(0.93, 0.999, near))
     masks = np.take_along_axis(look_up(projection.masks, uv), np.maximum(layer, 0)[..., None].astype(int), -1)[..., 0]
+    stained = np.maximum(smoothstep(*TURNED, angle), (1 - near) * (1 - smoothstep(*CLEAN, density))) * (
+        layer == LAYERS.index(SKIN)
+    )
+    masks = masks * (1 - stained * (1 - look_up(projection.clear_skin, uv)))
     masks = np.where(inner, look_up(projection.face_mask, uv), masks * (layer >= 0))
     masks = masks + near * (np.clip(4 * look_up(photo.alpha, uv), 0, 1) - masks)
     fade = 1 - np.select(
@@ -149,12 +221,40 @@ def trust_photo(
         [smoothstep(*end, angle) for end in (BROW_END, MOUTH_END, INNER_END, HAIR_END, HAIR_END)],
         smoothstep(*SKIN_END, angle),
     )
-    weight = np.where(inner, fade, fine * fade)
+    weight = np.where(inner, fade, smoothstep(*FINE, density) * fade)
     weight = weight + near * (1 - weight)
     inside = ((uv > 0.0005) & (uv < 0.9995)).all(-1)
-    share = weight * visible * masks * look_up(photo.known, uv) * inside * (film.alpha > 0)
+    known = look_up(photo.known, uv) * inside * fade_at_border(uv, angle)
+    share = (weight * visible * masks * known * (film.alpha > 0)).astype(np.float32)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(BETWEEN * len(share)) + 1,) * 2)
+    opened = cv2.morphologyEx(share, cv2.MORPH_OPEN, disc)  # no skin between strands, nor strands alone
+    share = opened + near * (share - opened)
     soft = np.minimum(share, cv2.GaussianBlur(cv2.erode(share, np.ones((2, 2), np.uint8)), (0, 0), 1.0) * 1.1)
     return np.clip(soft + near * (share - soft), 0, 1).astype(np.float32)
+
+
+def draw_skin(scene: PreparedScene, camera: Camera) -> F32:
+    """Return the depth of the skin alone at the vertices of a relief, 0 beside it."""
+    surface = scene.surface
+    bare = (surface.part == Part.SKIN) & np.isin(surface.labels, SKIN)
+    skin = surface.triangles[bare]
+    return rasterise(surface.values[:, POSITION], skin, camera, SIDE).depth
+
+
+def _vary_skin(
+    projection: PhotoProjection, film: Film, points: Floats, share: Floats, eye: Floats, camera: Camera
+) -> F32:
+    """Return by what to multiply the radiance of the layers (s, s, 3): the grain of the photo's skin, on theirs."""
+    detail, out = projection.detail, np.ones_like(film.radiance)
+    skin = np.isin(film.labels, BARE) & (share * film.alpha > 0)
+    if detail is None or not skin.any():
+        return out
+    tile = coarser(detail.fine, float(camera.radius) / (camera.focal * len(out) * detail.pixel))
+    places, normals = points[skin], film.normals[skin]
+    facing = (normals * unit(np.broadcast_to(eye, points.shape)[skin] - places)).sum(-1)
+    strength = share[skin] * smoothstep(*GRAZING, facing)
+    out[skin] = np.exp(strength[:, None] * look_up_detail(tile, detail.pixel, places, normals))
+    return out
 
 
 def look_up_nearest(picture: F32, uv: Floats) -> F32:
@@ -173,7 +273,7 @@ def _smooth_hair_depth(film: Film, radius: float) -> F32:
     return np.where((hair > 0) & (np.abs(smooth - depth) < 0.03), smooth, depth)
 
 
-def _relative_resolution(film: Film, points: F64, photo: Camera, camera: Camera) -> F32:
+def _relative_resolution(film: Film, points: Floats, photo: Camera, camera: Camera) -> F32:
     """Return how many pixels of the photo show the surface at a point per pixel of the camera, at equal sizes."""
     hair = np.isin(film.labels, (*HAIR, *BEARD))[..., None]
     sigma = 3.0 * len(film.depth) / 512

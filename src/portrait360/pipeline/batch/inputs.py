@@ -13,7 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from portrait360.pipeline.options import MakeOptions, parse_results
+from portrait360.pipeline.options import MakeOptions, parse_formats, parse_results
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_name
 from portrait360.utils.option_fields import option_fields
@@ -44,7 +44,7 @@ def parse_number(text: str) -> float:
 def find_parsers() -> dict[str, Callable[[str], Any]]:
     """The columns that a list may have: every option of a photo that is one number, word or file."""
     parse = {int: parse_integer, float: parse_number, str: str, Path: Path}
-    parsers: dict[str, Callable[[str], Any]] = {"results": parse_results}
+    parsers: dict[str, Callable[[str], Any]] = {"results": parse_results, "formats": parse_formats}
     for name, kind, _, _ in option_fields(MakeOptions):
         kinds = [one for one in get_args(kind) or (kind,) if one in parse]
         if kinds and get_origin(kind) is not tuple and name not in ("device", "refine_with"):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from portrait360.pipeline.batch.inputs import Item, check_inputs, read_items
-from portrait360.pipeline.batch.table import TABLE, Row, pack_table
+from portrait360.pipeline.batch.table import CSV_TABLE, Row, pack_tables
 from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
-from portrait360.pipeline.run import read_warnings
+from portrait360.pipeline.run import FIELD, MESH, SPLATS, read_warnings
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import lock_folder
 from portrait360.utils.parallel.ray_pool import NEEDS_SCALE
@@ -27,6 +27,7 @@ from portrait360.utils.version import __version__
 
 Make = Callable[[str, Path, MakeOptions], Any]
 ROW = "batch.json"  # in every head's folder
+MOST_FAILURES = 50  # that are named at the end; the table has them all
 WORKER_LOST = f"It ended its process {TRIES} times; it may need more memory than there is."
 
 
@@ -53,7 +54,7 @@ class Batch:
 
 
 def run_batch(batch: Batch, engine: Engine, on_row: Callable[[Row], None] = lambda row: None) -> None:
-    """Make all heads and write the table. A batch that was interrupted resumes; failed photos are tried again."""
+    """Make all heads and write the tables. A batch that was interrupted resumes; failed photos are tried again."""
     errors: list[BaseException] = []
 
     def collect_rows() -> Iterator[Row]:
@@ -65,7 +66,8 @@ def run_batch(batch: Batch, engine: Engine, on_row: Callable[[Row], None] = lamb
         except BaseException as error:  # the table of the rows so far is still written
             errors.append(error)
 
-    batch.storage.write(TABLE, pack_table(collect_rows()))
+    for name, content in pack_tables(collect_rows()).items():
+        batch.storage.write(name, content)
     if errors:
         raise errors[0]
 
@@ -97,7 +99,8 @@ def _make_head(item: Item, batch: Batch, row: Row, start: float) -> Row:
     with batch.storage.open_folder(item.name) as folder:
         batch.make(item.photo, folder, options)
         warnings = "; ".join(read_warnings(folder))
-    row = replace(row, seconds=round(time.monotonic() - start, 2), warnings=warnings)
+        made = "head" if any((folder / name).is_file() for name in (MESH, FIELD, *SPLATS)) else "views"
+    row = replace(row, seconds=round(time.monotonic() - start, 2), warnings=warnings, made=made)
     batch.storage.write(row_file, row.pack())
     return row
 
@@ -118,22 +121,46 @@ def describe_file(path: str | Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> tuple[dict[str, int], str]:
-    """Make all heads; return how many were made, kept, failed and have warnings, and the address of the table."""
+@dataclass
+class Summary:
+    """What a batch made."""
+
+    table: str  # its address
+    heads: int = 0
+    views: int = 0  # photos of which only views were made
+    kept: int = 0
+    failed: int = 0
+    warned: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)  # photo and reason of the first ones
+
+    def add(self, row: Row) -> None:
+        self.warned += bool(row.warnings)
+        if row.state == "failed":
+            self.failed += 1
+            self.failures += [(row.photo, row.sentence)] if self.failed <= MOST_FAILURES else []
+        elif row.state == "kept":
+            self.kept += 1
+        elif row.made == "views":
+            self.views += 1
+        else:
+            self.heads += 1
+
+
+def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> Summary:
+    """Make a head of every photo, and return what was made."""
     if find_spec("pyarrow") is None:
         raise UserError(NEEDS_SCALE)
     batch = Batch(check_inputs(inputs), Storage(output), options.validate())
-    counts, start = {"done": 0, "kept": 0, "failed": 0, "warned": 0}, time.monotonic()
+    summary, start = Summary(f"{output.rstrip('/')}/{CSV_TABLE}"), time.monotonic()
     with lock_output(batch.storage), progress_bar("Photos", sum(1 for _ in read_items(inputs))) as bar:
 
         def on_row(row: Row) -> None:
-            counts[row.state] += 1
-            counts["warned"] += bool(row.warnings)
-            per_hour = 3600 * counts["done"] / (time.monotonic() - start)
+            summary.add(row)
+            per_hour = 3600 * (summary.heads + summary.views) / max(time.monotonic() - start, 1e-3)
             bar.advance(f"{per_hour:.0f} an hour")
 
         run_batch(batch, engine, on_row)
-    return counts, f"{output.rstrip('/')}/{TABLE}"
+    return summary
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""The table of a batch, with one row for each photo."""
+"""The table of a batch, with one row for each photo, as CSV and as Parquet."""
 
 from __future__ import annotations
 
+import csv
 import json
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from portrait360.utils.resume import match_record
 
-TABLE = "report.parquet"
+TABLE, CSV_TABLE = "report.parquet", "report.csv"
 ROWS = 1000  # rows written at a time
 
 
@@ -24,6 +25,7 @@ class Row:
     seconds: float = 0.0
     key: str = ""  # the hash of all inputs of the head
     warnings: str = ""  # what the user should know of the head, joined by "; "
+    made: str = ""  # head, or views where there is none
 
     def pack(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -40,16 +42,22 @@ class Row:
             return None
 
 
-def pack_table(rows: Iterator[Row]) -> bytes:
-    """Return the rows as a Parquet file; only ROWS rows are in memory at a time."""
+def pack_tables(rows: Iterator[Row]) -> dict[str, bytes]:
+    """Return the rows as a Parquet file and as a CSV file, by name; only ROWS rows are in memory at a time."""
     import pyarrow as pa  # extra [scale]
     from pyarrow import parquet
 
     types = {"seconds": pa.float64()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in Row.__dataclass_fields__])
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / TABLE
-        with parquet.ParquetWriter(path, schema) as table:
-            while chunk := list(islice(rows, ROWS)):
-                table.write_table(pa.Table.from_pylist([asdict(row) for row in chunk], schema))
-        return path.read_bytes()
+        path, text = Path(folder) / TABLE, Path(folder) / CSV_TABLE
+        with (
+            parquet.ParquetWriter(path, schema) as table,
+            text.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            sheet = csv.DictWriter(file, schema.names)
+            sheet.writeheader()
+            while chunk := [asdict(row) for row in islice(rows, ROWS)]:
+                table.write_table(pa.Table.from_pylist(chunk, schema))
+                sheet.writerows(chunk)
+        return {file.name: file.read_bytes() for file in (path, text)}

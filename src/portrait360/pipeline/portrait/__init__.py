@@ -7,10 +7,13 @@ from portrait360.utils.errors import UserError
 CROP_SIZES = (64, 2048)  # pixels
 
 
-def check_crop(azimuth: float | None, elevation: float | None, size: int) -> None:
-    """Raise a UserError unless a crop can have this size, and its camera these angles in degrees."""
+def check_crop(azimuth: float | None, elevation: float | None, size: int, name: str = "size") -> None:
+    """Raise a UserError unless a crop can have this size, and its camera these angles in degrees.
+
+    `name` is what the caller's user calls the size.
+    """
     if not CROP_SIZES[0] <= size <= CROP_SIZES[1]:
-        raise UserError(f"`size={size}` does not work; choose {CROP_SIZES[0]} to {CROP_SIZES[1]} pixels.")
+        raise UserError(f"`{name}={size}` does not work; choose {CROP_SIZES[0]} to {CROP_SIZES[1]} pixels.")
     if azimuth is not None and not -360 <= azimuth <= 360:
         raise UserError(f"`azimuth={azimuth:g}` does not work; 0 is the front, 90 the subject's left, 180 the back.")
     if elevation is not None and not -89 <= elevation <= 89:

@@ -147,7 +147,7 @@ def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
     if abs(azimuth_between(measured, final)) > WARN_AZIMUTH:
         return (
             f"the face shows azimuth {measured:+.0f}, `azimuth={final:+.0f}` contradicts it: "
-            "leave it away if in doubt",
+            "leave it out if in doubt",
         )
     if fit.error > POOR_FIT:
         return (
@@ -182,7 +182,7 @@ def _place_by_outline(picture: Picture, azimuth: float | None, elevation: float 
 
 
 def _no_head_error(picture: Picture) -> UserError:
-    return UserError(f"No head was found in {picture.name}: bring a picture with a head in it.")
+    return UserError(f"No head was found in {picture.name}: use a picture that clearly shows a head.")
 
 
 def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:

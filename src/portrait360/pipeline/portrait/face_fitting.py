@@ -30,7 +30,7 @@ class FitOptions:
     noise: float = 0.006  # of a point, in crop sides
     shape_prior: float | Floats = 1.0  # of all modes or (k,): the inverse standard deviation
     shape_mean: float | Floats = 0.0  # mean of the prior
-    expression_prior: float = 4.0  # strong, since expressions easily explain what the pose should
+    expression_prior: float | Floats = 4.0  # or (e,); strong, since expressions easily explain what the pose should
     steps: int = 12
     robust: float = 2.5  # residuals beyond this many standard deviations count less (Huber)
     hold: tuple[float, float] | None = None  # fixed azimuth and elevation of the camera; only its roll is fitted
@@ -137,7 +137,7 @@ def _step(
     b = (residual * robust[:, None]).reshape(-1)
     k, e = len(state.shape), len(state.expression)
     shape_prior = np.broadcast_to(options.shape_prior, k)
-    prior = np.r_[np.full(6, 1e-3), shape_prior, np.full(e, options.expression_prior)]
+    prior = np.r_[np.full(6, 1e-3), shape_prior, np.broadcast_to(options.expression_prior, e)]
     current = np.r_[np.zeros(6), state.shape - options.shape_mean, state.expression]
     # neighbouring points share their noise, so all of them together count as 60 independent points
     count = 60 / max(float(weights.sum()), 1e-9)

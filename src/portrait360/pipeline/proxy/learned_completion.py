@@ -25,7 +25,7 @@ from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.proxy.texture_completion import map_gaussian
 from portrait360.utils.array_types import Floats
 
-STEPS = 1  # more steps sample random fine detail, which is not good enough yet (docs/log.md)
+STEPS = 1  # more steps sample random fine detail, which is not good enough yet (docs/research/log.md)
 FINE_SIGMA = 4.0  # cells: detail below this size is fine detail
 PROXY_HUE = 0.5  # share of the proxy's hue in the result
 LUMA_WEIGHTS = np.array([0.3, 0.59, 0.11], np.float32)  # weights of luma

@@ -15,7 +15,7 @@ from portrait360.geometry.cameras import Camera, azimuth_between
 from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import sha256
-from portrait360.utils.images import image_size, load_picture
+from portrait360.utils.images import composite_over_white, image_size, load_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PICTURES = 360
@@ -34,7 +34,7 @@ class HintPictures:
         """Find the pictures of a folder in the order of the numbers in their names; none is decoded yet."""
         folder = Path(folder)
         if not folder.is_dir():
-            raise UserError(f"`hints={folder}` is no folder; give one with pictures of a head from around.")
+            raise UserError(f"`hints={folder}` is not a folder; give one with pictures of a head from all sides.")
         files = tuple(sorted((f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES), key=_name_key))
         if not 1 <= len(files) <= MAX_PICTURES:
             raise UserError(
@@ -76,7 +76,7 @@ def _name_key(file: Path) -> list[tuple[int, str]]:
 
 def _load_square(file: Path, size: int) -> Floats:
     picture = load_picture(file)
-    rgb = picture.rgb if picture.alpha is None else 1 + picture.alpha[..., None] * (picture.rgb - 1)
+    rgb = picture.rgb if picture.alpha is None else composite_over_white(picture.rgb, picture.alpha)
     interpolation = cv2.INTER_AREA if rgb.shape[0] > size else cv2.INTER_CUBIC
     resized = cv2.resize(np.asarray(rgb, np.float32), (size, size), interpolation=interpolation)
     return np.asarray(resized, np.float32).clip(0, 1)

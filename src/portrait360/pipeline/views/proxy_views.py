@@ -17,6 +17,7 @@ from portrait360.pipeline.views.framing import frame_focal
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.errors import UserError
 from portrait360.utils.images import to_uint8
+from portrait360.utils.parallel.threads import map_in_threads
 
 SIZE = 256  # pixels
 HIGH = (20.0, 50.0)  # elevations of further views, which cover the crown
@@ -47,8 +48,8 @@ def render_proxy_views(
     """Render the proxy from all cameras; the reference is the photo itself."""
     cameras = default_cameras(DEFAULT_VIEWS, 0.0, frame_focal(proxy)) if cameras is None else cameras
     views = []
-    for i, camera in enumerate(cameras):
-        rendered = proxy.render(camera, size)
+    renders = map_in_threads(lambda camera: proxy.render(camera, size), cameras)
+    for i, (camera, rendered) in enumerate(zip(cameras, renders, strict=True)):
         views.append(View(rendered.rgb, rendered.mask, camera))
         on_view(i, len(cameras), views[-1])
     return make_view_set(views, portrait, proxy, seed)

@@ -37,7 +37,7 @@ from portrait360.pipeline.views.multiview_sampler import (
 )
 from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.array_types import Floats
-from portrait360.utils.images import to_uint8
+from portrait360.utils.images import composite_over_white, to_uint8
 from portrait360.utils.progress import ProgressCallback
 
 STRANGER_SEED = 7  # of the generated head that the control network gets as a hint
@@ -117,10 +117,6 @@ def prepare_photo(photo: Portrait, config: ViewSynthesisConfig) -> Floats:
     assert config.preset.focal is not None
     crop = crop_as_published(photo, config.preset.focal, config.size)
     return crop.rgb if config.faithful else composite_over_white(crop.rgb, crop.alpha)
-
-
-def composite_over_white(rgb: Floats, alpha: Floats) -> Floats:
-    return np.asarray(WHITE + alpha[..., None] * (rgb - WHITE), np.float32)
 
 
 def render_proxies(subject: SubjectInputs, config: ViewSynthesisConfig, cameras: Sequence[Camera]) -> Tensor:

@@ -172,7 +172,7 @@ def make_fitted_beard(
     points, clump_index = clump(points, 0.3 * float(smoothstep(0.02, 0.05, np.array(usual))), rng)
     if style.wave[0] > 0 and usual > LONG:
         points = curl(points, *style.wave, clump_index, rng)
-    dye = Dye(parameters.facial.beard_colour, grey=parameters.hair.grey * 0.8, vary=0.22, root=0.85)
+    dye = Dye(parameters.facial.beard_colour, grey=parameters.hair.grey * 0.8, vary=0.45, root=0.85)
     width = _thickness(growth.length / HEAD_HEIGHT)
     return [_make_whiskers(head, points, roots, width, 0.4 + 0.5 * share, dye, rng)], tint
 
@@ -204,7 +204,7 @@ def _usual_length(rest: F32, share: F32, reach: F32, least: float) -> F32:
 
 def _thickness(length: F32) -> F32:
     """Return the width of whiskers, in head heights."""
-    return (0.0019 + 0.0031 * smoothstep(0.012, 0.06, length)).astype(np.float32)
+    return (0.0019 + 0.0028 * smoothstep(0.012, 0.06, length)).astype(np.float32)
 
 
 def _whiskers_per_area(share: F32, reach: F32, length: F32) -> F32:

@@ -46,6 +46,14 @@ class DistanceField:
             points = points + lack[..., None] * self.gradient(points)
         return points
 
+    def pull_in(self, points: ArrayLike, offset: ArrayLike) -> NDArray:
+        """Move points to at most `offset` from the skin."""
+        points = np.asarray(points, np.float32)
+        for _ in range(2):
+            excess = np.maximum(self.distance(points) - offset, 0)
+            points = points - excess[..., None] * self.gradient(points)
+        return points
+
 
 def distance_field(vertices: F32, normals: F32) -> DistanceField:
     """Build the field from a dense cloud of surface points with outward normals."""

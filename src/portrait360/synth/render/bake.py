@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +72,15 @@ def prepare_scene(scene: Scene, *, occlusion: bool = True, quality: BakeQuality 
     if scene.outline > 0:
         surface = toon_outline.add_hull(surface)
     return PreparedScene(surface, solid, clear, curves, rig, shadows, scene.outline)
+
+
+def renew_shadows(prepared: PreparedScene, quality: BakeQuality = FINE) -> PreparedScene:
+    """Return a scene whose points have moved with the shadows that its key lights throw now."""
+    centre, radius = _bounding_sphere(prepared.surface.values[:, POSITION], prepared.curves.points)
+    curves = prepared.curves._replace(keys=prepared.curves.keys.copy())
+    scene = prepared.surface, prepared.solid, curves
+    shadows = _key_shadows(*scene, prepared.rig, centre, radius, quality.key_map)
+    return replace(prepared, curves=curves, shadows=shadows)
 
 
 def _bounding_sphere(*points: F32) -> tuple[F32, float]:

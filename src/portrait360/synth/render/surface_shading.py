@@ -127,7 +127,7 @@ def specular_parameters(material):
     if material == PLASTIC:
         return 0.28, 0.045, 0.9
     if material == STONE:
-        return 0.42, 0.035, 0.5
+        return 0.75, 0.015, 0.15
     if material == METAL:
         return 0.34, 0.0, 1.0
     return 0.75, 0.02, 0.15

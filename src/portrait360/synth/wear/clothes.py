@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
@@ -23,13 +25,18 @@ from portrait360.synth.wear.necklines import NECKLINES, Neckline, below_line, cu
 from portrait360.utils.array_types import F32, I32
 
 
-def make_clothes(head: Head, parameters: HeadParameters) -> tuple[list[Mesh], F32]:
-    """Return the meshes, and the bare-skin share of every vertex (m,); skin deep under cloth is not rendered."""
+def make_clothes(head: Head, parameters: HeadParameters, heights: tuple[float, ...] = ()) -> tuple[list[Mesh], F32]:
+    """Return the meshes, and the bare-skin share of every vertex (m,); skin deep under cloth is not rendered.
+
+    `heights` are those of a fitted neckline, in place of the one that the parameters name.
+    """
     style = parameters.clothes
     if style.collar == "none":
         is_shown = style.necklace and parameters.wear.necklace in NECKLACES
         return make_necklace(head, parameters) if is_shown else [], np.ones(len(head.body), np.float32)
     line = drop_line(NECKLINES[style.collar], style.drop)
+    if heights:
+        line = replace(line, vee=0.0, collar="band", heights=heights)
     depth = below_line(head.rest, line)
     shell, hem = _make_shell(head, depth, line, style, parameters.seed)
     meshes = [shell]

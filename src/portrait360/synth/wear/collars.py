@@ -17,7 +17,7 @@ from portrait360.synth.wear.necklines import NECKLINES, Neckline, below_line, cu
 def make_hem(edge: np.ndarray, line: Neckline, style: Clothes) -> Mesh:
     """Make a rounded hem along the neckline."""
     path = resample_smooth(edge, 120)
-    radius = (0.020 if line.collar == "gorget" else 0.0125) * HEAD_HEIGHT
+    radius = (0.020 if line.collar == "gorget" else 0.007 if line.heights else 0.0125) * HEAD_HEIGHT
     vertices, triangles = tube(path, radius, 8, closed=True)
     colour = np.array(style.colour) * 0.82 if line.vee == 0 else np.array(style.colour) * 0.9
     return make_mesh(vertices, triangles, colour, line.material, Part.CLOTHES)
@@ -76,6 +76,7 @@ def make_shirt_collar(head: Head, line: Neckline, style: Clothes) -> list[Mesh]:
     ridge = stand[-1] + out * 0.004 + np.array([0, 0.004, 0])
     leaf = ridge + (drop + flare + forward) * t + out * 0.006 * np.sin(np.pi * t)
     leaf = head.field.push_out(leaf, 0.022 * HEAD_HEIGHT + 0.012 * HEAD_HEIGHT * t[..., 0])
+    leaf = head.field.pull_in(leaf, (0.045 + 0.015 * t[..., 0]) * HEAD_HEIGHT)  # its points lie on the chest
     colour = np.array(style.colour)
     fold = np.concatenate([stand[-1:], leaf])[::-1]  # reversed: the fold faces outwards, the stand faces the neck
     return [_sheet(part, colour, Material.CLOTH, closed=False) for part in (stand, fold)]

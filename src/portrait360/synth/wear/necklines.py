@@ -22,6 +22,7 @@ class Neckline:
     thick: float = 0.012
     collar: str = "band"
     material: Material = Material.CLOTH
+    heights: tuple[float, ...] = ()  # of a fitted edge, at equal steps of azimuth all around, in place of the above
 
 
 NECKLINES: dict[str, Neckline] = {
@@ -55,14 +56,27 @@ def drop_line(line: Neckline, drop: float) -> Neckline:
     return replace(line, front=line.front - drop, side=line.side - 0.4 * drop, back=line.back - 0.2 * drop)
 
 
-def below_line(rest: F32, line: Neckline) -> F32:
-    """Return how far below the neckline a vertex lies (head heights); 0 is the hem."""
-    x, y, z = rest.T
-    azimuth = np.degrees(np.arctan2(np.abs(x), z + 0.10))
+def neck_azimuth(rest: F32) -> F32:
+    """Return the direction (radians) in which points (.., 3) lie from the axis of the neck; 0 is the front."""
+    return np.arctan2(rest[..., 0], rest[..., 2] + 0.10)
+
+
+def line_height(rest: F32, line: Neckline) -> F32:
+    """Return the height of the neckline (head heights) at the azimuth of each vertex."""
+    x, _, z = rest.T
+    if line.heights:
+        place = neck_azimuth(rest) * len(line.heights) / (2 * np.pi)
+        heights = np.interp(place, np.arange(len(line.heights)), line.heights, period=len(line.heights))
+        return heights.astype(np.float32)
+    azimuth = np.degrees(np.abs(neck_azimuth(rest)))
     t = smoothstep(0, 80, azimuth)
     height = line.front + (line.side - line.front) * t + (line.back - line.side) * smoothstep(75, 140, azimuth)
-    height = height - line.vee * np.maximum(0, 1 - np.abs(x) / (0.10 + 0.45 * line.vee)) * (z > 0)
-    return (height - y).astype(np.float32)
+    return height - line.vee * np.maximum(0, 1 - np.abs(x) / (0.10 + 0.45 * line.vee)) * (z > 0)
+
+
+def below_line(rest: F32, line: Neckline) -> F32:
+    """Return how far below the neckline a vertex lies (head heights); 0 is the hem."""
+    return (line_height(rest, line) - rest[..., 1]).astype(np.float32)
 
 
 def cut_above(values: np.ndarray, triangles: I32, level: np.ndarray) -> tuple[np.ndarray, I32, np.ndarray]:

@@ -17,13 +17,13 @@ from portrait360.utils.errors import UserError
 T = TypeVar("T")
 
 
-def list_samples(folder: Path, maker: str = "head_map_samples") -> list[Path]:
+def list_samples(folder: Path, kind: str = "map") -> list[Path]:
     """List the samples of finished identities, in an order that does not depend on the file system."""
     finished = {path.stem for path in folder.glob("*.done")}
     paths = sorted(path for path in folder.glob("*.npz") if path.stem.split("-")[0] in finished)
     if not paths:
         raise UserError(
-            f"{folder} holds no samples; make some with `python -m portrait360.training.data.{maker} -o {folder}`."
+            f"{folder} contains no samples; make some with `portrait360 train samples {kind} -o {folder}`."
         )
     return paths
 

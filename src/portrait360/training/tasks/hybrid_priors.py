@@ -46,7 +46,7 @@ class HybridTask:
 
     def __init__(self, train: Path, val: Path, init_from: Path, *, batch: int = 3, seed: int = 0) -> None:
         self.init_from, self.batch_size, self.seed = init_from, batch, seed
-        self.train, self.val = list_samples(train), list_samples(val)
+        self.train, self.val = list_samples(train, "views"), list_samples(val, "views")
         self.identities = group_by_identity(self.train)
 
     def network(self) -> nn.Module:

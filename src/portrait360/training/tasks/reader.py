@@ -63,7 +63,7 @@ class ReaderTask:
     ) -> None:
         self.name, self.readout_only = "reader-head" if readout_only else "reader", readout_only
         self.init_from, self.batch_size, self.seed = init_from, batch, seed
-        self.train, self.val = (list_samples(folder, "reader_samples") for folder in (train, val))
+        self.train, self.val = (list_samples(folder, "reader") for folder in (train, val))
         self.identities = group_by_identity(self.train)
         self.outputs = measure_outputs(self.identities) if init_from is None else load_reader(init_from).outputs
         self.mean, self.deviation = (np.array(v, np.float32) for v in (self.outputs.mean, self.outputs.deviation))

@@ -62,7 +62,7 @@ class ViewTask:
         self.name = "views" + "-together" * together
         self.config, self.together, self.batch_size, self.views = config, together, batch, views
         self.seed, self.init_from = seed, init_from
-        self.train, self.val = list_samples(train), list_samples(val)
+        self.train, self.val = list_samples(train, "views"), list_samples(val, "views")
         self.identities = group_by_identity(self.train)
 
     def network(self) -> nn.Module:

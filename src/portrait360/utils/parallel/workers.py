@@ -7,7 +7,9 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from portrait360.utils.files import is_process_alive
 
 ONE_THREAD = (  # read by torch, numba, OpenBLAS, MKL and OpenCV when they are loaded
     "OMP_NUM_THREADS",
@@ -45,9 +47,20 @@ def watch_parent(parent: int) -> None:
 
 
 def _exit_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
+    while os.getppid() == parent and is_process_alive(parent):  # Windows names a parent that has ended, too
         time.sleep(1)
     os._exit(1)
+
+
+def end_process_tree(pid: int) -> None:
+    """End a process and all that it has started, where there are no groups of processes to be told."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (*process.children(recursive=True), process):
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                one.terminate()
 
 
 @contextmanager

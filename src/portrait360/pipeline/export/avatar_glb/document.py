@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from portrait360.pipeline.export.avatar_glb.palette import encode_png
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.glb import ARRAY_BUFFER, FLOAT, TYPES, UINT, Builder
 from portrait360.pipeline.export.units import METRES
@@ -83,15 +84,20 @@ def _describe_skin(builder: Builder, pivot: np.ndarray) -> dict[str, Any]:
 def _add_images(builder: Builder, images: dict[str, Bytes]) -> dict[str, Any]:
     entries = []
     for name, pixels in images.items():
-        kind, encoded = ("png" if pixels.shape[2] == 4 else "jpeg"), io.BytesIO()
-        options = {"optimize": True} if kind == "png" else {"quality": QUALITY, "subsampling": 0}
-        Image.fromarray(pixels).save(encoded, format=kind, **options)
-        entries.append(
-            {"name": name, "bufferView": builder.add_view(encoded.getvalue()), "mimeType": f"image/{kind}"}
-        )
+        kind, data = encode_image(pixels)
+        entries.append({"name": name, "bufferView": builder.add_view(data), "mimeType": f"image/{kind}"})
     sampler = {"magFilter": LINEAR, "minFilter": MIPMAPS, "wrapS": CLAMP, "wrapT": CLAMP}
     textures = [{"source": i, "sampler": 0} for i in range(len(images))]
     return {"images": entries, "textures": textures, "samplers": [sampler]}
+
+
+def encode_image(pixels: Bytes) -> tuple[str, bytes]:
+    """Return the kind and the bytes of a texture: PNG with a palette where it has alpha, else JPEG."""
+    image, file = Image.fromarray(pixels), io.BytesIO()
+    if pixels.shape[2] == 4:
+        return "png", encode_png(pixels)
+    image.save(file, format="jpeg", quality=QUALITY, subsampling=0)
+    return "jpeg", file.getvalue()
 
 
 def _describe_look(tree: _Tree, look: Look, images: list[str], unlit: bool) -> dict[str, Any]:

@@ -106,14 +106,18 @@ def _part_lips(pack: HeadPack, fitted: F32, moves: F32, weights: F32) -> F32:
 
 def follow(points: F32, sources: F32, moves: F32) -> F32:
     """Return how points (p, 3) move with sources (s, 3) that move (u, s, 3): (u, p, 3)."""
+    flat = follow_matrix(points, sources) @ np.moveaxis(moves, 0, 1).reshape(len(sources), -1)
+    return np.moveaxis(flat.reshape(len(points), len(moves), 3), 1, 0).astype(np.float32)
+
+
+def follow_matrix(points: F32, sources: F32) -> sp.csr_matrix:
+    """Return the matrix (p, s) of how far points (p, 3) follow the sources (s, 3) beside them."""
     found = KDTree(sources).query(points, k=min(NEIGHBOURS, len(sources)))
     distance, near = (np.asarray(a).reshape(len(points), -1) for a in found)
     share = 1 / np.maximum(distance, 1e-5)
     share = (share / share.sum(1, keepdims=True)).ravel()
     rows = np.repeat(np.arange(len(points)), near.shape[1])
-    matrix = sp.csr_matrix((share, (rows, near.ravel())), (len(points), len(sources)))
-    flat = matrix @ np.moveaxis(moves, 0, 1).reshape(len(sources), -1)
-    return np.moveaxis(flat.reshape(len(points), len(moves), 3), 1, 0).astype(np.float32)
+    return sp.csr_matrix((share, (rows, near.ravel())), (len(points), len(sources)))
 
 
 def select_units(names: tuple[str, ...], moves: F32) -> dict[str, F32]:

@@ -51,16 +51,21 @@ def find_middle(mesh: Mesh) -> F32:
 
 def turn_eye(vertices: F32, middle: F32, rig: Rig, eye: str, name: str) -> F32:
     """Return how an eyeball's vertices (n, 3) move with the unit that turns it."""
-    part, scale = rig.part(eye), rig.scale * HEAD_HEIGHT
-    arms, moves = rig.fitted[part] - middle, rig.moves[rig.names.index(name), part]
-    axis = np.cross(arms, moves).sum(0) / max(float((arms**2).sum()) * 2 / 3, 1e-9 * scale)  # least squares
-    angle = float(np.linalg.norm(axis))
+    vector = find_turn(middle, rig, eye, name)
+    angle = float(np.linalg.norm(vector))
     if angle < 1e-6:
         return np.zeros_like(vertices)
-    axis, arm = axis / angle, vertices - middle
+    axis, arm = vector / angle, vertices - middle
     turned = arm * np.cos(angle) + np.cross(axis, arm) * np.sin(angle)
     turned += np.outer(arm @ axis, axis) * (1 - np.cos(angle))
     return (turned - arm).astype(np.float32)
+
+
+def find_turn(middle: F32, rig: Rig, eye: str, name: str) -> F32:
+    """Return the rotation vector (3,) by which a unit turns an eyeball about its middle, by least squares."""
+    part, scale = rig.part(eye), rig.scale * HEAD_HEIGHT
+    arms, moves = rig.fitted[part] - middle, rig.moves[rig.names.index(name), part]
+    return np.cross(arms, moves).sum(0) / max(float((arms**2).sum()) * 2 / 3, 1e-9 * scale)
 
 
 def draw_eye(colours: F32, *, linear: bool = True) -> Bytes:

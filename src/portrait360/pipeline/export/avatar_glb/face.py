@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial import KDTree
 
 from portrait360.geometry.surfaces.simplification import simplify
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck
+from portrait360.pipeline.export.avatar_glb.card_texture import finish_texture
 from portrait360.pipeline.export.avatar_glb.expression import Rig, follow, select_units
 from portrait360.pipeline.export.avatar_glb.eyes import draw_eye, find_middle, is_eye, make_eye, turn_eye
-from portrait360.pipeline.export.avatar_glb.hair import FILL, HAIR_LOOK
+from portrait360.pipeline.export.avatar_glb.hair import HAIR_LOOK, find_gain
 from portrait360.pipeline.export.avatar_glb.hair_cards import Cards, make_cards, make_ribbons
 from portrait360.pipeline.export.avatar_glb.light import HairLight, find_irradiance, show, show_linear
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
@@ -25,7 +28,7 @@ from portrait360.utils.portrait_labels import Label
 
 SKIN_LOOK = Look("skin", 0.52, texture="skin", specular=0.7)
 TEETH, TONGUE = Look("teeth", 0.25, double=True), Look("tongue", 0.45, double=True)
-TEETH_TRIANGLES, BEARD_TRIANGLES, BROW_TRIANGLES = 1300, 9000, 1500  # at detail 1
+TEETH_TRIANGLES, BEARD_TRIANGLES, BROW_TRIANGLES = 1000, 7000, 1500  # at detail 1
 MOUTH_MOVE = 5e-4  # canonical: teeth do not follow units that move them less
 DEEP, DARKEST = (0.08, 0.7), 0.22  # shares of the depth of teeth and tongue over which they darken, and how far
 FORWARD = np.array([0.0, 0.5, 0.866], np.float32)  # where lashes face
@@ -62,12 +65,11 @@ def make_eyes(avatar: Avatar, rig: Rig, images: dict[str, Bytes], *, unlit: bool
 
 def make_mouth(avatar: Avatar, rig: Rig, *, unlit: bool) -> list[Piece]:
     """Return teeth and tongue."""
-    parts = [m for m in avatar.scene.meshes if m.labels is not None and (m.labels == Label.MOUTH).all()]
-    teeth = sorted((m for m in parts if m.material[0] == Material.EYE), key=lambda m: -float(m.vertices[:, 1].mean()))
-    pieces = []
-    for mesh in parts:
-        is_tooth = any(mesh is row for row in teeth)
-        name = ("upper_teeth" if mesh is teeth[0] else "lower_teeth") if is_tooth else "tongue"
+    names, pieces = name_mouth_parts(avatar), []
+    for mesh in avatar.scene.meshes:
+        name = names.get(id(mesh))
+        if name is None:
+            continue
         triangles = simplify(mesh.vertices, mesh.triangles, TEETH_TRIANGLES)
         rows, compact = np.unique(triangles, return_inverse=True)
         vertices, part = mesh.vertices[rows], rig.part(name)
@@ -83,9 +85,17 @@ def make_mouth(avatar: Avatar, rig: Rig, *, unlit: bool) -> list[Piece]:
         colours = colours * shade_mouth(vertices)
         neutral = vertices - np.tensordot(rig.weights, moves, 1).astype(np.float32)
         faces, units = compact.reshape(-1, 3).astype(np.int32), select_units(rig.names, moves)
-        look = TEETH if is_tooth else TONGUE
+        look = TONGUE if name == "tongue" else TEETH
         pieces.append(Piece(name, look, neutral, normals, faces, colours=colours, moves=units))
     return pieces
+
+
+def name_mouth_parts(avatar: Avatar) -> dict[int, str]:
+    """Return which part of the head pack the meshes of teeth and tongue are, by the id of the mesh."""
+    parts = [m for m in avatar.scene.meshes if m.labels is not None and (m.labels == Label.MOUTH).all()]
+    rows = sorted((m for m in parts if m.material[0] == Material.EYE), key=lambda m: -float(m.vertices[:, 1].mean()))
+    names = {id(mesh): "tongue" for mesh in parts}
+    return names | {id(mesh): "upper_teeth" if mesh is rows[0] else "lower_teeth" for mesh in rows}
 
 
 def shade_mouth(points: F32) -> F32:
@@ -110,7 +120,8 @@ def make_face_hair(avatar: Avatar, rig: Rig, neck: Neck, detail: float, *, unlit
         if cards is not None:
             followed = follow(cards.roots, skin, moves)
             share = None if name == "brows" else neck.head_share(cards.vertices)
-            pieces.append(_hair_piece(name, HAIR_LOOK, cards, followed, avatar, rig, share, part, unlit))
+            look = replace(HAIR_LOOK, name=name, texture=name)
+            pieces.append(_hair_piece(name, look, cards, followed, avatar, rig, share, part, unlit))
     return pieces
 
 
@@ -143,12 +154,16 @@ def _hair_piece(
     part: Part,
     unlit: bool,
 ) -> Piece:
-    fill = FILL if look.texture else 1.0
     light = HairLight(avatar, part)
-    colours = cards.colours / fill
-    colours = show_linear(cards.colours * light.sky) / fill if unlit else colours
+    sky = light.sky
+    colours = show_linear(cards.colours * sky) if unlit else cards.colours
+    image = None
+    if cards.texture is not None:
+        gain = find_gain(avatar, light, part) if part == Part.BEARD else np.ones(3)
+        tint = np.append(gain * sky if unlit else gain, 1).astype(np.float32)
+        image = finish_texture(cards.texture * tint, shown=unlit)
     neutral = cards.vertices - np.tensordot(rig.weights, moves, 1).astype(np.float32)
     return Piece(
-        name, look, neutral, cards.normals, cards.triangles, uv=cards.uv if look.texture else None, colours=colours,
-        moves=select_units(rig.names, moves), head=share,
+        name, look, neutral, cards.normals, cards.triangles, uv=None if image is None else cards.uv,
+        colours=colours if image is None else None, moves=select_units(rig.names, moves), head=share, image=image,
     )  # fmt: skip

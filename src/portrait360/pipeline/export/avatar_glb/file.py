@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,11 @@ from portrait360.pipeline.export.avatar_glb.document import pack_pieces
 from portrait360.pipeline.export.avatar_glb.expression import make_rig
 from portrait360.pipeline.export.avatar_glb.face import make_eyes, make_face_hair, make_mouth, make_skin_piece
 from portrait360.pipeline.export.avatar_glb.hair import make_hair
-from portrait360.pipeline.export.avatar_glb.hair_texture import draw_hair_texture
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, show_linear
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.skin_texture import bake_skin_texture
 from portrait360.pipeline.export.avatar_glb.worn import make_worn
-from portrait360.utils.array_types import Bytes
+from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, translate_write_errors
 
@@ -42,6 +42,21 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, detail: float = 1.0, unlit: 
 
 def pack_avatar_glb(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> bytes:
     """Return the bytes of the .glb file of an avatar."""
+    parts = make_parts(avatar, detail=detail, unlit=unlit)
+    return pack_pieces(parts.pieces, parts.images, parts.pivot, parts.weights, unlit=unlit)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """An avatar as meshes with materials and textures."""
+
+    pieces: list[Piece]
+    images: dict[str, Bytes]  # textures by name, sRGB
+    pivot: F32  # (3,) of the neck
+    weights: dict[str, float]  # how far each expression unit is on in the photo
+
+
+def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> Parts:
     if not DETAILS[0] <= detail <= DETAILS[1]:
         raise UserError(f"The detail of a mesh must lie between {DETAILS[0]:g} and {DETAILS[1]:g}, not {detail:g}.")
     rig = make_rig(avatar)
@@ -56,10 +71,8 @@ def pack_avatar_glb(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False)
     pieces += [] if base is None else [base]
     left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in pieces)
     pieces += make_hair(avatar, neck, left, unlit=unlit)
-    if any(piece.look.texture == "hair" for piece in pieces):
-        images["hair"] = draw_hair_texture()
-    weights = dict(zip(rig.names, rig.weights.tolist(), strict=True))
-    return pack_pieces(pieces, images, neck.pivot, weights, unlit=unlit)
+    images |= {piece.look.texture: piece.image for piece in pieces if piece.look.texture and piece.image is not None}
+    return Parts(pieces, images, neck.pivot, dict(zip(rig.names, rig.weights.tolist(), strict=True)))
 
 
 def close_bust(avatar: Avatar, pieces: list[Piece], *, unlit: bool) -> Piece | None:

@@ -10,27 +10,28 @@ from scipy.spatial import KDTree
 from portrait360.geometry.cameras import pixel_centres
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.skin_mesh import coarse_count
-from portrait360.pipeline.export.avatar_glb.bust import Neck
+from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck
+from portrait360.pipeline.export.avatar_glb.card_texture import CUTOFF, finish_texture
 from portrait360.pipeline.export.avatar_glb.hair_cards import make_cards
-from portrait360.pipeline.export.avatar_glb.hair_texture import CUTOFF
 from portrait360.pipeline.export.avatar_glb.hair_volume import make_hair_volume, make_undercoat
 from portrait360.pipeline.export.avatar_glb.light import HairLight, show_linear
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.synth.meshes import unit, vertex_normals
 from portrait360.synth.render.renderer import render_linear
-from portrait360.synth.scene import Part
-from portrait360.utils.array_types import F32
+from portrait360.synth.scene import Mesh, Part
+from portrait360.utils.array_types import F32, Bools
 from portrait360.utils.portrait_labels import Label
 
-FILL = 0.70  # linear brightness of the texture of cards, by which their colours are raised
-HAIR_LOOK = Look("hair", 0.5, texture="hair", cutoff=CUTOFF, double=True, specular=0.4)
+HAIR_LOOK = Look("hair", 0.6, texture="hair", cutoff=CUTOFF, double=True, specular=0.3)
 UNDERCOAT_LOOK = Look("undercoat", 0.9, double=True, specular=0.2)
-UNDERCOAT, UNDERCOAT_SHARE = 6000, 0.25  # most triangles, and their share of those for all hair
+UNDERCOAT, UNDERCOAT_SHARE = 3000, 0.12  # most triangles, and their share of those for all hair
+BELOW, BESIDE, SUNK = 0.018, 8, 0.05  # canonical depth of the undercoat below the cards beside it, how many, and most
+OVER_SKIN, SCALP = 0.003, 0.05  # canonical height that it keeps over the scalp, and distance from which it need not
 SIZE, FEW, GAIN = 256, 200, (0.6, 2.5)  # of a render, pixels of hair that say too little, and the range of gains
 CENTRE = np.array([0.0, 0.03, -0.02])  # of the head, canonical
 CROWN, HAT_REACH, BELOW_HAT = 0.5, 0.05, 0.008  # cosine at a hat's crown; canonical distances from and below it
-DARKER = 0.8  # the undercoat's albedo against that of the strands in it
+DARKER = 0.6  # the undercoat's albedo against that of the strands in it
 
 
 def make_hair(avatar: Avatar, neck: Neck, triangles: int, *, unlit: bool) -> list[Piece]:
@@ -44,23 +45,49 @@ def make_hair(avatar: Avatar, neck: Neck, triangles: int, *, unlit: bool) -> lis
     used = used[used < coarse_count()]  # they are dense enough
     count = min(UNDERCOAT, round(UNDERCOAT_SHARE * triangles))
     vertices, faces = make_undercoat(volume, skin.vertices[used], skin.normals[used], count)
-    pieces, gain = [], find_gain(avatar, light)
+    pieces, gain = [], find_gain(avatar, light, Part.HAIR)
+    cards = make_cards(groups, volume.outward, light.openness, triangles - len(faces))
     if len(faces):
+        if cards is not None:
+            scalp = used[find_scalp(skin)[used]]
+            body = (skin.vertices[scalp], skin.normals[scalp])
+            vertices = sink(vertices, volume.outward(vertices), cards.vertices, *body)
         colours = DARKER * gain * light.colour_at(vertices)
         colours = show_linear(colours * light.light_at(vertices)) if unlit else colours * light.openness(vertices)
         normals = vertex_normals(vertices, faces)
         share = neck.head_share(vertices)
         pieces.append(Piece("undercoat", UNDERCOAT_LOOK, vertices, normals, faces, colours=colours, head=share))
-    cards = make_cards(groups, volume.outward, light.openness, triangles - len(faces))
     if cards is not None:
-        colours = show_linear(gain * cards.colours * light.sky) if unlit else gain * cards.colours
+        assert cards.texture is not None
+        tint = np.append(gain * light.sky if unlit else gain, 1).astype(np.float32)
         pieces.append(
             Piece(
                 "hair", HAIR_LOOK, cards.vertices, cards.normals, cards.triangles, uv=cards.uv,
-                colours=colours / FILL, head=neck.head_share(cards.vertices),
+                head=neck.head_share(cards.vertices), image=finish_texture(cards.texture * tint, shown=unlit),
             )
         )  # fmt: skip
     return [keep_below(piece, find_hat(avatar)) for piece in pieces]
+
+
+def find_scalp(skin: Mesh) -> Bools:
+    """Return which vertices of the skin hair grows on; all of them where that is not known."""
+    out = np.full(len(skin.vertices), skin.labels is None)
+    if skin.labels is not None:
+        out[skin.triangles[skin.labels == Label.HAIR]] = True
+    return out if out.any() else ~out
+
+
+def sink(vertices: F32, outward: F32, cards: F32, skin: F32, normals: F32) -> F32:
+    """Return an undercoat (n, 3) below the cards beside it, but above the scalp (m, 3): it shows between them."""
+    near = KDTree(cards).query(vertices, k=min(BESIDE, len(cards)))[1]
+    beside = cards[np.asarray(near).reshape(len(vertices), -1)]
+    height = ((beside - vertices[:, None]) * outward[:, None]).sum(2).mean(1)
+    distance, root = KDTree(skin).query(vertices)
+    room = ((vertices - skin[root]) * normals[root]).sum(1) - OVER_SKIN
+    room = np.where(distance < SCALP, room, SUNK)
+    depth = np.clip(BELOW - height, 0, np.clip(room, 0, SUNK))
+    low = np.array([-np.inf, FLOOR, -np.inf], np.float32)
+    return np.maximum(vertices - depth[:, None] * outward, low).astype(np.float32)
 
 
 def find_hat(avatar: Avatar) -> F32:
@@ -85,13 +112,13 @@ def keep_below(piece: Piece, hat: F32) -> Piece:
     return replace(piece, vertices=(piece.vertices - excess[:, None] * away).astype(np.float32))
 
 
-def find_gain(avatar: Avatar, light: HairLight) -> F32:
+def find_gain(avatar: Avatar, light: HairLight, part: Part) -> F32:
     """Return gains (3,) that give the strands' diffuse colours the brightness and hue that renders of the hair have.
 
     Of the strands the most open are seen, and part of their colour is gloss, which has no hue of its own.
     """
     film = render_linear(avatar.prepared_scene, avatar.camera, SIZE)
-    shown = (film.labels == Label.HAIR) & (film.alpha > 0.9)
+    shown = (film.parts == part) & (film.alpha > 0.9)
     if shown.sum() < FEW:
         return np.ones(3, np.float32)
     rendered = film.radiance[shown].mean(0)

@@ -15,6 +15,7 @@ from portrait360.utils.array_types import F32
 
 NEIGHBOURS = 12
 BRIGHTEST, DARKEST = 0.9, 0.1  # quantile of light that counts as open, and the least share of it
+MILD = 0.6  # power of that share: viewers' own lights darken what lies deep or below once more
 
 
 def find_irradiance(avatar: Avatar, mesh: Mesh) -> F32:
@@ -67,7 +68,7 @@ class HairLight:
         if self._tree is None:
             return np.ones((len(points), 1), np.float32)
         level = self._light[self._tree.query(points)[1]] @ LUMINANCE.astype(np.float32)
-        return np.clip(level / max(self._open, 1e-6), DARKEST, 1).astype(np.float32)[:, None]
+        return (np.clip(level / max(self._open, 1e-6), DARKEST, 1) ** MILD).astype(np.float32)[:, None]
 
     def _mean(self, values: F32, points: F32) -> F32:
         """Return means (n, 3) of the strands beside points; of what lies among them the most open is seen."""

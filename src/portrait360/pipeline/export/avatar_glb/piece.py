@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from portrait360.utils.array_types import F32, I32
+from portrait360.utils.array_types import F32, I32, Bytes
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,4 @@ class Piece:
     turns: dict[str, F32] = field(default_factory=dict)  # expression unit -> (n, 3) of the normals
     head: F32 | None = None  # (n,) how far each vertex follows the head; None: all of them, rigidly
     pivot: F32 | None = None  # (3,) about which it rotates
+    image: Bytes | None = None  # (h, w, 3 or 4) what its look's texture shows

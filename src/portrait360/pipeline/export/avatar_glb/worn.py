@@ -17,7 +17,7 @@ from portrait360.synth.meshes import unit, vertex_normals
 from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.utils.portrait_labels import Label
 
-BUDGETS = {"clothes": 9000, "hat": 4500, "glasses": 2500, "jewellery": 2000, "hair_pieces": 4000, "others": 2000}
+BUDGETS = {"clothes": 6000, "hat": 4500, "glasses": 2500, "jewellery": 2000, "hair_pieces": 4000, "others": 2000}
 CARVED = 22_000  # triangles of hair of stone, beside which there are no strands
 RIGID = 0.97  # share of the head's turn from which a thing is fixed to it
 SOLID = 0.999  # opacity

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from portrait360.geometry.cameras import Camera
 from portrait360.geometry.gaussians import cpu_kernels as kernels
-from portrait360.geometry.gaussians.projection import project
-from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.geometry.gaussians.flat_gaussians import FlatGaussians
 from portrait360.geometry.numba_jit import cached_njit
 from portrait360.utils.array_types import F32, Floats
 
 
-@torch.no_grad()
-def gather(splats: GaussianSplats, camera: Camera, picture: Floats) -> F32:
+def gather(flat: FlatGaussians, picture: Floats) -> F32:
     """Return for each Gaussian (n, 1 + c) the sum of its weights in the view, and that of weights times `picture`.
 
     The weight of a Gaussian in a pixel is its alpha times what those before it let through.
     """
-    names = ("means", "scales", "rotations", "opacities", "colours")
-    size = len(picture)
-    values = [torch.from_numpy(getattr(splats, name)) for name in names]
-    flat = project(values[0], values[1], values[2], values[3], values[4], camera, size)
-    means, conics, opacities = (t.contiguous().numpy() for t in (flat.means, flat.conics, flat.opacities))
-    boxes = kernels.bounding_boxes(means, opacities, flat.extents.numpy(), size)
-    starts, ids = kernels.bin_splats(boxes, torch.argsort(flat.depths, stable=True).numpy(), size)
-    out = np.zeros((len(splats), 1 + picture.shape[2]), np.float32)
-    _gather(means, conics, opacities, boxes, starts, ids, np.ascontiguousarray(picture, np.float32), out)
+    out = np.zeros((len(flat.means), 1 + picture.shape[2]), np.float32)
+    values = flat.means, flat.conics, flat.opacities, flat.boxes, flat.starts, flat.ids
+    _gather(*values, np.ascontiguousarray(picture, np.float32), out)
     return out
 
 

@@ -6,7 +6,7 @@ photo has it. The avatar's views say which of them are seen, and colour them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +32,7 @@ from portrait360.pipeline.export.avatar_splats.refinement import refine
 from portrait360.pipeline.export.avatar_splats.shapes import join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.utils.array_types import Bools, Floats
+from portrait360.utils.parallel.threads import map_in_threads
 from portrait360.utils.portrait_labels import Label
 
 MAX_COUNT = 150_000
@@ -56,6 +57,7 @@ def splats_from_avatar(
     refine_steps: int = 0,
     views: Sequence[tuple[Camera, ProxyView]] | None = None,
     seed: int = 0,
+    on_view: Callable[[int, int], None] = lambda done, total: None,
 ) -> GaussianSplats:
     """Return at most `count` Gaussians that look like the avatar.
 
@@ -65,8 +67,9 @@ def splats_from_avatar(
         refine_steps: Steps in which they are fitted to the views; each takes about half a second.
         views: Renders of the avatar from all around, if there are some already.
         seed: Seed of all random numbers.
+        on_view: Called after each render with the number of those done and of all.
     """
-    shots = [_weigh(camera, view) for camera, view in views or render_views(avatar, refine_steps)]
+    shots = [_weigh(camera, view) for camera, view in views or render_views(avatar, refine_steps, on_view)]
     photo = AvatarView(avatar.camera, avatar.render(avatar.camera, SIZE), PHOTO_WEIGHT, front=True)
     shots.append(photo)
     splats, least_inside, trust, coarse = _draw_all(avatar, shots, photo, np.random.default_rng(seed))
@@ -83,13 +86,19 @@ def splats_from_avatar(
     return refine(splats, shots, trust[chosen] < 1, refine_steps, seed=seed)
 
 
-def render_views(avatar: Avatar, refine_steps: int = 0) -> list[tuple[Camera, ProxyView]]:
+def render_views(
+    avatar: Avatar, refine_steps: int = 0, on_view: Callable[[int, int], None] = lambda done, total: None
+) -> list[tuple[Camera, ProxyView]]:
     """Render the avatar from all sides: more views for a refinement, which would else fit those that it knows."""
     focal = focal_from_fov(FOV)
     around = [(azimuth, 0, SIZE) for azimuth in (EVEN if refine_steps else AROUND)]
     places = around + [(azimuth, elevation, SMALL) for azimuth, elevation in OBLIQUE]
-    cameras = [(Camera(look_at(azimuth, elevation), focal), size) for azimuth, elevation, size in places]
-    return [(camera, avatar.render(camera, size)) for camera, size in cameras]
+    shots, views = [(Camera(look_at(azimuth, elevation), focal), size) for azimuth, elevation, size in places], []
+    renders = map_in_threads(lambda shot: avatar.render(*shot), shots)
+    for (camera, _), rendered in zip(shots, renders, strict=True):
+        views.append((camera, rendered))
+        on_view(len(views), len(places))
+    return views
 
 
 def _weigh(camera: Camera, view: ProxyView) -> AvatarView:

@@ -8,7 +8,7 @@ import numpy as np
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera
-from portrait360.geometry.gaussians.rasterizer import render_image
+from portrait360.geometry.gaussians.flat_gaussians import draw, find_covariances, flatten
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.avatar_splats.blending import gather
 from portrait360.pipeline.proxy.proxy import ProxyView
@@ -56,12 +56,13 @@ def find_near_surface(points: Floats, views: list[AvatarView]) -> Bools:
 
 def measure_shares(splats: GaussianSplats, views: list[AvatarView], trust: Floats) -> Shares:
     """Return what the views show; in those of the front a Gaussian's colour counts by its `trust` (n,)."""
-    count = len(splats)
+    count, covariances = len(splats), find_covariances(splats)
     most, shown, inside = np.zeros(count), np.zeros(count), np.zeros(count)
     weights, colours = np.full(count, 1e-9), np.zeros((count, 3))
     for shot in views:
         mask = np.asarray(shot.view.mask)[..., None]
-        sums = gather(splats, shot.camera, np.concatenate([shot.view.rgb * mask, mask], -1))
+        flat = flatten(splats, covariances, shot.camera, shot.size)
+        sums = gather(flat, np.concatenate([shot.view.rgb * mask, mask], -1))
         scale = (512 / shot.size) ** 2
         most = np.maximum(most, scale * sums[:, 0])
         seen = scale * sums[:, 0] > LEAST
@@ -92,11 +93,11 @@ def sharpen(splats: GaussianSplats, views: list[AvatarView], trust: Floats) -> G
 
     `trust` is as for `measure_shares`.
     """
-    weights, changes = np.full(len(splats), 1e-9), np.zeros((len(splats), 3))
+    weights, changes, covariances = np.full(len(splats), 1e-9), np.zeros((len(splats), 3)), find_covariances(splats)
     for shot in views:
-        rgb, alpha, _ = render_image(splats, shot.camera, shot.size)
-        error = over_grey(shot.view.rgb, shot.view.mask) - over_grey(rgb, alpha)
-        sums = gather(splats, shot.camera, error)
+        flat = flatten(splats, covariances, shot.camera, shot.size)
+        error = over_grey(shot.view.rgb, shot.view.mask) - over_grey(*draw(flat, splats.colours))
+        sums = gather(flat, error)
         area = (512 / shot.size) ** 2 * sums[:, 0]
         weight = shot.weight * area**2 * (trust if shot.front else 1)
         weights += weight

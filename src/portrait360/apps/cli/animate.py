@@ -1,0 +1,106 @@
+"""The command `animate`: give a head the expressions of a video, of a table or of a preset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portrait360.apps.cli.command_options import DRIVER, OUTPUT
+from portrait360.utils.files import check_path
+
+CAMERA = "Camera and light"  # a group
+
+
+def animate(
+    head: Annotated[Path, typer.Argument(metavar="HEAD", help="Folder of a run of `make`, or of `proxy`.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="File to write: .mp4, .webp, .gif or .glb.",
+            rich_help_panel=OUTPUT,
+        ),
+    ],
+    video: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Video of a face, for its expressions, head movement and sound.",
+            rich_help_panel=DRIVER,
+        ),
+    ] = None,
+    expressions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table of ARKit blend shapes (.csv), as Live Link Face writes it.",
+            rich_help_panel=DRIVER,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Built-in animation: talk, smile, surprise, blink or look.", rich_help_panel=DRIVER),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Side of the video in pixels.", rich_help_panel=OUTPUT)] = 512,
+    rate: Annotated[
+        int | None,
+        typer.Option(
+            help="Frames per second; the movement is interpolated. Default: the video's, else 30.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    azimuth: Annotated[
+        float | None,
+        typer.Option(
+            help="Azimuth of the camera in degrees: 90 is the head's left. Default: the photo's.",
+            rich_help_panel=CAMERA,
+        ),
+    ] = None,
+    elevation: Annotated[
+        float | None,
+        typer.Option(help="Elevation of the camera in degrees. Default: the photo's.", rich_help_panel=CAMERA),
+    ] = None,
+    light: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,E,W",
+            help="Light instead of the photo's: azimuth, elevation, warmth (-1 cool to 1 warm).",
+            rich_help_panel=CAMERA,
+        ),
+    ] = None,
+    environment: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Panorama to light the head with (.hdr, equirectangular).",
+            rich_help_panel=CAMERA,
+        ),
+    ] = None,
+) -> None:
+    """Animate a head: talk, smile, blink and turn, as a video or an animated .glb.
+
+    A stopped run resumes.
+
+    Examples:
+
+      portrait360 animate out --preset talk -o talk.mp4
+      portrait360 animate out --video me.mp4 -o me-as-her.mp4
+      portrait360 animate out --expressions take.csv -o take.glb
+    """
+    check_path(head)
+
+    from portrait360.pipeline.animate.animate import AnimateRequest, animate_head
+    from portrait360.utils.progress import progress_bar
+
+    request = AnimateRequest(
+        head, output, video, expressions, preset, size, rate, azimuth, elevation, light, environment
+    )
+    with progress_bar() as bar:
+        notes = animate_head(request, bar.update)
+    for note in notes:
+        typer.echo(note)
+    typer.echo(output)

@@ -1,0 +1,27 @@
+"""Draws an avatar as the photo's camera sees it, for the slider between the photo and the head; a program."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from portrait360.apps.web.run_store import COMPARISON
+from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.utils.entry_point import run_entry_point
+from portrait360.utils.images import over_grey, save_picture
+
+SIDE = 512  # pixels
+
+
+def write_comparison(folder: Path) -> None:
+    """Write both pictures into a run's folder."""
+    avatar = Avatar.load(folder / "proxy")
+    view = avatar.render(avatar.camera, SIDE)
+    (folder / COMPARISON[0]).parent.mkdir(exist_ok=True)
+    save_picture(folder / COMPARISON[0], Portrait.load(folder / "portrait").rgb)
+    save_picture(folder / COMPARISON[1], over_grey(view.rgb, view.mask))
+
+
+if __name__ == "__main__":
+    run_entry_point(lambda: write_comparison(Path(sys.argv[1])))

@@ -1,0 +1,111 @@
+"""How far a view shows the photo's relief: large parts with soft edges, no islands, slivers and stains."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from portrait360.pipeline.avatar.photo import HAIR, SKIN, Photo
+from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.portrait_labels import Label
+
+FINE = (0.3, 0.65)  # pixels of the photo per rendered pixel over which the relief fades in
+SOFT_EDGE = (4.0, 12.0)  # degrees over which its torn edges get soft
+ASLANT = (0.35, 12.0, 28.0)  # share of these that is enough a little aside, and degrees from where to where it grows
+CLEAR = (0.008, 0.035)  # picture sides beside hair over which skin is stained
+TURNED = (14.0, 30.0)  # degrees over which stains fade
+STAINED, CLEAN = 0.006, (0.5, 0.9)  # picture sides along the edges of skin; pixels of the photo that are needed there
+GRID = 256  # pixels along a side of the picture in which islands are sought
+SLIVER = (
+    0.01,
+    0.022,
+)  # picture sides: half the width of parts too narrow to be shown, over the layers and beside them
+FEATHER = 0.008  # picture sides over which parts have soft edges
+ISLAND = (
+    0.3,
+    0.003,
+)  # share from which a pixel is of a part, and share of the picture below which a part is an island
+
+
+def soften_edges(trust: Floats, firm: Floats, photo: Photo, uv: Floats, angle: Floats, skin: Bools) -> Floats:
+    """Return a share (s, s) of the relief, less where it is torn, impure or stretched, the further round the more.
+
+    Args:
+        trust: The share.
+        firm: 0 where the relief is torn, 1 inside.
+        photo: The photo.
+        uv: Where it shows each pixel.
+        angle: Degrees from its direction.
+        skin: Where skin is shown over skin.
+    """
+    sure = firm * look_up(find_pure(photo), uv) * judge_stretch(photo, uv, angle, soften_mask(skin))
+    return trust * (1 - smoothstep(*SOFT_EDGE, angle) * (1 - sure))
+
+
+def drop_islands(trust: Floats, layers: Floats, angle: Floats, fitting: Bools) -> Floats:
+    """Return a share (s, s) without islands and slivers over `layers` (s, s) that fit, from a little aside on.
+
+    Where layers do not fit, nothing better is seen beneath.
+    """
+    return trust + smoothstep(*SOFT_EDGE, angle) * fitting * (calm(trust, layers) - trust)
+
+
+def calm(trust: Floats, layers: Floats) -> F32:
+    """Return a share (s, s) of the photo without islands and slivers, with a soft edge within its own.
+
+    Beside the `layers` (s, s) alone, in the air, only what is wide is shown.
+    """
+    trust, side = np.asarray(trust, np.float32), (GRID, GRID)
+    small, beneath = (cv2.resize(a.astype(np.float32), side, interpolation=cv2.INTER_AREA) for a in (trust, layers))
+    feather, sliver, wide = (
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(w * GRID) + 1,) * 2) for w in (FEATHER, *SLIVER)
+    )
+    narrow, broad = (cv2.morphologyEx(small, cv2.MORPH_OPEN, disc) for disc in (sliver, wide))
+    opened = broad + cv2.dilate(beneath, feather) * (narrow - broad)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats((opened > ISLAND[0]).astype(np.uint8), connectivity=4)
+    opened = opened * (np.asarray(stats)[:, cv2.CC_STAT_AREA] > ISLAND[1] * opened.size)[np.asarray(parts, np.int32)]
+    soft = cv2.GaussianBlur(cv2.erode(opened, feather), (0, 0), FEATHER * GRID / 2)
+    return np.minimum(trust, cv2.resize(soft, trust.shape[::-1]))
+
+
+def find_pure(photo: Photo) -> Floats:
+    """Return 0 where the background shines through hair (s, s); what shines through a beard is skin."""
+    return np.where(photo.shows(Label.BEARD), np.float32(1), photo.pure)
+
+
+def judge_stretch(photo: Photo, uv: Floats, angle: Floats, skin: Floats) -> Floats:
+    """Return how far the photo's pixels are fine enough (s, s): a little aside, coarse ones are better than none.
+
+    Where there is `skin` beneath, the layers show it as well; and the edges of skin, which are stained by what lies
+    beside it, must be finer than the rest.
+    """
+    density = measure_density(uv)
+    needed = 1 - (1 - ASLANT[0]) * (1 - smoothstep(*ASLANT[1:], angle)) * (1 - skin)
+    inner = photo.mask(SKIN, inset=max(round(STAINED * photo.size), 1), blur=STAINED * photo.size)
+    clean = np.minimum(look_up(inner, uv), look_up(find_clear_skin(photo), uv))
+    stained = skin * (1 - clean) * np.maximum(1 - smoothstep(*CLEAN, density), smoothstep(*TURNED, angle))
+    return smoothstep(*FINE, density / needed) * (1 - stained)
+
+
+def find_clear_skin(photo: Photo) -> F32:
+    """Return 0 beside the photo's hair and hat, whose down and shade lie on the skin, 1 where they end (s, s)."""
+    free = (~photo.shows(*HAIR, Label.HAT)).astype(np.uint8)
+    return np.asarray(smoothstep(*CLEAR, cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size), np.float32)
+
+
+def soften_mask(mask: Bools) -> F32:
+    """Return 1 well inside a mask (s, s), 0 at its edge and beyond."""
+    inner = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return np.asarray(smoothstep(STAINED, 3 * STAINED, inner / len(mask)), np.float32)
+
+
+def measure_density(uv: Floats) -> F32:
+    """Return how many pixels of the photo a rendered pixel spans (s, s), at equal sizes: few where it saw a side.
+
+    It is the lesser singular value of the map from the view to the photo.
+    """
+    (uy, vy), (ux, vx) = (np.moveaxis(np.gradient(uv, axis=axis) * len(uv), -1, 0) for axis in (0, 1))
+    half, area = (ux**2 + uy**2 + vx**2 + vy**2) / 2, ux * vy - uy * vx
+    least = np.sqrt(np.maximum(half - np.sqrt(np.maximum(half**2 - area**2, 0)), 0))
+    return cv2.GaussianBlur(least.clip(0, 1).astype(np.float32), (0, 0), 0.01 * len(uv))

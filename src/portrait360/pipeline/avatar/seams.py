@@ -1,0 +1,64 @@
+"""Bring the layers' broad colours to the photo's beside it, so that no seam is seen where it ends.
+
+As in multi-band blending, fine detail changes within a few pixels from the photo's to the layers', and broad colour
+over a wider band.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from portrait360.synth.render.compositing import Film
+from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.portrait_labels import Label
+
+WIDE = 0.04  # picture sides: the band of broad colour
+CELL = 4  # pixels along a side of those in which it is measured
+MOST = 0.3  # largest change, sRGB
+SURE = (0.6, 0.95)  # share of the photo from which its colours count: its edges are other things', too
+FEW = 0.02  # share of the photo that is none
+GROUPS = np.full(256, -1, np.int8)  # labels whose colours have to do with each other; the neck often lies in shade
+for _i, _labels in enumerate(
+    (
+        (Label.FACE, Label.EAR, Label.BROW, Label.EYE, Label.LIPS),
+        (Label.SKIN,),
+        (Label.HAIR,),
+        (Label.BEARD,),
+        (Label.CLOTHES,),
+        (Label.HAT,),
+    )
+):
+    GROUPS[list(map(int, _labels))] = _i
+
+
+def hide_seams(rgb: Floats, bare: F32, film: Film, share: Floats, own: Floats) -> Floats:
+    """Return a view (s, s, 3) in which the layers have the broad colours that the photo has beside them.
+
+    Args:
+        rgb: The layers with the photo over them.
+        bare: The layers without it.
+        film: What they were made of.
+        share: How much of each pixel is the photo's (s, s).
+        own: How much of that shows what the layer there is, not, say, hair before skin.
+    """
+    change, groups = np.zeros_like(bare), GROUPS[film.labels]
+    step, own = (rgb - bare).astype(np.float32), np.asarray(smoothstep(*SURE, own), np.float32)
+    for group in np.unique(groups[(own > FEW) & (groups >= 0)]):
+        mask = ((groups == group) * film.alpha).astype(np.float32)
+        change += mask[..., None] * _spread(step, own, mask)
+    return rgb + ((1 - share) * (film.alpha > 0))[..., None] * change
+
+
+def _spread(step: F32, own: F32, mask: F32) -> F32:
+    """Return the steps of colour (s, s, 3) of a mask's pixels where the photo is, fading beside it."""
+    size = len(mask)
+    side = (max(size // CELL, 1),) * 2
+    stacked = np.dstack([step * (own * mask)[..., None], own * mask, mask])
+    small = cv2.GaussianBlur(cv2.resize(stacked, side, interpolation=cv2.INTER_AREA), (0, 0), WIDE * side[0])
+    known, all_of_it = small[..., 3:4], small[..., 4:5]
+    broad = np.clip(small[..., :3] / np.maximum(known, 1e-4), -MOST, MOST)
+    # half of the pixels around the edge are the photo's
+    fading = broad * np.clip(2 * known / np.maximum(all_of_it, 1e-4), 0, 1)
+    return np.asarray(cv2.resize(fading, (size, size)), np.float32)

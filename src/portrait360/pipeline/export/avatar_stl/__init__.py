@@ -1,0 +1,1 @@
+"""An avatar as one closed surface that can be printed."""

@@ -1,0 +1,1 @@
+"""An avatar as .usdz, the format of AR Quick Look."""

@@ -1,0 +1,165 @@
+"""What `--help` says: examples that can be typed, one meaning for each option, and what cannot be used here."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import time
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from portrait360.apps.cli import command_options, main
+from portrait360.models.presets import PRESETS
+from portrait360.utils import progress
+from portrait360.utils.progress import Event, ProgressBar, event_printer, progress_bar
+from tests.fixtures.cli_surface import SURFACE
+from tests.fixtures.paths import ROOT
+
+OF_MAKE = ("make", "batch", "align", "proxy", "views", "fit", "refine")
+OTHER_MEANING = {("refine", "--steps")}  # its rounds; what it does in each is its own
+FEW = 8  # options that need no groups
+
+
+def find_command(name):
+    command = typer.main.get_command(main.app)
+    for word in name.split():
+        command = command.commands[word]
+    return command
+
+
+def show_help(name):
+    return CliRunner().invoke(main.app, [*name.split(), "--help"]).output
+
+
+def list_examples():
+    for name in SURFACE:
+        lines = [line.strip().removeprefix("Example: ") for line in find_command(name).help.splitlines()]
+        yield from ((name, line) for line in lines if line.startswith("portrait360 "))
+
+
+@pytest.mark.parametrize(("name", "line"), list(list_examples()), ids=lambda text: text)
+def test_every_example_of_the_help_is_a_command_that_parses(name, line):
+    words = shlex.split(line)[1:]
+    assert words[: len(name.split())] == name.split()
+    rest = words[len(name.split()) :]
+    command = find_command(name)
+    context = command.make_context(name, rest)  # raises for an option or a value that does not exist
+    assert not context.args and line in show_help(name)  # in one piece, to be copied
+
+
+def test_every_command_has_an_example():
+    assert {name for name, _ in list_examples()} == set(SURFACE)
+
+
+def test_an_option_has_one_meaning_and_one_default_wherever_it_is_offered():
+    first = {}
+    for name in OF_MAKE:
+        for param in find_command(name).params:
+            flag = param.opts[0]
+            if param.param_type_name == "argument" or (name, flag) in OTHER_MEANING or flag in ("-o", "--help"):
+                continue
+            said = first.setdefault(flag, (name, param.help, param.default))
+            assert said[1:] == (param.help, param.default), f"{flag} of {said[0]} and of {name}"
+    assert {"--method", "--hair", "--face", "--seed", "--quick"} <= set(first)
+
+
+def test_long_helps_are_grouped_and_every_option_is_explained():
+    for name in SURFACE:
+        options = [param for param in find_command(name).params if param.param_type_name == "option"]
+        text = show_help(name)
+        titles = re.findall(r"(?m)^(\S[^:\n]*):$", text)
+        assert all(param.help for param in options)
+        assert len(options) < FEW or len(titles) >= 3 + ("Arguments" in titles), (name, titles)
+        assert not re.search(r"[<{}]|\[\[", text), name  # how Typer writes types and arguments
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_presets_and_methods_without_weights_are_marked(monkeypatch, tmp_path, installed):
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))
+    if installed:
+        monkeypatch.setattr(command_options, "find_weights", lambda system: tmp_path)
+        monkeypatch.setattr(command_options, "VIEW_DENOISER", ROOT / "pyproject.toml")
+    for name in ("make", "batch"):
+        text = " ".join(show_help(name).split())
+        missing = ", ".join(preset for preset in PRESETS if PRESETS[preset].steps)
+        assert (f"Not installed: {missing} " in text) is not installed
+        assert ("Not installed: gan, denoised " in text) is not installed
+    assert "Not installed" not in show_help("animate")  # whose --preset is another
+
+
+def test_damaged_weights_do_not_break_the_help(monkeypatch, tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "manifest.json").write_text("{")
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))
+    assert "Not installed: sd15" in " ".join(show_help("make").split())
+
+
+class Clock:
+    """Stands for the module `time`."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_without_a_terminal_there_is_a_line_every_few_seconds(monkeypatch, capsys):
+    """Of a stage of `make`, and of the bars of `fit`, `align` and `views`."""
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    bars = ProgressBar(None, "Photos", 300), ProgressBar(None, "", None)
+    with event_printer("lines") as on_event:
+        ways = (
+            lambda i: on_event(Event("views", "step", "view", i, 300, left=60.0 - i / 5)),
+            lambda i: bars[0].advance("a.png"),
+            lambda i: bars[1].update("field", i, 300),
+        )
+        for way in ways:
+            start = clock.now
+            for i in range(1, 301):
+                clock.now = start + i / 5
+                way(i)
+            lines = capsys.readouterr().err.splitlines()
+            assert 10 <= len(lines) <= 13 and all(re.search(r"\d+( of |/)300", line) for line in lines), lines
+
+
+def test_a_stage_that_reports_no_steps_has_its_lines_too(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_INTERVAL", 0.2)
+    monkeypatch.setattr(progress, "TICK", 0.05)
+    with event_printer("lines") as on_event:
+        on_event(Event("film", "begin", left=9.0))
+        deadline = time.monotonic() + 20
+        lines = []
+        while len(lines) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            lines += capsys.readouterr().err.splitlines()
+        on_event(Event("film", "done", seconds=1.0))
+        capsys.readouterr()
+        time.sleep(0.5)
+    assert all(re.fullmatch(r"film: \d+ s so far, about 9 s left", line) for line in lines) and len(lines) >= 2
+    assert capsys.readouterr().err == ""  # nothing runs any more
+    with progress_bar("Photos", 1) as bar:
+        time.sleep(0.5)
+        bar.advance()
+    assert re.match(r"Photos: 0 of 1, \d+ s so far\n", capsys.readouterr().err)
+    with progress_bar("Writing", unit="bytes") as bar:
+        time.sleep(0.3)
+        bar.advance("a", 2_500_000_000, 5_000_000_000)
+        bar._last_line = 0.0
+        bar.print_if_due()
+    assert "Writing: 2,500 of 5,000 MB, a, " in capsys.readouterr().err
+
+
+def test_the_events_in_the_docs_are_those_that_are_printed(capsys):
+    """Each line of the example holds keys that the table explains, and is what the program prints of this event."""
+    text = (ROOT / "docs" / "make.md").read_text()
+    keys = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"(?m)^\| (`.*?) \|", text.split("**`--json`**")[1]))))
+    with event_printer("json") as on_event:
+        for line in (lines := re.search(r"```json\n(.*?)```", text, re.S)[1].splitlines()):
+            assert set(json.loads(line)) <= keys
+            on_event(Event(**json.loads(line)))
+    assert capsys.readouterr().out.splitlines() == lines
+    assert keys == set(Event.__dataclass_fields__)

@@ -1,0 +1,160 @@
+"""Necklines and cloth of an avatar, against heads and pictures whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import trimesh
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.cloth_colours import (
+    GREY,
+    Unwrapped,
+    bake_clothes,
+    carry_cloth,
+    find_garment,
+    fold,
+    paint_clothes_grey,
+    split_near,
+    unwrap,
+)
+from portrait360.pipeline.avatar.exposure import expose
+from portrait360.pipeline.avatar.neckline import AZIMUTHS, HEIGHTS, Evidence, find_edge, fit_neckline
+from portrait360.pipeline.avatar.photo import Photo, uncover_skin
+from portrait360.pipeline.avatar.relief_view import fade_at_border
+from portrait360.synth.build import build_person
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.render.bake import DRAFT, prepare_scene
+from portrait360.synth.render.renderer import render_linear
+from portrait360.synth.sampling.parameters import Clothes, Hair, HeadParameters
+from portrait360.synth.scene import Part, Scene
+from portrait360.synth.wear.clothes import make_clothes
+from portrait360.synth.wear.necklines import NECKLINES, below_line
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+from tests.fixtures.scenes import WHITE
+
+CAMERA = Camera(look_at(8, 0), FOCAL)
+SIDE = 256
+AROUND = 2 * np.pi * np.arange(AZIMUTHS) / AZIMUTHS
+SHAPES = {
+    "round": -0.80 + 0.10 * (1 - np.cos(AROUND)) / 2,
+    "pointed": -0.66 - 0.24 * np.maximum(1 - np.abs((AROUND + np.pi) % (2 * np.pi) - np.pi) / 0.7, 0),
+    "lopsided": -0.78 + 0.10 * np.sin(AROUND),
+}
+
+
+def dress(head: Head, heights: np.ndarray) -> Scene:
+    person = HeadParameters(hair=Hair(style="bald"), clothes=Clothes(collar="crew"))
+    geometry = build_person(head, person, np.random.default_rng(0), neckline=tuple(map(float, heights)))
+    return Scene(tuple(geometry.meshes), (), WHITE)
+
+
+def photograph(scene: Scene) -> Photo:
+    film = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), CAMERA, SIDE)
+    rgb, known = np.clip(film.radiance, 0, 1), np.ones((SIDE, SIDE), np.float32)
+    labels = np.where(film.alpha > 0.5, film.labels, np.uint8(Label.BACKGROUND))
+    return Photo(rgb, rgb, film.alpha, known, labels, known, np.zeros((SIDE, SIDE, 2), np.float32), CAMERA)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_neckline_of_any_shape_is_found_where_it_is_seen(head, shape):
+    true = SHAPES[shape]
+    found = np.array(fit_neckline(head, photograph(dress(head, true)), Clothes(collar="crew")))
+    front = np.abs((AROUND + np.pi) % (2 * np.pi) - np.pi) < np.radians(50)
+    assert np.median(np.abs(found - true)[front]) < 0.02 and np.abs(found - true)[front].max() < 0.08
+    assert np.abs(np.diff(found, append=found[0])).max() < 0.12  # it closes round the back
+
+
+def test_stray_pixels_do_not_bend_a_neckline():
+    skin, cloth = np.zeros((2, AZIMUTHS, len(HEIGHTS)))
+    skin[:, HEIGHTS > -0.8], cloth[:, HEIGHTS < -0.8] = 1.0, 1.0
+    cloth[4, HEIGHTS > -0.7] = 1.0  # an earring, say
+    edge = find_edge(Evidence(skin, cloth), np.full(AZIMUTHS, -0.6), np.full(AZIMUTHS, -0.5))
+    np.testing.assert_allclose(edge, -0.8, atol=0.021)
+
+
+def test_cloth_lies_below_a_fitted_neckline(head):
+    heights = tuple(map(float, SHAPES["lopsided"]))
+    garment = find_garment(make_clothes(head, HeadParameters(), heights)[0])
+    depth = below_line(garment.rest, replace(NECKLINES["crew"], heights=heights))
+    assert depth.min() > -0.01 and np.abs(depth).min() < 1e-3
+
+
+def test_a_finer_garment_has_the_same_surface(head):
+    garment = find_garment(make_clothes(head, HeadParameters())[0])
+    fine = split_near(garment)
+    before, after = (trimesh.Trimesh(m.vertices, m.triangles, process=False) for m in (garment, fine))
+    assert len(fine.triangles) > 1.5 * len(garment.triangles) and after.area == pytest.approx(before.area, rel=1e-4)
+    assert len(fine.triangles) == len(fine.material) == len(fine.part) and np.isfinite(fine.normals).all()
+
+
+def test_folded_places_stay_in_reach_and_side_by_side():
+    azimuth = np.linspace(-60, 260, 3201, dtype=np.float32)
+    folded = fold(azimuth, 20.0, 65.0)
+    assert (folded[azimuth > 65] >= 20 - 1e-3).all() and (folded <= 65 + 1e-3).all()
+    assert np.abs(np.diff(folded)).max() < 0.11
+    np.testing.assert_array_equal(folded[azimuth <= 65], azimuth[azimuth <= 65])
+
+
+def test_bands_go_round_at_the_same_way_down_and_a_brooch_does_not():
+    azimuth, down = (
+        a.ravel().astype(np.float32) for a in np.meshgrid(np.arange(-180, 180, 2.0), np.arange(0, 0.6, 0.01))
+    )
+    band, brooch = down > 0.3, (np.abs(azimuth - 40) < 5) & (np.abs(down - 0.15) < 0.03)
+    colours = np.where(band, -1.0, -3.0)[:, None] * np.ones(3, np.float32)
+    colours[brooch] = 0.0
+    weight = (np.abs(azimuth) < 70).astype(np.float32)
+    colours[weight == 0] = 9.0  # unseen: nobody may look
+    carried = carry_cloth(Unwrapped(azimuth, down), colours.astype(np.float32), weight)
+    behind = (np.abs(azimuth) > 110) & (np.abs(down - 0.3) > 0.08) & (down < 0.5)
+    wanted = np.where(band, -1.0, -3.0)[behind]
+    np.testing.assert_allclose(carried[behind].mean(1), wanted, atol=0.3)
+
+
+def test_clothes_take_the_colours_of_the_photo_whatever_they_had(head):
+    worn = dress(head, SHAPES["round"])
+    x = {id(m): unwrap(m).down for m in worn.meshes if m.part[0] == Part.CLOTHES}
+    striped = tuple(
+        replace(m, albedo=np.where(x[id(m)][:, None] < 0.15, [0.5, 0.05, 0.05], [0.03, 0.1, 0.4]).astype(np.float32))
+        if id(m) in x
+        else m
+        for m in worn.meshes
+    )
+    photo = photograph(replace(worn, meshes=striped))
+    plain = paint_clothes_grey(worn)
+    assert all((m.albedo == np.float32(GREY)).all() for m in plain.meshes if m.part[0] == Part.CLOTHES)
+    garment = find_garment(bake_clothes(plain.meshes, expose(plain, photo, DRAFT)))
+    down, behind = unwrap(garment).down, garment.vertices[:, 2] < -0.2
+    red, blue = (garment.albedo[behind & where] for where in (down < 0.1, (down > 0.2) & (down < 0.3)))
+    assert np.median(red[:, 0] / red[:, 2]) > 3 and np.median(blue[:, 2] / blue[:, 0]) > 3
+
+
+@pytest.mark.parametrize(
+    ("chest", "is_bare"), [((0.8, 0.6, 0.5), True), ((0.2, 0.25, 0.6), False), ((0.62, 0.45, 0.37), False)]
+)
+def test_a_chest_is_bare_if_it_has_the_necks_colours_and_no_edge_parts_them(chest, is_bare):
+    rng = np.random.default_rng(0)
+    labels = np.full((200, 200), int(Label.BACKGROUND), np.uint8)
+    rgb = np.full((200, 200, 3), 0.1, np.float32)
+    for rows, columns, label, colour in (
+        (slice(20, 80), slice(60, 140), Label.FACE, (0.8, 0.6, 0.5)),
+        (slice(80, 120), slice(80, 120), Label.SKIN, (0.8, 0.6, 0.5)),
+        (slice(120, 200), slice(10, 190), Label.CLOTHES, (0.1, 0.3, 0.1)),
+        (slice(120, 150), slice(70, 130), Label.CLOTHES, chest),
+    ):
+        labels[rows, columns], rgb[rows, columns] = int(label), colour
+    rgb = np.clip(rgb + 0.02 * rng.standard_normal(rgb.shape), 0, 1).astype(np.float32)
+    found = uncover_skin(labels, rgb)
+    assert (found[125:145, 75:125] == Label.SKIN).mean() == pytest.approx(float(is_bare), abs=0.1)
+    assert (found[155:, 15:185] == Label.CLOTHES).all() and (found[:120] == labels[:120]).all()
+
+
+def test_the_photo_ends_softly_but_for_its_own_direction():
+    uv = np.stack(np.meshgrid(np.linspace(0, 1, 101), np.linspace(0, 1, 101)), -1)
+    assert (fade_at_border(uv, np.zeros((101, 101))) == 1).all()
+    aside = fade_at_border(uv, np.full((101, 101), 20.0))
+    assert aside[0].max() == 0 and aside[:, -1].max() == 0 and aside[50, 50] == 1
+    assert np.abs(np.diff(aside[:, 50])).max() < 0.4

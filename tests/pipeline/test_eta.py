@@ -1,0 +1,123 @@
+"""The time left that a run shows, over simulated stages on machines of any speed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portrait360.pipeline import eta
+from portrait360.pipeline.eta import EtaEstimator, usual_seconds
+from portrait360.pipeline.options import MakeOptions
+from portrait360.pipeline.stage_costs import load_costs, save_cost
+from portrait360.utils.progress import Event
+
+STEPS = {"views": 32, "splats": 20, "avatar": 2, "files": 6}  # of stages that report any; a fit has steps in parts
+LOOK = MakeOptions()
+FITTED = MakeOptions(results=("field", "splats", "mesh"))
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def simulate(options, slowdown, *, from_avatar=True, costs=None):
+    """Run all stages, each as many times slower than usual as `slowdown` says.
+
+    Returns the seconds left that were shown, and those that were true at these times.
+    """
+    clock, shown = Clock(), []
+    estimator = EtaEstimator(options, lambda event: shown.append((clock.now, event)), costs, clock)
+    for stage, seconds in usual_seconds(options, from_avatar=from_avatar).items():
+        start, taken = clock.now, seconds * slowdown[stage]
+        estimator(Event(stage, "begin"))
+        for what, done, of, share in steps_of(stage, estimator):
+            clock.now = start + share * taken
+            estimator(Event(stage, "step", what, done, of))
+        clock.now = start + taken
+        estimator(Event(stage, "done", seconds=taken))
+        if stage == "portrait":
+            estimator.plan(from_avatar=from_avatar)
+    known = [(event.left, clock.now - now) for now, event in shown if event.left is not None]
+    assert len(known) > len(shown) / 3
+    return np.array(known)
+
+
+def steps_of(stage, estimator):
+    if stage != "fit":
+        count = STEPS.get(stage, 0)
+        return [("view", i, count, i / count) for i in range(1, count)]
+    parts, total = estimator.fit_parts, sum(eta.FIT[name] for name in estimator.fit_parts)
+    before = np.cumsum([0, *(eta.FIT[name] for name in parts)])
+    return [
+        (name, i, 50, (before[k] + eta.FIT[name] * i / 50) / total) for k, name in enumerate(parts) for i in range(51)
+    ]
+
+
+def draw_slowdown(seed, machine, noise):
+    rng = np.random.default_rng(seed)
+    stages = {*usual_seconds(FITTED, from_avatar=True), "refine", "references"}
+    return {stage: machine * float(np.exp(rng.uniform(-noise, noise))) for stage in sorted(stages)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    machine=st.floats(0.2, 6.0),
+    case=st.sampled_from([(LOOK, True), (LOOK, False), (FITTED, True), (MakeOptions(results=("mesh",)), True)]),
+)
+def test_what_is_shown_never_rises_by_more_than_a_tenth_and_ends_at_nothing(seed, machine, case):
+    options, from_avatar = case
+    left, true = simulate(options, draw_slowdown(seed, machine, np.log(2)), from_avatar=from_avatar).T
+    lowest = np.minimum.accumulate(left)
+    assert (left[1:] <= 1.1 * lowest[:-1] + 0.1).all()
+    assert left[-1] == 0 and true[-1] == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), machine=st.floats(0.2, 6.0), case=st.sampled_from([(LOOK, True), (FITTED, True)]))
+def test_a_second_is_never_shown_where_forty_are_left(seed, machine, case):
+    """On a machine of unknown speed, whose stages differ from the usual ones by up to a factor of two each way."""
+    options, from_avatar = case
+    left, true = simulate(options, draw_slowdown(seed, machine, np.log(2)), from_avatar=from_avatar).T
+    assert (left[true > 5] > true[true > 5] / 8).all()
+    assert (left[true > 40] > 5).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), machine=st.floats(0.2, 6.0))
+def test_with_the_costs_of_earlier_runs_the_estimate_is_close_from_the_start(seed, machine, tmp_path_factory):
+    costs, slowdown = tmp_path_factory.mktemp("costs") / "costs.json", draw_slowdown(seed, machine, np.log(2))
+    first = simulate(LOOK, slowdown, costs=costs)
+    assert (first == simulate(LOOK, slowdown)).all()  # what a run measures is for the runs after it
+    again = {stage: value * (1.2 if len(stage) % 2 else 0.85) for stage, value in slowdown.items()}
+    left, true = simulate(LOOK, again, costs=costs).T
+    assert np.allclose(left[true > 3], true[true > 3], rtol=0.35)
+
+
+def test_nothing_is_shown_before_the_networks_of_a_published_preset_have_shown_their_speed(monkeypatch):
+    monkeypatch.setattr(eta, "find_unknown_stages", lambda options: {"views"})
+    left, true = simulate(LOOK, draw_slowdown(1, 1, 0) | {"views": 200.0}).T
+    assert np.allclose(left[true > 20], true[true > 20], rtol=0.1)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"fit": "x"}', '{"fit": NaN}', "{" * 9999, '{"fit": 1e999}', "\xff"])
+def test_a_damaged_file_of_costs_is_none(tmp_path, text):
+    path = tmp_path / "costs.json"
+    path.write_text(text)
+    assert load_costs(path) == {}
+    save_cost(path, "fit", 2.0)
+    assert json.loads(path.read_text()) == {"fit": 2.0}
+
+
+def test_costs_that_cannot_be_written_stop_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    save_cost(tmp_path / "file" / "costs.json", "fit", 2.0)
+    assert load_costs(tmp_path / "file" / "costs.json") == {}
