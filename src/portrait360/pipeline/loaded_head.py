@@ -138,7 +138,7 @@ class LoadedHead:
             rgb, alpha = view.rgb, view.mask
         return Image.fromarray(to_uint8(np.dstack([rgb, alpha])), "RGBA")
 
-    def export(self, path: str | Path, **options: Any) -> Path:
+    def export(self, path: str | Path, /, **options: Any) -> Path:
         """Write the head as the file's ending says, and return its path.
 
         .glb is the avatar with its expressions, or a fitted mesh; .usdz and .stl are the avatar; .ply, .spz, .splat

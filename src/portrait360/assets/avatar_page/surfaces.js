@@ -90,7 +90,7 @@ class Surfaces {
     if (lit.alphaTest > 0) {
       lit.alphaToCoverage = true;
       wearShader(lit, litHairShader, "lit hair");
-      if (lit.isMeshPhysicalMaterial) Object.assign(lit, { ...STRANDS, specularIntensity: 0.2 });
+      if (lit.isMeshPhysicalMaterial) Object.assign(lit, { ...STRANDS, specularIntensity: 0.08 });
     } else wearShader(lit, toneShader, "lit");
     if (lit.map) lit.map.anisotropy = Math.min(8, this.studio.renderer.capabilities.getMaxAnisotropy());
   }

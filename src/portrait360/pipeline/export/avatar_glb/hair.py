@@ -27,7 +27,7 @@ HAIR_LOOK = Look("hair", 0.6, texture="hair", cutoff=CUTOFF, double=True, specul
 UNDERCOAT_LOOK = Look("undercoat", 0.9, double=True, specular=0.2)
 UNDERCOAT, UNDERCOAT_SHARE = 3000, 0.12  # most triangles, and their share of those for all hair
 BELOW, BESIDE, SUNK = 0.018, 8, 0.05  # canonical depth of the undercoat below the cards beside it, how many, and most
-OVER_SKIN, SCALP = 0.003, 0.05  # canonical height that it keeps over the scalp, and distance from which it need not
+OVER_SKIN, SCALP = 0.003, 0.02  # canonical height that it keeps over the scalp, and distance from which it need not
 SIZE, FEW, GAIN = 256, 200, (0.6, 2.5)  # of a render, pixels of hair that say too little, and the range of gains
 CENTRE = np.array([0.0, 0.03, -0.02])  # of the head, canonical
 CROWN, HAT_REACH, BELOW_HAT = 0.5, 0.05, 0.008  # cosine at a hat's crown; canonical distances from and below it
