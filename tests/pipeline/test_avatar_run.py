@@ -27,14 +27,14 @@ from portrait360.pipeline.loaded_head import LoadedHead, load_head
 from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.reconstruction.head import Head
-from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, PAGE, SPLATS
+from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, PAGE, SPLAT_PAGE, SPLATS
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import sha256
 from tests.fixtures.photos import IMAGE
 from tests.fixtures.runs import left, use_small_crops, use_tiny_fits
 
 WISH = MakeOptions(views=8, size=64)
-OURS = {MESH, PAGE, "head.ply", "sheet.png", "turntable.mp4"}
+OURS = {MESH, PAGE, SPLAT_PAGE, "head.ply", "sheet.png", "turntable.mp4"}
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +129,9 @@ def test_only_what_is_asked_for_is_written(photo, folder):
     make(photo, folder, replace(WISH, formats=("spz", "splats.glb")))
     assert top_files(folder) == OURS - {"head.ply"} | {"head.spz", "head.splats.glb"}
     make(photo, folder, replace(WISH, results=("mesh",)))
-    assert top_files(folder) == OURS - {"head.ply"}
+    assert top_files(folder) == OURS - {"head.ply", SPLAT_PAGE}
     make(photo, folder, replace(WISH, results=("splats",)))
-    assert top_files(folder) == OURS - {MESH} and "jawOpen" not in (folder / PAGE).read_text()
+    assert top_files(folder) == OURS - {MESH, SPLAT_PAGE} and "jawOpen" not in (folder / PAGE).read_text()
     make(photo, folder, replace(WISH, results=()))
     assert top_files(folder) == {"sheet.png", "turntable.mp4"}
 
@@ -236,7 +236,7 @@ def test_what_cannot_be_rendered_is_one_sentence(made, head, tmp_path):
     with pytest.raises(UserError, match="only an avatar"):
         load_head(made[0] / "head.ply").render(size=32, expression={"jawOpen": 1.0})
     with pytest.raises(UserError, match="no ending"):
-        head.export(tmp_path / "head.stl")
+        head.export(tmp_path / "head.doc")
     with pytest.raises(UserError, match="no fitted head"):
         load_head(tmp_path)
 

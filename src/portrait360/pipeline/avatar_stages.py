@@ -11,6 +11,7 @@ from portrait360.pipeline.export.avatar_glb.file import write_avatar_glb
 from portrait360.pipeline.export.avatar_page import save_avatar_page
 from portrait360.pipeline.export.avatar_splats.build import splats_from_avatar
 from portrait360.pipeline.export.contact_sheet import run_sheet, save_view_turntable
+from portrait360.pipeline.export.html_viewer import save_viewer
 from portrait360.pipeline.export.ply import write_ply
 from portrait360.pipeline.export.units import SplatFileOptions
 from portrait360.pipeline.export.writer import open_head, write_head, write_splat_file
@@ -28,6 +29,7 @@ from portrait360.pipeline.run import (
     PAGE,
     SHEET,
     SOLIDS,
+    SPLAT_PAGE,
     SPLATS,
     Run,
 )
@@ -100,16 +102,16 @@ def run_avatar_files(
 ) -> None:
     """Write the sheet, what was fitted to the views, and what other results would have given.
 
-    Without splats the film shows the views, and without a mesh the page shows the splats.
+    Without splats the film shows the views. Splats have a page of their own, nearer to the photo than the mesh's.
     """
-    film, page = "splats" not in results, "mesh" not in results
-    outputs = [SHEET, *FITTED, *[FILM] * film, *[PAGE] * page]
+    film, page = "splats" not in results, SPLAT_PAGE if "mesh" in results else PAGE
+    outputs = [SHEET, *FITTED, *[FILM] * film, SPLAT_PAGE, *[PAGE] * (page == PAGE)]
 
     def compute() -> None:
         if film:
             save_view_turntable(run.folder / FILM, views)
-        if page and splats is not None:
-            write_head(Head(splats=splats), run.folder, ("html",))
+        if splats is not None:
+            save_viewer(run.folder / page, splats, None)
         if fitted is not None:
             write_head(Head(field=fitted.field), run.folder, ("field",))
             assert fitted.splats is not None
