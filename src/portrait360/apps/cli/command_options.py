@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
@@ -30,6 +31,16 @@ from portrait360.utils.option_fields import JOINED, flags_for, option_fields, op
 
 OTHERS = "Options"
 INPUT, OUTPUT = PHOTO, HEAD
+ResumedFolder = Annotated[
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="Folder to write; a stopped run resumes there.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 HEADS, DRIVER = "Heads", "Driver (choose one)"  # of `synth` and of `animate`
 GROUPS = (INPUT, HEADS, DRIVER, AVATAR, VIEW, OUTPUT, OTHERS, RUN, ADVANCED)  # in the order of `--help`
 WIDTH = 100  # characters of `--help` at most

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from portrait360.apps.cli.command_options import OUTPUT, GroupedCommand, with_make_options
+from portrait360.apps.cli.command_options import GroupedCommand, ResumedFolder, with_make_options
 from portrait360.pipeline.options import RUN, MakeOptions, check_file
 from portrait360.utils.errors import UserError
 from portrait360.utils.terminal import escape_controls
@@ -16,16 +16,7 @@ from portrait360.utils.terminal import escape_controls
 @with_make_options()
 def make(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo or a picture of one head.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="Folder to write; a stopped run resumes there.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = Path("out"),
+    output: ResumedFolder = Path("out"),
     options: MakeOptions = MakeOptions(),  # noqa: B008 (the decorator gives it)
     *,
     overwrite: Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portrait360.apps.cli.command_options import INPUT, OUTPUT
+from portrait360.apps.cli.command_options import INPUT, OUTPUT, ResumedFolder
 from portrait360.pipeline.options import RUN
 from portrait360.pipeline.proxy import METHODS
 from portrait360.utils.errors import UserError
@@ -31,16 +31,7 @@ def train_samples(
             help="reader (for the recipes reader…), map (map, restorer), or views (views…, hybrid).",
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="DIR",
-            help="Folder to write; a stopped run resumes there.",
-            rich_help_panel=OUTPUT,
-        ),
-    ],
+    output: ResumedFolder,
     count: Annotated[int, typer.Option(help="Number of identities.", min=1, rich_help_panel=OUTPUT)] = 1000,
     split: Annotated[
         str,

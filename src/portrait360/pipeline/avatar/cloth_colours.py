@@ -37,7 +37,6 @@ from portrait360.utils.portrait_labels import SKIN_LABELS
 GREY = 0.25  # albedo with which clothes are lit to learn their colours: dark cloth would show but its gloss
 QUIET = 0.002  # radiance below which colours are not compared
 CLEAR = 0.006  # picture sides from skin and hair at which pixels of cloth are sure
-EDGE, FAR, ODD = (0.01, 0.03), 0.03, 0.25  # picture sides over which, and from where, colours are calmed; how far
 FACING = (0.2, 0.55)  # cosines to the photo between which cloth is shown finely enough
 SURE = 0.6  # weight from which a vertex is shown well enough to be repeated elsewhere
 LITTLE = 0.012  # share of a garment's vertices shown from which on its cloth is repeated, not its usual colour
@@ -50,6 +49,17 @@ AROUND = 0.6  # weight of a difference in azimuth against one in height where cl
 WARP, WARPED = np.array([24.0, 0.1]), 20.0  # degrees, head heights: how far places stray beyond; from where on
 HEM, BESIDE = 0.9, 25  # of the brightness of the cloth beside it, and how many of its vertices count
 NEAR = (0.52, -0.5)  # canonical distance from the axis, and height, of what views show: there meshes are refined
+
+
+class Calm(NamedTuple):
+    """How the colours of cloth are calmed along skin and hair."""
+
+    edge: tuple[float, float]  # picture sides from there over which
+    around: float  # picture sides: what is around them
+    most: float  # largest difference from that
+
+
+CALM = Calm((0.01, 0.03), 0.03, 0.25)
 
 
 class Unwrapped(NamedTuple):
@@ -163,19 +173,19 @@ def measure_cloth(mesh: Mesh, view: View, known: F32) -> tuple[F32, F32]:
     pixels = length * camera.focal / camera.radius * view.photo.size
     shade = blur(np.maximum(view.bare.radiance, 0), known, max(pixels, 1.5))
     ratio = np.log((photo + QUIET) / (shade + QUIET)).astype(np.float32)
-    ratio = calm_edges(blur(ratio, known, max(0.4 * pixels, 0.6)), known, view.photo)
+    ratio = calm_edges(blur(ratio, known, max(0.4 * pixels, 0.6)), known, view.photo, CALM)
     found = look_up_points(ratio, camera.project(mesh.vertices)[0]) + np.log(GREY)
     return np.minimum(found, np.log(FAIREST)).astype(np.float32), weight
 
 
-def calm_edges(ratio: F32, known: F32, photo: Photo) -> F32:
+def calm_edges(ratio: F32, known: F32, photo: Photo, calm: Calm) -> F32:
     """Bring the colours of cloth at skin and hair closer to those further in: there photo and layers differ."""
     other = photo.shows(*SKIN_LABELS, *HAIR, *BEARD).astype(np.uint8)
     distance = cv2.distanceTransform(1 - other, cv2.DIST_L2, 3) / photo.size
-    edge = (1 - smoothstep(*EDGE, distance))[..., None]
-    usual = blur(ratio, known * np.asarray(1 - 0.97 * edge[..., 0], np.float32), FAR * photo.size)
+    edge = (1 - smoothstep(*calm.edge, distance))[..., None]
+    usual = blur(ratio, known * np.asarray(1 - 0.97 * edge[..., 0], np.float32), calm.around * photo.size)
     off = ratio - usual
-    return np.asarray(usual + (1 - edge) * off + edge * ODD * np.tanh(off / ODD), np.float32)
+    return np.asarray(usual + (1 - edge) * off + edge * calm.most * np.tanh(off / calm.most), np.float32)
 
 
 def unwrap(mesh: Mesh) -> Unwrapped:

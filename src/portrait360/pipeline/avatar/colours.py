@@ -13,13 +13,12 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
-from portrait360.pipeline.avatar.cloth_colours import bake_clothes, paint_clothes_grey
+from portrait360.pipeline.avatar.cloth_colours import Calm, bake_clothes, calm_edges, paint_clothes_grey
 from portrait360.pipeline.avatar.exposure import (
     FEW,
     GAIN,
     QUIET,
     View,
-    blur,
     expose,
     find_seen,
     find_side_light,
@@ -41,14 +40,13 @@ from portrait360.pipeline.avatar.skin_colours import (
     skin_kinds,
 )
 from portrait360.pipeline.avatar.skin_mesh import graph_laplacian, skin_sizes, soften
-from portrait360.pipeline.avatar.strand_colours import DIM, SIDE_LIGHT, STRAND_LABELS, bake_strands
+from portrait360.pipeline.avatar.strand_colours import DIM, SIDE_LIGHT, STRAND_LABELS, bake_strands, read_locks
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.render.bake import DRAFT, PORTRAIT
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
 from portrait360.utils.array_types import F32, Bools, Floats
-from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
 BROWS = (Label.BROW,)
@@ -58,8 +56,7 @@ CLEAR = 0.02  # picture sides
 LITTLE = 0.015  # share of the picture that shows too little of the clothes to trust all of it
 MANY = 60000  # vertices of a mesh over which carrying gains takes too long
 BRIGHT = 0.72  # red albedo of skin from which the light must be brighter
-EDGE, FAR = (0.035, 0.08), 0.05  # picture sides: the edges of cloth along skin; what is around them
-ODD = 0.12  # largest gain of what lies there, against what is around
+CALM = Calm((0.035, 0.08), 0.05, 0.12)
 ONE_BROW = 0.3  # share of the pixels of the grown brows
 CLOTH_REACH = 0.10  # canonical distance over which a carried gain fades
 
@@ -226,7 +223,8 @@ def bake_photo(scene: Scene, photo: Photo, *, alone: bool = True) -> Scene:
     whiskers = np.concatenate([np.zeros((0, 3), np.float32), *beards])
     meshes = [_bake_mesh(mesh, view, whiskers) for mesh in scene.meshes]
     meshes = bake_clothes(tint_whites(meshes, view), view, carry=alone)
-    strands = [bake_strands(group, view) for group in scene.strands]
+    locks = read_locks(view)
+    strands = [bake_strands(group, view, locks) for group in scene.strands]
     if shows_brows(view):
         strands = [_shave(group) if group.part[0] == Part.BROWS else group for group in strands]
         meshes = [_call_brows_face(mesh) for mesh in meshes]
@@ -274,7 +272,7 @@ def _bake_cloth(mesh: Mesh, view: View, labels: tuple[Label, ...]) -> Mesh:
     pixels = float(length) * camera.focal / camera.radius * view.photo.size  # of an edge: what is finer would alias
     ratio = smooth_ratio(view.photo.radiance, view.bare.radiance, inside, max(0.5 * pixels, 0.8))
     if labels != HAIR:
-        ratio = _calm_edges(ratio, inside, view.photo)
+        ratio = calm_edges(ratio, inside, view.photo, CALM)
     gain = np.clip(look_up_points(ratio, camera.project(mesh.vertices)[0]), *GAIN)
     side_light = find_side_light(mesh.vertices, gain.mean(-1), weight)
     gain = gain - SIDE_LIGHT * side_light[:, None]
@@ -283,13 +281,3 @@ def _bake_cloth(mesh: Mesh, view: View, labels: tuple[Label, ...]) -> Mesh:
     carried = splu(sp.csc_matrix(system)).solve(((0.3 * weight)[:, None] * gain).astype(np.float64))
     out = carried + weight[:, None] * (gain - carried)
     return replace(mesh, albedo=to_albedo(mesh.albedo * np.exp(out)))
-
-
-def _calm_edges(ratio: F32, inside: F32, photo: Photo) -> F32:
-    """Bring the gains of cloth near skin and hair close to those further in: there photo and layers do not match."""
-    other = photo.shows(*SKIN_LABELS, *HAIR, *BEARD).astype(np.uint8)
-    distance = cv2.distanceTransform(1 - other, cv2.DIST_L2, 3) / photo.size
-    edge = (1 - smoothstep(*EDGE, distance))[..., None]
-    usual = blur(ratio, inside * np.asarray(1 - 0.97 * edge[..., 0], np.float32), FAR * photo.size)
-    off = ratio - usual
-    return np.asarray(usual + (1 - edge) * off + edge * ODD * np.tanh(off / ODD), np.float32)

@@ -20,6 +20,7 @@ from scipy import ndimage
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.relief_trust import Shown, find_shown
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
@@ -61,6 +62,7 @@ class Relief:
     uv: F32  # (n, 2) of the photo
     firm: F32  # (n,) 0 where the relief is torn .. 1 inside
     poor: frozenset[int]  # layers that hardly overlap with what the photo shows of them
+    shows: Shown
     end: tuple[float, float] = END
     shift: F32 | None = None  # (n, 3) how far an expression has moved the vertices; None: nothing has moved
     kept: F32 | None = None  # (n,) 1 where the photo still shows what is there; None: everywhere
@@ -126,6 +128,7 @@ def make_relief(
         uv.reshape(-1, 2).astype(np.float32)[rows],
         np.concatenate([np.zeros(0), *firm]).astype(np.float32),
         poor,
+        find_shown(photo),
         DRAWN_END if drawn else END,
     )
 

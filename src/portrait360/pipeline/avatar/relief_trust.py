@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -28,18 +30,18 @@ ISLAND = (
 )  # share from which a pixel is of a part, and share of the picture below which a part is an island
 
 
-def soften_edges(trust: Floats, firm: Floats, photo: Photo, uv: Floats, angle: Floats, skin: Bools) -> Floats:
+def soften_edges(trust: Floats, firm: Floats, shows: Shown, uv: Floats, angle: Floats, skin: Bools) -> Floats:
     """Return a share (s, s) of the relief, less where it is torn, impure or stretched, the further round the more.
 
     Args:
         trust: The share.
         firm: 0 where the relief is torn, 1 inside.
-        photo: The photo.
+        shows: What the photo shows clearly.
         uv: Where it shows each pixel.
         angle: Degrees from its direction.
         skin: Where skin is shown over skin.
     """
-    sure = firm * look_up(find_pure(photo), uv) * judge_stretch(photo, uv, angle, soften_mask(skin))
+    sure = firm * look_up(shows.pure, uv) * judge_stretch(shows, uv, angle, soften_mask(skin))
     return trust * (1 - smoothstep(*SOFT_EDGE, angle) * (1 - sure))
 
 
@@ -69,12 +71,25 @@ def calm(trust: Floats, layers: Floats) -> F32:
     return np.minimum(trust, cv2.resize(soft, trust.shape[::-1]))
 
 
+class Shown(NamedTuple):
+    """What a photo shows clearly, 0..1 (s, s)."""
+
+    pure: Floats  # hair without background
+    inner_skin: Floats  # skin within its edges
+    clear_skin: Floats  # skin apart from hair
+
+
+def find_shown(photo: Photo) -> Shown:
+    inner = photo.mask(SKIN, inset=max(round(STAINED * photo.size), 1), blur=STAINED * photo.size)
+    return Shown(find_pure(photo), inner, find_clear_skin(photo))
+
+
 def find_pure(photo: Photo) -> Floats:
     """Return 0 where the background shines through hair (s, s); what shines through a beard is skin."""
     return np.where(photo.shows(Label.BEARD), np.float32(1), photo.pure)
 
 
-def judge_stretch(photo: Photo, uv: Floats, angle: Floats, skin: Floats) -> Floats:
+def judge_stretch(shows: Shown, uv: Floats, angle: Floats, skin: Floats) -> Floats:
     """Return how far the photo's pixels are fine enough (s, s): a little aside, coarse ones are better than none.
 
     Where there is `skin` beneath, the layers show it as well; and the edges of skin, which are stained by what lies
@@ -82,8 +97,7 @@ def judge_stretch(photo: Photo, uv: Floats, angle: Floats, skin: Floats) -> Floa
     """
     density = measure_density(uv)
     needed = 1 - (1 - ASLANT[0]) * (1 - smoothstep(*ASLANT[1:], angle)) * (1 - skin)
-    inner = photo.mask(SKIN, inset=max(round(STAINED * photo.size), 1), blur=STAINED * photo.size)
-    clean = np.minimum(look_up(inner, uv), look_up(find_clear_skin(photo), uv))
+    clean = np.minimum(look_up(shows.inner_skin, uv), look_up(shows.clear_skin, uv))
     stained = skin * (1 - clean) * np.maximum(1 - smoothstep(*CLEAN, density), smoothstep(*TURNED, angle))
     return smoothstep(*FINE, density / needed) * (1 - stained)
 

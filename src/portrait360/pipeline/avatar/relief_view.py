@@ -80,9 +80,11 @@ def lay_relief_over(
     seen = np.maximum(drawn[..., 0] * ~hidden, 1 - smoothstep(*OWN, angle))
     labels = look_up_labels(photo, uv)
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
-    trust = seen * find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
-    trust = trust * fade_out(relief, shown, angle)
-    trust = soften_edges(trust, firm, photo, uv, angle, (shown == beneath) & (shown == layer_of_label[Label.FACE]))
+    known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
+    trust = seen * known * fade_out(relief, shown, angle)
+    trust = soften_edges(
+        trust, firm, relief.shows, uv, angle, (shown == beneath) & (shown == layer_of_label[Label.FACE])
+    )
     trust = drop_islands(trust, layers.alpha, angle, ~np.isin(beneath, list(relief.poor)))
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 1, -1), uv, angle)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))

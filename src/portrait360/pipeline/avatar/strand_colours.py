@@ -20,7 +20,7 @@ from portrait360.pipeline.avatar.exposure import (
     shrink,
     to_albedo,
 )
-from portrait360.pipeline.avatar.hair_detail import lay_detail, read_detail
+from portrait360.pipeline.avatar.hair_detail import Example, lay_detail, read_detail
 from portrait360.pipeline.avatar.hair_donors import borrow_colours
 from portrait360.pipeline.avatar.hair_gloss import add_gloss
 from portrait360.pipeline.avatar.photo import BEARD, HAIR
@@ -49,7 +49,8 @@ PURE = 0.9  # purity of hair whose locks are taken
 ANCHORS = 4  # points of a strand that exchange gains with other strands
 
 
-def bake_strands(group: Strands, view: View) -> Strands:
+def bake_strands(group: Strands, view: View, locks: Example | None) -> Strands:
+    """Give strands the photo's colours; hair that it does not show also takes the `locks` of that which it shows."""
     part = Part(int(group.part[0]))
     if part not in BAKED_STRANDS:
         return group
@@ -82,17 +83,16 @@ def bake_strands(group: Strands, view: View) -> Strands:
     mean = group.albedo.mean(0)
     calm = 0.7 * sure if borrowed is None else np.maximum(0.7 * sure, BORROWED_CALM * (1 - near))
     invented = np.log(group.albedo / mean) * (1 - calm)  # light and dark strands, where the photo shows its own
-    carried = carried + find_locks(group.points, view) if part == Part.HAIR else carried
+    carried = carried + lay_detail(group.points, locks) if part == Part.HAIR and locks is not None else carried
     albedo = mean * np.exp(invented + carried + sure * (seen - carried))
     if part == Part.HAIR:
         albedo = albedo + (1 - sure) * add_gloss(group.points, to_albedo(albedo))
     return replace(group, albedo=to_albedo(albedo))
 
 
-def find_locks(points: F32, view: View) -> F32:
-    """Return gains of the points of strands (s, k, 3), logarithms, that give them the locks of the photo's hair."""
-    example = read_detail(view.photo, shrink(view.photo.shows(*HAIR) & (view.photo.pure > PURE), 3))
-    return np.zeros(points.shape, np.float32) if example is None else lay_detail(points, example)
+def read_locks(view: View) -> Example | None:
+    """Return what the locks of the photo's hair look like; None where it shows too little of it."""
+    return read_detail(view.photo, shrink(view.photo.shows(*HAIR) & (view.photo.pure > PURE), 3))
 
 
 def _find_dyed(gain: F32) -> float:

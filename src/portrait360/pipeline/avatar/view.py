@@ -18,7 +18,7 @@ from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.relief import SIDE, Relief, make_relief
-from portrait360.pipeline.avatar.relief_trust import CLEAN, TURNED, find_clear_skin
+from portrait360.pipeline.avatar.relief_trust import CLEAN, TURNED
 from portrait360.pipeline.avatar.relief_view import (
     Colours,
     Eyes,
@@ -136,10 +136,6 @@ class PhotoProjection:
         return self.photo.mask(labels, inset=max(round(pixels), 1), blur=pixels)
 
     @cached_property
-    def clear_skin(self) -> F32:
-        return find_clear_skin(self.photo)
-
-    @cached_property
     def wide_alpha(self) -> Floats:
         """The photo's matte, and a little around it."""
         width = 2 * round(BESIDE * self.photo.size) + 1
@@ -213,7 +209,7 @@ def trust_photo(
     stained = np.maximum(smoothstep(*TURNED, angle), (1 - near) * (1 - smoothstep(*CLEAN, density))) * (
         layer == LAYERS.index(SKIN)
     )
-    masks = masks * (1 - stained * (1 - look_up(projection.clear_skin, uv)))
+    masks = masks * (1 - stained * (1 - look_up(projection.relief.shows.clear_skin, uv)))
     masks = np.where(inner, look_up(projection.face_mask, uv), masks * (layer >= 0))
     masks = masks + near * (np.clip(4 * look_up(photo.alpha, uv), 0, 1) - masks)
     fade = 1 - np.select(
