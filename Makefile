@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # A build of torch that is already in $(VENV) is kept, so a CUDA build can be put there first.
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo test setup lint docs wheel clean
+.PHONY: demo test setup lint looks docs wheel clean
 demo: setup
 	$(BIN)/portrait360 doctor
 	$(BIN)/portrait360 make examples/astronaut.png -o out --as mesh,splats,nerf --formats ply,spz --overwrite
@@ -18,6 +18,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+# Whether heads look worse than those accepted last (benchmarks/looks_accepted.json): about four minutes on two cores.
+looks: setup
+	$(BIN)/python -m benchmarks.looks
 
 # The docs site, in site/; a broken link or anchor is an error.
 docs: setup

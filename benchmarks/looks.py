@@ -1,11 +1,12 @@
 """The guard of looks: whether a change makes heads uglier.
 
-python -m benchmarks.looks [--only NAME ...] [--keep DIR] [--accept]
+python -m benchmarks.looks [--only NAME ...] [--workers 2] [--keep DIR] [--accept] [--rescore]
 
 Makes the heads of the astronaut and of six synthetic portraits, renders each from eight azimuths, scores them
 (`portrait360.evaluation.looks`) and compares the mean and every head with the figures that were accepted last
-(benchmarks/looks_accepted.json). It ends with 1 where one fell further than the tolerance. `--accept` writes the new
-figures: look at the heads first. `--keep` keeps the heads in a folder, and takes those that are there.
+(benchmarks/looks_accepted.json). It ends with 1 where one fell further than the tolerance, or could not be made.
+`--accept` writes the new figures: look at the heads first. `--keep` keeps the heads in a folder, and takes those that
+are there. `--rescore` makes no heads: it scores the accepted rows by the present regression, after that has changed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ from portrait360.pipeline.portrait.alignment import make_portrait
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.synthetic_frame import make_synthetic_portrait
 from portrait360.utils.files import atomic_write
+from portrait360.utils.parallel.process_pool import ProcessPool
+from portrait360.utils.parallel.scheduler import require_all
 
 ACCEPTED = Path(__file__).parent / "looks_accepted.json"
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
@@ -60,6 +64,22 @@ def score_head(name: str, keep: Path | None = None) -> dict[str, Any]:
     return {"score": round(load_model().score(row), 3), "rows": rows}
 
 
+def try_head(name: str, keep: Path | None = None) -> dict[str, Any]:
+    """Score a head; what goes wrong with one does not hide the others."""
+    try:
+        return score_head(name, keep)
+    except Exception as error:
+        traceback.print_exc()
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def score_heads(names: Sequence[str], workers: int, keep: Path | None = None) -> Figures:
+    """Score heads side by side; each worker has one thread, so that figures do not depend on their number."""
+    pool = ProcessPool(min(workers, len(names)))
+    found = dict(require_all(pool.run(partial(try_head, keep=keep), names)))
+    return {name: found[name] for name in names}
+
+
 def find_head(name: str, portrait: Portrait, keep: Path | None) -> CoarseHead:
     """Load the head that was kept, or make it."""
     if keep and (keep / name / "proxy.npz").is_file():
@@ -72,7 +92,8 @@ def find_head(name: str, portrait: Portrait, keep: Path | None) -> CoarseHead:
 
 def find_falls(found: Figures, accepted: Mapping[str, float]) -> list[str]:
     """Return a sentence for each figure that fell further than the tolerance."""
-    falls = []
+    falls = [f"{name} was not made ({figures['failed']})." for name, figures in found.items() if "failed" in figures]
+    found = {name: figures for name, figures in found.items() if "failed" not in figures}
     for name, figures in found.items():
         if name not in accepted:
             falls.append(f"{name} has no accepted score; look at it, then run with --accept.")
@@ -90,9 +111,27 @@ def load_accepted(path: Path = ACCEPTED) -> Figures:
     return json.loads(path.read_text())["heads"] if path.is_file() else {}
 
 
+def rescore(accepted: Figures) -> Figures:
+    """Return the accepted figures with the scores that the present regression gives their rows."""
+    out = {}
+    for name, figures in accepted.items():
+        rows = {row: float("nan") if value is None else value for row, value in figures["rows"].items()}
+        out[name] = {"score": round(load_model().score(rows), 3), "rows": figures["rows"]}
+    return out
+
+
+def save_accepted(figures: Figures, path: Path = ACCEPTED) -> None:
+    """Write the figures in the order of the heads; those of heads that were dropped go."""
+    with atomic_write(path) as temporary:
+        heads = {name: figures[name] for name in PORTRAITS if name in figures}
+        temporary.write_text(json.dumps({"heads": heads}, indent=1) + "\n")
+
+
 def print_figures(found: Figures, accepted: Figures) -> None:
     """Print the scores, and the rows that changed by more than a tenth."""
     for name, figures in found.items():
+        if "failed" in figures:
+            continue
         old = accepted.get(name, {}).get("score")
         print(f"{name:12s} {figures['score']:.2f}" + (f" (accepted {old:.2f})" if old is not None else ""))
         for row, value in figures["rows"].items():
@@ -104,16 +143,22 @@ def print_figures(found: Figures, accepted: Figures) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[*PORTRAITS], default=[*PORTRAITS], metavar="NAME")
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--accept", action="store_true")
+    parser.add_argument("--rescore", action="store_true")
     arguments = parser.parse_args()
     accepted = load_accepted()
-    found = {name: score_head(name, arguments.keep) for name in arguments.only}
+    if arguments.rescore:
+        save_accepted(rescore(accepted))
+        return
+    found = score_heads(arguments.only, arguments.workers, arguments.keep)
     print_figures(found, accepted)
-    if arguments.accept:
-        with atomic_write(ACCEPTED) as temporary:
-            temporary.write_text(json.dumps({"heads": accepted | found}, indent=1) + "\n")
-    elif falls := find_falls(found, {name: figures["score"] for name, figures in accepted.items()}):
+    falls = find_falls(found, {name: figures["score"] for name, figures in accepted.items()})
+    failed = [name for name, figures in found.items() if "failed" in figures]
+    if arguments.accept and not failed:
+        save_accepted(accepted | found)
+    elif falls:
         sys.exit("\n".join(falls))
 
 

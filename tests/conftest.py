@@ -14,6 +14,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from filelock import FileLock  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from portrait360.pipeline.portrait import matting, matting_network  # noqa: E402
@@ -96,6 +97,21 @@ def proxy(portrait):
     from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
 
     return proxy_from_photo(portrait)
+
+
+@pytest.fixture(scope="session")
+def quick_avatar(portrait, proxy, tmp_path_factory, worker_id):
+    """The astronaut's avatar without a search for the hair; one process makes it, the other one loads it."""
+    from portrait360.pipeline.avatar.ablation import Ablation
+    from portrait360.pipeline.avatar.avatar import NAME, Avatar
+    from portrait360.pipeline.avatar.from_portrait import make_avatar
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "quick_avatar"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / NAME).is_file():
+            make_avatar(portrait, proxy, ablation=Ablation(search=False)).save(folder)
+        return Avatar.load(folder)
 
 
 @pytest.fixture(scope="module")

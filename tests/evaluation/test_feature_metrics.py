@@ -109,9 +109,9 @@ def test_feature_distance_is_two_less_two_cosines(effnet):
 
 def test_descriptions_do_not_depend_on_the_batch(effnet, monkeypatch):
     some = pictures(5)
-    together = efficientnet_metrics.effnet_pooled(some)
+    together = efficientnet_metrics.EFFNET.pool(some)
     monkeypatch.setattr(pretrained_networks, "BATCH", 2)
-    np.testing.assert_allclose(efficientnet_metrics.effnet_pooled(some), together, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(efficientnet_metrics.EFFNET.pool(some), together, rtol=1e-4, atol=1e-4)
     assert together.shape == (5, 1280)
     assert np.abs(together[0] - together[1]).max() > 0.1
 
@@ -122,6 +122,18 @@ def test_the_network_sees_its_own_range_at_its_own_size():
         values = efficientnet_metrics.effnet_input([np.zeros((size, size, 3)), np.ones((size, size, 3))])
         assert values.shape == (2, 3, 224, 224)
         torch.testing.assert_close(values[:, 0, 0, 0], torch.tensor([-127 / 128, 1.0]))
+
+
+def test_the_second_backbone_is_the_portrait_reader():
+    """It needs no package, and only protocols with two backbones ask for it."""
+    assert not [row for row in (*pairwise(), *spreads()) if "reader" in row.name]
+    (distance,) = [row for row in pairwise(2) if row.name == "portrait reader feature distance"]
+    assert (
+        isinstance(distance, Pairwise) and [row.name for row in spreads(2)][1] == "portrait reader Fréchet distance"
+    )
+    a, b = pictures(2, 64, seed=1), pictures(2, 64, seed=2)
+    assert (distance.measure(a, a) == 0).all() and (distance.measure(a, b) > 0.01).all()
+    np.testing.assert_allclose(distance.measure(a, b), distance.measure(b, a), rtol=1e-5)
 
 
 def test_our_rows_share_one_description(effnet):

@@ -236,9 +236,11 @@ def test_protocols_never_change():
 
 FROZEN = {
     "synthetic-v1": "051452453612",
+    "synthetic-v2": "63bae4d2f105",
     "wild-v1": "025378d822c1",
     "wild-v2": "ad3aadcbe98e",
     "renderme360-v1": "615368597809",
     "nersemble-v1": "fc41b1ae4854",
+    "folder-v1": "abfb034f87a8",
     "portrait-diffusion-v1": "747c7e356473",
 }

@@ -16,7 +16,12 @@ from typer.testing import CliRunner
 
 from portrait360.apps.cli import main
 from portrait360.evaluation import protocols, runner
-from portrait360.evaluation.cases import cameras_for_crop, make_synthetic_case, render_synthetic_photo
+from portrait360.evaluation.cases import (
+    cameras_for_crop,
+    list_truth_cameras,
+    make_synthetic_case,
+    render_synthetic_photo,
+)
 from portrait360.evaluation.consistency import RefitSettings
 from portrait360.evaluation.evaluate import plan_jobs
 from portrait360.evaluation.measure import compare_with_truth, plan_cameras
@@ -27,6 +32,7 @@ from portrait360.evaluation.runner import Job, fingerprint, load_result, run_job
 from portrait360.geometry.cameras import azimuth_between, focal_from_fov, orbit
 from portrait360.pipeline.portrait.alignment import make_portrait
 from portrait360.pipeline.views.view_set import View, ViewSet
+from portrait360.synth.data.clips import split_of
 from portrait360.synth.render.renderer import render
 from portrait360.utils.errors import UserError
 from portrait360.utils.parallel import ray_pool
@@ -114,8 +120,6 @@ def test_synthetic_portraits_are_what_the_protocol_says():
     assert heads is not None and len(heads.kinds) == 10 and set(heads.kinds) == {
         "human", "toon", "fantasy", "animal", "statue",
     }  # fmt: skip
-    from portrait360.synth.data.clips import split_of
-
     assert {split_of(heads.first + heads.step * i) for i in range(heads.count)} == {"test"}
     _, _, camera, photo = render_synthetic_photo(TINY.heads, 1, 64)
     assert abs(azimuth_between(0, camera.azimuth)) <= 35 and abs(camera.elevation) <= 10
@@ -183,6 +187,30 @@ def test_another_program_measures_every_case_again(report, monkeypatch):
     assert job.key != key and load_result(folder / "cases" / "000", "repeat", job.key) is None
 
 
+def test_workers_that_find_edited_files_keep_their_results(tiny, tmp_path, monkeypatch):
+    """What a job depends on is said once, when it is planned: a worker that starts later may hash other files, and
+    the report found none of its results (means without a figure)."""
+    job = plan_jobs(tiny, [], ())[0]
+    job = replace(job, methods=("repeat",))
+    monkeypatch.setattr(runner, "package_digest", lambda: "edited meanwhile")
+    run_job(job, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setitem(protocols.PROTOCOLS, TINY.name, TINY)
+    found = gather_results([job], tmp_path)
+    assert found.failures == {"repeat": {}} and "reference PSNR" in found.means["repeat"]
+
+
+def test_humans_have_a_table_of_their_own(report):
+    """The second case of the tiny protocol is a toon."""
+    folder, jobs = report
+    said = json.loads((folder / "report.json").read_text())
+    own = said["cases"]["proxy"]["000"]["PSNR inside/all"]
+    assert said["humans"]["means"]["proxy"]["PSNR inside/all"] == pytest.approx(own)
+    assert said["means"]["proxy"]["PSNR inside/all"] != pytest.approx(own)
+    text = (folder / "report.md").read_text()
+    assert "## Humans alone (1 cases)" in text and text.count("| PSNR inside, all, dB |") == 2
+
+
 def test_a_case_that_fails_is_named_and_not_counted(tiny, tmp_path, monkeypatch):
     def broken(portrait, cameras, size):
         raise UserError("no views today")
@@ -208,7 +236,7 @@ def test_the_oracle_is_the_truth_up_to_the_portraits_angles(case):
     row = compare_with_truth(case.oracle(case.portrait, cameras, TINY.size), case.targets)
     proxy = compare_with_truth(find_method("proxy")(case.portrait, cameras, TINY.size), case.targets)
     assert row["IoU/all"] > 0.95 and row["PSNR inside/all"] > proxy["PSNR inside/all"] + 2
-    with pytest.raises(UserError, match="only synthetic-v1 knows"):
+    with pytest.raises(UserError, match="only the synthetic protocols know"):
         plan_jobs(find_protocol("wild"), [ASTRONAUT], ("oracle",))
 
 
@@ -221,7 +249,26 @@ def test_synthetic_v1_shows_the_heads_that_it_always_showed():
 
 
 SHOWN_FROM = (32.826841292954754, 1.0147415557469779)
+SHOWN_FROM_2 = (313.1676387550398, 2.6065085635429597)
+SHOWN_2 = [[[0.674, 0.682, 0.587], [0.601, 0.621, 0.544]], [[0.610, 0.538, 0.488], [0.614, 0.528, 0.480]]]
 SHOWN = [[[0.718, 0.669, 0.607], [0.715, 0.684, 0.632]], [[0.562, 0.455, 0.41], [0.597, 0.537, 0.493]]]
+
+
+def test_synthetic_v2_shows_heads_from_the_side_and_from_above(case):
+    protocol = PROTOCOLS["synthetic-v2"]
+    assert protocol.heads is not None and protocol.heads.kinds.count("human") == 7
+    assert {split_of(protocol.heads.first + protocol.heads.step * i) for i in range(protocol.heads.count)} == {"test"}
+    cameras = list_truth_cameras(protocol)
+    assert [round(c.elevation) for c in cameras] == [0] * 12 + [20] * 6 + [-20] * 6
+    assert len({(round(c.azimuth) % 60, round(c.elevation)) for c in cameras[12:]}) == 2
+    grey = np.zeros((8, 8, 3), np.float32)
+    truth = tuple(View(grey, grey[..., 0], camera) for camera in cameras)
+    plan = plan_cameras(protocol, replace(case, targets=truth))
+    assert plan.targets == slice(0, 24) and plan.orbit == slice(0, 12) and len(plan.cameras) == 24 + 5 + 1
+    _, kind, camera, photo = render_synthetic_photo(protocol.heads, 0, 128)
+    middle = cv2.resize(photo.rgb, (2, 2), interpolation=cv2.INTER_AREA)
+    assert kind == "human" and (camera.azimuth, camera.elevation) == pytest.approx(SHOWN_FROM_2, abs=1e-6)
+    np.testing.assert_allclose(middle, SHOWN_2, atol=0.01)
 
 
 # the command

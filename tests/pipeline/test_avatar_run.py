@@ -27,14 +27,14 @@ from portrait360.pipeline.loaded_head import LoadedHead, load_head
 from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.reconstruction.head import Head
-from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, PAGE, SPLAT_PAGE, SPLATS
+from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, PAGE, SPLATS
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import sha256
 from tests.fixtures.photos import IMAGE
 from tests.fixtures.runs import left, use_small_crops, use_tiny_fits
 
 WISH = MakeOptions(views=8, size=64)
-OURS = {MESH, PAGE, SPLAT_PAGE, "head.ply", "sheet.png", "turntable.mp4"}
+OURS = {MESH, PAGE, "head.ply", "sheet.png", "turntable.mp4"}
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,8 @@ def small():
         patch.setattr(avatar_stages, "splats_from_avatar", splats)
         mesh = remember(avatar_stages.write_avatar_glb, lambda path, avatar: avatar.photo.tobytes())
         patch.setattr(avatar_stages, "write_avatar_glb", mesh)
-        page = remember(avatar_stages.save_avatar_page, lambda path, glb, **about: glb)
-        patch.setattr(avatar_stages, "save_avatar_page", page)
+        page = remember(avatar_stages.save_viewer, lambda path, splats=None, glb=None, **about: (splats is None, glb))
+        patch.setattr(avatar_stages, "save_viewer", page)
         for name, value in (("FILM", 64), ("FRAMES", 8), ("CELL", 48)):
             patch.setattr(writer, name, value)
         patch.setattr(build, "SIZE", 64)
@@ -109,7 +109,7 @@ def test_a_face_becomes_an_animatable_mesh_splats_a_page_and_a_film_without_a_fi
     scene = trimesh.load(folder / MESH)
     assert isinstance(scene, trimesh.Scene) and {"skin", "eye_left", "hair"} <= set(scene.geometry)
     assert len(PlyData.read(folder / "head.ply")["vertex"]) == len(head.splats) > 1000
-    assert b"jawOpen" in (folder / MESH).read_bytes() and "three" in (folder / PAGE).read_text().lower()
+    assert b"jawOpen" in (folder / MESH).read_bytes() and "three.js" in (folder / PAGE).read_text()
 
 
 def test_a_nerf_comes_beside_them_and_changes_none(photo, folder):
@@ -129,9 +129,12 @@ def test_only_what_is_asked_for_is_written(photo, folder):
     make(photo, folder, replace(WISH, formats=("spz", "splats.glb")))
     assert top_files(folder) == OURS - {"head.ply"} | {"head.spz", "head.splats.glb"}
     make(photo, folder, replace(WISH, results=("mesh",)))
-    assert top_files(folder) == OURS - {"head.ply", SPLAT_PAGE}
+    assert top_files(folder) == OURS - {"head.ply"}
+    page = (folder / PAGE).read_text()
+    assert '"jawOpen":' in page and '"splats":' not in page
     make(photo, folder, replace(WISH, results=("splats",)))
-    assert top_files(folder) == OURS - {MESH, SPLAT_PAGE} and "jawOpen" not in (folder / PAGE).read_text()
+    page = (folder / PAGE).read_text()
+    assert top_files(folder) == OURS - {MESH} and '"jawOpen":' not in page and '"splats":' in page
     make(photo, folder, replace(WISH, results=()))
     assert top_files(folder) == {"sheet.png", "turntable.mp4"}
 

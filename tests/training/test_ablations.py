@@ -22,6 +22,7 @@ from benchmarks.ablations import (
     denoise_without,
     main,
     read_ablations,
+    shrink_arc,
 )
 from portrait360.geometry.cameras import orbit
 from portrait360.models.network_sizes import SMALL
@@ -36,7 +37,7 @@ from portrait360.pipeline.views.small_denoiser import (
     prepare_inputs,
 )
 from portrait360.synth.data.clips import identity_seed
-from portrait360.training.data.view_samples import VIEWS
+from portrait360.training.data.view_arcs import VIEWS, ViewSample
 from portrait360.training.recipes import RECIPES
 from portrait360.training.tasks.view_denoiser import ViewTask
 from tests.fixtures.samples import written
@@ -63,7 +64,7 @@ def stranger(ball, monkeypatch) -> Proxy:
 
 def test_what_is_left_out_is_not_seen(folder, stranger):
     """Each of them takes away what it names, in training as at work, and nothing else."""
-    path, all_views = folder / "0000000-0.npz", np.arange(VIEWS)
+    path, all_views = folder / "0000000-0.tar", np.arange(VIEWS)
     rows = {
         word: AblatedViewTask(folder, folder, TINY, without=(word,)).row(path, all_views)
         for word in ("photo", "back", "hint")
@@ -79,6 +80,20 @@ def test_what_is_left_out_is_not_seen(folder, stranger):
     assert not torch.equal(other["hints"], whole["hints"])
     assert torch.equal(other["references"], whole["references"])
     torch.testing.assert_close(other["changes"] + other["base"], whole["changes"] + whole["base"], atol=1e-5, rtol=0)
+
+
+def test_smaller_views_keep_their_mean_colours_and_cover(folder):
+    arc = ViewSample.load(folder / "0000001-0.tar")
+    small = shrink_arc(arc, SIZE // 4)
+    assert small.rgba.shape == (VIEWS, SIZE // 4, SIZE // 4, 4) and small.hint.shape[-1] == 8
+    for whole, less, cover in ((arc.rgba, small.rgba, 3), (arc.hint, small.hint, 4)):
+        np.testing.assert_allclose(less[..., cover].mean(), whole[..., cover].mean(), atol=0.5)
+        means = [(p[..., :3] * (p[..., cover, None] / 255.0)).mean((0, 1, 2)) for p in (whole, less)]
+        np.testing.assert_allclose(*means, atol=1.0)
+    inside = small.depth > 0
+    np.testing.assert_allclose(small.depth[inside], arc.depth[arc.depth > 0].mean(), atol=0.01)
+    task = AblatedViewTask(folder, folder, TINY, without=(), size=SIZE // 4)
+    assert task.name == f"views-{SIZE // 4}" and task.sample(0, 0)["hints"].shape[-1] == SIZE // 4
 
 
 def test_arcs_are_shuffled_only_where_their_order_is_left_out(folder):

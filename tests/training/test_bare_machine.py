@@ -1,8 +1,9 @@
-"""The portrait reader's samples and training on a machine with few packages installed."""
+"""Samples and training on a machine with few packages installed."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,19 @@ def test_the_reader_is_trained_with_few_packages(tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert len(list((tmp_path / "people").glob("*-0.npz"))) == len(list((tmp_path / "people").glob("*.done"))) == 1
     assert (tmp_path / "run" / "weights.safetensors").is_file() and (tmp_path / "run" / "curve.jsonl").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["reader", "denoiser"])
+def test_a_network_is_trained_by_one_script_from_nothing(tmp_path, what):
+    (tmp_path / "sitecustomize.py").write_text(BARE)
+    words = {"OUT": tmp_path / "out", "SAMPLES": tmp_path / "samples", "PYTHONPATH": tmp_path}
+    words |= {"PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))}
+    words |= dict.fromkeys(("VALIDATION", "FIRST", "BATCH"), 1) | {"REAL": 0}
+    run = ["sh", ROOT / "runs" / "gpu.sh", "--what", what, "--minutes", "1", "--device", "cpu"]
+    ended = subprocess.run(
+        run, env=os.environ | {k: str(v) for k, v in words.items()}, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert 1e6 < (tmp_path / "out" / "weights.safetensors").stat().st_size < 16e6
+    assert (tmp_path / "out" / "curve.jsonl").is_file() and (tmp_path / "out" / "state.pt").is_file()

@@ -12,7 +12,7 @@ import torch
 from portrait360.models.hybrid_priors import BranchWeights, HybridConfig, HybridPriors
 from portrait360.models.view_denoiser import ViewDenoiser
 from portrait360.pipeline.refinement.denoising_guide import GEOMETRY
-from portrait360.training.data.view_samples import ViewSample
+from portrait360.training.data.view_arcs import ViewSample
 from portrait360.training.recipes import find_recipe
 from portrait360.training.tasks import hybrid_priors, view_denoiser
 from portrait360.training.tasks.hybrid_priors import HybridTask, make_pair, predict, sample, simulate_fitting
@@ -54,7 +54,7 @@ def small(monkeypatch):
 def test_it_begins_with_the_view_denoisers_network_and_needs_one(folder, base):
     network = HybridTask(folder, folder, base).network()
     assert isinstance(network, HybridPriors)
-    row = make_pair(ViewSample.load(folder / "0000000-0.npz"), 2, 3)
+    row = make_pair(ViewSample.load(folder / "0000000-0.tar"), 2, 3)
     x, t = torch.randn(row["changes"].shape), torch.ones(1)
     alone = view_denoiser.predict(network.base, x[None], t, row["hints"][None], row["references"], False)[0]
     torch.testing.assert_close(predict(network, x, t, row, BranchWeights()), alone, rtol=1e-5, atol=1e-5)
@@ -91,8 +91,8 @@ def test_it_learns_from_what_leads_and_the_base_stays(folder, base, tmp_path):
     network = train(task, tmp_path, options, steps=40, on_event=lambda step, figures: said.append(figures))
     assert all(torch.equal(v, before[n]) for n, v in network.get_submodule("base").state_dict().items())
     assert said[-1]["led"] > said[-1]["alone"] + 3
-    row = make_pair(ViewSample.load(folder / "0000005-0.npz"), 4, 3)
-    other = make_pair(ViewSample.load(folder / "0000000-0.npz"), 4, 3)
+    row = make_pair(ViewSample.load(folder / "0000005-0.tar"), 4, 3)
+    other = make_pair(ViewSample.load(folder / "0000000-0.tar"), 4, 3)
     swapped = row | {name: other[name] for name in ("projected", "driving")}
     led = [sample(network, one, BranchWeights()) for one in (row, swapped)]
     assert (led[0] - led[1]).abs().max() > 0.002  # how much it can be: the slow test below
@@ -109,7 +109,7 @@ def test_nothing_but_what_leads_tells_how_light_a_head_is(folder, base, tmp_path
     """And after a while it is made use of: shown another head's neighbour, the view is that one's."""
     options = LoopOptions(rate=2e-3, warm=5, average=0.9, validate_every=10**9, save_minutes=1e9)
     network = train(HybridTask(folder, folder, base), tmp_path, options, steps=200)
-    rows = [make_pair(ViewSample.load(folder / f"000000{i}-0.npz"), 4, 3) for i in (0, 5)]
+    rows = [make_pair(ViewSample.load(folder / f"000000{i}-0.tar"), 4, 3) for i in (0, 5)]
     colour = lambda one: float((one[:, :3] * one[:, 3:]).sum() / one[:, 3:].sum() / 3)  # noqa: E731
     for row in rows:
         dark, light = (row | {name: other[name] for name in ("projected", "driving")} for other in rows)

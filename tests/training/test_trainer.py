@@ -19,15 +19,16 @@ import torch
 from typer.testing import CliRunner
 
 from portrait360.apps.cli import main
+from portrait360.diffusion.noise_levels import FROM_NOISE, draw_noise_levels
 from portrait360.models.weights.tensor_files import TensorFile
 from portrait360.pipeline.proxy.learned_completion import load_completer
-from portrait360.training.data import head_map_samples, reader_samples, view_samples
+from portrait360.training.data import avatar_view_samples, head_map_samples, reader_samples, view_samples
 from portrait360.training.data.head_map_samples import Sample
 from portrait360.training.data.identity_sampler import sample_for_step
 from portrait360.training.distributed import ProcessGroup
 from portrait360.training.recipes import RECIPES, Recipe, find_recipe
 from portrait360.training.session import train_recipe
-from portrait360.training.tasks.head_map import FROM_NOISE, MAPS, MapTask, augment, bend, draw_noise_levels
+from portrait360.training.tasks.head_map import MAPS, MapTask, augment, bend
 from portrait360.training.trainer import LoopOptions, learning_rate_at, train
 from portrait360.utils.entry_point import run_entry_point
 from portrait360.utils.errors import UserError
@@ -192,6 +193,11 @@ def test_samples_are_made_by_the_command_as_by_the_module(monkeypatch, tmp_path)
         "map": (["--portraits", "3"], head_map_samples.make_samples, {"portraits": 3}),
         "reader": (["--worn", "0.5", "--pictures", "2"], reader_samples.make_samples, {"worn": 0.5, "pictures": 2}),
         "views": (["--method", "proxy"], view_samples.make_view_samples, {"method": "proxy"}),
+        "avatar-views": (
+            ["--arcs", "2", "--real", "0.5"],
+            avatar_view_samples.make_avatar_view_samples,
+            {"arcs": 2, "real": 0.5},
+        ),
     }
     for kind, (words, maker, chosen) in options.items():
         words = ["train", "samples", kind, "-o", str(tmp_path), "--split", "val", "--first", "5", *words]
@@ -203,7 +209,7 @@ def test_samples_are_made_by_the_command_as_by_the_module(monkeypatch, tmp_path)
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["magic"], "no samples of the kind 'magic'; choose from reader, map, views"),
+        (["magic"], "no samples of the kind 'magic'; choose from reader, map, views, avatar-views"),
         (["map", "--worn", "0.5"], "--worn is for the samples of reader; leave it out for map"),
         (["views", "--method", "magic"], "no method 'magic'"),
         (["map", "--split", "x"], "no split 'x'"),

@@ -22,7 +22,7 @@ from portrait360.pipeline.views.small_denoiser import (
     harden_alpha,
     load_view_weights,
 )
-from portrait360.training.data.view_samples import ViewSample, random_arc
+from portrait360.training.data.view_arcs import ViewSample, random_arc
 from portrait360.training.tasks.view_denoiser import ViewTask, as_tensors, decode_views, sample
 from portrait360.training.trainer import LoopOptions, train
 from tests.fixtures.samples import written
@@ -53,7 +53,7 @@ def test_arcs_go_around_in_even_steps():
 
 
 def test_the_changes_lead_from_the_proxy_to_the_truth(folder):
-    sample = ViewSample.load(folder / "0000000-0.npz")
+    sample = ViewSample.load(folder / "0000000-0.tar")
     row = as_tensors(sample, np.arange(3))
     true, proxy, after = decode_views(row, row["changes"])
     torch.testing.assert_close(after, true, atol=1e-5, rtol=0)

@@ -17,6 +17,7 @@ FACE_PARTS = FOLDER / "face_parts.npz"  # the same modes over eyes, lashes, teet
 HAIR_MODEL = FOLDER / "hair_model.npz"
 HEAD_PACK = FOLDER / "head_pack.npz"
 POSE_READOUT = FOLDER / "pose_readout.safetensors"
+SCAN_FIT = FOLDER / "scan_fit.npz"  # landmarks and expressions on such heads
 SCAN_SHAPES = FOLDER / "scan_shapes.npz"  # statistics of real heads
 STRANGER = FOLDER / "stranger"  # the proxy of a synthetic head, which control networks are shown
 
@@ -27,5 +28,4 @@ VIEW_DENOISER = FOLDER / "small" / "views.safetensors"
 HYBRID_PRIORS = FOLDER / "small" / "hybrid.safetensors"
 
 VIEWER = FOLDER / "viewer"
-AVATAR_PAGE = FOLDER / "avatar_page"
 THREE = FOLDER / "third_party" / "three.min.js"

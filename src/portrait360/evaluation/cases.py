@@ -11,8 +11,10 @@ import numpy as np
 
 from portrait360.evaluation.methods import Method
 from portrait360.evaluation.multiview_datasets import CameraRig
+from portrait360.evaluation.picture_folders import select_truth
 from portrait360.evaluation.protocols import Heads, Protocol
 from portrait360.evaluation.rig_alignment import align_rig, nearest_front
+from portrait360.evaluation.varied_heads import build_varied_head
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.geometry.canonical_frame import FOV
 from portrait360.pipeline.portrait.alignment import make_portrait
@@ -20,6 +22,7 @@ from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.synthetic_frame import PortraitFrame, make_synthetic_portrait, portrait_frame
 from portrait360.pipeline.views.view_set import View
 from portrait360.synth.build import build
+from portrait360.synth.photography.backgrounds import sample_background
 from portrait360.synth.render.backgrounds import random_background
 from portrait360.synth.render.bake import PreparedScene, prepare_scene
 from portrait360.synth.render.renderer import render
@@ -48,7 +51,7 @@ def make_synthetic_case(protocol: Protocol, index: int) -> Case:
     assert heads is not None
     head, kind, photo_camera, photo = render_synthetic_photo(heads, index, protocol.portrait)
     portrait = make_synthetic_portrait(photo, photo_camera, protocol.portrait)
-    cameras = orbit(protocol.orbit, focal=FOCAL)
+    cameras = list_truth_cameras(protocol)
     truth = [
         render(head, camera, protocol.size)
         for camera in cameras_for_crop(cameras, portrait, photo_camera, protocol.portrait)
@@ -63,6 +66,16 @@ def make_synthetic_case(protocol: Protocol, index: int) -> Case:
     )
 
 
+def list_truth_cameras(protocol: Protocol) -> list[Camera]:
+    """List the cameras of the true views: the orbit, then a ring at each further elevation, its views in between."""
+    step = 360 / max(protocol.ring, 1)
+    rings = [
+        orbit(protocol.ring, elevation=elevation, start=(i + 1) * step / (len(protocol.elevations) + 1), focal=FOCAL)
+        for i, elevation in enumerate(protocol.elevations)
+    ]
+    return [*orbit(protocol.orbit, focal=FOCAL), *(camera for ring in rings for camera in ring)]
+
+
 def render_true_head(
     head: PreparedScene, frame: PortraitFrame, portrait: Portrait, cameras: Sequence[Camera], size: int
 ) -> list[View]:
@@ -75,11 +88,12 @@ def render_synthetic_photo(heads: Heads, index: int, size: int) -> tuple[Prepare
     """Return the head, its kind, the photo's camera and the photo of a synthetic case."""
     seed, kind = heads.first + heads.step * index, heads.kinds[index % len(heads.kinds)]
     rng = np.random.default_rng(seed)
-    head = prepare_scene(build(sample(seed, kind)))
+    head = prepare_scene(build_varied_head(seed, kind) if heads.varied else build(sample(seed, kind)))
     azimuth, elevation, roll = (rng.uniform(-limit, limit) for limit in (heads.azimuth, heads.elevation, heads.roll))
     photo_camera = Camera(look_at(azimuth, elevation, roll=roll), FOCAL)
     rendered = render(head, photo_camera, size)
-    photo = composite_over(rendered.rgb, rendered.alpha, random_background(rng, size)).astype(np.float32)
+    background = sample_background(rng, size) if heads.varied else random_background(rng, size)
+    photo = composite_over(rendered.rgb, rendered.alpha, background).astype(np.float32)
     picture = Picture(np.round(photo * 255).astype(np.float32) / 255, None, name=f"case {index:03d}")
     return head, kind, photo_camera, picture
 
@@ -101,12 +115,13 @@ def load_run_case(folder: Path) -> Case:
     return Case(folder.name, "run", Portrait.load(folder / "portrait"), folder=folder)
 
 
-def make_rig_case(protocol: Protocol, rig: CameraRig) -> Case:
-    """Make the portrait from the most frontal shot. All other shots are the truth, where they show the head."""
-    front = nearest_front(rig)
+def make_rig_case(protocol: Protocol, rig: CameraRig, front: int | None = None) -> Case:
+    """Make the portrait from one shot, by default the most frontal one. All other shots are the truth, where they
+    show the head."""
+    front = nearest_front(rig) if front is None else front
     portrait = make_portrait(rig.shots[front].load(), size=protocol.portrait)
     alignment = align_rig(rig, front, portrait)
-    target_shots = (shot for i, shot in enumerate(rig.shots) if i != front)
+    target_shots = (rig.shots[i] for i in select_truth(len(rig.shots), front))
     return Case(rig.name, "recorded", portrait, tuple(alignment.view(shot, protocol.size) for shot in target_shots))
 
 

@@ -16,7 +16,7 @@ from portrait360.utils.array_types import Floats
 
 Better = Literal["higher", "lower"]
 
-EFFNET = "EffNet-lite0"
+EFFNET, READER = "EffNet-lite0", "portrait reader"
 # where ArcFace (Deng et al. 2019) expects the eyes, the nose and the corners of the mouth, in its 112 x 112 pixels;
 # counted from the centre of the first one
 ARCFACE_POINTS = np.array(
@@ -55,31 +55,36 @@ class Embedding:
 Metric = TypeVar("Metric", Pairwise, Embedding)
 
 
-def pairwise() -> list[Pairwise | Needs]:
-    """List the distances between two pictures of the same subject."""
+def pairwise(backbones: int = 1) -> list[Pairwise | Needs]:
+    """List the distances between two pictures of the same subject; with two backbones, the portrait reader's too."""
+    own = [Pairwise(f"{READER} feature distance", "lower", efficientnet_metrics.READER.measure)]
     return [
         _make_metric(
             Pairwise,
             f"{EFFNET} feature distance",
             "lower",
-            efficientnet_metrics.effnet_distances,
+            efficientnet_metrics.EFFNET.measure,
             efficientnet_metrics.check_effnet(),
         ),
+        *own[: backbones - 1],
         _make_metric(Pairwise, "LPIPS", "lower", pretrained_networks.lpips, pretrained_networks.check_lpips()),
         _make_metric(Pairwise, "DISTS", "lower", pretrained_networks.dists, pretrained_networks.check_dists()),
     ]
 
 
-def spreads() -> list[Embedding | Needs]:
-    """List the embeddings for Fréchet distances between two sets of pictures."""
+def spreads(backbones: int = 1) -> list[Embedding | Needs]:
+    """List the embeddings for Fréchet distances between two sets of pictures; with two backbones, the portrait
+    reader's too."""
+    own = [Embedding(f"{READER} Fréchet distance", "lower", efficientnet_metrics.READER.pool)]
     return [
         _make_metric(
             Embedding,
             f"{EFFNET} Fréchet distance",
             "lower",
-            efficientnet_metrics.effnet_pooled,
+            efficientnet_metrics.EFFNET.pool,
             efficientnet_metrics.check_effnet(),
         ),
+        *own[: backbones - 1],
         _make_metric(Embedding, "FID", "lower", pretrained_networks.inception, pretrained_networks.check_inception()),
     ]
 
@@ -91,7 +96,7 @@ def likenesses() -> list[Embedding | Needs]:
             Embedding,
             f"{EFFNET} similarity",
             "higher",
-            efficientnet_metrics.effnet_pooled,
+            efficientnet_metrics.EFFNET.pool,
             efficientnet_metrics.check_effnet(),
         ),
         _make_metric(Embedding, "CLIP-I", "higher", pretrained_networks.clip, pretrained_networks.check_clip()),
@@ -105,7 +110,7 @@ def identities() -> list[Embedding | Needs]:
             Embedding,
             f"{EFFNET} face similarity",
             "higher",
-            efficientnet_metrics.effnet_pooled,
+            efficientnet_metrics.EFFNET.pool,
             efficientnet_metrics.check_effnet(),
         ),
         _make_metric(Embedding, "CSIM", "higher", pretrained_networks.arcface, pretrained_networks.check_arcface()),

@@ -56,12 +56,12 @@ class _CameraPlan:
 
 
 def plan_cameras(protocol: Protocol, case: Case) -> _CameraPlan:
-    """List each camera once: where the truth is an orbit, its cameras serve as the orbit, too."""
+    """List each camera once: where the truth begins with an orbit, its cameras serve as the orbit, too."""
     focal = case.portrait.camera.focal
     cameras = [view.camera for view in case.targets]
     targets = slice(0, len(cameras))
-    orbit_slice = targets
-    if protocol.orbit and len(case.targets) != protocol.orbit:
+    orbit_slice = slice(0, protocol.orbit)
+    if protocol.orbit and not (case.targets and protocol.heads):
         orbit_slice = slice(len(cameras), len(cameras) + protocol.orbit)
         cameras += orbit(protocol.orbit, focal=focal)
     slices = []
@@ -82,8 +82,8 @@ def measure(protocol: Protocol, case: Case, method: Method) -> Measurement:
         ours, targets = pictures[plan.targets], [composite_over_grey(view) for view in case.targets]
         truth = [fill_unknown(t, p, view.known_mask) for t, p, view in zip(targets, ours, case.targets, strict=True)]
         row |= compare_with_truth(views[plan.targets], case.targets)
-        row |= measure_feature_distances(ours, truth, bands)
-        features = describe_sets(ours, truth, bands)
+        row |= measure_feature_distances(ours, truth, bands, protocol.backbones)
+        features = describe_sets(ours, truth, bands, protocol.backbones)
     if protocol.orbit:
         orbit_views, orbit_pictures = views[plan.orbit], pictures[plan.orbit]
         row["faces behind"] = share_of_faces_behind(orbit_pictures, [view.camera.azimuth for view in orbit_views])
@@ -138,19 +138,23 @@ def fill_unknown(truth: Floats, ours: Floats, known: Floats | None) -> Floats:
     return truth if known is None else np.where(known[..., None] > 0.5, truth, ours)
 
 
-def measure_feature_distances(ours: Sequence[Floats], truth: Sequence[Floats], bands: Sequence[str]) -> Row:
+def measure_feature_distances(
+    ours: Sequence[Floats], truth: Sequence[Floats], bands: Sequence[str], backbones: int
+) -> Row:
     """Measure the feature distances between our pictures and the true ones; the row holds the means of each band."""
     row: Row = {}
-    for metric in pairwise():
+    for metric in pairwise(backbones):
         if isinstance(metric, Pairwise):
             row |= band_means(metric.name, bands, metric.measure(ours, truth))
     return row
 
 
-def describe_sets(ours: Sequence[Floats], truth: Sequence[Floats], bands: Sequence[str]) -> dict[str, Floats]:
+def describe_sets(
+    ours: Sequence[Floats], truth: Sequence[Floats], bands: Sequence[str], backbones: int
+) -> dict[str, Floats]:
     """Return the features that sets of pictures are compared by, once all cases are done."""
     features: dict[str, Floats] = {}
-    for metric in spreads():
+    for metric in spreads(backbones):
         if isinstance(metric, Embedding):
             vectors = {"ours": metric.describe(ours), "truth": metric.describe(truth)}
             for band in sorted(set(bands)):

@@ -102,7 +102,9 @@ METHODS: dict[str, Method] = {
 
 def find_method(name: str) -> Method:
     if name == ORACLE:
-        raise UserError("The oracle is the true head, which only synthetic-v1 knows; remove it from the command.")
+        raise UserError(
+            "The oracle is the true head, which only the synthetic protocols know; remove it from the command."
+        )
     if name not in METHODS:
         raise UserError(f"There is no method {name!r}; choose from {', '.join((*METHODS, ORACLE))}.")
     return METHODS[name]

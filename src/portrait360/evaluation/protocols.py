@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from portrait360.evaluation.consistency import RefitSettings
 from portrait360.geometry.cameras import azimuth_between
 from portrait360.utils.errors import UserError
 
+LATER_FIELDS = {"looks": False, "elevations": (), "ring": 0, "backbones": 1}  # with what older protocols have of them
+LATER_HEAD_FIELDS = {"varied": False}
 FRONT, BACK = 45.0, 135.0  # degrees: up to FRONT a view is a front view, from BACK on a back view
 BANDS = ("front", "side", "back")
 
@@ -30,13 +34,14 @@ class Heads:
     azimuth: float = 35.0  # degrees: the portrait's camera lies within +- this
     elevation: float = 10.0
     roll: float = 8.0
+    varied: bool = False  # `sample_varied_head`, in the light and before the background of photos
 
 
 @dataclass(frozen=True)
 class Protocol:
     name: str
     about: str
-    source: str  # synthetic, photos, renderme360, nersemble
+    source: str  # synthetic, photos, renderme360, nersemble, folder
     size: int = 256  # pixels of every view
     portrait: int = 512  # pixels of the crop that the method gets, and of a synthetic photo
     orbit: int = 0  # views all around; their consistency is measured
@@ -46,13 +51,24 @@ class Protocol:
     refit: RefitSettings | None = None
     most: int | None = None  # the largest number of cases of a data set
     looks: bool = False  # whether rows and score of the looks are measured
+    elevations: tuple[float, ...] = ()  # from which a synthetic head is compared, too
+    ring: int = 0  # views at each of these elevations
+    backbones: int = 1  # how many networks give feature distances
 
     @property
     def digest(self) -> str:
         settings = asdict(self)
-        if not self.looks:  # as if there were no such field, so that older protocols keep their digests
-            del settings["looks"]
+        remove_defaults(settings, LATER_FIELDS)
+        if self.heads is not None:
+            remove_defaults(settings["heads"], LATER_HEAD_FIELDS)
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def remove_defaults(settings: dict[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Remove fields with their defaults, as if there were no such fields: older protocols keep their digests."""
+    for name, default in defaults.items():
+        if settings[name] == default:
+            del settings[name]
 
 
 PROTOCOLS = {
@@ -66,6 +82,24 @@ PROTOCOLS = {
             heads=Heads(),
             faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
             refit=RefitSettings(),
+        ),
+        Protocol(
+            "synthetic-v2",
+            "100 varied synthetic identities, portraits up to 60° from the side, 24 views at 256 x 256 against the "
+            "truth, half of them from 20° above and below.",
+            "synthetic",
+            orbit=12,
+            heads=Heads(
+                first=9_000_019,
+                kinds=(*("human",) * 3, "toon", *("human",) * 2, "animal", "human", "statue", "human"),
+                azimuth=60.0,
+                elevation=12.0,
+                varied=True,
+            ),
+            faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
+            elevations=(20.0, -20.0),
+            ring=6,
+            backbones=2,
         ),
         Protocol(
             "wild-v1",
@@ -98,6 +132,13 @@ PROTOCOLS = {
             "nersemble",
             faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
             most=500,
+        ),
+        Protocol(
+            "folder-v1",
+            "Pictures with their cameras, by any program: one is the portrait, all others are the truth.",
+            "folder",
+            faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
+            backbones=2,
         ),
         Protocol(
             "portrait-diffusion-v1",

@@ -20,7 +20,9 @@ from portrait360.utils.files import atomic_write, translate_write_errors
 from portrait360.utils.images import load_picture, save_picture, to_uint8
 
 FORMAT = 2
+HUMAN = "human"  # the kind that has a table of its own beside others
 MIN_SET_SIZE = 100  # pictures: the covariance of a smaller set is not known well enough
+Rows = dict[str, dict[str, float | None] | None]  # of a method, by case
 HEADER_HEIGHT = 22  # pixels above the columns of the sheet
 
 
@@ -45,8 +47,8 @@ def list_rows() -> list[MetricRow]:
         MetricRow("IoU", "higher", 3, "", True),
         MetricRow("sharpness", "near 1", 2, "times", True),
     ]
-    truth += [MetricRow(m.name, m.better, 4, "", True) for m in pairwise()]
-    truth += [MetricRow(m.name, m.better, 2, "", True) for m in spreads()]
+    truth += [MetricRow(m.name, m.better, 4, "", True) for m in pairwise(2)]
+    truth += [MetricRow(m.name, m.better, 2, "", True) for m in spreads(2)]
     no_truth = [
         MetricRow("reference PSNR", "higher", 2, "dB"),
         MetricRow("reference SSIM", "higher", 3),
@@ -76,7 +78,7 @@ def list_missing_rows(protocol: Protocol) -> list[Needs]:
 class Results:
     """The rows of every method by case; None where the method failed."""
 
-    rows: dict[str, dict[str, dict[str, float | None] | None]]
+    rows: dict[str, Rows]
     kinds: dict[str, str]
     failures: dict[str, dict[str, str]]
     means: dict[str, dict[str, float]]
@@ -86,7 +88,9 @@ class Results:
 
 def gather_results(jobs: Sequence[Job], folder: Path) -> Results:
     """Read the records of all jobs and take their means over the common cases."""
-    rows, failures, kinds = {}, {}, {}
+    rows: dict[str, Rows] = {}
+    failures: dict[str, dict[str, str]] = {}
+    kinds: dict[str, str] = {}
     for name in jobs[0].methods:
         rows[name], failures[name] = {}, {}
         for job in jobs:
@@ -95,6 +99,16 @@ def gather_results(jobs: Sequence[Job], folder: Path) -> Results:
             kinds[job.name] = record.get("kind") or kinds.get(job.name, "")
             if "failed" in record:
                 failures[name][job.name] = record["failed"]
+    return summarise(rows, kinds, failures, folder)
+
+
+def summarise(
+    rows: dict[str, Rows],
+    kinds: dict[str, str],
+    failures: dict[str, dict[str, str]],
+    folder: Path,
+) -> Results:
+    """Take the means over the cases that no method failed at."""
     common = common_cases(rows)
     means, errors, counts = {}, {}, {}
     for name, cases in rows.items():
@@ -102,12 +116,22 @@ def gather_results(jobs: Sequence[Job], folder: Path) -> Results:
         for case in common:
             for metric, value in (cases[case] or {}).items():
                 values.setdefault(metric, []).extend([] if value is None else [value])
-        case_names = [job.name for job in jobs if cases[job.name] and job.name in common]
-        distances = set_distances(case_names, folder, name)
+        distances = set_distances([case for case in common if cases[case]], folder, name)
         means[name] = {m: float(np.mean(v)) for m, v in values.items() if v} | distances
         errors[name] = {m: float(np.std(v, ddof=1) / len(v) ** 0.5) for m, v in values.items() if len(v) > 1}
         counts[name] = {m: len(v) for m, v in values.items()}
     return Results(rows, kinds, failures, means, errors, counts)
+
+
+def select_kind(results: Results, kind: str, folder: Path) -> Results:
+    """Return the results of one kind of head."""
+    kinds = {case: found for case, found in results.kinds.items() if found == kind}
+    rows = {name: {case: cases[case] for case in kinds} for name, cases in results.rows.items()}
+    failures = {
+        name: {case: reason for case, reason in cases.items() if case in kinds}
+        for name, cases in results.failures.items()
+    }
+    return summarise(rows, kinds, failures, folder)
 
 
 def common_cases(rows: dict[str, dict]) -> list[str]:
@@ -135,8 +159,11 @@ def set_distances(cases: Sequence[str], folder: Path, name: str) -> dict[str, fl
 def write_report(protocol: Protocol, jobs: Sequence[Job], cases: Path, folder: Path, command: str) -> Results:
     """Write the report of the jobs' results in `cases` into `folder`."""
     results = gather_results(jobs, cases)
+    humans = select_kind(results, HUMAN, cases) if len(set(results.kinds.values()) - {""}) > 1 else None
     with translate_write_errors(folder):
         data = make_report_data(protocol, results, command)
+        if humans and humans.kinds:
+            data["humans"] = {"means": humans.means, "standard errors": humans.errors, "counts": humans.counts}
         with atomic_write(folder / "report.json") as temporary:
             temporary.write_text(json.dumps(data, indent=1, sort_keys=True))
         sheet_cases = select_extremes(results, jobs[0].methods[-1])
@@ -144,7 +171,7 @@ def write_report(protocol: Protocol, jobs: Sequence[Job], cases: Path, folder: P
             save_picture(folder / "sheet.png", draw_sheet(protocol, sheet_cases, jobs[0].methods, cases))
         with atomic_write(folder / "report.md") as temporary:
             temporary.write_text(
-                "\n".join(format_report(protocol, results, command, sheet_cases)) + "\n", encoding="utf-8"
+                "\n".join(format_report(protocol, results, humans, command, sheet_cases)) + "\n", encoding="utf-8"
             )
     return results
 
@@ -167,7 +194,9 @@ def make_report_data(protocol: Protocol, results: Results, command: str) -> dict
     }
 
 
-def format_report(protocol: Protocol, results: Results, command: str, sheet_cases: Sequence[str]) -> list[str]:
+def format_report(
+    protocol: Protocol, results: Results, humans: Results | None, command: str, sheet_cases: Sequence[str]
+) -> list[str]:
     methods, cases = list(results.rows), len(results.kinds)
     out = [f"# {protocol.name}", "", protocol.about, ""]
     out += [f"`{command}`", ""]
@@ -178,18 +207,25 @@ def format_report(protocol: Protocol, results: Results, command: str, sheet_case
     for name in methods:
         for case, reason in results.failures[name].items():
             out.append(f"- {name} failed at {case}: {reason}")
-    out += ["", f"| | better | {' | '.join(methods)} |", "|---|---|" + "---:|" * len(methods)]
-    for metric_row in list_rows():
-        for band in (*BANDS, "all", "") if metric_row.banded else ("",):
-            key = f"{metric_row.name}/{band}" if band else metric_row.name
-            out += format_row(metric_row, key, band, results, methods, cases)
-    out += format_legend(protocol) + format_kinds(results)
+    out += ["", *format_table(results), *format_legend(protocol), *format_kinds(results)]
+    if humans and humans.kinds:
+        out += ["", f"## Humans alone ({len(humans.kinds)} cases)", "", *format_table(humans)]
     if sheet_cases:
         out += ["", "## Best, median and worst", "", f"![{', '.join(sheet_cases)}](sheet.png)", ""]
         out += [
             f"Cases {', '.join(sheet_cases)} of {methods[-1]}: the truth if there is one, then {', '.join(methods)}."
         ]
     return out + format_published(select_published(protocol.name))
+
+
+def format_table(results: Results) -> list[str]:
+    methods, cases = list(results.rows), len(results.kinds)
+    out = [f"| | better | {' | '.join(methods)} |", "|---|---|" + "---:|" * len(methods)]
+    for metric_row in list_rows():
+        for band in (*BANDS, "all", "") if metric_row.banded else ("",):
+            key = f"{metric_row.name}/{band}" if band else metric_row.name
+            out += format_row(metric_row, key, band, results, methods, cases)
+    return out
 
 
 def format_row(

@@ -23,6 +23,7 @@ from portrait360.evaluation.feature_metrics import list_missing_metrics
 from portrait360.evaluation.measure import Measurement, measure
 from portrait360.evaluation.methods import ORACLE, Method, find_method, make_run_method
 from portrait360.evaluation.multiview_datasets import load_nersemble, load_renderme360
+from portrait360.evaluation.picture_folders import choose_portrait, find_portrait, load_picture_folder
 from portrait360.evaluation.protocols import Protocol, find_protocol
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, sha256
@@ -30,6 +31,7 @@ from portrait360.utils.images import over_grey, save_picture
 from portrait360.utils.parallel.scheduler import Engine, require_all
 from portrait360.utils.resume import RecordFile, cache_key
 
+FOLDER = "folder"  # source of cases that are pictures with their cameras
 RUN = "run"  # the method that made a finished run
 RIGS = {"nersemble": load_nersemble, "renderme360": load_renderme360}
 STRIP_LENGTH, CELL = 12, 128  # pictures of a case in the sheet, and their side in pixels
@@ -42,32 +44,29 @@ class Job:
 
     protocol: str
     name: str
-    source: str  # synthetic, photo, run, or a data set
-    path: Path | None  # of the photo, the run or the data set
+    source: str  # synthetic, photo, run, folder, or a data set
+    path: Path | None  # of the photo, the run, the folder or the data set
     index: int  # of the case in its protocol or its data set
     methods: tuple[str, ...]
     stamp: str = ""  # the `fingerprint` of the path
+    portrait: str = ""  # name of the picture that is the portrait; empty: the surest face
+    program: str = ""  # what `describe_program` said when the job was planned
 
     @property
     def key(self) -> str:
         """A hash that changes with everything that the figures depend on."""
-        parts = [
-            find_protocol(self.protocol).digest,
-            self.source,
-            str(self.index),
-            self.name,
-            self.stamp,
-            package_digest(),
-        ]
-        parts += [f"{name} {number}" for name, number in library_versions().items()]
-        parts += [metric.name for metric in list_missing_metrics()]
-        return cache_key(parts)
+        parts = [find_protocol(self.protocol).digest, self.source, str(self.index), self.name, self.stamp]
+        return cache_key([*parts, self.portrait, self.program or describe_program()])
 
     def load_case(self) -> Case:
         protocol = find_protocol(self.protocol)
         if self.source == "synthetic":
             return make_synthetic_case(protocol, self.index)
         assert self.path is not None
+        if self.source == FOLDER:
+            rig = load_picture_folder(self.path)
+            front = find_portrait(rig, self.portrait) if self.portrait else choose_portrait(rig)
+            return make_rig_case(protocol, rig, front)
         if self.source in RIGS:
             return make_rig_case(protocol, RIGS[self.source](self.path)[self.name]())
         return load_run_case(self.path) if self.source == "run" else make_photo_case(protocol, self.path)
@@ -95,6 +94,13 @@ def package_digest() -> str:
     return digest.hexdigest()
 
 
+def describe_program() -> str:
+    """Describe what computes the figures. A job carries what was so when it was planned: workers that start later
+    may find other files, as where somebody edits them, and the report would look for results under another key."""
+    parts = [package_digest(), *(f"{name} {number}" for name, number in library_versions().items())]
+    return cache_key([*parts, *(metric.name for metric in list_missing_metrics())])
+
+
 def run_jobs(jobs: Sequence[Job], folder: Path, engine: Engine, advance: Callable[[str], None]) -> None:
     """Save every job's results in the folder. Each process has one thread, so that the figures do not depend on how
     many processes there are."""
@@ -118,7 +124,8 @@ def run_job(job: Job, folder: Path) -> None:
     photo = over_grey(case.portrait.rgb, case.portrait.alpha)
     save_picture(case_folder / "photo.png", image_strip([photo]))
     if case.targets:
-        truth = [over_grey(view.rgb, view.alpha) for view in case.targets]
+        shown = case.targets[: find_protocol(job.protocol).orbit or None]  # the views that the methods' strips show
+        truth = [over_grey(view.rgb, view.alpha) for view in shown]
         save_picture(case_folder / "truth.png", image_strip(truth))
     for name in missing:
         measurement = try_measure(find_protocol(job.protocol), case, select_method(case, name))

@@ -81,23 +81,23 @@ def _read_shot(path: Path, i: int, shared: Mapping[str, Any], entry: Any) -> Sho
     where = f"{path}, frame {i}"
     if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
         raise UserError(f"{where}, names no picture.")
-    image = _find_image(path.parent, entry["file_path"], where)
+    image = find_image(path.parent, entry["file_path"], where)
     values = {**{k: v for k, v in shared.items() if k != "frames"}, **entry}
-    distortions = [name for name in DISTORTIONS if _read_number(values, name, where, 0.0) != 0]
+    distortions = [name for name in DISTORTIONS if read_number(values, name, where, 0.0) != 0]
     distortions += [FISHEYE] * bool(values.get(FISHEYE))
     if distortions or values.get("camera_model", PINHOLES[0]) not in PINHOLES:
         name = (distortions or ["camera_model"])[0]
         raise UserError(f"{where}, has a lens that is not a pinhole ({name}); undistort its image.")
-    width, height = _read_size(image, values, where)
+    width, height = read_picture_size(image, values, where)
     fx, fy = _read_focal(values, "x", width, where), _read_focal(values, "y", height, where)
     if fx is None and fy is None:
         raise UserError(f"{where}, has no focal length (fl_x or camera_angle_x).")
     fx, fy = fx or fy or 0.0, fy or fx or 0.0
-    cx, cy = _read_number(values, "cx", where, width / 2), _read_number(values, "cy", where, height / 2)
+    cx, cy = read_number(values, "cx", where, width / 2), read_number(values, "cy", where, height / 2)
     return Shot(image, read_pose(entry, where), width, height, fx, fy, cx, cy)
 
 
-def _find_image(folder: Path, name: str, where: str) -> Path:
+def find_image(folder: Path, name: str, where: str) -> Path:
     """Return an image's path. Its name may lack the suffix (NeRF's synthetic scenes), but not leave the folder."""
     try:
         path = (folder / name.replace("\\", "/")).resolve()
@@ -111,17 +111,17 @@ def _find_image(folder: Path, name: str, where: str) -> Path:
     return image
 
 
-def _read_number(values: Mapping[str, Any], name: str, where: str, default: float) -> float:
+def read_number(values: Mapping[str, Any], name: str, where: str, default: float) -> float:
     value = values.get(name, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= 1e15:  # false for NaN too
         raise UserError(f"{where}, has no finite number as {name}.")
     return float(value)
 
 
-def _read_size(image: Path, values: Mapping[str, Any], where: str) -> tuple[int, int]:
-    """Return width and height from the image's header, which must agree with transforms.json."""
+def read_picture_size(image: Path, values: Mapping[str, Any], where: str) -> tuple[int, int]:
+    """Return width and height from the image's header, which must agree with the file of cameras."""
     width, height = image_size(image)
-    expected = _read_number(values, "w", where, width), _read_number(values, "h", where, height)
+    expected = read_number(values, "w", where, width), read_number(values, "h", where, height)
     if expected != (width, height) or max(width, height) > MAX_SIDE:
         raise UserError(
             f"{where}, is of {expected[0]:g} x {expected[1]:g} pixels, but {image.name} of {width} x {height}; "
@@ -132,8 +132,8 @@ def _read_size(image: Path, values: Mapping[str, Any], where: str) -> tuple[int,
 
 def _read_focal(values: Mapping[str, Any], axis: str, side: int, where: str) -> float | None:
     """Return the focal length in pixels, from a focal length or a full angle of view in radians."""
-    focal = _read_number(values, f"fl_{axis}", where, 0.0)
-    angle = _read_number(values, f"camera_angle_{axis}", where, 0.0)
+    focal = read_number(values, f"fl_{axis}", where, 0.0)
+    angle = read_number(values, f"camera_angle_{axis}", where, 0.0)
     if focal < 0 or not 0 <= angle < math.pi:
         raise UserError(f"{where}, has an impossible focal length.")
     if focal:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from portrait360.models.layers import Attention, FeedForward, Linear, group_norm, zero_init
@@ -84,14 +83,13 @@ class ViewTransformer(nn.Module):
 
     def forward(self, x: Tensor, views: int) -> Tensor:
         """Attend across views; x ((b v) c h w) holds b windows of v views."""
-        height = x.shape[2]
-        tokens = rearrange(self.norm(x), "(b v) c h w -> (b h w) v c", v=views)
+        tokens = self.norm(x).unflatten(0, (-1, views)).permute(0, 3, 4, 1, 2).flatten(0, 2)  # ((b h w) v c)
         # Pixels are independent. On a CPU a small chunk stays in the cache, which saves a third of the time; on a GPU
         # the chunk size respects the limit of the attention kernels, which take at most 65535 sequences at once.
         chunk = PIXELS_AT_ONCE if x.device.type == "cpu" else 8 * PIXELS_AT_ONCE
         parts = [self._attend(part) for part in tokens.split(chunk)]
         tokens = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return x + rearrange(tokens, "(b h w) v c -> (b v) c h w", h=height, w=x.shape[3])
+        return x + tokens.unflatten(0, (-1, *x.shape[2:])).permute(0, 3, 4, 1, 2).flatten(0, 1)
 
     def _attend(self, tokens: Tensor) -> Tensor:
         """Transform tokens (pixels v c), where each pixel is a separate sequence."""

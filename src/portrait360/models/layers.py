@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -89,11 +88,9 @@ class Attention(nn.Module):
             # Memory that the whole batch shares is projected once; expanding afterwards yields the same numbers.
             keys = torch.cat([keys, self.to_k(memory).expand(len(keys), -1, -1)], dim=1)
             values = torch.cat([values, self.to_v(memory).expand(len(values), -1, -1)], dim=1)
-        q = rearrange(self.to_q(x), "b n (h d) -> b h n d", h=self.heads)
-        k = rearrange(keys.expand(len(x), -1, -1), "b n (h d) -> b h n d", h=self.heads)
-        v = rearrange(values.expand(len(x), -1, -1), "b n (h d) -> b h n d", h=self.heads)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.to_out(rearrange(out, "b h n d -> b n (h d)"))
+        every = (self.to_q(x), keys.expand(len(x), -1, -1), values.expand(len(x), -1, -1))
+        q, k, v = (tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2) for tokens in every)  # (b h n d)
+        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 class GEGLU(nn.Module):
@@ -149,10 +146,10 @@ class SpatialTransformer(nn.Module):
         self.proj_out = zero_init(nn.Conv2d(c, c, 1))
 
     def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
-        tokens = rearrange(self.proj_in(self.norm(x)), "b c h w -> b (h w) c")
+        tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)  # (b n c)
         for block in self.transformer_blocks:
             tokens = block(tokens, conditions)
-        return x + self.proj_out(rearrange(tokens, "b (h w) c -> b c h w", h=x.shape[2]))
+        return x + self.proj_out(tokens.transpose(1, 2).unflatten(2, x.shape[2:]))
 
 
 class Downsample(nn.Module):

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from portrait360.models.controlnet import ControlConfig, ControlNet, hint_encoder
@@ -131,10 +130,10 @@ class ViewDenoiser(nn.Module):
         Return the tokens to which the U-Net attends in addition to its own.
         """
         batch = max(len(t), references.shape[1])
-        flat = rearrange(references.expand(-1, batch, -1, -1, -1), "n b c h w -> (n b) c h w")
+        flat = references.expand(-1, batch, -1, -1, -1).flatten(0, 1)
         record: list[Tensor] = []
         self.appearance(flat, t.expand(batch).repeat(len(references)), context, record=record)
-        return tuple(rearrange(tokens, "(n b) m c -> b (n m) c", b=batch) for tokens in record)
+        return tuple(tokens.unflatten(0, (-1, batch)).transpose(0, 1).flatten(1, 2) for tokens in record)
 
     def embed_hints(self, conditions: ViewConditions, hints: Tensor, chunk: int = 8) -> ViewConditions:
         """Add hints (views hint_channels H W), encoded once for all noise levels, `chunk` views at a time."""

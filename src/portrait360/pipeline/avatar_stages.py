@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.export.avatar_files import write_avatar_file
 from portrait360.pipeline.export.avatar_glb.file import write_avatar_glb
-from portrait360.pipeline.export.avatar_page import save_avatar_page
 from portrait360.pipeline.export.avatar_splats.build import splats_from_avatar
 from portrait360.pipeline.export.contact_sheet import run_sheet, save_view_turntable
 from portrait360.pipeline.export.html_viewer import save_viewer
@@ -29,7 +26,6 @@ from portrait360.pipeline.run import (
     PAGE,
     SHEET,
     SOLIDS,
-    SPLAT_PAGE,
     SPLATS,
     Run,
 )
@@ -40,29 +36,27 @@ from portrait360.utils.images import save_picture
 
 
 def run_avatar_mesh(
-    run: Run,
-    portrait: Portrait,
-    avatar: Avatar,
-    *,
-    title: str,
-    names: tuple[str, str] = (MESH, PAGE),
-    formats: tuple[str, ...] = (),
+    run: Run, avatar: Avatar, *, formats: tuple[str, ...] = (), page: tuple[Portrait, str] | None = None
 ) -> None:
-    """Write the avatar as a mesh with expressions, the page that shows it, and in more of AVATAR_FORMATS."""
-    mesh, page = (run.folder / name for name in names)
-    steps = 2 + len(formats)
+    """Write the avatar as a mesh with expressions, and in more of AVATAR_FORMATS.
+
+    Beside a head that is fitted to other views, it has names and a page of its own; `page` is its photo and title.
+    """
+    mesh = run.folder / (AVATAR_MESH if page else MESH)
+    steps = 1 + len(formats) + bool(page)
 
     def compute() -> None:
         write_avatar_glb(mesh, avatar)
         run.step("avatar", mesh.name, 1, steps)
-        save_avatar_page(page, mesh.read_bytes(), portrait=portrait, title=title)
-        run.step("avatar", page.name, 2, steps)
         for i, name in enumerate(formats):
             file = write_avatar_file(run.folder, avatar, name)
-            run.step("avatar", file.name, 3 + i, steps)
+            run.step("avatar", file.name, 2 + i, steps)
+        if page:
+            save_viewer(run.folder / AVATAR_PAGE, glb=mesh.read_bytes(), portrait=page[0], title=page[1])
+            run.step("avatar", AVATAR_PAGE, steps, steps)
 
-    inputs = {"title": title, "files": names} | ({"formats": formats} if formats else {})
-    outputs = (*names, *SOLIDS, AVATAR_MESH, AVATAR_PAGE)  # earlier versions always wrote these
+    inputs = {"file": mesh.name, "title": page and page[1], "formats": formats}
+    outputs = (mesh.name, *SOLIDS, AVATAR_MESH, AVATAR_PAGE)  # earlier versions always wrote these
     run.stage("avatar", inputs, ("proxy",), compute, lambda: None, outputs=tuple(dict.fromkeys(outputs)))
 
 
@@ -98,26 +92,31 @@ def run_avatar_film(run: Run, avatar: Avatar, splats: GaussianSplats) -> None:
 
 
 def run_avatar_files(
-    run: Run, views: ViewSet, splats: GaussianSplats | None, fitted: Head | None, results: Sequence[str]
+    run: Run,
+    portrait: Portrait,
+    views: ViewSet,
+    splats: GaussianSplats | None,
+    fitted: Head | None,
+    *,
+    title: str,
+    mesh: bool,
 ) -> None:
-    """Write the sheet, what was fitted to the views, and what other results would have given.
-
-    Without splats the film shows the views. Splats have a page of their own, nearer to the photo than the mesh's.
-    """
-    film, page = "splats" not in results, SPLAT_PAGE if "mesh" in results else PAGE
-    outputs = [SHEET, *FITTED, *[FILM] * film, SPLAT_PAGE, *[PAGE] * (page == PAGE)]
+    """Write the page, the sheet, and what was fitted to the views. Without splats the film shows the views."""
+    film, page = splats is None, mesh or splats is not None
+    outputs = [SHEET, *FITTED, *[FILM] * film, PAGE]
 
     def compute() -> None:
         if film:
             save_view_turntable(run.folder / FILM, views)
-        if splats is not None:
-            save_viewer(run.folder / page, splats, None)
+        if page:
+            glb = (run.folder / MESH).read_bytes() if mesh else None
+            save_viewer(run.folder / PAGE, splats=splats, glb=glb, portrait=portrait, title=title)
         if fitted is not None:
             write_head(Head(field=fitted.field), run.folder, ("field",))
             assert fitted.splats is not None
             write_ply(run.folder / FITTED_SPLATS, fitted.splats)
         save_picture(run.folder / SHEET, run_sheet(views, None))
 
-    depends_on = ["views", *["splats"] * (splats is not None)]
+    depends_on = ["views", *["splats"] * (splats is not None), *["avatar"] * mesh]
     depends_on += [] if fitted is None else ["refine" if "refine" in run.record["stages"] else "fit"]
-    run.stage("files", {"film": film, "page": page}, depends_on, compute, lambda: None, outputs=outputs)
+    run.stage("files", {"title": title}, depends_on, compute, lambda: None, outputs=outputs)

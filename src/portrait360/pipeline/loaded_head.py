@@ -27,8 +27,8 @@ from portrait360.pipeline.avatar.avatar import NAME, Avatar
 from portrait360.pipeline.export import AVATAR_FORMATS
 from portrait360.pipeline.export.avatar_files import write_avatar_file
 from portrait360.pipeline.export.avatar_glb.file import write_avatar_glb
-from portrait360.pipeline.export.avatar_page import save_avatar_page
 from portrait360.pipeline.export.avatar_splats.build import splats_from_avatar
+from portrait360.pipeline.export.html_viewer import save_viewer
 from portrait360.pipeline.export.units import SplatFileOptions
 from portrait360.pipeline.export.writer import (
     DEFAULT_FORMATS,
@@ -235,7 +235,7 @@ class LoadedHead:
         with tempfile.TemporaryDirectory(prefix="portrait360-") as temporary:
             write_avatar_glb(Path(temporary) / MESH, self.avatar, detail=detail)
             glb = (Path(temporary) / MESH).read_bytes()
-        save_avatar_page(folder / PAGE, glb, portrait=portrait, title=title)
+        save_viewer(folder / PAGE, splats=self.splats, glb=glb, portrait=portrait, title=title)
         return folder / PAGE
 
 

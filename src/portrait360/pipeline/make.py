@@ -94,7 +94,7 @@ def _run_avatar(
     """Files straight from the avatar; a fit to its views only where it is asked for."""
     results, fits = options.chosen_results(from_avatar=True), options.fits(from_avatar=True)
     if "mesh" in results:
-        run_avatar_mesh(run, portrait, avatar, title=title, formats=options.avatar_formats)
+        run_avatar_mesh(run, avatar, formats=options.avatar_formats)
     else:
         run.forget("avatar", (MESH, *SOLIDS, AVATAR_MESH, AVATAR_PAGE))
     splats = None
@@ -110,7 +110,7 @@ def _run_avatar(
         run_avatar_film(run, avatar, splats)
     if fits:
         fitted = run_refine(run, run_fit(run, views, options, FITTED_RESULTS), options, FITTED_RESULTS)
-    run_avatar_files(run, views, splats, fitted, results)
+    run_avatar_files(run, portrait, views, splats, fitted, title=title, mesh="mesh" in results)
     return views, LoadedHead(run.folder, avatar, fitted or Head(), splats)
 
 
@@ -128,7 +128,7 @@ def _run_fitted(
     for stage in ("splats", "film"):
         run.forget(stage, ())
     if isinstance(proxy, Avatar):
-        run_avatar_mesh(run, portrait, proxy, title=title, names=(AVATAR_MESH, AVATAR_PAGE))
+        run_avatar_mesh(run, proxy, page=(portrait, title))
     else:
         run.forget("avatar", (AVATAR_MESH, AVATAR_PAGE))
     results, fits = options.chosen_results(from_avatar=False), options.fits(from_avatar=False)

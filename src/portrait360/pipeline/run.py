@@ -34,13 +34,12 @@ FORMAT = 1
 MAX_BYTES = 8 << 20
 SHEET, FILM = "sheet.png", "turntable.mp4"
 MESH, PAGE = "head.glb", "viewer.html"
-SPLAT_PAGE = "splats.html"  # beside a page that shows the mesh
 SPLATS = ("head.ply", "head.splat", "head.spz", "head.splats.glb")
 FIELD, FITTED_SPLATS = "field.safetensors", "fitted.ply"
 SOLIDS = ("head.usdz", "head.stl")
 FITTED = (FIELD, FITTED_SPLATS)  # to the views of an avatar, whose own files have the names of the head
 AVATAR_MESH, AVATAR_PAGE = "avatar.glb", "avatar.html"  # beside a head that is fitted to other views
-WRITTEN = (SHEET, FILM, PAGE, SPLAT_PAGE, MESH, *SPLATS, *FITTED)
+WRITTEN = (SHEET, FILM, PAGE, MESH, *SPLATS, *FITTED)
 OWN = (  # what a run writes; anything else in the folder belongs to the user
     "portrait", "back", "references", "proxy", "views", "head", "refined", *WRITTEN, *SOLIDS, AVATAR_MESH,
     AVATAR_PAGE, RECORD,

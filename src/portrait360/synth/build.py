@@ -109,7 +109,7 @@ def build_person(
     if parameters.fantasy is not None:
         meshes += fantasy_parts.make_horns_and_tusks(head, parameters.fantasy)
     if parameters.statue is not None:
-        meshes += statue.carve(strands, rng)
+        meshes += statue.carve(strands, rng, closed=style is not None)
         meshes, strands = statue.petrify(meshes, parameters.statue, parameters.seed), []
     return HeadGeometry(meshes, strands, head.landmarks)
 

@@ -117,6 +117,7 @@ def train_recipe(
         steps=steps,
         minutes=minutes,
         device=device_type,
+        accelerated=not recipe.shardable,
         on_start=log.resume_at,
         on_event=log.log,
         on_validation=log.log_image,

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from portrait360.models.weights.installed import MANIFEST
+from portrait360.training.acceleration import accelerate
 from portrait360.training.distributed import ProcessGroup, full_tensor, join_process_group, shard_like
 from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
@@ -130,6 +131,7 @@ def train(
     steps: int | None = None,
     minutes: float | None = None,
     device: str = "cpu",
+    accelerated: bool = False,
     on_start: Callable[[int], None] = lambda step: None,
     on_event: Callable[[int, Figures], None] = lambda step, figures: None,
     on_validation: Callable[[int, nn.Module], None] = lambda step, averaged: None,
@@ -138,7 +140,8 @@ def train(
 
     A run found in `folder` is resumed, and `steps` counts from its very beginning. `on_start` receives the step to
     start from, `on_event` the figures of every step, `on_validation` the averaged network after each validation.
-    Every process calls them, since a sharded network needs all processes; only rank 0 writes.
+    Every process calls them, since a sharded network needs all processes; only rank 0 writes. `accelerated` is for
+    networks that fit on a GPU as they are.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,6 +155,8 @@ def train(
         if (folder / STATE).is_file():
             state.load(folder / STATE, settings, local_device)
         group.check_same_step(state.step)
+        if accelerated:
+            accelerate(state.network, local_device)
         on_start(state.step)
 
         def save() -> None:

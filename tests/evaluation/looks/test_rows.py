@@ -126,6 +126,14 @@ def test_labels_tell_of_lost_headwear_bare_chests_and_islands(sheet):
     assert ROWS["islands"](spots) > ROWS["islands"](sheet) + 0.01
 
 
+def test_what_no_head_looks_like_from_there_is_unnatural(sheet):
+    """The photo all around, and a head upside down; the whole head is like others from all sides."""
+    same = replace(sheet, views=tuple(replace(sheet.photo, azimuth=view.azimuth) for view in sheet.views))
+    fallen = change(sheet, rgb=lambda view: np.ascontiguousarray(view.rgb[::-1]))
+    whole = ROWS["unnatural"](sheet)
+    assert whole < 1 and ROWS["unnatural"](same) > whole + 1 and ROWS["unnatural"](fallen) > whole + 0.2
+
+
 def test_flecks_are_loose_pieces_and_holes(sheet):
     def spot(view: ReadView, value: float, y: int, x: int) -> np.ndarray:
         alpha = (view.alpha > 0.5).astype(np.float32)

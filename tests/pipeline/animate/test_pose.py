@@ -11,9 +11,7 @@ import pytest
 from portrait360.pipeline.animate.lighting import make_studio, parse_light
 from portrait360.pipeline.animate.neck import NeckTurn, neck_vector
 from portrait360.pipeline.animate.pose import PosedAvatar, make_puppet, pose_avatar
-from portrait360.pipeline.avatar.ablation import Ablation
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.from_portrait import make_avatar
 from portrait360.synth.render.renderer import render_linear
 from portrait360.utils.errors import UserError
 from portrait360.utils.portrait_labels import Label
@@ -24,8 +22,8 @@ OPEN, SHUT = {"jawOpen": 0.5}, {"eyeBlink": 1.0}
 
 
 @pytest.fixture(scope="module")
-def avatar(portrait, proxy) -> Avatar:
-    return make_avatar(portrait, proxy, ablation=Ablation(search=False))
+def avatar(quick_avatar) -> Avatar:
+    return quick_avatar
 
 
 def labels_of(avatar: Avatar, expression: dict[str, float]) -> np.ndarray:

@@ -7,17 +7,27 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.beard_area import correct_beard, limit_beard, measure_whiskers, trace_skin
-from portrait360.pipeline.avatar.beard_fit import BURNS, HIDDEN, carry, fit_growth, measure_reach, trim_whiskers
+from portrait360.pipeline.avatar.beard_fit import (
+    BURNS,
+    HIDDEN,
+    carry,
+    find_jaw_rim,
+    fit_growth,
+    measure_reach,
+    trim_whiskers,
+)
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.build import build_person
-from portrait360.synth.hair.beard_brows import BeardGrowth, make_beard
+from portrait360.synth.hair.beard_brows import BeardGrowth, make_beard, measure_way_to_lips
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.fitted_head import make_fitted_head
+from portrait360.synth.head_pack import load_pack
 from portrait360.synth.render.renderer import render
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import Facial, Hair, HeadParameters
@@ -94,7 +104,7 @@ def test_shade_read_as_beard_is_called_neck_again_and_stubble_read_as_skin_is_ca
 
 def test_a_longer_beard_reaches_further(head, bearded):
     chin = np.argmin(np.linalg.norm(head.rest - [0, -0.49, 0.34], axis=1))
-    short, long = (measure_reach(head, photo)[chin] for photo in (bearded, photograph(head, "full", 1.5)))
+    short, long = (measure_reach(head, photo)[0][chin] for photo in (bearded, photograph(head, "full", 1.5)))
     assert short < 0.65 * long
     assert long > 0.03
 
@@ -175,3 +185,55 @@ def test_no_whisker_hangs_before_the_neck_that_the_photo_shows(head, bearded):
     assert count_astray(strands) > 100
     assert count_astray(trimmed) < 0.15 * count_astray(strands)
     assert (measure_length(trimmed) > 0).all()
+
+
+@pytest.fixture(scope="module")
+def smiling() -> Head:
+    expression = np.zeros(52)
+    units = {"jawOpen": 0.25, "mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}
+    for name, value in units.items():
+        expression[load_pack().units.index(name)] = value
+    return make_fitted_head(np.zeros(60), expression, level=1)
+
+
+@pytest.mark.parametrize("azimuth", [0, 60, 90])
+def test_a_beard_leaves_the_mouth_free_from_the_front_and_the_side(smiling, azimuth):
+    free = (1 - smiling.mask("lips")) * (1 - smiling.mask("inside_mouth"))
+    thick = np.full(len(free), 0.06, np.float32)
+    whiskers = grow(smiling, BeardGrowth(limit_beard(smiling.rest) * free, thick, 0.03))
+    geometry = build_person(smiling, HeadParameters(hair=Hair(style="bald")), np.random.default_rng(0))
+    camera = Camera(look_at(azimuth, 0), FOCAL)
+    bare, bearded = (
+        np.isin(render(Scene(tuple(geometry.meshes), strands, WHITE), camera, SIDE).labels, (Label.LIPS, Label.MOUTH))
+        for strands in ((), (whiskers,))
+    )
+    assert bare.sum() > 60
+    assert (bare & bearded).sum() > 0.7 * bare.sum()
+
+
+def test_whiskers_beside_the_lips_lie_on_the_skin(head):
+    area = limit_beard(head.rest) * (head.mask("lips") < 0.1) * (head.mask("inside_mouth") < 0.05)
+    strands = grow(head, BeardGrowth(area, np.full(len(area), 0.12, np.float32), 0.03))
+    nearest = np.asarray(KDTree(head.body).query(strands.points[:, 0])[1])
+    way, away = measure_way_to_lips(head, head.rest)[nearest], head.field.distance(strands.points).max(1)
+    assert np.median(away[way < 0.03]) < 0.3 * np.median(away[way > 0.2])
+
+
+def test_the_opening_of_the_mouth_is_no_outline_of_the_jaw(smiling):
+    photo = photograph(smiling, "full")
+    uv, _ = photo.camera.project(smiling.body)
+    rows = find_jaw_rim(uv, smiling.normals @ photo.camera.cam2world[:3, :2], smiling, photo)
+    x, y, _ = smiling.rest[rows].T
+    assert len(rows) > 30
+    assert not ((np.abs(x) < 0.1) & (y > -0.42)).any()
+
+
+def test_lips_and_teeth_that_were_read_as_beard_are_called_what_they_are(smiling):
+    photo = photograph(smiling, "short")
+    mouth = photo.shows(Label.LIPS, Label.MOUTH)
+    wrong = replace(photo, labels=np.where(mouth, np.uint8(Label.BEARD), photo.labels))
+    skin = trace_skin(smiling, wrong)
+    right = correct_beard(wrong, skin, measure_whiskers(skin, wrong))
+    found = right.shows(Label.LIPS, Label.MOUTH)
+    assert (found & mouth).sum() > 0.6 * mouth.sum()
+    assert (found & ~mouth).sum() < 0.1 * mouth.sum()

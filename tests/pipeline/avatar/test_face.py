@@ -10,7 +10,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.colours import bake_photo
-from portrait360.pipeline.avatar.mouth import find_rim, seat_teeth
+from portrait360.pipeline.avatar.mouth import find_rim, lies_above, seat_teeth
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.avatar.skin_colours import average_sides, find_loss, find_usual_gain
 from portrait360.pipeline.avatar.skin_mesh import mirror_vertices
@@ -131,6 +131,22 @@ def test_teeth_stand_close_behind_the_lips_and_face_outward():
         assert np.abs(teeth.vertices.mean(0) - before.vertices.mean(0)).max() < 0.06
     upper, lower = (teeth.vertices[:, 1] for teeth in teeth_of(seated))
     assert upper.mean() > lower.mean()
+
+
+def test_lower_teeth_go_with_a_lip_that_has_dropped_and_stay_in_the_chin():
+    scene = build(BROWN, smile=0.3)
+    skin, drop = skin_of(scene), 0.02
+    rim = find_rim(skin)
+    low = rim[~lies_above(rim)]
+    near = np.exp(-((skin.vertices[:, 1] - low[:, 1].mean()) ** 2) / 2e-4)
+    lower_lip = near * (skin.vertices[:, 1] < low[:, 1].max())
+    fallen = replace(skin, vertices=skin.vertices - np.float32(drop) * lower_lip[:, None] * np.array([0, 1, 0], "f4"))
+    before, after = (
+        min(teeth_of(seat_teeth([mesh, *scene.meshes[1:]])), key=lambda teeth: float(teeth.vertices[:, 1].mean()))
+        for mesh in (skin, fallen)
+    )
+    assert after.vertices[:, 1].max() < before.vertices[:, 1].max() - 0.3 * drop
+    assert after.vertices[:, 1].min() > before.vertices[:, 1].min() - 1e-4
 
 
 def test_without_a_mouth_nothing_is_seated():

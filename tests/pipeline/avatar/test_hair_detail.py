@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.hair_detail import lay_detail, read_detail
+from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
+from portrait360.pipeline.avatar.hair_detail import lay_detail, read_detail, unroll
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.portrait_labels import Label
@@ -69,6 +70,27 @@ def test_curls_are_not_drawn_out_and_straight_locks_are():
     curls = 0.1 * np.exp(0.5 * rng.normal(size=(SIDE // 4, SIDE // 4)).repeat(4, 0).repeat(4, 1))
     assert read_detail(photograph(curls), ALL).stretch < 1.5
     assert read_detail(photograph(make_stripes(9.0)), ALL).stretch > 4
+
+
+def test_curls_above_one_another_share_their_locks():
+    rng = np.random.default_rng(5)
+    light = 0.1 * np.exp(0.5 * rng.normal(size=(SIDE // 4, SIDE // 4)).repeat(4, 0).repeat(4, 1))
+    example = read_detail(photograph(light), ALL)
+    outward = rng.normal(size=(4000, 1, 3))
+    outward[..., 1] = np.abs(outward[..., 1])
+    curls = (
+        HEAD_CENTRE + outward / np.linalg.norm(outward, axis=-1, keepdims=True) * np.linspace(0.18, 0.22, 5)[:, None]
+    )
+    gains = lay_detail(curls.astype(np.float32), example)[..., 0]
+    assert np.abs(gains - gains.mean(1, keepdims=True)).mean() < 0.2 * np.abs(gains - gains.mean()).mean()
+
+
+def test_the_surface_of_hair_has_no_depth():
+    points = np.random.default_rng(7).normal(size=(500, 3)) * np.array([1.0, 0.0, 1.0]) + np.array([0.0, 0.3, 0.0])
+    off = points - HEAD_CENTRE
+    np.testing.assert_allclose(unroll(HEAD_CENTRE + 0.7 * off), unroll(HEAD_CENTRE + 1.4 * off), atol=1e-5)
+    low = np.array([[0.1, -0.2, 0.05], [0.1, -0.5, 0.05]]) + HEAD_CENTRE
+    assert np.linalg.norm(np.diff(unroll(low), axis=0)) == pytest.approx(0.3, rel=1e-5)
 
 
 def test_a_few_pixels_of_hair_say_nothing():

@@ -13,8 +13,6 @@ import trimesh
 from PIL import Image
 from scipy.spatial import KDTree
 
-from portrait360.pipeline.avatar.ablation import Ablation
-from portrait360.pipeline.avatar.from_portrait import make_avatar
 from portrait360.pipeline.export.avatar_files import write_avatar_file
 from portrait360.pipeline.export.avatar_glb.palette import encode_png
 from portrait360.pipeline.export.avatar_stl.file import pack_stl
@@ -31,8 +29,8 @@ PARTS = {"skin", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "clothes
 
 
 @pytest.fixture(scope="module")
-def avatar(portrait, proxy):
-    return make_avatar(portrait, proxy, ablation=Ablation(search=False))
+def avatar(quick_avatar):
+    return quick_avatar
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import trimesh
@@ -9,9 +10,7 @@ from scipy.spatial import KDTree
 from trimesh.visual.material import PBRMaterial
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
-from portrait360.pipeline.avatar.ablation import Ablation
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.from_portrait import make_avatar
 from portrait360.pipeline.avatar.skin_fit import pack_fit, unpack_fit
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR
 from portrait360.pipeline.export.avatar_glb.file import pack_avatar_glb, write_avatar_glb
@@ -21,7 +20,9 @@ from portrait360.pipeline.export.units import METRES
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.render.renderer import render
 from portrait360.utils.errors import UserError
+from portrait360.utils.portrait_labels import Label
 from tests.fixtures import glb_view
+from tests.fixtures.expression_laws import Laws
 from tests.fixtures.glb_view import Glb
 
 FOV, SIZE = 18.8, 256
@@ -30,8 +31,8 @@ PARTS = {"skin", "eye_left", "eye_right", "upper_teeth", "lower_teeth", "tongue"
 
 
 @pytest.fixture(scope="module")
-def avatar(portrait, proxy) -> Avatar:
-    return make_avatar(portrait, proxy, ablation=Ablation(search=False))
+def avatar(quick_avatar) -> Avatar:
+    return quick_avatar
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,17 @@ def test_no_expression_tears_the_skin_or_shows_teeth_through_lips(glb):
         assert np.isin(names, ("upper_teeth", "lower_teeth")).sum() < 25, name
 
 
+def test_all_expressions_obey_what_faces_do(glb, avatar):
+    laws = Laws(avatar, glb)
+    assert all(laws.measure_eye({}, side) > 3 for side in ("left", "right"))
+    for name in laws.skin.targets:
+        found = laws.measure(name)
+        assert found.teeth_through_lips <= 15, (name, found)  # pixels of half a millimetre
+        assert found.open_eye <= 0.5 and found.ear_move < 1, (name, found)
+        assert found.stretch < (8 if "Blink" in name else 4), (name, found)  # a lid unfolds
+        assert found.inverted < 15, (name, found)  # as much as the inner edges of lips that roll
+
+
 def test_eyes_turn_about_their_middle(glb):
     for side in ("left", "right"):
         mesh = glb.meshes[f"eye_{side}"]
@@ -239,6 +251,18 @@ def test_unlit_it_has_the_colours_of_the_avatar(unlit, avatar):
             if both.sum() > 200:
                 shown, true = drawing.colours[both].mean(0) ** (1 / 2.2), own.rgb[both].mean(0)
                 assert np.abs(shown - true).max() < 0.1, (azimuth, name)
+
+
+def test_clothes_show_what_the_photo_shows_of_them(glb, avatar):
+    camera = avatar.camera
+    drawing, photo = draw(glb, camera), cv2.resize(avatar.picture.rgb.astype(np.float32), (SIZE, SIZE))
+    labels = cv2.resize(avatar.picture.labels, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+    both = ((drawing.names == "clothes") & (labels == Label.CLOTHES)).astype(np.uint8)
+    both = cv2.erode(both, np.ones((5, 5), np.uint8)) > 0
+    assert both.sum() > 2000
+    shown, true = drawing.colours.astype(np.float32) ** np.float32(1 / 2.2), photo
+    fine = [(picture - cv2.GaussianBlur(picture, (0, 0), 6))[both].ravel() for picture in (shown, true)]
+    assert np.corrcoef(*fine)[0, 1] > 0.7
 
 
 def test_detail_is_paid_with_triangles(avatar, unlit):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,9 @@ def evaluate(
     what: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[WHAT]...", help="Photos, finished runs, or the folder of a data set, depending on --protocol."
+            metavar="[WHAT]...",
+            help="Photos, finished runs, folders of pictures with cameras, or a data set's folder, depending on "
+            "--protocol.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.")] = Path(
@@ -24,7 +26,7 @@ def evaluate(
         str,
         typer.Option(
             help="synthetic (makes its own portraits), wild (photos or runs), portrait-diffusion (photos or runs), "
-            "renderme360 or nersemble (folder of the data set)."
+            "folder (folders of pictures with their cameras), renderme360 or nersemble (folder of the data set)."
         ),
     ] = "synthetic",
     method: Annotated[
@@ -33,6 +35,14 @@ def evaluate(
             help="avatar, completed, proxy or oracle; can be repeated. repeat and mirror are always evaluated."
         ),
     ] = None,
+    portrait: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="With --protocol folder: the picture to make the head from; the others are the truth. Default: the "
+            "surest frontal face.",
+        ),
+    ] = "",
     limit: Annotated[
         int | None, typer.Option(help="Evaluate only the first cases, at most this many.", min=1)
     ] = None,
@@ -54,6 +64,7 @@ def evaluate(
       portrait360 eval --method proxy --protocol synthetic-v1 --limit 10 -o report
       portrait360 eval photo.jpg other.jpg --protocol wild -o report
       portrait360 eval out --protocol wild -o report
+      portrait360 eval nerfstudio-folder --protocol folder --portrait frame_00012 --method avatar -o report
     """  # fmt: skip
     for path in what or ():
         check_path(path)
@@ -62,7 +73,8 @@ def evaluate(
     from portrait360.utils.parallel.ray_pool import create_engine
 
     engine = create_engine(workers, ray, paths=(output, *(what or ())))
-    failures = run(what or (), output, protocol=protocol, methods=tuple(method or ()), limit=limit, engine=engine)
+    chosen: dict[str, Any] = {"methods": tuple(method or ()), "limit": limit, "portrait": portrait}
+    failures = run(what or (), output, protocol=protocol, engine=engine, **chosen)
     for line in failures:
         typer.echo(line, err=True)
     typer.echo(f"-> {output / 'report.md'}")

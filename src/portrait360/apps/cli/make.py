@@ -56,7 +56,7 @@ def make(
             raise
         on_event(Event("run", "done", str(output), left=0.0))
     if not (quiet or json):
-        files = [output / name for name in ("viewer.html", "splats.html", "sheet.png") if (output / name).is_file()]
+        files = [output / name for name in ("viewer.html", "sheet.png") if (output / name).is_file()]
         typer.echo(escape_controls(f"{photo} -> {output}; open {' or '.join(map(str, files))}"))
 
 

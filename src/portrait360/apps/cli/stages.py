@@ -76,7 +76,10 @@ def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSiz
 @with_make_options(("quick", "seed", "device"))
 def fit(
     views: Annotated[
-        Path, typer.Argument(metavar="VIEWS", help="Folder with a proxy, or with pictures and a transforms.json.")
+        Path,
+        typer.Argument(
+            metavar="VIEWS", help="Folder with a proxy, or with pictures and cameras: nerfstudio, COLMAP, FaceLift."
+        ),
     ],
     output: Annotated[
         Path | None,

@@ -19,6 +19,7 @@ KINDS = {  # the options that only one kind of sample has
     "reader": ("pictures", "worn", "skins"),
     "map": ("portraits",),
     "views": ("method",),
+    "avatar-views": ("arcs", "real"),
 }
 SPLITS = ("train", "val", "test")
 
@@ -28,7 +29,7 @@ def train_samples(
         str,
         typer.Argument(
             metavar="KIND",
-            help="reader (for the recipes reader…), map (map, restorer), or views (views…, hybrid).",
+            help="reader (for the recipes reader…), map (map, restorer), views or avatar-views (views…, hybrid).",
         ),
     ],
     output: ResumedFolder,
@@ -66,6 +67,19 @@ def train_samples(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    arcs: Annotated[
+        int | None,
+        typer.Option(help="For avatar-views: arcs of eight views of each identity.", min=1, rich_help_panel=INPUT),
+    ] = None,
+    real: Annotated[
+        float | None,
+        typer.Option(
+            help="For avatar-views: share of people who pass through all real stages.",
+            min=0,
+            max=1,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(help="Number of worker processes, each with one thread.", min=1, rich_help_panel=RUN)
     ] = 2,
@@ -79,8 +93,10 @@ def train_samples(
       portrait360 train samples map -o samples/train --count 500
       portrait360 train samples map -o samples/val --split val --count 12
       portrait360 train samples reader -o samples/read --count 4000 --worn 0.5
+      portrait360 train samples avatar-views -o samples/avatar --count 900
     """
     chosen = {"pictures": pictures, "worn": worn, "skins": skins, "portraits": portraits, "method": method}
+    chosen |= {"arcs": arcs, "real": real}
     chosen = check_kind(kind, {name: value for name, value in chosen.items() if value is not None})
     if split not in SPLITS:
         raise UserError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
@@ -116,6 +132,10 @@ def find_maker(kind: str, chosen: dict[str, Any]) -> Callable[[int], Any]:
         from portrait360.training.data.head_map_samples import make_samples as make_map_samples
 
         return partial(make_map_samples, **chosen)
+    if kind == "avatar-views":
+        from portrait360.training.data.avatar_view_samples import make_avatar_view_samples
+
+        return partial(make_avatar_view_samples, **chosen)
     from portrait360.training.data.view_samples import make_view_samples
 
     return partial(make_view_samples, **chosen)

@@ -22,7 +22,6 @@ from portrait360.utils.option_fields import name_flags
 SHEET, PAGE = "sheet.png", "viewer.html"
 FILES = {  # files that can be downloaded, with their captions
     PAGE: "Page with the head in 3D",
-    "splats.html": "Page with the splats, nearest to the photo",
     "head.glb": "Mesh, for Blender and games",
     "head.usdz": "Mesh, for iPhone and iPad",
     "head.stl": "Mesh, for 3D printing",

@@ -1,4 +1,4 @@
-// What avatar.html needs of three.js; README.md says how three.min.js is made of it.
+// What viewer.html needs of three.js; README.md says how three.min.js is made of it.
 export {
   BackSide, BufferAttribute, CanvasTexture, Color, DirectionalLight, DoubleSide, Mesh, MeshBasicMaterial,
   MeshPhysicalMaterial, MeshStandardMaterial, NeutralToneMapping, PCFShadowMap, PerspectiveCamera,

@@ -3,11 +3,23 @@
 
 const ROW = 512; // splats in a row of the table, three texels each, and of the order, one each
 
-const SPLAT_VERTEX = `
+const METRES = 0.24 / 0.46; // of a unit of the splats
+const NEAR = 0.01;
+const GONE = -0.6, WHOLE = -0.46; // heights between which a bust fades: it is cut off at -.62, below any framed view
+
+// Splats have x right, y down, z forward; `focal` is in pixels, so pixels are square in any window.
+const SPLAT_VERTEX = `#version 300 es
+precision highp float;
 precision highp usampler2D;
+uniform mat3 view;
+uniform vec3 shift;
+uniform float focal;
+uniform vec2 size;
 uniform usampler2D table, order;
 flat out vec4 colour;
 out vec2 offset;
+float kept(vec3 place) { return smoothstep(${GONE}, ${WHOLE}, place.y); }
+vec3 seen(vec3 place) { return view * place + shift; }
 
 void main() {
   int turn = gl_VertexID >> 2;
@@ -39,8 +51,7 @@ void main() {
   offset = corner * sqrt(2.0 * log(255.0 * colour.a) + 1e-3);
   vec2 moved = axis * offset.x * sqrt(middle + spread)
     + vec2(-axis.y, axis.x) * offset.y * sqrt(max(middle - spread, 0.1));
-  vec4 centre = clip(place);
-  gl_Position = centre / centre.w + vec4(2.0 * moved / size * vec2(1, -1), 0, 0);
+  gl_Position = vec4(2.0 / size * (focal * place.xy / place.z + moved) * vec2(1, -1), 0, 1);
 }`;
 
 const SPLAT_FRAGMENT = `#version 300 es
@@ -54,11 +65,31 @@ void main() {
   pixel = vec4(colour.rgb * alpha, alpha);
 }`;
 
+function compile(gl, vertex, fragment) {
+  const program = gl.createProgram();
+  for (const [kind, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
+    const shader = gl.createShader(kind);
+    gl.shaderSource(shader, source);
+    gl.compileShader(shader);
+    gl.attachShader(program, shader);
+  }
+  gl.linkProgram(program);
+  if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
+    const logs = gl.getAttachedShaders(program).map((shader) => gl.getShaderInfoLog(shader));
+    throw new Error([gl.getProgramInfoLog(program), ...logs].join("\n"));
+  }
+  return program;
+}
+
 class SplatLayer {
   constructor(gl, splats, changed) {
     this.gl = gl;
     this.count = splats.count;
     this.program = compile(gl, SPLAT_VERTEX, SPLAT_FRAGMENT);
+    this.places = {};
+    for (const name of ["view", "shift", "focal", "size", "table", "order"]) {
+      this.places[name] = gl.getUniformLocation(this.program, name);
+    }
     this.rows = Math.ceil(splats.count / ROW);
     this.table = this.texture(gl.RGBA32UI, 3 * ROW);
     this.order = this.texture(gl.R32UI, ROW);
@@ -115,7 +146,8 @@ class SplatLayer {
       indices.set([4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 2, 4 * n + 1, 4 * n + 3], 6 * n);
     }
     gl.bindVertexArray(state);
-    buffer(gl, gl.ELEMENT_ARRAY_BUFFER, indices);
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+    gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, indices, gl.STATIC_DRAW);
     gl.bindVertexArray(null);
     return state;
   }
@@ -145,11 +177,20 @@ class SplatLayer {
     return false;
   }
 
+  // True when the picture is final for its camera.
   draw(camera, width, height) {
-    const { gl } = this;
-    const sorted = this.sort(camera.axes().slice(6));
-    useCamera(gl, this.program, camera, width, height);
-    gl.uniform1i(this.program.places.order, 1);
+    const { gl, places } = this, axes = camera.matrixWorld.elements;
+    const forward = [-axes[8], -axes[9], -axes[10]];
+    const sorted = this.sort(forward);
+    const rows = [axes[0], axes[1], axes[2], -axes[4], -axes[5], -axes[6], ...forward];
+    const { x, y, z } = camera.position;
+    gl.useProgram(this.program);
+    gl.uniformMatrix3fv(places.view, true, rows);
+    gl.uniform3fv(places.shift, [0, 3, 6].map((i) => -(rows[i] * x + rows[i + 1] * y + rows[i + 2] * z) / METRES));
+    gl.uniform1f(places.focal, 0.5 * height / Math.tan(camera.fov / 2 * RADIANS));
+    gl.uniform2f(places.size, width, height);
+    gl.uniform1i(places.table, 0);
+    gl.uniform1i(places.order, 1);
     gl.activeTexture(gl.TEXTURE1);
     gl.bindTexture(gl.TEXTURE_2D, this.order);
     gl.activeTexture(gl.TEXTURE0);
@@ -159,7 +200,6 @@ class SplatLayer {
     gl.bindVertexArray(this.state);
     gl.drawElements(gl.TRIANGLES, 6 * this.count, gl.UNSIGNED_INT, 0);
     gl.bindVertexArray(null);
-    gl.disable(gl.BLEND);
     return sorted;
   }
 

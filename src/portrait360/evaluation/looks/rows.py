@@ -19,6 +19,7 @@ from portrait360.evaluation.looks.likeness import measure_faces_behind, measure_
 from portrait360.evaluation.looks.score import load_model
 from portrait360.evaluation.looks.seam import measure_seam_energy
 from portrait360.evaluation.looks.sheet import Sheet
+from portrait360.evaluation.looks.unnatural import measure_unnaturalness
 
 SCORE = "looks"
 ROWS: dict[str, Callable[[Sheet], float]] = {
@@ -40,6 +41,7 @@ ROWS: dict[str, Callable[[Sheet], float]] = {
     "stranger": measure_stranger,
     "unlike": measure_unlike,
     "faces behind": measure_faces_behind,
+    "unnatural": measure_unnaturalness,
 }
 
 
@@ -48,6 +50,6 @@ def measure_rows(sheet: Sheet) -> dict[str, float]:
 
 
 def measure_looks(sheet: Sheet) -> dict[str, float]:
-    """Return all rows after the score that people would give for them, by the name SCORE."""
+    """Return all rows after the score that judges would give for them, by the name SCORE."""
     rows = measure_rows(sheet)
     return {SCORE: load_model().score(rows), **rows}

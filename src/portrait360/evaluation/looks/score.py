@@ -1,8 +1,8 @@
-"""One figure for the looks of a head, 1 to 5: what people would say, by a regression from the rows.
+"""One figure for the looks of a head, 1 to 5: what judges would say, by a regression from the rows.
 
-The regression is a ridge that draws every weight to the same fall per standard deviation of its row, and lets none be
-positive: a fault never makes a head look better. A row that is worse than on nearly all sheets that people scored is
-beyond what the regression knows, and costs more for each further standard deviation.
+A row x becomes a fault x / (x + scale) between 0 and 1: after a fault is bad, it hardly gets worse. Faults multiply:
+each takes a share of the score, so that one fault costs a good head more points than a bad one. The shares are fitted
+by a ridge to sheets that judges scored; none may be below LEAST_SHARE, since every row is a fault that was named.
 """
 
 from __future__ import annotations
@@ -19,89 +19,87 @@ from scipy.optimize import lsq_linear
 
 from portrait360.utils.array_types import F64
 
-DATA = Path(__file__).parent / "human_scores.json"
+DATA = Path(__file__).parent / "scored_sheets.json"
 LOWEST, HIGHEST = 1.0, 5.0
 UNUSED = ("seam energy",)  # the scored sheets do not tell where the photo ends
-PRIOR = -0.1  # points per standard deviation
-PENALTY = 10.0  # sheets that the prior counts as much as
-LEAST = 0.02  # of a standard deviation: a row that hardly varies on the sheets still counts
-EDGE = 95.0  # percentile of the scored sheets, from which a row is beyond them
-SLOPE, MOST = 0.25, 1.0  # points per standard deviation beyond, and at most
-FARTHEST = 8.0  # standard deviations above the mean: a row that is worse counts as this
+SCALE = 90.0  # percentile of the scored sheets at which a row is half a fault
+FINEST = 0.01  # the least scale
+LEAST_SHARE = 0.05  # what a whole fault takes from the logarithm of the score, at least
+PRIOR, PENALTY = 0.7, 1.0  # the share that is expected, and the number of sheets that this expectation counts as
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredSheet:
     head: str  # name of the photo
-    state: str  # of the program, when the sheet was made
-    score: float  # overall, of a person who looked at it
+    state: str  # of the program, or the method or fault, that the sheet shows
+    score: float  # overall, the mean of those who looked at it
     rows: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
 class LooksModel:
     names: tuple[str, ...]
-    mean: F64  # (n,) of the square roots of the rows over the scored sheets
-    deviation: F64
-    weights: F64  # (n,) points per standard deviation, at most 0
-    edge: F64  # (n,) standard deviations from the mean up to which people scored sheets
-    offset: float  # the score at the mean
+    scale: F64  # (n,) of the rows
+    usual: F64  # (n,) mean fault of the scored sheets
+    shares: F64  # (n,) that a whole fault takes from the logarithm of the score
+    offset: float  # logarithm of the score with the usual faults
 
     def score(self, rows: Mapping[str, float]) -> float:
         return float(self.scores([rows])[0])
 
     def scores(self, rows: Sequence[Mapping[str, float]]) -> F64:
-        x = standardise(self.names, self.mean, self.deviation, rows)
-        beyond = (SLOPE * np.maximum(x - self.edge, 0)).clip(0, MOST)
-        return (self.offset + x @ self.weights - beyond.sum(1)).clip(LOWEST, HIGHEST)
+        faults = find_faults(self.names, self.scale, rows)
+        excess = np.nan_to_num(faults - self.usual, nan=0.0)  # what does not apply is as usual
+        return np.exp(self.offset - excess @ self.shares).clip(LOWEST, HIGHEST)
 
 
-def standardise(names: Sequence[str], mean: F64, deviation: F64, rows: Sequence[Mapping[str, float]]) -> F64:
-    """Return the rows (heads, n) in standard deviations from the mean; what does not apply is at the mean."""
-    return np.nan_to_num((take_roots(names, rows) - mean) / deviation, nan=0.0).clip(-FARTHEST, FARTHEST)
+def find_faults(names: Sequence[str], scale: F64, rows: Sequence[Mapping[str, float]]) -> F64:
+    """Return the faults (heads, n), 0 to 1; NaN where a row does not apply."""
+    values = list_values(names, rows)
+    return values / (values + scale)
 
 
-def take_roots(names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> F64:
-    """Return the square roots (heads, n) of the rows: most are small, with a long tail of bad heads."""
-    return (
-        np.array([[row.get(name, np.nan) for name in names] for row in rows], np.float64).reshape(-1, len(names))
-        ** 0.5
-    )
+def list_values(names: Sequence[str], rows: Sequence[Mapping[str, float]]) -> F64:
+    return np.array([[row.get(name, np.nan) for name in names] for row in rows], np.float64).reshape(-1, len(names))
 
 
-def fit_model(sheets: Sequence[ScoredSheet], penalty: float = PENALTY, prior: float = PRIOR) -> LooksModel:
-    """Fit the score to sheets that people scored."""
+def fit_model(
+    sheets: Sequence[ScoredSheet], penalty: float = PENALTY, prior: float = PRIOR, least: float = LEAST_SHARE
+) -> LooksModel:
+    """Fit the score to sheets that judges scored."""
     rows = [sheet.rows for sheet in sheets]
     names = tuple(name for name in rows[0] if name not in UNUSED)
-    values = take_roots(names, rows)
-    mean, deviation = np.nanmean(values, axis=0), np.maximum(np.nanstd(values, axis=0), LEAST)
-    x, scores = standardise(names, mean, deviation, rows), np.array([sheet.score for sheet in sheets])
-    edge, offset = np.percentile(x, EDGE, axis=0), float(scores.mean())
-    beyond = (SLOPE * np.maximum(x - edge, 0)).clip(0, MOST).sum(1)
-    left = np.concatenate([x, np.sqrt(penalty) * np.eye(len(names))])
-    right = np.concatenate([scores - offset + beyond, np.full(len(names), np.sqrt(penalty) * prior)])
-    weights = lsq_linear(left, right, bounds=(-np.inf, 0.0)).x
-    return LooksModel(names, mean, deviation, np.asarray(weights, np.float64), edge, offset)
+    scale = np.maximum(np.nanpercentile(list_values(names, rows), SCALE, axis=0), FINEST)
+    faults = find_faults(names, scale, rows)
+    usual = np.nanmean(faults, axis=0)
+    target = np.log([sheet.score for sheet in sheets])
+    offset = float(target.mean())
+    left = np.concatenate([np.nan_to_num(faults - usual, nan=0.0), np.sqrt(penalty) * np.eye(len(names))])
+    right = np.concatenate([offset - target, np.full(len(names), np.sqrt(penalty) * prior)])
+    shares = lsq_linear(left, right, bounds=(least, np.inf)).x
+    return LooksModel(names, scale, usual, np.asarray(shares, np.float64), offset)
 
 
-def predict_left_out(sheets: Sequence[ScoredSheet], penalty: float = PENALTY, prior: float = PRIOR) -> F64:
+def predict_left_out(
+    sheets: Sequence[ScoredSheet], penalty: float = PENALTY, prior: float = PRIOR, least: float = LEAST_SHARE
+) -> F64:
     """Return the score of every sheet by a model that has seen no sheet of the same head."""
     scores = np.empty(len(sheets))
-    for head in {sheet.head for sheet in sheets}:
+    for head in sorted({sheet.head for sheet in sheets}):
         inside = [i for i, sheet in enumerate(sheets) if sheet.head == head]
-        model = fit_model([sheet for sheet in sheets if sheet.head != head], penalty, prior)
+        model = fit_model([sheet for sheet in sheets if sheet.head != head], penalty, prior, least)
         scores[inside] = model.scores([sheets[i].rows for i in inside])
     return scores
 
 
 def load_scored_sheets(path: Path = DATA) -> list[ScoredSheet]:
-    """Load the scores of people, and the rows of the sheets that they saw."""
+    """Load the scores of judges, and the rows of the sheets that they saw."""
     record: dict[str, Any] = json.loads(path.read_text())
     return [
         ScoredSheet(
             entry["head"],
             entry["state"],
-            float(entry["score"]),
+            float(np.mean([*entry["scores"].values()])),
             {name: float("nan") if value is None else float(value) for name, value in entry["rows"].items()},
         )
         for entry in record["sheets"]

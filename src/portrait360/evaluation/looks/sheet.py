@@ -18,7 +18,7 @@ from portrait360.utils.array_types import Bools, Bytes, Floats
 from portrait360.utils.images import over_grey
 from portrait360.utils.portrait_labels import Label
 
-AZIMUTHS = (0.0, 30.0, 60.0, 90.0, 180.0, 270.0, 300.0, 330.0)  # degrees: what people judged, too
+AZIMUTHS = (0.0, 30.0, 60.0, 90.0, 180.0, 270.0, 300.0, 330.0)  # degrees: what was judged, too
 SIZE = 256  # pixels of every picture
 FOCAL = focal_from_fov(FOV)
 SKIN = (Label.FACE, Label.SKIN, Label.EAR)

@@ -44,11 +44,6 @@ class Ablation:
 FULL = Ablation()
 
 
-def drop_offsets(fit: SkinFit) -> SkinFit:
-    """Return the fit without what the landmarks are still off by."""
-    return replace(fit, offset=np.zeros_like(fit.offset))
-
-
 def read_without_network(portrait: Portrait, fit: SkinFit) -> Portrait:
     """Return the portrait as if only its matte and its fitted skin had been read."""
     assert portrait.reading is not None

@@ -34,6 +34,7 @@ BEFORE_EAR = (0.13, 0.09)  # z over which that line begins to be the sideburn's
 SOFT = (0.03, 0.05, 0.03)  # over which the beard thins out at these
 BELOW = 0.3  # share under which what was read as beard on the neck is skin in shade
 SURE = 0.5  # share from which skin is beard
+REDDEST, REDDER = 0.8, 0.12  # quantile of the redness of lips, logarithms, and by how much they must be redder
 THIN = 5  # pixels across the narrowest patch of stubble
 SMOOTH = 7  # pixels across the neighbourhood that smooths a beard's edge
 HANGS = 15  # twice the pixels by which a beard hangs over what it was read as
@@ -48,7 +49,8 @@ class SkinOfPixels:
 
     seen: Bools
     rest: F32  # (s, s, 3) on the average head
-    lips: F32
+    lips: F32  # and what lies between them
+    inside: F32  # what lies between them alone
     allowed: F32  # how far a beard can grow there, 0..1
 
 
@@ -73,10 +75,11 @@ def find_neck(rest: F32) -> Floats:
 def trace_skin(head: Head, photo: Photo) -> SkinOfPixels:
     """Return what the photo's pixels show of the fitted skin."""
     buffers = rasterizer.rasterise(head.body, head.triangles, photo.camera, photo.size)
-    covered = np.maximum(head.mask("lips"), head.mask("inside_mouth"))
-    values = rasterizer.interpolate(buffers, head.triangles, np.column_stack([head.rest, covered]))
-    seen, rest = buffers.ids >= 0, values[..., :3].astype(np.float32)
-    return SkinOfPixels(seen, rest, values[..., 3].astype(np.float32), limit_beard(rest) * seen)
+    inside = head.mask("inside_mouth")
+    covered = np.maximum(head.mask("lips"), inside)
+    values = rasterizer.interpolate(buffers, head.triangles, np.column_stack([head.rest, covered, inside]))
+    seen, (rest, lips, inside) = buffers.ids >= 0, np.split(values.astype(np.float32), [3, 4], axis=-1)
+    return SkinOfPixels(seen, rest, lips[..., 0], inside[..., 0], limit_beard(rest) * seen)
 
 
 def measure_whiskers(skin: SkinOfPixels, photo: Photo) -> F32:
@@ -133,7 +136,8 @@ def correct_beard(photo: Photo, skin: SkinOfPixels, whiskers: F32) -> Photo:
 
     Its pixels of beard are as pure as the whiskers in them are dense.
     """
-    photo = replace(photo, labels=correct_labels(photo, skin, whiskers))
+    labels = correct_labels(photo, skin, whiskers)
+    photo = replace(photo, labels=uncover_mouth(labels, photo, skin))
     cover, beard = measure_cover(photo, whiskers), photo.shows(Label.BEARD)
     if beard.sum() < FEWEST:
         return photo
@@ -157,11 +161,29 @@ def correct_labels(photo: Photo, skin: SkinOfPixels, whiskers: F32) -> Bytes:
         smooth = (cv2.medianBlur(bare.astype(np.uint8), SMOOTH) > 0) & low
         beside = cv2.dilate(photo.shows(Label.SKIN, Label.BACKGROUND).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         labels[_touching(smooth, beside)] = Label.SKIN
+    labels[skin.seen & ~_near_lips(skin) & np.isin(labels, (Label.LIPS, Label.MOUTH))] = Label.FACE
     gaps = cv2.medianBlur((labels == Label.BEARD).astype(np.uint8), SMOOTH) > 0
     labels[gaps & ~_near_lips(skin) & np.isin(labels, (Label.FACE, Label.LIPS, Label.MOUTH, Label.SKIN))] = (
         Label.BEARD
     )
     return labels
+
+
+def uncover_mouth(labels: Bytes, photo: Photo, skin: SkinOfPixels) -> Bytes:
+    """Call beard in the middle of the fitted mouth mouth, and on the lips, where it is as red as these, lips."""
+    read, beard = labels == Label.BEARD, shrink((labels == Label.BEARD) & ~_near_lips(skin), 1)
+    area, inside = skin.seen & (skin.lips > 0.5), skin.inside > 0.5
+    if min(beard.sum(), area.sum()) < FEWEST:
+        return labels
+    rgb = cv2.GaussianBlur(photo.rgb.astype(np.float32), (0, 0), 1.0)
+    redness = np.log(rgb[..., 0] + 0.05) - np.log(rgb[..., 1] + 0.05)
+    usual, reddest = float(np.median(redness[beard])), float(np.quantile(redness[area & ~inside], REDDEST))
+    labels = np.where(read & shrink(inside, 1), np.uint8(Label.MOUTH), labels)
+    if reddest - usual < REDDER:
+        return labels
+    red = (read & area & ~inside & (redness > (usual + reddest) / 2)).astype(np.uint8)
+    red = cv2.morphologyEx(cv2.medianBlur(red, THIN), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
+    return np.where(red & read, np.uint8(Label.LIPS), labels)
 
 
 def _touching(mask: Bools, other: Bools) -> Bools:

@@ -29,6 +29,7 @@ from portrait360.pipeline.avatar.exposure import (
     trimmed_mean,
 )
 from portrait360.pipeline.avatar.eye_colours import tint_whites
+from portrait360.pipeline.avatar.head_cloth import find_two_colours
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, Photo
 from portrait360.pipeline.avatar.skin_colours import (
     BARE,
@@ -160,6 +161,8 @@ def _median_gain(view: View, labels: tuple[Label, ...]) -> Floats | None:
         sure[: int(np.median(np.nonzero(sure)[0]))] = False
     in_photo = sure if sure.sum() >= FEW else in_photo
     ratio = np.median(view.photo.radiance[in_photo], 0) / np.maximum(np.median(view.bare.radiance[in_film], 0), 1e-3)
+    if labels == HAT and find_two_colours(view.photo.rgb, view.photo.radiance, view.photo.labels) is not None:
+        ratio = np.full(3, float(ratio @ LUMINANCE))  # a median of two hues is a third
     return np.clip(ratio, *CALIBRATION)
 
 

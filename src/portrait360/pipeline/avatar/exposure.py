@@ -11,12 +11,14 @@ from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
 from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Part, Scene
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 
 DARKEST, FAIREST = 0.0015, 0.95  # albedo
+FAIR_HAIR = (0.65, 0.8)  # greatest luminance and greatest channel of the albedo of hair
 GAIN = (float(np.log(0.25)), float(np.log(4.0)))  # range of the gains of points, logarithms
 FEW = 60  # pixels that say too little about a layer
 QUIET = 0.01  # radiance below which colours are not compared
@@ -114,6 +116,14 @@ def trimmed_mean(colours: F32, quantiles: tuple[float, float]) -> F32:
 
 def to_albedo(values: np.ndarray) -> F32:
     return np.clip(values, DARKEST, FAIREST).astype(np.float32)
+
+
+def to_hair_albedo(values: np.ndarray) -> F32:
+    """Return albedo (..., 3) of hair that is no fairer than hair can be, and hardly loses its hue by that."""
+    light = values @ LUMINANCE
+    return np.clip(
+        values * np.minimum(1.0, FAIR_HAIR[0] / np.maximum(light, DARKEST))[..., None], DARKEST, FAIR_HAIR[1]
+    ).astype(np.float32)
 
 
 def find_side_light(points: F32, light: Floats, weight: Floats) -> F32:

@@ -11,7 +11,6 @@ from portrait360.pipeline.avatar.ablation import (
     FULL,
     Ablation,
     assume_light,
-    drop_offsets,
     empty_cover,
     read_without_network,
     skip_search,
@@ -25,6 +24,7 @@ from portrait360.pipeline.avatar.cloth_colours import refine_clothes
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
 from portrait360.pipeline.avatar.facial_hair import choose_beard
 from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_below_hat, fit_strands
+from portrait360.pipeline.avatar.hair_level import level_hair
 from portrait360.pipeline.avatar.key_light import add_key_light
 from portrait360.pipeline.avatar.light_fit import fit_light
 from portrait360.pipeline.avatar.mouth import seat_teeth
@@ -47,7 +47,7 @@ from portrait360.pipeline.avatar.person import (
     shows_beard,
     shows_hat,
 )
-from portrait360.pipeline.avatar.photo import CLOTHES, Photo, read_photo
+from portrait360.pipeline.avatar.photo import CLOTHES, Photo, open_hair, read_photo
 from portrait360.pipeline.avatar.skin_fit import SkinFit, fit_skin
 from portrait360.pipeline.avatar.worn import PLAIN_COLLARS, choose_collar, choose_hat
 from portrait360.pipeline.portrait.portrait import Portrait
@@ -108,19 +108,17 @@ def make_avatar(
     for other in others:
         scene = bake_other_photo(scene, other, portrait, cover)
     scene = bake_photo(scene, photo, alone=not others)
-    scene = replace(scene, light=add_key_light(scene.light))
+    scene = level_hair(replace(scene, light=add_key_light(scene.light)), photo)
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)
     cover = cover if ablation.cover else empty_cover(cover)
-    return Avatar(person.parameters, scene, round_photo(photo), cover, fit)
+    return Avatar(person.parameters, scene, round_photo(open_hair(photo)), cover, fit)
 
 
 def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, Photo, Reading]:
     """Return the skin that a portrait shows, its photo and what has been read of it."""
-    fit = fit_skin(portrait, tuple(load_pack().units))
-    if not ablation.snap:
-        fit = drop_offsets(fit)
+    fit = fit_skin(portrait, tuple(load_pack().units), snap=ablation.snap)
     if not ablation.reader:
         portrait = read_without_network(portrait, fit)
     assert portrait.reading is not None

@@ -31,11 +31,14 @@ CURLS, CURLED = (0.035, 7.0), (1.25, 1.6)  # radius and turns; length of curly h
 WIDTH = 0.0046
 SCRAP = 0.003  # share of the picture
 LOWEST = -0.08  # height: what lies lower is hanging hair
-FACING = 0.22  # least cosine between the skin's normal and the camera; beside it hair hangs free
+FACING = 0.40  # least cosine between the skin's normal and the camera; beside it hair hangs free
 
 
-def cover_skin(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
-    """Return strands along the photo's flow, for where skin shows through that the photo shows covered by hair."""
+def cover_skin(strands: Sequence[Strands], head: Head, photo: Photo, *, lies: bool = False) -> list[Strands]:
+    """Return strands along the photo's flow, for where skin shows through that the photo shows covered by hair.
+
+    They are as curly as the strands that are there, unless hair `lies` close, drawn back from the hairline.
+    """
     groups = [group for group in strands if len(group.points)]
     if not groups:
         return []
@@ -55,7 +58,7 @@ def cover_skin(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Str
     start = np.stack([columns[chosen], rows[chosen]], -1) + rng.random((count, 2))
     flow = np.asarray(cv2.resize(photo.flow, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32)
     paths = _trace(start, flow, is_hair, photo.camera)
-    curled = _curliness(groups)
+    curled = 0.0 if lies else _curliness(groups)
     height = HEIGHT + (CURLED_HEIGHT - HEIGHT) * curled
     points = _lift(paths, buffers.depth, head, photo.camera, height, rng)
     if curled > 0:

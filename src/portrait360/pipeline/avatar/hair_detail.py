@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.exposure import HEAD_CENTRE, blur, look_up_points
 from portrait360.pipeline.avatar.hair_donors import measure_along
+from portrait360.pipeline.avatar.hair_gloss import find_direction
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.meshes import unit
 from portrait360.utils.array_types import F32, F64, I32, Bools
@@ -25,12 +26,16 @@ SOFT = 0.5  # width of their edges, in that distance
 BROAD = 0.035  # picture sides: differences broader than this are light, or come from other strands
 MOST = 3.0  # range of what locks differ by, in its median
 DIM = 0.004  # radiance below which differences are noise
-HUE = 0.5  # share of the differences in hue: some of them are what shines through from behind
+HUE = 0.25  # share of the differences in hue: some of them are what shines through from behind
 DEEP = 0.04  # picture sides from the edge of the hair from which a place is as good as any
+MIXED = 1.6  # gain of the coarse detail of curls, of which what is seen is mixed with what lies around it
+FINE = 0.125  # width of detail that is fine, in BROAD
+CURLED = 2.0  # stretch below which hair is curled
 PATCHES = 2  # that blend at a point
 FEWEST, PLACES = 0.002, 4096  # share of the picture that must show hair, and how many places of it are tried
 GRAIN = 0.016  # picture sides within which strands are combed alike in straight hair
 COMBED, STRETCH = (0.4, 0.8), (1.0, 5.0)  # how alike curls and straight hair are combed, and how long patches get
+RADIUS = 0.2  # canonical, of the head
 EVERY = 3  # points of a strand that look for their patches together
 
 
@@ -50,6 +55,10 @@ def read_detail(photo: Photo, hair: Bools) -> Example | None:
     if hair.mean() < FEWEST:
         return None
     detail = _measure_detail(photo, hair)
+    stretch = measure_stretch(detail[..., :3], hair)
+    if stretch < CURLED:
+        coarse = blur(detail[..., :3].mean(-1), hair.astype(np.float32), FINE * BROAD * photo.size)
+        detail[..., :3] += (MIXED - 1) * (coarse * hair)[..., None]
     depth = np.minimum(cv2.distanceTransform(hair.astype(np.uint8), cv2.DIST_L2, 3) / (DEEP * photo.size), 1.0)
     rows = np.flatnonzero(hair)
     chance = np.asarray(depth, np.float64).ravel()[rows] ** 3
@@ -64,7 +73,7 @@ def read_detail(photo: Photo, hair: Bools) -> Example | None:
         np.stack([x, y], -1).astype(np.float64) + 0.5,
         along.astype(np.float64),
         pixels,
-        measure_stretch(detail[..., :3], hair),
+        stretch,
     )
 
 
@@ -84,6 +93,11 @@ def _measure_detail(photo: Photo, hair: Bools) -> F32:
 
 def lay_detail(points: F32, example: Example) -> F32:
     """Return gains of the points of strands (s, k, 3), logarithms, that give them the locks of an example."""
+    return _lay_over_curls(points, example) if example.stretch < CURLED else _lay_along_strands(points, example)
+
+
+def _lay_along_strands(points: F32, example: Example) -> F32:
+    """Lay patches along strands that run side by side."""
     rng = np.random.default_rng(37)
     ways = measure_along(points)
     features = place_points(points, ways, example.stretch)
@@ -107,6 +121,40 @@ def lay_detail(points: F32, example: Example) -> F32:
         total += weight[:, None] * shown[:, :3]
         power += weight**2
     return np.asarray(total / np.sqrt(power)[:, None], np.float32).reshape(points.shape)
+
+
+def _lay_over_curls(points: F32, example: Example) -> F32:
+    """Lay patches over the surface of curls, and through all their depth.
+
+    Curls run all ways: were each strand to bring its own patches, what lies above one another would average out to
+    felt.
+    """
+    rng = np.random.default_rng(37)
+    shell, along = unroll(points), find_direction(points)[0].reshape(-1, 3)
+    flat = shell.reshape(-1, 3)
+    centres = _spread(flat / np.float32(APART), rng)
+    outward = unit(flat[centres])
+    across = unit(np.cross(along[centres], outward) + 1e-9)
+    frames = np.stack([across, np.cross(outward, across)], 1).astype(np.float32)
+    source = rng.integers(len(example.places), size=len(centres))
+    places, flow = example.places[source], example.along[source]
+    steps = np.stack([flow[:, ::-1] * np.array([-1.0, 1.0]), flow], 1) * example.pixels
+    total, power = np.zeros((len(flat), 3), np.float32), np.full(len(flat), 1e-6, np.float32)
+    for patch in _find_patches(shell, flat[centres]).T:
+        off = np.einsum("ij,ikj->ik", flat - flat[centres[patch]], frames[patch])
+        place = places[patch] + np.einsum("ij,ijk->ik", off, steps[patch])
+        shown = look_up_points(example.detail, place / len(example.detail))
+        weight = np.exp(-0.5 * (off**2).sum(1) / (APART * SOFT) ** 2).astype(np.float32) * shown[:, 3]
+        total += weight[:, None] * shown[:, :3]
+        power += weight**2
+    return np.asarray(total / np.sqrt(power)[:, None], np.float32).reshape(points.shape)
+
+
+def unroll(points: F32) -> F32:
+    """Return where points (..., 3) lie in the surface of the hair, however deep: round the head, and below it."""
+    off = (points - HEAD_CENTRE).astype(np.float32)
+    drop = np.minimum(off[..., 1:2], 0) * np.array([0, 1, 0], np.float32)
+    return (RADIUS * unit(off - drop + 1e-6) + drop).astype(np.float32)
 
 
 def place_points(points: F32, ways: F64, stretch: float) -> F32:
@@ -144,7 +192,7 @@ def _find_patches(features: F32, centres: F32) -> I32:
     """Return the patches nearest to each point (s * k, PATCHES)."""
     count, k, _ = features.shape
     asked = features[:, EVERY // 2 :: EVERY] if k > EVERY else features
-    _, found = KDTree(centres).query(asked.reshape(-1, 4), k=min(PATCHES, len(centres)))
+    _, found = KDTree(centres).query(asked.reshape(-1, asked.shape[-1]), k=min(PATCHES, len(centres)))
     found = np.asarray(found, np.int32).reshape(count, asked.shape[1], -1)
     rows = np.minimum(np.arange(k) // EVERY, asked.shape[1] - 1) if k > EVERY else np.arange(k)
     return found[:, rows].reshape(count * k, -1)

@@ -26,6 +26,7 @@ SHORTER, FINER = (0.2, 0.55), 0.3  # share of length that is left at the hairlin
 UNEVEN = 0.35  # how far these lengths differ
 LYING = (0.004, 0.045)  # canonical: how far hair stands off at the hairline, and within
 BEYOND = (0.002, 0.011)  # canonical: how far beyond the last roots hair ends
+NECK, FADE = (0.03, -0.02), 0.9  # z from which the hairline is that of the nape; where strands end before it
 SIDE_CUT = 0.065  # canonical length at the sides up to which hair is cut round the ears
 TEMPLES, ABOVE = (0.05, 0.085), 0.17  # |x| from which the hairline is that of a temple, and its height
 LONGER = 0.4  # share to which the edges of longer hair are like those of a cut
@@ -43,10 +44,10 @@ def taper_edges(groups: Sequence[Strands], head: Head) -> list[Strands]:
         return list(groups)
     roots = np.concatenate(full)
     inner = np.split(find_inner(roots), np.cumsum([len(rows) for rows in full])[:-1])
-    tree, rest, out = KDTree(roots), iter(inner), []
+    tree, within, rest, out = KDTree(roots), np.concatenate(inner), iter(inner), []
     is_cut = _is_cut_at_sides(groups)
     for seed, group in enumerate(groups):
-        out.append(_taper(group, head, next(rest), tree, is_cut, seed) if len(group.points) else group)
+        out.append(_taper(group, head, next(rest), (tree, within), is_cut, seed) if len(group.points) else group)
     return out
 
 
@@ -75,7 +76,7 @@ def _is_cut_at_sides(groups: Sequence[Strands]) -> bool:
     return bool(side.any() and np.median(np.concatenate(lengths)[side]) < SIDE_CUT)
 
 
-def _taper(group: Strands, head: Head, inner: F32, tree: KDTree, is_cut: bool, seed: int) -> Strands:
+def _taper(group: Strands, head: Head, inner: F32, roots: tuple[KDTree, F32], is_cut: bool, seed: int) -> Strands:
     rng = np.random.default_rng([seed, 43])
     root = group.points[:, 0]
     temple = smoothstep(*TEMPLES, np.abs(root[:, 0])) * smoothstep(ABOVE + 0.03, ABOVE, root[:, 1])
@@ -84,7 +85,7 @@ def _taper(group: Strands, head: Head, inner: F32, tree: KDTree, is_cut: bool, s
     left = SHORTER[1] + (SHORTER[0] - SHORTER[1]) * low if is_cut else np.where(root[:, 1] > HIGH, 1.0, SHORTER[0])
     share = (1 - edge * (1 - left)) * np.exp(-UNEVEN * edge * np.abs(rng.normal(0, 1, len(edge))))
     steps = group.points.shape[1] - 1
-    last = np.minimum(share * steps, _end_beyond(group.points, head, tree, low, rng))
+    last = np.minimum(share * steps, _end_beyond(group.points, head, roots, low, rng))
     points = _scatter(shorten(group.points, last), np.maximum(edge, SCATTERED * low), rng)
     points = _lay_down(points, head, edge)
     t = np.linspace(0, 1, steps + 1)
@@ -93,17 +94,24 @@ def _taper(group: Strands, head: Head, inner: F32, tree: KDTree, is_cut: bool, s
     return replace(group, points=points, widths=np.asarray(group.widths * thin * tip, np.float32))
 
 
-def _end_beyond(points: F32, head: Head, tree: KDTree, low: F64, rng: np.random.Generator) -> F64:
-    """Return the position in steps (s,) at which strands end over skin beyond the last roots of sides and nape."""
+def _end_beyond(points: F32, head: Head, roots: tuple[KDTree, F32], low: F64, rng: np.random.Generator) -> F64:
+    """Return the position in steps (s,) at which strands end towards and beyond the last roots of sides and nape.
+
+    `roots` are a tree of them and how far each is from the hairline, 0 to 1. Behind, more and more strands end on the
+    way there, as in a cut that grows shorter towards the neck.
+    """
     steps = points.shape[1] - 1
     last = np.full(len(points), float(steps))
     rows = np.flatnonzero(low > 0)
     if len(rows) == 0:
         return last
     over = points[rows] - head.field.distance(points[rows])[..., None] * head.field.gradient(points[rows])
-    away = tree.query(over.reshape(-1, 3))[0].reshape(len(rows), -1)
+    away, nearest = (found.reshape(len(rows), -1) for found in roots[0].query(over.reshape(-1, 3)))
     near, far = BEYOND
     most = near + (far - near) * rng.random(len(rows)) ** 2 + 0.3 * (1 - low[rows])
+    behind = smoothstep(*NECK, points[rows][:, 0, 2]) * low[rows]
+    fade = FADE * behind * rng.random(len(rows))
+    away = np.maximum(away, np.where(roots[1][nearest] < fade[:, None], 1.01 * most[:, None], 0.0))
     outside = (away > most[:, None]) & (points[rows][..., 1] < points[rows][:, :1, 1])
     first = outside.argmax(1)
     before = np.take_along_axis(away, np.maximum(first - 1, 0)[:, None], 1)[:, 0]

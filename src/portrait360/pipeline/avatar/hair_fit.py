@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from portrait360.pipeline.avatar.hair_bridge import bridge_gap
 from portrait360.pipeline.avatar.hair_buns import find_masses, hide_masses
 from portrait360.pipeline.avatar.hair_cover import cover_skin
 from portrait360.pipeline.avatar.hair_depth import (
@@ -20,6 +21,7 @@ from portrait360.pipeline.avatar.hair_depth import (
 )
 from portrait360.pipeline.avatar.hair_edges import drop_islands, taper_edges
 from portrait360.pipeline.avatar.hair_locks import form_locks
+from portrait360.pipeline.avatar.hair_nape import grow_nape
 from portrait360.pipeline.avatar.hair_outline import (
     clean_hair,
     make_frame,
@@ -29,6 +31,7 @@ from portrait360.pipeline.avatar.hair_outline import (
 )
 from portrait360.pipeline.avatar.hair_profile import round_profile
 from portrait360.pipeline.avatar.hair_split import split_strands
+from portrait360.pipeline.avatar.hair_texture import curl_tied, read_grain
 from portrait360.pipeline.avatar.hair_undercoat import lay_undercoat
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.head.bare_head import Head
@@ -52,12 +55,19 @@ def fit_strands(strands: Sequence[Strands], head: Head, photo: Photo, *, trust: 
     loose = meet_outline(loose, head, seen, trust=trust)
     loose = [recede(group if held else close_gap(group), head, photo.camera) for group in loose]
     loose = round_profile(loose, head, photo.camera, find_side_reach(loose, head))
+    if held:
+        grain = read_grain(photo)[0]
+        loose = [curl_tied(group, head, grain) for group in loose]
     # hair under tension lies as it is drawn, and is densest at its knot
     loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, is_short)
-    undercoat = trim_strands(lay_undercoat(loose, head), head, photo)
-    cover = cover_skin([*loose, *held], head, photo)
-    fine = [split_strands(group, seed) for seed, group in enumerate([*loose, *cover])]
-    return [*drop_islands([*fine, *undercoat]), *held]
+    bridge = [group for group in trim_strands(bridge_gap(loose, head, photo), head, photo) if len(group.points)]
+    nape = grow_nape(loose, head) if is_short and not held else []
+    undercoat = trim_strands([*nape, *lay_undercoat([*loose, *bridge], head)], head, photo)
+    cover = cover_skin([*loose, *held], head, photo, lies=bool(held))
+    fine = [split_strands(group, seed) for seed, group in enumerate([*loose, *cover, *bridge])]
+    # a bridge comes last: it must not lead to a tuft
+    first, under = len(fine) - len(bridge), len(undercoat) - len(bridge)
+    return [*drop_islands([*fine[:first], *undercoat[:under]]), *fine[first:], *undercoat[under:], *held]
 
 
 def fit_below_hat(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:

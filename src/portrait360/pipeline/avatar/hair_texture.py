@@ -19,9 +19,12 @@ from portrait360.pipeline.avatar.hair_outline import (
 )
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.reading.reading import Reading
+from portrait360.synth.hair.growth import clump, curl
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.sampling.hairstyles import HairStyle, find_style
 from portrait360.synth.sampling.parameters import Hair
+from portrait360.synth.scene import Strands
+from portrait360.utils.array_types import F32
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
@@ -31,6 +34,9 @@ TRUST = (0.3, 0.75)  # agreement of the picture with the reader's flow from whic
 SURELY_CURLY, STRAIGHT = 0.21, 0.10  # radius times turns: of the photo, and of a style without curls
 SHORTEST_CURL = 0.11  # head heights of the hair on top; shorter hair shows no curls
 CURLS = {"wave": (0.034, 12.0), "clump": 0.6, "frizz": 0.012}  # of hair whose style has none
+TIED_WAVE, TIED_CLUMP, TIED_LOCK = (0.026, 7.0), 0.5, 24  # radius and turns of curls in a tie; their locks
+FRONT, CALM_FRONT = (0.05, 0.12), 0.8  # z from which hair is combed flat over the forehead, and how flat
+NEAREST, FEWEST = 0.005, 200  # canonical, over the skin; strands of a group
 KNOT = "low_bun"  # the style of hair that is drawn back to a knot out of sight
 WOMAN, DOUBT = 0.55, 0.2  # least odds of a woman, and most of a drawing or an unusual cut
 JAW, HANGING = -0.11, 0.06  # height over the frame's centre, and share of the hair below it that counts as hanging
@@ -67,6 +73,27 @@ def add_curls(style: HairStyle, hair: Hair, curl: float) -> HairStyle:
     if curl < SURELY_CURLY or not is_straight or style.lengths[0] * hair.length < SHORTEST_CURL:
         return style
     return replace(style, **CURLS)
+
+
+def curl_tied(group: Strands, head: Head, shown: float) -> Strands:
+    """Return hair drawn to a knot in waves, if the photo shows such curls: a tie flattens them, but not away."""
+    if shown < SURELY_CURLY or len(group.points) < FEWEST:
+        return group
+    rng = np.random.default_rng(61)
+    straight, lock = clump(group.points, TIED_CLUMP, rng, TIED_LOCK)
+    curled = curl(straight, *TIED_WAVE, lock, rng)
+    straight, widths, albedo = (_resample(a, curled.shape[1]) for a in (straight, group.widths, group.albedo))
+    loose = 1 - CALM_FRONT * smoothstep(*FRONT, straight[..., 2:])
+    points = np.asarray(head.field.push_out(straight + loose * (curled - straight), NEAREST), np.float32)
+    return replace(group, points=points, widths=widths, albedo=albedo)
+
+
+def _resample(values: F32, count: int) -> F32:
+    """Return values (s, k, ...) at `count` even steps along strands."""
+    position = np.linspace(0, values.shape[1] - 1, count)
+    i = np.minimum(position.astype(int), values.shape[1] - 2)
+    share = (position - i).reshape(-1, *(1,) * (values.ndim - 2)).astype(np.float32)
+    return values[:, i] * (1 - share) + values[:, i + 1] * share
 
 
 def find_hidden_knot(photo: Photo, head: Head, reading: Reading) -> HairStyle | None:

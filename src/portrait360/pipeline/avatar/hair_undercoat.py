@@ -26,6 +26,7 @@ FILL = 0.55  # share of the height of the strand beside it that a tip rises to a
 WIDTHS = (0.0007, (0.0042, 0.0028))  # canonical: at the hairline, and within long and short hair
 BACK = 0.012  # canonical; so far before its root a strand may begin
 DARKER, UNEVEN = 0.88, 0.10  # albedo against the strand beside it, and how far it varies, logarithm
+FULL = (0.0, 0.7)  # share of that number from which on strands are long and wide: at the hairline they would be teeth
 BELOW = 0.010  # canonical; how far below the lowest root a strand may end
 DOWN = 0.15  # how far hair that stands up leans down
 
@@ -61,7 +62,7 @@ def _lay_among(
     group: Strands, head: Head, inner: F32, count: int, widest: float, rng: np.random.Generator
 ) -> Strands:
     rows = np.resize(rng.permutation(len(group.points)), count)
-    within = inner[rows][:, None]
+    within = smoothstep(*FULL, inner[rows])[:, None]
     strands = group.points[rows].astype(np.float64)
     ways = np.linalg.norm(np.diff(strands, axis=1), axis=2)
     length = np.clip(SHARE * ways.sum(1), LEAST_LENGTH, LENGTH) * rng.uniform(0.7, 1.1, count)
@@ -71,7 +72,7 @@ def _lay_among(
     fill = FILL * np.maximum(head.field.distance(near), 0) * rng.random(count)
     start = strands[:, 0] + (APART[0] + (APART[1] - APART[0]) * within) * rng.normal(0, 1, (count, 3))
     start -= unit(heading) * (BACK * within[:, 0] * rng.random(count))[:, None]  # over partings
-    points = _walk_over_skin(start, heading, length / STEPS, fill, head, rng)
+    points = walk_over_skin(start, heading, length / STEPS, fill, head, rng)
     t = np.linspace(0, 1, STEPS + 1)
     width = (WIDTHS[0] + (widest - WIDTHS[0]) * within) * np.minimum(0.5 + 2 * t, 1) * (1 - 0.8 * t**2)
     tone = DARKER * np.exp(rng.normal(0, UNEVEN, (count, 1, 1)))
@@ -89,7 +90,7 @@ def _lay_among(
     return take_strands(coat, keep, points[keep])
 
 
-def _walk_over_skin(start: F64, heading: F64, stride: F64, fill: F64, head: Head, rng: np.random.Generator) -> F32:
+def walk_over_skin(start: F64, heading: F64, stride: F64, fill: F64, head: Head, rng: np.random.Generator) -> F32:
     """Return paths (s, STEPS + 1, 3) over the skin, whose tips rise by `fill` (s,)."""
     low, high, layers = HEIGHTS
     tip = high + layers * rng.random(len(start)) + fill

@@ -21,6 +21,8 @@ from portrait360.utils.portrait_labels import Label
 MILLIMETRE = 0.54 / 230  # canonical
 BEHIND = 1.0 * MILLIMETRE  # gap between the lips' inner edge and the teeth
 MOVE = (-0.010, 0.030)  # by which teeth may come forward
+SHOWN = 2.5 * MILLIMETRE  # of the lower teeth above the lower lip, at most
+FLATTEST = 0.3  # height of teeth that have been moved into the jaw, of their own
 OVERBITE = 1.5 * MILLIMETRE  # of the upper teeth over the lower ones
 ROOM = 1.12  # half-width of the arch per half-width of the mouth
 FRONT = 0.65  # share of the mouth's width over which its lips tell where the teeth are
@@ -63,9 +65,13 @@ def seat_teeth(meshes: Iterable[Mesh]) -> list[Mesh]:
     arch = fit_arch(rim[above], meshes[upper].vertices)
     below = fit_arch(rim[~above], meshes[lower].vertices)
     below = replace(below, front=min(below.front, arch.front - OVERBITE))
-    for row, stand, teeth, side in ((upper, arch, UPPER, 1.0), (lower, below, LOWER, -1.0)):
-        y = meshes[row].vertices[:, 1]
-        meshes[row] = make_row(stand, teeth, float(y.min() if side > 0 else y.max()), side)
+    middle = np.abs(rim[:, 0] - below.middle) < FRONT * np.ptp(rim[:, 0]) / 2
+    shown = (
+        float(rim[~above & middle, 1].min(initial=np.inf)) + SHOWN
+    )  # lower teeth go with the jaw, as their lip does
+    top, edge = float(meshes[upper].vertices[:, 1].min()), float(meshes[lower].vertices[:, 1].max())
+    meshes[upper] = make_row(arch, UPPER, top, 1.0)
+    meshes[lower] = make_row(below, LOWER, min(edge, shown), -1.0, moved=max(edge - shown, 0))
     return meshes
 
 
@@ -106,8 +112,13 @@ def fit_arch(rim: Floats, teeth: Floats) -> Arch:
     return Arch(float(middle), front + float(np.clip(place - front, *MOVE)), width, depth)
 
 
-def make_row(arch: Arch, teeth: tuple[tuple[float, ...], tuple[float, ...]], edge: float, side: float) -> Mesh:
-    """Make a row of teeth with gums; `edge` is the height of its biting edge, `side` 1 for the upper jaw, else -1."""
+def make_row(
+    arch: Arch, teeth: tuple[tuple[float, ...], tuple[float, ...]], edge: float, side: float, moved: float = 0.0
+) -> Mesh:
+    """Make a row of teeth with gums; `edge` is the height of its biting edge, `side` 1 for the upper jaw, else -1.
+
+    Where it was `moved` into the jaw it is flatter, so that its gums end where they did.
+    """
     widths, heights = (np.array([*values[::-1], *values]) * MILLIMETRE for values in teeth)
     start = np.cumsum([0, *widths[:-1]]) - widths.sum() / 2
     within = np.append(np.tile(ACROSS, len(widths)), 1.0)  # -1 to 1 over each tooth
@@ -116,6 +127,7 @@ def make_row(arch: Arch, teeth: tuple[tuple[float, ...], tuple[float, ...]], edg
     x, z, outward_x, outward_z = arch.place(_angles(arch, along))
     gap = np.abs(within) ** 6  # 1 between two teeth
     height = heights[index] * (1 - 0.16 * within**2)
+    height = height * max(1 - moved / (UP[-1] * float(heights.max())), FLATTEST)
     up = UP[:, None] * height + 0.9 * MILLIMETRE * gap * smoothstep(0.3, 0.0, UP)[:, None]
     bulge = MILLIMETRE * (1.1 * np.sqrt(1 - 0.9 * within**2) - 0.5 - 0.5 * gap)
     is_tooth = smoothstep(1.04, 0.96, UP)[:, None]

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from portrait360.pipeline.avatar.head_cloth import find_two_colours
 from portrait360.pipeline.avatar.photo import CLOTHES, HAIR, SKIN, Photo
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.sampling.parameters import (
@@ -161,10 +162,11 @@ def _describe_wear(photo: Photo, reading: Reading) -> Wear:
     if share_of_face(photo, Label.GLASSES) > GLASSES_SHARE and reading.best("glasses")[0] != "none":
         glasses = "sun_square" if reading.best("glasses")[0] == "sun" else "round"
     hat_colour = Wear().hat_colour if colour is None else to_colour(colour)
+    two = find_two_colours(photo.rgb, photo.radiance, photo.labels)
     frames = find_colour(photo, (Label.GLASSES,))
     return Wear(
-        hat_colour=hat_colour,
-        hat_trim=to_colour(0.7 * np.array(hat_colour)),
+        hat_colour=hat_colour if two is None else to_colour(two.main),
+        hat_trim=to_colour(0.7 * np.array(hat_colour) if two is None else two.second),
         glasses=glasses,
         glasses_colour=Wear().glasses_colour if frames is None else to_colour(0.5 * frames),
     )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.avatar.foreground import estimate_foreground, open_gaps
+from portrait360.pipeline.avatar.head_cloth import uncover_head_cloth
 from portrait360.pipeline.portrait.crop import cut_centre
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.utils.array_types import F32, Bools, Bytes, Floats
-from portrait360.utils.image_ops import foreground, smoothstep
+from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
 VOID = 255  # label of pixels beyond the photo
@@ -69,16 +71,23 @@ class Photo:
 def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     """Return the photo of a portrait that has been read; `camera` is the one that fits the skin."""
     assert portrait.reading is not None
-    rgb = foreground(portrait.rgb, portrait.alpha).astype(np.float32)
-    shares = cut_centre(portrait.reading.probabilities, portrait.reading_scale, len(rgb))
-    flow = cut_centre(np.moveaxis(portrait.reading.flow, -1, 0), portrait.reading_scale, len(rgb))
+    shares = cut_centre(portrait.reading.probabilities, portrait.reading_scale, len(portrait.rgb))
+    flow = cut_centre(np.moveaxis(portrait.reading.flow, -1, 0), portrait.reading_scale, len(portrait.rgb))
     known = soften_border(portrait.inside_photo)
     labels = sharpen_labels(shares, portrait.rgb.astype(np.float32), portrait.alpha, portrait.inside_photo)
     labels = correct_by_colour(labels, portrait.rgb.astype(np.float32), camera)
+    drawn = portrait.reading.answers.get("kind", {}).get("toon", 0.0)
+    labels = uncover_head_cloth(labels, portrait.rgb.astype(np.float32), drawn)
     alpha = clear_background(portrait.rgb.astype(np.float32), portrait.alpha.astype(np.float32), labels)
     labels[(alpha < 0.5) & (labels != VOID)] = Label.BACKGROUND
     pure = find_pure_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR)
+    rgb = estimate_foreground(portrait.rgb.astype(np.float32), open_gaps(alpha, pure, labels == Label.HAIR))
     return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, np.moveaxis(flow, 0, -1), camera)
+
+
+def open_hair(photo: Photo) -> Photo:
+    """Return a photo whose matte is open between locks: what is shown is; what is fitted to is the whole outline."""
+    return replace(photo, alpha=open_gaps(photo.alpha, photo.pure, photo.shows(Label.HAIR)))
 
 
 def clear_background(rgb: F32, alpha: F32, labels: Bytes) -> F32:

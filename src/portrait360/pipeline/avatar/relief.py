@@ -31,7 +31,7 @@ END, DRAWN_END = (42.0, 56.0), (46.0, 58.0)  # degrees from the photo's directio
 SIDE = 256  # vertices along a side of the photo
 STEP, WITHIN = 0.025, 0.1  # canonical depth between neighbours of two layers, and of one, at which the relief is torn
 SUNK = (0.07, 0.13)  # canonical depth behind the skin from which something hangs behind it, and is not put on it
-POOR = 0.6  # overlap of a layer with the photo's below which its depth is the proxy's
+POOR, UNLIKE = 0.6, 0.45  # overlap of a layer with the photo's below which its depth is the proxy's; it is another's
 Reaches = tuple[tuple[float, float], ...]  # vertices, and weight
 REACHES: Reaches = ((1.5, 1.0), (5.0, 1e-3), (20.0, 1e-6), (80.0, 1e-9))  # far only where nothing is near
 BROAD: Reaches = ((12.0, 1.0), (40.0, 1e-3))  # for what hardly fits: better flat than crumpled
@@ -62,6 +62,7 @@ class Relief:
     uv: F32  # (n, 2) of the photo
     firm: F32  # (n,) 0 where the relief is torn .. 1 inside
     poor: frozenset[int]  # layers that hardly overlap with what the photo shows of them
+    unlike: frozenset[int]  # those of them that look otherwise altogether
     shows: Shown
     end: tuple[float, float] = END
     shift: F32 | None = None  # (n, 3) how far an expression has moved the vertices; None: nothing has moved
@@ -101,7 +102,7 @@ def make_relief(
     Drawings are shown further round: their faces are flat, and those of the layers are a human's.
     """
     layers = layer_of_label[_pick(photo.labels)]
-    depth, poor = find_depths(photo, film, skin, layer_of_label, cover)
+    depth, overlaps = find_depths(photo, film, skin, layer_of_label, cover)
     inside = (_shrink(photo.alpha) > 0.02) & (_shrink(photo.known) > 0.02) & bool(cover.visible.any())
     inside = cv2.dilate(inside.astype(np.uint8), np.ones((2 * RIM + 1,) * 2)) > 0
     y, x = np.indices((SIDE, SIDE))
@@ -127,7 +128,8 @@ def make_relief(
         np.concatenate([empty, *triangles]).astype(np.int32),
         uv.reshape(-1, 2).astype(np.float32)[rows],
         np.concatenate([np.zeros(0), *firm]).astype(np.float32),
-        poor,
+        frozenset(layer for layer, overlap in overlaps.items() if overlap <= POOR),
+        frozenset(layer for layer, overlap in overlaps.items() if overlap < UNLIKE),
         find_shown(photo),
         DRAWN_END if drawn else END,
     )
@@ -135,8 +137,10 @@ def make_relief(
 
 def find_depths(
     photo: Photo, film: Film, skin: F32, layer_of_label: NDArray[np.int8], cover: Proxy
-) -> tuple[F32, frozenset[int]]:
-    """Return the depth of every vertex (SIDE, SIDE), and the layers of which it is the proxy's, smoothed.
+) -> tuple[F32, dict[int, float]]:
+    """Return the depth of every vertex (SIDE, SIDE), and how far each layer overlaps with what the photo shows of it.
+
+    Where that is little, it is the proxy's, smoothed.
 
     Skin beneath other layers has the fitted skin's depth; and what would lie a little behind that lies on it,
     like sideburns that the layers lack.
@@ -149,19 +153,19 @@ def find_depths(
     view = cover.render(photo.camera, SIDE)
     everywhere = np.where(view.mask > 0.5, view.depth, 0).astype(np.float32)
     everywhere = fill(everywhere, everywhere > 0)
-    out, poor = everywhere.copy(), set[int]()
+    out, overlaps = everywhere.copy(), dict[int, float]()
     for layer in map(int, np.unique(shown[shown >= 0])):
         region = shown == layer
         known = region & (rendered == layer) & (alpha > 0.5)
-        if known.sum() > POOR * (region | ((rendered == layer) & (alpha > 0.5))).sum():
+        overlaps[layer] = float(known.sum() / (region | ((rendered == layer) & (alpha > 0.5))).sum())
+        if overlaps[layer] > POOR:
             out[region] = fill(depth, known)[region]
         else:
-            poor.add(layer)
             out[region] = fill(everywhere, region, BROAD)[region]
     sunk = np.where((shown >= 0) & (skin > 0), np.maximum(out - skin, 0), 0)
     out = out - sunk * (1 - smoothstep(*SUNK, sunk))
     subject = shown >= 0
-    return np.where(subject, out, fill(out, subject) if subject.any() else out), frozenset(poor)
+    return np.where(subject, out, fill(out, subject) if subject.any() else out), overlaps
 
 
 def fill(values: F32, known: Bools, reaches: Reaches = REACHES) -> F32:

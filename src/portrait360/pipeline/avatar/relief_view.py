@@ -25,9 +25,13 @@ from portrait360.utils.portrait_labels import Label
 OWN = (0.4, 1.2)  # degrees up to which the view is the photo's own
 OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
 SLIT = 0.03  # picture sides: widest gap in the relief that another hat may fill
+HOLE = 0.02  # picture sides: half the width of holes, through which nothing but background would be seen
+SOFT = 0.8  # pixels over which what is cut away ends
 BORDER = 0.05  # picture sides from the photo's edge over which it fades in
 STEPS = 0.0025  # picture sides by which steps in depth are blurred: about a cell of the relief
-POOR_END = (36.0, 39.0)  # degrees over which the photo of what the layers have otherwise ends: both would be a ghost
+POOR_END = (23.0, 24.5)  # degrees over which the photo of what the layers have otherwise ends: both would be a ghost
+LOOSE = (5.0, 12.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
+HAZE = (0.2, 0.8)  # share of a matte over which its edge becomes solid: less is haze
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
 
 
@@ -64,7 +68,8 @@ def lay_relief_over(
 
     What the photo sees, it knows better: only what lies far enough `behind` the first surface there can hide it.
     """
-    if _view_angle(camera, photo.camera) > relief.end[1]:
+    turned = _view_angle(camera, photo.camera)
+    if turned > relief.end[1]:
         return layers
     size = len(layers.alpha)
     uv, firm, distance, shift, kept = relief.draw_moved(camera, size)
@@ -81,22 +86,61 @@ def lay_relief_over(
     labels = look_up_labels(photo, uv)
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
     known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
-    trust = seen * known * fade_out(relief, shown, angle)
-    trust = soften_edges(
-        trust, firm, relief.shows, uv, angle, (shown == beneath) & (shown == layer_of_label[Label.FACE])
-    )
-    trust = drop_islands(trust, layers.alpha, angle, ~np.isin(beneath, list(relief.poor)))
+    whole = seen * known * fade_out(relief, shown, angle, turned)
+    trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 1, -1), uv, angle)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
-    strange = find_strange(relief, film, layer_of_label, angle, distance > 0)
-    layers = layers._replace(own=layers.own + trust * ((shown == beneath) - layers.own))
-    return blend_over(layers._replace(alpha=layers.alpha * (1 - strange)), colours, trust, distance)
+    kept_alpha = layers.alpha * (1 - find_strange(relief, film, layer_of_label, turned, distance > 0))
+    layers = layers._replace(own=layers.own + trust * ((shown == beneath) - layers.own), alpha=kept_alpha)
+    return blend_over(layers, colours, trust, make_opaque(trust, angle), distance)
 
 
-def fade_out(relief: Relief, shown: NDArray[np.int8], angle: Floats) -> Floats:
-    """Return 1 near the photo's direction, 0 further round (s, s), for what the photo shows of each layer."""
+class Place(NamedTuple):
+    """What the photo shows of the relief at each pixel of a view (s, s)."""
+
+    uv: Floats  # (s, s, 2) where it does
+    angle: Floats  # degrees from its direction
+    labels: Bytes
+    shown: NDArray[np.int8]  # the layer that it shows
+    beneath: NDArray[np.int8]  # the layer that lies there
+
+
+def trust_relief(
+    whole: Floats, firm: Floats, relief: Relief, place: Place, layers: Floats, layer_of_label: NDArray[np.int8]
+) -> Floats:
+    """Return a share (s, s) of the relief, without scraps of it and without holes through the `layers` (s, s).
+
+    Args:
+        whole: The share of it that the photo would allow.
+        firm: 0 where it is torn, 1 inside.
+        relief: The relief.
+        place: What the photo shows of it.
+        layers: How far the layers cover each pixel.
+        layer_of_label: The layer that each label names.
+    """
+    bare = place.beneath == layer_of_label[Label.FACE]
+    trust = soften_edges(whole, firm, relief.shows, place.uv, place.angle, bare & (place.shown == place.beneath))
+    scraps = bare & np.isin(place.labels, (Label.HAIR, Label.BEARD))  # of hair that the layers lack
+    fitting = ~np.isin(place.beneath, list(relief.poor))
+    trust = drop_islands(trust, layers * ~scraps, place.angle, fitting)
+    return close_holes(trust, whole, layers)
+
+
+def close_holes(trust: Floats, whole: Floats, layers: Floats) -> Floats:
+    """Return a share (s, s) of the photo that is not less than the `whole` in small holes through the `layers`."""
+    covered = np.maximum(trust, layers).astype(np.float32)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(HOLE * len(trust)) + 1,) * 2)
+    missing = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, disc) - covered
+    return np.maximum(trust, whole * smoothstep(0.0, 0.5, missing))
+
+
+def fade_out(relief: Relief, shown: NDArray[np.int8], angle: Floats, turned: float) -> Floats:
+    """Return 1 near the photo's direction, 0 further round (s, s), for what the photo shows of each layer.
+
+    What the layers have otherwise goes all at once, at one turn of the view, lest half of each be seen.
+    """
     poor = np.isin(shown, list(relief.poor))
-    return 1 - np.where(poor, smoothstep(*POOR_END, angle), smoothstep(*relief.end, angle))
+    return 1 - np.where(poor, smoothstep(*POOR_END, np.asarray(turned)), smoothstep(*relief.end, angle))
 
 
 def look_up_labels(photo: Photo, uv: Floats) -> Bytes:
@@ -110,10 +154,10 @@ def find_known(photo: Photo, uv: Floats, labels: Bytes, angle: Floats) -> Floats
     return fade * look_up(photo.known, uv) * look_up(photo.alpha, uv) * fade_at_border(uv, angle)
 
 
-def blend_over(layers: Colours, colours: Floats, trust: Floats, depth: Floats) -> Colours:
-    """Return the layers with colours over them; where there are no layers, at this depth."""
+def blend_over(layers: Colours, colours: Floats, trust: Floats, opaque: Floats, depth: Floats) -> Colours:
+    """Return the layers with colours over them; where there are no layers, as `opaque` (s, s) and at this depth."""
     rgb = layers.rgb + trust[..., None] * (colours - layers.rgb)
-    room = np.clip(np.maximum(sharpen(trust), layers.alpha) - layers.alpha, 0, 1)
+    room = np.clip(np.maximum(opaque, layers.alpha) - layers.alpha, 0, 1)
     alpha = layers.alpha + room
     rgb = (rgb * layers.alpha[..., None] + colours * room[..., None]) / np.maximum(alpha, 1e-4)[..., None]
     depth = np.where(layers.depth > 0, layers.depth, np.where(trust > 0, depth, 0))
@@ -126,15 +170,16 @@ def fade_at_border(uv: Floats, angle: Floats) -> F32:
     return np.asarray(1 - smoothstep(*OWN, angle) * (1 - inside), np.float32)
 
 
-def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], angle: Floats, drawn: Bools) -> Floats:
+def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], turned: float, drawn: Bools) -> Floats:
     """Return 1 where a hat is seen that is not like the photo's, beside the relief, near the photo's direction."""
     worn = int(layer_of_label[Label.HAT])
-    if worn not in relief.poor:
+    if worn not in relief.unlike:
         return np.zeros(drawn.shape)
     width = 2 * round(SLIT * len(drawn)) + 1
     closed = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((width, width), np.uint8)) > 0
     hat = cv2.dilate((layer_of_label[film.labels] == worn).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return hat * ~closed * sharpen(1 - smoothstep(*POOR_END, angle))
+    beside = cv2.GaussianBlur((hat & ~closed).astype(np.float32), (0, 0), SOFT)
+    return beside * sharpen(1 - smoothstep(*POOR_END, np.asarray(turned)))
 
 
 def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
@@ -143,6 +188,12 @@ def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
     wide = max(0.9, STEPS * len(distance))
     soft = cv2.GaussianBlur(cv2.dilate(steps.astype(np.float32), np.ones((3, 3))), (0, 0), 0.7 * wide) * share
     return colours + np.clip(1.5 * soft, 0, 1)[..., None] * (cv2.GaussianBlur(colours, (0, 0), wide) - colours)
+
+
+def make_opaque(trust: Floats, angle: Floats) -> Floats:
+    """Return how far a share of the photo hides what lies behind it: loose hair is soft near its direction alone."""
+    loose = smoothstep(*HAZE, trust)
+    return loose + smoothstep(*LOOSE, angle) * (sharpen(trust) - loose)
 
 
 def sharpen(share: Floats) -> F32:

@@ -1,7 +1,7 @@
 """Bring the broad light of a photo to that of the layers beneath it, the more, the further from its direction.
 
 The layers are lit more evenly than the photo, such that their unseen sides look like their seen ones; between the two
-lies a smooth change of light, not an edge.
+lies a smooth change of light, not an edge. Highlights move with the eye: skin that is laid on them has few.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from portrait360.pipeline.avatar.exposure import blur, log_ratio, look_up_points
 from portrait360.pipeline.avatar.photo import Photo
+from portrait360.synth.meshes import unit
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.tone_mapping import tone_map
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.portrait_labels import Label
 
 BROAD = 0.03  # picture sides: detail finer than this stays the photo's
+NARROW = 0.010  # picture sides: light that is wider than this may be a highlight, or the shade of a turned surface
+DISTINCT, TAKEN = 0.1, 0.7  # gain from which it is a highlight, and share of it that is taken off
+FACING = (0.6, 0.9)  # cosines to the camera below, and above which a surface is turned away, and is not
 PASS = 0.012  # picture sides over which the light of one label passes into that of the next
 MOST = 1.6  # logarithm of a gain
 FEWEST = 200  # pixels of a layer from which its light is known
@@ -27,24 +32,44 @@ TURN = (8.0, 32.0)  # degrees from the photo's direction over which it takes the
 def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], layers: int) -> F32:
     """Return the broad gain from the photo to a render for each layer (s, s, layers + 1, 3), logarithms.
 
-    The last is that of the layer that the photo's label names, smoothly from one label to the next.
+    The last is that of the layer that the photo's label names, smoothly from one label to the next. It leaves the
+    photo its highlights, since it is seen near its direction only.
     """
     side = (photo.size, photo.size)
-    drawn = np.asarray(cv2.resize(film.radiance, side, interpolation=cv2.INTER_AREA), np.float32)
+    drawn, normals = (
+        np.asarray(cv2.resize(a, side, interpolation=cv2.INTER_AREA), np.float32)
+        for a in (film.radiance, film.normals)
+    )
     names = np.asarray(cv2.resize(film.labels, side, interpolation=cv2.INTER_NEAREST), np.uint8)
     ratio = np.clip(log_ratio(drawn, photo.radiance), -MOST, MOST)
     shown, rendered = layer_of_label[photo.labels], layer_of_label[names]
-    gains = []
+    facing = cv2.GaussianBlur(normals, (0, 0), BROAD * photo.size) @ unit(photo.camera.position).astype(np.float32)
+    gains, levelled = [], []
     for layer in range(layers):
         agree = cv2.erode(((shown == layer) & (rendered == layer)).astype(np.uint8), np.ones((5, 5), np.uint8))
         weight = (agree * photo.known).astype(np.float32)
-        gains.append(blur(ratio, weight, BROAD * photo.size) * (weight.sum() > FEWEST))
+        broad, narrow = (
+            blur(ratio, weight, width * photo.size) * (weight.sum() > FEWEST) for width in (BROAD, NARROW)
+        )
+        gains.append(broad)
+        is_skin = layer == layer_of_label[Label.FACE]
+        levelled.append(broad + level_light(broad - narrow, facing) if is_skin else broad)
     shares = np.stack(
         [cv2.GaussianBlur((shown == i).astype(np.float32), (0, 0), PASS * photo.size) for i in range(layers)], -1
     )
     shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-4)
-    gains.append(np.einsum("yxl,yxlc->yxc", shares, np.stack(gains, 2)))
-    return np.stack(gains, 2).astype(np.float32)
+    mixed = np.einsum("yxl,yxlc->yxc", shares, np.stack(gains, 2))
+    return np.stack([*levelled, mixed], 2).astype(np.float32)
+
+
+def level_light(over: F32, facing: Floats) -> F32:
+    """Return gains (s, s, 3) against highlights, which move with the eye, and all light where the head turns away.
+
+    `over` (s, s, 3) is by how much the photo is brighter than beside it, `facing` the cosine to its camera.
+    """
+    aslant = (1 - np.asarray(smoothstep(*FACING, facing), np.float32))[..., None]
+    bright = np.maximum(over.mean(-1, keepdims=True) - DISTINCT, 0)
+    return np.asarray(-aslant * over - (1 - aslant) * TAKEN * bright, np.float32)
 
 
 def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:

@@ -18,6 +18,7 @@ WIDE = 0.04  # picture sides: the band of broad colour
 CELL = 4  # pixels along a side of those in which it is measured
 MOST = 0.3  # largest change, sRGB
 SURE = (0.6, 0.95)  # share of the photo from which its colours count: its edges are other things', too
+HELD = 0.6  # share of its brightness that the darkest keeps
 FEW = 0.02  # share of the photo that is none
 GROUPS = np.full(256, -1, np.int8)  # labels whose colours have to do with each other; the neck often lies in shade
 for _i, _labels in enumerate(
@@ -48,7 +49,7 @@ def hide_seams(rgb: Floats, bare: F32, film: Film, share: Floats, own: Floats) -
     for group in np.unique(groups[(own > FEW) & (groups >= 0)]):
         mask = ((groups == group) * film.alpha).astype(np.float32)
         change += mask[..., None] * _spread(step, own, mask)
-    return rgb + ((1 - share) * (film.alpha > 0))[..., None] * change
+    return np.maximum(rgb + ((1 - share) * (film.alpha > 0))[..., None] * change, HELD * rgb)
 
 
 def _spread(step: F32, own: F32, mask: F32) -> F32:

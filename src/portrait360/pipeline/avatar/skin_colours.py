@@ -63,7 +63,8 @@ HAIRLINE, TINTED = 12, 30  # steps of diffusion over which hair roots blend into
 ROOTS = (0.35, 0.95)  # diffused share of hair roots from which, and up to which, they colour the skin
 REACH = 0.22  # canonical distance over which a carried gain fades
 AROUND, NEAR = 0.04, 0.015  # canonical widths of the neighbourhood of a detail, and of one on a feature
-SPOT, DARKER = 0.08, 0.05  # largest gains of details outside the features, light and dark
+SPOT, DARKER = (0.08, 0.2), (0.05, 0.15)  # largest gains of details outside the features, where hardly and well seen
+SURE = (0.75, 1.0)  # how well they must be seen for the latter: a side of the face may lie in shade
 WRINKLE, CLEAR = 0.25, (0.5, 0.9)  # that of lines narrower than that, and how well they must be seen
 SHADOW = 0.18  # largest gain of the broad shade on features, such as that of an eye's socket
 BRIGHT, LIT = 0.6, 0.8  # broad gain from which skin glares, but for a quantile of it: a side that is lit does not
@@ -76,7 +77,6 @@ BESIDE = 0.012  # canonical distance between roots that grow together
 RUDDY = 0.6  # share taken off what the generator's ears differ from its face
 WET = np.array([0.9, 0.75, 0.75], np.float32)  # lips at the edge of the mouth, of their colour outside
 DEEP = np.array([0.6, 0.35, 0.35], np.float32)  # the lining further in, of that
-COARSE = 0.8  # strength of invented details that are wider than pores: some of them are folds
 NEIGHBOURS = (0.007, 0.004)  # canonical distance of vertices over which they hold details
 
 
@@ -253,10 +253,13 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     near = ((near + near[mirror]) / 2).mean(1, keepdims=True)
     shade = (1 - brow)[:coarse, None] * (near - SHADOW * np.tanh(near / SHADOW))
     spot = spot - free * same * shade
-    spot = np.where(spot.mean(1, keepdims=True) > 0, SPOT * np.tanh(spot / SPOT), spot)  # gloss on features, too
+    sure = smoothstep(*SURE, np.maximum(source[:coarse], source[mirror]))[:, None]  # else it shows the other side's
+    sure = sure * (1 - free)  # the gloss of features is stronger than that of cheeks
+    light, dark = (least + sure * (most - least) for least, most in (SPOT, DARKER))
+    spot = np.where(spot.mean(1, keepdims=True) > 0, light * np.tanh(spot / light), spot)  # gloss on features, too
     broad = find_usual(spot, trust, inner, NEAR, np.inf)
     lines = WRINKLE * np.tanh((spot - broad) / WRINKLE) * smoothstep(*CLEAR, source[:coarse, None])
-    held = lines + np.where(spot.mean(1, keepdims=True) < 0, DARKER * np.tanh((spot - lines) / DARKER), spot - lines)
+    held = lines + np.where(spot.mean(1, keepdims=True) < 0, dark * np.tanh((spot - lines) / dark), spot - lines)
     calm = usual + LOPSIDED * same * (average_sides(usual, mirror) - usual) + held + free * (spot - held)
     fine, free = gain - prolong(values, count), np.where(lining, 1, features)[:, None]
     limit = FINE * (0.15 + 0.85 * source[:, None])  # beside hair these are its strands
@@ -289,7 +292,7 @@ def invent_detail(mesh: Mesh, normals: F32, seen: SkinView, photo: Photo) -> F32
     held, mirror = seen.source[:, None] * (1 - seen.brow[:, None]), mirror_fine_vertices()
     fine = seen.gain - prolong(restrict(seen.gain, count), count)
     fine = FINE * np.tanh(fine / FINE)
-    like = COARSE * look_up_detail(detail.coarse, detail.pixel, mesh.vertices, normals)
+    like = look_up_detail(detail.coarse, detail.pixel, mesh.vertices, normals)
     near = smoothstep(*NEIGHBOURS, fine_edges())[:, None]
     invented = like * near + held[mirror] * (fine[mirror] - like * near)
     return np.asarray((1 - seen.weight)[:, None] * invented, np.float32)

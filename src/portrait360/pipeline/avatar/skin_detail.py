@@ -17,16 +17,17 @@ from portrait360.pipeline.avatar.photo import Photo
 from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.portrait_labels import Label
 
-BROAD = 0.010  # canonical width of details: what is wider is shape and light
+BROAD = 0.016  # canonical width of details: what is wider is shape and light
+WIDE, ALIKE = 0.007, 0.6  # width from which they may be folds and shade; how strong that may be, of finer ones
 FINE = 0.0035  # that of what is too fine for colours of vertices
 MOST = 0.3  # logarithm of the gain of a detail
 RADII = (0.026, 0.020, 0.015)  # canonical radii of patches, the widest that fit into the seen skin
 APART = 0.6  # distance between patches, of their radius
 ENOUGH = 100  # places that patches of a radius can come from
-USUAL = (0.1, 0.75)  # quantiles of how strong details are around a place: above them are folds and edges
+USUAL = (0.25, 0.8)  # quantiles of how strong details are around a place: above them are folds and edges
 UNMARKED = 0.7  # quantile of the strongest detail in a patch
 UNLINED = 0.6  # quantile of how far details run one way, as wrinkles do
-SHARP = 1.5  # exponent of the shares of patches
+SHARP = 4.0  # exponent of the shares of patches
 TILE = 0.4  # canonical side of the tile
 FROM_SIDE = 4  # exponent of how far a surface faces one of the three sides
 SEED = 7
@@ -45,7 +46,7 @@ def make_detail(photo: Photo) -> SkinDetail | None:
     """Return the detail of the skin of a face; None where a photo shows too little of one."""
     pixel = float(photo.camera.radius / photo.camera.focal) / photo.size
     sure = shrink(photo.shows(Label.FACE)) & (photo.known > 0.9)
-    detail = _find_detail(photo.radiance, sure, pixel)
+    detail = _hold_back_folds(_find_detail(photo.radiance, sure, pixel), sure, pixel)
     room = np.asarray(cv2.distanceTransform(sure.astype(np.uint8), cv2.DIST_L2, 3), np.float32)
     for radius in RADII:
         places = _find_places(detail, sure, room, radius / pixel)
@@ -76,6 +77,17 @@ def _find_detail(radiance: Floats, sure: Bools, pixel: float) -> F32:
     light, inside = np.log(np.maximum(radiance, 0) + QUIET).astype(np.float32), sure.astype(np.float32)
     detail = (light - blur(light, inside, BROAD / pixel)) * inside[..., None]
     return np.asarray(MOST * np.tanh(detail / MOST), np.float32)
+
+
+def _hold_back_folds(detail: F32, sure: Bools, pixel: float) -> F32:
+    """Return details (s, s, 3) whose wide part is hardly stronger than the fine one is in usual skin."""
+    if not sure.any():
+        return detail
+    inside = sure.astype(np.float32)
+    wide = blur(detail, inside, WIDE / pixel) * inside[..., None]
+    power = blur(((detail - wide) ** 2).mean(-1), inside, BROAD / pixel)[sure]
+    most, strength = ALIKE * np.sqrt(np.median(power)) + 1e-6, np.abs(wide).max(-1, keepdims=True) + 1e-9
+    return np.asarray(detail + wide * (most * np.tanh(strength / most) / strength - 1), np.float32)
 
 
 def _find_places(detail: F32, sure: Bools, room: F32, radius: float) -> F64:

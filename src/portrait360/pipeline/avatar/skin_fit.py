@@ -1,7 +1,8 @@
 """Fit the skin of an avatar to a portrait: camera, shape and expression, then what the landmarks are still off by.
 
 The portrait's own fit keeps expressions small, because they easily explain what the pose should. With the pose known,
-a softer prior lets faces smile; the residuals of the landmarks are then spread smoothly over the skin.
+a softer prior lets faces smile, and scans of heads say how far what lies in view stands out (`scan_model`); the
+residuals of the landmarks are then spread smoothly over the skin.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from scipy.sparse.linalg import splu
 
 from portrait360.geometry.cameras import Camera
 from portrait360.geometry.surfaces.subdivision import mesh_laplacian
+from portrait360.pipeline.avatar.lip_edges import UPPER, find_hanging_lips
+from portrait360.pipeline.avatar.scan_model import face_coefficients, load_scan_model
 from portrait360.pipeline.portrait.face_fitting import FaceFit, FitOptions, LinearPoints
 from portrait360.pipeline.portrait.morphable_model import Morphable, load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.utils.array_types import F32, F64, Floats
 
-NOISE, EXPRESSION_PRIOR = 0.004, 1.2
+NOISE, EXPRESSION_PRIOR = 0.005, 3.0
 UNIT = 512.0  # side of the crop in the units of the fit
 SMOOTH, STIFF = 3.0, 1e-3  # weight of the Laplacian and of the offset itself against one landmark
+ACROSS = 6.0  # weight across an outline of a landmark that slides along it: no other says where the outline is
 FACING = (0.15, 0.45)  # cosine towards the camera at which a landmark begins to count, and counts fully
 FAR = 0.05  # crop sides: a landmark further off than this is a mistake of the detector
 LARGEST = 100.0  # of any number in a file
@@ -40,29 +44,36 @@ class SkinFit:
     camera: Camera  # of the portrait's crop, in the frame of the head at its own size
     shape: Floats  # (60,)
     expression: Floats  # (52,)
-    offset: F32  # (n, 3) of the coarse skin, canonical units
+    offset: F32  # (n, 3) of the coarse skin from what shape and expression say, canonical units
     error: float  # median distance of the landmarks after all, in crop sides
 
 
-def fit_skin(portrait: Portrait, units: tuple[str, ...]) -> SkinFit:
-    """Fit the skin to the landmarks of a portrait; `units` names the expression units of the face model."""
+def fit_skin(portrait: Portrait, units: tuple[str, ...], *, snap: bool = True) -> SkinFit:
+    """Fit the skin to the landmarks of a portrait; `units` names the expression units of the face model.
+
+    Without `snap`, landmarks stay where shape and expression put them.
+    """
     if portrait.landmarks is None:
         raise ValueError("a portrait without landmarks has no face to fit")
-    fit = refit_face(portrait, reliable_model(units))
-    model, side = load_morphable(), fit.side / UNIT
+    model = reliable_model(units)
+    fit = refit_face(portrait, model)
+    side = fit.side / UNIT
     centre = tuple((corner + fit.side / 2) / UNIT for corner in fit.corner)
     camera = Camera(fit.camera.cam2world, fit.camera.focal * side, (float(centre[0]), float(centre[1])))
     landmarks = portrait.landmarks[: len(model.spread)]
-    offset = spread_residuals(model, fit.shape, fit.expression, camera, landmarks)
-    moved = model.rows @ (model.skin.at(fit.shape, fit.expression) + offset)
-    error = float(np.median(np.linalg.norm(camera.project(moved)[0] - landmarks, axis=1)))
-    return SkinFit(camera, fit.shape, fit.expression, offset.astype(np.float32), error)
+    skin = model.skin.at(fit.shape, fit.expression)
+    if snap:
+        skin = skin + spread_residuals(model, fit.shape, fit.expression, camera, landmarks)
+    error = float(np.median(np.linalg.norm(camera.project(model.rows @ skin)[0] - landmarks, axis=1)))
+    shape = face_coefficients(fit.shape)
+    offset = skin - load_morphable().skin.at(shape, fit.expression)
+    return SkinFit(camera, shape, fit.expression, offset.astype(np.float32), error)
 
 
 @lru_cache(maxsize=2)
 def reliable_model(units: tuple[str, ...]) -> Morphable:
-    """Return the face model without the units that one picture says nothing about."""
-    model = load_morphable()
+    """Return the face model of scans without the units that one picture says nothing about."""
+    model = load_scan_model()
     expression = model.skin.expression.copy()
     expression[[i for i, name in enumerate(units) if name.startswith(UNRELIABLE)]] = 0
     return replace(model, skin=LinearPoints(model.skin.mean, model.skin.shape, expression))
@@ -80,6 +91,8 @@ def spread_residuals(model: Morphable, shape: Floats, expression: Floats, camera
     """Return offsets (n, 3) of the coarse skin, parallel to the picture, that bring landmarks to where they are seen.
 
     They minimise |w (rows D - d)|^2 + SMOOTH |L D|^2 + STIFF |D|^2, with the uniform Laplacian L of the mesh.
+    Landmarks that slide along the skin from face to face count less: to follow them would shear a nose's slope.
+    Across an outline they count all the more.
     """
     points = model.rows @ model.skin.at(shape, expression)
     projected, depth = camera.project(points)
@@ -90,10 +103,26 @@ def spread_residuals(model: Morphable, shape: Floats, expression: Floats, camera
     towards /= np.linalg.norm(towards, axis=1, keepdims=True)
     facing = (model.landmark_normals * towards).sum(1)
     weight = np.clip((facing - FACING[0]) / (FACING[1] - FACING[0]), 0, 1) * (np.linalg.norm(residual, axis=1) < FAR)
-    rows, count = model.rows, len(model.skin.mean)
+    trust, wanted = _trust_across(wanted, model, camera)
+    weight = weight * trust
+    hanging, lack = find_hanging_lips(model, model.skin.at(shape, expression), camera, landmarks)
+    far = float(np.median(depth[list(UPPER)])) / camera.focal
+    wanted = np.concatenate([wanted, far * lack @ axes.T])
+    weight = np.concatenate([weight, np.ones(len(lack))])
+    rows, count = sp.vstack([model.rows, hanging]).tocsr(), len(model.skin.mean)
     laplacian = mesh_laplacian(model.quads, count)
     system = rows.T @ sp.diags(weight) @ rows + SMOOTH * (laplacian.T @ laplacian) + STIFF * sp.eye(count)
     return splu(sp.csc_matrix(system)).solve(rows.T @ (weight[:, None] * wanted))
+
+
+def _trust_across(wanted: Floats, model: Morphable, camera: Camera) -> tuple[Floats, Floats]:
+    """Return how far landmarks count, and their moves (n, 3) with less of what lies along the skin in the picture."""
+    axes, known = camera.cam2world[:3, :2], model.weights[:, None]
+    across = model.landmark_normals @ axes @ axes.T  # short where the skin faces the camera
+    sliding = ACROSS * (1 - known)
+    trust = known + sliding * (across**2).sum(1, keepdims=True)
+    moves = known * wanted + sliding * across * (across * wanted).sum(1, keepdims=True)
+    return trust[:, 0], moves / trust
 
 
 def pack_fit(fit: SkinFit) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from portrait360.pipeline.avatar.exposure import (
     look_up_points,
     shrink,
     to_albedo,
+    to_hair_albedo,
 )
 from portrait360.pipeline.avatar.hair_detail import Example, lay_detail, read_detail
 from portrait360.pipeline.avatar.hair_donors import borrow_colours
@@ -44,13 +45,14 @@ ALONG, OWN_REACH = 0.02, 0.20  # canonical lengths of a strand over which its ga
 DETAIL = 0.8  # share of what a photo shows more finely than that
 LACK = (-0.15, 0.35)  # range of the correction of borrowed gains
 HUE_CALM, BEARD_CALM = 0.6, 0.85  # share of the differences in hue of natural hair, and of a beard, taken off
-BORROWED_CALM = 0.4  # share of the invented differences of strands that borrowed ones replace
+BORROWED_CALM = 0.55  # share of the invented differences of strands that borrowed ones replace
 PURE = 0.9  # purity of hair whose locks are taken
+FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its own locks, and shows them fully
 ANCHORS = 4  # points of a strand that exchange gains with other strands
 
 
 def bake_strands(group: Strands, view: View, locks: Example | None) -> Strands:
-    """Give strands the photo's colours; hair that it does not show also takes the `locks` of that which it shows."""
+    """Give strands the photo's colours; hair also takes its `locks`, where the photo does not show its own well."""
     part = Part(int(group.part[0]))
     if part not in BAKED_STRANDS:
         return group
@@ -63,17 +65,33 @@ def bake_strands(group: Strands, view: View, locks: Example | None) -> Strands:
     count, k, _ = group.points.shape
     points = group.points.reshape(-1, 3)
     weight = find_seen(points, unit(points - HEAD_CENTRE), view, view.whole, 0.02, inside).reshape(count, k)
+    facing = cosine_to_camera(points, unit(points - HEAD_CENTRE), view).reshape(count, k)
     uv, _ = view.photo.camera.project(points)
     gain = look_up_points(strand_ratio(view, inside, BROAD[part]), uv).reshape(count, k, 3)
     uneven = _find_side_colour(points, weight.ravel(), gain.reshape(-1, 3), may_be_dyed=part == Part.HAIR)
-    gain = gain - SIDE_LIGHT * uneven.reshape(gain.shape)
+    gain = np.asarray(gain - SIDE_LIGHT * uneven.reshape(gain.shape), np.float32)
+    if part == Part.HAIR and locks is not None:
+        own = look_up_points(locks.detail, uv)[:, :3].reshape(gain.shape)
+        return _colour(group, weight, facing, gain - own, _mix_locks(group.points, weight * facing, own, locks))
+    return _colour(group, weight, facing, gain, 0.0)
+
+
+def _mix_locks(points: F32, facing: Floats, own: F32, locks: Example) -> F32:
+    """Return the locks of hair: its own where the photo faces it, elsewhere, where these would be smears, others."""
+    laid = lay_detail(points, locks)
+    return np.asarray(laid + smoothstep(*FACED, facing)[..., None] * (own - laid), np.float32)
+
+
+def _colour(group: Strands, weight: F32, facing: Floats, gain: F32, locks: F32 | float) -> Strands:
+    """Give strands the gains that the photo shows, carried on to what it does not show, and locks."""
+    is_hair = group.part[0] == Part.HAIR
     along, known, own = _smooth_along(group.points, weight, gain)
     seen = np.asarray(along + weight[..., None] * (clip_gain(gain) - along) * DETAIL, np.float32)
-    facing = cosine_to_camera(points, unit(points - HEAD_CENTRE), view).reshape(count, k)
     sure = known[..., None]
-    even = along if part == Part.HAIR else _calm_hues(along, BEARD_CALM, known)
+    even = along if is_hair else _calm_hues(along, BEARD_CALM, known)
+    seen = seen if is_hair else _calm_hues(seen, BEARD_CALM, weight)  # skin shines through
     carried, near = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), even)
-    dyed = _find_dyed(seen[weight > 0.5]) if part == Part.HAIR else 0.0
+    dyed = _find_dyed(seen[weight > 0.5]) if is_hair else 0.0
     borrowed = borrow_colours(group.points, known, seen, dyed)
     if borrowed is not None:
         borrowed = _calm_hues(borrowed, HUE_CALM * (1 - dyed))
@@ -83,11 +101,10 @@ def bake_strands(group: Strands, view: View, locks: Example | None) -> Strands:
     mean = group.albedo.mean(0)
     calm = 0.7 * sure if borrowed is None else np.maximum(0.7 * sure, BORROWED_CALM * (1 - near))
     invented = np.log(group.albedo / mean) * (1 - calm)  # light and dark strands, where the photo shows its own
-    carried = carried + lay_detail(group.points, locks) if part == Part.HAIR and locks is not None else carried
-    albedo = mean * np.exp(invented + carried + sure * (seen - carried))
-    if part == Part.HAIR:
+    albedo = mean * np.exp(invented + carried + sure * (seen - carried) + locks)
+    if is_hair:
         albedo = albedo + (1 - sure) * add_gloss(group.points, to_albedo(albedo))
-    return replace(group, albedo=to_albedo(albedo))
+    return replace(group, albedo=to_hair_albedo(albedo) if is_hair else to_albedo(albedo))
 
 
 def read_locks(view: View) -> Example | None:

@@ -13,9 +13,11 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.geometry.rasterizer import rasterise
+from portrait360.pipeline.avatar.eye_shade import shade_eyes
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.relief import SIDE, Relief, make_relief
 from portrait360.pipeline.avatar.relief_trust import CLEAN, TURNED
@@ -46,6 +48,7 @@ LAYERS = (SKIN, HAIR, BEARD, CLOTHES, WORN)
 LAYER_OF_LABEL = np.full(256, -1, np.int8)
 for _i, _labels in enumerate(LAYERS):
     LAYER_OF_LABEL[list(map(int, _labels))] = _i
+BODY = (LAYERS.index(SKIN), LAYERS.index(CLOTHES))
 DEPTH_SIZE = 1024  # pixels of the depth map at the photo's camera
 TOLERANCE = np.array([0.008, 0.03, 0.02, 0.015, 0.015], np.float32)  # of a layer's depth, canonical units
 INSET, SKIN_INSET = 0.0025, 0.006  # picture sides by which a layer stays within its label: skin is stained by hair
@@ -54,15 +57,18 @@ BARE = (Label.FACE, Label.EAR, Label.SKIN)
 LIPPED = (Label.MOUTH, Label.LIPS)
 INNER_TOLERANCE = 0.08  # lids, lashes and teeth: their fit is coarser than their depth
 NEAR = (5.0, 16.0)  # degrees from the photo's direction: its colours whatever the label, then by label
-HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (45.0, 75.0), (25.0, 50.0), (40.0, 65.0)
+HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (80.0, 115.0), (25.0, 50.0), (40.0, 65.0)
 MOUTH_END = (30.0, 44.0)
 """Degrees from the photo's direction at which it fades."""
 FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fades in
+ASLANT = (0.45, 0.75)  # cosines to the photo's camera from which skin is seen aslant, to where it is seen well
+ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which what it saw aslant fades
 GRAZING = (0.25, 0.7)  # cosine to the camera under which grain fades: narrower than a pixel, it would be stripes
-CUT = (12.0, 26.0)  # degrees from the photo's direction up to which its matte cuts all layers
+CUT = (12.0, 26.0)  # degrees from the photo's direction up to which its matte cuts hair and what is worn
+GROWN = (10.0, 18.0)  # those over which it lets a body reach ever further
 BETWEEN = 0.004  # picture sides: half the width of what is too narrow to be shown alone
 HIDDEN = (0.0015, 0.0035)  # canonical depth behind what the photo sees at which it knows nothing of what has moved
-BESIDE = 0.012  # picture sides beside the matte that layers may reach
+BESIDE, FAR, RIM = 0.012, 0.5, 0.003  # picture sides beside the matte that layers may reach, and of a soft edge
 GAP = (0.05, 0.09)  # canonical units behind the first surface at which the photo's matte no longer rules
 
 
@@ -136,10 +142,10 @@ class PhotoProjection:
         return self.photo.mask(labels, inset=max(round(pixels), 1), blur=pixels)
 
     @cached_property
-    def wide_alpha(self) -> Floats:
-        """The photo's matte, and a little around it."""
-        width = 2 * round(BESIDE * self.photo.size) + 1
-        return np.asarray(cv2.dilate(self.photo.alpha, np.ones((width, width), np.uint8)), np.float32)
+    def beside(self) -> F32:
+        """Picture sides from each pixel to the matte (s, s)."""
+        free = (self.photo.alpha < 0.2).astype(np.uint8)
+        return np.asarray(cv2.distanceTransform(free, cv2.DIST_L2, 5) / self.photo.size, np.float32)
 
     @cached_property
     def face_mask(self) -> Floats:
@@ -164,13 +170,14 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     if motion is not None:  # what the photo did not see comes into sight
         share *= (1 - look_up(motion.change_map, uv) * smoothstep(*HIDDEN, behind)) * (1 - lost)
     rgb = np.zeros_like(film.radiance)
-    tone_map(film.radiance * _vary_skin(projection, film, points, 1 - share, eye, camera), rgb)
+    shade = shade_eyes(film, float(camera.radius / (camera.focal * size)))
+    tone_map(film.radiance * shade * _vary_skin(projection, film, points, 1 - share, eye, camera), rgb)
     near, first = near.astype(np.float32), (1 - smoothstep(*GAP, behind)).astype(np.float32)
     bare, rgb = rgb, rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
     # nothing that the photo sees first lies outside its matte, or further round not far outside
     outside = np.maximum(
         sharpen(near) * first * (1 - look_up(projection.photo.alpha, uv)),
-        sharpen(1 - smoothstep(*CUT, angle)) * (1 - look_up(projection.wide_alpha, uv)),
+        find_beyond(look_up(projection.beside, uv), angle, layer),
     ) * look_up(projection.photo.known, uv)
     seen = share * (film.alpha > 0)
     layers = Colours(rgb, film.alpha * (1 - outside), seen, film.depth, seen)
@@ -217,7 +224,7 @@ def trust_photo(
         [smoothstep(*end, angle) for end in (BROW_END, MOUTH_END, INNER_END, HAIR_END, HAIR_END)],
         smoothstep(*SKIN_END, angle),
     )
-    weight = np.where(inner, fade, smoothstep(*FINE, density) * fade)
+    weight = np.where(inner, fade, smoothstep(*FINE, density) * fade * judge_facing(photo.camera, film, angle))
     weight = weight + near * (1 - weight)
     inside = ((uv > 0.0005) & (uv < 0.9995)).all(-1)
     known = look_up(photo.known, uv) * inside * fade_at_border(uv, angle)
@@ -227,6 +234,27 @@ def trust_photo(
     share = opened + near * (share - opened)
     soft = np.minimum(share, cv2.GaussianBlur(cv2.erode(share, np.ones((2, 2), np.uint8)), (0, 0), 1.0) * 1.1)
     return np.clip(soft + near * (share - soft), 0, 1).astype(np.float32)
+
+
+def judge_facing(camera: Camera, film: Film, angle: Floats) -> Floats:
+    """Return how far skin faces the photo's camera (s, s): what that saw aslant, in glancing light, fades aside.
+
+    What it saw well, it shows from all sides: no layer has as many freckles and wrinkles.
+    """
+    facing = film.normals @ unit(camera.position).astype(np.float32)
+    skin = LAYER_OF_LABEL[film.labels] == LAYERS.index(SKIN)
+    return 1 - skin * smoothstep(*ASIDE, angle) * (1 - smoothstep(*ASLANT, facing))
+
+
+def find_beyond(beside: Floats, angle: Floats, layer: NDArray[np.int8]) -> Floats:
+    """Return 1 for layers that lie too far beside the photo's matte to be seen near its direction (s, s).
+
+    A body that the matte lacks grows from its edge as the view turns, always opaque: a fading shoulder is a ghost's.
+    """
+    turned = np.clip((angle - GROWN[0]) / (GROWN[1] - GROWN[0]), 0, 1)
+    body = smoothstep(-RIM, RIM, beside - BESIDE * (FAR / BESIDE) ** turned) * (turned < 1)
+    others = sharpen(1 - smoothstep(*CUT, angle)) * smoothstep(-RIM, RIM, beside - BESIDE)
+    return np.where(np.isin(layer, BODY), body, others)
 
 
 def draw_skin(scene: PreparedScene, camera: Camera) -> F32:

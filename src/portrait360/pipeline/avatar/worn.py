@@ -17,7 +17,7 @@ from portrait360.synth.wear.clothes import make_clothes
 from portrait360.synth.wear.hat_fit import fit_hat
 from portrait360.synth.wear.hat_meshes import hat_meshes
 from portrait360.utils.array_types import Bools
-from portrait360.utils.portrait_labels import Label
+from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
 HATS_OF_FAMILY = {
     "knit": ("beanie", "slouch", "bobble", "pillbox", "watch_cap", "fur_hat", "fez"),
@@ -50,12 +50,14 @@ READ_AS = {"wide_scoop": "scoop", "off_shoulder": "scoop", "stand": "turtleneck"
 SURE = 0.5  # probability from which any other collar is tried, too: its parts must be there, not its outline alone
 SIDE = 160  # pixels at which outlines are compared
 WIDTH = 0.3  # weight of how far a hat reaches to the sides: it tells brims, which the crown's area does not
+COVERS = 1.0  # weight of the share of a hat that hides what the photo shows: a hood, where there are neck and shirt
 PRIOR = 0.08  # overlap that a tenfold probability is worth
 
 
 def choose_hat(head: Head, photo: Photo, parameters: HeadParameters, families: dict[str, float]) -> str:
     """Return the name of a hat; `families` holds the reader's probabilities."""
     labels = cv2.resize(photo.labels, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+    bare = np.isin(labels, (*SKIN_LABELS, Label.CLOTHES))
     candidates = [(family, name) for family, names in HATS_OF_FAMILY.items() for name in names]
 
     def score(candidate: tuple[str, str]) -> float:
@@ -65,7 +67,8 @@ def choose_hat(head: Head, photo: Photo, parameters: HeadParameters, families: d
         shown = _draw(head, hat_meshes(head, shell, worn), photo)
         columns = (labels == Label.HAT).any(0), shown.any(0)
         wide = float((columns[0] & columns[1]).sum() / max((columns[0] | columns[1]).sum(), 1))
-        return _overlap(shown, labels, Label.HAT) + WIDTH * wide + weigh(families, family)
+        covers = float((shown & bare).sum() / max(shown.sum(), 1))
+        return _overlap(shown, labels, Label.HAT) + WIDTH * wide - COVERS * covers + weigh(families, family)
 
     best = sorted(candidates, key=score, reverse=True)[:BEST]
     varied = [(family, f"{name}:{i}") for family, name in best if name in EXTRA_HATS for i in range(VARIATIONS)]

@@ -128,6 +128,12 @@ def _get_item(entries: Any, index: Any) -> Any:
     return entries[index]
 
 
+def read_tree(glb: bytes) -> dict[str, Any]:
+    """Return the JSON tree of a file that `Builder.pack` made."""
+    (length,) = struct.unpack_from("<I", glb, 12)
+    return json.loads(glb[20 : 20 + length])
+
+
 def open_glb(path: Path) -> Document:
     data = memoryview(read_limited(path, MAX_BYTES))
     if len(data) < 20 or struct.unpack_from("<II", data) != (MAGIC, 2):

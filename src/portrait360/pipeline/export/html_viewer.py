@@ -1,4 +1,4 @@
-"""viewer.html: one file with a head and everything needed to view it, which opens offline with a double click."""
+"""viewer.html: one file with a head and everything needed to view and move it, which opens offline."""
 
 from __future__ import annotations
 
@@ -7,134 +7,134 @@ import hashlib
 import html
 import io
 import json
+import math
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from portrait360.assets import VIEWER
+from portrait360.assets import THREE, VIEWER
 from portrait360.geometry.gaussians.splats import GaussianSplats
-from portrait360.geometry.textured_mesh import TexturedMesh
+from portrait360.pipeline.export.glb import read_tree
+from portrait360.pipeline.export.viewer_splats import pack_splats
+from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.utils.files import atomic_write, translate_write_errors
 from portrait360.utils.images import to_uint8
 
-SCRIPTS = ("data.js", "gl.js", "camera.js", "controls.js", "sort.js", "splats.js", "mesh.js", "page.js")
-MIN_SCALE = 1e-5  # of a splat: far below a pixel at any zoom, so smaller scales need no steps of the logarithm
-QUALITY = 90  # of the texture's WebP
+SCRIPTS = (
+    "camera.js", "file.js", "unpack_splats.js", "sort_splats.js", "splats.js", "studio.js", "surfaces.js", "views.js",
+    "face.js", "panel.js", "tools.js", "page.js",
+)  # fmt: skip
+PHOTO_SIDE, QUALITY = 512, 82  # of the photo's WebP
 
 
 def save_viewer(
-    path: Path, splats: GaussianSplats | None, mesh: TexturedMesh | None, *, title: str = "portrait360"
+    path: Path,
+    *,
+    splats: GaussianSplats | None = None,
+    glb: bytes | None = None,
+    portrait: Portrait | None = None,
+    title: str = "portrait360",
 ) -> None:
-    """Write the page atomically."""
-    page, path = viewer_page(splats, mesh, title=title), Path(path)
+    """Write the page atomically; the arguments are those of `make_viewer`."""
+    page, path = make_viewer(splats=splats, glb=glb, portrait=portrait, title=title), Path(path)
     with translate_write_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
             temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
-def viewer_page(splats: GaussianSplats | None, mesh: TexturedMesh | None, *, title: str = "portrait360") -> str:
-    """Return the page's text. It needs splats or a mesh; with both, the viewer can switch between them."""
-    if splats is None and mesh is None:
+def make_viewer(
+    *,
+    splats: GaussianSplats | None = None,
+    glb: bytes | None = None,
+    portrait: Portrait | None = None,
+    title: str = "portrait360",
+) -> str:
+    """Return the page's text. It opens with the splats, if there are any, and switches to the mesh.
+
+    Args:
+        splats: The head as Gaussians.
+        glb: The head as a .glb file; where its meshes have morph targets, the page moves the face.
+        portrait: The photo to compare with, and where its camera stood.
+        title: Any text.
+    """
+    if splats is None and glb is None:
         raise ValueError("a page needs splats, a mesh, or both")
-    head: dict[str, Any] = {}
+    about: dict[str, Any] = {}
+    data = b""
     if splats is not None:
-        head["splats"] = pack_splats(splats)
-    if mesh is not None:
-        head["mesh"] = pack_mesh(mesh)
-    style = _read_asset("viewer.css")
+        about["splats"], data = pack_splats(splats)
+    if glb is not None:
+        about |= {"mesh": True} | _find_expression(glb)
+    if portrait is not None:
+        about |= {"photo": _encode_photo(portrait), "camera": _find_place(portrait)}
+    style, three = _read_asset("viewer.css"), THREE.read_text(encoding="utf-8")
     script = '"use strict";\n(() => {\n' + "\n".join(map(_read_asset, SCRIPTS)) + "})();\n"
     parts = {
-        "title": html.escape(title.strip() or "portrait360"),
-        "policy": _content_policy(script, style),
+        "title": html.escape(_clean(title) or "portrait360"),
+        "policy": _state_policy(three, script, style=style),
         "style": style,
+        "three": three,
         "script": script,
-        "data": json.dumps(head, separators=(",", ":")),  # numbers, base64 and names: nothing to escape
+        "about": json.dumps(about, separators=(",", ":")).replace("<", "\\u003c"),
+        "splats": _compress(data),
+        "glb": _compress(glb or b""),
     }
     # in one pass, so that a title that looks like a placeholder stays a title
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read_asset("viewer.html"))
 
 
-def pack_splats(splats: GaussianSplats) -> dict[str, Any]:
-    """Pack splats as data.js reads them, in 17 bytes each: rotation, position, colour, opacity, log scales."""
-    _check_finite(splats.means, splats.scales, splats.rotations, splats.opacities, splats.colours)
-    steps, low, high = _quantise(splats.means)
-    logs = np.log(np.maximum(splats.scales.astype(np.float64), MIN_SCALE))
-    min_log, max_log = float(logs.min()), float(logs.max())
-    scales = np.round((logs - min_log) / max(max_log - min_log, 1e-9) * 255).astype(np.uint8)
-    rgba = to_uint8(np.concatenate([splats.colours, splats.opacities[:, None]], 1))
-    return {
-        "count": len(splats),
-        "low": low,
-        "high": high,
-        "logs": [min_log, max_log],
-        "data": _encode_base64(_pack_smallest_three(splats.rotations), steps, rgba, scales),
-    }
+def _find_expression(glb: bytes) -> dict[str, Any]:
+    """Return the weights of a file's morph targets by name, if it has any."""
+    weights: dict[str, float] = {}
+    for mesh in read_tree(glb).get("meshes", []):
+        names = mesh.get("extras", {}).get("targetNames", [])
+        for name, weight in zip(names, mesh.get("weights", [0.0] * len(names)), strict=True):
+            weights[name] = max(weight, weights.get(name, 0.0))
+    return {"face": weights} if weights else {}
 
 
-def pack_mesh(mesh: TexturedMesh) -> dict[str, Any]:
-    """Pack a mesh as data.js reads it: triangles, vertices, uv; normals are left out, because the mesh is unlit."""
-    _check_finite(mesh.vertices, mesh.uv)
-    if not len(mesh.triangles):
-        raise ValueError("a mesh needs triangles")
-    steps, low, high = _quantise(mesh.vertices)
-    uv = np.round(np.clip(mesh.uv, 0, 1) * 65535).astype("<u2")
-    triangles = mesh.triangles.astype("<u4" if len(steps) > 1 << 16 else "<u2")
-    file = io.BytesIO()
-    Image.fromarray(mesh.texture).save(file, "WEBP", quality=QUALITY)
-    return {
-        "vertices": len(steps),
-        "triangles": len(triangles),
-        "low": low,
-        "high": high,
-        "data": _encode_base64(triangles, steps, uv),
-        "texture": "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode(),
-    }
+def _compress(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data, 9)).decode()
 
 
-def _check_finite(*arrays: NDArray[np.floating]) -> None:
-    if not all(len(values) and np.isfinite(values).all() for values in arrays):
-        raise ValueError("arrays must be finite and not empty")
+def _clean(title: str) -> str:
+    """Return a title without control characters and halves of characters, which no file can hold as UTF-8."""
+    return "".join(c for c in title if c.isprintable() and not 0xD800 <= ord(c) <= 0xDFFF).strip()
 
 
-def _quantise(points: ArrayLike) -> tuple[NDArray[np.uint16], list[float], list[float]]:
-    """Return points in 16-bit steps within their bounding box, and its corners."""
-    points = np.asarray(points, np.float64)
-    low, high = points.min(0), points.max(0)
-    steps = np.round((points - low) / np.maximum(high - low, 1e-9) * 65535)
-    return steps.astype("<u2"), low.tolist(), high.tolist()
+def _encode_photo(portrait: Portrait) -> str:
+    """Return the part of the crop that lies inside the photo."""
+    rows, columns = np.nonzero(portrait.inside_photo > 0.5)
+    part = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    picture, file = Image.fromarray(to_uint8(portrait.rgb[part])), io.BytesIO()
+    picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.LANCZOS)
+    picture.save(file, "WEBP", quality=QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _pack_smallest_three(rotations: ArrayLike) -> NDArray[np.uint32]:
-    """Pack unit quaternions (n, 4) in 32 bits: the index of the largest component, and 10 bits for each other one."""
-    quaternions = np.asarray(rotations, np.float64)
-    quaternions = quaternions / np.maximum(np.linalg.norm(quaternions, axis=1, keepdims=True), 1e-12)
-    largest = np.abs(quaternions).argmax(1)
-    sign = np.where(np.take_along_axis(quaternions, largest[:, None], 1) < 0, -1, 1)
-    quaternions = quaternions * sign  # q and -q are the same rotation
-    indices = np.arange(3) + (np.arange(3) >= largest[:, None])
-    others = np.take_along_axis(quaternions, indices, 1)  # within 1 / sqrt(2), because the largest is not smaller
-    steps = np.round((others * 2**0.5 + 1) / 2 * 1023).clip(0, 1023).astype(np.uint32)
-    packed = largest.astype(np.uint32) << 30 | steps[:, 0] << 20 | steps[:, 1] << 10 | steps[:, 2]
-    return packed.astype("<u4")
-
-
-def _encode_base64(*arrays: NDArray[np.generic]) -> str:
-    return base64.b64encode(b"".join(values.tobytes() for values in arrays)).decode()
+def _find_place(portrait: Portrait) -> dict[str, Any]:
+    """Return where the photo's camera stood around the head, in degrees; nothing where that is not known."""
+    place = {"azimuth": float(portrait.camera.azimuth), "elevation": float(portrait.camera.elevation)}
+    return {name: round(value, 2) for name, value in place.items() if math.isfinite(value)}
 
 
 def _read_asset(name: str) -> str:
     return (VIEWER / name).read_text(encoding="utf-8")
 
 
-def _content_policy(script: str, style: str) -> str:
-    """Return a content security policy: the page fetches nothing, and runs only this script and its own worker."""
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
+def _state_policy(*scripts: str, style: str) -> str:
+    """Return a content security policy: the page fetches nothing, and runs only these scripts and their worker."""
+    allowed, styles = (" ".join(f"'sha256-{_digest(text)}'" for text in texts) for texts in (scripts, [style]))
     return (
-        f"default-src 'none'; script-src 'sha256-{hashes[0]}' blob:; style-src 'sha256-{hashes[1]}';"
-        " worker-src blob:; img-src data:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src {allowed}; style-src {styles}; worker-src blob:; img-src data: blob:;"
+        " base-uri 'none'; form-action 'none'"
     )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -18,7 +18,7 @@ from portrait360.pipeline.export import AVATAR_FORMATS, SPLAT_FORMATS
 from portrait360.pipeline.export.camera_paths import parse_path
 from portrait360.pipeline.export.html_viewer import save_viewer
 from portrait360.pipeline.export.khr_splats import holds_splats, read_khr_splats, write_khr_splats
-from portrait360.pipeline.export.mesh import read_glb, write_glb, write_obj
+from portrait360.pipeline.export.mesh import pack_glb, read_glb, write_glb, write_obj
 from portrait360.pipeline.export.nerfstudio_scene import View as SceneView
 from portrait360.pipeline.export.nerfstudio_scene import write_scene
 from portrait360.pipeline.export.ply import read_ply, write_ply
@@ -146,7 +146,8 @@ def _write(
         Head(field=head.field).save(folder)
     elif name == "html":
         file = folder / "viewer.html"
-        save_viewer(file, head.splats, head.mesh, title=title)
+        mesh = None if head.mesh is None else pack_glb(head.mesh, "jpeg")
+        save_viewer(file, splats=head.splats, glb=mesh, title=title)
     elif name == "sheet":
         file = folder / "head.png"
         save_picture(file, render_sheet(head))

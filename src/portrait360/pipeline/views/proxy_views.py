@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from portrait360.geometry.camera_files import read_orbit
+from portrait360.geometry.camera_folders import EXPECTED, find_cameras
 from portrait360.geometry.cameras import Camera, orbit
 from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
 from portrait360.pipeline.portrait.portrait import Portrait
@@ -89,15 +90,15 @@ def load_or_render_views(folder: Path) -> ViewSet:
     if (folder / "proxy" / "proxy.npz").is_file():
         return render_proxy_views(Portrait.load(folder / "portrait"), load_coarse_head(folder / "proxy"))
     raise UserError(
-        f"{folder} has neither views with a transforms.json nor a proxy; "
-        "make a proxy with `portrait360 proxy PHOTO -o DIR`, or provide views of a head with their cameras."
+        f"{folder} has neither views with cameras nor a proxy; "
+        f"make a proxy with `portrait360 proxy PHOTO -o DIR`, or add {EXPECTED}."
     )
 
 
 def load_folder_views(folder: Path) -> ViewSet | None:
     """Load the view set of a folder or of its subfolder `views`, if there is one."""
-    for path in (folder, folder / "transforms.json", folder / "views"):
-        if path.name.endswith(".json") and path.is_file() or (path / "transforms.json").is_file():
+    for path in (folder, folder / "views"):
+        if find_cameras(path) is not None:
             return ViewSet.load(path)
     return None
 

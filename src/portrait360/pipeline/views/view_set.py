@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from portrait360.geometry.camera_files import MAX_BYTES, Shot, frame_entry, read_transforms
+from portrait360.geometry.camera_files import MAX_BYTES, Shot, frame_entry
+from portrait360.geometry.camera_folders import EXPECTED, find_cameras, read_shots
 from portrait360.geometry.cameras import Camera
 from portrait360.geometry.canonical_frame import RADIUS
 from portrait360.geometry.pose_normalisation import normalise_shots
@@ -85,14 +86,13 @@ class ViewSet:
     @classmethod
     def load(cls, folder: Path) -> ViewSet:
         """Read a folder of ours or of another program; the cameras of the latter are moved to the canonical frame."""
-        folder = Path(folder)
-        path = folder / "transforms.json" if folder.is_dir() else folder
-        if not path.is_file():
-            raise UserError(f"{folder} has no transforms.json; add one with the cameras of the views.")
-        shots = read_transforms(path)
+        path = find_cameras(Path(folder))
+        if path is None:
+            raise UserError(f"{folder} has no cameras of its pictures; add {EXPECTED}.")
+        shots = read_shots(path)
         needed = sum(min(max(shot.width, shot.height), MAX_SIZE) ** 2 for shot in shots) * BYTES_PER_PIXEL
         require_memory("views", needed, "use fewer or smaller pictures")
-        entry = json.loads(read_limited(path, MAX_BYTES)).get(OWN_KEY)
+        entry = json.loads(read_limited(path, MAX_BYTES)).get(OWN_KEY) if path.is_file() else None
         if not isinstance(entry, dict) or entry.get("format") != FORMAT:
             require_views(len(shots), path)  # fewer do not say where the head is
             shots, entry = normalise_shots(shots, path), {}

@@ -18,6 +18,8 @@ from portrait360.utils.array_types import F32
 METALS = ("bronze", "gold")
 PATINA = np.array([0.16, 0.33, 0.27])
 LOCKS = {Part.HAIR: 300, Part.BEARD: 150, Part.BROWS: 70}  # number of carved locks per part
+CLOSED_LOCKS = 500  # of hair without gaps
+WIDTH, CLOSED_WIDTH = 0.8, 1.8  # half width of a lock, in the distance of its neighbours
 LOCK_POINTS = (10, 18)  # points along a short lock, and along one longer than LONG
 LONG = 0.15
 MAX_HALF_WIDTH = {Part.HAIR: 0.020, Part.BEARD: 0.011, Part.BROWS: 0.0022}  # half width of a lock, at most
@@ -27,20 +29,24 @@ OVERLAP = 0.055  # length at which locks of hair overlap
 CENTER = np.array([0, 0.03, -0.03])  # centre of the head
 
 
-def carve(strands: list[Strands], rng: np.random.Generator) -> list[Mesh]:
-    """Turn hair, beard and brows into thick tapering locks; lashes are dropped."""
+def carve(strands: list[Strands], rng: np.random.Generator, *, closed: bool = False) -> list[Mesh]:
+    """Turn hair, beard and brows into thick tapering locks; lashes are dropped.
+
+    If `closed`, locks of hair are so many and wide that no gaps are left.
+    """
     meshes = []
     for group in strands:
         part = Part(int(group.part[0]))
         length = np.linalg.norm(np.diff(group.points, axis=1), axis=2).sum(1)
         if part not in LOCKS or (part != Part.BROWS and np.median(length) < MIN_LENGTH):
             continue  # the stone cap beneath represents stubble
-        count = min(LOCKS[part], len(group.points))
+        is_closed = closed and part == Part.HAIR
+        count = min(CLOSED_LOCKS if is_closed else LOCKS[part], len(group.points))
         rows = farthest_point_sample(group.points[:, 0], count, rng)
-        lock_points = LOCK_POINTS[int(np.median(length) > LONG)]
+        lock_points = LOCK_POINTS[int(np.median(length) > LONG and not is_closed)]
         paths = np.stack([resample(path, lock_points) for path in group.points[rows]])
         paths = _flatten_and_lengthen(paths) if part == Part.HAIR else paths
-        meshes.append(_lock_mesh(paths, part))
+        meshes.append(_lock_mesh(paths, part, CLOSED_WIDTH if is_closed else WIDTH))
     return meshes
 
 
@@ -56,7 +62,7 @@ def _flatten_and_lengthen(paths: np.ndarray) -> np.ndarray:
     return paths + np.clip(2 * (factor - 1), 0, 1) * (flattened - paths)
 
 
-def _lock_mesh(paths: np.ndarray, part: Part) -> Mesh:
+def _lock_mesh(paths: np.ndarray, part: Part, width: float = WIDTH) -> Mesh:
     """Make pointed, grooved leaves along the paths (g, k, 3), as wide as the paths are apart."""
     g, k, _ = paths.shape
     length = np.linalg.norm(np.diff(paths, axis=1), axis=2).sum(1)
@@ -66,7 +72,7 @@ def _lock_mesh(paths: np.ndarray, part: Part) -> Mesh:
     across = unit(np.cross(outward, tangent))
     over = np.cross(tangent, across)
     t = np.linspace(0, 1, k)
-    half_width = np.minimum(0.8 * spacing, MAX_HALF_WIDTH[part]) * np.clip(length / 0.05, 0.45, 1.0)
+    half_width = np.minimum(width * spacing, MAX_HALF_WIDTH[part]) * np.clip(length / 0.05, 0.45, 1.0)
     radius = half_width[:, None] * np.clip((t + 0.06) ** 0.4 * (1 - t) ** 0.55 * 1.35, 0.04, 1)
     wide, high = _cross_section()
     ring = wide[:, None] * across[:, :, None] + high[:, None] * over[:, :, None]

@@ -5,26 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.synth.hair.face_guard import shorten
 from portrait360.synth.hair.growth import COMB, NOWHERE, Growth, clump, curl, grow
 from portrait360.synth.hair.scalp import Roots, scatter_roots
 from portrait360.synth.hair.strands import Dye, make_strands
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.face_points import locate_on_face
+from portrait360.synth.head.scan_shape import find_lip_line
 from portrait360.synth.head.skin import beard_area
 from portrait360.synth.meshes import unit
 from portrait360.synth.noise import smoothstep
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Part, Strands
-from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.array_types import F32, Bools, Floats
 
 MOST = 18000  # whiskers of a fitted beard
 DENSEST, LYING, LAYERS = 0.96, 0.7, 60.0  # greatest share that is covered; length as seen; layers per head height
 TINT = 1.1  # of the skin beneath them
 FITTED_STEPS = 5, 9  # of short whiskers, and of long ones
-LEAN = 1.0  # length of a whisker, of how far it reaches off the skin
+LEAN = 1.15  # length of a whisker, of how far it reaches off the skin
 LONG = 0.03  # length from which whiskers wave
+BESIDE_LIPS = (0.12, 0.02, 0.16)  # share of its thickness that a beard has at the lips, and distances of its growth
+LIP_LENGTH, LONGER = (
+    0.05,
+    0.9,
+)  # length of whiskers at the lips, in head heights, and by how much these grow from there
+GATHER, HANG = 0.04, 0.8  # of a long beard on the chin: towards its middle, and down off the skin
+MOUSTACHE = (0.065, 0.018)  # length of a moustache that covers the upper lip, and how far it stands off
 THICKEST = 0.13  # head heights from which a beard hangs rather than stands off
 
 
@@ -67,6 +77,8 @@ class BeardGrowth:
     share: F32  # (m,) how much of the skin it covers, 0..1
     reach: F32  # (m,) how far it stands off the skin, or hangs below it
     least: float  # length of whiskers that do not stand off
+    stand: F32 | None = None  # (m,) how far it stands off where that is less than it reaches
+    overhang: float = 0.0  # how much of the upper lip the moustache covers, 0..1
 
 
 def growth_area(rest: F32, name: str) -> np.ndarray:
@@ -156,8 +168,11 @@ def make_fitted_beard(
 ) -> tuple[list[Strands], F32]:
     """Return a beard that grows as `fitted` says, and how strongly its colour tints the skin beneath (m,)."""
     style, tint = BEARDS[parameters.facial.beard], np.minimum(fitted.share * TINT, 0.75)
-    length = _usual_length(head.rest, fitted.share, fitted.reach, fitted.least)
-    density = _whiskers_per_area(fitted.share, fitted.reach, length)
+    stand = fitted.reach if fitted.stand is None else fitted.stand
+    aside = measure_way_to_lips(head, head.rest)
+    length = _usual_length(head.rest, fitted.share, fitted.reach, fitted.least, aside)
+    length = np.maximum(length, MOUSTACHE[0] * fitted.overhang * find_moustache(head.rest))
+    density = _whiskers_per_area(fitted.share, stand * clear_lips(aside), length)
     corners = head.body[head.triangles]
     sides = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     count = float((np.linalg.norm(sides, axis=1) / 2 * density[head.triangles].mean(1)).sum())
@@ -165,23 +180,33 @@ def make_fitted_beard(
     if len(roots) == 0:
         return [], tint
     rows = head.triangles[roots.triangle]
-    share, reach = ((field[rows] * roots.corner).sum(1) for field in (fitted.share, fitted.reach))
-    growth = _fitted_growth(roots, share, reach, fitted.least, rng)
+    fields = np.stack([fitted.share, length, stand * clear_lips(aside), fitted.reach, aside], -1)
+    share, length, stand, reach, aside = np.einsum("ijc,ij->ci", fields[rows], roots.corner).astype(np.float32)
+    growth = _fitted_growth(roots, length, stand, reach, aside, fitted.overhang, rng)
     usual = float(np.median(growth.length)) / HEAD_HEIGHT
     points = grow(head, roots.points, roots.normals, growth, FITTED_STEPS[usual > LONG])
     points, clump_index = clump(points, 0.3 * float(smoothstep(0.02, 0.05, np.array(usual))), rng)
     if style.wave[0] > 0 and usual > LONG:
         points = curl(points, *style.wave, clump_index, rng)
     dye = Dye(parameters.facial.beard_colour, grey=parameters.hair.grey * 0.8, vary=0.45, root=0.85)
-    width = _thickness(growth.length / HEAD_HEIGHT)
-    return [_make_whiskers(head, points, roots, width, 0.4 + 0.5 * share, dye, rng)], tint
+    width, last = _thickness(growth.length / HEAD_HEIGHT), find_last_before_mouth(head, points, fitted.overhang)
+    points = shorten(points, np.maximum(last, 0))
+    return [_make_whiskers(head, points, roots, width, 0.4 + 0.5 * share, dye, rng, last > 0)], tint
 
 
 def _make_whiskers(
-    head: Head, points: F32, roots: Roots, width: Floats, root_width: Floats, dye: Dye, rng: np.random.Generator
+    head: Head,
+    points: F32,
+    roots: Roots,
+    width: Floats,
+    root_width: Floats,
+    dye: Dye,
+    rng: np.random.Generator,
+    keep: Bools | None = None,
 ) -> Strands:
-    """Return the strands that do not hang over the mouth. Widths are in head heights, at roots shares of these."""
-    keep, width = ~_over_mouth(head, points), width * HEAD_HEIGHT * np.exp(rng.normal(0, 0.2, len(points)))
+    """Return the strands to keep: those not over the mouth. Widths are in head heights, at roots shares of these."""
+    keep = ~_over_mouth(head, points) if keep is None else keep
+    width = width * HEAD_HEIGHT * np.exp(rng.normal(0, 0.2, len(points)))
     return make_strands(
         points[keep],
         width[keep],
@@ -193,13 +218,34 @@ def _make_whiskers(
     )
 
 
-def _usual_length(rest: F32, share: F32, reach: F32, least: float) -> F32:
-    """Return how long whiskers are (m,), in head heights: short where they are sparse, and towards the ears."""
-    x, y, z = np.abs(rest[:, 0]), rest[:, 1], rest[:, 2]
+def measure_way_to_lips(head: Head, rest: F32) -> F32:
+    """Return how far points of the average head (m, 3) lie from its lips, in head heights; twice that on the chin.
+
+    Whiskers of the chin hang away from the lips, those of the cheek beside them.
+    """
+    way = np.asarray(KDTree(head.rest[head.mask("lips") > 0.5]).query(rest)[0])
+    chin = smoothstep(-0.33, -0.39, rest[:, 1]) * smoothstep(0.15, 0.07, np.abs(rest[:, 0]))
+    return np.asarray(way * (1 + chin), np.float32)
+
+
+def find_moustache(rest: F32) -> F32:
+    """Return how far points of the average head (m, 3) are of the upper lip, 0..1."""
+    x, y = np.abs(rest[:, 0]), rest[:, 1]
+    return np.asarray(smoothstep(0.135, 0.085, x) * smoothstep(-0.315, -0.285, y), np.float32)
+
+
+def clear_lips(aside: F32) -> F32:
+    """Return how far a beard stands off at a distance from the lips (m,), of what it does far from them, 0..1."""
+    return np.asarray(BESIDE_LIPS[0] + (1 - BESIDE_LIPS[0]) * smoothstep(*BESIDE_LIPS[1:], aside), np.float32)
+
+
+def _usual_length(rest: F32, share: F32, reach: F32, least: float, aside: F32) -> F32:
+    """Return how long whiskers are (m,), in head heights: short where they are sparse, by the ears and the lips."""
+    y, z = rest[:, 1], rest[:, 2]
     length = least * (0.45 + 0.55 * smoothstep(0.25, 0.95, share))
     length = np.maximum(length, LEAN * reach * (0.4 + 0.6 * smoothstep(0.05, 0.25, z)))
     length = length * (1 - 0.5 * smoothstep(-0.49, -0.53, y) * smoothstep(0.04, 0.0, reach))
-    return np.where((y > -0.30) & (x < 0.115), np.minimum(length, 0.055), length).astype(np.float32)
+    return np.minimum(length, LIP_LENGTH + LONGER * aside).astype(np.float32)
 
 
 def _thickness(length: F32) -> F32:
@@ -213,30 +259,50 @@ def _whiskers_per_area(share: F32, reach: F32, length: F32) -> F32:
     return (-np.log1p(-DENSEST * share) / each * (1 + LAYERS * reach)).astype(np.float32)
 
 
-def _fitted_growth(roots: Roots, share: F32, reach: F32, least: float, rng: np.random.Generator) -> Growth:
-    """Return how whiskers grow that cover a share of the skin and reach so far off it."""
-    count = len(roots)
-    x, y = np.abs(roots.rest[:, 0]), roots.rest[:, 1]
-    lip = (y > -0.30) & (x < 0.115)
-    length = _usual_length(roots.rest, share, reach, least) * np.exp(rng.normal(0, 0.16, count))
+def _fitted_growth(
+    roots: Roots, length: F32, stand: F32, reach: F32, aside: F32, overhang: float, rng: np.random.Generator
+) -> Growth:
+    """Return how whiskers of these usual lengths grow that stand so far off the skin, so far from the lips."""
+    count, x, y = len(roots), np.abs(roots.rest[:, 0]), roots.rest[:, 1]
+    lip, hangs = find_moustache(roots.rest), smoothstep(0.03, 0.08, reach) * smoothstep(-0.38, -0.46, y)
+    length = length * np.exp(rng.normal(0, 0.16, count))
     comb = np.zeros((count, len(COMB)), np.float32)
-    comb[:, COMB.index("down")] = np.where(lip, 0.45, 1.0)
-    comb[:, COMB.index("side")] = np.where(lip, 1.1, 0.12 * smoothstep(0.02, 0.08, x))
-    comb[:, COMB.index("forward")] = np.where(lip, 0.1, 0.25)
+    comb[:, COMB.index("down")] = 1.0 + lip * (0.45 + 0.45 * overhang - 1.0)
+    side = 0.12 * smoothstep(0.02, 0.08, x)
+    comb[:, COMB.index("side")] = side + lip * (1.1 - 0.4 * overhang - side)
+    comb[:, COMB.index("forward")] = 0.25 * smoothstep(*BESIDE_LIPS[1:], aside) * (1 - lip)
+    comb[:, COMB.index("inward")], comb[:, COMB.index("vertical")] = GATHER * hangs, -HANG * hangs
     bristly = smoothstep(0.04, 0.012, length)
-    stand = np.where(lip, np.minimum(reach, 0.02), np.minimum(reach, THICKEST))
+    off = np.minimum(stand, THICKEST) * (1 - lip) + lip * MOUSTACHE[1] * overhang
     return Growth(
         length=(length * HEAD_HEIGHT).astype(np.float32),
         comb=comb,
-        lift=(0.40 + 0.35 * bristly).astype(np.float32),
-        gravity=np.where(lip, 0.1, 0.35 * (1 - bristly)).astype(np.float32),
+        lift=((0.40 + 0.35 * bristly) * (1 - 0.5 * lip)).astype(np.float32),
+        gravity=(0.35 * (1 - bristly) + lip * (0.1 - 0.35 * (1 - bristly))).astype(np.float32),
         stiff=np.full(count, 0.7, np.float32),
-        offset=((0.002 + stand) * HEAD_HEIGHT * rng.uniform(0.1, 1, count)).astype(np.float32),
+        offset=((0.002 + off) * HEAD_HEIGHT * rng.uniform(0.1, 1, count)).astype(np.float32),
         cut=np.full(count, NOWHERE, np.float32),
         avoid_face=np.zeros(count, np.float32),
         side=np.where(roots.rest[:, 0] > 0, 1, -1).astype(np.float32),
         jitter=rng.normal(0, 0.16, (count, 3)).astype(np.float32),
     )
+
+
+def find_last_before_mouth(head: Head, points: F32, overhang: float) -> Floats:
+    """Return the place (s,) on each strand (s, k, 3), in steps, at which it comes before the mouth, or its end.
+
+    Of the upper lip a moustache may cover a share `overhang`.
+    """
+    corners = np.stack([head.landmarks["right_mouth"], head.landmarks["left_mouth"]])
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    middle, half = corners.mean(0), (corners[1, 0] - corners[0, 0]) / 2
+    bulge = np.maximum(1 - np.abs((x - middle[0]) / half) ** 2.5, 0)
+    lowest = middle[1] + (head.landmarks["lip_bottom"][1] - middle[1]) * bulge
+    highest = middle[1] + (head.landmarks["lip_top"][1] - middle[1]) * bulge
+    edge = head.body[find_lip_line().upper]
+    highest = highest + overhang * (np.interp(x, edge[:, 0], edge[:, 1]) - highest)
+    over = (bulge > 0) & (y > lowest) & (y < highest) & (z > middle[2] - 0.03)
+    return np.where(over.any(1), over.argmax(1) - 0.5, points.shape[1] - 1)
 
 
 def _over_mouth(head: Head, points: F32) -> np.ndarray:

@@ -42,7 +42,7 @@ class ScanShapes:
 
 
 @dataclass(frozen=True, eq=False)
-class _LipLine:
+class LipLine:
     """Where the lips meet on the average head."""
 
     columns: F32  # (k,) x, nearly from corner to corner
@@ -160,7 +160,7 @@ def clear_eye(body: F32, moved: F32, before: tuple[F32, np.float32], after: tupl
 
 def close_mouth(pack: HeadPack, moved: F32) -> F32:
     """Bring the lips together, as they are on the scans: modes of parted lips cannot say so themselves."""
-    line, smooth = _find_lip_line(), pack.subdivision(1).matrix
+    line, smooth = find_lip_line(), pack.subdivision(1).matrix
     x = load_average_head().base[: pack.body, 0]
     upper, lower = smooth[line.upper], smooth[line.lower]
     corner = np.float32(1.1) * line.columns[-1]
@@ -173,7 +173,8 @@ def close_mouth(pack: HeadPack, moved: F32) -> F32:
 
 
 @lru_cache(maxsize=1)
-def _find_lip_line() -> _LipLine:
+def find_lip_line() -> LipLine:
+    """Find the line on which the closed lips of the average head meet."""
     pack, reference = load_pack(), load_average_head()
     x, y, z = reference.fine[1][: pack.body].T
     a, b = pack.quads.ravel(), np.roll(pack.quads, -1, axis=1).ravel()
@@ -192,7 +193,7 @@ def _find_lip_line() -> _LipLine:
     middle = np.interp(x, columns, (y[upper] + y[lower]) / 2)
     near = np.exp(-(((y - middle) / LIP_REACH) ** 2)) * smoothstep(0.2, 0.3, z)
     pull = np.where(top < bottom, -near, near)
-    return _LipLine(columns.astype(np.float32), upper, lower, pull.astype(np.float32))
+    return LipLine(columns.astype(np.float32), upper, lower, pull.astype(np.float32))
 
 
 @lru_cache(maxsize=1)

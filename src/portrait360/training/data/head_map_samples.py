@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from zipfile import BadZipFile
 
 import cv2
@@ -33,6 +33,7 @@ from portrait360.synth.render.renderer import render
 from portrait360.synth.render.tone_mapping import composite_over
 from portrait360.synth.sampling.sampler import sample
 from portrait360.training.data.target_map import TruthMap, make_target_map, scan_head
+from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.entry_point import run_entry_point
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, create_folder
@@ -55,7 +56,9 @@ AZIMUTHS, ELEVATION, ROLL = (35.0, 70.0), 15.0, 8.0  # degrees to either side
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """A training sample: named arrays in one .npz file."""
+    """A training sample: named arrays in one file."""
+
+    suffix: ClassVar[str] = ".npz"
 
     def save(self, path: Path) -> None:
         values: dict[str, Any] = asdict(self)
@@ -64,6 +67,7 @@ class Arrays:
 
     @classmethod
     def load(cls, path: Path) -> Self:
+        cls.check_kind(path)
         try:
             with np.load(path, allow_pickle=False) as data:
                 return cls(**{name: data[name] for name in data.files})
@@ -73,6 +77,11 @@ class Arrays:
             ) from error
         except (OSError, ValueError, BadZipFile) as error:
             raise UserError(f"{path} is damaged; delete it and its .done file, and make it again.") from error
+
+    @classmethod
+    def check_kind(cls, path: Path) -> None:
+        if path.suffix != cls.suffix:
+            raise UserError(f"{path} is a sample of another kind; choose a folder of this recipe's samples.")
 
 
 Make = Callable[[int], Sequence[Arrays]]  # takes the seed of an identity
@@ -128,18 +137,23 @@ def random_camera(rng: np.random.Generator) -> Camera:
 def render_photo(head: PreparedScene, camera: Camera, rng: np.random.Generator) -> Picture:
     """Render a photo as phones take it: with a background, at random small, soft or noisy, and compressed."""
     view = render(head, camera, PHOTO)
-    rgb = composite_over(view.rgb, view.alpha, random_background(rng, PHOTO)).astype(np.float32)
+    return Picture(degrade(composite_over(view.rgb, view.alpha, random_background(rng, PHOTO)), rng), None)
+
+
+def degrade(rgb: Floats, rng: np.random.Generator) -> F32:
+    """Return a picture (s, s, 3) at random small, soft or noisy, and compressed."""
+    rgb, side = np.asarray(rgb, np.float32), len(rgb)
     if rng.random() < 0.4:
-        small = int(rng.integers(160, PHOTO))
-        rgb = cv2.resize(rgb, (small, small), interpolation=cv2.INTER_AREA)
-        rgb = cv2.resize(rgb, (PHOTO, PHOTO), interpolation=cv2.INTER_CUBIC)
+        small = int(rng.integers(160 * side // PHOTO, side))
+        rgb = np.asarray(cv2.resize(rgb, (small, small), interpolation=cv2.INTER_AREA), np.float32)
+        rgb = np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
     if rng.random() < 0.3:
-        rgb = cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.5))
+        rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), rng.uniform(0.4, 1.5)), np.float32)
     if rng.random() < 0.4:
         rgb = rgb + rng.normal(0, rng.uniform(0.003, 0.03), rgb.shape)
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 98))]
     encoded = cv2.imencode(".jpg", to_uint8(np.asarray(np.clip(rgb, 0, 1), np.float32)), quality)[1]
-    return Picture(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.float32) / 255, None)
+    return np.asarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.float32) / 255, np.float32)
 
 
 def make_sample(portrait: Portrait, proxy: Proxy, truth: TruthMap) -> Sample:
@@ -167,7 +181,7 @@ def write_samples(make: Make, folder: Path, split: str, index: int) -> int:
         return 0
     samples = make(seed)
     for k, arrays in enumerate(samples):
-        arrays.save(folder / f"{seed:07d}-{k}.npz")
+        arrays.save(folder / f"{seed:07d}-{k}{arrays.suffix}")
     with atomic_write(marker) as temporary:
         temporary.write_text(f"{len(samples)}\n")
     return len(samples)

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from portrait360.utils.errors import UserError
 
+SUFFIXES = (".npz", ".tar")
 T = TypeVar("T")
 
 
 def list_samples(folder: Path, kind: str = "map") -> list[Path]:
     """List the samples of finished identities, in an order that does not depend on the file system."""
     finished = {path.stem for path in folder.glob("*.done")}
-    paths = sorted(path for path in folder.glob("*.npz") if path.stem.split("-")[0] in finished)
+    found = (path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}"))
+    paths = sorted(path for path in found if path.stem.split("-")[0] in finished)
     if not paths:
         raise UserError(
             f"{folder} contains no samples; make some with `portrait360 train samples {kind} -o {folder}`."

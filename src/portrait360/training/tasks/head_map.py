@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from portrait360.diffusion.noise_levels import MAX_LEVEL_WEIGHT, draw_noise_levels
 from portrait360.models.completion_unet import MapCompleter, MapCompleterConfig
 from portrait360.pipeline.proxy.learned_completion import load_completer, sample_changes, save_completer
 from portrait360.pipeline.proxy.map_conditioning import COLOUR, apply_changes, encode_changes, make_hints
@@ -25,9 +26,6 @@ from portrait360.training.trainer import Batch, Figures
 from portrait360.utils.array_types import Floats
 from portrait360.utils.images import to_uint8
 
-FROM_NOISE = 0.75  # share of samples whose noise level is 1: the first step, which decides most of the head
-LEVEL_SPREAD = 1.2  # standard deviation of the other samples' noise level, before the logistic
-MAX_LEVEL_WEIGHT = 8.0
 COLOUR_WEIGHT = 4.0  # weight of colours relative to the radius, whose changes are larger
 GRADIENT_WEIGHT = 0.15  # weight of the gradients
 VISIBLE_WEIGHT = 0.4  # weight of what the photo shows anyway
@@ -121,13 +119,6 @@ def draw_noise(batch: Batch, generator: torch.Generator) -> Batch:
     target = batch["changes"]
     noise = torch.randn(target.shape, generator=generator, device=target.device)
     return batch | {"noise": noise, "level": draw_noise_levels(len(target), generator)}
-
-
-def draw_noise_levels(count: int, generator: torch.Generator) -> Tensor:
-    """Draw noise levels t (count,) in (0, 1]."""
-    device = generator.device
-    t = torch.sigmoid(LEVEL_SPREAD * torch.randn(count, generator=generator, device=device)).clamp(min=0.02)
-    return torch.where(torch.rand(count, generator=generator, device=device) < FROM_NOISE, torch.ones_like(t), t)
 
 
 def measure_gradient_error(predicted: Tensor, target: Tensor) -> Tensor:

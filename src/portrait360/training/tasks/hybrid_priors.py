@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from portrait360.diffusion.noise_levels import MAX_LEVEL_WEIGHT
 from portrait360.diffusion.samplers import flow_euler
 from portrait360.geometry.cameras import Camera
 from portrait360.models.hybrid_priors import BranchWeights, HybridPriors, Priors
@@ -24,8 +25,7 @@ from portrait360.pipeline.refinement.denoising_guide import SMALL_HYBRID, GuideV
 from portrait360.pipeline.views.pixel_latents import TIMESTEP_SCALE, depth_to_space, premultiply
 from portrait360.pipeline.views.small_denoiser import STEPS
 from portrait360.training.data.identity_sampler import group_by_identity, list_samples, sample_for_step
-from portrait360.training.data.view_samples import VIEWS, ViewSample
-from portrait360.training.tasks.head_map import MAX_LEVEL_WEIGHT
+from portrait360.training.data.view_arcs import VIEWS, ViewSample
 from portrait360.training.tasks.view_denoiser import VALIDATION_SAMPLES, as_tensors, draw_noise, summarise, tile_rows
 from portrait360.training.trainer import Batch, Figures, concat_rows
 from portrait360.utils.array_types import Floats
@@ -38,7 +38,7 @@ DROPOUT = 0.1  # share of pairs without the geometry, and without the implicit b
 FITTED = 0.7  # share of samples whose proxy looks like a fitted radiance field
 MAX_BLUR, MAX_GRAIN, GRAIN_SIZE = 1.2, 0.02, 0.6  # pixels; standard deviation of a colour; pixels
 NAMES = tuple(field.name for field in fields(Priors))
-DATA = "view samples 1"
+DATA = "view samples 2"
 
 
 class HybridTask:

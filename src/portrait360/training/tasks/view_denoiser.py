@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from portrait360.diffusion.noise_levels import MAX_LEVEL_WEIGHT, draw_noise_levels
 from portrait360.diffusion.samplers import flow_euler
 from portrait360.geometry.cameras import Camera
 from portrait360.models.view_denoiser import ViewDenoiser, ViewDenoiserConfig
@@ -29,8 +29,7 @@ from portrait360.pipeline.views.pixel_latents import (
 )
 from portrait360.pipeline.views.small_denoiser import STEPS
 from portrait360.training.data.identity_sampler import group_by_identity, list_samples, sample_for_step
-from portrait360.training.data.view_samples import VIEWS, ViewSample
-from portrait360.training.tasks.head_map import MAX_LEVEL_WEIGHT, draw_noise_levels
+from portrait360.training.data.view_arcs import VIEWS, ViewSample
 from portrait360.training.trainer import Batch, Figures
 from portrait360.utils.array_types import Floats
 
@@ -38,7 +37,7 @@ UNSEEN_WEIGHT, EDGE_WEIGHT = 1.0, 2.0  # additional weight of what the photo doe
 ZERO_NOISE = 0.6  # share of samples whose noise is zero at level 1, as when a single step is used
 NO_REFERENCE = 0.1  # share of samples without references
 VALIDATION_SAMPLES, PREVIEW_SAMPLES = 8, 3
-DATA = "view samples 1"
+DATA = "view samples 2"
 BATCH_KEYS = ("changes", "weight", "hints", "references")
 
 
@@ -135,7 +134,7 @@ def summarise(heads: Iterable[Sequence[Tensor]], names: Sequence[str]) -> Figure
 def tile_rows(heads: Iterable[Tensor]) -> Floats:
     """Composite premultiplied views (v 4 s s) over grey and tile them, one row each."""
     rows = (views[:, :3] + 0.5 * (1 - views[:, 3:]) for views in heads)
-    return torch.cat([rearrange(row, "v c y x -> y (v x) c") for row in rows]).clamp(0, 1).numpy()
+    return torch.cat([row.permute(2, 0, 3, 1).flatten(1, 2) for row in rows]).clamp(0, 1).numpy()
 
 
 def as_tensors(sample: ViewSample, views: NDArray[np.integer]) -> Batch:
@@ -195,15 +194,13 @@ def predict(
     assert isinstance(network, ViewDenoiser)
     batch, views = x.shape[:2]
     context = torch.zeros(1, 1, network.config.unet.context_dim, device=x.device)
-    tokens = network.encode_references(
-        rearrange(references, "b n c h w -> n b c h w"), TIMESTEP_SCALE * level, context
-    )
+    tokens = network.encode_references(references.transpose(0, 1), TIMESTEP_SCALE * level, context)
     tokens = tuple(layer.repeat_interleave(views, 0) for layer in tokens)
-    flat, t = rearrange(x, "b v c h w -> (b v) c h w"), TIMESTEP_SCALE * level.repeat_interleave(views)
-    hint = network.control.embed_hint(rearrange(hints, "b v c h w -> (b v) c h w"))
+    flat, t = x.flatten(0, 1), TIMESTEP_SCALE * level.repeat_interleave(views)
+    hint = network.control.embed_hint(hints.flatten(0, 1))
     residuals = network.control(flat, hint, t, context)
     out = network.predict(flat, t, context, views if together else None, tokens, residuals, unconditional=False)
-    return rearrange(out, "(b v) c h w -> b v c h w", b=batch)
+    return out.unflatten(0, (batch, -1))
 
 
 def sample(network: nn.Module, row: Batch, together: bool, seed: int = 0) -> Tensor:

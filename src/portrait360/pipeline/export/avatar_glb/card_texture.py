@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from portrait360.geometry.numba_jit import njit_fast
 from portrait360.pipeline.export.avatar_glb.light import show
-from portrait360.pipeline.export.avatar_glb.skin_texture import encode
+from portrait360.pipeline.export.avatar_glb.texture import encode
 from portrait360.utils.array_types import F32, I32, Bytes
 
 SIDES = ((600, 512), (5000, 1024))  # most segments of cards, and the side of their texture in texels

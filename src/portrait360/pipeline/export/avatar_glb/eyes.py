@@ -7,7 +7,7 @@ import numpy as np
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.export.avatar_glb.expression import Rig
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
-from portrait360.pipeline.export.avatar_glb.skin_texture import encode
+from portrait360.pipeline.export.avatar_glb.texture import encode
 from portrait360.synth.head.eyes import RINGS, SPOKES
 from portrait360.synth.meshes import grid, unit, vertex_normals
 from portrait360.synth.scene import Mesh, Part

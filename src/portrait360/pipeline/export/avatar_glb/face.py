@@ -15,7 +15,7 @@ from portrait360.pipeline.export.avatar_glb.expression import Rig, follow, selec
 from portrait360.pipeline.export.avatar_glb.eyes import draw_eye, find_middle, is_eye, make_eye, turn_eye
 from portrait360.pipeline.export.avatar_glb.hair import HAIR_LOOK, find_gain
 from portrait360.pipeline.export.avatar_glb.hair_cards import Cards, make_cards, make_ribbons
-from portrait360.pipeline.export.avatar_glb.light import HairLight, find_irradiance, show, show_linear
+from portrait360.pipeline.export.avatar_glb.light import HairLight, find_irradiance, find_openness, show, show_linear
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.skin import make_skin
 from portrait360.synth.head.average_head import load_average_head
@@ -26,11 +26,14 @@ from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
-SKIN_LOOK = Look("skin", 0.52, texture="skin", specular=0.7)
+SKIN_LOOK = Look("skin", 0.6, texture="skin", specular=0.45)
 TEETH, TONGUE = Look("teeth", 0.25, double=True), Look("tongue", 0.45, double=True)
 TEETH_TRIANGLES, BEARD_TRIANGLES, BROW_TRIANGLES = 1000, 7000, 1500  # at detail 1
 MOUTH_MOVE = 5e-4  # canonical: teeth do not follow units that move them less
-DEEP, DARKEST = (0.08, 0.7), 0.22  # shares of the depth of teeth and tongue over which they darken, and how far
+LIP_REACH, LIP_DEPTH = 0.005, 0.006  # canonical distance, as seen, at which lips cover teeth, and their depth
+FEW_TEETH, FOREMOST = 10, 0.98  # covered vertices that say nothing, and quantile of their depths that says how far
+DEEP, DARKEST = (0.2, 0.9), 0.3  # shares of the depth of teeth and tongue over which they darken, and how far
+LIDDED = 1.1  # power of the openness of eyes between their lids
 FORWARD = np.array([0.0, 0.5, 0.866], np.float32)  # where lashes face
 
 
@@ -54,7 +57,10 @@ def make_eyes(avatar: Avatar, rig: Rig, images: dict[str, Bytes], *, unlit: bool
             continue
         side = "left" if mesh.vertices[:, 0].mean() > 0 else "right"
         name, middle = f"eye_{side}", find_middle(mesh)
-        colours = show(mesh.albedo * find_irradiance(avatar, mesh)) if unlit else mesh.albedo
+        if unlit:
+            colours = show(mesh.albedo * find_irradiance(avatar, mesh))
+        else:  # viewers know no shade of lids and lashes
+            colours = np.asarray(mesh.albedo * find_openness(avatar, mesh) ** LIDDED, np.float32)
         images[name] = draw_eye(colours, linear=not unlit)
         plain = make_eye(mesh, name, {})
         units = [unit for unit in rig.names if unit.startswith("eyeLook") and unit.endswith(side.capitalize())]
@@ -75,6 +81,8 @@ def make_mouth(avatar: Avatar, rig: Rig, *, unlit: bool) -> list[Piece]:
         vertices, part = mesh.vertices[rows], rig.part(name)
         moves = follow(vertices, rig.fitted[part], rig.moves[:, part])
         moves[np.abs(moves).max((1, 2)) < MOUTH_MOVE] = 0
+        if name != "tongue":
+            moves = keep_behind_lips(vertices, moves, rig)
         normals = vertex_normals(mesh.vertices, mesh.triangles)[rows]
         behind = vertices.mean(0) * np.array([1, 1, 0]) + np.array([0, 0, vertices[:, 2].min()])
         if ((vertices - behind) * normals).sum() < 0:
@@ -88,6 +96,33 @@ def make_mouth(avatar: Avatar, rig: Rig, *, unlit: bool) -> list[Piece]:
         look = TONGUE if name == "tongue" else TEETH
         pieces.append(Piece(name, look, neutral, normals, faces, colours=colours, moves=units))
     return pieces
+
+
+def keep_behind_lips(teeth: F32, moves: F32, rig: Rig) -> F32:
+    """Return the moves (52, n, 3) of teeth (n, 3) in which no unit alone brings them through the lips.
+
+    The face model's jaw carries its teeth farther than its lips, which are other people's.
+    """
+    pack = rig.pack
+    lips = (pack.mask("lips")[: pack.body] > 0.5) & (pack.mask("inside_mouth")[: pack.body] < 0.5)
+    rows = np.flatnonzero(lips)
+    still = rig.fitted[rows] - np.tensordot(rig.weights, rig.moves[:, rows], 1)
+    neutral = teeth - np.tensordot(rig.weights, moves, 1)
+    before = max(_find_excess(neutral, still, rig.scale), 0.0)
+    out = moves.copy()
+    for unit in np.flatnonzero(np.abs(moves).max((1, 2)) > 0):
+        excess = _find_excess(neutral + moves[unit], still + rig.moves[unit, rows], rig.scale)
+        out[unit, :, 2] -= max(excess - before, 0.0)
+    return out
+
+
+def _find_excess(teeth: F32, lips: F32, scale: float) -> float:
+    """Return how far teeth (n, 3) reach before the lips (m, 3) in front of them."""
+    distance, near = KDTree(lips[:, :2]).query(teeth[:, :2], k=2)
+    covered = distance[:, 1] < LIP_REACH * scale  # elsewhere the mouth is open
+    if covered.sum() < FEW_TEETH:
+        return -np.inf
+    return float(np.quantile((teeth[:, 2] - lips[near, 2].mean(1))[covered], FOREMOST)) + LIP_DEPTH * scale
 
 
 def name_mouth_parts(avatar: Avatar) -> dict[int, str]:

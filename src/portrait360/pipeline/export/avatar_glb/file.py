@@ -14,9 +14,11 @@ from portrait360.pipeline.export.avatar_glb.expression import make_rig
 from portrait360.pipeline.export.avatar_glb.face import make_eyes, make_face_hair, make_mouth, make_skin_piece
 from portrait360.pipeline.export.avatar_glb.hair import make_hair
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, show_linear
+from portrait360.pipeline.export.avatar_glb.photo_detail import find_photo_detail
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.skin_texture import bake_skin_texture
 from portrait360.pipeline.export.avatar_glb.worn import make_worn
+from portrait360.synth.render.tone_mapping import srgb_to_linear
 from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, translate_write_errors
@@ -61,12 +63,13 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
         raise UserError(f"The detail of a mesh must lie between {DETAILS[0]:g} and {DETAILS[1]:g}, not {detail:g}.")
     rig = make_rig(avatar)
     neck = make_neck(rig)
-    images: dict[str, Bytes] = {"skin": bake_skin_texture(avatar, unlit=unlit)}
+    photo = find_photo_detail(avatar)
+    images: dict[str, Bytes] = {"skin": bake_skin_texture(avatar, photo, unlit=unlit)}
     pieces = [make_skin_piece(avatar, rig, detail)]
     pieces += make_eyes(avatar, rig, images, unlit=unlit)
     pieces += make_mouth(avatar, rig, unlit=unlit)
     pieces += make_face_hair(avatar, rig, neck, detail, unlit=unlit)
-    pieces += make_worn(avatar, neck, detail, unlit=unlit)
+    pieces += make_worn(avatar, neck, photo, detail, unlit=unlit)
     base = close_bust(avatar, pieces, unlit=unlit)
     pieces += [] if base is None else [base]
     left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in pieces)
@@ -84,9 +87,19 @@ def close_bust(avatar: Avatar, pieces: list[Piece], *, unlit: bool) -> Piece | N
     for piece in pieces:
         rows = piece.vertices[:, 1] < FLOOR + RIM
         rims.append(piece.vertices[rows])
-        plain = np.broadcast_to(tone, (len(piece.vertices), 3)) if piece.colours is None else piece.colours[:, :3]
-        colours.append(plain[rows].astype(np.float32))
+        colours.append(_find_colours(piece, tone)[rows].astype(np.float32))
     if sum(map(len, rims)) == 0:
         return None
     vertices, normals, shades, triangles = make_base(rims, colours)
     return Piece("base", Look("base", 0.9), vertices, normals, triangles, colours=shades, head=0 * vertices[:, 0])
+
+
+def _find_colours(piece: Piece, plain: F32) -> F32:
+    """Return the linear colours (n, 3) of a piece's vertices; `plain` where its texture is no part of it."""
+    if piece.colours is not None:
+        return piece.colours[:, :3]
+    if piece.image is None or piece.uv is None:
+        return np.broadcast_to(plain, (len(piece.vertices), 3))
+    size = np.array(piece.image.shape[1::-1])
+    column, row = np.clip((piece.uv * size).astype(int), 0, size - 1).T
+    return srgb_to_linear(piece.image[row, column, :3].astype(np.float32) / 255)

@@ -37,7 +37,7 @@ SMOOTH = 6  # steps of smoothing of the way from one strand of a bundle to their
 ROOTWARD = 1.4  # power by which the points of a card lie closer at its root, where hair bends most
 RISE = 0.15  # share of the length over which a card rises to its height, and turns
 ROLLS = (0, 30, 0, -30)  # degrees by which cards are turned about their strands, so that some face the sides
-THIN = 0.7  # width of a ribbon against that of its strand, which fades at its sides
+THICK = 1.5  # width of a ribbon against that of its strand, which is thinner than pixels
 SHORTEST = 0.004  # canonical length of a strand that is worth a card
 SEED = 23
 SIGNS = (0, 4, 10, 16)  # points by whose places strands are told apart
@@ -278,7 +278,7 @@ def make_ribbons(groups: list[Strands], outward: Callable[[F32], F32]) -> Cards 
     normal = outward(strands.points.reshape(-1, 3)).reshape(strands.points.shape)
     across = np.asarray(unit(np.cross(tangent, normal)), np.float32)
     keep = np.array([0, 5, 10, 16])
-    parts = (strands.points, across, normal, THIN * strands.widths / 2, strands.colours)
+    parts = (strands.points, across, normal, THICK * strands.widths / 2, strands.colours)
     cards = _ribbons(*(np.asarray(part[:, keep], np.float32) for part in parts), along=keep / (POINTS - 1))
     triangles = _face_outward(cards.vertices, cards.normals, cards.triangles)
     return replace(cards, uv=np.zeros_like(cards.uv), triangles=triangles)

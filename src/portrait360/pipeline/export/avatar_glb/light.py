@@ -14,19 +14,28 @@ from portrait360.synth.scene import Mesh, Part
 from portrait360.utils.array_types import F32
 
 NEIGHBOURS = 12
-BRIGHTEST, DARKEST = 0.9, 0.1  # quantile of light that counts as open, and the least share of it
-MILD = 0.6  # power of that share: viewers' own lights darken what lies deep or below once more
+BRIGHTEST, DARKEST = 0.9, 0.25  # quantile of light that counts as open, and the least share of it
+MILD = 0.5  # power of that share: viewers' own lights darken what lies deep or below once more
 
 
 def find_irradiance(avatar: Avatar, mesh: Mesh) -> F32:
     """Return the light (n, 3) that a white surface would send back at the vertices of one of the avatar's meshes."""
+    values = _find_surface(avatar, mesh)
+    sky = np.zeros((len(values), 3), np.float32)
+    ambient_light(avatar.prepared_scene.rig.sh, np.ascontiguousarray(values[:, NORMAL]), sky)
+    return sky * values[:, AMBIENT] + _key_light(avatar, values[:, NORMAL])
+
+
+def find_openness(avatar: Avatar, mesh: Mesh) -> F32:
+    """Return the share (n, 1) of the sky that reaches the vertices of one of the avatar's meshes."""
+    return _find_surface(avatar, mesh)[:, AMBIENT].mean(1, keepdims=True)
+
+
+def _find_surface(avatar: Avatar, mesh: Mesh) -> F32:
     first = 0
     for other in avatar.scene.meshes:
         if other is mesh:
-            values = avatar.prepared_scene.surface.values[first : first + len(mesh.vertices)]
-            sky = np.zeros((len(values), 3), np.float32)
-            ambient_light(avatar.prepared_scene.rig.sh, np.ascontiguousarray(values[:, NORMAL]), sky)
-            return sky * values[:, AMBIENT] + _key_light(avatar, values[:, NORMAL])
+            return avatar.prepared_scene.surface.values[first : first + len(mesh.vertices)]
         first += len(other.vertices)
     raise ValueError("a mesh of another scene")
 

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 
 from portrait360.geometry.surfaces.simplification import simplify
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.export.avatar_glb.bust import Neck, cut_at_floor
+from portrait360.pipeline.export.avatar_glb.cloth_texture import (
+    bake_cloth,
+    looks_back,
+    make_charts,
+    split_charts,
+)
 from portrait360.pipeline.export.avatar_glb.eyes import is_eye
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, show_linear
+from portrait360.pipeline.export.avatar_glb.photo_detail import PhotoDetail
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
+from portrait360.pipeline.export.avatar_glb.texture import encode
 from portrait360.synth.meshes import unit, vertex_normals
 from portrait360.synth.scene import Material, Mesh, Part
+from portrait360.utils.array_types import F32, I32
 from portrait360.utils.portrait_labels import Label
 
 BUDGETS = {"clothes": 6000, "hat": 4500, "glasses": 2500, "jewellery": 2000, "hair_pieces": 4000, "others": 2000}
 CARVED = 22_000  # triangles of hair of stone, beside which there are no strands
 RIGID = 0.97  # share of the head's turn from which a thing is fixed to it
 SOLID = 0.999  # opacity
+PRINTED = {"clothes": (Label.CLOTHES,), "hat": (Label.HAT,)}  # things with textures
 FABRIC = Look("cloth", 0.85, double=True, specular=0.4)
 LOOKS = {
     Material.CLOTH: FABRIC,
@@ -35,7 +46,7 @@ LOOKS = {
 }
 
 
-def make_worn(avatar: Avatar, neck: Neck, detail: float, *, unlit: bool) -> list[Piece]:
+def make_worn(avatar: Avatar, neck: Neck, photo: PhotoDetail, detail: float, *, unlit: bool) -> list[Piece]:
     """Return a node for each kind of thing and material."""
     groups: dict[tuple[str, Material, bool], list[Mesh]] = defaultdict(list)
     for mesh in avatar.scene.meshes:
@@ -51,10 +62,11 @@ def make_worn(avatar: Avatar, neck: Neck, detail: float, *, unlit: bool) -> list
         share = sum(len(mesh.triangles) for mesh in meshes) / total[kind]
         name = kind if kind not in first else f"{kind}_{material.name.lower()}{'_clear' if clear else ''}"
         first.add(kind)
-        piece = _merge(
-            avatar, neck, name, LOOKS[material], meshes, round(budgets[kind] * share * detail), clear, unlit
-        )
-        pieces += [] if piece is None else [piece]
+        budget, printed = round(budgets[kind] * share * detail), PRINTED.get(kind) if not clear else None
+        merged = _merge(avatar, meshes, unlit=unlit)
+        if merged is not None:
+            piece = _make_piece(*merged, neck, name, LOOKS[material], budget, clear=clear)
+            pieces.append(piece if printed is None else _print(piece, *merged, printed, photo, unlit=unlit))
     return pieces
 
 
@@ -74,10 +86,8 @@ def name_thing(mesh: Mesh) -> str | None:
     return "jewellery" if part == Part.ACCESSORY else "others"
 
 
-def _merge(
-    avatar: Avatar, neck: Neck, name: str, look: Look, meshes: list[Mesh], budget: int, clear: bool, unlit: bool
-) -> Piece | None:
-    """Return meshes as one piece of about `budget` triangles, cut where the bust ends."""
+def _merge(avatar: Avatar, meshes: list[Mesh], *, unlit: bool) -> tuple[F32, I32] | None:
+    """Return points, normals, linear colours and opacities (n, 10) above the bust's floor, and triangles."""
     parts, faces, first = [], [], 0
     for mesh in meshes:
         normals = vertex_normals(mesh.vertices, mesh.triangles) if mesh.normals is None else mesh.normals
@@ -90,11 +100,12 @@ def _merge(
             parts.append(values)
             faces.append(triangles + first)
             first += len(values)
-    if not parts:
-        return None
-    values = np.concatenate(parts)
-    triangles = simplify(values[:, :3], np.concatenate(faces).astype(np.int32), budget)
-    rows, compact = np.unique(triangles, return_inverse=True)
+    return (np.concatenate(parts), np.concatenate(faces).astype(np.int32)) if parts else None
+
+
+def _make_piece(values: F32, triangles: I32, neck: Neck, name: str, look: Look, budget: int, *, clear: bool) -> Piece:
+    """Return a piece of about `budget` triangles, with colours of vertices."""
+    rows, compact = np.unique(simplify(values[:, :3], triangles, budget), return_inverse=True)
     values = values[rows]
     share = neck.head_share(values[:, :3])
     colours = values[:, 6:10] if clear else values[:, 6:9]
@@ -105,3 +116,26 @@ def _merge(
         compact.reshape(-1, 3).astype(np.int32), colours=np.clip(colours, 0, 1).astype(np.float32),
         head=None if share.min() > RIGID else share,
     )  # fmt: skip
+
+
+def _print(
+    piece: Piece, values: F32, triangles: I32, labels: tuple[Label, ...], photo: PhotoDetail, *, unlit: bool
+) -> Piece:
+    """Return a piece with a texture instead of colours, which has what the photo shows of it."""
+    values = values[:, :9]
+    if unlit:
+        values = np.concatenate([values[:, :6], encode(values[:, 6:9])], 1)
+    charts = make_charts(values[:, :3])
+    image = bake_cloth(charts, values, triangles, labels, photo, shown=unlit)
+    split, back, rows = split_charts(piece.triangles, looks_back(piece.normals, piece.triangles))
+    return replace(
+        piece,
+        look=replace(piece.look, name=piece.name, texture=piece.name),
+        vertices=piece.vertices[rows],
+        normals=piece.normals[rows],
+        triangles=split,
+        uv=charts.place(piece.vertices[rows], back),
+        colours=None,
+        head=None if piece.head is None else piece.head[rows],
+        image=image,
+    )

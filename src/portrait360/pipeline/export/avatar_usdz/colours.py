@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from portrait360.pipeline.export.avatar_glb.skin_texture import encode
+from portrait360.pipeline.export.avatar_glb.texture import encode
 from portrait360.utils.array_types import F32, Bytes
 
 SIDE = 128  # texels

@@ -57,7 +57,7 @@ function wearShader(material, shader, key) {
 function wet(lit) {
   if (!/^eye/.test(lit.name) || lit.isMeshPhysicalMaterial) return lit;
   const { name, map, side, color, roughness } = lit;
-  return new THREE.MeshPhysicalMaterial({ name, map, side, color, roughness, ior: 2.1 });
+  return new THREE.MeshPhysicalMaterial({ name, map, side, color, roughness, ior: 1.6 });
 }
 
 class Surfaces {
@@ -91,7 +91,8 @@ class Surfaces {
       lit.alphaToCoverage = true;
       wearShader(lit, litHairShader, "lit hair");
       if (lit.isMeshPhysicalMaterial) Object.assign(lit, { ...STRANDS, specularIntensity: 0.08 });
-    } else wearShader(lit, toneShader, "lit");
+    } else if (lit.isMeshBasicMaterial) lit.toneMapped = false; // it holds the light already
+    else wearShader(lit, toneShader, "lit");
     if (lit.map) lit.map.anisotropy = Math.min(8, this.studio.renderer.capabilities.getMaxAnisotropy());
   }
 
@@ -105,8 +106,8 @@ class Surfaces {
   }
 
   // Hidden wires stay hidden: the surface is drawn first, in one colour, a little farther away.
-  draw() {
-    const { renderer, scene, camera } = this.studio;
+  draw(camera) {
+    const { renderer, scene } = this.studio;
     renderer.render(scene, camera);
     if (this.mode !== "wireframe") return;
     const background = scene.background;

@@ -1,6 +1,6 @@
-// The avatar's file: unpacked from the page and read by three.js.
+// What the page holds: splats and a mesh, unpacked only when they are shown.
 
-async function unpackGlb(text) {
+async function unpack(text) {
   const letters = atob(text), packed = new Uint8Array(letters.length);
   for (let i = 0; i < letters.length; i++) packed[i] = letters.charCodeAt(i);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));

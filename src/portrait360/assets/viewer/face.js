@@ -36,23 +36,25 @@ function bothSides(weights, names) {
 }
 
 class Face {
-  constructor(root, calm) {
-    this.meshes = [];
-    root.traverse((mesh) => { if (mesh.morphTargetDictionary) this.meshes.push(mesh); });
-    this.names = [...new Set(this.meshes.flatMap((mesh) => Object.keys(mesh.morphTargetDictionary)))];
-    this.photo = {};
-    for (const { morphTargetDictionary: units, morphTargetInfluences: weights } of this.meshes) {
-      for (const name in units) this.photo[name] = Math.max(weights[units[name]], this.photo[name] ?? 0);
-    }
-    [this.head, this.shoulders] = ["head", "shoulders"].map((name) => root.getObjectByName(name));
-    this.eyes = ["eye_left", "eye_right"].map((name) => root.getObjectByName(name)).filter(Boolean);
-    this.eyes.forEach((eye) => { eye.rotation.order = "YXZ"; });
+  // `photo` has the photo's weights of all units by name.
+  constructor(photo, calm) {
+    this.photo = photo;
+    this.names = Object.keys(photo);
+    [this.meshes, this.eyes] = [[], []];
     this.calm = calm; // expressions change at once
-    this.wanted = { ...this.photo };
-    this.shown = { ...this.photo };
+    this.wanted = { ...photo };
+    this.shown = { ...photo };
     this.gaze = { yaw: 0, pitch: 0 };
     this.look = { yaw: 0, pitch: 0 }; // where the eyes want to go
     Object.assign(this, { talking: false, idle: false, time: 0, blinkAt: 2.5, blinkBegan: -1, spoken: 0 });
+  }
+
+  // Move this scene's meshes from now on.
+  attach(root) {
+    root.traverse((mesh) => { if (mesh.morphTargetDictionary) this.meshes.push(mesh); });
+    [this.head, this.shoulders] = ["head", "shoulders"].map((name) => root.getObjectByName(name));
+    this.eyes = ["eye_left", "eye_right"].map((name) => root.getObjectByName(name)).filter(Boolean);
+    this.eyes.forEach((eye) => { eye.rotation.order = "YXZ"; });
     this.step(0);
   }
 

@@ -1,4 +1,4 @@
-// The controls beside the head: sliders of expressions in groups, presets, the light's disc.
+// The controls beside the head: sliders of expressions in groups, and the light's disc.
 
 const GROUPS = [
   ["Eyes", /^eye/], ["Brows", /^brow/], ["Mouth", /^mouth/], ["Jaw and tongue", /^(jaw|tongue)/],
@@ -81,8 +81,8 @@ class Panel {
 
 // A round field whose middle is light from the front and whose rim is light from behind.
 class LightDisc {
-  constructor(disc, studio, changed) {
-    Object.assign(this, { disc, studio, changed });
+  constructor(disc, changed) {
+    Object.assign(this, { disc, changed, light: KEY });
     disc.addEventListener("pointerdown", (event) => {
       disc.setPointerCapture(event.pointerId);
       this.drag(event);
@@ -108,18 +108,18 @@ class LightDisc {
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();
-    const { azimuth, elevation } = this.studio.light;
+    const { azimuth, elevation } = this.light;
     this.set(azimuth + step[0], Math.max(-80, Math.min(80, elevation + step[1])));
   }
 
   set(azimuth, elevation) {
-    this.studio.setLight({ azimuth: ((azimuth + 540) % 360) - 180, elevation });
+    this.light = { azimuth: ((azimuth + 540) % 360) - 180, elevation };
     this.show();
-    this.changed();
+    this.changed(this.light);
   }
 
   show() {
-    const { azimuth, elevation } = this.studio.light, from = onSphere(azimuth, elevation, 1);
+    const { azimuth, elevation } = this.light, from = onSphere(azimuth, elevation, 1);
     const reach = Math.min(Math.acos(Math.max(-1, Math.min(1, from.z))) / (150 * RADIANS), 1);
     const way = Math.atan2(from.y, from.x);
     const knob = this.disc.firstElementChild.style;

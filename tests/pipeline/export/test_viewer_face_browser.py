@@ -1,11 +1,11 @@
-"""avatar.html in a real browser, from the disk and with the network off."""
+"""The page of an animatable mesh in a real browser, from the disk and with the network off."""
 
 import base64
 
 import numpy as np
 import pytest
 
-from portrait360.pipeline.export.avatar_page import save_avatar_page
+from portrait360.pipeline.export.html_viewer import save_viewer
 from portrait360.pipeline.export.units import METRES
 from tests.fixtures.chromium import FOUND, Chromium, Tab
 from tests.fixtures.hostile import HOSTILE
@@ -21,8 +21,8 @@ STILL = [{"name": "prefers-reduced-motion", "value": "reduce"}]
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    path = tmp_path_factory.mktemp("avatar") / "avatar.html"
-    save_avatar_page(path, pack_tiny_avatar(), title=HOSTILE)
+    path = tmp_path_factory.mktemp("face") / "viewer.html"
+    save_viewer(path, glb=pack_tiny_avatar(), title=HOSTILE)
     return path
 
 
@@ -138,7 +138,7 @@ def test_eyes_follow_the_pointer(tab):
 def test_surfaces_look_different_and_normals_are_what_they_are(tab):
     pictures = {}
     for mode in ("lit", "clay", "normals", "wireframe"):
-        tab.run(f"document.querySelector('#modes [value={mode}]').click()")
+        tab.run(f"portrait360.setMode('{mode}')")
         pictures[mode] = head(tab)
     names = list(pictures)
     for i, one in enumerate(names):

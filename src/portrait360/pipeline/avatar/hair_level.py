@@ -1,0 +1,104 @@
+"""Make the hair that a photo does not show as light as that which it shows.
+
+What is darker behind may be so for many reasons: less light, more shade between strands, colours of the few strands
+that the photo shows well. So hair is rendered from all sides and compared with the photo's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.exposure import FEW, HEAD_CENTRE, shrink, to_hair_albedo
+from portrait360.pipeline.avatar.photo import HAIR, Photo
+from portrait360.synth.render.bake import DRAFT, prepare_scene
+from portrait360.synth.render.renderer import render_linear
+from portrait360.synth.scene import Part, Scene, Strands
+from portrait360.utils.array_types import F32, F64, Bools
+from portrait360.utils.image_ops import smoothstep
+
+SIZE = 128  # pixels of a render
+TURNS = (90.0, 180.0, 270.0)  # degrees from the front
+SHARE = 0.8  # of the difference that is taken off
+RANGE, HUE = (-0.35, 0.7), 0.4  # its limits in brightness and in one channel against it, logarithms
+SHOWN = 0.4  # quarter turns from the front up to which nothing is taken off
+FEWER, WIDER = 3, 2.0  # strands of the render
+DIM = 0.004  # radiance below which hair is black
+
+
+def level_hair(scene: Scene, photo: Photo) -> Scene:
+    """Return a scene whose hair has about the photo's brightness and hue on all sides.
+
+    Its brightness may differ from side to side, as that of its render does; hues of dyed hair do, and stay so.
+    """
+    shown = _usual_light(photo.radiance, shrink(photo.shows(*HAIR)))
+    if shown is None or not any(_is_hair(group) for group in scene.strands):
+        return scene
+    lacks = _find_lacks(scene, photo, shown)
+    light = lacks.mean(1, keepdims=True)
+    around = np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE)
+    around = SHARE * np.concatenate([np.zeros((1, 3)), around])
+    strands = [
+        replace(group, albedo=to_hair_albedo(group.albedo * np.exp(spread_around(group.points, around))))
+        if _is_hair(group)
+        else group
+        for group in scene.strands
+    ]
+    return replace(scene, strands=tuple(strands))
+
+
+def _find_lacks(scene: Scene, photo: Photo, shown: F64) -> F64:
+    """Return by how much hair is darker than is `shown`, from each of TURNS (t, 3), logarithms."""
+    prepared, camera = prepare_scene(thin_out(scene), quality=DRAFT), photo.camera
+    lacks = np.zeros((len(TURNS), 3))
+    for row, turn in enumerate(TURNS):
+        film = render_linear(prepared, Camera(look_at(turn, 0.0, radius=camera.radius), camera.focal), SIZE)
+        found = _usual_light(film.radiance, shrink(np.isin(film.labels, HAIR) & (film.alpha > 0.9), 1))
+        lacks[row] = 0.0 if found is None else shown - found
+    return lacks
+
+
+def thin_out(scene: Scene) -> Scene:
+    """Return a scene with fewer and wider strands, which look alike from afar."""
+    rows = slice(None, None, FEWER)
+    strands = [
+        replace(
+            group,
+            points=group.points[rows],
+            widths=WIDER * group.widths[rows],
+            albedo=group.albedo[rows],
+            part=group.part[rows],
+            material=group.material[rows],
+            normals=None if group.normals is None else group.normals[rows],
+        )
+        for group in scene.strands
+    ]
+    return replace(scene, strands=tuple(strands))
+
+
+def _is_hair(group: Strands) -> bool:
+    return bool(len(group.part)) and int(group.part[0]) == Part.HAIR
+
+
+def _usual_light(radiance: F32, mask: Bools) -> F64 | None:
+    """Return the median logarithm of the light (3,) of pixels; None of too few."""
+    if mask.sum() < FEW:
+        return None
+    light = np.log(np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0) + DIM)
+    return np.median(light, 0).astype(np.float64)
+
+
+def spread_around(points: F32, around: F64) -> F32:
+    """Return values of the four sides (4, c) at points (s, k, 3), by where these lie; their mean on the crown."""
+    off = points - HEAD_CENTRE
+    turn = np.arctan2(off[..., 0], off[..., 2]) / (np.pi / 2)
+    ahead = np.minimum(np.abs(turn), 1)  # what the photo shows stays
+    turn = (turn + np.sign(turn) * (smoothstep(SHOWN, 1.0, ahead) - ahead)) % 4
+    first, share = turn.astype(int) % 4, (turn % 1)[..., None]
+    values = around[first] * (1 - share) + around[(first + 1) % 4] * share
+    flat = np.hypot(off[..., 0], off[..., 2]) / np.maximum(np.linalg.norm(off, axis=-1), 1e-6)
+    mean = around.mean(0)
+    return np.asarray(mean + (values - mean) * flat[..., None], np.float32)

@@ -1,0 +1,39 @@
+"""Textures: colours at the texels that charts cover, continued beyond them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from portrait360.utils.array_types import F32, F64, Bools, Bytes
+
+BLEED = 24  # texels by which colours continue beyond the charts
+
+
+def fill_texture(texture: F32, where: np.ndarray, *, shown: bool) -> Bytes:
+    """Return a texture (h, w, 3) as sRGB, of which the flat indices `where` are filled; `shown`: it is sRGB."""
+    empty = np.ones(texture.shape[:2], bool)
+    empty.ravel()[where] = False
+    distance, nearest = _find_nearest(empty)
+    near = empty & (distance <= BLEED)
+    mean = texture[~empty].mean(0)
+    rows, columns = (index[near] for index in nearest)
+    texture[near] = texture[rows, columns]
+    texture[empty & ~near] = mean
+    encoded = texture if shown else encode(texture)
+    return np.asarray(np.rint(np.clip(encoded, 0, 1) * 255), np.uint8)
+
+
+def _find_nearest(empty: Bools) -> tuple[F64, NDArray[np.integer]]:
+    """Return for each texel the distance and the place (2, h, w) of the nearest that is not empty."""
+    found = distance_transform_edt(empty, return_indices=True)
+    assert isinstance(found, tuple)
+    return np.asarray(found[0]), np.asarray(found[1])
+
+
+def encode(linear: F32) -> F32:
+    """Return linear colours as sRGB."""
+    value = np.clip(linear, 0, 1).astype(np.float32)
+    return np.where(value <= 0.0031308, value * 12.92, 1.055 * cv2.pow(np.maximum(value, 1e-6), 1 / 2.4) - 0.055)

@@ -1,0 +1,135 @@
+"""Hair seen from where the photo does not see it: its brightness and hue, the nape, the temples, curls in a tie."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial import KDTree
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.exposure import FAIR_HAIR, HEAD_CENTRE, to_hair_albedo
+from portrait360.pipeline.avatar.hair_bridge import bridge_gap
+from portrait360.pipeline.avatar.hair_level import level_hair, spread_around
+from portrait360.pipeline.avatar.hair_nape import grow_nape
+from portrait360.pipeline.avatar.hair_outline import take_strands
+from portrait360.pipeline.avatar.hair_texture import curl_tied
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.synth.creatures.statue import carve
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.scene import Scene, Strands
+from portrait360.utils.array_types import F32
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.hair import grow
+from tests.fixtures.photos import FOCAL
+from tests.fixtures.scenes import WHITE
+
+SIDE = 128
+CAMERA = Camera(look_at(0, 0, radius=2.7), FOCAL)
+
+
+def photograph(label: Label, colour: tuple[float, float, float] = (0.2, 0.2, 0.2)) -> Photo:
+    """Return a photo that shows one thing everywhere, in one colour."""
+    rgb = np.broadcast_to(np.array(colour, np.float32), (SIDE, SIDE, 3)).copy()
+    one, flow = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(rgb, rgb, one, one, np.full((SIDE, SIDE), label, np.uint8), one, flow, CAMERA)
+
+
+def colour(group: Strands, albedo: tuple[float, float, float]) -> Strands:
+    return replace(group, albedo=np.broadcast_to(np.array(albedo, np.float32), group.points.shape).copy())
+
+
+def mean_behind(group: Strands) -> F32:
+    return group.albedo[group.points[:, 0, 2] < -0.1].mean((0, 1))
+
+
+def test_dark_hair_behind_becomes_as_light_as_the_photo_shows_it(head):
+    dark = colour(grow(head, "afro_small"), (0.05, 0.05, 0.05))
+    level = level_hair(Scene((), (dark,), WHITE), photograph(Label.HAIR)).strands[0]
+    gain = np.log(level.albedo / dark.albedo).mean(-1)
+    off = (dark.points - HEAD_CENTRE) / np.linalg.norm(dark.points - HEAD_CENTRE, axis=-1, keepdims=True)
+    assert gain[off[..., 2] < -0.8].min() > 0.4
+    assert gain[off[..., 2] > 0.6].mean() < 0.6 * gain[off[..., 2] < -0.8].mean()
+
+
+def test_hair_behind_takes_the_hue_of_the_photo(head):
+    grey = colour(grow(head, "afro_small"), (0.1, 0.1, 0.1))
+    red = mean_behind(level_hair(Scene((), (grey,), WHITE), photograph(Label.HAIR, (0.2, 0.05, 0.03))).strands[0])
+    assert red[0] > 1.2 * red[1] > 1.2 * red[2]
+
+
+def test_without_hair_in_the_photo_nothing_is_levelled(head):
+    scene = Scene((), (grow(head, "crew"),), WHITE)
+    assert level_hair(scene, photograph(Label.FACE)) is scene
+
+
+def test_sides_have_their_values_and_the_crown_their_mean():
+    around = np.arange(8.0).reshape(4, 2)
+    sides = HEAD_CENTRE + np.array([[[0, 0, 1], [1, 0, 0], [0, 0, -1], [-1, 0, 0], [0, 1, 0]]], np.float32)
+    np.testing.assert_allclose(spread_around(sides, around)[0, :4], around, atol=1e-5)
+    np.testing.assert_allclose(spread_around(sides, around)[0, 4], around.mean(0), atol=1e-5)
+    nearly = HEAD_CENTRE + np.array([[[0.3, 0, 1], [-0.3, 0, 1]]], np.float32)
+    np.testing.assert_allclose(spread_around(nearly, around)[0], around[[0, 0]], atol=1e-5)
+
+
+def test_hair_that_is_too_fair_keeps_its_hue():
+    fair = to_hair_albedo(np.array([[3.0, 2.5, 2.0], [0.4, 0.2, 0.1]]))
+    assert fair.max() <= FAIR_HAIR[1]
+    np.testing.assert_allclose(fair[0] / fair[0, 0], [1, 2.5 / 3, 2 / 3], rtol=1e-5)
+    np.testing.assert_allclose(fair[1], [0.4, 0.2, 0.1], rtol=1e-6)
+
+
+def test_fine_hairs_lie_on_the_nape_below_the_hairline(head):
+    group = grow(head, "crew")
+    hairs = grow_nape([group], head)[0]
+    height = head.field.distance(hairs.points)
+    assert -0.004 < height.min() < height.max() < 0.012
+    assert hairs.points[:, 0, 2].max() < 0.06
+    assert np.median(hairs.points[..., 1]) < np.quantile(group.points[:, 0, 1], 0.1)
+    assert hairs.widths.max() < np.median(group.widths.max(1)) / 2
+    assert grow_nape([], head) == []
+
+
+def recede_at_temples(head: Head) -> tuple[Strands, F32]:
+    """Return hair without what grows at the temples, and the roots of that."""
+    group = grow(head, "crew")
+    root = group.points[:, 0]
+    temple = (root[:, 2] > 0.03) & (np.abs(root[:, 0]) > 0.08) & (root[:, 1] > 0.07)
+    return take_strands(group, ~temple, group.points[~temple]), root[temple]
+
+
+def test_hair_fills_the_temples_that_the_photo_shows_covered(head):
+    rest, gone = recede_at_temples(head)
+    bridge = bridge_gap([rest], head, photograph(Label.HAIR))[0]
+    assert len(bridge.points) > 50
+    assert np.abs(head.field.distance(bridge.points[:, 0])).max() < 0.01
+    assert (KDTree(gone).query(bridge.points[:, 0])[0] < 0.02).mean() > 0.5
+    tips = KDTree(rest.points[:, -1]).query(bridge.points[:, -1])[0]
+    assert np.median(tips) < 0.003  # they join the hair that is there
+
+
+def test_no_hair_grows_at_temples_that_the_photo_shows_bare(head):
+    rest, _ = recede_at_temples(head)
+    assert bridge_gap([rest], head, photograph(Label.FACE)) == []
+
+
+@pytest.mark.parametrize(("shown", "moves"), [(0.05, False), (0.26, True)])
+def test_tied_hair_is_wavy_only_where_the_photo_shows_curls(head, shown, moves):
+    group = grow(head, "low_bun")
+    curled = curl_tied(group, head, shown)
+    assert (curled is not group) == moves
+    if moves:
+        ways = [np.linalg.norm(np.diff(g.points, axis=1), axis=2).sum(1).mean() for g in (group, curled)]
+        assert ways[1] > 1.05 * ways[0]
+        assert np.abs(curled.points[:, 0] - group.points[:, 0]).max() < 0.012
+        assert curled.points.shape[:2] == curled.widths.shape == curled.albedo.shape[:2]
+
+
+def test_closed_locks_of_stone_cover_more(head):
+    group, areas = grow(head, "long"), []
+    for closed in (False, True):
+        (mesh,) = carve([group], np.random.default_rng(0), closed=closed)
+        a, b, c = (mesh.vertices[column] for column in mesh.triangles.T)
+        areas.append(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum())
+    assert areas[1] > 1.5 * areas[0]

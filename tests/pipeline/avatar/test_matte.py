@@ -1,0 +1,127 @@
+"""The subject's own colours at its soft edges, cloth that is no hair, and where layers go beyond the matte."""
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from portrait360.pipeline.avatar.eye_shade import shade_eyes
+from portrait360.pipeline.avatar.foreground import estimate_foreground, open_gaps
+from portrait360.pipeline.avatar.head_cloth import find_two_colours, uncover_head_cloth
+from portrait360.pipeline.avatar.relief_view import HOLE, close_holes
+from portrait360.pipeline.avatar.view import BESIDE, GROWN, LAYER_OF_LABEL, find_beyond
+from portrait360.utils.portrait_labels import Label
+
+SIDE = 128
+RED, TEAL = np.array([0.8, 0.25, 0.1], np.float32), np.array([0.2, 0.7, 0.75], np.float32)
+BLUE, STRAW, SKIN = (0.25, 0.4, 0.75), (0.8, 0.65, 0.35), (0.85, 0.7, 0.62)
+
+
+def draw_disc(radius: int) -> np.ndarray:
+    return cv2.circle(np.zeros((SIDE, SIDE), np.float32), (SIDE // 2, SIDE // 2), radius, 1.0, -1)
+
+
+def test_no_background_is_left_in_the_colours_of_a_soft_edge():
+    alpha = cv2.GaussianBlur(draw_disc(36), (0, 0), 4.0)
+    found = estimate_foreground(RED * alpha[..., None] + TEAL * (1 - alpha[..., None]), alpha)
+    assert np.abs(found - RED)[alpha > 0.1].max() < 0.05
+
+
+def test_what_is_opaque_keeps_its_colours():
+    alpha, rgb = draw_disc(36), np.random.default_rng(0).uniform(0, 1, (SIDE, SIDE, 3)).astype(np.float32)
+    found = estimate_foreground(rgb, alpha)
+    np.testing.assert_array_equal(found[alpha == 1], rgb[alpha == 1])
+
+
+def test_gaps_between_locks_open_to_the_outside_only():
+    alpha, hair = draw_disc(50), draw_disc(50) > 0
+    pure = np.ones_like(alpha)
+    pure[62:66, 108:116] = 0  # at the edge
+    pure[60:63, 30:33] = 0  # within
+    opened = open_gaps(alpha, pure, hair)
+    assert (opened[63:65, 109:113] == 0).all()
+    assert (opened[60:63, 30:33] == 1).all()
+
+
+def test_hair_in_the_colours_of_its_background_has_no_gaps():
+    alpha = draw_disc(50)
+    pure = (np.random.default_rng(1).uniform(0, 1, alpha.shape) > 0.2).astype(np.float32)
+    np.testing.assert_array_equal(open_gaps(alpha, pure, alpha > 0), alpha)
+
+
+def draw_head(upper, lower, *, strands: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and picture of a face below hair in two colours, through which strands run."""
+    rng = np.random.default_rng(3)
+    labels, rgb = np.full((SIDE, SIDE), Label.HAIR, np.uint8), np.empty((SIDE, SIDE, 3), np.float32)
+    rgb[:40], rgb[40:80], rgb[80:] = upper, lower, SKIN
+    labels[80:] = Label.FACE
+    rgb += rng.normal(0, 0.02, (SIDE, SIDE, 1)) + strands * rng.normal(0, 1, (1, SIDE, 1))
+    return labels, rgb.clip(0, 1).astype(np.float32)
+
+
+def test_two_unlike_materials_without_strands_are_cloth_whose_main_colour_is_at_the_face():
+    labels, rgb = draw_head(STRAW, BLUE)
+    found = uncover_head_cloth(labels, rgb, 0.1)
+    assert (found[labels == Label.HAIR] == Label.HAT).all()
+    assert (found[labels != Label.HAIR] == labels[labels != Label.HAIR]).all()
+    two = find_two_colours(rgb, rgb, found)
+    assert two is not None
+    assert np.abs(two.main - BLUE).max() < 0.05
+    assert np.abs(two.second - STRAW).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("head", "drawn"),
+    [
+        (draw_head(STRAW, BLUE, strands=0.12), 0.1),  # dyed hair
+        (draw_head(STRAW, BLUE), 0.9),  # a drawing
+        (draw_head((0.3, 0.2, 0.12), STRAW), 0.1),  # fair tips
+        (draw_head(BLUE, BLUE), 0.1),  # of one hue
+    ],
+)
+def test_what_may_be_hair_stays_hair(head, drawn):
+    labels, rgb = head
+    np.testing.assert_array_equal(uncover_head_cloth(labels, rgb, drawn), labels)
+
+
+def test_coloured_light_on_skin_says_nothing_of_cloth():
+    labels, rgb = draw_head(STRAW, BLUE)
+    rgb[100:] = BLUE
+    np.testing.assert_array_equal(uncover_head_cloth(labels, rgb, 0.1), labels)
+
+
+def test_a_body_beside_the_matte_grows_from_its_edge_and_is_opaque():
+    beside = np.linspace(0, 0.4, 400)
+    cloth = np.full(400, LAYER_OF_LABEL[Label.CLOTHES])
+    cut = np.stack([find_beyond(beside, np.full(400, angle), cloth) for angle in np.linspace(0, GROWN[1], 9)])
+    assert (np.diff(cut, axis=0) <= 0).all()
+    assert (np.diff(cut, axis=1) >= 0).all()
+    assert ((cut > 0.01) & (cut < 0.99)).mean() < 0.03
+    assert (cut[0][beside > 2 * BESIDE] == 1).all()
+    assert (cut[-1] == 0).all()
+
+
+def test_small_holes_show_the_photo_and_the_open_does_not():
+    layers, width = np.ones((SIDE, SIDE), np.float32), round(HOLE * SIDE)
+    layers[60 : 60 + width, 60 : 60 + width] = 0
+    layers[:, 100:] = 0
+    nothing, whole = np.zeros_like(layers), np.ones_like(layers)
+    found = close_holes(nothing, whole, layers)
+    assert (found[60 : 60 + width, 60 : 60 + width] == 1).all()
+    assert (found[:, 110:] == 0).all()
+    assert (close_holes(nothing, nothing, layers) == 0).all()
+
+
+def test_lids_shade_eyes_most_at_the_top_and_nothing_else():
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.ellipse(labels, (64, 64), (30, 16), 0, 0, 360, int(Label.EYE), -1)
+    radiance = np.full((SIDE, SIDE, 3), 0.5, np.float32)
+    shade = shade_eyes(SimpleNamespace(labels=labels, radiance=radiance), 0.001)
+    assert (shade[labels != Label.EYE] == 1).all()
+    column = shade[49:80, 64, 0]
+    assert column[0] < 0.7
+    assert column[0] < column[-1]
+    assert column[15] > 0.95
+    dark = shade_eyes(SimpleNamespace(labels=labels, radiance=0 * radiance), 0.001)
+    assert (dark == 1).all()

@@ -1,0 +1,99 @@
+"""Skin of an avatar seen from the side: what the photo shows of it, and what is carried on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.relight import level_light
+from portrait360.pipeline.avatar.skin_colours import calm_and_even
+from portrait360.pipeline.avatar.skin_detail import make_detail
+from portrait360.pipeline.avatar.skin_mesh import coarse_count, find_features, mirror_vertices
+from portrait360.pipeline.avatar.view import judge_facing
+from portrait360.synth.head.average_head import load_average_head
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+
+CAMERA = Camera(look_at(0, 0), FOCAL)
+SIDE = 256
+
+
+def turn(degrees: np.ndarray) -> np.ndarray:
+    """Return normals (1, n, 3) turned from the camera to the side."""
+    angle = np.radians(degrees)[None]
+    return np.stack([np.sin(angle), 0 * angle, np.cos(angle)], -1).astype(np.float32)
+
+
+def test_skin_shows_the_photo_from_the_side_where_it_faced_it():
+    normals = turn(np.array([0.0, 30.0, 60.0, 80.0]))
+    labels = np.full((1, 4), Label.FACE, np.uint8)
+    film = SimpleNamespace(normals=normals, labels=labels)
+    aside = judge_facing(CAMERA, film, np.full((1, 4), 80.0))[0]
+    assert aside[:2] == pytest.approx(1) and aside[3] == pytest.approx(0)
+    assert (np.diff(aside) <= 0).all()
+    assert judge_facing(CAMERA, film, np.zeros((1, 4))) == pytest.approx(1)  # the photo's own view is all its own
+    hair = SimpleNamespace(normals=normals, labels=np.full((1, 4), Label.HAIR, np.uint8))
+    assert judge_facing(CAMERA, hair, np.full((1, 4), 80.0)) == pytest.approx(1)
+
+
+def test_highlights_do_not_travel_and_pigment_stays():
+    over = np.zeros((1, 3, 3), np.float32)
+    over[0, 1], over[0, 2] = 0.4, -0.4
+    facing = np.ones((1, 3), np.float32)
+    gain = level_light(over, facing)[0, :, 0]
+    assert gain[0] == 0 and gain[1] < -0.1 and gain[2] == 0
+    turned = level_light(over, 0.3 * facing)[0]  # there it is all the shade of the head's form
+    np.testing.assert_allclose(turned, -over[0], atol=1e-6)
+
+
+def test_even_light_is_left_alone_on_every_side():
+    facing = np.linspace(-1, 1, 9, dtype=np.float32)[None]
+    assert (level_light(np.zeros((1, 9, 3), np.float32), facing) == 0).all()
+
+
+def find_cheek() -> int:
+    """Return a vertex in the middle of a cheek, beside all features."""
+    points, free = load_average_head().fine[1], find_features(coarse_count()) == 0
+    away = np.linalg.norm(points - np.array([0.16, -0.2, 0.3]), axis=1) + 10 * ~free
+    return int(away.argmin())
+
+
+@pytest.mark.parametrize("strength", [-0.2, 0.2])
+def test_a_blotch_stays_as_far_as_it_is_well_seen(strength):
+    count, spot = coarse_count(), find_cheek()
+    points = load_average_head().fine[1]
+    near = np.exp(-((np.linalg.norm(points - points[spot], axis=1) / 0.025) ** 2))
+    gain = strength * near[:, None] * np.ones(3)
+    nothing = np.zeros(count, np.float32)
+    kept = []
+    for seen in (1.0, 0.3):
+        source = np.full(count, seen, np.float32)
+        out = calm_and_even(gain, source, np.zeros(count, bool), nothing, nothing)
+        kept.append((out[spot] - out[mirror_vertices()[spot]]).mean() / strength)
+    well, hardly = kept
+    assert 0.5 < well < 1.1
+    assert hardly < 0.7 * well
+
+
+def photograph(grain: float, folds: float) -> Photo:
+    """Return a photo of a square face with grain, and with wide folds."""
+    random = np.random.default_rng(3)
+    labels = np.full((SIDE, SIDE), Label.BACKGROUND, np.uint8)
+    labels[20:-20, 20:-20] = Label.FACE
+    y, x = np.indices((SIDE, SIDE))
+    wave = np.sin(2 * np.pi * x / 24) * np.sin(2 * np.pi * y / 24)  # 24 pixels are 0.08 of the head's units
+    light = 0.4 * np.exp(grain * random.normal(0, 1, (SIDE, SIDE)) + folds * wave)
+    picture = np.repeat(light[..., None], 3, 2).astype(np.float32)
+    ones, flow = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(picture, picture, ones, ones, labels, ones, flow, CAMERA)
+
+
+def test_folds_are_not_laid_over_smooth_skin():
+    plain, folded = (make_detail(photograph(0.04, folds)) for folds in (0.0, 0.25))
+    assert plain is not None and folded is not None
+    assert (folded.coarse + folded.fine).std() < 2 * (plain.coarse + plain.fine).std()
+    assert folded.fine.std() == pytest.approx(plain.fine.std(), rel=0.3)
