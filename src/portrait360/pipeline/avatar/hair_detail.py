@@ -19,7 +19,7 @@ from portrait360.pipeline.avatar.hair_donors import measure_along
 from portrait360.pipeline.avatar.hair_gloss import find_direction
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.meshes import unit
-from portrait360.utils.array_types import F32, F64, I32, Bools
+from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
 
 APART = 0.035  # canonical distance between the centres of patches
 SOFT = 0.5  # width of their edges, in that distance
@@ -180,7 +180,7 @@ def _find_beside(ways: F64, patch: I32, lengths: F64) -> I32:
     return np.clip(np.round(ways.ravel() / np.maximum(lengths[patch], 1e-6) * last), 0, last).astype(np.int32)
 
 
-def _spread(features: F32, rng: np.random.Generator) -> NDArray[np.int64]:
+def _spread(features: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return rows of points that lie about one unit apart."""
     cells = np.floor(features).astype(np.int64)
     order = rng.permutation(len(features))
