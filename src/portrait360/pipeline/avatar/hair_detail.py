@@ -28,8 +28,6 @@ MOST = 3.0  # range of what locks differ by, in its median
 DIM = 0.004  # radiance below which differences are noise
 HUE = 0.25  # share of the differences in hue: some of them are what shines through from behind
 DEEP = 0.04  # picture sides from the edge of the hair from which a place is as good as any
-MIXED = 1.6  # gain of the coarse detail of curls, of which what is seen is mixed with what lies around it
-FINE = 0.125  # width of detail that is fine, in BROAD
 CURLED = 2.0  # stretch below which hair is curled
 PATCHES = 2  # that blend at a point
 FEWEST, PLACES = 0.002, 4096  # share of the picture that must show hair, and how many places of it are tried
@@ -56,9 +54,6 @@ def read_detail(photo: Photo, hair: Bools) -> Example | None:
         return None
     detail = _measure_detail(photo, hair)
     stretch = measure_stretch(detail[..., :3], hair)
-    if stretch < CURLED:
-        coarse = blur(detail[..., :3].mean(-1), hair.astype(np.float32), FINE * BROAD * photo.size)
-        detail[..., :3] += (MIXED - 1) * (coarse * hair)[..., None]
     depth = np.minimum(cv2.distanceTransform(hair.astype(np.uint8), cv2.DIST_L2, 3) / (DEEP * photo.size), 1.0)
     rows = np.flatnonzero(hair)
     chance = np.asarray(depth, np.float64).ravel()[rows] ** 3
