@@ -17,6 +17,7 @@ from portrait360.evaluation.protocols import PROTOCOLS
 from portrait360.evaluation.runner import run_job
 from portrait360.pipeline import avatar_stages, make, stages
 from portrait360.pipeline.avatar import methods
+from portrait360.pipeline.avatar.ablation import Ablation
 from portrait360.pipeline.export import writer
 from portrait360.pipeline.export.avatar_splats import build
 from portrait360.pipeline.options import MakeOptions
@@ -83,10 +84,10 @@ def fewer(photo, folder, wish=None, *more, made=make.make, **others):
 
 
 def remember(portrait, *given, made=methods.make_avatar, avatars={}, **options):  # noqa: B006
-    """Make the avatar of a portrait once for all commands."""
+    """Make the avatar of a portrait once for all commands, without a search for its hair."""
     key = (portrait.rgb.tobytes(), portrait.alpha.tobytes(), len(given), str(options))
     if key not in avatars:
-        avatars[key] = made(portrait, *given, **options)
+        avatars[key] = made(portrait, *given, **options, ablation=Ablation(search=False))
     return avatars[key]
 
 

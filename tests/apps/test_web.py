@@ -193,12 +193,12 @@ def test_a_cancelled_run_keeps_what_it_had_made_and_can_be_finished_or_deleted(q
         request.options == MakeOptions(hair="bob", formats=("ply", "spz")) and request.photo.read_text() == "slow one"
     )
     again = queue.jobs.finish(job.id)
-    with pytest.raises(UserError, match="at work"):
+    with pytest.raises(UserError, match="still running"):
         queue.jobs.delete(job.id)
     assert until(lambda: again.state == "done") and again.folder == job.folder
     (run,) = queue.jobs.store.all()[0]
     assert not run.is_partial and queue.jobs.store.request(job.id).options == request.options
-    with pytest.raises(UserError, match="any more"):
+    with pytest.raises(UserError, match="no longer be finished"):
         queue.jobs.finish(job.id)
     queue.jobs.delete(job.id)
     assert queue.jobs.store.all() == ([], 0) and not job.folder.exists() and queue.jobs.get(job.id) is None
@@ -344,7 +344,7 @@ def test_neither_the_queue_nor_its_memory_grows_without_end(queue, tmp_path):
     queue("long")
     assert until(lambda: queue.jobs.open()[0].state == "running")
     waiting = [queue("waits") for _ in range(MOST_WAITING)]
-    with pytest.raises(UserError, match="waiting already"):
+    with pytest.raises(UserError, match="already waiting"):
         queue("one more")
     for _ in range(4):
         for job in waiting:
@@ -781,7 +781,7 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         tab.run("document.querySelector('#p360-photo button[aria-label=Clear], #p360-photo .icon-button').click()")
         choose(tab, ASTRONAUT)
         assert all(word in seen(tab, ".p360-trio ~ .p360-legend") for word in ("hair", "lips", "clothes"))
-        assert seen(tab, ".p360-angles span").endswith("° to the left")
+        assert seen(tab, ".p360-angles span").endswith("° to the subject's left")
         press(tab, "make")
         assert "left" in seen(tab, ".p360-line span:not(:empty)")
         assert any(tab.run(appears(".p360-turn")) for _ in range(3))  # an avatar takes its time on a busy machine
@@ -894,7 +894,7 @@ def test_a_past_run_gives_back_its_photo_and_settings_and_can_be_deleted_on_a_ph
         tab.run("document.querySelector('[data-run=past]').click()")
         assert "Aunt Eileen.png" in seen(tab, ".p360-bar-line strong")
         tab.run("document.querySelector('[data-do=again]').click()")
-        assert seen(tab, ".p360-angles span") == "10° to the right"
+        assert seen(tab, ".p360-angles span") == "10° to the subject's right"
         tab.run("document.querySelector('#p360-more button').click()")
         assert tab.run(appears("#p360-seed textarea, #p360-seed input"))
         fields = {

@@ -98,18 +98,18 @@ class MakeOptions:
     )
     parameters: Path | None = option(
         None,
-        "JSON file that overrides parts of the avatar (see proxy/parameters.json).",
+        "JSON file that overrides parts of the avatar (see the run's proxy/parameters.json).",
         AVATAR,
         metavar="FILE",
     )
     orbit: Path | None = option(
-        None, "File of cameras to use instead of an orbit, one line `azimuth,elevation` each.", VIEW, metavar="FILE"
+        None, "File of cameras to use instead of an orbit, one `azimuth,elevation` per line.", VIEW, metavar="FILE"
     )
     orbit_elevation: float = option(0.0, "Elevation of the orbit's cameras in degrees.", VIEW)
     results: tuple[str, ...] | None = option(
         None,
-        "Comma-separated results: mesh, splats, nerf; or views to stop there. Default: mesh and splats; all three if "
-        "there is no avatar.",
+        "Comma-separated results: mesh, splats, nerf; or `views`, to stop after them. Default: mesh and splats; all "
+        "three if there is no avatar.",
         HEAD,
         flags=("--as",),
         metavar="TEXT",
@@ -135,7 +135,10 @@ class MakeOptions:
     steps: int | None = option(None, "Number of sampler steps, if a network makes the views.", ADVANCED)
     device: str | None = option(None, "cpu or cuda. Default: cuda if available.", RUN)
     faithful: bool = option(
-        False, "With published networks: exactly as published, which is slower.", ADVANCED, flags=("--faithful",)
+        False,
+        "With published networks: follow the published procedure exactly, which is slower.",
+        ADVANCED,
+        flags=("--faithful",),
     )
     compiled: bool = option(
         False,

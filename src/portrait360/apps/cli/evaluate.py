@@ -43,9 +43,7 @@ def evaluate(
             "surest frontal face.",
         ),
     ] = "",
-    limit: Annotated[
-        int | None, typer.Option(help="Evaluate only the first cases, at most this many.", min=1)
-    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Evaluate at most this many cases.", min=1)] = None,
     workers: Annotated[
         int,
         typer.Option("--workers", "--processes", help="Number of worker processes, each with one thread.", min=1),
@@ -55,7 +53,7 @@ def evaluate(
         typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto, or here (this machine)."),
     ] = None,
 ) -> None:
-    """Evaluate a method by a fixed protocol: a table, all values of all cases, a contact sheet.
+    """Evaluate a method with a fixed protocol; write a table, all values of all cases, and a contact sheet.
 
     A stopped evaluation resumes. The same protocol and version give the same values to the last digit.
 

@@ -94,7 +94,7 @@ def fit(
         typer.Option("--only", help="field, splats or mesh; can be repeated. Default: all.", rich_help_panel=OUTPUT),
     ] = None,
 ) -> None:
-    """Fit a radiance field, Gaussian splats and a textured mesh to views, in DIR/head.
+    """Fit a radiance field, Gaussian splats and a textured mesh to views; write them to DIR/head.
 
     A stopped fit resumes.
 
@@ -337,7 +337,7 @@ def views(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run, or of `portrait360 proxy`.")],
     options: MakeOptions,
 ) -> None:
-    """Render the views of a proxy to DIR/views. A hairstyle or parameters change its avatar first.
+    """Render the views of a proxy to DIR/views. --hair, --hair-length or --parameters change its avatar first.
 
     Examples:
 

@@ -9,7 +9,7 @@ from portrait360.apps.web.checks import Choice
 from portrait360.apps.web.markup import escape, render_message, render_warnings
 
 PICTURES = {
-    "crop": "What is used of the photo",
+    "crop": "The part of the photo that is used",
     "labels": "What it shows",
     "pose": "How the head is turned",
 }
@@ -85,12 +85,16 @@ def _render_angles(found: dict[str, Any], choice: Choice, *, has_face: bool) -> 
         rows.append(f"<div>{buttons[0]}<span>{_describe_angle(name, value)}</span>{buttons[1]}</div>")
     is_changed = (choice.azimuth, choice.elevation) != (None, None)
     reset = _button("Back to the estimate", Choice(face=choice.face)) if is_changed else ""
-    note = "" if has_face else "<p>No face was found: say from where the photo was taken.</p>"
-    return f'<h4>The camera was</h4>{note}<div class="p360-angles">{"".join(rows)}{reset}</div>'
+    note = "" if has_face else "<p>No face was found: set where the photo was taken from.</p>"
+    return f'<h4>Camera</h4>{note}<div class="p360-angles">{"".join(rows)}{reset}</div>'
 
 
 def _describe_angle(name: str, value: float) -> str:
-    sides = ("in front", "to the left", "to the right") if name == "azimuth" else ("level", "above", "below")
+    sides = (
+        ("in front", "to the subject's left", "to the subject's right")
+        if name == "azimuth"
+        else ("level", "above", "below")
+    )
     if abs(value) < 0.5:
         return sides[0]
     if name == "azimuth" and abs(value) > 179.5:

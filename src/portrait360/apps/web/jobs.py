@@ -45,7 +45,7 @@ REMEMBERED = 50  # finished jobs whose result can still be queried
 MOST_WARNINGS = 20  # of a job
 GRACE = 4.0  # seconds between asking a process to end and killing it
 MESSAGE_PREFIX = "portrait360: "  # of error messages of the command
-TOO_MANY = f"{MOST_WAITING} photos are waiting already; try again when some of them are done."
+TOO_MANY = f"{MOST_WAITING} photos are already waiting; try again when some of them are done."
 WHOLE_RUN = "run"  # stage of the last event
 
 
@@ -146,7 +146,7 @@ class Jobs:
         folder, request = self.store.run_folder(id), self.store.request(id)
         run = self.store.finished_run(id)
         if folder is None or request is None or run is None or not run.is_partial:
-            raise UserError("This run cannot be finished any more; make it again.")
+            raise UserError("This run can no longer be finished; make it again.")
         reopen_request(folder)
         request = read_request(folder) or request
         return self._append(_make_job(folder, request))
@@ -155,7 +155,7 @@ class Jobs:
         """Delete a run that is over."""
         with self._changed:
             if any(job.id == id for job in self._open()):
-                raise UserError("This run is still at work; cancel it first.")
+                raise UserError("This run is still running; cancel it first.")
             self.store.delete(id)
             self._ended.pop(id, None)
 
@@ -322,7 +322,7 @@ def _error_message(errors: IO[bytes], code: int, folder: Path) -> str:
     message = next(messages, "")
     if not message:
         killed = code == -getattr(signal, "SIGKILL", 9)
-        message = "The system ended the run, perhaps for lack of memory; choose fewer views, or views only."
+        message = "The system ended the run, probably because memory ran out; choose fewer views, or views only."
         message = message if killed else f"The run ended without a message (exit code {code})."
     for name in (PHOTO, BEHIND, INPUT):
         message = message.replace(f"{folder / name}{os.sep}", "")

@@ -60,7 +60,9 @@ def render_result(run: PastRun, views: Sequence[str], styles: Sequence[str]) -> 
 def _render_bar(run: PastRun) -> str:
     """Return what can be done with the whole run."""
     title = escape(run.name or run.date)
-    note = '<p class="p360-note">This run was stopped early; what it had made is kept.</p>' if run.is_partial else ""
+    note = (
+        '<p class="p360-note">This run was stopped early; what it had written is kept.</p>' if run.is_partial else ""
+    )
     buttons = [_action("finish", run.id, "Finish it")] * (run.is_partial and bool(run.name))
     buttons += [_action("again", run.id, "Use this photo and its settings")] * bool(run.name)
     share = f'<a href="{run_url(run.id, EVERYTHING)}" download="{EVERYTHING}">Download everything</a>'
@@ -94,7 +96,7 @@ def _render_hair(run: PastRun, styles: Sequence[str]) -> str:
     )
     return f"""<h3>Other hair</h3><div class="p360-hair"><label>Style<select data-style>{options}</select></label>
 <label>Length<select data-length>{lengths}</select></label>{_action("hair", run.id, "Make again")}</div>
-<p class="p360-note">This makes a new head; the present one stays in the list below.</p>"""
+<p class="p360-note">This makes a new head; the current one stays in the list below.</p>"""
 
 
 def name_style(style: str) -> str:

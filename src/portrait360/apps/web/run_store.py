@@ -21,7 +21,7 @@ from portrait360.utils.option_fields import name_flags
 
 SHEET, PAGE = "sheet.png", "viewer.html"
 FILES = {  # files that can be downloaded, with their captions
-    PAGE: "Page with the head in 3D",
+    PAGE: "3D viewer",
     "head.glb": "Mesh, for Blender and games",
     "head.usdz": "Mesh, for iPhone and iPad",
     "head.stl": "Mesh, for 3D printing",
@@ -33,7 +33,7 @@ FILES = {  # files that can be downloaded, with their captions
     SHEET: "Contact sheet",
     "field.safetensors": "Radiance field",
     "fitted.ply": "Splats fitted to the views",
-    "avatar.html": "Page with the avatar",
+    "avatar.html": "3D viewer with expressions",
     "avatar.glb": "Mesh of the avatar, with expressions",
 }
 ZIP, EVERYTHING = "views.zip", "head.zip"

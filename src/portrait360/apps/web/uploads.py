@@ -19,7 +19,7 @@ LATEST = 8  # uploads that are kept, so that Make can be pressed again
 YOUNG = 600.0  # seconds in which an upload stays whatever comes after it
 MAX_REQUEST = 65 << 20  # bytes: one photo and its form
 MAX_BYTES, MAX_COUNT = 1 << 30, 200  # of all uploads that lie there
-FULL = "Too many photos are being uploaded; try again in some minutes."
+FULL = "Too many photos are being uploaded; try again in a few minutes."
 
 
 def prune_uploads(uploads: Path) -> None:
@@ -95,7 +95,7 @@ class UploadLimit:
             return await self.app(scope, receive, send)
         length = dict(scope["headers"]).get(b"content-length", b"")
         if not length.isdigit() or int(length[:20]) > MAX_REQUEST:
-            return await answer(send, 413, f"A photo has at most {MAX_REQUEST - 1 >> 20} MB.")
+            return await answer(send, 413, f"Photos can have at most {MAX_REQUEST - 1 >> 20} MB.")
         prune_uploads(self.uploads)
         size, count = _usage(self.uploads)
         if size + self.pending + int(length) > MAX_BYTES or count >= MAX_COUNT:
@@ -122,7 +122,7 @@ class UploadLimit:
             if not failed:
                 raise
         if failed:
-            await answer(send, 400, "This is no upload of a photo.")
+            await answer(send, 400, "This is not a photo upload.")
 
 
 async def answer(send: Any, status: int, text: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
