@@ -34,7 +34,7 @@ class Heads:
     azimuth: float = 35.0  # degrees: the portrait's camera lies within +- this
     elevation: float = 10.0
     roll: float = 8.0
-    varied: bool = False  # `sample_varied_head`, in the light and before the background of photos
+    varied: bool = False  # `build_varied_head`: in the light and before the background of photos
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,8 @@ def _measure_detail(photo: Photo, hair: Bools) -> F32:
     light = np.log(np.maximum(photo.radiance, 0) + DIM).astype(np.float32)
     detail = light - blur(light, mask, BROAD * photo.size)
     grey = detail.mean(-1, keepdims=True)
-    usual = max(
-        MOST * float(np.median(np.abs(grey[hair]))), 1e-3
-    )  # the few that differ more lie in shade, or are not hair
+    # the few that differ more lie in shade, or are not hair
+    usual = max(MOST * float(np.median(np.abs(grey[hair]))), 1e-3)
     grey, hue = usual * np.tanh(grey / usual), np.clip(HUE * (detail - grey), -usual, usual)
     detail = (grey + hue - (grey + hue)[hair].mean(0)) * mask[..., None]
     return np.concatenate([detail, mask[..., None]], -1).astype(np.float32)

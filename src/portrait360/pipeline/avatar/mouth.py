@@ -66,9 +66,8 @@ def seat_teeth(meshes: Iterable[Mesh]) -> list[Mesh]:
     below = fit_arch(rim[~above], meshes[lower].vertices)
     below = replace(below, front=min(below.front, arch.front - OVERBITE))
     middle = np.abs(rim[:, 0] - below.middle) < FRONT * np.ptp(rim[:, 0]) / 2
-    shown = (
-        float(rim[~above & middle, 1].min(initial=np.inf)) + SHOWN
-    )  # lower teeth go with the jaw, as their lip does
+    # lower teeth go with the jaw, as their lip does
+    shown = float(rim[~above & middle, 1].min(initial=np.inf)) + SHOWN
     top, edge = float(meshes[upper].vertices[:, 1].min()), float(meshes[lower].vertices[:, 1].max())
     meshes[upper] = make_row(arch, UPPER, top, 1.0)
     meshes[lower] = make_row(below, LOWER, min(edge, shown), -1.0, moved=max(edge - shown, 0))

@@ -24,18 +24,14 @@ from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
 from portrait360.geometry.canonical_frame import FOV, RADIUS
 from portrait360.synth.build import build
 from portrait360.synth.head.photo_skin import SkinTextures, load_skins
-from portrait360.synth.head.scan_shape import replace_morphs, sample_scan_shape
+from portrait360.synth.head.varied_head import sample_varied_head
 from portrait360.synth.photography.cutout import Cutout
 from portrait360.synth.render.bake import DRAFT, prepare_scene
 from portrait360.synth.render.photo_lights import sample_photo_light
 from portrait360.synth.render.renderer import render
-from portrait360.synth.sampling import palettes
 from portrait360.synth.sampling.draws import pick
-from portrait360.synth.sampling.hair_variation import diversify_hair
 from portrait360.synth.sampling.hats import EXTRA_HATS, NEAREST_HAT, UNLIKE_ANY, hat_kind
-from portrait360.synth.sampling.kinds import SAMPLERS
-from portrait360.synth.sampling.parameters import HeadParameters, Skin
-from portrait360.synth.sampling.sampler import sample_person, vary
+from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.sampling.worn_variation import diversify_wear
 from portrait360.synth.scene import Light
 from portrait360.training.data.head_map_samples import Arrays, generate, make_parser
@@ -50,8 +46,6 @@ FIELD = 1.15  # side of the canvas in sides of a portrait's crop
 PICTURES = 4  # per identity, two in each light
 ODDS = {"human": 0.74, "toon": 0.10, "animal": 0.09, "statue": 0.07}
 WORN_ODDS = {"human": 0.76, "toon": 0.07, "statue": 0.17}
-AGES = ((0.14, 0.36), (0.36, 0.56), (0.56, 0.76), (0.76, 1.0))  # equally often
-SCANNED = 0.6  # share of the people whose head has the shape of scans
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,20 +116,8 @@ def sample_head(seed: int, *, worn: bool = False) -> HeadParameters:
     """Sample a head such that ages, skin tones and hairstyles, the rare ones too, occur about equally often."""
     rng = np.random.default_rng([seed, 31])
     kind = pick(rng, WORN_ODDS if worn else ODDS)
-    low, high = AGES[int(rng.integers(len(AGES)))]
-    person = sample_person(rng, seed)
-    while not low <= person.shape.age <= high:
-        person = sample_person(rng, seed)
-    person = diversify_hair(rng, replace(person, skin=replace(person.skin, tone=_sample_tone(rng, person.skin))))
-    if kind == "human" and rng.random() < SCANNED:
-        person = replace(person, shape=replace_morphs(person.shape, sample_scan_shape(rng)))
-    head = SAMPLERS[kind](person, rng)
+    head = sample_varied_head(rng, seed, kind)
     return diversify_wear(np.random.default_rng([seed, 34]), head) if worn else head
-
-
-def _sample_tone(rng: np.random.Generator, skin: Skin) -> tuple[float, float, float]:
-    tone = palettes.blend_skin(rng.uniform(0, len(palettes.SKIN) - 1))
-    return vary(rng, (float(tone[0]), float(tone[1]), float(tone[2])), 0.05)
 
 
 def sample_camera(rng: np.random.Generator) -> Camera:
