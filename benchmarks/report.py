@@ -1,6 +1,7 @@
 """One report of all methods: synthetic heads with their truth, and portraits without one.
 
 python -m benchmarks.report -o DIR [--limit 10] [--workers 2] [--only PROTOCOL ...] [--method NAME ...]
+    [--no-refit]
 
 Writes the reports of synthetic-v1 and synthetic-v2, of wild-v2 over the astronaut and six portraits that are rendered
 here, and report.md with all of them. A stopped run resumes; figures do not depend on the number of workers.
@@ -35,13 +36,15 @@ def render_portraits(folder: Path) -> list[Path]:
     return paths
 
 
-def run_protocol(name: str, output: Path, methods: Sequence[str], workers: int, limit: int | None) -> list[str]:
+def run_protocol(
+    name: str, output: Path, methods: Sequence[str], workers: int, limit: int | None, refit: bool = True
+) -> list[str]:
     """Evaluate all methods by a protocol; return a line for each case at which one failed."""
     synthetic = find_protocol(name).source == "synthetic"
     inputs = [] if synthetic else [ASTRONAUT, *render_portraits(output / "portraits")]
     methods = [*[ORACLE] * synthetic, *methods]
     engine = ProcessPool(workers)
-    return evaluate(inputs, output / name, protocol=name, methods=methods, engine=engine, limit=limit)
+    return evaluate(inputs, output / name, protocol=name, methods=methods, engine=engine, limit=limit, refit=refit)
 
 
 def main() -> None:
@@ -51,9 +54,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=PROTOCOLS, default=PROTOCOLS, metavar="PROTOCOL")
     parser.add_argument("--method", nargs="+", default=METHODS, metavar="NAME")
+    parser.add_argument("--no-refit", dest="refit", action="store_false", help="leave out the slowest figures")
     arguments = parser.parse_args()
+    settings = arguments.output, arguments.method, arguments.workers, arguments.limit, arguments.refit
     for name in arguments.only:
-        for line in run_protocol(name, arguments.output, arguments.method, arguments.workers, arguments.limit):
+        for line in run_protocol(name, *settings):
             print(line)
     found = [path for name in PROTOCOLS if (path := arguments.output / name / "report.md").is_file()]
     with atomic_write(arguments.output / "report.md") as temporary:

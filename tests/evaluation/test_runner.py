@@ -187,6 +187,17 @@ def test_another_program_measures_every_case_again(report, monkeypatch):
     assert job.key != key and load_result(folder / "cases" / "000", "repeat", job.key) is None
 
 
+def test_without_a_fitted_field_all_other_figures_are_the_same(report, tmp_path):
+    folder, (job, _) = report
+    quick = replace(job, methods=("repeat",), refit=False)
+    assert quick.key != job.key
+    run_job(quick, tmp_path)
+    whole = load_result(folder / "cases" / "000", "repeat", job.key)["row"]
+    row = load_result(tmp_path / "000", "repeat", quick.key)["row"]
+    missing = {name.split("/")[0] for name in whole.keys() - row.keys()}
+    assert missing == {"refit PSNR", "warp error", "seam"} and row == {name: whole[name] for name in row}
+
+
 def test_workers_that_find_edited_files_keep_their_results(tiny, tmp_path, monkeypatch):
     """What a job depends on is said once, when it is planned: a worker that starts later may hash other files, and
     the report found none of its results (means without a figure)."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from portrait360.evaluation.cases import list_photos
 from portrait360.evaluation.methods import BASELINES, ORACLE, find_method
-from portrait360.evaluation.protocols import Protocol, find_protocol
+from portrait360.evaluation.protocols import Protocol, find_protocol, select_protocol
 from portrait360.evaluation.report import write_report
 from portrait360.evaluation.runner import FOLDER, RIGS, RUN, Job, describe_program, fingerprint, run_jobs
 from portrait360.utils.errors import UserError
@@ -26,16 +26,18 @@ def evaluate(
     engine: Engine,
     limit: int | None = None,
     portrait: str = "",
+    refit: bool = True,
 ) -> list[str]:
     """Write a report into the folder `output`, and return one line for each case at which a method failed. The
-    baselines are in every table."""
-    config = find_protocol(protocol)
+    baselines are in every table. Without `refit`, no field is fitted to the views, which takes most of the time."""
+    config = select_protocol(protocol, refit)
     jobs = plan_jobs(config, inputs, methods, portrait)[:limit]
     command = " ".join(
         ["portrait360 eval", *map(str, inputs), "--protocol", config.name]
         + [f"--method {name}" for name in methods]
         + ([f"--portrait {portrait}"] if portrait else [])
         + ([f"--limit {limit}"] if limit else [])
+        + ["--no-refit"] * (not refit)
     )
     cases = output / "cases"
     with translate_write_errors(output):
@@ -70,8 +72,8 @@ def plan_jobs(protocol: Protocol, inputs: Sequence[Path], methods: Sequence[str]
         jobs = _plan_folders(protocol, inputs, all_methods, portrait)
     else:
         jobs = _plan_photos(protocol, inputs, runs, all_methods)
-    program = describe_program()
-    return [replace(job, program=program) for job in jobs]
+    program, refit = describe_program(), protocol == find_protocol(protocol.name)
+    return [replace(job, program=program, refit=refit) for job in jobs]
 
 
 def _plan_synthetic(protocol: Protocol, inputs: Sequence[Path], methods: tuple[str, ...]) -> list[Job]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from portrait360.evaluation.consistency import RefitSettings
@@ -160,6 +160,13 @@ def find_protocol(name: str) -> Protocol:
     if not versions:
         raise UserError(f"There is no protocol {name!r}; choose from {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[max(versions, key=lambda version: int(version.rsplit("-v", 1)[1]))]
+
+
+def select_protocol(name: str, refit: bool = True) -> Protocol:
+    """Find a protocol, and leave out its slowest figures, those of a field fitted to the views, unless `refit`. What
+    is left out changes the digest."""
+    protocol = find_protocol(name)
+    return protocol if refit else replace(protocol, refit=None)
 
 
 def band_of(azimuth: float) -> str:

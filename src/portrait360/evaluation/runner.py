@@ -24,7 +24,7 @@ from portrait360.evaluation.measure import Measurement, measure
 from portrait360.evaluation.methods import ORACLE, Method, find_method, make_run_method
 from portrait360.evaluation.multiview_datasets import load_nersemble, load_renderme360
 from portrait360.evaluation.picture_folders import choose_portrait, find_portrait, load_picture_folder
-from portrait360.evaluation.protocols import Protocol, find_protocol
+from portrait360.evaluation.protocols import Protocol, select_protocol
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, sha256
 from portrait360.utils.images import over_grey, save_picture
@@ -51,15 +51,20 @@ class Job:
     stamp: str = ""  # the `fingerprint` of the path
     portrait: str = ""  # name of the picture that is the portrait; empty: the surest face
     program: str = ""  # what `describe_program` said when the job was planned
+    refit: bool = True  # whether a field is fitted to the views, where the protocol does so
+
+    @property
+    def settings(self) -> Protocol:
+        return select_protocol(self.protocol, self.refit)
 
     @property
     def key(self) -> str:
         """A hash that changes with everything that the figures depend on."""
-        parts = [find_protocol(self.protocol).digest, self.source, str(self.index), self.name, self.stamp]
+        parts = [self.settings.digest, self.source, str(self.index), self.name, self.stamp]
         return cache_key([*parts, self.portrait, self.program or describe_program()])
 
     def load_case(self) -> Case:
-        protocol = find_protocol(self.protocol)
+        protocol = self.settings
         if self.source == "synthetic":
             return make_synthetic_case(protocol, self.index)
         assert self.path is not None
@@ -124,11 +129,11 @@ def run_job(job: Job, folder: Path) -> None:
     photo = over_grey(case.portrait.rgb, case.portrait.alpha)
     save_picture(case_folder / "photo.png", image_strip([photo]))
     if case.targets:
-        shown = case.targets[: find_protocol(job.protocol).orbit or None]  # the views that the methods' strips show
+        shown = case.targets[: job.settings.orbit or None]  # the views that the methods' strips show
         truth = [over_grey(view.rgb, view.alpha) for view in shown]
         save_picture(case_folder / "truth.png", image_strip(truth))
     for name in missing:
-        measurement = try_measure(find_protocol(job.protocol), case, select_method(case, name))
+        measurement = try_measure(job.settings, case, select_method(case, name))
         save_result(case_folder, name, key, case.kind, measurement)
 
 

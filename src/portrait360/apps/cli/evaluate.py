@@ -44,6 +44,13 @@ def evaluate(
         ),
     ] = "",
     limit: Annotated[int | None, typer.Option(help="Evaluate at most this many cases.", min=1)] = None,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            help="Also fit a small radiance field to the views and measure how well they agree (refit PSNR, warp "
+            "error, seam), where the protocol does so. It takes two thirds of the time."
+        ),
+    ] = True,
     workers: Annotated[
         int,
         typer.Option("--workers", "--processes", help="Number of worker processes, each with one thread.", min=1),
@@ -71,7 +78,7 @@ def evaluate(
     from portrait360.utils.parallel.ray_pool import create_engine
 
     engine = create_engine(workers, ray, paths=(output, *(what or ())))
-    chosen: dict[str, Any] = {"methods": tuple(method or ()), "limit": limit, "portrait": portrait}
+    chosen: dict[str, Any] = {"methods": tuple(method or ()), "limit": limit, "portrait": portrait, "refit": refit}
     failures = run(what or (), output, protocol=protocol, engine=engine, **chosen)
     for line in failures:
         typer.echo(line, err=True)
