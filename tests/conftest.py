@@ -3,9 +3,10 @@
 Also the photos that several files of tests look at.
 """
 
+import gc
 import os
-from collections import OrderedDict
 from hashlib import sha256
+from pathlib import Path
 
 for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
     os.environ.setdefault(name, "1")  # before any library is there; programs that tests start inherit it
@@ -18,12 +19,13 @@ from filelock import FileLock  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from portrait360.pipeline.portrait import matting, matting_network  # noqa: E402
+from portrait360.utils.files import atomic_write  # noqa: E402
 from portrait360.utils.images import Picture, load_picture  # noqa: E402
 from tests.fixtures.photos import ASTRONAUT, IMAGE  # noqa: E402
 
 torch.set_num_threads(1)
 
-MATTES = 64  # that are remembered
+LARGEST = 3 << 20  # values of a picture whose matte is kept
 
 # Files whose tests take longest come first, so that both processes end together; the first two compile other kernels.
 LONGEST = (
@@ -55,25 +57,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+def pytest_collection_finish() -> None:
+    """All libraries are there now and stay: the garbage collector need not look through them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def keep_cache_apart(tmp_path_factory):
     """What tests measure of this machine says nothing of the user's runs; programs that tests start inherit it."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory, worker_id) -> Path:
+    """Where one process leaves what the other one loads."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
 @pytest.fixture(scope="session", autouse=True)
-def remember_mattes():
+def remember_mattes(shared_folder):
     """Every picture is shown to the network of mattes once: it takes two thirds of the time of a portrait."""
-    seen: OrderedDict[tuple, np.ndarray] = OrderedDict()
+    folder = shared_folder / "mattes"
+    folder.mkdir(exist_ok=True)
 
     def run(rgb, run_network=matting_network._run_network):
-        key = rgb.shape, sha256(rgb.tobytes()).digest()
-        if key not in seen:
-            seen[key] = run_network(rgb)
-        seen.move_to_end(key)
-        if len(seen) > MATTES:
-            seen.popitem(last=False)
-        return seen[key].copy()
+        if rgb.size > LARGEST:
+            return run_network(rgb)
+        path = folder / f"{sha256(str(rgb.shape).encode() + rgb.tobytes()).hexdigest()}.npy"
+        if not path.is_file():
+            with atomic_write(path) as temporary, temporary.open("wb") as file:
+                np.save(file, run_network(rgb))
+        return np.load(path)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matting_network, "_run_network", run)
@@ -100,18 +117,36 @@ def proxy(portrait):
 
 
 @pytest.fixture(scope="session")
-def quick_avatar(portrait, proxy, tmp_path_factory, worker_id):
+def quick_avatar(portrait, proxy, shared_folder):
     """The astronaut's avatar without a search for the hair; one process makes it, the other one loads it."""
     from portrait360.pipeline.avatar.ablation import Ablation
     from portrait360.pipeline.avatar.avatar import NAME, Avatar
     from portrait360.pipeline.avatar.from_portrait import make_avatar
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "quick_avatar"
+    folder = shared_folder / "quick_avatar"
     with FileLock(f"{folder}.lock"):
         if not (folder / NAME).is_file():
             make_avatar(portrait, proxy, ablation=Ablation(search=False)).save(folder)
         return Avatar.load(folder)
+
+
+@pytest.fixture(scope="session")
+def light_avatars(shared_folder):
+    """Make avatars of small portraits, light ones; of each portrait once, whatever is said of its head."""
+    from portrait360.pipeline.avatar.avatar import NAME, Avatar
+    from tests.fixtures.light_avatars import make_light_avatar
+
+    def make(portrait, cover, *_, known={}):  # noqa: B006
+        key = sha256(portrait.rgb.tobytes() + portrait.alpha.tobytes()).hexdigest()
+        folder = shared_folder / f"light_avatar_{key}"
+        with FileLock(f"{folder}.lock"):
+            if not (folder / NAME).is_file():
+                make_light_avatar(portrait, cover).save(folder)
+        if key not in known:
+            known[key] = Avatar.load(folder)
+        return known[key]
+
+    return make
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,15 @@ from portrait360.evaluation.protocols import PROTOCOLS
 from portrait360.evaluation.runner import run_job
 from portrait360.pipeline import avatar_stages, make, stages
 from portrait360.pipeline.avatar import methods
-from portrait360.pipeline.avatar.ablation import Ablation
 from portrait360.pipeline.export import writer
+from portrait360.pipeline.export.avatar_glb import file
 from portrait360.pipeline.export.avatar_splats import build
+from portrait360.pipeline.export.avatar_usdz import file as usdz
 from portrait360.pipeline.options import MakeOptions
 from tests.fixtures.cli_surface import SURFACE
 from tests.fixtures.paths import ROOT
 from tests.fixtures.photos import ASTRONAUT
-from tests.fixtures.runs import use_small_crops, use_tiny_fits
+from tests.fixtures.runs import CROP, use_small_crops, use_tiny_fits
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SERVERS = ("view", "serve")  # they do not end by themselves; tests of their own open them in a browser
@@ -54,24 +55,35 @@ def shop(tmp_path_factory):
 
 
 @pytest.fixture
-def inside(shop, few_styles, monkeypatch):
-    """In that folder, with little work for each fit and film."""
+def inside(shop, light_avatars, monkeypatch):
+    """In that folder, with little work for each fit and film. All avatars are the same one, whatever is said of its
+    head: tests of their own say that others come of that."""
     monkeypatch.chdir(shop)
     monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(shop / "weights"))
     use_small_crops(monkeypatch)
     use_tiny_fits(monkeypatch)
-    for name, value in (("FILM", 64), ("FRAMES", 8), ("CELL", 64)):
+    for name, value in (("FILM", 64), ("FRAMES", 4), ("CELL", 64)):
         monkeypatch.setattr(writer, name, value)
     for module in (stages, avatar_stages):
         monkeypatch.setattr(module, "run_sheet", lambda views, head: views.views[0].rgb)
     for name, value in (("SIZE", 64), ("SMALL", 32)):
         monkeypatch.setattr(build, name, value)
     monkeypatch.setattr(make, "make", fewer)
-    monkeypatch.setattr(methods, "make_avatar", remember)
-    monkeypatch.setattr(avatar_stages, "write_avatar_glb", remember_mesh)
+    monkeypatch.setattr(methods, "make_avatar", light_avatars)
+    for module in (file, usdz):
+        monkeypatch.setattr(module, "make_parts", remember_parts)
+    monkeypatch.setattr(photo_stages, "make_portrait", align_small)
     monkeypatch.setattr(photo_stages, "TURNTABLE_FRAMES", 4)
     for name, protocol in PROTOCOLS.items():  # in this process, where they can be made small
-        little = replace(protocol, size=64, orbit=min(protocol.orbit, 8), refit=protocol.refit and LITTLE)
+        little = replace(
+            protocol,
+            size=64,
+            portrait=CROP,
+            orbit=min(protocol.orbit, 4),
+            refit=protocol.refit and LITTLE,
+            faces_at=(0.0,),
+            looks=False,
+        )
         monkeypatch.setitem(PROTOCOLS, name, little)
     monkeypatch.setattr(evaluate, "run_jobs", one_by_one)
 
@@ -79,25 +91,21 @@ def inside(shop, few_styles, monkeypatch):
 def fewer(photo, folder, wish=None, *more, made=make.make, **others):
     """Views, and smaller ones, where a reader did not ask for a number."""
     wish = wish or MakeOptions()
-    little = replace(wish, views=min(wish.views, 8), size=wish.size or (64 if wish.preset == "small" else None))
+    little = replace(wish, views=min(wish.views, 4), size=wish.size or (64 if wish.preset == "small" else None))
     return made(photo, folder, little, *more, **others)
 
 
-def remember(portrait, *given, made=methods.make_avatar, avatars={}, **options):  # noqa: B006
-    """Make the avatar of a portrait once for all commands, without a search for its hair."""
-    key = (portrait.rgb.tobytes(), portrait.alpha.tobytes(), len(given), str(options))
-    if key not in avatars:
-        avatars[key] = made(portrait, *given, **options, ablation=Ablation(search=False))
-    return avatars[key]
+def remember_parts(avatar, *, made=file.make_parts, known={}, **_):  # noqa: B006
+    """Make the meshes of an avatar once for all commands, with half as many triangles."""
+    key = avatar.photo.tobytes()
+    if key not in known:
+        known[key] = made(avatar, detail=0.5)
+    return known[key]
 
 
-def remember_mesh(path, avatar, written=avatar_stages.write_avatar_glb, files={}, **options):  # noqa: B006
-    """Write the mesh of an avatar, and make it once for all commands."""
-    key = (avatar.photo.tobytes(), avatar.parameters.to_json(), str(options))
-    if key not in files:
-        written(path, avatar, **options)
-        files[key] = path.read_bytes()
-    path.write_bytes(files[key])
+def align_small(*given, made=photo_stages.make_portrait, **options):
+    """Cut the portrait that runs cut."""
+    return made(*given, **options | {"size": CROP})
 
 
 def one_by_one(jobs, folder, engine, advance):
@@ -131,11 +139,11 @@ def test_every_command_is_in_the_readme():
     assert [name for name in SURFACE if f"portrait360 {name}" not in text] == []
 
 
-def test_the_examples_of_the_api_hold(shop, few_styles, monkeypatch):
+def test_the_examples_of_the_api_hold(shop, light_avatars, monkeypatch):
     monkeypatch.chdir(shop)
     use_small_crops(monkeypatch)
-    monkeypatch.setattr(methods, "make_avatar", remember)
-    monkeypatch.setattr(avatar_stages, "write_avatar_glb", remember_mesh)
+    monkeypatch.setattr(methods, "make_avatar", light_avatars)
+    monkeypatch.setattr(file, "make_parts", remember_parts)
     shutil.rmtree(shop / "out", ignore_errors=True)
     failed, tried = doctest.testmod(portrait360)
     assert tried >= 4 and failed == 0

@@ -55,7 +55,7 @@ from portrait360.utils.files import lock_folder
 from portrait360.utils.local_server import free_port
 from portrait360.utils.option_fields import to_arguments
 from tests.fixtures.chromium import FOUND, Chromium, Tab
-from tests.fixtures.paths import FEW_STYLES
+from tests.fixtures.paths import QUICK_PROGRAMS
 from tests.fixtures.photos import ASTRONAUT, IMAGE
 
 RUN = {"begun": "2026-01-02T03:04:05+00:00", "settings": {"views": 2, "results": []}}
@@ -679,9 +679,9 @@ def test_without_gradio_one_sentence_says_what_to_install(monkeypatch, tmp_path)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Whose avatars try few hairstyles."""
+    """Whose portraits and views are small, and whose avatars have any hair."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(FEW_STYLES), prepend=os.pathsep)
+        patch.setenv("PYTHONPATH", str(QUICK_PROGRAMS), prepend=os.pathsep)
         server = Server(tmp_path_factory.mktemp("web") / "runs", free_port(8871))
     with server:
         yield server
@@ -923,15 +923,6 @@ def test_a_past_run_gives_back_its_photo_and_settings_and_can_be_deleted_on_a_ph
         nothing_left_the_machine(browser, server)
 
 
-def test_a_server_that_is_ended_ends_what_is_at_work(tmp_path):
-    with Server(tmp_path / "runs", free_port(8872)) as server:
-        server.make(server.upload(ASTRONAUT.read_bytes()), what="3D head")
-        assert until(server.children)
-        at_work = server.children()
-        assert len(at_work) == 1 and server.end() == 0
-        assert not psutil.pid_exists(at_work[0].pid) and list((tmp_path / "runs").iterdir()) == []
-
-
 @pytest.mark.slow
 def test_a_killed_server_is_followed_by_one_that_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # in which the killed server leaves its uploads
@@ -1030,3 +1021,14 @@ def test_the_form_says_what_it_shows():
         values[names.index(name)] = wrong
         with pytest.raises(UserError, match="choose|degrees"):
             read_form(values)
+
+
+def test_a_server_that_is_ended_ends_what_is_at_work(server):
+    """It comes last: no server is there afterwards."""
+    before = {entry.name for entry in server.folder.iterdir()}
+    id = server.make(server.upload(ASTRONAUT.read_bytes()), what="3D head")
+    assert until(lambda: server.job(id)["state"] == "running" and server.children())
+    at_work = server.children()
+    assert server.end() == 0
+    assert not any(psutil.pid_exists(process.pid) for process in at_work)
+    assert {entry.name for entry in server.folder.iterdir()} == before

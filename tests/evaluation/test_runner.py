@@ -6,7 +6,7 @@ import json
 import pickle
 import shutil
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -52,6 +52,17 @@ TINY = Protocol(
 )
 
 
+make_case = cache(make_synthetic_case)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def remember_cases():
+    """What has been made of a seed is not made again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "make_synthetic_case", make_case)
+        yield
+
+
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(protocols.PROTOCOLS, TINY.name, TINY)
@@ -64,7 +75,7 @@ def tiny_job(index: int, *methods: str) -> Job:
 
 @pytest.fixture(scope="module")
 def case():
-    return make_synthetic_case(TINY, 0)
+    return make_case(TINY, 0)
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.fixtures.paths import FEW_STYLES, ROOT
+from tests.fixtures.paths import QUICK_PROGRAMS, ROOT
 from tests.fixtures.photos import ASTRONAUT
 
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
-TINY = """
-from dataclasses import replace
-from portrait360.models.presets import PRESETS
-PRESETS["small"] = replace(PRESETS["small"], crop=128, size=64)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +28,10 @@ def test_the_notebook_is_valid_and_holds_no_results(notebook):
 @pytest.mark.slow
 def test_the_notebook_runs(notebook, tmp_path, monkeypatch):
     shutil.copy(ASTRONAUT, tmp_path / "astronaut.png")
-    places = [str(FEW_STYLES), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    places = [str(QUICK_PROGRAMS), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
     number = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
-    notebook.cells.insert(number + 1, nbformat.v4.new_code_cell(f"views = 4\n{TINY}"))
+    notebook.cells.insert(number + 1, nbformat.v4.new_code_cell("views = 4"))
     for cell in notebook.cells:
         cell.source = cell.source.replace(", 384", ", 64")
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -18,9 +18,9 @@ from portrait360.apps.cli.main import app
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline import avatar_stages, loaded_head, stages
 from portrait360.pipeline.avatar import methods
-from portrait360.pipeline.avatar.ablation import Ablation
 from portrait360.pipeline.avatar.avatar import NAME, Avatar
 from portrait360.pipeline.export import writer
+from portrait360.pipeline.export.avatar_glb import file
 from portrait360.pipeline.export.avatar_splats import build
 from portrait360.pipeline.export.writer import open_head
 from portrait360.pipeline.loaded_head import LoadedHead, load_head
@@ -30,18 +30,16 @@ from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, PAGE, SPLATS
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import sha256
-from tests.fixtures.photos import IMAGE
+from tests.fixtures.paths import ASTRONAUT
 from tests.fixtures.runs import left, use_small_crops, use_tiny_fits
 
-WISH = MakeOptions(views=8, size=64)
+WISH = MakeOptions(views=4, size=64)
 OURS = {MESH, PAGE, "head.ply", "sheet.png", "turntable.mp4"}
 
 
 @pytest.fixture(scope="module")
-def photo(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("photo") / "photo.png"
-    IMAGE.resize((256, 256)).save(path)
-    return path
+def photo() -> Path:
+    return ASTRONAUT
 
 
 def remember(function, key):
@@ -62,22 +60,21 @@ def remember(function, key):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small():
-    """Small crops, films, fits and splats; no search for hair; and what takes long is done once."""
+def small(light_avatars):
+    """Small crops, films, fits and splats; light avatars; and what takes long is done once."""
     with pytest.MonkeyPatch.context() as patch:
         use_small_crops(patch)
         use_tiny_fits(patch)
-        make_avatar = partial(methods.make_avatar, ablation=Ablation(search=False))
-        patch.setattr(methods, "make_avatar", remember(make_avatar, lambda portrait, *others: portrait.rgb.tobytes()))
+        patch.setattr(methods, "make_avatar", light_avatars)
         load = remember(stages.load_coarse_head, lambda folder: "".join(map(sha256, sorted(folder.glob("*.npz")))))
         patch.setattr(stages, "load_coarse_head", load)
         splats = remember(avatar_stages.splats_from_avatar, lambda avatar, **options: avatar.photo.tobytes())
         patch.setattr(avatar_stages, "splats_from_avatar", splats)
-        mesh = remember(avatar_stages.write_avatar_glb, lambda path, avatar: avatar.photo.tobytes())
-        patch.setattr(avatar_stages, "write_avatar_glb", mesh)
+        parts = remember(partial(file.make_parts, detail=0.5), lambda avatar, **options: avatar.photo.tobytes())
+        patch.setattr(file, "make_parts", lambda avatar, **options: parts(avatar))
         page = remember(avatar_stages.save_viewer, lambda path, splats=None, glb=None, **about: (splats is None, glb))
         patch.setattr(avatar_stages, "save_viewer", page)
-        for name, value in (("FILM", 64), ("FRAMES", 8), ("CELL", 48)):
+        for name, value in (("FILM", 64), ("FRAMES", 4), ("CELL", 48)):
             patch.setattr(writer, name, value)
         patch.setattr(build, "SIZE", 64)
         patch.setattr(build, "SMALL", 32)
@@ -251,7 +248,7 @@ def test_it_is_written_as_the_ending_says(made, head, tmp_path):
     files = tmp_path / "new" / "a.ply", folder / "head.ply"
     written, before = (PlyData.read(path)["vertex"].data for path in files)
     assert all(np.allclose(written[name], before[name], atol=1e-5) for name in before.dtype.names)
-    glb = head.export(tmp_path / "d.glb", detail=0.25)
+    glb = head.export(tmp_path / "d.glb", detail=0.5)
     assert b"jawOpen" in glb.read_bytes()
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"a.ply", "b.spz", "c.splats.glb"}
 

@@ -145,6 +145,7 @@ def test_it_learns_and_the_next_stage_goes_on_there(begun, heads, tmp_path):
     assert shown.shape == (4 * 3 * SIZE, SIZE, 3) and shown.min() >= 0 and shown.max() <= 1
 
 
+@pytest.mark.slow
 def test_a_stopped_stage_goes_on_alike(begun, heads, tmp_path):
     task = task_of("sd15-back", begun, heads)
     whole = train(task, tmp_path / "whole", OPTIONS, steps=4)

@@ -127,6 +127,7 @@ def test_labels_are_learnt(task, tmp_path):
     assert error(train(task, tmp_path, QUICK, steps=10)) < 0.8 * before
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(task, tmp_path):
     whole = train(task, tmp_path / "whole", QUICK, steps=3)
     train(task, tmp_path / "parts", QUICK, steps=1)

@@ -19,6 +19,7 @@ HEAD_PACK = FOLDER / "head_pack.npz"
 POSE_READOUT = FOLDER / "pose_readout.safetensors"
 SCAN_FIT = FOLDER / "scan_fit.npz"  # landmarks and expressions on such heads
 SCAN_SHAPES = FOLDER / "scan_shapes.npz"  # statistics of real heads
+TURNED_LANDMARKS = FOLDER / "turned_landmarks.npz"  # how they drift as a face turns
 STRANGER = FOLDER / "stranger"  # the proxy of a synthetic head, which control networks are shown
 
 # the small model's networks; those that do not ship are found here once a user has trained them

@@ -123,7 +123,7 @@ def _build_hair(
         return hair, []
     if hat == "headphones":
         return hair, hat_meshes(head, None, parameters)
-    cover = fit_hat(head, hat)
+    cover = fit_hat(head, hat, parameters.wear.fit)
     covered_hair = Hairdo(cover_hair(cover, hair.strands, hat), cover_meshes(cover, hair.meshes, hat), hair.tint)
     return covered_hair, hat_meshes(head, cover, parameters)
 

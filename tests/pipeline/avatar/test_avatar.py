@@ -194,12 +194,17 @@ def test_it_becomes_splats_that_look_like_it(avatar, monkeypatch):
     cameras = [Camera(look_at(azimuth), FOCAL) for azimuth in (0, 30, 60, 110, 180, 250, 300, 330)]
     views = [(camera, avatar.render(camera, SIDE)) for camera in cameras]
     splats = build.splats_from_avatar(avatar, 60_000, views=views)
-    again = build.splats_from_avatar(avatar, 60_000, views=views)
-    assert len(splats) <= 60_000 and all(
-        np.isfinite(getattr(splats, f.name)).all() and np.array_equal(getattr(splats, f.name), getattr(again, f.name))
-        for f in fields(splats)
-    )
+    assert len(splats) <= 60_000 and all(np.isfinite(getattr(splats, f.name)).all() for f in fields(splats))
     for camera, least in ((avatar.camera, 25), (Camera(look_at(145), FOCAL), 24)):  # the latter is new to them
         view, (rgb, alpha, _) = avatar.render(camera, SIDE), render_image(splats, camera, SIDE)
         error = np.square(over_grey(rgb, alpha) - over_grey(view.rgb, view.mask)).mean()
         assert -10 * np.log10(error) > least, camera.azimuth
+
+
+def test_the_same_seed_gives_the_same_splats(avatar, monkeypatch):
+    monkeypatch.setattr(build, "SIZE", 64)
+    views = [
+        (camera, avatar.render(camera, 64)) for camera in (Camera(look_at(azimuth), FOCAL) for azimuth in (0, 180))
+    ]
+    one, two = (build.splats_from_avatar(avatar, 5_000, views=views) for _ in range(2))
+    assert all(np.array_equal(getattr(one, f.name), getattr(two, f.name)) for f in fields(one))

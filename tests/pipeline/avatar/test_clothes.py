@@ -15,7 +15,7 @@ from portrait360.pipeline.avatar.cloth_colours import (
     bake_clothes,
     carry_cloth,
     find_garment,
-    fold,
+    find_steps,
     paint_clothes_grey,
     split_near,
     unwrap,
@@ -24,6 +24,7 @@ from portrait360.pipeline.avatar.exposure import expose
 from portrait360.pipeline.avatar.neckline import AZIMUTHS, HEIGHTS, Evidence, find_edge, fit_neckline
 from portrait360.pipeline.avatar.photo import Photo, uncover_skin
 from portrait360.pipeline.avatar.relief_view import fade_at_border
+from portrait360.pipeline.avatar.worn import shows_folded_collar
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT, prepare_scene
@@ -68,6 +69,20 @@ def test_a_neckline_of_any_shape_is_found_where_it_is_seen(head, shape):
     assert np.abs(np.diff(found, append=found[0])).max() < 0.12  # it closes round the back
 
 
+@pytest.mark.parametrize(
+    ("front", "side", "read", "is_folded"),
+    [(-0.85, -0.62, "shirt", True), (-0.85, -0.62, "crew", False), (-0.95, -0.85, "shirt", False),
+     (-0.60, -0.60, "shirt", False)],
+)  # fmt: skip
+def test_a_collar_falls_back_if_the_reader_says_so_and_it_lies_high_about_a_free_throat(
+    head, front, side, read, is_folded
+):
+    heights = side + (front - side) * np.maximum(np.cos(AROUND), 0)
+    collars = {"shirt": 0.25, "polo": 0.2, "crew": 0.1} if read == "shirt" else {"crew": 0.6, "shirt": 0.3}
+    photo = photograph(dress(head, heights))
+    assert shows_folded_collar(head, photo, Clothes(collar="crew"), collars) is is_folded
+
+
 def test_stray_pixels_do_not_bend_a_neckline():
     skin, cloth = np.zeros((2, AZIMUTHS, len(HEIGHTS)))
     skin[:, HEIGHTS > -0.8], cloth[:, HEIGHTS < -0.8] = 1.0, 1.0
@@ -91,14 +106,6 @@ def test_a_finer_garment_has_the_same_surface(head):
     assert len(fine.triangles) == len(fine.material) == len(fine.part) and np.isfinite(fine.normals).all()
 
 
-def test_folded_places_stay_in_reach_and_side_by_side():
-    azimuth = np.linspace(-60, 260, 3201, dtype=np.float32)
-    folded = fold(azimuth, 20.0, 65.0)
-    assert (folded[azimuth > 65] >= 20 - 1e-3).all() and (folded <= 65 + 1e-3).all()
-    assert np.abs(np.diff(folded)).max() < 0.11
-    np.testing.assert_array_equal(folded[azimuth <= 65], azimuth[azimuth <= 65])
-
-
 def test_bands_go_round_at_the_same_way_down_and_a_brooch_does_not():
     azimuth, down = (
         a.ravel().astype(np.float32) for a in np.meshgrid(np.arange(-180, 180, 2.0), np.arange(0, 0.6, 0.01))
@@ -112,6 +119,26 @@ def test_bands_go_round_at_the_same_way_down_and_a_brooch_does_not():
     behind = (np.abs(azimuth) > 110) & (np.abs(down - 0.3) > 0.08) & (down < 0.5)
     wanted = np.where(band, -1.0, -3.0)[behind]
     np.testing.assert_allclose(carried[behind].mean(1), wanted, atol=0.3)
+
+
+def test_the_outer_garment_goes_round_not_what_is_worn_beneath():
+    azimuth, down = (
+        a.ravel().astype(np.float32) for a in np.meshgrid(np.arange(-180, 180, 2.0), np.arange(0, 0.6, 0.01))
+    )
+    shirt = (np.abs(azimuth) < 30)[:, None]
+    colours = np.where(shirt, [-1.0, -3.0, -3.0], [-3.0, -3.0, -1.0]).astype(np.float32)
+    weight = (np.abs(azimuth) < 80).astype(np.float32)
+    colours[weight == 0] = 9.0
+    carried = carry_cloth(Unwrapped(azimuth, down), colours, weight)
+    behind = carried[np.abs(azimuth) > 120]
+    np.testing.assert_allclose(behind, np.broadcast_to([-3.0, -3.0, -1.0], behind.shape), atol=0.1)
+
+
+def test_bands_are_the_fewest_that_explain_colours_and_a_gradient_is_none():
+    steps = np.repeat([[0.0, 0.0], [2.0, 0.0], [2.0, 1.5]], [7, 9, 12], axis=0)
+    noisy = steps + np.random.default_rng(0).normal(0, 0.05, steps.shape)
+    assert find_steps(noisy) == [0, 7, 16]
+    assert find_steps(np.linspace(0, 0.5, 30)[:, None] * np.ones(2)) == [0]
 
 
 def test_clothes_take_the_colours_of_the_photo_whatever_they_had(head):

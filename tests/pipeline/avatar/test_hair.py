@@ -12,15 +12,17 @@ from portrait360.pipeline.avatar.hair_depth import drop_loops, find_side_reach, 
 from portrait360.pipeline.avatar.hair_donors import borrow_colours, fold
 from portrait360.pipeline.avatar.hair_locks import form_locks
 from portrait360.pipeline.avatar.hair_outline import clean_hair, make_frame, trace_outline
-from portrait360.pipeline.avatar.hair_texture import add_curls, find_hidden_knot
+from portrait360.pipeline.avatar.hair_search import find_hair
+from portrait360.pipeline.avatar.hair_texture import add_curls, find_hidden_knot, order_strands, size_curls
 from portrait360.pipeline.avatar.hair_undercoat import lay_undercoat
 from portrait360.pipeline.avatar.photo import VOID, Photo
-from portrait360.pipeline.reading.reading import Reading
+from portrait360.pipeline.reading.reading import Reading, Value
 from portrait360.synth.build import build_person
+from portrait360.synth.hair.hairdo import LOCK, size_locks
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.hairstyles import find_style
-from portrait360.synth.sampling.parameters import Hair, HeadParameters
+from portrait360.synth.sampling.parameters import Hair, HeadParameters, Wear
 from portrait360.synth.scene import Scene
 from portrait360.utils.array_types import F32
 from tests.fixtures.hair import grow
@@ -44,6 +46,13 @@ def read(woman: float, toon: float = 0.0) -> Reading:
     nothing = np.zeros((1, 1, 3), np.float32)
     answers = {"woman": {"yes": woman}, "kind": {"toon": toon}, "family": {"short": 1.0}}
     return Reading(nothing, nothing, nothing, nothing, answers, {})
+
+
+@pytest.mark.parametrize(("hat", "style"), [("none", "receding"), ("headphones", "receding"), ("turban", "bald")])
+def test_a_hat_that_shows_no_hair_has_none_below_it(head, hat, style):
+    photo = photograph(head, "bald")
+    reading = replace(read(0.5), answers={"style": {"receding": 0.6, "bald": 0.1}})
+    assert find_hair(head, photo, HeadParameters(wear=Wear(hat=hat)), reading).hair.style == style
 
 
 def test_an_undercoat_lies_on_the_scalp_among_the_roots(head):
@@ -144,6 +153,46 @@ def test_curls_of_the_photo_stay():
     assert add_curls(crew, hair, 0.15) == crew
     assert add_curls(crew, replace(hair, length=0.5), 0.25) == crew
     assert add_curls(find_style("afro"), hair, 0.25) == find_style("afro")
+
+
+def read_curls(turns: float, coily: float, curly: float = 0.9) -> Reading:
+    values = {"curl_turns": turns, "coily": coily, "clump": 0.7, "gravity": 0.2}
+    reading = read(0.5)
+    return replace(
+        reading,
+        answers={**reading.answers, "family": {"curly": curly}},
+        values={name: Value(value, 0.1) for name, value in values.items()},
+    )
+
+
+@pytest.mark.parametrize("name", ["afro", "curly_fringe"])
+@pytest.mark.parametrize("factor", [0.65, 1.3])
+def test_curls_have_the_size_that_is_read_however_much_hair_is_curled(name, factor):
+    hair = Hair(style=name, curl=factor)
+    wide, tight = (size_curls(find_style(name), hair, 0.26, read_curls(t, 0.4)) for t in (6.0, 12.0))
+    assert wide.wave[0] * factor * wide.wave[1] == pytest.approx(0.26)
+    assert wide.wave[0] > 1.5 * tight.wave[0]
+
+
+def test_only_curls_that_are_read_are_sized():
+    hair = Hair(style="afro")
+    assert size_curls(find_style("afro"), hair, 0.26, read_curls(6.0, 0.4, curly=0.2)) == find_style("afro")
+    assert size_curls(find_style("long"), hair, 0.26, read_curls(6.0, 0.4)) == find_style("long")
+    assert size_curls(find_style("afro"), hair, 0.26, read_curls(12.0, 0.95)).lift == find_style("afro").lift
+
+
+def test_as_many_strands_wind_together_as_grow_over_the_width_of_a_curl():
+    assert size_locks(16000, 0.03, 0.6) == pytest.approx(2 * size_locks(8000, 0.03, 0.6), abs=1)
+    assert size_locks(8000, 0.044, 0.6) == pytest.approx(1.21 * size_locks(8000, 0.04, 0.6), abs=1)
+    assert size_locks(8000, 0.04, 0.8) < size_locks(8000, 0.04, 0.5)
+    assert size_locks(8000, 0.0, 0.6) == size_locks(100, 0.04, 0.6) == LOCK
+
+
+def test_hair_that_is_combed_alike_lies_in_order():
+    messy = find_style("messy")
+    assert order_strands(messy, 0.0) == messy
+    assert order_strands(messy, 1.0).frizz < 0.5 * messy.frizz
+    assert order_strands(find_style("long"), 1.0) == find_style("long")
 
 
 def test_hair_that_the_photo_cuts_off_hangs_before_the_shoulders(head):

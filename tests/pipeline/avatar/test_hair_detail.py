@@ -7,7 +7,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
-from portrait360.pipeline.avatar.hair_detail import lay_detail, read_detail, unroll
+from portrait360.pipeline.avatar.hair_detail import find_bulges, lay_detail, read_detail, tone_locks
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.portrait_labels import Label
@@ -72,25 +72,36 @@ def test_curls_are_not_drawn_out_and_straight_locks_are():
     assert read_detail(photograph(make_stripes(9.0)), ALL).stretch > 4
 
 
-def test_curls_above_one_another_share_their_locks():
+def test_no_locks_are_spots(curtain):
     rng = np.random.default_rng(5)
-    light = 0.1 * np.exp(0.5 * rng.normal(size=(SIDE // 4, SIDE // 4)).repeat(4, 0).repeat(4, 1))
-    example = read_detail(photograph(light), ALL)
-    outward = rng.normal(size=(4000, 1, 3))
-    outward[..., 1] = np.abs(outward[..., 1])
-    curls = (
-        HEAD_CENTRE + outward / np.linalg.norm(outward, axis=-1, keepdims=True) * np.linspace(0.18, 0.22, 5)[:, None]
-    )
-    gains = lay_detail(curls.astype(np.float32), example)[..., 0]
-    assert np.abs(gains - gains.mean(1, keepdims=True)).mean() < 0.2 * np.abs(gains - gains.mean()).mean()
+    spots = 0.1 * np.exp(0.5 * rng.normal(size=(SIDE // 8, SIDE // 8)).repeat(8, 0).repeat(8, 1))
+    gains = lay_detail(curtain, read_detail(photograph(spots), ALL))[..., 0]
+    step = np.linalg.norm(curtain[0, 1] - curtain[0, 0]) / np.linalg.norm(curtain[1, 0] - curtain[0, 0])
+    along, across = np.abs(np.diff(gains, axis=1)).mean() / step, np.abs(np.diff(gains, axis=0)).mean()
+    assert across > 3 * along
 
 
-def test_the_surface_of_hair_has_no_depth():
-    points = np.random.default_rng(7).normal(size=(500, 3)) * np.array([1.0, 0.0, 1.0]) + np.array([0.0, 0.3, 0.0])
-    off = points - HEAD_CENTRE
-    np.testing.assert_allclose(unroll(HEAD_CENTRE + 0.7 * off), unroll(HEAD_CENTRE + 1.4 * off), atol=1e-5)
-    low = np.array([[0.1, -0.2, 0.05], [0.1, -0.5, 0.05]]) + HEAD_CENTRE
-    assert np.linalg.norm(np.diff(unroll(low), axis=0)) == pytest.approx(0.3, rel=1e-5)
+def test_hair_above_other_hair_has_its_tone(curtain):
+    under = HEAD_CENTRE + 0.9 * (curtain - HEAD_CENTRE) * np.array([1.0, 1 / 0.9, 1.0], np.float32)
+    np.testing.assert_allclose(tone_locks(under.astype(np.float32)), tone_locks(curtain), atol=0.01)
+    assert tone_locks(curtain).std() > 0.3
+
+
+@pytest.mark.parametrize("turns", [3, 6])
+def test_curls_gleam_once_a_turn_where_they_face_outwards(curtain, turns):
+    angle = 2 * np.pi * turns * np.linspace(0, 1, 41)
+    out = 0.01 * np.cos(angle)[None, :, None] * np.array([1.0, 0.0, 1.0]) * curtain / 0.2
+    found = find_bulges((curtain + out).astype(np.float32))[..., 0]
+    inner = slice(5, -5)
+    correlation = np.corrcoef(found[:, inner].mean(0), np.cos(angle)[inner])[0, 1]
+    assert correlation > 0.9
+    assert np.abs(found).max() <= 1
+
+
+def test_straight_hair_on_a_round_head_has_no_curls():
+    along = np.linspace(0.2, 2.0, 30)
+    arc = HEAD_CENTRE + 0.2 * np.stack([0 * along, np.cos(along), -np.sin(along)], -1)
+    assert np.abs(find_bulges(np.repeat(arc[None], 5, 0).astype(np.float32))).mean() < 0.2
 
 
 def test_a_few_pixels_of_hair_say_nothing():

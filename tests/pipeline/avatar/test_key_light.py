@@ -38,10 +38,10 @@ def test_the_key_stands_on_the_brighter_side(sideways):
 
 
 def test_lamps_stand_above_and_on_both_sides_of_the_head():
-    key, fill, back = directions = add_key_light(make_light()).key_directions
+    key, fill, other, back = directions = add_key_light(make_light()).key_directions
     assert np.linalg.norm(directions, axis=1) == pytest.approx(1)
     assert (directions[:, 1] > 0.2).all() and key[2] > 0.5 and back[2] < -0.5
-    assert key[0] * fill[0] < 0
+    assert key[0] * fill[0] < 0 < key[0] * other[0]
 
 
 @pytest.mark.parametrize("sideways", [-0.3, 0.3])

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from portrait360.pipeline.avatar.enclosed_background import cut_enclosed_background
 from portrait360.pipeline.avatar.eye_shade import shade_eyes
 from portrait360.pipeline.avatar.foreground import estimate_foreground, open_gaps
 from portrait360.pipeline.avatar.head_cloth import find_two_colours, uncover_head_cloth
@@ -48,6 +49,31 @@ def test_hair_in_the_colours_of_its_background_has_no_gaps():
     alpha = draw_disc(50)
     pure = (np.random.default_rng(1).uniform(0, 1, alpha.shape) > 0.2).astype(np.float32)
     np.testing.assert_array_equal(open_gaps(alpha, pure, alpha > 0), alpha)
+
+
+def draw_enclosed(shade: float, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what is left of a hat's matte with a hole of a shade before a background, the matte, and the hole."""
+    alpha, hole = draw_disc(50), draw_disc(12) > 0
+    rng = np.random.default_rng(5)
+    rgb = (0.05 + rng.normal(0, spread, (SIDE, SIDE, 1)) * np.ones(3)).astype(np.float32)
+    rgb[alpha > 0] = STRAW
+    rgb[hole] = shade
+    labels = np.where(alpha > 0, Label.HAT, Label.BACKGROUND).astype(np.uint8)
+    return cut_enclosed_background(rgb.clip(0, 1), alpha, labels), alpha, hole
+
+
+def test_background_that_a_hat_encloses_is_cut_out_of_its_matte():
+    found, alpha, hole = draw_enclosed(0.05, 0.002)
+    inside = cv2.erode(hole.astype(np.uint8), np.ones((3, 3))) > 0
+    assert found[inside].max() < 0.1
+    away = cv2.dilate(hole.astype(np.uint8), np.ones((9, 9))) == 0
+    np.testing.assert_array_equal(found[away], alpha[away])
+
+
+@pytest.mark.parametrize(("shade", "spread"), [(0.25, 0.002), (0.05, 0.4)])
+def test_other_shades_of_a_hat_and_those_before_an_uneven_background_stay(shade, spread):
+    found, alpha, _ = draw_enclosed(shade, spread)
+    np.testing.assert_array_equal(found, alpha)
 
 
 def draw_head(upper, lower, *, strands: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.geometry.surfaces.subdivision import mesh_laplacian
 from portrait360.pipeline.avatar.lip_edges import find_hanging_lips
-from portrait360.pipeline.avatar.scan_model import face_coefficients, load_depths, load_scan_model
+from portrait360.pipeline.avatar.scan_model import (
+    face_coefficients,
+    load_depths,
+    load_scan_model,
+    straighten_landmarks,
+)
 from portrait360.pipeline.avatar.skin_fit import fit_skin, reliable_model, spread_residuals
+from portrait360.pipeline.portrait.face_detection import find_landmarks
 from portrait360.pipeline.portrait.face_fitting import FitOptions
 from portrait360.pipeline.portrait.morphable_model import load_morphable
+from portrait360.synth.build import build
 from portrait360.synth.head.average_head import load_average_head
+from portrait360.synth.head.bare_head import make_head
 from portrait360.synth.head.scan_shape import load_scan_shapes, sample_scan_shape
 from portrait360.synth.head_pack import load_pack
+from portrait360.synth.render.bake import prepare_scene
+from portrait360.synth.render.renderer import render
+from portrait360.synth.render.tone_mapping import composite_over
+from portrait360.training.linear_models.pose_samples import SIDE, face_from_landmarks
+from portrait360.training.linear_models.scan_fit import sample_scanned_person
 from tests.fixtures.photos import FOCAL
 
 UNITS = load_pack().units
 TIP, WINGS = 1, [129, 358]  # landmarks of the nose
+JAW = (58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288)
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +109,42 @@ def test_the_camera_sees_what_the_portraits_camera_sees(fit, portrait):
     skin = load_morphable().skin.at(fit.shape, fit.expression) + fit.offset
     landmarks = fit.camera.project(load_scan_model().rows @ skin)[0]
     np.testing.assert_allclose(landmarks[TIP], portrait.landmarks[TIP], atol=0.01)
+
+
+def test_landmarks_of_a_face_from_the_front_stay_and_both_sides_are_straightened_alike():
+    points, camera = np.random.default_rng(0).uniform(0.3, 0.7, (468, 2)), Camera(look_at(4.0, 4.0), FOCAL)
+    np.testing.assert_array_equal(straighten_landmarks(points, camera), points)
+    marks = load_morphable().landmarks.mean
+    twin = KDTree(marks).query(marks * [-1, 1, 1])[1]
+    left, right = (straighten_landmarks(points, Camera(look_at(a, 4.0), FOCAL)) - points for a in (35.0, -35.0))
+    assert np.abs(left).max() > 0.005
+    mutual = twin[twin] == np.arange(len(twin))
+    assert mutual.mean() > 0.9
+    np.testing.assert_allclose((left[twin] * [-1, 1])[mutual], right[mutual], atol=1e-6)
+
+
+def test_landmarks_are_straightened_in_the_frame_of_the_face():
+    points, turn = np.zeros((468, 2)), np.radians(20)
+    upright, rolled = (straighten_landmarks(points, Camera(look_at(30.0, 4.0, roll=r), FOCAL)) for r in (0.0, 20.0))
+    about = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    error = min(np.abs(rolled - upright @ a).max() for a in (about, about.T))
+    assert error < 1e-9 < np.abs(rolled - upright).max()
+
+
+def test_the_network_sees_a_turned_face_where_it_is_once_its_points_are_straightened():
+    model, before, after = load_scan_model(), [], []
+    person = sample_scanned_person(3, np.random.default_rng(3))  # none that the drift was learnt on
+    scene = build(person)
+    head, skin = prepare_scene(scene, occlusion=False), make_head(person).base[: load_pack().body]
+    for azimuth in (-38.0, 26.0):
+        camera = Camera(look_at(azimuth, 3.0), FOCAL)
+        view = render(head, camera, SIDE)
+        picture = composite_over(view.rgb, view.alpha, np.full_like(view.rgb, 0.5)).astype(np.float32)
+        found = find_landmarks(picture, face_from_landmarks(scene, camera)).points[:468, :2] / SIDE
+        true = camera.project(model.rows @ skin)[0]
+        for points, errors in ((found, before), (straighten_landmarks(found, camera), after)):
+            errors.append(np.linalg.norm(points - true, axis=1)[list(JAW)].mean())
+    assert np.mean(after) < 0.75 * np.mean(before)
 
 
 def test_noses_of_scans_stand_out_as_far_as_they_do_when_they_are_seen_from_the_front():

@@ -10,7 +10,7 @@ import pytest
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.avatar.relight import level_light
-from portrait360.pipeline.avatar.skin_colours import calm_and_even
+from portrait360.pipeline.avatar.skin_colours import calm_and_even, take_from_better_side
 from portrait360.pipeline.avatar.skin_detail import make_detail
 from portrait360.pipeline.avatar.skin_mesh import coarse_count, find_features, mirror_vertices
 from portrait360.pipeline.avatar.view import judge_facing
@@ -97,3 +97,13 @@ def test_folds_are_not_laid_over_smooth_skin():
     assert plain is not None and folded is not None
     assert (folded.coarse + folded.fine).std() < 2 * (plain.coarse + plain.fine).std()
     assert folded.fine.std() == pytest.approx(plain.fine.std(), rel=0.3)
+
+
+def test_a_brow_that_is_seen_aslant_is_as_dark_as_the_other():
+    mirror, points = mirror_vertices(), load_average_head().fine[1]
+    brow, weight = (points[:, 0] > 0.1).astype(np.float32), (points[:, 0] > 0).astype(np.float32)
+    found = take_from_better_side(brow, weight)
+    np.testing.assert_array_equal(found[points[:, 0] > 0], brow[points[:, 0] > 0])
+    far = (points[:, 0] < 0) & (points[mirror, 0] > 0)
+    np.testing.assert_array_equal(found[far], brow[mirror[far]])
+    np.testing.assert_array_equal(take_from_better_side(brow, np.ones_like(brow)), brow)

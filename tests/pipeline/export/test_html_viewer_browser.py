@@ -47,9 +47,30 @@ def browser(tmp_path_factory):
         yield browser
 
 
+@pytest.fixture(scope="module")
+def shared(browser, page):
+    """One page for all tests that leave it as it was: a browser takes seconds to open one."""
+    tab = opened(browser, page)
+    tab.run("portrait360.turn(0)")
+    tab.run(BARE)
+    yield tab, tab.run("portrait360.pose()")
+    tab.close()
+
+
 @pytest.fixture
-def tab(browser, page):
+def tab(shared):
     """The page at rest in front of the head, and nothing to complain about afterwards."""
+    tab, pose = shared
+    tab.run("portrait360.setMode('splats')")
+    tab.run(f"portrait360.setPose({pose | {'azimuth': 20}})")
+    tab.run("portrait360.settled()")
+    yield tab
+    assert tab.complaints() == []
+
+
+@pytest.fixture
+def fresh(browser, page):
+    """As `tab`, but a page of the test's own."""
     tab = opened(browser, page)
     tab.run("portrait360.turn(0)")
     tab.run(BARE)
@@ -119,29 +140,29 @@ def test_digits_switch_what_is_shown(tab):
     assert not differ(settled(tab), pictures["splats"]) and tab.run("portrait360.mode()") == "splats"
 
 
-def test_a_mesh_is_read_when_it_is_shown_and_not_before(tab):
+def test_a_mesh_is_read_when_it_is_shown_and_not_before(fresh):
     count = "{ const f = Response; Response = class extends f { constructor(s) { super(s); reads_++ } } }"
-    tab.run(f"window.reads_ = 0; {count}")
-    tab.run("portrait360.setPose({azimuth: 40})")
-    assert tab.run("reads_") == 0
-    tab.run("portrait360.setMode('clay')")
-    tab.run("portrait360.setMode('lit')")
-    assert tab.run("reads_") == 1
+    fresh.run(f"window.reads_ = 0; {count}")
+    fresh.run("portrait360.setPose({azimuth: 40})")
+    assert fresh.run("reads_") == 0
+    fresh.run("portrait360.setMode('clay')")
+    fresh.run("portrait360.setMode('lit')")
+    assert fresh.run("reads_") == 1
 
 
-def test_the_saved_picture_is_the_one_that_is_seen(tab):
-    tab.run("portrait360.setMode('lit')")  # whose pictures are blobs, too
-    tab.run("window.saved = []; URL.createObjectURL = (blob) => (saved.push(blob), 'blob:null/0')")
-    tab.run("HTMLAnchorElement.prototype.click = () => {}")
+def test_the_saved_picture_is_the_one_that_is_seen(fresh):
+    fresh.run("portrait360.setMode('lit')")  # whose pictures are blobs, too
+    fresh.run("window.saved = []; URL.createObjectURL = (blob) => (saved.push(blob), 'blob:null/0')")
+    fresh.run("HTMLAnchorElement.prototype.click = () => {}")
     for mode in ("splats", "lit"):
-        tab.run(f"portrait360.setMode('{mode}')")
-        tab.run("saved = []; document.getElementById('shot').click()")
-        tab.run("new Promise(done => { const look = () => saved.length ? done() : setTimeout(look, 20); look() })")
+        fresh.run(f"portrait360.setMode('{mode}')")
+        fresh.run("saved = []; document.getElementById('shot').click()")
+        fresh.run("new Promise(done => { const look = () => saved.length ? done() : setTimeout(look, 20); look() })")
         text = "btoa(Array.from(new Uint8Array(bytes), c => String.fromCharCode(c)).join(''))"
         read = f"saved[0].arrayBuffer().then(bytes => {text})"
-        with Image.open(io.BytesIO(base64.b64decode(tab.run(read)))) as picture:
+        with Image.open(io.BytesIO(base64.b64decode(fresh.run(read)))) as picture:
             saved = np.asarray(picture.convert("RGB"), np.float32) / 255
-        assert psnr(saved, tab.picture()) > 40, mode
+        assert psnr(saved, fresh.picture()) > 40, mode
 
 
 def test_the_head_follows_the_hand_and_coasts(tab):
@@ -222,10 +243,10 @@ def test_fingers_turn_and_zoom_at_the_full_sharpness(browser, page):
     tab.close()
 
 
-def test_the_picture_fills_a_resized_window(tab):
-    tab.resize(300, 150)
-    settled(tab)
-    assert tab.run("(c => [c.width, c.height])(document.getElementById('splats'))") == [300, 150]
+def test_the_picture_fills_a_resized_window(fresh):
+    fresh.resize(300, 150)
+    settled(fresh)
+    assert fresh.run("(c => [c.width, c.height])(document.getElementById('splats'))") == [300, 150]
 
 
 def test_without_webgl2_it_says_so(browser, page):
@@ -253,15 +274,15 @@ def test_without_a_worker_the_page_sorts_itself(browser, page):
 
 
 @pytest.mark.parametrize("mode", ["splats", "clay"])
-def test_a_lost_graphics_context_comes_back(tab, mode):
-    tab.run(f"portrait360.setMode('{mode}')")
-    before, canvas = settled(tab), "splats" if mode == "splats" else "mesh"
+def test_a_lost_graphics_context_comes_back(fresh, mode):
+    fresh.run(f"portrait360.setMode('{mode}')")
+    before, canvas = settled(fresh), "splats" if mode == "splats" else "mesh"
     lose = "document.getElementById('{}').getContext('webgl2').getExtension('WEBGL_lose_context')"
-    tab.run(f"window.lost = {lose.format(canvas)}; lost.loseContext()")
-    tab.run("new Promise(done => setTimeout(done, 200))")
-    tab.run("lost.restoreContext(); new Promise(done => setTimeout(done, 500))")
-    assert not differ(before, settled(tab))
-    tab.browser.events[:] = [e for e in tab.browser.events if "Context Lost" not in str(e)]  # three says so
+    fresh.run(f"window.lost = {lose.format(canvas)}; lost.loseContext()")
+    fresh.run("new Promise(done => setTimeout(done, 200))")
+    fresh.run("lost.restoreContext(); new Promise(done => setTimeout(done, 500))")
+    assert not differ(before, settled(fresh))
+    fresh.browser.events[:] = [e for e in fresh.browser.events if "Context Lost" not in str(e)]  # three says so
 
 
 def test_frames_are_timed(tab):

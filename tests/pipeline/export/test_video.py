@@ -116,11 +116,11 @@ def test_a_long_film_is_never_held_whole(tmp_path: Path):
 
 
 WAVES = """
-import sys, hashlib, tempfile
+import sys, hashlib
 from pathlib import Path
 import numpy as np
 from portrait360.pipeline.export.video import save_turntable
-out = Path(tempfile.mkdtemp()) / "film.mp4"
+out = Path(sys.argv[1])
 for size in (32, 64, 100):
     row = np.linspace(0, 1, size)
     parts = lambda i: (0.5 + 0.5 * np.sin(9 * row[:, None] + i), 0.5 + 0.5 * np.cos(7 * row + i / 2), row[:, None])
@@ -130,9 +130,9 @@ for size in (32, 64, 100):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc can fill new memory")
-def test_the_same_frames_are_the_same_bytes_whatever_was_in_memory():
-    command = [sys.executable, "-c", WAVES]
-    filled = [dict(os.environ, MALLOC_PERTURB_=str(fill)) for fill in (0, 77, 200)]
+def test_the_same_frames_are_the_same_bytes_whatever_was_in_memory(tmp_path: Path):
+    command = [sys.executable, "-c", WAVES, str(tmp_path / "film.mp4")]
+    filled = [dict(os.environ, MALLOC_PERTURB_=str(fill)) for fill in (77, 200)]
     said = {subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout for env in filled}
     assert len(said) == 1
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from portrait360.models.hybrid_priors import HybridPriors
+from portrait360.models.hybrid_priors import HybridConfig, HybridPriors
 from portrait360.models.triplane import TriplaneConfig
 from portrait360.models.weights.tensor_files import write_half
 from portrait360.pipeline import make as pipeline_make
@@ -18,7 +18,7 @@ from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.refinement import noise_resampling, stage
-from portrait360.pipeline.refinement.denoising_guide import SMALL_HYBRID
+from portrait360.pipeline.refinement.denoising_guide import GEOMETRY
 from portrait360.pipeline.refinement.geometry_restoration import RestoreConfig, make_restoration
 from portrait360.pipeline.refinement.noise_resampling import RefineConfig
 from portrait360.pipeline.refinement.stage import (
@@ -33,9 +33,22 @@ from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils.errors import UserError
 from portrait360.utils.resume import ResumeFile
 from tests.fixtures.photos import IMAGE
-from tests.fixtures.runs import TINY, left, use_small_crops, use_tiny_fits
+from tests.fixtures.runs import TINY, left, use_small_crops, use_small_fields, use_tiny_fits
+from tests.fixtures.view_samples import TINY as TINY_DENOISER
 
+SIZES = TriplaneConfig(side=64, features=16, hidden=16, seen=4, sharper=8)
+TINY_HYBRID = HybridConfig(TINY_DENOISER.unet, GEOMETRY, replace(TINY_DENOISER, cross_view=None))
 HOW = RefineConfig(steps=1, views=3, size=64, between=1, levels=1, judged=16, moves=4, photos=1, window=32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_networks():
+    """The stage goes the same way with networks of few numbers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "SMALL_HYBRID", TINY_HYBRID)
+        patch.setattr(stage, "TriplaneConfig", lambda: SIZES)
+        use_small_fields(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +66,7 @@ def run(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
     torch.manual_seed(0)
-    network = HybridPriors(SMALL_HYBRID)
+    network = HybridPriors(TINY_HYBRID)
     for parameter in network.parameters():
         if parameter.ndim > 1 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
@@ -111,7 +124,7 @@ def test_what_cannot_be_refined_is_one_sentence(run, weights, tmp_path, monkeypa
 
 def test_without_a_fit_the_proxy_is_refined_and_shape_is_restored_first(run, weights, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    restoration, file = make_restoration(TriplaneConfig()), tmp_path / "restorer.safetensors"
+    restoration, file = make_restoration(SIZES), tmp_path / "restorer.safetensors"
     torch.nn.init.normal_(restoration.last.weight, std=0.3)
     write_half(restoration, file, {})
     short, led = replace(HOW, steps=1, views=2, between=0), load_guide(weights)

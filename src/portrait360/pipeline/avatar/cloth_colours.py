@@ -1,7 +1,8 @@
 """Give clothes the photo's cloth: where it shows them, and carried on from there to sides and back.
 
 A garment is unwrapped about the neck, into azimuth and the way down from its upper edge. What the photo does not show
-is folded back onto what it shows at the same way down, so that patterns, folds, yokes and rings go on all around.
+has the colours of the outer garment at the same way down, so that yokes and rings go on all around; patterns are laid
+over it pixel by pixel, see cloth_pattern.py.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.exposure import (
@@ -27,7 +29,6 @@ from portrait360.pipeline.avatar.exposure import (
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, Photo, log_density
 from portrait360.pipeline.avatar.strand_colours import SIDE_LIGHT
 from portrait360.synth.meshes import unit, vertex_normals
-from portrait360.synth.noise import noise
 from portrait360.synth.scene import Mesh, Part, Scene
 from portrait360.synth.wear.necklines import neck_azimuth
 from portrait360.utils.array_types import F32, Bools, Floats
@@ -42,11 +43,17 @@ SURE = 0.6  # weight from which a vertex is shown well enough to be repeated els
 LITTLE = 0.012  # share of a garment's vertices shown from which on its cloth is repeated, not its usual colour
 FEWEST = 300  # such vertices from which cloth is carried on
 RARE = 0.08  # share of the shown cloth whose colours are too rare to be repeated
-CENTRE, NARROW = 20.0, 14.0  # degrees beside the front, with its buttons and ties; least range that is repeated
-ENOUGH = 0.4  # vertices at an azimuth that are shown, per those at the best, for its cloth to be repeated
-BACK = 35.0  # degrees over which the cloth of both sides blends at the back
-AROUND = 0.6  # weight of a difference in azimuth against one in height where cloth is looked up
-WARP, WARPED = np.array([24.0, 0.1]), 20.0  # degrees, head heights: how far places stray beyond; from where on
+CENTRE, OUTER = 20.0, 0.4  # degrees beside the front, with buttons, ties and what is worn beneath; share of the shown
+ENOUGH = 0.1  # share of a collar's vertices that are shown from which it has its own colours
+BIN, BINS, FEW = 0.02, 100, 4  # head heights of a row of colours, rows, and vertices of one that counts
+EDGE = 0.012  # head heights: half the width of a band's edge
+HUE, LIGHT = 1.0, 0.25  # weights of differences of hue and of brightness, which varies with the light, too
+STEP, NARROWEST = 1.2, 3  # cost of a further band, and the rows that it has at least
+CELLS, GRID = (5.0, 0.04), (72, 40)  # degrees and head heights of cells of light, and their numbers
+REACH, FADE, MOST = 2.5, 0.2, 0.6  # cells over which light is carried; share of a full cell that holds it back; most
+AROUND, SETTLED = 12, (0.4, 1.0)  # vertices of a collar around each, and how many must be shown for it to be
+THICK = 0.02  # canonical depth of collars and bands, which hide nothing by that
+CONTRAST = 0.4  # logarithm of a colour by which a collar differs from the cloth beside it, not in its light alone
 HEM, BESIDE = 0.9, 25  # of the brightness of the cloth beside it, and how many of its vertices count
 NEAR = (0.52, -0.5)  # canonical distance from the axis, and height, of what views show: there meshes are refined
 
@@ -136,9 +143,15 @@ def bake_clothes(meshes: Sequence[Mesh], view: View, *, carry: bool = True) -> l
         if mesh.part[0] != Part.CLOTHES:
             return mesh
         colours, weight = measure_cloth(mesh, view, known)
+        around = weight[KDTree(mesh.vertices).query(mesh.vertices, k=min(AROUND, len(weight)))[1]].mean(1)
+        weight = np.minimum(weight, smoothstep(*SETTLED, around))  # single points at its edge would be teeth
         beside = np.log(HEM * np.median(baked.albedo[tree.query(mesh.vertices, k=BESIDE)[1]], 1))
-        shown = (weight > SURE).mean() > ENOUGH / 4
-        return replace(mesh, albedo=to_albedo(np.exp(beside + weight[:, None] * (colours - beside) * shown)))
+        sure = weight > SURE
+        if sure.mean() <= ENOUGH:
+            return replace(mesh, albedo=to_albedo(np.exp(beside)))
+        other = np.median((colours - beside)[sure], 0)  # a collar of another colour has it all around
+        beside = beside + other * (np.abs(other).max() > CONTRAST)
+        return replace(mesh, albedo=to_albedo(np.exp(beside + weight[:, None] * (colours - beside))))
 
     return [bake(mesh) for mesh in meshes]
 
@@ -165,7 +178,7 @@ def find_sure_cloth(photo: Photo) -> F32:
 def measure_cloth(mesh: Mesh, view: View, known: F32) -> tuple[F32, F32]:
     """Return the logarithm of the albedo that the photo shows of each vertex (n, 3), and how well it shows it."""
     normals = vertex_normals(mesh.vertices, mesh.triangles) if mesh.normals is None else mesh.normals
-    weight = find_seen(mesh.vertices, normals, view, view.bare, 0.012, known, FACING)
+    weight = find_seen(mesh.vertices, normals, view, view.bare, THICK, known, FACING)
     edges = mesh.vertices[mesh.triangles[:, [0, 1]]]
     camera, photo = view.photo.camera, np.maximum(view.photo.radiance, 0)
     near = edges[np.linalg.norm(edges[:, 0], axis=-1) < 2 * NEAR[0]]
@@ -202,30 +215,74 @@ def unwrap(mesh: Mesh) -> Unwrapped:
 
 
 def carry_cloth(places: Unwrapped, colours: F32, weight: F32) -> F32 | None:
-    """Return the colours of the cloth of every vertex as if the photo showed none of it; None if it shows little."""
+    """Return the colours of the cloth of every vertex as if the photo showed none of it; None if it shows little.
+
+    They are those of the outer garment at the same way down, in bands that go all around, and the photo's light
+    beside what it shows. Its pattern is laid over them pixel by pixel.
+    """
     sure = weight > SURE
     if sure.sum() < FEWEST or sure.mean() < LITTLE:
         return None
-    found = [(find_range(places, sure, side), side) for side in (-1, 1)]
-    sources = [(span, side) for span, side in found if span is not None]
-    if not sources:
-        return None
     usual = sure & find_usual(colours, sure)
-    tree = KDTree(_to_plane(places.azimuth[usual], places.down[usual]))
-    deepest = float(np.quantile(places.down[sure], 0.95))
-    down = deepest - np.abs(deepest - places.down)  # what lies lower is folded, too
-    sides = []
-    for side, (span, source) in zip((-1, 1), (sources[0], sources[-1]), strict=True):
-        beyond = ((side * places.azimuth + 90) % 360 - 90).astype(np.float32)  # over the back, too
-        stray = smoothstep(0, WARPED, beyond - span[1])[:, None] * (noise_pair(places, side) - 0.5) * WARP
-        azimuth = fold((beyond + stray[:, 0]).astype(np.float32), *span) * source
-        distance, rows = tree.query(_to_plane(azimuth, np.maximum(down + stray[:, 1], 0)), k=3)
-        near = 1 / (distance + 1e-3)
-        sides.append((colours[usual][rows] * near[..., None]).sum(1) / near.sum(1)[:, None])
-    # both sides meet in the middle of the back, and of the front
-    turn = np.where(np.abs(places.azimuth) > 90, 180 - places.azimuth % 360, places.azimuth) / BACK
-    share = smoothstep(-1.0, 1.0, turn)[:, None]
-    return np.asarray(sides[0] + share * (sides[1] - sides[0]), np.float32)
+    aside = np.abs(places.azimuth)
+    outer = usual & (aside >= max(CENTRE, float(np.quantile(aside[usual], OUTER))))
+    outer = outer if outer.sum() >= FEWEST else usual
+    base = lay_bands(places.down, places.down[outer], colours[outer])
+    return base + carry_light(places, (colours - base)[usual], usual)
+
+
+def lay_bands(down: F32, shown: F32, colours: F32) -> F32:
+    """Return colours (n, 3) for ways down: those of as few bands as the shown colours (m, 3) need."""
+    number = np.minimum((shown / BIN).astype(int), BINS - 1)
+    order = np.argsort(number, kind="stable")
+    rows, first, counts = np.unique(number[order], return_index=True, return_counts=True)
+    kept = counts >= min(max(0.1 * np.median(counts), FEW), counts.max())
+    medians = np.stack([np.median(part, 0) for part in np.split(colours[order], first[1:])])[kept]
+    rows = rows[kept]
+    light = medians.mean(-1, keepdims=True)
+    starts = find_steps((medians - light) * HUE + light * LIGHT)
+    out = np.zeros((len(down), 3), np.float32) + np.median(medians[: starts[1]] if len(starts) > 1 else medians, 0)
+    for start, end in zip(starts[1:], [*starts, len(rows)][2:], strict=True):
+        edge = BIN * 0.5 * (rows[start - 1] + rows[start] + 1)
+        share = smoothstep(edge - EDGE, edge + EDGE, down)[:, None]
+        out = out + share * (np.median(medians[start:end], 0) - out)
+    return out.astype(np.float32)
+
+
+def find_steps(values: Floats) -> list[int]:
+    """Return the rows at which the constant pieces begin that lie nearest to values (n, k): optimal partition."""
+    count = len(values)
+    sums = np.pad(np.cumsum(values, 0), ((1, 0), (0, 0)))
+    squares = np.pad(np.cumsum((values**2).sum(-1)), (1, 0))
+    cost, came = np.full(count + 1, np.inf), np.zeros(count + 1, int)
+    cost[0] = 0
+    for end in range(1, count + 1):
+        start = np.arange(max(end - NARROWEST + 1, 1)) if end > NARROWEST else np.array([0])
+        within = squares[end] - squares[start] - ((sums[end] - sums[start]) ** 2).sum(-1) / (end - start)
+        total = cost[start] + within + STEP
+        came[end] = start[total.argmin()]
+        cost[end] = total.min()
+    steps = [int(came[count])]
+    while steps[-1] > 0:
+        steps.append(int(came[steps[-1]]))
+    return steps[::-1]
+
+
+def carry_light(places: Unwrapped, left: F32, shown: Bools) -> F32:
+    """Return for every vertex the broad part of what is `left` (m, 3) of shown colours near it, fading aside."""
+    row = np.clip(places.down / CELLS[1], 0, GRID[1] - 1)
+    column = places.azimuth / CELLS[0] % GRID[0]
+    cell = row[shown].astype(int) * GRID[0] + column[shown].astype(int) % GRID[0]
+    sums = [np.bincount(cell, np.clip(left[:, i], -MOST, MOST), GRID[0] * GRID[1]) for i in range(3)]
+    table = np.stack([*sums, np.bincount(cell, minlength=GRID[0] * GRID[1])], -1).reshape(GRID[1], GRID[0], 4)
+    usual = max(float(np.median(table[..., 3][table[..., 3] > 0])), 1.0)
+    for axis, mode in ((0, "nearest"), (1, "wrap")):
+        table = gaussian_filter1d(table, REACH, axis=axis, mode=mode)
+    found = table[..., :3] / (table[..., 3:] + FADE * usual)
+    at = np.stack([row - 0.5, column - 0.5])
+    padded = np.pad(found, ((0, 0), (1, 1), (0, 0)), mode="wrap")
+    out = [map_coordinates(padded[..., i], [at[0], at[1] + 1], order=1, mode="nearest") for i in range(3)]
+    return np.stack(out, -1).astype(np.float32)
 
 
 def find_usual(colours: F32, sure: Bools) -> Bools:
@@ -234,30 +291,3 @@ def find_usual(colours: F32, sure: Bools) -> Bools:
     scaled = np.clip((colours - low) / max(high - low, 1e-3), 0, 1).astype(np.float32)[None]
     density = log_density(scaled, scaled[0, sure])[0]
     return density >= np.quantile(density[sure], RARE)
-
-
-def noise_pair(places: Unwrapped, seed: int) -> F32:
-    """Return two smooth random numbers 0 .. 1 for each place (n, 2): what is folded must not look folded."""
-    around = np.radians(places.azimuth)
-    points = np.stack([np.sin(around) * (0.3 + places.down), places.down, np.cos(around) * (0.3 + places.down)], -1)
-    return np.stack([noise(points, 3.0, 70 + 2 * seed + i, 2) for i in (0, 1)], -1)
-
-
-def _to_plane(azimuth: Floats, down: Floats) -> Floats:
-    return np.stack([AROUND * np.radians(azimuth) * (0.3 + down), down], 1)
-
-
-def find_range(places: Unwrapped, sure: Bools, side: int) -> tuple[float, float] | None:
-    """Return the azimuths between which the photo shows the cloth of one side, beside the front."""
-    counts = np.bincount(np.clip(side * places.azimuth[sure], 0, 179).astype(int) // 4, minlength=45)
-    counts = np.convolve(counts, np.ones(3) / 3, "same") * (np.arange(45) * 4 >= CENTRE)
-    shown = 4 * np.flatnonzero(counts > ENOUGH * counts.max())
-    if counts.max() < FEWEST / 45 or len(shown) < 2 or shown[-1] - shown[0] < NARROW:
-        return None
-    return float(shown[0]), float(shown[-1] + 2)
-
-
-def fold(azimuth: F32, first: float, last: float) -> F32:
-    """Return azimuths folded to and fro into a range, beyond its end; those before its end stay."""
-    span = last - first
-    return np.where(azimuth > last, first + np.abs((azimuth - last) % (2 * span) - span), azimuth).astype(np.float32)

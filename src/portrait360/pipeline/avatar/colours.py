@@ -29,7 +29,11 @@ from portrait360.pipeline.avatar.exposure import (
     trimmed_mean,
 )
 from portrait360.pipeline.avatar.eye_colours import tint_whites
+from portrait360.pipeline.avatar.hair_evening import even_groups
+from portrait360.pipeline.avatar.hair_stains import find_clear_hair, find_dense_strands
+from portrait360.pipeline.avatar.hat_colours import bake_hat, has_one_material
 from portrait360.pipeline.avatar.head_cloth import find_two_colours
+from portrait360.pipeline.avatar.neck_shade import shade_neck
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, Photo
 from portrait360.pipeline.avatar.skin_colours import (
     BARE,
@@ -225,13 +229,15 @@ def bake_photo(scene: Scene, photo: Photo, *, alone: bool = True) -> Scene:
     beards += [mesh.vertices for mesh in scene.meshes if mesh.part[0] == Part.BEARD]  # carved
     whiskers = np.concatenate([np.zeros((0, 3), np.float32), *beards])
     meshes = [_bake_mesh(mesh, view, whiskers) for mesh in scene.meshes]
+    meshes = bake_hat(meshes, view) if has_one_material(photo) else meshes
     meshes = bake_clothes(tint_whites(meshes, view), view, carry=alone)
-    locks = read_locks(view)
-    strands = [bake_strands(group, view, locks) for group in scene.strands]
+    unstained = find_clear_hair(photo)
+    locks, clear = read_locks(view, unstained), unstained * find_dense_strands(scene.strands, view)
+    strands = even_groups([bake_strands(group, view, locks, clear) for group in scene.strands])
     if shows_brows(view):
         strands = [_shave(group) if group.part[0] == Part.BROWS else group for group in strands]
         meshes = [_call_brows_face(mesh) for mesh in meshes]
-    return replace(scene, meshes=tuple(meshes), strands=tuple(strands))
+    return replace(scene, meshes=tuple(shade_neck(meshes)), strands=tuple(strands))
 
 
 def shows_brows(view: View) -> bool:
@@ -255,6 +261,8 @@ def _bake_mesh(mesh: Mesh, view: View, whiskers: F32) -> Mesh:
     kind = _kind(mesh)
     if kind == Label.FACE:
         return bake_skin(mesh, view, whiskers)
+    if kind == Label.HAT and has_one_material(view.photo):
+        return mesh
     if kind is not None and kind != Label.CLOTHES and len(mesh.vertices) < MANY:
         return _bake_cloth(mesh, view, (kind,))
     return mesh

@@ -23,8 +23,11 @@ from portrait360.pipeline.avatar.chosen_hair import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.cloth_colours import refine_clothes
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
 from portrait360.pipeline.avatar.facial_hair import choose_beard
+from portrait360.pipeline.avatar.hair_ears import clear_ears
 from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_below_hat, fit_strands
 from portrait360.pipeline.avatar.hair_level import level_hair
+from portrait360.pipeline.avatar.hat_outline import fit_hat_outline
+from portrait360.pipeline.avatar.hat_search import choose_hat
 from portrait360.pipeline.avatar.key_light import add_key_light
 from portrait360.pipeline.avatar.light_fit import fit_light
 from portrait360.pipeline.avatar.mouth import seat_teeth
@@ -49,7 +52,8 @@ from portrait360.pipeline.avatar.person import (
 )
 from portrait360.pipeline.avatar.photo import CLOTHES, Photo, open_hair, read_photo
 from portrait360.pipeline.avatar.skin_fit import SkinFit, fit_skin
-from portrait360.pipeline.avatar.worn import PLAIN_COLLARS, choose_collar, choose_hat
+from portrait360.pipeline.avatar.skin_level import level_skin
+from portrait360.pipeline.avatar.worn import FITTED_COLLARS, choose_collar
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import estimate_reference_camera
 from portrait360.pipeline.proxy.proxy import Proxy
@@ -57,6 +61,7 @@ from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.build import build_person
 from portrait360.synth.hair.beard_brows import BeardGrowth
 from portrait360.synth.head.bare_head import Head
+from portrait360.synth.head.ear_folds import fold_ears
 from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.sampling.parameters import HeadParameters
@@ -101,14 +106,15 @@ def make_avatar(
     fit, photo, reading = fit_photo(portrait, ablation)
     coarse = make_head_of(fit, COARSE)
     person = describe_head(coarse, photo, reading, overrules, ablation)
-    scene = grow_scene(make_head_of(fit, FINE), coarse, person, warp=ablation.warp)
+    scene = grow_scene(fold_ears(make_head_of(fit, FINE)), coarse, person, warp=ablation.warp)
     built = move_scene(scene, find_similarity(photo.camera, portrait.camera))
     photo = replace(person.photo, camera=portrait.camera)
     scene = calibrate(built, photo)
     for other in others:
         scene = bake_other_photo(scene, other, portrait, cover)
     scene = bake_photo(scene, photo, alone=not others)
-    scene = level_hair(replace(scene, light=add_key_light(scene.light)), photo)
+    scene = level_skin(replace(scene, light=add_key_light(scene.light)), photo)
+    scene = level_hair(scene, photo)
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)
@@ -165,8 +171,7 @@ def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading
     if parameters.facial.beard != "none":
         parameters = replace(parameters, facial=choose_beard(head, photo, parameters, reading.answers["beard"]))
     if shows_hat(photo) and parameters.statue is None:
-        hat = choose_hat(head, photo, parameters, reading.answers["hat"])
-        parameters = replace(parameters, wear=replace(parameters.wear, hat=hat))
+        parameters = replace(parameters, wear=choose_hat(head, photo, parameters, reading.answers["hat"]))
     if find_colour(photo, CLOTHES) is not None:
         clothes = choose_collar(head, photo, parameters, reading.answers["collar"])
         parameters = replace(parameters, clothes=clothes)
@@ -185,6 +190,7 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     geometry = build_person(head, parameters, rng, style=found.style, beard=beard, neckline=neckline)
     strands = [s for s in geometry.strands if len(s.points)]
     meshes = refine_clothes(seat_teeth(geometry.meshes))
+    meshes = meshes if Label.HAT in person.conflict.shapes else fit_hat_outline(meshes, head, photo)
     scene = Scene(tuple(meshes), tuple(strands), person.light, landmarks=geometry.landmarks)
     if not person.hair.agrees:
         photo = leave_out_conflict(photo, scene, NO_CONFLICT.with_hair(person.hair.is_other), patch=0)
@@ -196,6 +202,7 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
         hair = fit_below_hat(hair, coarse, photo)
     else:
         hair = drape_strands(hair, coarse, photo)
+    hair = clear_ears(hair, coarse, photo)
     if beard is not None:
         others = [trim_whiskers(s, coarse, photo) if s.part[0] == Part.BEARD else s for s in others]
     return replace(scene, strands=tuple(group for group in (*hair, *others) if len(group.points)))
@@ -213,7 +220,7 @@ def grow_beard(head: Head, coarse: Head, person: DescribedHead) -> BeardGrowth |
 def cut_neckline(coarse: Head, person: DescribedHead) -> tuple[float, ...]:
     """Return the heights of the neckline that the photo shows; none where a collar stands on it, or the user's."""
     clothes = person.parameters.clothes
-    if clothes.collar not in PLAIN_COLLARS or Label.CLOTHES in person.conflict.shapes:
+    if clothes.collar not in FITTED_COLLARS or Label.CLOTHES in person.conflict.shapes:
         return ()
     return fit_neckline(coarse, person.photo, clothes)
 

@@ -1,24 +1,26 @@
 """The locks and gleams of the hair that a photo shows, laid over the hair that it does not show, patch by patch.
 
 Strands that differ one by one average out within a pixel to felt. What makes hair look like hair are light and dark
-locks that many strands share. They are taken from the photo: each patch of the hair shows another place of it, turned
-such that its strands run as the hair's do there, and neighbouring patches blend with their contrast kept.
+locks that many strands share, and that run from root to tip: blots across strands would make it a fur. They are taken
+from the photo: each patch of the hair shows another place of it, drawn out along its strands, and where patches meet
+they blend with their contrast kept.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.exposure import HEAD_CENTRE, blur, look_up_points
 from portrait360.pipeline.avatar.hair_donors import measure_along
-from portrait360.pipeline.avatar.hair_gloss import find_direction
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.meshes import unit
+from portrait360.synth.noise import noise
 from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
 
 APART = 0.035  # canonical distance between the centres of patches
@@ -28,12 +30,17 @@ MOST = 3.0  # range of what locks differ by, in its median
 DIM = 0.004  # radiance below which differences are noise
 HUE = 0.25  # share of the differences in hue: some of them are what shines through from behind
 DEEP = 0.04  # picture sides from the edge of the hair from which a place is as good as any
-CURLED = 2.0  # stretch below which hair is curled
+CURLED = 2.0  # stretch below which hair is curled, ever more down to 1
+LEAST_STRETCH, SLOW = 4.0, 0.3  # of patches, even over curls; pace along strands of the photo's places
+FINE, TURNS = 0.8, 0.9  # shares of the detail, and of the turns of curls in its spread
+MIXED = 0.3  # share of the tones of broad locks that curls, which mix, have not
+TONES = ((14.0, 1.9), (34.0, 1.7))  # of broad locks: per canonical unit; range, in the spread of the detail
+ALONG, ROUND = 0.12, 0.12  # how much slower they change along strands; canonical radius at which they are counted
+TURN, LEAST_TURN = 0.02, 0.003  # canonical: half a turn of a curl, and how far one stands out at least
 PATCHES = 2  # that blend at a point
 FEWEST, PLACES = 0.002, 4096  # share of the picture that must show hair, and how many places of it are tried
 GRAIN = 0.016  # picture sides within which strands are combed alike in straight hair
 COMBED, STRETCH = (0.4, 0.8), (1.0, 5.0)  # how alike curls and straight hair are combed, and how long patches get
-RADIUS = 0.2  # canonical, of the head
 EVERY = 3  # points of a strand that look for their patches together
 
 
@@ -87,7 +94,25 @@ def _measure_detail(photo: Photo, hair: Bools) -> F32:
 
 def lay_detail(points: F32, example: Example) -> F32:
     """Return gains of the points of strands (s, k, 3), logarithms, that give them the locks of an example."""
-    return _lay_over_curls(points, example) if example.stretch < CURLED else _lay_along_strands(points, example)
+    spread = np.float32(example.detail[..., :3][example.detail[..., 3] > 0].mean(-1).std())
+    curled = np.float32((CURLED - min(example.stretch, CURLED)) / (CURLED - 1))
+    locks = _lay_along_strands(points, replace(example, stretch=max(example.stretch, LEAST_STRETCH)))
+    turns = curled * find_bulges(points) if curled > 0 else 0.0
+    return np.asarray(FINE * locks + spread * (TURNS * turns + (1 - MIXED * curled) * tone_locks(points)), np.float32)
+
+
+def tone_locks(points: F32) -> F32:
+    """Return how much lighter or darker broad locks are (s, k, 1), which run from the crown to the ends.
+
+    Strands that lie above one another come from different heights, but from the same side of the whorl.
+    """
+    off = points - HEAD_CENTRE
+    side = unit(off * np.array([1.0, 0.0, 1.0]) + 1e-9)
+    place = ROUND * unit(side + side.mean(1, keepdims=True) + 1e-9)
+    place[..., 1] = ALONG * off[..., 1]
+    flat = place.reshape(-1, 3).astype(np.float32)
+    tones = [size * (noise(flat, across, 71 + row) - 0.5) for row, (across, size) in enumerate(TONES)]
+    return np.sum(tones, 0).reshape(*points.shape[:2], 1).astype(np.float32)
 
 
 def _lay_along_strands(points: F32, example: Example) -> F32:
@@ -107,7 +132,7 @@ def _lay_along_strands(points: F32, example: Example) -> F32:
         beside = _find_beside(ways, patch, ways[centres // points.shape[1], -1])
         off = points.reshape(-1, 3) - guides[patch, beside]
         across = np.einsum("ij,ij->i", off, towards[patch, beside])
-        place = np.stack([across, ways.ravel() - ways.ravel()[centres[patch]]], 1) * example.pixels
+        place = np.stack([across, SLOW * (ways.ravel() - ways.ravel()[centres[patch]])], 1) * example.pixels
         shown = look_up_points(
             example.detail, (places[patch] + np.einsum("ij,ijk->ik", place, steps[patch])) / len(example.detail)
         )
@@ -117,38 +142,17 @@ def _lay_along_strands(points: F32, example: Example) -> F32:
     return np.asarray(total / np.sqrt(power)[:, None], np.float32).reshape(points.shape)
 
 
-def _lay_over_curls(points: F32, example: Example) -> F32:
-    """Lay patches over the surface of curls, and through all their depth.
+def find_bulges(points: F32) -> F32:
+    """Return how far the turns of curls stand out (s, k, 1): about 1 where they face outwards, -1 at their backs.
 
-    Curls run all ways: were each strand to bring its own patches, what lies above one another would average out to
-    felt.
+    A curl gleams on the outside of each turn, and lies in its own shade within: that shows its size.
     """
-    rng = np.random.default_rng(37)
-    shell, along = unroll(points), find_direction(points)[0].reshape(-1, 3)
-    flat = shell.reshape(-1, 3)
-    centres = _spread(flat / np.float32(APART), rng)
-    outward = unit(flat[centres])
-    across = unit(np.cross(along[centres], outward) + 1e-9)
-    frames = np.stack([across, np.cross(outward, across)], 1).astype(np.float32)
-    source = rng.integers(len(example.places), size=len(centres))
-    places, flow = example.places[source], example.along[source]
-    steps = np.stack([flow[:, ::-1] * np.array([-1.0, 1.0]), flow], 1) * example.pixels
-    total, power = np.zeros((len(flat), 3), np.float32), np.full(len(flat), 1e-6, np.float32)
-    for patch in _find_patches(shell, flat[centres]).T:
-        off = np.einsum("ij,ikj->ik", flat - flat[centres[patch]], frames[patch])
-        place = places[patch] + np.einsum("ij,ijk->ik", off, steps[patch])
-        shown = look_up_points(example.detail, place / len(example.detail))
-        weight = np.exp(-0.5 * (off**2).sum(1) / (APART * SOFT) ** 2).astype(np.float32) * shown[:, 3]
-        total += weight[:, None] * shown[:, :3]
-        power += weight**2
-    return np.asarray(total / np.sqrt(power)[:, None], np.float32).reshape(points.shape)
-
-
-def unroll(points: F32) -> F32:
-    """Return where points (..., 3) lie in the surface of the hair, however deep: round the head, and below it."""
-    off = (points - HEAD_CENTRE).astype(np.float32)
-    drop = np.minimum(off[..., 1:2], 0) * np.array([0, 1, 0], np.float32)
-    return (RADIUS * unit(off - drop + 1e-6) + drop).astype(np.float32)
+    step = float(np.linalg.norm(np.diff(points, axis=1), axis=2).mean())
+    steps = max(TURN / max(step, 1e-6), 1.0)
+    axis = gaussian_filter1d(points, steps, axis=1, mode="nearest")
+    out = ((points - axis) * unit(axis - HEAD_CENTRE)).sum(-1)
+    out = out - gaussian_filter1d(out, 2 * steps, axis=1, mode="nearest")  # the head is round, too
+    return np.tanh(out / max(float(np.sqrt(np.mean(out**2))), LEAST_TURN))[..., None].astype(np.float32)
 
 
 def place_points(points: F32, ways: F64, stretch: float) -> F32:

@@ -14,7 +14,6 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
-from portrait360.synth.noise import noise
 from portrait360.utils.array_types import F32, F64, Floats
 from portrait360.utils.image_ops import smoothstep
 
@@ -29,7 +28,6 @@ SCALES = (
 )  # radians, and canonical: of azimuth, height of the root, length, height of the middle
 MIRRORED = 1.0  # what a donor of the other side costs in dyed hair, in these scales
 LOCK = 26  # strands of a lock, on average
-TONES, ALONG = ((16.0, 0.55), (38.0, 0.40)), 0.3  # of locks: per canonical unit, range; how much slower along them
 SHORT, STUBBLE = (0.03, 0.12), 0.4  # lengths over which strands differ fully; share to which the shortest do
 BANDS, CALM = 16, 0.85  # heights, and share of their common light that is taken off
 CHOICE, AROUND = 8, 4  # donors among which a lock chooses, and strands around that one from which its strands take
@@ -66,17 +64,7 @@ def borrow_colours(points: F32, known: Floats, profile: F32, dyed: float = 1.0) 
     gain = _calm_bands(_resample(profile[chosen], along[chosen], along), points[..., 1])
     mean = gain.mean((0, 1))
     spread = STUBBLE + (1 - STUBBLE) * float(smoothstep(*SHORT, np.asarray(np.median(along[:, -1]))))
-    return mean + np.float32(spread) * (gain - mean + _tone_locks(points))
-
-
-def _tone_locks(points: F32) -> F32:
-    """Return how much lighter or darker locks are, in two sizes (s, k, 1)."""
-    k = points.shape[1]
-    tones = np.zeros((len(points), k, 1), np.float32)
-    for row, (across, size) in enumerate(TONES):
-        flat = (points * np.array([1.0, ALONG, 1.0], np.float32)).reshape(-1, 3)
-        tones += np.float32(size) * (noise(flat, across, 71 + row).reshape(-1, k, 1) - np.float32(0.5))
-    return tones
+    return mean + np.float32(spread) * (gain - mean)
 
 
 def _calm_bands(gain: F32, height: F32) -> F32:

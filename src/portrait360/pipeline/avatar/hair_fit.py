@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from portrait360.pipeline.avatar.hair_depth import (
     tidy_nape,
 )
 from portrait360.pipeline.avatar.hair_edges import drop_islands, taper_edges
+from portrait360.pipeline.avatar.hair_line import soften_line
 from portrait360.pipeline.avatar.hair_locks import form_locks
 from portrait360.pipeline.avatar.hair_nape import grow_nape
 from portrait360.pipeline.avatar.hair_outline import (
@@ -32,7 +34,8 @@ from portrait360.pipeline.avatar.hair_outline import (
 from portrait360.pipeline.avatar.hair_profile import round_profile
 from portrait360.pipeline.avatar.hair_split import split_strands
 from portrait360.pipeline.avatar.hair_texture import curl_tied, read_grain
-from portrait360.pipeline.avatar.hair_undercoat import lay_undercoat
+from portrait360.pipeline.avatar.hair_undercoat import STEPS, lay_undercoat
+from portrait360.pipeline.avatar.line_hairs import grow_line_hairs
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.scene import Strands
@@ -63,11 +66,24 @@ def fit_strands(strands: Sequence[Strands], head: Head, photo: Photo, *, trust: 
     bridge = [group for group in trim_strands(bridge_gap(loose, head, photo), head, photo) if len(group.points)]
     nape = grow_nape(loose, head) if is_short and not held else []
     undercoat = trim_strands([*nape, *lay_undercoat([*loose, *bridge], head)], head, photo)
-    cover = cover_skin([*loose, *held], head, photo, lies=bool(held))
+    cover = trim_strands(cover_skin([*loose, *held], head, photo, lies=bool(held)), head, photo)
     fine = [split_strands(group, seed) for seed, group in enumerate([*loose, *cover, *bridge])]
-    # a bridge comes last: it must not lead to a tuft
+    # a bridge comes last: it must not lead to a tuft, nor be one
     first, under = len(fine) - len(bridge), len(undercoat) - len(bridge)
-    return [*drop_islands([*fine[:first], *undercoat[:under]]), *fine[first:], *undercoat[under:], *held]
+    hair = drop_islands([*drop_islands([*fine[:first], *undercoat[:under]]), *fine[first:], *undercoat[under:]])
+    fringe = trim_strands(grow_line_hairs([*loose, *bridge], head), head, photo)
+    return [*merge_alike([*soften_line(hair, head), *fringe]), *held]
+
+
+def merge_alike(groups: Sequence[Strands]) -> list[Strands]:
+    """Return groups in which short strands with as many points are one: each group is coloured by itself, slowly."""
+    short = [g for g in groups if len(g.points) and g.points.shape[1] == STEPS + 1 and g.normals is not None]
+    rest = [g for g in groups if not any(g is other for other in short)]
+    if len({(int(g.material[0]), int(g.part[0]), g.label) for g in short}) != 1:
+        return list(groups)
+    names = ("points", "widths", "albedo", "part", "material", "normals")
+    columns = {name: np.concatenate([getattr(g, name) for g in short]) for name in names}
+    return [*rest, replace(short[0], **columns)]
 
 
 def fit_below_hat(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:

@@ -11,7 +11,14 @@ import numpy as np
 from portrait360.pipeline.avatar.hair_buns import Mass, find_masses, make_tied_style
 from portrait360.pipeline.avatar.hair_depth import drape
 from portrait360.pipeline.avatar.hair_outline import CENTRE, bare_skin, clean_hair, make_frame, trace_outline
-from portrait360.pipeline.avatar.hair_texture import KNOT, add_curls, find_hidden_knot, read_grain
+from portrait360.pipeline.avatar.hair_texture import (
+    KNOT,
+    add_curls,
+    find_hidden_knot,
+    order_strands,
+    read_grain,
+    size_curls,
+)
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.hair.hairdo import Hairdo, make_hair
@@ -138,7 +145,7 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
     What the base says of the hair's colours stays; what it wears on the head covers hair as in the photo.
     """
     if only is None and _share_of_hair(photo) < BARE:
-        name = _bald_style(reading)
+        name = _bald_style(reading, base.wear.hat)
         return HairFit(replace(base.hair, style=name), find_style(name), 1.0)
     target = read_target(photo, _shown_masses(photo, head, base, reading))
     is_free = base.wear.hat in ("none", "headphones") and only in (None, KNOT)
@@ -163,6 +170,7 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
         best = max(map(search.rate, plain), key=lambda match: match.score)
         best = search.refine(best, PLAINEST_STEPS)
     style = add_curls(search.style_of(best.hair.style), best.hair, target.curl)
+    style = order_strands(size_curls(style, best.hair, target.curl, reading), target.trust)
     score = best.overlap if target.knot is None else max(best.overlap, SURE_KNOT)
     return HairFit(replace(best.hair, flyaway=0.0 if style.ties else FLYAWAY), style, score)
 
@@ -227,7 +235,9 @@ def _share_of_hair(photo: Photo) -> float:
     return float(photo.shows(Label.HAIR).sum() / max(head.sum(), 1))
 
 
-def _bald_style(reading: Reading) -> str:
+def _bald_style(reading: Reading, hat: str) -> str:
+    if hat not in ("none", "headphones"):
+        return "bald"  # what is hidden is put up beneath it: no hairline or stubble below it is the sitter's
     odds = reading.answers["style"]
     return max(("bald", "stubbled", "receding"), key=lambda name: odds.get(name, 0.0))
 
@@ -266,7 +276,7 @@ class _Search:
         if target.knot is not None:
             self.measured[KNOT] = target.knot
         hat = base.wear.hat
-        self.cover = None if hat in ("none", "headphones") else fit_hat(head, hat)
+        self.cover = None if hat in ("none", "headphones") else fit_hat(head, hat, base.wear.fit)
         meshes = [] if hat == "none" else hat_meshes(head, self.cover, base)
         self.backdrop = draw_backdrop([bare_skin(head), *with_label(meshes, Label.HAT)], photo.camera, SIDE)
 

@@ -34,6 +34,10 @@ TRUST = (0.3, 0.75)  # agreement of the picture with the reader's flow from whic
 SURELY_CURLY, STRAIGHT = 0.21, 0.10  # radius times turns: of the photo, and of a style without curls
 SHORTEST_CURL = 0.11  # head heights of the hair on top; shorter hair shows no curls
 CURLS = {"wave": (0.034, 12.0), "clump": 0.6, "frizz": 0.012}  # of hair whose style has none
+ORDERLY, LEAST_FRIZZ = 0.8, 0.004  # share of a style's frizz that hair combed alike has not; what any hair has
+CURLY_ODDS, COILY = 0.5, 0.7  # least odds of curly hair whose curls are measured; most of coils that are curls
+TURNS, CURL_RADIUS, CLUMP = (4.0, 14.0), (0.018, 0.045), (0.55, 0.8)  # a head height; head heights; how they cling
+LOOSE = {"count": 6500, "width": 0.0125, "frizz": 0.010, "lift": 1.2}  # of curls, where a style has coils
 TIED_WAVE, TIED_CLUMP, TIED_LOCK = (0.026, 7.0), 0.5, 24  # radius and turns of curls in a tie; their locks
 FRONT, CALM_FRONT = (0.05, 0.12), 0.8  # z from which hair is combed flat over the forehead, and how flat
 NEAREST, FEWEST = 0.005, 200  # canonical, over the skin; strands of a group
@@ -73,6 +77,28 @@ def add_curls(style: HairStyle, hair: Hair, curl: float) -> HairStyle:
     if curl < SURELY_CURLY or not is_straight or style.lengths[0] * hair.length < SHORTEST_CURL:
         return style
     return replace(style, **CURLS)
+
+
+def size_curls(style: HairStyle, hair: Hair, curl: float, reading: Reading) -> HairStyle:
+    """Return a curly style with curls of the size that the reader sees, and as curly as the photo shows it.
+
+    The outline tells how far curls stand off the head, not how wide they are.
+    """
+    odds, values = reading.answers["family"].get("curly", 0.0), reading.values
+    if odds < CURLY_ODDS or style.texture not in ("curly", "coily") or style.locks != "none" or style.ties:
+        return style
+    turns = float(np.clip(values["curl_turns"].mean, *TURNS))
+    radius = float(np.clip(max(curl, SURELY_CURLY) / turns, *CURL_RADIUS))
+    changes = {"wave": (radius / max(hair.curl, 0.1), turns), "clump": float(np.clip(values["clump"].mean, *CLUMP))}
+    if style.texture == "coily" and values["coily"].mean < COILY:
+        changes |= LOOSE | {"gravity": max(style.gravity, float(np.clip(values["gravity"].mean, 0.0, 0.3)))}
+    return replace(style, **changes)
+
+
+def order_strands(style: HairStyle, trust: float) -> HairStyle:
+    """Return the style with strands that lie as much in order as the photo shows it: `trust` is that of its flow."""
+    calm = 1 - ORDERLY * trust
+    return replace(style, frizz=max(calm * style.frizz, min(style.frizz, LEAST_FRIZZ)))
 
 
 def curl_tied(group: Strands, head: Head, shown: float) -> Strands:

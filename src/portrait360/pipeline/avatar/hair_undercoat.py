@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial import KDTree
 
+from portrait360.pipeline.avatar.hair_line import measure_from_line
 from portrait360.pipeline.avatar.hair_outline import take_strands
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
 from portrait360.synth.scene import Strands
-from portrait360.utils.array_types import F32, F64
+from portrait360.utils.array_types import F32, F64, Floats
 from portrait360.utils.image_ops import smoothstep
 
 COUNTS, STEPS = (6500, 19000), 3  # strands under long hair and in short hair, and their segments
@@ -24,9 +25,9 @@ AROUND, EDGE = 0.04, (0.35, 0.9)  # canonical; share of the usual number of root
 HEIGHTS = (0.0025, 0.0035, 0.005)  # canonical over the skin: of the roots, of tips, and how far these differ
 FILL = 0.55  # share of the height of the strand beside it that a tip rises to at most: in whorls one looks deep
 WIDTHS = (0.0007, (0.0042, 0.0028))  # canonical: at the hairline, and within long and short hair
-BACK = 0.012  # canonical; so far before its root a strand may begin
+BACK = 0.012  # canonical; so far before the root of the strand beside it one may begin
 DARKER, UNEVEN = 0.88, 0.10  # albedo against the strand beside it, and how far it varies, logarithm
-FULL = (0.0, 0.7)  # share of that number from which on strands are long and wide: at the hairline they would be teeth
+LINE = 0.018  # canonical distance from the hairline from which on strands are long and wide: before, these are teeth
 BELOW = 0.010  # canonical; how far below the lowest root a strand may end
 DOWN = 0.15  # how far hair that stands up leans down
 
@@ -42,12 +43,11 @@ def lay_undercoat(groups: Sequence[Strands], head: Head) -> list[Strands]:
     short = float(smoothstep(*SHORT, np.median(np.concatenate(lengths))))
     counts = np.round((COUNTS[0] + (COUNTS[1] - COUNTS[0]) * short) * shares / shares.sum()).astype(int)
     width = WIDTHS[1][0] + (WIDTHS[1][1] - WIDTHS[1][0]) * short
-    inner = np.split(
-        find_inner(np.concatenate([group.points[:, 0] for group in groups])), np.cumsum(shares[:-1]).astype(int)
-    )
+    roots = np.concatenate([group.points[:, 0] for group in groups])
+    away = np.split(measure_from_line(roots, head), np.cumsum(shares[:-1]).astype(int))
     return [
-        _lay_among(group, head, within, int(count), width, rng)
-        for group, within, count in zip(groups, inner, counts, strict=True)
+        _lay_among(group, head, far, int(count), width, rng)
+        for group, far, count in zip(groups, away, counts, strict=True)
         if count
     ]
 
@@ -59,10 +59,10 @@ def find_inner(roots: F32) -> F32:
 
 
 def _lay_among(
-    group: Strands, head: Head, inner: F32, count: int, widest: float, rng: np.random.Generator
+    group: Strands, head: Head, away: Floats, count: int, widest: float, rng: np.random.Generator
 ) -> Strands:
     rows = np.resize(rng.permutation(len(group.points)), count)
-    within = smoothstep(*FULL, inner[rows])[:, None]
+    within = smoothstep(0.0, LINE, away[rows])[:, None]
     strands = group.points[rows].astype(np.float64)
     ways = np.linalg.norm(np.diff(strands, axis=1), axis=2)
     length = np.clip(SHARE * ways.sum(1), LEAST_LENGTH, LENGTH) * rng.uniform(0.7, 1.1, count)
@@ -71,7 +71,8 @@ def _lay_among(
     heading = near - strands[:, 0]
     fill = FILL * np.maximum(head.field.distance(near), 0) * rng.random(count)
     start = strands[:, 0] + (APART[0] + (APART[1] - APART[0]) * within) * rng.normal(0, 1, (count, 3))
-    start -= unit(heading) * (BACK * within[:, 0] * rng.random(count))[:, None]  # over partings
+    back = np.minimum(BACK, 0.5 * away[rows])  # over partings, not over the hairline
+    start -= unit(heading) * (back * rng.random(count))[:, None]
     points = walk_over_skin(start, heading, length / STEPS, fill, head, rng)
     t = np.linspace(0, 1, STEPS + 1)
     width = (WIDTHS[0] + (widest - WIDTHS[0]) * within) * np.minimum(0.5 + 2 * t, 1) * (1 - 0.8 * t**2)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from portrait360.synth.render.lights import LUMINANCE, reflected_light
+from portrait360.synth.render.lights import LUMINANCE, reflected_light, sphere_directions
 from portrait360.synth.scene import Light
 from portrait360.utils.array_types import F64
 
@@ -33,8 +33,16 @@ class Lamp(NamedTuple):
     softness: float  # radians
 
 
-LAMPS = (Lamp(0.2, 2.3, 0.0, 24.0, 0.5), Lamp(0.15, 2.3, -60.0, 14.0, 0.8), Lamp(0.08, 2.4, 140.0, 35.0, 0.5))
-"""A key before the head, a weaker fill on its other side, and a weak light behind it."""
+LAMPS = (
+    Lamp(0.2, 2.3, 0.0, 28.0, 0.5),
+    Lamp(0.23, 2.3, -95.0, 34.0, 0.5),
+    Lamp(0.1, 2.3, 70.0, 34.0, 0.5),
+    Lamp(0.08, 1.6, 160.0, 35.0, 0.5),
+)
+"""A key before the head, one on each side, without which a profile has no form, and a weak light behind it.
+
+They stand so high that cheekbones and jaws throw a shade.
+"""
 
 
 def add_key_light(light: Light) -> Light:
@@ -45,13 +53,35 @@ def add_key_light(light: Light) -> Light:
     side = 1 if sideways >= 0 else -1
     azimuth = side * (ASIDE + FURTHER * np.tanh(ONE_SIDED * abs(sideways)))
     directions = [_point(azimuth + side * lamp.azimuth, lamp.elevation) for lamp in LAMPS]
-    colours = [lamp.share * lamp.gain * mean for lamp in LAMPS]
+    colours = np.array([lamp.share * lamp.gain * mean for lamp in LAMPS])
+    rest = even * (1 - sum(lamp.share for lamp in LAMPS))
+    gain = (light_face(even) @ LUMINANCE) / max(
+        float((light_face(rest) + face_lamps(np.array(directions)) @ colours) @ LUMINANCE), 1e-6
+    )
     return Light(
-        np.asarray(even * (1 - sum(lamp.share for lamp in LAMPS)), np.float32),
+        np.asarray(gain * rest, np.float32),
         np.concatenate([light.key_directions, directions]).astype(np.float32),
-        np.concatenate([light.key_colours, colours]).astype(np.float32),
+        np.concatenate([light.key_colours, gain * colours]).astype(np.float32),
         np.append(light.key_softness, [lamp.softness for lamp in LAMPS]).astype(np.float32),
     )
+
+
+def light_face(ambient: F64) -> F64:
+    """Return the mean light (3,) of an environment (9, 3) on a round head, as a camera before it sees that."""
+    normals, weight = _face_normals()
+    return np.asarray(weight @ reflected_light(ambient, normals), np.float64)
+
+
+def face_lamps(directions: F64) -> F64:
+    """Return the same of lamps (k, 3) of light 1 (k,)."""
+    normals, weight = _face_normals()
+    return np.asarray(weight @ np.maximum(normals @ directions.T, 0), np.float64)
+
+
+def _face_normals() -> tuple[F64, F64]:
+    normals = sphere_directions(500).astype(np.float64)
+    facing = np.maximum(normals @ FRONT[0], 0)
+    return normals, facing / facing.sum()
 
 
 def flatten_light(ambient: F64) -> F64:

@@ -30,6 +30,7 @@ PRIOR = 0.02  # cost of a step away from the collar that comes nearest
 TWO_SIDED = 3  # pixels of skin above and of cloth below from which the photo shows the edge
 FORCED = 0.04  # head heights from that collar to which only what the photo shows takes the edge
 STIFF, FADE = 40.0, 0.02  # of the difference from that collar, as it goes on to where the edge is unseen
+FEW_SHOWN, QUICK = 6, 1.0  # azimuths with an edge below which it fades soon: skin alone says nothing of shoulders
 SPIKE = 3  # azimuth steps: what is narrower than half of it is noise of the labels
 SOFT = (1.4, 5.0)  # azimuth steps over which the edge is smoothed where it is seen, and elsewhere
 
@@ -49,7 +50,8 @@ def fit_neckline(head: Head, photo: Photo, clothes: Clothes) -> tuple[float, ...
     evidence = count_pixels(head, photo)
     first = find_edge(evidence, prior, highest)
     shown = shows_edge(evidence, first)
-    prior = prior + carry_difference(first - prior, shown | (np.abs(first - prior) > FORCED))
+    fade = FADE if shown.sum() >= FEW_SHOWN else QUICK
+    prior = prior + carry_difference(first - prior, shown | (np.abs(first - prior) > FORCED), fade)
     edge = find_edge(evidence, np.minimum(prior, highest), highest)
     return tuple(float(h) for h in smooth_edge(edge, shown))
 
@@ -111,13 +113,13 @@ def shows_edge(evidence: Evidence, edge: F64) -> np.ndarray:
     return ((evidence.skin * above).sum(1) >= TWO_SIDED) & ((evidence.cloth * ~above).sum(1) >= TWO_SIDED)
 
 
-def carry_difference(difference: F64, shown: np.ndarray) -> F64:
-    """Return a difference around the neck, smooth, and fading slowly from where it is shown."""
+def carry_difference(difference: F64, shown: np.ndarray, fade: float = FADE) -> F64:
+    """Return a difference around the neck, smooth, and fading from where it is shown."""
     weight = shown.astype(np.float64)
     count = len(difference)
     # a closed line as a band matrix: three turns of it, of which the middle one counts
     weight, wanted = np.tile(weight, 3), np.tile(weight * difference, 3)
-    bands = np.stack([np.full(3 * count, -STIFF), weight + 2 * STIFF + FADE])
+    bands = np.stack([np.full(3 * count, -STIFF), weight + 2 * STIFF + fade])
     return solveh_banded(bands, wanted)[count : 2 * count]
 
 

@@ -63,9 +63,9 @@ def find_outline_moves(vertices: F64, triangles: np.ndarray, photo: Photo) -> tu
     rows = np.flatnonzero(_at_rim(vertices, triangles, uv, camera) & (np.linalg.norm(normals, axis=1) > 0.7))
     direction = normals[rows] / np.linalg.norm(normals[rows], axis=1, keepdims=True)
     low = vertices[rows, 1] < NECK
-    distance, found = _distance_to_edge(photo, uv[rows], direction, np.where(low, REACH[1], REACH[0]))
+    distance, found = find_distance_to_edge(photo, uv[rows], direction, np.where(low, REACH[1], REACH[0]))
     edge = uv[rows] + direction * (distance - INSIDE)[:, None]
-    label = _label_at(photo, edge)
+    label = find_label_at(photo, edge)
     cloth = np.isin(label, CLOTHES) & low
     keep = found & (cloth | np.isin(label, SKIN))
     step = direction * distance[:, None] * (depth[rows] / camera.focal)[:, None]
@@ -90,7 +90,7 @@ def _at_rim(vertices: F64, triangles: np.ndarray, uv: Floats, camera: Camera) ->
     return inside & (inner[y, x] <= RIM)
 
 
-def _distance_to_edge(photo: Photo, uv: Floats, direction: F64, reach: F64) -> tuple[F64, Bools]:
+def find_distance_to_edge(photo: Photo, uv: Floats, direction: F64, reach: F64) -> tuple[F64, Bools]:
     """Return how far the matte's edge lies outwards (inwards: negative), and whether there is one in reach."""
     steps = np.linspace(-1, 1, STEPS)[None] * reach[:, None]
     places = uv[:, None] + direction[:, None] * steps[..., None]
@@ -103,6 +103,6 @@ def _distance_to_edge(photo: Photo, uv: Floats, direction: F64, reach: F64) -> t
     return np.take_along_axis(middle, nearest[:, None], 1)[:, 0], np.asarray(leaves.any(1))
 
 
-def _label_at(photo: Photo, uv: Floats) -> Bytes:
+def find_label_at(photo: Photo, uv: Floats) -> Bytes:
     x, y = (np.clip((uv[:, i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
     return photo.labels[y, x]

@@ -44,6 +44,7 @@ LOOKS: dict[str, tuple[Label, ...]] = {  # of what the whole look is the user's,
 SHAPES: dict[str, tuple[Label, ...]] = {  # of what only that is left out which contradicts the shape
     "facial.beard": BEARD,
     "wear.hat": (Label.HAT, *HAIR),  # a hat flattens the hair, too
+    "wear.fit": (Label.HAT, *HAIR),
     "wear.glasses": (Label.GLASSES,),
     "wear.earrings": (Label.JEWELLERY,),
     "wear.nose_stud": (Label.JEWELLERY,),

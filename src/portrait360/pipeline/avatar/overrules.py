@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from portrait360.synth.sampling.parameters import KINDS, HeadParameters
+from portrait360.synth.sampling.parameters import KINDS, HatFit, HeadParameters
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import read_limited
 
@@ -44,6 +44,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "hair.wind": (-1, 1),
     "hair.hairline.height": (-1, 1),
     "facial.beard_length": (0.1, 4),
+    "wear.fit": (-0.6, 0.6),
+    "wear.fit.tilt": (-30, 30),
     "clothes.drop": (-0.4, 0.5),
     "toon": (0, 2),
     "toon.steps": (0, 16),
@@ -82,6 +84,8 @@ class Overrules:
     def apply(self, parameters: HeadParameters) -> HeadParameters:
         """Return the parameters with what is overruled; a factor on the length comes after the search."""
         changed = _merge(parameters, self.tree)
+        if changed.wear.hat != parameters.wear.hat and "fit" not in self.tree.get("wear", {}):
+            changed = replace(changed, wear=replace(changed.wear, fit=HatFit()))  # that was another hat's
         kind = self.tree.get("kind") or next((k for k in KINDS if self.tree.get(k) is not None), changed.kind)
         parts = {k: getattr(changed, k) if k == kind else None for k in KINDS[1:]}
         if kind in parts and parts[kind] is None:

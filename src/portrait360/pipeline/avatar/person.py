@@ -157,7 +157,7 @@ def _describe_facial_hair(photo: Photo, reading: Reading, hair: Colour) -> Facia
 
 
 def _describe_wear(photo: Photo, reading: Reading) -> Wear:
-    """Describe glasses, and the colours of a hat; which hat it is takes the fitted head (`hat.choose_hat`)."""
+    """Describe glasses, and the colours of a hat; which hat it is takes the fitted head (`hat_search.choose_hat`)."""
     glasses, colour = "none", find_colour(photo, (Label.HAT,))
     if share_of_face(photo, Label.GLASSES) > GLASSES_SHARE and reading.best("glasses")[0] != "none":
         glasses = "sun_square" if reading.best("glasses")[0] == "sun" else "round"

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.avatar.enclosed_background import cut_enclosed_background
 from portrait360.pipeline.avatar.foreground import estimate_foreground, open_gaps
 from portrait360.pipeline.avatar.head_cloth import uncover_head_cloth
 from portrait360.pipeline.portrait.crop import cut_centre
@@ -36,6 +37,7 @@ RARE = 0.12  # share of the skin whose colours are too rare to tell skin by
 DIM, TONE = 0.03, (2.5, 3.0, 4.5)  # sRGB too dark to have a hue; deviations of both hues and of brightness
 MOST, LARGE = 0.55, 0.04  # share of clothes of the skin's colours, and of the picture, from which clothes have them
 BESIDE, NO_EDGE = 0.008, 0.07  # crop sides beside a border, and the step of sRGB across it that is no edge
+LOWEST = 0.85  # quantile of the rows of a face below which nothing is part of a hat on the head
 TELLING = 0.75  # share of hair and of face whose colours are more likely their own
 
 
@@ -79,6 +81,7 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     drawn = portrait.reading.answers.get("kind", {}).get("toon", 0.0)
     labels = uncover_head_cloth(labels, portrait.rgb.astype(np.float32), drawn)
     alpha = clear_background(portrait.rgb.astype(np.float32), portrait.alpha.astype(np.float32), labels)
+    alpha = cut_enclosed_background(portrait.rgb.astype(np.float32), alpha, labels)
     labels[(alpha < 0.5) & (labels != VOID)] = Label.BACKGROUND
     pure = find_pure_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR)
     rgb = estimate_foreground(portrait.rgb.astype(np.float32), open_gaps(alpha, pure, labels == Label.HAIR))
@@ -176,11 +179,31 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
     y, x = (np.indices(labels.shape) + 0.5) / len(labels)
     above = (x - middle[0]) * (up - middle)[0] + (y - middle[1]) * (up - middle)[1] > 0
     labels = reassign(labels, rgb, (Label.FACE, Label.HAIR), above, ~above)
-    labels = uncover_ears(labels, rgb)
+    labels = take_hats_off_chests(uncover_ears(labels, rgb))
     everywhere = np.ones_like(above)
-    for pair in ((Label.CLOTHES, Label.SKIN), (Label.SKIN, Label.CLOTHES), (Label.HAIR, Label.HAT)):
+    for pair in ((Label.CLOTHES, Label.SKIN), (Label.SKIN, Label.CLOTHES)):
         labels = reassign(labels, rgb, pair, everywhere, everywhere)
+    brim = compare_colours(labels, rgb, (Label.HAIR, Label.HAT), everywhere)
+    if brim is not None:  # much of a brim may have been read as hair: that is not typical of hair
+        labels = reassign(labels, rgb, (Label.HAIR, Label.HAT), everywhere, brim < 0)
     return uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb)
+
+
+def take_hats_off_chests(labels: Bytes) -> Bytes:
+    """Call parts of a hat clothes that lie below the face: a pattern that is read as a hat, and as hair beside it."""
+    face = np.nonzero(labels == Label.FACE)[0]
+    if len(face) < FEWEST:
+        return labels
+    lowest = int(np.quantile(face, LOWEST))
+    for label in (Label.HAT, Label.HAIR):
+        _, parts, stats, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8), connectivity=4)
+        areas = np.asarray(stats)[:, cv2.CC_STAT_AREA] * (np.arange(len(stats)) > 0)
+        stray = (areas > CRUMB * labels.size) & ((label == Label.HAIR) | (areas < areas.max()))
+        stray[np.unique(np.asarray(parts)[:lowest])] = False
+        if label == Label.HAT and not stray.any():
+            break
+        labels = np.where(stray[parts], np.uint8(Label.CLOTHES), labels)
+    return labels
 
 
 def uncover_skin(labels: Bytes, rgb: F32) -> Bytes:
@@ -263,13 +286,8 @@ def reassign(labels: Bytes, rgb: F32, pair: tuple[Label, Label], where: Bools, t
         where: Where pixels may change.
         typical: Where pixels of the first label are typical of it.
     """
-    kernel = np.ones((7, 7), np.uint8)
-    first, second = (cv2.erode((labels == label).astype(np.uint8), kernel) > 0 for label in pair)
-    first &= typical
-    if min(first.sum(), second.sum()) < FEWEST:
-        return labels
-    evidence = log_density(rgb, rgb[second]) - log_density(rgb, rgb[first])
-    if (evidence[second] > 0).mean() < TELLING or (evidence[first] < 0).mean() < TELLING:
+    evidence = compare_colours(labels, rgb, pair, typical)
+    if evidence is None:
         return labels
     found = (where & (labels == pair[0]) & (evidence > CLEARLY)).astype(np.uint8)
     found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
@@ -278,6 +296,19 @@ def reassign(labels: Bytes, rgb: F32, pair: tuple[Label, Label], where: Bools, t
     labels = labels.copy()
     labels[(found > 0) & np.isin(parts, beside)] = pair[1]
     return labels
+
+
+def compare_colours(labels: Bytes, rgb: F32, pair: tuple[Label, Label], typical: Bools) -> F32 | None:
+    """Return the logarithm of the odds of the second label of a pair, by colour; None where both look much alike."""
+    kernel = np.ones((7, 7), np.uint8)
+    first, second = (cv2.erode((labels == label).astype(np.uint8), kernel) > 0 for label in pair)
+    first &= typical
+    if min(first.sum(), second.sum()) < FEWEST:
+        return None
+    evidence = log_density(rgb, rgb[second]) - log_density(rgb, rgb[first])
+    if (evidence[second] > 0).mean() < TELLING or (evidence[first] < 0).mean() < TELLING:
+        return None
+    return evidence
 
 
 def log_density(rgb: F32, samples: F32) -> F32:

@@ -32,6 +32,7 @@ SIDE = 256  # vertices along a side of the photo
 STEP, WITHIN = 0.025, 0.1  # canonical depth between neighbours of two layers, and of one, at which the relief is torn
 SUNK = (0.07, 0.13)  # canonical depth behind the skin from which something hangs behind it, and is not put on it
 POOR, UNLIKE = 0.6, 0.45  # overlap of a layer with the photo's below which its depth is the proxy's; it is another's
+STEEP, EASE = 0.06, 3.5  # canonical depth between neighbours where none is known, and vertices over which it is eased
 Reaches = tuple[tuple[float, float], ...]  # vertices, and weight
 REACHES: Reaches = ((1.5, 1.0), (5.0, 1e-3), (20.0, 1e-6), (80.0, 1e-9))  # far only where nothing is near
 BROAD: Reaches = ((12.0, 1.0), (40.0, 1e-3))  # for what hardly fits: better flat than crumpled
@@ -159,7 +160,9 @@ def find_depths(
         known = region & (rendered == layer) & (alpha > 0.5)
         overlaps[layer] = float(known.sum() / (region | ((rendered == layer) & (alpha > 0.5))).sum())
         if overlaps[layer] > POOR:
-            out[region] = fill(depth, known)[region]
+            filled = fill(depth, known)
+            worn = layer == layer_of_label[Label.HAT]
+            out[region] = (ease_steps(filled, region, known) if worn else filled)[region]
         else:
             out[region] = fill(everywhere, region, BROAD)[region]
     sunk = np.where((shown >= 0) & (skin > 0), np.maximum(out - skin, 0), 0)
@@ -178,6 +181,24 @@ def fill(values: F32, known: Bools, reaches: Reaches = REACHES) -> F32:
         weight += share * cv2.GaussianBlur(known.astype(np.float64), (0, 0), sigma)
         total += share * cv2.GaussianBlur(np.where(known, values - middle, 0).astype(np.float64), (0, 0), sigma)
     return (middle + total / weight).astype(np.float32)
+
+
+def ease_steps(depth: F32, region: Bools, known: Bools) -> F32:
+    """Return the depth of a region, eased where it is unknown and so steep that it would be torn.
+
+    Nothing lies beneath there: a tail of cloth, say, that reaches further than that of the layers.
+    """
+    kernel = np.ones((3, 3), np.uint8)
+    far, near = (np.where(region, depth, np.float32(beyond)) for beyond in (-9, 9))
+    steep = region & ~known & (cv2.dilate(far, kernel) - cv2.erode(near, kernel) > STEEP)
+    if not steep.any():
+        return depth
+    wide = cv2.dilate(steep.astype(np.float32), np.ones((9, 9), np.uint8)) * region
+    share = np.clip(cv2.GaussianBlur(wide, (0, 0), EASE) * 1.2, 0, 1)
+    inside = region.astype(np.float32)
+    weight = np.maximum(cv2.GaussianBlur(inside, (0, 0), EASE), 1e-3)
+    soft = cv2.GaussianBlur(np.where(region, depth, 0).astype(np.float32), (0, 0), EASE) / weight
+    return np.asarray(depth + share * (soft - depth), np.float32)
 
 
 def make_sheet(depth: F32, region: Bools, inside: Bools, beyond: F32) -> tuple[F32, NDArray[np.int64], Bools, Bools]:

@@ -16,6 +16,7 @@ FINE = (0.3, 0.65)  # pixels of the photo per rendered pixel over which the reli
 SOFT_EDGE = (4.0, 12.0)  # degrees over which its torn edges get soft
 ASLANT = (0.35, 12.0, 28.0)  # share of these that is enough a little aside, and degrees from where to where it grows
 CLEAR = (0.008, 0.035)  # picture sides beside hair over which skin is stained
+CLEAR_HAT = (0.008, 0.02)  # those at which a hat's own colours begin
 TURNED = (14.0, 30.0)  # degrees over which stains fade
 STAINED, CLEAN = 0.006, (0.5, 0.9)  # picture sides along the edges of skin; pixels of the photo that are needed there
 GRID = 256  # pixels along a side of the picture in which islands are sought
@@ -77,11 +78,12 @@ class Shown(NamedTuple):
     pure: Floats  # hair without background
     inner_skin: Floats  # skin within its edges
     clear_skin: Floats  # skin apart from hair
+    clear_hat: Floats  # a hat apart from hair and skin, and other things worn
 
 
 def find_shown(photo: Photo) -> Shown:
     inner = photo.mask(SKIN, inset=max(round(STAINED * photo.size), 1), blur=STAINED * photo.size)
-    return Shown(find_pure(photo), inner, find_clear_skin(photo))
+    return Shown(find_pure(photo), inner, find_clear_skin(photo), find_clear_hat(photo))
 
 
 def find_pure(photo: Photo) -> Floats:
@@ -106,6 +108,13 @@ def find_clear_skin(photo: Photo) -> F32:
     """Return 0 beside the photo's hair and hat, whose down and shade lie on the skin, 1 where they end (s, s)."""
     free = (~photo.shows(*HAIR, Label.HAT)).astype(np.uint8)
     return np.asarray(smoothstep(*CLEAR, cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size), np.float32)
+
+
+def find_clear_hat(photo: Photo) -> F32:
+    """Return 0 for a hat beside hair and skin, whose edge has the colours of both, 1 for other things worn (s, s)."""
+    away = cv2.distanceTransform((~photo.shows(*HAIR, *SKIN)).astype(np.uint8), cv2.DIST_L2, 5) / photo.size
+    clear = np.asarray(smoothstep(*CLEAR_HAT, away), np.float32)
+    return np.where(photo.shows(Label.GLASSES, Label.JEWELLERY), np.float32(1), clear)
 
 
 def soften_mask(mask: Bools) -> F32:

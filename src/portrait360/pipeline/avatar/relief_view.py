@@ -30,6 +30,7 @@ SOFT = 0.8  # pixels over which what is cut away ends
 BORDER = 0.05  # picture sides from the photo's edge over which it fades in
 STEPS = 0.0025  # picture sides by which steps in depth are blurred: about a cell of the relief
 POOR_END = (23.0, 24.5)  # degrees over which the photo of what the layers have otherwise ends: both would be a ghost
+HAIR_ON_HAT = (32.0, 37.0)  # degrees over which the photo's hair over a hat ends
 LOOSE = (5.0, 12.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
 HAZE = (0.2, 0.8)  # share of a matte over which its edge becomes solid: less is haze
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
@@ -87,6 +88,7 @@ def lay_relief_over(
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
     known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
     whole = seen * known * fade_out(relief, shown, angle, turned)
+    whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 1, -1), uv, angle)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
@@ -141,6 +143,15 @@ def fade_out(relief: Relief, shown: NDArray[np.int8], angle: Floats, turned: flo
     """
     poor = np.isin(shown, list(relief.poor))
     return 1 - np.where(poor, smoothstep(*POOR_END, np.asarray(turned)), smoothstep(*relief.end, angle))
+
+
+def uncover_hat(labels: Bytes, beneath: Bytes, clear: Floats, angle: Floats) -> Floats:
+    """Return 0 for the photo's hair over a hat further round (s, s): half of each would be a ghost's for long.
+
+    Also for what is not `clear` of the hat's own edge at that hair.
+    """
+    stained = np.where(labels == Label.HAT, 1 - clear, labels == Label.HAIR) * (beneath == Label.HAT)
+    return 1 - stained * smoothstep(*HAIR_ON_HAT, angle)
 
 
 def look_up_labels(photo: Photo, uv: Floats) -> Bytes:

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.spatial import KDTree
 
+from portrait360.pipeline.avatar.ear_colours import redden_ears
 from portrait360.pipeline.avatar.exposure import (
     FEW,
     GAIN,
@@ -46,7 +47,7 @@ from portrait360.pipeline.avatar.skin_mesh import (
 )
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import vertex_normals
-from portrait360.synth.scene import Mesh, Part
+from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.utils.array_types import F32, F64, Bools, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
@@ -57,6 +58,7 @@ SCALP, WHISKERS, LINING = 1, 2, 3  # kinds of skin, 0 being bare skin
 SHADE = 0.05  # picture sides from hair to where its shade on the skin ends
 SMEARED = (0.004, 0.020)  # picture sides from hair and cloth over which skin outside the features counts fully
 LOPSIDED = 0.92  # share taken off what differs broadly between left and right
+BROADEST, EVENED = 0.08, 0.65  # canonical width over which skin has one tone; share taken off what differs broadly
 USUAL = (0.1, 0.9)  # quantiles of brightness of usual skin
 FEWEST = 200  # vertices from whose gains the usual one is known
 HAIRLINE, TINTED = 12, 30  # steps of diffusion over which hair roots blend into skin, and over which they may tint it
@@ -74,10 +76,9 @@ UNUSUAL = 0.12  # gain against its neighbourhood from which a point is doubted
 ROUNDS = 3
 DARKEST_BROW = float(np.log(0.05))  # gain
 BESIDE = 0.012  # canonical distance between roots that grow together
-RUDDY = 0.6  # share taken off what the generator's ears differ from its face
 WET = np.array([0.9, 0.75, 0.75], np.float32)  # lips at the edge of the mouth, of their colour outside
 DEEP = np.array([0.6, 0.35, 0.35], np.float32)  # the lining further in, of that
-NEIGHBOURS = (0.007, 0.004)  # canonical distance of vertices over which they hold details
+NEIGHBOURS = (0.008, 0.005)  # canonical distance of vertices over which they hold details
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +163,7 @@ def find_usual_gain(gain: F32, weight: Floats) -> F32:
 
 
 def clean_base(mesh: Mesh, kinds: Bytes) -> F32:
-    """Return the logarithm of the albedo of the skin (n, 3) without hair roots, its ears no redder than its face."""
+    """Return the logarithm of the albedo of the skin (n, 3) without hair roots, its ears as red as ears are."""
     count = len(mesh.vertices)
     base = np.log(np.maximum(mesh.albedo, 1e-4)).astype(np.float64)
     tinted = soften((kinds == SCALP) | (kinds == WHISKERS), TINTED)
@@ -175,7 +176,9 @@ def clean_base(mesh: Mesh, kinds: Bytes) -> F32:
     face = (ears < 0.05) & (tinted < 0.02) & (kinds == 0)
     if face.any():
         apart = np.average(base, axis=0, weights=ears + 1e-9) - np.median(base[face], 0)
-        base = base - RUDDY * smoothstep(0.0, 0.5, ears)[:, None] * apart
+        base = base - smoothstep(0.0, 0.5, ears)[:, None] * apart
+    if mesh.material[0] == Material.SKIN:
+        base = base + redden_ears(count)
     return np.asarray(base, np.float32)
 
 
@@ -196,9 +199,16 @@ def _see_bare_skin(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> SkinVi
     source = source * look_up_points(_out_of_shade(photo), uv)
     source = np.where(kinds == LINING, 1, source)
     lids, lips = (load_pack().mask(name, 1 if len(points) == coarse_count() else 2) for name in ("eyelids", "lips"))
+    brow = take_from_better_side(brow, weight)
     brow = np.maximum(smoothstep(0.0, 0.5, brow), smoothstep(0.1, 0.5, np.maximum(lids, lips))).astype(np.float32)
     gain = np.where((kinds == LINING)[:, None], 0, gain)
     return SkinView(weight.astype(np.float32), source.astype(np.float32), gain.astype(np.float32), brow, base)
+
+
+def take_from_better_side(values: F32, weight: Floats) -> F32:
+    """Return values (n,) of the other side of the face where that is seen better: a brow seen aslant is no shade."""
+    mirror = mirror_vertices() if len(values) == coarse_count() else mirror_fine_vertices()
+    return np.asarray(values + (1 - weight) * weight[mirror] * (values[mirror] - values), np.float32)
 
 
 def _bake_roots(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> F32:
@@ -238,8 +248,8 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     """Bring the gains (n, 3) of bare skin near the usual ones around it, and those near the other side's.
 
     What differs from the usual is the features', and else dirt and shade, which are held back. By how much the usual
-    differs between left and right is light, since skin is even. What is finer than the first subdivision, pores and
-    freckles, stays.
+    differs between left and right, and very broadly, is light, since skin is even. What is finer than the first
+    subdivision, pores and freckles, stays.
     """
     count, coarse, mirror = len(gain), coarse_count(), mirror_vertices()
     inner = lining[:coarse]
@@ -248,6 +258,7 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     values, trust = restrict(gain, count), 0.05 + source[:coarse].astype(np.float64)
     usual = find_usual(values, trust, inner, AROUND, UNUSUAL)
     spot = values - usual
+    usual = usual - EVENED * (1 - inner)[:, None] * find_uneven(usual, trust * (1 - inner), inner)
     near = find_usual(spot, trust * (1 - 0.99 * brow[:coarse]), inner, NEAR, UNUSUAL)
     spot = spot - free * LOPSIDED * same * (near - near[mirror]) / 2
     near = ((near + near[mirror]) / 2).mean(1, keepdims=True)
@@ -265,6 +276,12 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     limit = FINE * (0.15 + 0.85 * source[:, None])  # beside hair these are its strands
     held = limit * np.tanh(fine / limit)
     return np.asarray(prolong(calm, count) + held + free * (fine - held), np.float32)
+
+
+def find_uneven(usual: Floats, trust: Floats, lining: Bools) -> Floats:
+    """Return by how much gains (c, 3) differ broadly from their mean: brow, jaw and neck lie in another light."""
+    broad = find_usual(usual, trust + 1e-4, lining, BROADEST, np.inf)
+    return broad - np.average(broad, axis=0, weights=trust + 1e-9)
 
 
 def average_sides(gain: Floats, mirror: np.ndarray) -> F64:
@@ -295,7 +312,7 @@ def invent_detail(mesh: Mesh, normals: F32, seen: SkinView, photo: Photo) -> F32
     like = look_up_detail(detail.coarse, detail.pixel, mesh.vertices, normals)
     near = smoothstep(*NEIGHBOURS, fine_edges())[:, None]
     invented = like * near + held[mirror] * (fine[mirror] - like * near)
-    return np.asarray((1 - seen.weight)[:, None] * invented, np.float32)
+    return np.asarray((1 - np.minimum(seen.weight, seen.source))[:, None] * invented, np.float32)
 
 
 def _bare_mask(photo: Photo) -> F32:

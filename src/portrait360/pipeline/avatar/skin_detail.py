@@ -18,8 +18,8 @@ from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.portrait_labels import Label
 
 BROAD = 0.016  # canonical width of details: what is wider is shape and light
-WIDE, ALIKE = 0.007, 0.6  # width from which they may be folds and shade; how strong that may be, of finer ones
-FINE = 0.0035  # that of what is too fine for colours of vertices
+WIDE, ALIKE = 0.005, 0.5  # width from which they may be folds and shade; how strong that may be, of finer ones
+FINE = 0.006  # that of what is too fine for colours of vertices
 MOST = 0.3  # logarithm of the gain of a detail
 RADII = (0.026, 0.020, 0.015)  # canonical radii of patches, the widest that fit into the seen skin
 APART = 0.6  # distance between patches, of their radius
@@ -42,10 +42,10 @@ class SkinDetail:
     pixel: float  # canonical side of a pixel
 
 
-def make_detail(photo: Photo) -> SkinDetail | None:
-    """Return the detail of the skin of a face; None where a photo shows too little of one."""
+def make_detail(photo: Photo, label: Label = Label.FACE) -> SkinDetail | None:
+    """Return the detail of the skin of a face, or of a hat; None where a photo shows too little of one."""
     pixel = float(photo.camera.radius / photo.camera.focal) / photo.size
-    sure = shrink(photo.shows(Label.FACE)) & (photo.known > 0.9)
+    sure = shrink(photo.shows(label)) & (photo.known > 0.9)
     detail = _hold_back_folds(_find_detail(photo.radiance, sure, pixel), sure, pixel)
     room = np.asarray(cv2.distanceTransform(sure.astype(np.uint8), cv2.DIST_L2, 3), np.float32)
     for radius in RADII:
@@ -57,9 +57,9 @@ def make_detail(photo: Photo) -> SkinDetail | None:
     return None
 
 
-def look_up_detail(tile: F32, pixel: float, points: Floats, normals: Floats) -> F32:
+def look_up_detail(tile: F32, pixel: float, points: Floats, normals: Floats, exponent: float = FROM_SIDE) -> F32:
     """Return what a tile shows at points (n, 3) of a surface, from the side, from above and from before."""
-    share = np.abs(normals) ** FROM_SIDE
+    share = np.abs(normals) ** exponent
     share = share / np.maximum(np.linalg.norm(share, axis=-1, keepdims=True), 1e-6)
     out = np.zeros((len(points), 3), np.float32)
     for axis, (across, up) in enumerate(((2, 1), (0, 2), (0, 1))):
@@ -149,5 +149,5 @@ def _look_up_tile(tile: F32, x: Floats, y: Floats) -> F32:
     places = np.zeros((2, -(-count // columns) * columns), np.float32)
     places[:, :count] = x % len(tile), y % len(tile)
     x, y = places.reshape(2, -1, columns)
-    values = cv2.remap(tile, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    values = cv2.remap(tile, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP)  # linear, the finest grain is lost
     return np.asarray(values.reshape(-1, 3)[:count], np.float32)

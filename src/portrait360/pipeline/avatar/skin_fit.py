@@ -18,7 +18,7 @@ from scipy.sparse.linalg import splu
 from portrait360.geometry.cameras import Camera
 from portrait360.geometry.surfaces.subdivision import mesh_laplacian
 from portrait360.pipeline.avatar.lip_edges import UPPER, find_hanging_lips
-from portrait360.pipeline.avatar.scan_model import face_coefficients, load_scan_model
+from portrait360.pipeline.avatar.scan_model import face_coefficients, load_scan_model, straighten_landmarks
 from portrait360.pipeline.portrait.face_fitting import FaceFit, FitOptions, LinearPoints
 from portrait360.pipeline.portrait.morphable_model import Morphable, load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
@@ -56,11 +56,11 @@ def fit_skin(portrait: Portrait, units: tuple[str, ...], *, snap: bool = True) -
     if portrait.landmarks is None:
         raise ValueError("a portrait without landmarks has no face to fit")
     model = reliable_model(units)
-    fit = refit_face(portrait, model)
+    landmarks = straighten_landmarks(portrait.landmarks[: len(model.spread)], portrait.camera)
+    fit = refit_face(portrait, landmarks, model)
     side = fit.side / UNIT
     centre = tuple((corner + fit.side / 2) / UNIT for corner in fit.corner)
     camera = Camera(fit.camera.cam2world, fit.camera.focal * side, (float(centre[0]), float(centre[1])))
-    landmarks = portrait.landmarks[: len(model.spread)]
     skin = model.skin.at(fit.shape, fit.expression)
     if snap:
         skin = skin + spread_residuals(model, fit.shape, fit.expression, camera, landmarks)
@@ -79,12 +79,11 @@ def reliable_model(units: tuple[str, ...]) -> Morphable:
     return replace(model, skin=LinearPoints(model.skin.mean, model.skin.shape, expression))
 
 
-def refit_face(portrait: Portrait, model: Morphable) -> FaceFit:
-    """Fit shape and expression again, around the pose that the portrait stage found."""
-    assert portrait.landmarks is not None
+def refit_face(portrait: Portrait, landmarks: Floats, model: Morphable) -> FaceFit:
+    """Fit shape and expression again to landmarks, around the pose that the portrait stage found."""
     camera = portrait.camera
     options = FitOptions(noise=NOISE, expression_prior=EXPRESSION_PRIOR, hold=(camera.azimuth, camera.elevation))
-    return model.fit(portrait.landmarks * UNIT, camera.focal / portrait.crop_scale, options)
+    return model.fit(landmarks * UNIT, camera.focal / portrait.crop_scale, options)
 
 
 def spread_residuals(model: Morphable, shape: Floats, expression: Floats, camera: Camera, landmarks: Floats) -> F64:

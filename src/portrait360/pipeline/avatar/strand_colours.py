@@ -51,15 +51,18 @@ FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its ow
 ANCHORS = 4  # points of a strand that exchange gains with other strands
 
 
-def bake_strands(group: Strands, view: View, locks: Example | None) -> Strands:
-    """Give strands the photo's colours; hair also takes its `locks`, where the photo does not show its own well."""
+def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) -> Strands:
+    """Give strands the photo's colours; hair also takes its `locks`, where the photo does not show its own well.
+
+    `clear` (s, s) is where the photo tells the colour of hair, see `hair_stains`.
+    """
     part = Part(int(group.part[0]))
     if part not in BAKED_STRANDS:
         return group
     labels = STRAND_LABELS[part]
     inside = view.photo.mask(labels, inset=3) * np.isin(view.whole.labels, labels)
-    if part == Part.BEARD:  # where skin shines through, a pixel has not the whiskers' colour
-        inside = inside * view.photo.pure
+    # where skin shines through, a pixel has not the whiskers' colour
+    inside = inside * (view.photo.pure if part == Part.BEARD else clear)
     if inside.sum() < FEW:
         return group
     count, k, _ = group.points.shape
@@ -107,9 +110,10 @@ def _colour(group: Strands, weight: F32, facing: Floats, gain: F32, locks: F32 |
     return replace(group, albedo=to_hair_albedo(albedo) if is_hair else to_albedo(albedo))
 
 
-def read_locks(view: View) -> Example | None:
-    """Return what the locks of the photo's hair look like; None where it shows too little of it."""
-    return read_detail(view.photo, shrink(view.photo.shows(*HAIR) & (view.photo.pure > PURE), 3))
+def read_locks(view: View, unstained: F32) -> Example | None:
+    """Return what the locks of the photo's hair look like, where that is `unstained` (s, s); None of too little."""
+    pure = view.photo.shows(*HAIR) & (np.minimum(view.photo.pure, unstained) > PURE)
+    return read_detail(view.photo, shrink(pure, 3))
 
 
 def _find_dyed(gain: F32) -> float:

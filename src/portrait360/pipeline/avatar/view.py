@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.geometry.rasterizer import rasterise
+from portrait360.pipeline.avatar.cloth_pattern import ClothPattern, find_shown_cloth, lay_pattern, make_pattern
 from portrait360.pipeline.avatar.eye_shade import shade_eyes
+from portrait360.pipeline.avatar.hat_colours import has_one_material
+from portrait360.pipeline.avatar.lip_shade import lighten_lips
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.relief import SIDE, Relief, make_relief
 from portrait360.pipeline.avatar.relief_trust import CLEAN, TURNED
@@ -50,7 +53,7 @@ for _i, _labels in enumerate(LAYERS):
     LAYER_OF_LABEL[list(map(int, _labels))] = _i
 BODY = (LAYERS.index(SKIN), LAYERS.index(CLOTHES))
 DEPTH_SIZE = 1024  # pixels of the depth map at the photo's camera
-TOLERANCE = np.array([0.008, 0.03, 0.02, 0.015, 0.015], np.float32)  # of a layer's depth, canonical units
+TOLERANCE = np.array([0.008, 0.03, 0.02, 0.022, 0.015], np.float32)  # of a layer's depth, canonical units
 INSET, SKIN_INSET = 0.0025, 0.006  # picture sides by which a layer stays within its label: skin is stained by hair
 INNER = (Label.EYE, Label.BROW, Label.MOUTH, Label.LIPS)
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
@@ -64,6 +67,7 @@ FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fad
 ASLANT = (0.45, 0.75)  # cosines to the photo's camera from which skin is seen aslant, to where it is seen well
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which what it saw aslant fades
 GRAZING = (0.25, 0.7)  # cosine to the camera under which grain fades: narrower than a pixel, it would be stripes
+NECK = 0.6  # strength of a face's grain on neck and chest, which are smoother
 CUT = (12.0, 26.0)  # degrees from the photo's direction up to which its matte cuts hair and what is worn
 GROWN = (10.0, 18.0)  # those over which it lets a body reach ever further
 BETWEEN = 0.004  # picture sides: half the width of what is too narrow to be shown alone
@@ -130,10 +134,19 @@ class PhotoProjection:
         return make_detail(self.photo)
 
     @cached_property
+    def hat_detail(self) -> SkinDetail | None:
+        return make_detail(self.photo, Label.HAT) if has_one_material(self.photo) else None
+
+    @cached_property
+    def pattern(self) -> ClothPattern | None:
+        return None if self.drawn else make_pattern(self.photo, self.depth)
+
+    @cached_property
     def masks(self) -> F32:
         """Soft masks of LAYERS (s, s, layers)."""
         insets = [SKIN_INSET if labels == SKIN else INSET for labels in LAYERS]
         masks = [self._inner_mask(labels, inset) for labels, inset in zip(LAYERS, insets, strict=True)]
+        masks[LAYERS.index(WORN)] *= self.relief.shows.clear_hat
         masks[LAYERS.index(BEARD)] *= cv2.GaussianBlur(self.photo.pure, (0, 0), SKIN_INSET * self.photo.size)
         return np.stack(masks, -1)
 
@@ -170,8 +183,11 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     if motion is not None:  # what the photo did not see comes into sight
         share *= (1 - look_up(motion.change_map, uv) * smoothstep(*HIDDEN, behind)) * (1 - lost)
     rgb = np.zeros_like(film.radiance)
-    shade = shade_eyes(film, float(camera.radius / (camera.focal * size)))
-    tone_map(film.radiance * shade * _vary_skin(projection, film, points, 1 - share, eye, camera), rgb)
+    pixel = float(camera.radius / (camera.focal * size))
+    shade = shade_eyes(film, pixel) * lighten_lips(film, pixel)
+    grain = _vary_skin(projection, film, points, 1 - share, eye, camera)
+    grain *= _vary_cloth(projection, film, points, behind, camera)
+    tone_map(film.radiance * shade * grain, rgb)
     near, first = near.astype(np.float32), (1 - smoothstep(*GAP, behind)).astype(np.float32)
     bare, rgb = rgb, rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
     # nothing that the photo sees first lies outside its matte, or further round not far outside
@@ -268,16 +284,31 @@ def draw_skin(scene: PreparedScene, camera: Camera) -> F32:
 def _vary_skin(
     projection: PhotoProjection, film: Film, points: Floats, share: Floats, eye: Floats, camera: Camera
 ) -> F32:
-    """Return by what to multiply the radiance of the layers (s, s, 3): the grain of the photo's skin, on theirs."""
-    detail, out = projection.detail, np.ones_like(film.radiance)
-    skin = np.isin(film.labels, BARE) & (share * film.alpha > 0)
-    if detail is None or not skin.any():
+    """Return by what to multiply the radiance of the layers (s, s, 3): the grain of the photo's skin, and hat's."""
+    out = np.ones_like(film.radiance)
+    free = share * film.alpha > 0
+    for labels, find in ((BARE, lambda: projection.detail), ((Label.HAT,), lambda: projection.hat_detail)):
+        seen = np.isin(film.labels, labels) & free
+        detail = find() if seen.any() else None
+        if detail is None:
+            continue
+        tile = coarser(detail.fine, float(camera.radius) / (camera.focal * len(out) * detail.pixel))
+        places, normals = points[seen], film.normals[seen]
+        facing = (normals * unit(np.broadcast_to(eye, points.shape)[seen] - places)).sum(-1)
+        strength = share[seen] * smoothstep(*GRAZING, facing) * np.where(film.labels[seen] == Label.SKIN, NECK, 1)
+        out[seen] = np.exp(strength[:, None] * look_up_detail(tile, detail.pixel, places, normals))
+    return out
+
+
+def _vary_cloth(projection: PhotoProjection, film: Film, points: Floats, behind: Floats, camera: Camera) -> F32:
+    """Return the same (s, s, 3) for cloth: the pattern that goes on where the colours of the layers lack it."""
+    pattern, out = projection.pattern, np.ones_like(film.radiance)
+    cloth = (film.labels == Label.CLOTHES) & (film.alpha > 0)
+    if pattern is None or not cloth.any():
         return out
-    tile = coarser(detail.fine, float(camera.radius) / (camera.focal * len(out) * detail.pixel))
-    places, normals = points[skin], film.normals[skin]
-    facing = (normals * unit(np.broadcast_to(eye, points.shape)[skin] - places)).sum(-1)
-    strength = share[skin] * smoothstep(*GRAZING, facing)
-    out[skin] = np.exp(strength[:, None] * look_up_detail(tile, detail.pixel, places, normals))
+    step = float(camera.radius) / (camera.focal * len(out) * pattern.pixel)
+    seen = find_shown_cloth(projection.photo, points[cloth], film.normals[cloth], behind[cloth])
+    out[cloth] = np.exp((1 - seen)[:, None] * lay_pattern(pattern, points[cloth], film.normals[cloth], step))
     return out
 
 

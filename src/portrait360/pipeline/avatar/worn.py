@@ -1,4 +1,4 @@
-"""Choose hat and collar of an avatar: those whose outlines agree best with the photo's labels and the reader."""
+"""Choose the collar of an avatar: that whose outline agrees best with the photo's labels and the reader."""
 
 from __future__ import annotations
 
@@ -8,34 +8,15 @@ import cv2
 import numpy as np
 
 from portrait360.geometry import rasterizer
+from portrait360.pipeline.avatar.neckline import fit_neckline
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.synth.head.bare_head import Head
-from portrait360.synth.sampling.hats import EXTRA_HATS
 from portrait360.synth.sampling.parameters import Clothes, HeadParameters
 from portrait360.synth.scene import Mesh
 from portrait360.synth.wear.clothes import make_clothes
-from portrait360.synth.wear.hat_fit import fit_hat
-from portrait360.synth.wear.hat_meshes import hat_meshes
 from portrait360.utils.array_types import Bools
-from portrait360.utils.portrait_labels import SKIN_LABELS, Label
+from portrait360.utils.portrait_labels import Label
 
-HATS_OF_FAMILY = {
-    "knit": ("beanie", "slouch", "bobble", "pillbox", "watch_cap", "fur_hat", "fez"),
-    "cap": ("cap", "visor_back", "newsboy", "trucker", "peaked_cap"),
-    "brim": (
-        "fedora", "sun_hat", "bowler", "top_hat", "cowboy", "straw", "boater", "bucket", "wide_brim", "floppy_hat",
-        "felt_hat", "western", "cloche",
-    ),
-    "beret": ("beret", "painter_beret", "flat_bonnet"),
-    "helmet": ("helmet",),
-    "turban": ("turban", "bandana", "chef", "wound_turban", "crossed_turban", "tailed_turban", "kerchief"),
-    "band": ("headband", "wide_band", "tied_band", "wreath"),
-    "crown": ("crown",),
-    "hood": ("hood", "long_veil", "mantle", "cowl"),
-    "hijab": ("hijab", "headscarf", "shawl"),
-    "headphones": ("headphones",),
-}  # fmt: skip
-BEST, VARIATIONS = 3, 6  # hats of which variations are tried, and how many of each
 PLAIN_COLLARS = {
     "crew": (-0.14, -0.1, -0.06, 0.0, 0.06, 0.12, 0.2),
     "v_neck": (-0.06, 0.0, 0.08, 0.16),
@@ -45,34 +26,17 @@ PLAIN_COLLARS = {
     "stand": (0.0,),
 }
 """Collars, and by how much their necklines may lie lower."""
+FITTED_COLLARS = (*PLAIN_COLLARS, "shirt", "polo")
+"""Those of which the neckline is fitted to the photo."""
 READ_AS = {"wide_scoop": "scoop", "off_shoulder": "scoop", "stand": "turtleneck"}
 """What the reader, which knows fewer collars, says of them."""
+FOLDED = ("shirt", "polo", "jacket")  # collars that fall back, which the reader confuses
+UNFOLDED = ("crew", "v_neck", "scoop")  # those whose outlines may be theirs
+LIKELY = 0.38  # probability of FOLDED together from which one is
+HIGH, THROAT = -0.72, -0.66  # head heights of the edge: beside the neck above the one, before it below the other
 SURE = 0.5  # probability from which any other collar is tried, too: its parts must be there, not its outline alone
 SIDE = 160  # pixels at which outlines are compared
-WIDTH = 0.3  # weight of how far a hat reaches to the sides: it tells brims, which the crown's area does not
-COVERS = 1.0  # weight of the share of a hat that hides what the photo shows: a hood, where there are neck and shirt
 PRIOR = 0.08  # overlap that a tenfold probability is worth
-
-
-def choose_hat(head: Head, photo: Photo, parameters: HeadParameters, families: dict[str, float]) -> str:
-    """Return the name of a hat; `families` holds the reader's probabilities."""
-    labels = cv2.resize(photo.labels, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
-    bare = np.isin(labels, (*SKIN_LABELS, Label.CLOTHES))
-    candidates = [(family, name) for family, names in HATS_OF_FAMILY.items() for name in names]
-
-    def score(candidate: tuple[str, str]) -> float:
-        family, name = candidate
-        worn = replace(parameters, wear=replace(parameters.wear, hat=name))
-        shell = None if name == "headphones" else fit_hat(head, name)
-        shown = _draw(head, hat_meshes(head, shell, worn), photo)
-        columns = (labels == Label.HAT).any(0), shown.any(0)
-        wide = float((columns[0] & columns[1]).sum() / max((columns[0] | columns[1]).sum(), 1))
-        covers = float((shown & bare).sum() / max(shown.sum(), 1))
-        return _overlap(shown, labels, Label.HAT) + WIDTH * wide - COVERS * covers + weigh(families, family)
-
-    best = sorted(candidates, key=score, reverse=True)[:BEST]
-    varied = [(family, f"{name}:{i}") for family, name in best if name in EXTRA_HATS for i in range(VARIATIONS)]
-    return max(best + varied, key=score)[1]
 
 
 def choose_collar(head: Head, photo: Photo, parameters: HeadParameters, collars: dict[str, float]) -> Clothes:
@@ -89,7 +53,19 @@ def choose_collar(head: Head, photo: Photo, parameters: HeadParameters, collars:
             collars, READ_AS.get(clothes.collar, clothes.collar)
         )
 
-    return max(tried, key=score)
+    best = max(tried, key=score)
+    if best.collar in UNFOLDED and shows_folded_collar(head, photo, best, collars):
+        return replace(best, collar="shirt")
+    return best
+
+
+def shows_folded_collar(head: Head, photo: Photo, clothes: Clothes, collars: dict[str, float]) -> bool:
+    """Return whether the reader sees a collar that falls back, and cloth stands high beside a free throat."""
+    folded = sum(collars.get(name, 0.0) for name in FOLDED)
+    if folded < LIKELY or folded < max((p for name, p in collars.items() if name not in FOLDED), default=0.0):
+        return False
+    heights = np.array(fit_neckline(head, photo, clothes))
+    return bool(heights[[len(heights) // 4, -len(heights) // 4]].mean() > HIGH and heights[0] < THROAT)
 
 
 def weigh(probabilities: dict[str, float], name: str) -> float:

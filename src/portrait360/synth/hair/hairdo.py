@@ -22,6 +22,8 @@ from portrait360.synth.scene import Mesh, Strands
 from portrait360.utils.array_types import F32
 
 NECK = -0.25  # canonical height below which fitted hair meets no shoulders
+LOCK, MOST_IN_LOCK, SCALP = 16, 60, 0.3  # strands; canonical area on which hair grows
+LOOSE = 2.2  # how many times as many strands share a lock that is hardly pulled together
 APART = 0.18  # canonical; hair that goes different ways round the head does not clump
 
 
@@ -129,6 +131,15 @@ def _end_parting(side: F32, rest: F32) -> F32:
     return (side * (1 - closes)).astype(np.float32)
 
 
+def size_locks(count: int, radius: float, pull: float) -> int:
+    """Return how many strands wind together: those that grow over the width of their curl, in head heights.
+
+    The more they are pulled together, the wider are the gaps between locks, and the fewer strands share one.
+    """
+    width = 2 * radius * HEAD_HEIGHT
+    return int(np.clip(LOOSE * (1 - pull) * count * width**2 / SCALP, LOCK, MOST_IN_LOCK))
+
+
 def _make_loose_hair(
     head: Head,
     roots: Roots,
@@ -149,7 +160,8 @@ def _make_loose_hair(
     if amount > 0 and len(points) > 32:
         plain = (hair.tuck_left, hair.tuck_right, sweep_of(hair, style), hair.wet, hair.messy, hair.wind) == (0,) * 6
         reach = None if plain else APART
-        points, clump_index = clump(points, amount, rng, 16 + int(20 * hair.wet), reach)
+        size = size_locks(len(points), style.wave[0] * hair.curl, amount) if ends_parting else LOCK
+        points, clump_index = clump(points, amount, rng, size + int(20 * hair.wet), reach)
     radius, turns = style.wave
     if radius > 0:
         points = curl(points, radius * hair.curl * (1 - 0.45 * hair.wet), turns, clump_index, rng)

@@ -10,6 +10,7 @@ import numpy as np
 from portrait360.synth.render import hair_shading, shadow_maps, toon_outline
 from portrait360.synth.render import mesh_buffers as surfaces
 from portrait360.synth.render import strand_buffers as curve_rows
+from portrait360.synth.render.ear_occlusion import open_ears
 from portrait360.synth.render.lights import radiance, sphere_directions
 from portrait360.synth.render.mesh_buffers import AMBIENT, NORMAL, POSITION, Surface
 from portrait360.synth.render.strand_buffers import Curves
@@ -23,12 +24,14 @@ class BakeQuality:
     sky_map: int = 128  # side of the depth maps for ambient occlusion
     key_map: int = 512  # side of the shadow maps of the key lights
     hair_shade: float = 1.0  # exponent of the share of the ambient light that reaches hair: less than 1 is softer
+    gleam: float = 1.0  # strength of the clear highlight of hair, whose colour is the light's
+    ears: bool = False  # whether the folds of ears, finer than the depth maps, have maps of their own
     eye_light: float = 0.0  # least share of the ambient light on eyeballs, whose lids are finer than the depth maps
 
 
 FINE, DRAFT = BakeQuality(), BakeQuality(6, 96, 256)
 """A draft takes half the time; at 256 pixels a viewer can hardly tell them apart."""
-PORTRAIT = BakeQuality(hair_shade=0.8, eye_light=0.75)
+PORTRAIT = BakeQuality(hair_shade=0.8, eye_light=0.75, gleam=0.35, ears=True)
 """For light without keys, in which nothing else lights the eyes."""
 
 
@@ -41,6 +44,7 @@ class LightRig(NamedTuple):
     softness: F32  # (j,)
     glint: F32  # (3,) colour of a catchlight that appears in every eye, whatever the key lights are
     contrast: float  # 0 for uniform light, 1 for light with a clear direction
+    gleam: float  # strength of the clear highlight of hair
     steps: int
 
 
@@ -62,7 +66,7 @@ def prepare_scene(scene: Scene, *, occlusion: bool = True, quality: BakeQuality 
     surface, solid, clear = surfaces.flatten(scene.meshes)
     curves = curve_rows.flatten(scene.strands, len(scene.light.key_directions))
     centre, radius = _bounding_sphere(surface.values[:, POSITION], curves.points)
-    rig = _light_rig(scene.light, scene.steps)
+    rig = _light_rig(scene.light, scene.steps, quality.gleam)
     if occlusion:
         _bake_sky(surface, solid, curves, scene.light, centre, radius, quality)
     else:
@@ -90,7 +94,7 @@ def _bounding_sphere(*points: F32) -> tuple[F32, float]:
     return centre, float(np.sqrt(((all_points - centre) ** 2).sum(1).max())) * 1.01 + 1e-6
 
 
-def _light_rig(light: Light, steps: int) -> LightRig:
+def _light_rig(light: Light, steps: int, gleam: float) -> LightRig:
     directions = np.ascontiguousarray(light.key_directions, np.float32).reshape(-1, 3)
     mean_ambient = np.array([0.282095, 0, 0, 0, 0, 0, 0, 0, 0], np.float32) @ light.ambient
     key_sum = light.key_colours.sum(0) if len(directions) else np.zeros(3, np.float32)
@@ -104,6 +108,7 @@ def _light_rig(light: Light, steps: int) -> LightRig:
         np.ascontiguousarray(light.key_softness, np.float32),
         glint,
         contrast,
+        float(gleam),
         int(steps),
     )
 
@@ -139,6 +144,8 @@ def _bake_sky(
             points, direction, colour, heights, hair, amount, bias, hair_visible, hair_total, opening
         )
     surface.values[:, AMBIENT] = visible / total
+    if quality.ears:
+        surface.values[:, AMBIENT] *= open_ears(surface, solid, light)
     if quality.eye_light > 0:
         eyes = np.unique(surface.triangles[surface.part[: len(surface.triangles)] == Part.EYES])
         surface.values[eyes, AMBIENT] = np.maximum(surface.values[eyes, AMBIENT], quality.eye_light)

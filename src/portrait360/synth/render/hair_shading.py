@@ -97,6 +97,7 @@ def radiance(curves, rig, a, t, vx, vy, vz):
             first = 0.10 * facing * lobe(tx + nx * tilt, ty + ny * tilt, tz + nz * tilt, hx, hy, hz, 60.0)
             tilt = -0.16 + jitter
             second = 0.55 * facing * lobe(tx + nx * tilt, ty + ny * tilt, tz + nz * tilt, hx, hy, hz, 14.0)
+        first *= rig.gleam
         if rig.steps > 0:
             band = quantise_light(min(first * 6.0, 1.0), 1)  # one flat band, mostly in the hair colour
             first, second = 0.06 * band, 0.8 * band

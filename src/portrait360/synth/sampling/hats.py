@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from portrait360.synth.sampling.parameters import HatFit
 from portrait360.synth.scene import Material
 
 
@@ -171,6 +172,7 @@ UNLIKE_ANY = (
     "stone_wreath",
 )  # of EXTRA_HATS, those whose nearest hat is of another family
 
+LEAST_BRIM, LOWEST_BACK = 0.03, -0.42  # head heights: below that, a rim would lie on ears and neck
 HIDES_ALL_HAIR = ("hijab",)
 HOOPS = ("headband", "crown")  # the hair above these remains visible
 
@@ -193,6 +195,20 @@ def find_hat(name: str) -> Hat:
     hat = HATS[kind] if kind in HATS else EXTRA_HATS[kind]
     hat = replace(hat, hoop=hat.hoop or kind in HOOPS, hides_hair=hat.hides_hair or kind in HIDES_ALL_HAIR)
     return _vary_hat(hat, np.random.default_rng([int(number), 61])) if number else hat
+
+
+def change_hat(hat: Hat, fit: HatFit) -> Hat:
+    """Return a hat worn as `fit` says; what its kind has none of, a brim say, it gets none of."""
+    return replace(
+        hat,
+        front=hat.front + fit.front,
+        back=max(hat.back + fit.back, min(hat.back, LOWEST_BACK)),
+        rise=hat.rise + fit.rise,
+        brim=max(hat.brim + fit.brim, LEAST_BRIM) if hat.brim else 0.0,
+        curl=hat.curl + fit.curl,
+        flare=hat.flare + fit.flare,
+        tilt=hat.tilt + fit.tilt,
+    )
 
 
 def _vary_hat(hat: Hat, rng: np.random.Generator) -> Hat:

@@ -110,8 +110,22 @@ class Facial:
 
 
 @dataclass(frozen=True)
+class HatFit:
+    """What is added to the measures of a hat of its kind; lengths in head heights."""
+
+    front: float = 0.0  # the rim at the forehead
+    back: float = 0.0  # the rim at the back of the head
+    rise: float = 0.0
+    brim: float = 0.0
+    curl: float = 0.0
+    flare: float = 0.0
+    tilt: float = 0.0  # degrees, to the subject's left
+
+
+@dataclass(frozen=True)
 class Wear:
     hat: str = "none"
+    fit: HatFit = HatFit()
     hat_colour: Colour = (0.1, 0.1, 0.12)
     hat_trim: Colour = (0.4, 0.4, 0.38)
     glasses: str = "none"

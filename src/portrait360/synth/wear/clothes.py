@@ -21,6 +21,7 @@ from portrait360.synth.wear.collars import (
 )
 from portrait360.synth.wear.garments import GARMENTS, make_garment_collar
 from portrait360.synth.wear.jewels import NECKLACES
+from portrait360.synth.wear.neck_edges import make_band, make_fallen_collar
 from portrait360.synth.wear.necklines import NECKLINES, Neckline, below_line, cut_above, drop_line
 from portrait360.utils.array_types import F32, I32
 
@@ -36,11 +37,14 @@ def make_clothes(head: Head, parameters: HeadParameters, heights: tuple[float, .
         return make_necklace(head, parameters) if is_shown else [], np.ones(len(head.body), np.float32)
     line = drop_line(NECKLINES[style.collar], style.drop)
     if heights:
-        line = replace(line, vee=0.0, collar="band", heights=heights)
+        line = replace(line, vee=0.0, collar="fallen" if line.collar == "shirt" else "band", heights=heights)
     depth = below_line(head.rest, line)
     shell, hem = _make_shell(head, depth, line, style, parameters.seed)
     meshes = [shell]
-    if line.collar in ("band", "gorget"):
+    if line.heights:
+        make_edge = make_fallen_collar if line.collar == "fallen" else make_band
+        meshes.append(make_edge(head, hem, line, style))
+    elif line.collar in ("band", "gorget"):
         meshes.append(make_hem(hem, line, style))
     elif line.collar == "shirt":
         meshes += make_shirt_collar(head, line, style)

@@ -17,7 +17,7 @@ from portrait360.synth.wear.necklines import NECKLINES, Neckline, below_line, cu
 def make_hem(edge: np.ndarray, line: Neckline, style: Clothes) -> Mesh:
     """Make a rounded hem along the neckline."""
     path = resample_smooth(edge, 120)
-    radius = (0.020 if line.collar == "gorget" else 0.007 if line.heights else 0.0125) * HEAD_HEIGHT
+    radius = (0.020 if line.collar == "gorget" else 0.0125) * HEAD_HEIGHT
     vertices, triangles = tube(path, radius, 8, closed=True)
     colour = np.array(style.colour) * 0.82 if line.vee == 0 else np.array(style.colour) * 0.9
     return make_mesh(vertices, triangles, colour, line.material, Part.CLOTHES)

@@ -11,18 +11,20 @@ from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
 from portrait360.synth.noise import noise, smoothstep
-from portrait360.synth.sampling.hats import HOOPS, Hat, find_hat
+from portrait360.synth.sampling.hats import HOOPS, Hat, change_hat, find_hat
+from portrait360.synth.sampling.parameters import HatFit
 from portrait360.synth.scene import Mesh, Strands
 from portrait360.synth.wear.mantles import Mantle, fit_mantle
 from portrait360.synth.wear.shells import RINGS, SPOKES, Shell, blur
 from portrait360.utils.array_types import F32
 
+AS_IT_IS = HatFit()
 STEEPEST = -0.85  # lowest y of a unit vector; below it an open cover would spread over the shoulders
 
 
-def fit_hat(head: Head, name: str) -> Shell:
-    """Fit the named hat to this head."""
-    hat = find_hat(name)
+def fit_hat(head: Head, name: str, fit: HatFit = AS_IT_IS) -> Shell:
+    """Fit the named hat to this head, worn as `fit` says."""
+    hat = find_hat(name) if fit == AS_IT_IS else change_hat(find_hat(name), fit)
     if hat.drape is not None:
         return fit_mantle(head, hat)
     front, back = hat.front * HEAD_HEIGHT, hat.back * HEAD_HEIGHT

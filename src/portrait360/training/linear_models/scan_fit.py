@@ -67,7 +67,7 @@ def measure_places(people: int) -> tuple[Floats, Floats]:
 def _locate_landmarks(seed: int) -> Floats | None:
     """Detect the landmarks of a rendered person of a scanned shape and locate them on the average head."""
     rng = np.random.default_rng([seed, 77])
-    person = _sample_person(seed, rng)
+    person = sample_scanned_person(seed, rng)
     scene = build(person)
     camera = Camera(look_at(rng.normal(0, TURN), rng.normal(*TILT)), FOCAL)
     view = render(prepare_scene(scene, occlusion=False), camera, SIDE)
@@ -78,7 +78,8 @@ def _locate_landmarks(seed: int) -> Floats | None:
     return look_up_places(make_head(person).body, camera, marks.points[:SKIN_POINTS, :2] / SIDE)
 
 
-def _sample_person(seed: int, rng: np.random.Generator) -> HeadParameters:
+def sample_scanned_person(seed: int, rng: np.random.Generator) -> HeadParameters:
+    """Sample an adult with a scanned shape, short hair, and one of a few expressions."""
     person = plain(sample(FIRST + seed, "human"))
     scan = sample_scan_shape(rng)
     name = EXPRESSIONS[seed % len(EXPRESSIONS)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
 
 from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.cloth_pattern import ClothPattern, find_shown_cloth, lay_pattern
 from portrait360.pipeline.avatar.exposure import View, blur, find_seen, log_ratio, look_up_points
+from portrait360.pipeline.avatar.photo import CLOTHES
 from portrait360.synth.render.renderer import render_linear
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import smoothstep
@@ -28,6 +31,7 @@ class PhotoDetail:
     """The avatar's layers as its photo's camera sees them, without strands and lamps, beside the photo."""
 
     view: View
+    pattern: ClothPattern | None = None  # of the clothes
 
     def on_skin(self, points: F32, normals: F32) -> tuple[F32, Floats]:
         """Return the logarithmic gain (n, 3) of skin at points, and how far the photo shows each of them (n,)."""
@@ -41,11 +45,24 @@ class PhotoDetail:
         return self._read(np.clip(fine, -held, held), points, normals, inside, DEPTH, FACING)
 
     def on_things(self, points: F32, normals: F32, labels: tuple[Label, ...]) -> tuple[F32, Floats]:
-        """Return the same of what is worn."""
+        """Return the same of what is worn; the pattern of clothes goes on where the photo does not show it."""
         photo, bare = self.view.photo, self.view.bare
         inside = photo.mask(labels, inset=1) * np.isin(bare.labels, labels)
         fine = np.clip(self._find_fine(inside, np.ones_like(inside), CLOTH_WIDTH), -MOST_CLOTH, MOST_CLOTH)
-        return self._read(fine, points, normals, inside, CLOTH_DEPTH, CLOTH_FACING)
+        gain, seen = self._read(fine, points, normals, inside, CLOTH_DEPTH, CLOTH_FACING)
+        if self.pattern is None or labels != CLOTHES:
+            return gain, seen
+        uv, depth = photo.camera.project(points)
+        x, y = (np.clip((uv[:, i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
+        shown = find_shown_cloth(photo, points, normals, depth - self.depth[y, x])
+        laid = lay_pattern(self.pattern, points, normals, 1.0)
+        both = seen[:, None] * gain + (1 - shown)[:, None] * laid
+        return np.asarray(both, np.float32), np.ones_like(seen)
+
+    @cached_property
+    def depth(self) -> F32:
+        """The depth of the first surface at the photo's camera (s, s), 9 where there is none."""
+        return np.where(self.view.bare.alpha > 0.3, self.view.bare.depth, np.float32(9))
 
     def _find_fine(self, inside: Floats, plain: Floats, width: float) -> F32:
         """Return what of the logarithmic ratio (s, s, 3) of photo and layers is no change of light."""
@@ -70,4 +87,4 @@ def find_photo_detail(avatar: Avatar) -> PhotoDetail:
     curves = scene.curves._replace(segments=scene.curves.segments[:0], ends=scene.curves.ends[:0])
     rig = scene.rig._replace(colours=np.zeros_like(scene.rig.colours))  # lamps cast shadows that the photo has not
     bare = render_linear(replace(scene, curves=curves, rig=rig), photo.camera, photo.size)
-    return PhotoDetail(View(photo, bare, bare))
+    return PhotoDetail(View(photo, bare, bare), avatar.projection.pattern)

@@ -1,0 +1,118 @@
+"""Patterns that go on, edges of cloth and their shadow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from portrait360.geometry.cameras import Camera, look_at, pixel_centres
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.pipeline.avatar.cloth_pattern import find_cut, find_shown_cloth, lay_pattern, make_pattern, quilt
+from portrait360.pipeline.avatar.neck_shade import REACH, shade_neck
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.synth.meshes import make_mesh
+from portrait360.synth.sampling.parameters import Clothes, HeadParameters
+from portrait360.synth.scene import Material, Part
+from portrait360.synth.wear.clothes import make_clothes
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+
+CAMERA, SIDE = Camera(look_at(0, 0), FOCAL), 256
+
+
+def photograph_cloth(radiance: np.ndarray) -> tuple[Photo, np.ndarray]:
+    """Return a photo of a flat cloth all over it, and its depth."""
+    ones, none = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
+    labels = np.full((SIDE, SIDE), int(Label.CLOTHES), np.uint8)
+    return Photo(radiance, radiance, ones, ones, labels, ones, none, CAMERA), CAMERA.radius * ones
+
+
+def draw_dots(period: float) -> np.ndarray:
+    y, x = np.indices((SIDE, SIDE))
+    dots = np.sin(2 * np.pi * x / period) * np.sin(2 * np.pi * y / period) > 0.3
+    return np.where(dots[..., None], [0.05, 0.05, 0.1], [0.6, 0.5, 0.4]).astype(np.float32)
+
+
+def test_a_print_goes_on_at_its_own_scale_with_its_own_colours():
+    pattern = make_pattern(*photograph_cloth(draw_dots(12.0)))
+    assert pattern is not None
+    power = np.abs(np.fft.rfft(pattern.tile.mean(-1) - pattern.tile.mean(), axis=1)).mean(0)
+    frequency = power.argmax() / len(pattern.tile)
+    assert frequency == pytest.approx(1 / 12, rel=0.12)
+    true = np.log(draw_dots(12.0) + 0.03)
+    np.testing.assert_allclose(pattern.tile.std((0, 1)), true.std((0, 1)), rtol=0.25)
+
+
+def test_folds_are_no_print():
+    x = np.indices((SIDE, SIDE))[1] / SIDE
+    folds = 0.3 * np.exp(0.6 * np.sin(2 * np.pi * (2 * x + 1.5 * x * x)))
+    pattern = make_pattern(*photograph_cloth(np.repeat(folds[..., None], 3, -1).astype(np.float32)))
+    assert pattern is None or np.abs(pattern.tile).max() < 0.05
+
+
+def test_no_cloth_no_pattern():
+    photo, depth = photograph_cloth(draw_dots(12.0))
+    bare = replace(photo, labels=np.full((SIDE, SIDE), int(Label.FACE), np.uint8))
+    assert make_pattern(bare, depth) is None
+
+
+def test_a_tile_goes_over_into_itself():
+    rng = np.random.default_rng(0)
+    picture = np.cumsum(np.cumsum(rng.normal(size=(120, 120, 3)), 0), 1).astype(np.float32)
+    places = np.argwhere(np.ones((88, 88)))
+    tile = quilt(picture, places, 32)
+    within = np.abs(np.diff(tile, axis=0)).mean()
+    across = np.abs(tile[0] - tile[-1]).mean()
+    assert across < 3 * within
+
+
+def test_a_cut_runs_where_there_is_no_difference():
+    error = np.ones((20, 8))
+    line = 3 + np.round(np.sin(np.arange(20) / 3)).astype(int)
+    error[np.arange(20), line] = 0
+    share = find_cut(error, 12)
+    assert (share.argmax(1) == line).all() and set(np.unique(share)) == {0.0, 1.0}
+
+
+def test_no_pattern_is_laid_over_what_the_photo_shows():
+    photo, depth = photograph_cloth(draw_dots(12.0))
+    points = CAMERA.unproject(pixel_centres(8, 8), np.full((8, 8), CAMERA.radius)).reshape(-1, 3)
+    inner = (np.abs(points[:, :2]) < 0.25).all(1)
+    towards = np.tile([0.0, 0.0, 1.0], (64, 1))
+    assert find_shown_cloth(photo, points, towards, np.zeros(64))[inner].min() > 0.95
+    assert find_shown_cloth(photo, points, -towards, np.zeros(64)).max() == 0
+    assert find_shown_cloth(photo, points, towards, np.full(64, 0.1)).max() == 0
+    pattern = make_pattern(photo, depth)
+    assert pattern is not None
+    assert np.ptp(lay_pattern(pattern, points, towards, 1.0)) > 0.5
+
+
+def test_a_neckline_has_a_band_that_stands_off_the_skin(head):
+    heights = tuple([-0.75] * 120)
+    garment, band = make_clothes(head, HeadParameters(), heights)[0]
+    off = head.field.distance(band.vertices) / HEAD_HEIGHT
+    assert off.min() < 0.01 and 0.02 < off.max() < 0.035
+    assert band.vertices[:, 1].max() > garment.vertices[:, 1].max()
+    rows = band.vertices.reshape(-1, 240, 3)
+    assert np.linalg.norm(rows - np.roll(rows, 1, 1), axis=-1).max() < 0.03  # it closes, and nowhere jumps
+
+
+def test_a_collar_rises_and_falls_at_the_nape_and_ends_before_the_front(head):
+    person = HeadParameters(clothes=Clothes(collar="shirt"))
+    _, collar = make_clothes(head, person, tuple([-0.68] * 120))[0]
+    rows = collar.vertices.reshape(-1, 240, 3) / HEAD_HEIGHT
+    nape, front = rows[:, rows[0, :, 2].argmin()], rows[:, rows[0, :, 2].argmax()]
+    assert nape[:, 1].max() - nape[0, 1] > 0.04 and nape[:, 1].max() - nape[:, 1].min() > 0.1
+    assert np.ptp(front, axis=0).max() < 0.02
+
+
+def test_only_skin_beside_cloth_is_darker():
+    y = np.linspace(0, 0.1, 50, dtype=np.float32)
+    points, triangle = np.stack([0 * y, y, 0 * y], 1), np.array([[0, 1, 2]])
+    skin = make_mesh(points, triangle, 0.5, Material.SKIN, Part.SKIN, normals=points)
+    cloth = make_mesh(points[:3] - [0, 0.001, 0], triangle, 0.5, Material.CLOTH, Part.CLOTHES, normals=points[:3])
+    shaded, same = shade_neck([skin, cloth])
+    assert same is cloth and (np.diff(shaded.albedo[:, 0]) >= -1e-6).all()
+    assert shaded.albedo[0].max() < 0.35 and (np.abs(shaded.albedo[y > 3.5 * REACH] - 0.5) < 1e-3).all()

@@ -1,0 +1,163 @@
+"""Hats of an avatar: how they are worn, their outline, their one material, and what is read as a hat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from portrait360.geometry import rasterizer
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.exposure import expose
+from portrait360.pipeline.avatar.hat_colours import FAIREST, bake_hat, is_hat, limit_fairness
+from portrait360.pipeline.avatar.hat_outline import fit_hat_outline
+from portrait360.pipeline.avatar.hat_search import HATS_OF_FAMILY, choose_hat
+from portrait360.pipeline.avatar.photo import Photo, take_hats_off_chests
+from portrait360.pipeline.avatar.relief import WITHIN, ease_steps
+from portrait360.pipeline.avatar.relief_view import uncover_hat
+from portrait360.synth.build import build_person
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.render.bake import DRAFT
+from portrait360.synth.render.lights import LUMINANCE
+from portrait360.synth.render.renderer import render
+from portrait360.synth.render.tone_mapping import srgb_to_radiance
+from portrait360.synth.sampling.hats import change_hat, find_hat
+from portrait360.synth.sampling.parameters import Hair, HatFit, HeadParameters, Wear
+from portrait360.synth.scene import Mesh, Scene
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+from tests.fixtures.scenes import WHITE
+
+CAMERA = Camera(look_at(8, 2), FOCAL)
+SIDE = 200
+TILTED = HatFit(front=0.14, back=-0.2, brim=0.06, tilt=6.0)
+UNCERTAIN = dict.fromkeys(HATS_OF_FAMILY, 1 / len(HATS_OF_FAMILY))
+
+
+def dress(head: Head, wear: Wear) -> Scene:
+    geometry = build_person(head, HeadParameters(hair=Hair(style="crew"), wear=wear), np.random.default_rng(0))
+    return Scene(tuple(geometry.meshes), tuple(s for s in geometry.strands if len(s.points)), WHITE)
+
+
+def photograph(scene: Scene) -> Photo:
+    view = render(scene, CAMERA, SIDE)
+    known, flow = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(view.rgb, srgb_to_radiance(view.rgb), view.alpha, known, view.labels, known, flow, CAMERA)
+
+
+def draw(meshes: list[Mesh]) -> np.ndarray:
+    hat = [mesh for mesh in meshes if is_hat(mesh)]
+    firsts = np.cumsum([0, *(len(mesh.vertices) for mesh in hat)])[:-1]
+    triangles = np.concatenate([mesh.triangles + first for mesh, first in zip(hat, firsts, strict=True)])
+    return rasterizer.rasterise(np.concatenate([mesh.vertices for mesh in hat]), triangles, CAMERA, SIDE).ids >= 0
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+@pytest.mark.parametrize("hat", ["wide_brim", "felt_hat"])
+def test_a_hat_is_worn_as_the_photo_shows_it(head, hat):
+    worn = Wear(hat=hat, fit=TILTED)
+    photo = photograph(dress(head, worn))
+    found = choose_hat(head, photo, HeadParameters(hair=Hair(style="crew")), UNCERTAIN)
+    scenes = [dress(head, wear) for wear in (worn, replace(worn, fit=HatFit()), found)]
+    true, usual, fitted = (draw(list(scene.meshes)) for scene in scenes)
+    assert overlap(fitted, true) > 0.85 and overlap(fitted, true) > overlap(usual, true) + 0.05
+    label = render(scenes[2], CAMERA, SIDE).labels
+    hair = photo.shows(Label.HAIR)
+    assert (hair & (label == Label.HAT)).sum() < 0.15 * hair.sum()  # it does not sit on what is seen of the hair
+
+
+def test_hats_have_only_the_parts_of_their_kind():
+    assert change_hat(find_hat("cap"), HatFit(brim=0.3)).brim == 0
+    assert change_hat(find_hat("fedora"), HatFit(brim=-0.6)).brim > 0
+    assert change_hat(find_hat("fedora"), HatFit()) == find_hat("fedora")
+
+
+def test_the_outline_of_a_hat_is_found_in_the_plane_of_the_picture(head):
+    scene = dress(head, Wear(hat="wide_brim"))
+    photo = photograph(dress(head, Wear(hat="wide_brim", fit=HatFit(brim=0.07, rise=0.05))))
+    true = draw(list(dress(head, Wear(hat="wide_brim", fit=HatFit(brim=0.07, rise=0.05))).meshes))
+    moved = fit_hat_outline(scene.meshes, head, photo)
+    before, after = overlap(draw(list(scene.meshes)), true), overlap(draw(moved), true)
+    assert 1 - after < 0.5 * (1 - before)
+    for old, new in zip(scene.meshes, moved, strict=True):
+        step = new.vertices - old.vertices
+        free = head.field.distance(old.vertices) > 0.1  # what would move into the skin moves out of it
+        assert np.abs(step[free] @ CAMERA.cam2world[:3, 2]).max(initial=0) < 1e-4
+        assert is_hat(old) or new is old
+
+
+def test_no_outline_takes_a_hat_into_the_head(head):
+    scene = dress(head, Wear(hat="beanie", fit=HatFit(rise=-0.05)))
+    photo = photograph(scene)
+    top = int(np.nonzero(photo.shows(Label.HAT))[0].min()) + 9  # of a matte that lacks much of the crown
+    cut = np.arange(SIDE)[:, None] < top
+    labels = np.where(cut, np.uint8(Label.BACKGROUND), photo.labels)
+    photo = replace(photo, alpha=np.where(cut, np.float32(0), photo.alpha), labels=labels)
+    before, after = (
+        np.concatenate([head.field.distance(mesh.vertices) for mesh in meshes if is_hat(mesh)])
+        for meshes in (scene.meshes, fit_hat_outline(scene.meshes, head, photo))
+    )
+    assert np.abs(after - before).max() > 0.01  # it does move
+    assert (after > np.minimum(before, 0.01) - 0.004).all()
+
+
+def test_a_hat_that_fits_hardly_moves(head):
+    scene = dress(head, Wear(hat="bowler"))
+    moved = fit_hat_outline(scene.meshes, head, photograph(scene))
+    steps = [np.linalg.norm(a.vertices - b.vertices, axis=1) for a, b in zip(scene.meshes, moved, strict=True)]
+    assert np.concatenate(steps).max() < 0.02
+
+
+def test_a_hat_is_of_one_material_all_around(head):
+    true = (0.5, 0.2, 0.1)
+    photo = photograph(dress(head, Wear(hat="bowler", hat_colour=true, hat_trim=true)))
+    scene = dress(head, Wear(hat="bowler", hat_colour=(0.3, 0.3, 0.3), hat_trim=(0.2, 0.2, 0.2)))
+    baked = [mesh for mesh in bake_hat(scene.meshes, expose(scene, photo, DRAFT)) if is_hat(mesh)]
+    for mesh in baked:
+        back = mesh.vertices[:, 2] < -0.1
+        hue = mesh.albedo / mesh.albedo.sum(1, keepdims=True)
+        assert np.abs(hue[back] - np.array(true) / sum(true)).max() < 0.04
+        assert np.abs(np.log(np.median(mesh.albedo[back], 0) / true)).max() < 0.45
+
+
+def test_what_would_be_too_fair_keeps_its_hue():
+    albedo = np.array([[1.4, 1.2, 0.9], [0.3, 0.2, 0.1]], np.float32)
+    limited = limit_fairness(albedo)
+    assert limited.max() <= FAIREST[1] + 1e-6 and (limited @ LUMINANCE <= FAIREST[0] + 1e-6).all()
+    hues = (a / a.sum(1, keepdims=True) for a in (limited, albedo))
+    np.testing.assert_allclose(*hues, atol=1e-6)
+    np.testing.assert_array_equal(limited[1], albedo[1])
+
+
+def test_a_pattern_on_the_chest_is_no_hat():
+    labels = np.full((128, 128), Label.BACKGROUND, np.uint8)
+    labels[10:40, 30:100] = Label.HAT
+    labels[40:90, 45:85] = Label.FACE
+    labels[96:, 20:110] = Label.CLOTHES
+    clean = labels.copy()
+    labels[100:120, 80:100], labels[100:115, 30:40] = Label.HAT, Label.HAIR
+    np.testing.assert_array_equal(take_hats_off_chests(clean), clean)
+    np.testing.assert_array_equal(take_hats_off_chests(labels), clean)
+    labels[100:120, 80:100] = Label.CLOTHES  # without a hat on the chest, a lock there stays one
+    np.testing.assert_array_equal(take_hats_off_chests(labels), labels)
+
+
+def test_the_photos_hair_ends_over_a_hat_and_nowhere_else():
+    photo, layers = np.array([Label.HAIR, Label.HAIR, Label.HAT]), np.array([Label.HAT, Label.HAIR, Label.HAT])
+    clear = np.array([1.0, 1.0, 1.0])
+    near, far = (uncover_hat(photo, layers, clear, np.full(3, angle)) for angle in (10.0, 60.0))
+    np.testing.assert_array_equal(near, 1)
+    np.testing.assert_array_equal(far, [0, 1, 1])
+
+
+def test_cloth_that_the_layers_lack_is_not_torn_at_a_step():
+    depth = np.where(np.arange(64)[None] < 32, 2.0, 2.25) * np.ones((64, 1))
+    depth, region = depth.astype(np.float32), np.ones((64, 64), np.bool_)
+    eased = ease_steps(depth, region, np.zeros_like(region))
+    assert np.abs(np.diff(depth, axis=1)).max() > WITHIN > 1.5 * np.abs(np.diff(eased, axis=1)).max()
+    np.testing.assert_allclose(eased[:, [0, 63]], depth[:, [0, 63]], atol=1e-4)
+    np.testing.assert_array_equal(ease_steps(depth, region, region), depth)  # the layers' own steps stay

@@ -1,0 +1,88 @@
+"""Brightness and light of skin and lips that a photo does not show."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.pipeline.avatar.lip_shade import lighten_lips
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.skin_colours import calm_and_even
+from portrait360.pipeline.avatar.skin_level import RANGE, level_skin
+from portrait360.pipeline.avatar.skin_mesh import coarse_count
+from portrait360.synth.head.average_head import load_average_head
+from portrait360.synth.head_pack import load_pack
+from portrait360.synth.meshes import make_mesh, with_label
+from portrait360.synth.render.lights import uniform_environment
+from portrait360.synth.scene import Light, Material, Part, Scene
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+
+SIDE = 128
+
+
+def make_head_scene(albedo: float) -> Scene:
+    points = np.asarray(load_average_head().fine[1] * HEAD_HEIGHT, np.float32)
+    skin = make_mesh(points, load_pack().subdivision(1).triangles, albedo, Material.SKIN, Part.SKIN)
+    nothing = np.zeros((0, 3), np.float32)
+    light = Light(uniform_environment((1.0, 1.0, 1.0)), nothing, nothing, np.zeros(0, np.float32))
+    return Scene(tuple(with_label([skin], Label.FACE)), (), light)
+
+
+def photograph(colour: tuple[float, float, float], label: Label = Label.FACE) -> Photo:
+    picture = np.broadcast_to(np.array(colour, np.float32), (SIDE, SIDE, 3)).copy()
+    labels, ones = np.full((SIDE, SIDE), label, np.uint8), np.ones((SIDE, SIDE), np.float32)
+    return Photo(
+        picture,
+        picture,
+        ones,
+        ones,
+        labels,
+        ones,
+        np.zeros((SIDE, SIDE, 2), np.float32),
+        Camera(look_at(0, 0), FOCAL),
+    )
+
+
+def find_gain(photo: Photo) -> np.ndarray:
+    scene = make_head_scene(0.4)
+    return np.log(level_skin(scene, photo).meshes[0].albedo / scene.meshes[0].albedo).mean(0)
+
+
+def test_skin_in_profile_becomes_as_bright_as_the_photo_s_within_bounds():
+    dark, bright = find_gain(photograph((0.01,) * 3)), find_gain(photograph((2.0,) * 3))
+    assert (dark.mean(), bright.mean()) == pytest.approx(RANGE, abs=1e-3)
+    gain = find_gain(photograph((0.4, 0.38, 0.36)))
+    assert gain[0] > gain[1] > gain[2]  # and of its hue
+
+
+def test_a_photo_without_a_face_changes_no_skin():
+    assert find_gain(photograph((2.0,) * 3, Label.CLOTHES)) == pytest.approx(0)
+
+
+def test_very_broad_differences_of_skin_are_light():
+    count = coarse_count()
+    height = load_average_head().fine[1][:, 1:2]
+    gain, nothing = 0.8 * height * np.ones(3), np.zeros(count, np.float32)
+    out = calm_and_even(gain, np.ones(count, np.float32), np.zeros(count, bool), nothing, nothing)
+    assert 0.2 * np.ptp(gain) < np.ptp(out) < 0.6 * np.ptp(gain)
+    assert np.corrcoef(out[:, 0], gain[:, 0])[0, 1] > 0.9
+
+
+def test_lips_in_the_shade_of_lips_are_no_gap():
+    labels = np.full((60, 60), Label.FACE, np.uint8)
+    labels[20:40, 10:50] = Label.LIPS
+    labels[28:32, 20:50] = Label.MOUTH
+    radiance = np.full((60, 60, 3), 0.4, np.float32)
+    radiance[20:40, 10:16] = 0.05  # the far corner
+    radiance[28:32, 20:50] = 0.8  # teeth
+    film = SimpleNamespace(labels=labels, radiance=radiance, alpha=np.ones((60, 60), np.float32))
+    gain = lighten_lips(film, 0.002)
+    assert (gain[25:35, 11:15] > 3).all()
+    assert gain[20:40, 18:] == pytest.approx(1) and gain[:10] == pytest.approx(1)
+    without = SimpleNamespace(labels=np.zeros_like(labels), radiance=radiance, alpha=film.alpha)
+    assert (lighten_lips(without, 0.002) == 1).all()
