@@ -14,7 +14,7 @@ from portrait360.synth.scene import Mesh, Part
 from portrait360.utils.array_types import F32
 
 NEIGHBOURS = 12
-BRIGHTEST, DARKEST = 0.9, 0.25  # quantile of light that counts as open, and the least share of it
+BRIGHTEST, DARKEST = 0.9, 0.5  # quantile of light that counts as open, and the least share of it
 MILD = 0.5  # power of that share: viewers' own lights darken what lies deep or below once more
 
 

@@ -23,7 +23,7 @@ from portrait360.utils.image_ops import smoothstep
 SIDE = 2048
 SHADED = 0.7  # power of the openness of skin: viewers' own light darkens what lies below once more
 LIDS, BRIGHT_LID, EVEN = (0.3, 0.7), 0.5, 0.6  # of the way of the lids; quantile of their colours, and its share
-LINING, DARKEST = (0.6, 1.0), 0.3  # of the mouth, and the share of light that reaches it, for viewers know no shade
+LINING, DARKEST = (0.75, 1.0), 0.45  # of the mouth, and the share of light that reaches it, for viewers know no shade
 
 
 @dataclass(frozen=True, eq=False)
