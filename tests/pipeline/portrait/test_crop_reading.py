@@ -15,7 +15,7 @@ from portrait360.pipeline.portrait.crop_reading import find_reading_warnings, re
 from portrait360.pipeline.portrait.matting_network import combine_mattes
 from portrait360.pipeline.portrait.portrait import READING, Portrait
 from portrait360.pipeline.reading.overlay import draw_labels, draw_legend
-from portrait360.pipeline.reading.reading import Reading, Value
+from portrait360.pipeline.reading.reading import Reading, Value, describe_reading
 from portrait360.utils.errors import UserError
 from portrait360.utils.portrait_labels import Label
 
@@ -63,6 +63,12 @@ def test_a_repeated_border_does_not_hide_the_cut():
     labels = head(0, 40, 210)  # the photo begins at row 50: above it, hair goes on as a repeated border
     square = CropSquare((0.0, -50.0), float(SIDE))
     assert "top" in warn(labels, (SIDE, SIDE), square=square)
+
+
+def test_hair_that_leaves_the_photo_below_is_told():
+    labels = head(20, 40, 210)
+    labels[200:, 40:90] = Label.HAIR
+    assert "hair is cut off at the bottom" in warn(labels)
 
 
 def test_a_hat_is_called_a_hat_and_a_turned_face_is_told():
@@ -158,3 +164,21 @@ def test_labels_lie_over_the_picture():
     drawn = draw_labels(rgb, labels)
     assert drawn.shape == rgb.shape and len(np.unique(drawn.reshape(-1, 3), axis=0)) == 3
     assert draw_legend(128, labels).shape[0] == 128
+
+
+def test_the_reading_in_words_names_the_likeliest_answers():
+    nothing = np.zeros((1, 1, 3), np.float32)
+    answers = {"kind": {"human": 0.9, "toon": 0.1}, "style": {"low_bun": 0.6, "bob": 0.4}}
+    answers |= {name: {"none": 0.75, "other": 0.25} for name in ("beard", "glasses", "hat")}
+    reading = Reading(nothing, nothing[..., 0], nothing[..., :2], nothing, answers, {})
+    said = describe_reading(reading)
+    assert said == "human (90 %), hair low bun (60 %), no beard (75 %), no glasses (75 %), no hat (75 %)"
+
+
+def test_crumbs_are_in_no_legend():
+    labels = np.full((100, 100), int(Label.HAIR), np.uint8)
+    whole = draw_legend(128, labels)
+    labels[0, :10] = Label.HAT
+    assert np.array_equal(draw_legend(128, labels), whole)
+    labels[:10, :10] = Label.HAT
+    assert not np.array_equal(draw_legend(128, labels), whole)

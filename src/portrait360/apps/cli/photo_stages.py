@@ -11,6 +11,7 @@ from portrait360.pipeline.export.contact_sheet import contact_sheet, label_sheet
 from portrait360.pipeline.export.video import save_turntable
 from portrait360.pipeline.portrait.alignment import make_portrait
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.reading.reading import describe_reading
 from portrait360.pipeline.views.framing import frame_focal
 from portrait360.utils.files import translate_write_errors
 from portrait360.utils.images import Picture, load_picture, save_picture
@@ -40,6 +41,8 @@ def _write_aligned(photo: Path, picture: Picture, portrait: Portrait, folder: Pa
     azimuth = azimuth_between(0, round(camera.azimuth, 1))
     angles = f"azimuth {azimuth:+.1f}, elevation {camera.elevation:+.1f}"
     lines = [f"{photo}: warning: {name_flags(warning)}" for warning in portrait.warnings]
+    if portrait.reading is not None:
+        lines.append(f"{photo}: read as {describe_reading(portrait.reading)}")
     lines.append(f"{photo}: {angles}, roll {camera.roll:+.1f}, by its {portrait.source} -> {folder}")
     return lines
 

@@ -20,7 +20,7 @@ READ_SCALE = 1.2  # side of the read crop in sides of the fitted one: it holds m
 CUT = 0.04  # of the crop's side: hair along so much of the photo's edge is cut off
 FAR_TURN = 60.0  # degrees of azimuth from which the other half of the face is hidden
 COVERING = (Label.HAIR, Label.HAT)
-SIDES = ("top", "left", "right")
+SIDES = ("top", "left", "right", "bottom")
 
 
 def read_crop(picture: Picture, square: CropSquare) -> Reading:

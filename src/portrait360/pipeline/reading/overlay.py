@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from portrait360.utils.array_types import Bytes, Floats
 from portrait360.utils.portrait_labels import Label
@@ -25,6 +26,7 @@ COLOURS: dict[Label, tuple[int, int, int]] = {
     Label.CLOTHES: (40, 80, 220),
     Label.OBJECT: (0, 160, 90),
 }
+FEWEST = 0.002  # share of the picture from which a label is in the legend
 STRENGTH = 0.55  # of the label's colour over the picture
 TABLE = np.array([COLOURS[label] for label in Label], np.float32) / 255
 
@@ -37,13 +39,22 @@ def draw_labels(rgb: Floats, labels: Bytes) -> Floats:
 
 
 def draw_legend(height: int, labels: Bytes) -> Floats:
-    """Return a column with the names of the labels that occur, in their colours."""
-    column = np.full((height, max(120, height // 4), 3), 255, np.uint8)
-    present = [label for label in Label if (labels == label).any()]
+    """Return a column with the names of the labels that are more than crumbs, in their colours."""
+    width = max(120, height // 4)
+    column = np.full((height, width, 3), 255, np.uint8)
+    present = [label for label in Label if (labels == label).mean() > FEWEST]
     step = height / len(Label)
     for i, label in enumerate(present):
         top, bottom = round(i * step) + 3, round((i + 1) * step) - 3
-        column[top:bottom, 4 : 4 + bottom - top] = COLOURS[label]
-        place = (12 + bottom - top, bottom - (bottom - top) // 3)
-        cv2.putText(column, label.name.lower(), place, cv2.FONT_HERSHEY_SIMPLEX, step / 55, (0, 0, 0), 1, cv2.LINE_AA)
+        right = 4 + bottom - top
+        column[top:bottom, 4:right] = COLOURS[label]
+        cv2.rectangle(column, (4, top), (right, bottom), (120, 120, 120), 1)  # white is seen on white
+        _write(column, label.name.lower(), (right + 8, bottom - (bottom - top) // 3), step / 55)
     return column.astype(np.float32) / 255
+
+
+def _write(column: NDArray[np.uint8], text: str, place: tuple[int, int], scale: float) -> None:
+    """Write a word, smaller if it would not fit."""
+    font, room = cv2.FONT_HERSHEY_SIMPLEX, column.shape[1] - place[0] - 4
+    scale *= min(1.0, room / cv2.getTextSize(text, font, scale, 1)[0][0])
+    cv2.putText(column, text, place, font, scale, (0, 0, 0), 1, cv2.LINE_AA)

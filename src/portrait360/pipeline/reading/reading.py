@@ -117,6 +117,22 @@ class Reading:
         return next(iter(self.answers[question].items()))
 
 
+def describe_reading(reading: Reading) -> str:
+    """Say the likeliest kind of head, hairstyle and worn things, and how sure the reader is."""
+    said = []
+    for question, noun in (
+        ("kind", ""),
+        ("style", "hair"),
+        ("beard", "beard"),
+        ("glasses", "glasses"),
+        ("hat", "hat"),
+    ):
+        answer, odds = reading.best(question)
+        word = f"no {noun}" if answer == "none" else f"{noun} {answer.replace('_', ' ')}".strip()
+        said.append(f"{word} ({100 * odds:.0f} %)")
+    return ", ".join(said)
+
+
 def read_picture(rgb: Floats, network: PortraitReader | None = None) -> Reading:
     """Read a square picture (s, s, 3) in [0, 1], of which a head fills about half: the mean of it and its mirror."""
     network = network or load_reader()
