@@ -7,7 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from portrait360.apps.cli.command_options import OUTPUT, RUN
 from portrait360.utils.files import check_path
+
+EVALUATION = "Evaluation"
 
 
 def evaluate(
@@ -19,20 +22,23 @@ def evaluate(
             "--protocol.",
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.")] = Path(
-        "report"
-    ),
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.", rich_help_panel=OUTPUT),
+    ] = Path("report"),
     protocol: Annotated[
         str,
         typer.Option(
             help="synthetic (makes its own portraits), wild (photos or runs), portrait-diffusion (photos or runs), "
-            "folder (folders of pictures with their cameras), renderme360 or nersemble (folder of the data set)."
+            "folder (folders of pictures with their cameras), renderme360 or nersemble (folder of the data set).",
+            rich_help_panel=EVALUATION,
         ),
     ] = "synthetic",
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="avatar, completed, proxy or oracle; can be repeated. repeat and mirror are always evaluated."
+            help="avatar, completed, proxy or oracle; can be repeated. repeat and mirror are always evaluated.",
+            rich_help_panel=EVALUATION,
         ),
     ] = None,
     portrait: Annotated[
@@ -41,23 +47,37 @@ def evaluate(
             metavar="NAME",
             help="With --protocol folder: the picture to make the head from; the others are the truth. Default: the "
             "surest frontal face.",
+            rich_help_panel=EVALUATION,
         ),
     ] = "",
-    limit: Annotated[int | None, typer.Option(help="Evaluate at most this many cases.", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Evaluate at most this many cases.", min=1, rich_help_panel=EVALUATION)
+    ] = None,
     refit: Annotated[
         bool,
         typer.Option(
             help="Also fit a small radiance field to the views and measure how well they agree (refit PSNR, warp "
-            "error, seam), where the protocol does so. It takes two thirds of the time."
+            "error, seam), where the protocol does so. It takes most of the time.",
+            rich_help_panel=EVALUATION,
         ),
     ] = True,
     workers: Annotated[
         int,
-        typer.Option("--workers", "--processes", help="Number of worker processes, each with one thread.", min=1),
+        typer.Option(
+            "--workers",
+            "--processes",
+            help="Number of worker processes, each with one thread.",
+            min=1,
+            rich_help_panel=RUN,
+        ),
     ] = 2,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster: its address, auto, or here (this machine)."),
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on a Ray cluster: its address, auto, or here (this machine).",
+            rich_help_panel=RUN,
+        ),
     ] = None,
 ) -> None:
     """Evaluate a method with a fixed protocol; write a table, all values of all cases, and a contact sheet.
