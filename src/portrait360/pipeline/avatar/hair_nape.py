@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from portrait360.pipeline.avatar.hair_outline import take_strands
-from portrait360.pipeline.avatar.hair_undercoat import find_inner, walk_over_skin
+from portrait360.pipeline.avatar.hair_undercoat import copy_look, find_inner, walk_over_skin
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32
@@ -48,11 +46,4 @@ def _dress(points: F32, group: Strands, rows: np.ndarray, rng: np.random.Generat
     t = np.linspace(0, 1, points.shape[1])
     width = WIDTH * rng.uniform(0.5, 1.0, (len(rows), 1)) * (1 - 0.7 * t**2)
     tone = np.exp(rng.normal(0, TONE, (len(rows), 1, 1)))
-    columns = np.minimum(np.arange(points.shape[1]), group.albedo.shape[1] - 1)
-    picked = take_strands(replace(group, normals=None), rows, group.points[rows])
-    return replace(
-        picked,
-        points=points,
-        widths=np.asarray(width, np.float32),
-        albedo=np.asarray(tone * group.albedo[rows][:, columns], np.float32),
-    )
+    return copy_look(group, rows, points, width, tone)

@@ -77,18 +77,25 @@ def _lay_among(
     t = np.linspace(0, 1, STEPS + 1)
     width = (WIDTHS[0] + (widest - WIDTHS[0]) * within) * np.minimum(0.5 + 2 * t, 1) * (1 - 0.8 * t**2)
     tone = DARKER * np.exp(rng.normal(0, UNEVEN, (count, 1, 1)))
-    columns = np.minimum(np.arange(STEPS + 1), group.albedo.shape[1] - 1)
-    coat = replace(
-        group,
-        points=points,
-        widths=width.astype(np.float32),
-        albedo=(tone * group.albedo[rows][:, columns]).astype(np.float32),
-        part=group.part[rows],
-        material=group.material[rows],
-        normals=head.field.gradient(points[:, 0]).astype(np.float32),
-    )
+    coat = copy_look(group, rows, points, width, tone, head.field.gradient(points[:, 0]).astype(np.float32))
     keep = points[..., 1].min(1) > group.points[:, 0, 1].min() - BELOW
     return take_strands(coat, keep, points[keep])
+
+
+def copy_look(
+    group: Strands, rows: np.ndarray, points: F32, widths: Floats, tone: Floats, normals: F32 | None = None
+) -> Strands:
+    """Return strands along points (s, k, 3) with the colours, from the root, of rows of a group, times `tone`."""
+    columns = np.minimum(np.arange(points.shape[1]), group.albedo.shape[1] - 1)
+    return replace(
+        group,
+        points=points,
+        widths=np.asarray(widths, np.float32),
+        albedo=np.asarray(tone * group.albedo[rows][:, columns], np.float32),
+        part=group.part[rows],
+        material=group.material[rows],
+        normals=normals,
+    )
 
 
 def walk_over_skin(start: F64, heading: F64, stride: F64, fill: F64, head: Head, rng: np.random.Generator) -> F32:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from portrait360.pipeline.avatar.hair_line import measure_from_line
-from portrait360.pipeline.avatar.hair_undercoat import STEPS, walk_over_skin
+from portrait360.pipeline.avatar.hair_undercoat import STEPS, copy_look, walk_over_skin
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
 from portrait360.synth.scene import Material, Strands
@@ -52,13 +51,4 @@ def _grow_beside(group: Strands, rows: np.ndarray, count: int, head: Head, rng: 
     t = np.linspace(0, 1, STEPS + 1)
     width = rng.uniform(*WIDTHS, (count, 1)) * np.minimum(0.4 + 2 * t, 1) * (1 - (1 - TIP) * t**2)
     tone = np.exp(rng.normal(0, TONE, (count, 1, 1)))
-    columns = np.minimum(np.arange(STEPS + 1), group.albedo.shape[1] - 1)
-    return replace(
-        group,
-        points=points,
-        widths=width.astype(np.float32),
-        albedo=(tone * group.albedo[rows][:, columns]).astype(np.float32),
-        part=group.part[rows],
-        material=group.material[rows],
-        normals=head.field.gradient(points[:, 0]).astype(np.float32),
-    )
+    return copy_look(group, rows, points, width, tone, head.field.gradient(points[:, 0]).astype(np.float32))
