@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from portrait360.models.hybrid_priors import HybridConfig, HybridPriors
 from portrait360.models.triplane import TriplaneConfig
 from portrait360.models.weights.tensor_files import write_half
 from portrait360.pipeline import make as pipeline_make
@@ -18,7 +17,6 @@ from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.refinement import noise_resampling, stage
-from portrait360.pipeline.refinement.denoising_guide import GEOMETRY
 from portrait360.pipeline.refinement.geometry_restoration import RestoreConfig, make_restoration
 from portrait360.pipeline.refinement.noise_resampling import RefineConfig
 from portrait360.pipeline.refinement.stage import (
@@ -34,10 +32,9 @@ from portrait360.utils.errors import UserError
 from portrait360.utils.resume import ResumeFile
 from tests.fixtures.photos import IMAGE
 from tests.fixtures.runs import TINY, left, use_small_crops, use_small_fields, use_tiny_fits
-from tests.fixtures.view_samples import TINY as TINY_DENOISER
+from tests.fixtures.tiny_priors import TINY_HYBRID, write_tiny_priors
 
 SIZES = TriplaneConfig(side=64, features=16, hidden=16, seen=4, sharper=8)
-TINY_HYBRID = HybridConfig(TINY_DENOISER.unet, GEOMETRY, replace(TINY_DENOISER, cross_view=None))
 HOW = RefineConfig(steps=1, views=3, size=64, between=1, levels=1, judged=16, moves=4, photos=1, window=32)
 
 
@@ -65,13 +62,7 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    network = HybridPriors(TINY_HYBRID)
-    for parameter in network.parameters():
-        if parameter.ndim > 1 and not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.05)
-    write_half(network, place := tmp_path_factory.mktemp("weights") / "hybrid.safetensors", {})
-    return place
+    return write_tiny_priors(tmp_path_factory.mktemp("weights"))
 
 
 def test_a_run_is_refined_into_another_folder_and_goes_on(run, weights, tmp_path, monkeypatch):

@@ -139,7 +139,8 @@ def refine(
     begin: Annotated[
         str,
         typer.Option(
-            help="Head to start from: field (the fitted one), proxy, or gan (the GAN's).", rich_help_panel=INPUT
+            help="Head to start from: field (the fitted one), avatar, proxy, or gan (the GAN's).",
+            rich_help_panel=INPUT,
         ),
     ] = "field",
     steps: Annotated[
@@ -147,11 +148,14 @@ def refine(
         typer.Option(help="Number of rounds; each denoises every view.", min=0, max=1000, rich_help_panel=RUN),
     ] = 4,
 ) -> None:
-    """Refine a fitted head by Portrait Diffusion, and write its views and head to DIR.
+    """Refine a head by Portrait Diffusion, and write its views and head to DIR.
 
-    A stopped run resumes.
+    With `--begin avatar`, shape and colours of the layers are refined, and nothing is fitted. A stopped run resumes.
 
-    Example: portrait360 refine out -o refined --weights runs/hybrid/weights.safetensors
+    Examples:
+
+      portrait360 refine out -o refined --weights runs/hybrid/weights.safetensors
+      portrait360 refine out -o refined --weights runs/hybrid/weights.safetensors --begin avatar
     """
     check_path(run)
 

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera
-from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.exposure import look_up_points, to_albedo
 from portrait360.pipeline.views.view_set import View
 from portrait360.synth.render.bake import PORTRAIT, PreparedScene, prepare_scene
@@ -38,11 +37,6 @@ class Sight(NamedTuple):
     gain: F32  # (s, s, 3) logarithm of what the view shows over what is rendered
     weight: F32  # (s, s)
     depth: F32  # (s, s) of the render
-
-
-def refine_avatar(avatar: Avatar, views: Sequence[View], rounds: int = ROUNDS) -> Avatar:
-    """Return the avatar with colours nearer to those of the views; what its photo shows stays the photo's."""
-    return replace(avatar, scene=refine_colours(avatar.scene, views, rounds))
 
 
 def refine_colours(scene: Scene, views: Sequence[View], rounds: int = ROUNDS) -> Scene:

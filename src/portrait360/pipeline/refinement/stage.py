@@ -22,6 +22,7 @@ from portrait360.pipeline.reconstruction import RESULTS
 from portrait360.pipeline.reconstruction.fit import QUICK, FitSettings, fit_head, fit_settings
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.refinement import require_priors
+from portrait360.pipeline.refinement.avatar_stage import hash_avatar, refine_avatar_folder
 from portrait360.pipeline.refinement.base_volumes import GeneratedVolume, ProxyVolume
 from portrait360.pipeline.refinement.denoising_guide import SMALL_HYBRID, Guide, SmallGuide
 from portrait360.pipeline.refinement.geometry_restoration import RestoreConfig, load_restoration, restore
@@ -39,7 +40,12 @@ from portrait360.utils.resume import RecordFile, ResumeFile, cache_key
 RECORD = "refined.json"  # beside the views: what they were made from
 STATE, RESTORED = "refining.pt", "restored.pt"  # from which an interrupted run resumes
 MAX_BYTES = 1 << 20
-BEGIN_CHOICES = ("field", "proxy", "gan")  # of a run: the fitted field, the proxy, the generated head
+BEGIN_CHOICES = (
+    "field",
+    "proxy",
+    "gan",
+    "avatar",
+)  # of a run: the fitted field, the proxy, the generated head, layers
 
 
 @dataclass(frozen=True)
@@ -173,31 +179,62 @@ def refine_folder(
     if view_set is None:
         raise UserError(f"{folder} holds no views; begin with a run of `portrait360 make`.")
     torch_device = select_device(device)
-    volume, guide = load_base_volume(folder, request.begin, torch_device), load_guide(request.weights)
+    volume = None if request.begin == "avatar" else load_base_volume(folder, request.begin, torch_device)
+    guide = load_guide(request.weights)
     guide.network.to(torch_device)
     inputs = {"of": _hash_inputs(folder, request.begin), **request.cache_inputs()}
     with translate_write_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     with lock_folder(output):
-        if output.parent.resolve() != folder.resolve() and (folder / "portrait").is_dir():
-            Portrait.load(folder / "portrait").save(output / "portrait")  # for the evaluation of the head
-        record = RecordFile(output / RECORD)
-        if record.load(inputs) is None or not _has_views(output / "views"):
-            record.delete()
-            key = cache_key(inputs)
-            resume_file = ResumeFile(output / STATE, key, "the refinement")
-            refine_views(volume, view_set, guide, request, on_step, resume_file).save(output / "views")
-            resume_file.delete()
-            (output / RESTORED).unlink(missing_ok=True)
-            record.save(inputs)
-        settings = settings or fit_settings(request.how.seed, QUICK if quick else 1)
-        head_folder = output / "head"
-        if request.is_noop and request.begin == "field":
-            Head.load(folder / "head").save(head_folder)
+        if volume is None:
+            refine_avatar_folder(folder, output, view_set, guide, request.how, inputs, on_step)
         else:
-            views = ViewSet.load(output / "views")
-            fit_head(views, settings, folder=head_folder, results=results, device=torch_device, on_step=on_step)
+            _refine_volume(folder, output, volume, view_set, guide, request, inputs, on_step)
+            _fit_refined(folder, output, request, settings, quick, results, torch_device, on_step)
     return f"{folder}: refined in {time.perf_counter() - start_time:.0f} s -> {output}"
+
+
+def _refine_volume(
+    folder: Path,
+    output: Path,
+    volume: Volume,
+    view_set: ViewSet,
+    guide: SmallGuide,
+    request: RefineRequest,
+    inputs: dict[str, object],
+    on_step: ProgressCallback,
+) -> None:
+    """Write views of the refined head, unless they are there."""
+    if output.parent.resolve() != folder.resolve() and (folder / "portrait").is_dir():
+        Portrait.load(folder / "portrait").save(output / "portrait")  # for the evaluation of the head
+    record = RecordFile(output / RECORD)
+    if record.load(inputs) is not None and _has_views(output / "views"):
+        return
+    record.delete()
+    resume_file = ResumeFile(output / STATE, cache_key(inputs), "the refinement")
+    refine_views(volume, view_set, guide, request, on_step, resume_file).save(output / "views")
+    resume_file.delete()
+    (output / RESTORED).unlink(missing_ok=True)
+    record.save(inputs)
+
+
+def _fit_refined(
+    folder: Path,
+    output: Path,
+    request: RefineRequest,
+    settings: FitSettings | None,
+    quick: bool,
+    results: tuple[str, ...],
+    device: torch.device,
+    on_step: ProgressCallback,
+) -> None:
+    """Fit a head to the refined views."""
+    settings, head_folder = settings or fit_settings(request.how.seed, QUICK if quick else 1), output / "head"
+    if request.is_noop and request.begin == "field":
+        Head.load(folder / "head").save(head_folder)
+        return
+    views = ViewSet.load(output / "views")
+    fit_head(views, settings, folder=head_folder, results=results, device=device, on_step=on_step)
 
 
 def _has_views(path: Path) -> bool:
@@ -209,6 +246,8 @@ def _has_views(path: Path) -> bool:
 
 def _hash_inputs(folder: Path, begin: str) -> dict[str, str]:
     """Hash the files of a run that the result depends on: the volume, and the cameras of the views."""
+    if begin == "avatar":
+        return {"head": hash_avatar(folder)}
     volume = {"field": "head/field.safetensors", "proxy": "proxy/proxy.npz", "gan": f"proxy/{HEAD_FILE}"}[begin]
     cameras = next(
         path for path in (folder / "transforms.json", folder / "views" / "transforms.json") if path.is_file()
