@@ -22,6 +22,7 @@ from portrait360.pipeline.avatar.beard_fit import fit_growth, trim_whiskers
 from portrait360.pipeline.avatar.chosen_hair import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.cloth_colours import refine_clothes
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
+from portrait360.pipeline.avatar.drawn_layers import draw_locks, hide_features
 from portrait360.pipeline.avatar.facial_hair import choose_beard
 from portrait360.pipeline.avatar.hair_ears import clear_ears
 from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_below_hat, fit_strands
@@ -42,6 +43,8 @@ from portrait360.pipeline.avatar.overruled_photo import (
     leave_out_things,
 )
 from portrait360.pipeline.avatar.overrules import NOTHING, Overrules, find_changes
+from portrait360.pipeline.avatar.painted_face import follow_jaw, is_painted
+from portrait360.pipeline.avatar.painted_labels import paint_face
 from portrait360.pipeline.avatar.person import (
     SEED,
     describe_person,
@@ -63,6 +66,7 @@ from portrait360.synth.hair.beard_brows import BeardGrowth
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.ear_folds import fold_ears
 from portrait360.synth.head.fitted_head import make_fitted_head
+from portrait360.synth.head.flat_face import flatten_face
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Light, Part, Scene, Strands
@@ -104,17 +108,18 @@ def make_avatar(
         ablation: Which steps are left out.
     """
     fit, photo, reading = fit_photo(portrait, ablation)
-    coarse = make_head_of(fit, COARSE)
+    coarse, fine = (make_head_of(fit, level, painted=photo.painted) for level in (COARSE, FINE))
     person = describe_head(coarse, photo, reading, overrules, ablation)
-    scene = grow_scene(fold_ears(make_head_of(fit, FINE)), coarse, person, warp=ablation.warp)
+    scene = grow_scene(fold_ears(fine), coarse, person, warp=ablation.warp)
     built = move_scene(scene, find_similarity(photo.camera, portrait.camera))
     photo = replace(person.photo, camera=portrait.camera)
     scene = calibrate(built, photo)
     for other in others:
         scene = bake_other_photo(scene, other, portrait, cover)
     scene = bake_photo(scene, photo, alone=not others)
-    scene = level_skin(replace(scene, light=add_key_light(scene.light)), photo)
-    scene = level_hair(scene, photo)
+    light = scene.light if photo.painted else add_key_light(scene.light)  # a drawing has its light in its colours
+    scene = level_skin(replace(scene, light=light), photo)
+    scene = level_hair(draw_locks(scene) if photo.painted else scene, photo)
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)
@@ -129,6 +134,11 @@ def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, P
         portrait = read_without_network(portrait, fit)
     assert portrait.reading is not None
     photo = read_photo(portrait, fit.camera)
+    if is_painted(portrait, photo):
+        assert portrait.landmarks is not None
+        drawn = replace(portrait, landmarks=follow_jaw(portrait.landmarks, photo))
+        fit = fit_skin(drawn, tuple(load_pack().units), snap=ablation.snap)
+        photo = paint_face(replace(photo, camera=fit.camera), portrait.landmarks)
     fit = fit_outline(fit, photo)
     if shows_beard(photo, portrait.reading):
         skin = trace_skin(make_head_of(fit, COARSE), photo)
@@ -140,7 +150,7 @@ def describe_head(
     coarse: Head, photo: Photo, reading: Reading, overrules: Overrules, ablation: Ablation = FULL
 ) -> DescribedHead:
     """Say in parameters what a head is: what its photo shows, and what the user says otherwise."""
-    light, tone = fit_light(coarse, photo) if ablation.light else assume_light(photo)
+    light, tone = fit_light(coarse, photo) if ablation.light and not photo.painted else assume_light(photo)
     shown = dress(describe_person(photo, reading, tone), coarse, photo, reading)
     parameters = overrules.apply(shown)
     conflict = find_conflict(find_changes(shown, parameters))
@@ -178,8 +188,10 @@ def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading
     return parameters
 
 
-def make_head_of(fit: SkinFit, level: int) -> Head:
-    return make_fitted_head(fit.shape, fit.expression, offset=fit.offset, level=level)
+def make_head_of(fit: SkinFit, level: int, *, painted: bool = False) -> Head:
+    """Return the head of a fit, its face smooth if eyes and mouth are `painted` on it."""
+    head = make_fitted_head(fit.shape, fit.expression, offset=fit.offset, level=level)
+    return flatten_face(head) if painted else head
 
 
 def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = True) -> Scene:
@@ -188,10 +200,12 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     beard = grow_beard(head, coarse, person)
     rng, neckline = np.random.default_rng([SEED, 1]), cut_neckline(coarse, person)
     geometry = build_person(head, parameters, rng, style=found.style, beard=beard, neckline=neckline)
+    geometry = hide_features(geometry, parameters.skin.tone) if photo.painted else geometry
     strands = [s for s in geometry.strands if len(s.points)]
     meshes = refine_clothes(seat_teeth(geometry.meshes))
     meshes = meshes if Label.HAT in person.conflict.shapes else fit_hat_outline(meshes, head, photo)
-    scene = Scene(tuple(meshes), tuple(strands), person.light, landmarks=geometry.landmarks)
+    steps = parameters.toon.steps if photo.painted and parameters.toon is not None else 0
+    scene = Scene(tuple(meshes), tuple(strands), person.light, steps=steps, landmarks=geometry.landmarks)
     if not person.hair.agrees:
         photo = leave_out_conflict(photo, scene, NO_CONFLICT.with_hair(person.hair.is_other), patch=0)
     hair = [s for s in strands if _is_hair(s)]

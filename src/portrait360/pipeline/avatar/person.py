@@ -30,6 +30,7 @@ from portrait360.synth.sampling.parameters import (
 from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
 SURE, STONE = 0.7, 0.5  # probability from which a head is drawn or shaven, and from which it is of stone
+CEL_STEPS = 3  # levels of light on a flat drawing
 SEED = 5  # of everything that is grown
 THINNEST_BROWS, BROADEST_BROWS = 0.015, 0.075  # pixels of both brows per pixel of the face
 FEWEST = 120  # pixels whose median is a colour
@@ -59,16 +60,16 @@ def describe_person(photo: Photo, reading: Reading, tone: Colour) -> HeadParamet
         facial=_describe_facial_hair(photo, reading, hair),
         wear=_describe_wear(photo, reading),
         clothes=_describe_clothes(photo, reading),
-        **_describe_kind(reading, tone),
+        **_describe_kind(reading, tone, photo),
     )
 
 
-def _describe_kind(reading: Reading, tone: Colour) -> dict[str, Any]:
+def _describe_kind(reading: Reading, tone: Colour, photo: Photo) -> dict[str, Any]:
     kind, sure = reading.best("kind")
     if kind == "statue" and sure > STONE:
         return {"kind": kind, "statue": Statue(stone="terracotta", colour=tone)}
     if kind == "toon" and sure > SURE:
-        return {"kind": kind, "toon": Toon()}
+        return {"kind": kind, "toon": Toon(steps=CEL_STEPS if photo.painted else 0)}
     return {}
 
 

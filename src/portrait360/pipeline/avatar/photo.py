@@ -53,6 +53,7 @@ class Photo:
     pure: Floats  # (s, s) 1 where a pixel of hair shows hair, 0 where the background shines through it
     flow: Floats  # (s, s, 2) cos and sin of twice the angle of the hair, shorter where unsure
     camera: Camera  # in the frame of the head at its own size
+    painted: bool = False  # whether eyes and mouth are painted on the face, as in a flat drawing
 
     @property
     def size(self) -> int:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from portrait360.pipeline.avatar.painted_labels import find_ink
 from portrait360.pipeline.avatar.photo import HAIR, SKIN, Photo
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
@@ -17,6 +18,7 @@ SOFT_EDGE = (4.0, 12.0)  # degrees over which its torn edges get soft
 ASLANT = (0.35, 12.0, 28.0)  # share of these that is enough a little aside, and degrees from where to where it grows
 CLEAR = (0.008, 0.035)  # picture sides beside hair over which skin is stained
 CLEAR_HAT = (0.008, 0.02)  # those at which a hat's own colours begin
+INKED = (1.5, 6.0)  # degrees over which the line along a painted jaw fades
 TURNED = (14.0, 30.0)  # degrees over which stains fade
 STAINED, CLEAN = 0.006, (0.5, 0.9)  # picture sides along the edges of skin; pixels of the photo that are needed there
 GRID = 256  # pixels along a side of the picture in which islands are sought
@@ -72,6 +74,14 @@ def calm(trust: Floats, layers: Floats) -> F32:
     return np.minimum(trust, cv2.resize(soft, trust.shape[::-1]))
 
 
+def leave_out_ink(shows: Shown, uv: Floats, angle: Floats) -> Floats:
+    """Return 0 a little aside where the photo shows the line between a painted face and its neck (s, s), else 1.
+
+    It is the face's edge as the photo saw it; from elsewhere that lies elsewhere.
+    """
+    return 1 - look_up(shows.ink, uv) * smoothstep(*INKED, angle)
+
+
 class Shown(NamedTuple):
     """What a photo shows clearly, 0..1 (s, s)."""
 
@@ -79,11 +89,12 @@ class Shown(NamedTuple):
     inner_skin: Floats  # skin within its edges
     clear_skin: Floats  # skin apart from hair
     clear_hat: Floats  # a hat apart from hair and skin, and other things worn
+    ink: Floats  # the line between a painted face and its neck
 
 
 def find_shown(photo: Photo) -> Shown:
     inner = photo.mask(SKIN, inset=max(round(STAINED * photo.size), 1), blur=STAINED * photo.size)
-    return Shown(find_pure(photo), inner, find_clear_skin(photo), find_clear_hat(photo))
+    return Shown(find_pure(photo), inner, find_clear_skin(photo), find_clear_hat(photo), find_ink(photo))
 
 
 def find_pure(photo: Photo) -> Floats:

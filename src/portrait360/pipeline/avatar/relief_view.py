@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.avatar.relief import STEP, Relief
-from portrait360.pipeline.avatar.relief_trust import drop_islands, soften_edges
+from portrait360.pipeline.avatar.relief_trust import drop_islands, leave_out_ink, soften_edges
 from portrait360.pipeline.avatar.relight import relight
 from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32, Bools, Bytes, Floats
@@ -87,7 +87,7 @@ def lay_relief_over(
     labels = look_up_labels(photo, uv)
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
     known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
-    whole = seen * known * fade_out(relief, shown, angle, turned)
+    whole = seen * known * fade_out(relief, shown, angle, turned) * leave_out_ink(relief.shows, uv, angle)
     whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 1, -1), uv, angle)

@@ -28,6 +28,7 @@ from portrait360.pipeline.avatar.exposure import (
     to_albedo,
     trimmed_mean,
 )
+from portrait360.pipeline.avatar.painted_labels import find_ink
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, Photo
 from portrait360.pipeline.avatar.skin_detail import look_up_detail, make_detail
 from portrait360.pipeline.avatar.skin_mesh import (
@@ -318,7 +319,8 @@ def invent_detail(mesh: Mesh, normals: F32, seen: SkinView, photo: Photo) -> F32
 def _bare_mask(photo: Photo) -> F32:
     """Return where the photo surely shows bare skin; the edges of neck and chest are less sure than the face's."""
     neck = photo.mask((Label.SKIN,), inset=6)
-    return np.clip(photo.mask(SKIN, inset=3) * np.where(photo.shows(Label.SKIN), neck, 1), 0, 1).astype(np.float32)
+    sure = photo.mask(SKIN, inset=3) * np.where(photo.shows(Label.SKIN), neck, 1) * (1 - find_ink(photo))
+    return np.clip(sure, 0, 1).astype(np.float32)
 
 
 def _out_of_shade(photo: Photo) -> F32:

@@ -23,7 +23,7 @@ from portrait360.pipeline.avatar.hat_colours import has_one_material
 from portrait360.pipeline.avatar.lip_shade import lighten_lips
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.relief import SIDE, Relief, make_relief
-from portrait360.pipeline.avatar.relief_trust import CLEAN, TURNED
+from portrait360.pipeline.avatar.relief_trust import CLEAN, TURNED, leave_out_ink
 from portrait360.pipeline.avatar.relief_view import (
     Colours,
     Eyes,
@@ -62,6 +62,7 @@ INNER_TOLERANCE = 0.08  # lids, lashes and teeth: their fit is coarser than thei
 NEAR = (5.0, 16.0)  # degrees from the photo's direction: its colours whatever the label, then by label
 HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (80.0, 115.0), (25.0, 50.0), (40.0, 65.0)
 MOUTH_END = (30.0, 44.0)
+PAINTED_END = (115.0, 140.0)  # that of a painted face, on which nothing moves with the eye
 """Degrees from the photo's direction at which it fades."""
 FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fades in
 ASLANT = (0.45, 0.75)  # cosines to the photo's camera from which skin is seen aslant, to where it is seen well
@@ -131,7 +132,7 @@ class PhotoProjection:
 
     @cached_property
     def detail(self) -> SkinDetail | None:
-        return make_detail(self.photo)
+        return None if self.photo.painted else make_detail(self.photo)
 
     @cached_property
     def hat_detail(self) -> SkinDetail | None:
@@ -235,10 +236,11 @@ def trust_photo(
     masks = masks * (1 - stained * (1 - look_up(projection.relief.shows.clear_skin, uv)))
     masks = np.where(inner, look_up(projection.face_mask, uv), masks * (layer >= 0))
     masks = masks + near * (np.clip(4 * look_up(photo.alpha, uv), 0, 1) - masks)
+    masks = masks * leave_out_ink(projection.relief.shows, uv, angle)
     fade = 1 - np.select(
         [film.labels == Label.BROW, np.isin(film.labels, LIPPED), inner, layer == 1, layer == 2],
         [smoothstep(*end, angle) for end in (BROW_END, MOUTH_END, INNER_END, HAIR_END, HAIR_END)],
-        smoothstep(*SKIN_END, angle),
+        smoothstep(*(PAINTED_END if photo.painted else SKIN_END), angle),
     )
     weight = np.where(inner, fade, smoothstep(*FINE, density) * fade * judge_facing(photo.camera, film, angle))
     weight = weight + near * (1 - weight)

@@ -1,0 +1,130 @@
+"""Flat drawings, whose faces are painted on smooth heads."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.geometry.rasterizer import rasterise
+from portrait360.pipeline.avatar.drawn_layers import LOCKS, draw_locks, hide_features
+from portrait360.pipeline.avatar.painted_face import EYES, follow_jaw, is_painted
+from portrait360.pipeline.avatar.painted_labels import find_ink, paint_face
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.relief_trust import find_shown, leave_out_ink
+from portrait360.pipeline.portrait.morphable_model import load_morphable
+from portrait360.synth.build import build_person
+from portrait360.synth.head.flat_face import find_features, flatten_face
+from portrait360.synth.sampling.parameters import Hair, HeadParameters
+from portrait360.synth.scene import Light, Part, Scene
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+
+SIDE = 256
+CAMERA = Camera(look_at(0, 0), FOCAL)
+SHORTER = 0.86  # a drawn chin, in the distance of a person's from between the eyes
+CHIN, UPPER_LIP, RIGHT_EYE = 152, 13, 159
+FAIR, SHADED, DARK = 0.8, 0.5, 0.2
+LIGHT = Light(np.full((9, 3), 0.1, np.float32), *np.zeros((2, 0, 3), np.float32), np.zeros(0, np.float32))
+
+
+@pytest.fixture(scope="module")
+def landmarks() -> np.ndarray:
+    model = load_morphable()
+    return CAMERA.project(model.rows @ model.skin.mean.astype(np.float64))[0]
+
+
+def draw_face(landmarks: np.ndarray, eye: float) -> Photo:
+    """Return a drawing of fair skin on a shaded neck, read as face down to the landmarks' chin, in dark hair."""
+    middle = landmarks[[i for e in EYES for i in e]].mean(0) * SIDE
+    height = (landmarks[CHIN, 1] * SIDE - middle[1]) * SHORTER
+    rgb, labels = np.full((SIDE, SIDE, 3), SHADED, np.float32), np.full((SIDE, SIDE), Label.SKIN, np.uint8)
+    x, y = (int(v) for v in middle)
+    width = int(0.45 * np.ptp(landmarks[:, 0]) * SIDE)
+    cv2.ellipse(labels, (x, y), (width, int(height / SHORTER)), 0, 0, 180, int(Label.FACE), -1)
+    cv2.ellipse(rgb, (x, y), (width, int(height)), 0, 0, 180, (FAIR,) * 3, -1)
+    rgb[:y], labels[:y] = DARK, Label.HAIR
+    for corners in EYES:
+        place = tuple(int(v) for v in landmarks[list(corners)].mean(0) * SIDE)
+        cv2.circle(labels, place, round(eye), int(Label.EYE), -1)
+    ones = np.ones((SIDE, SIDE), np.float32)
+    return Photo(rgb, rgb, ones, ones, labels, ones, np.zeros((SIDE, SIDE, 2), np.float32), CAMERA)
+
+
+@pytest.fixture(scope="module")
+def drawing(landmarks) -> Photo:
+    return draw_face(landmarks, 12)
+
+
+def portrait_of(landmarks: np.ndarray, kind: str, sure: float) -> SimpleNamespace:
+    return SimpleNamespace(landmarks=landmarks, reading=SimpleNamespace(best=lambda _: (kind, sure)))
+
+
+def test_only_a_drawing_with_eyes_that_no_person_has_is_painted(landmarks, drawing):
+    assert is_painted(portrait_of(landmarks, "toon", 0.8), drawing)
+    assert not is_painted(portrait_of(landmarks, "toon", 0.6), drawing)
+    assert not is_painted(portrait_of(landmarks, "human", 0.9), drawing)
+    assert not is_painted(portrait_of(landmarks, "toon", 0.9), draw_face(landmarks, 4))
+
+
+def test_landmarks_follow_the_drawn_jaw_and_eyes_stay(landmarks, drawing):
+    moved = follow_jaw(landmarks, drawing)
+    middle = landmarks[[i for eye in EYES for i in eye]].mean(0)
+    for point in (CHIN, UPPER_LIP):
+        share = (moved[point] - middle)[1] / (landmarks[point] - middle)[1]
+        assert share == pytest.approx(SHORTER, abs=0.03)
+    np.testing.assert_allclose(moved[RIGHT_EYE], landmarks[RIGHT_EYE], atol=1e-3)
+
+
+def test_without_a_line_landmarks_stay(landmarks, drawing):
+    plain = replace(drawing, rgb=np.full_like(drawing.rgb, FAIR))
+    np.testing.assert_allclose(follow_jaw(landmarks, plain), landmarks, atol=1e-9)
+
+
+def test_a_painted_face_ends_at_its_jaw_and_has_no_parts(landmarks, drawing):
+    painted = paint_face(drawing, landmarks)
+    assert painted.painted and not painted.shows(Label.EYE, Label.BROW, Label.LIPS, Label.MOUTH).any()
+    middle = landmarks[[i for eye in EYES for i in eye]].mean(0) * SIDE
+    depth = (landmarks[CHIN, 1] * SIDE - middle[1]) * np.array([0.5, (1 + SHORTER) / 2])
+    inside, beyond = painted.labels[(middle[1] + depth).astype(int), int(middle[0])]
+    assert inside == Label.FACE and beyond == Label.SKIN
+    assert drawing.labels[int(middle[1] + depth[1]), int(middle[0])] == Label.FACE
+
+
+def test_the_line_of_a_jaw_is_shown_at_its_own_camera_only(landmarks, drawing):
+    painted = paint_face(drawing, landmarks)
+    uv = (np.indices((SIDE, SIDE)).transpose(1, 2, 0)[..., ::-1] + 0.5) / SIDE
+    at_home, aside = (leave_out_ink(find_shown(painted), uv, np.full((SIDE, SIDE), a)) for a in (0.0, 20.0))
+    assert (at_home == 1).all() and aside.min() < 0.01 and (aside == 1).mean() > 0.9
+    assert not find_ink(drawing).any()
+
+
+def test_a_flat_face_has_no_hollows_and_a_small_nose(head):
+    flat = flatten_face(head)
+    own, count = find_features(), head.pack.body
+    np.testing.assert_allclose(flat.base[:count][~own], head.base[:count][~own], atol=0.004)
+    seen = rasterise(flat.body, flat.triangles, CAMERA, 512).depth
+    uv, depth = CAMERA.project(flat.body[:count][own].astype(np.float64))
+    x, y = (uv * 512).astype(int).T
+    assert (depth < seen[y, x] + 0.01).all()  # no lining of a mouth, no socket behind the face
+    tip = head.pack.landmarks["nose_tip"]
+    cheek = np.median(flat.base[:count][own, 2])
+    assert cheek < flat.base[tip, 2] < head.base[tip, 2] - 0.01
+
+
+def test_the_layers_of_a_drawing_are_one_skin_and_large_locks(head):
+    person = HeadParameters(hair=Hair(style="bob"))
+    geometry = build_person(flatten_face(head), person, np.random.default_rng(0))
+    hidden = hide_features(geometry, person.skin.tone)
+    skin = max(hidden.meshes, key=lambda mesh: (mesh.part[0] == Part.SKIN) * len(mesh.vertices))
+    assert skin.labels is not None and not np.isin(skin.labels, (Label.LIPS, Label.MOUTH, Label.BROW)).any()
+    eyes = [mesh for mesh in hidden.meshes if mesh.part[0] == Part.EYES]
+    assert eyes and max(mesh.vertices[:, 2].max() for mesh in eyes) < head.body[:, 2].max() - 0.03
+    assert not any(group.part[0] == Part.BROWS for group in hidden.strands)
+    before = Scene((), tuple(hidden.strands), LIGHT)
+    for old, new in zip(before.strands, draw_locks(before).strands, strict=True):
+        if old.part[0] == Part.HAIR:
+            assert len(np.unique(new.albedo.reshape(len(new.albedo), -1), axis=0)) <= LOCKS
+            np.testing.assert_allclose(new.albedo.mean((0, 1)), old.albedo.mean((0, 1)), rtol=1e-3)
