@@ -12,7 +12,7 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.exposure import expose
 from portrait360.pipeline.avatar.hat_colours import FAIREST, bake_hat, is_hat, limit_fairness
 from portrait360.pipeline.avatar.hat_outline import fit_hat_outline
-from portrait360.pipeline.avatar.hat_search import HATS_OF_FAMILY, choose_hat
+from portrait360.pipeline.avatar.hat_search import HATS_OF_FAMILY, HatSearch, choose_hat
 from portrait360.pipeline.avatar.photo import Photo, take_hats_off_chests
 from portrait360.pipeline.avatar.relief import WITHIN, ease_steps
 from portrait360.pipeline.avatar.relief_view import uncover_hat
@@ -25,6 +25,7 @@ from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.hats import change_hat, find_hat
 from portrait360.synth.sampling.parameters import Hair, HatFit, HeadParameters, Wear
 from portrait360.synth.scene import Mesh, Scene
+from portrait360.synth.wear.hat_fit import fit_hat
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
@@ -74,6 +75,30 @@ def test_hats_have_only_the_parts_of_their_kind():
     assert change_hat(find_hat("cap"), HatFit(brim=0.3)).brim == 0
     assert change_hat(find_hat("fedora"), HatFit(brim=-0.6)).brim > 0
     assert change_hat(find_hat("fedora"), HatFit()) == find_hat("fedora")
+
+
+def find_rim(head: Head, fit: HatFit) -> tuple[float, float]:
+    """Return how low the rim of a turban is at the left temple and at the right one."""
+    shell = fit_hat(head, "wound_turban", fit)
+    ends = shell.directions(np.ones(2), np.radians([90.0, 270.0]))
+    return float(ends[0, 1]), float(ends[1, 1])
+
+
+def test_a_tilted_turban_may_be_as_low_on_both_temples(head):
+    left, right = find_rim(head, HatFit(tilt=12.0))
+    assert right - left > 0.3
+    even = find_rim(head, HatFit(tilt=12.0, even=1.0))
+    assert even == pytest.approx((left, left), abs=0.03)
+    assert change_hat(find_hat("fedora"), HatFit(tilt=12.0, even=1.0)).even == 0
+
+
+@pytest.mark.parametrize(("azimuth", "even"), [(50, 1.0), (0, 0.0)])
+def test_a_turban_is_tilted_only_where_the_photo_shows_both_temples(head, monkeypatch, azimuth, even):
+    monkeypatch.setattr("tests.pipeline.avatar.test_hat.CAMERA", Camera(look_at(azimuth, 2), FOCAL))
+    fit = HatFit(tilt=12.0)
+    photo = photograph(dress(head, Wear(hat="wound_turban", fit=fit)))
+    search = HatSearch(head, photo, HeadParameters(hair=Hair(style="crew")), UNCERTAIN)
+    assert search.even_out("wound_turban", fit).even == even
 
 
 def test_the_outline_of_a_hat_is_found_in_the_plane_of_the_picture(head):

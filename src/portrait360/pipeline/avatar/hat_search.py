@@ -55,19 +55,20 @@ MOVES: tuple[Mapping[str, float], ...] = (
 """What is tried: higher, further tilted back, ..."""
 SCALES = (1.0, 1.0, 0.5, 0.25)
 LIMITS = {"front": 0.5, "back": 0.6, "rise": 0.2, "brim": 0.3, "curl": 0.5, "flare": 0.25, "tilt": 25.0}
+UNSEEN = 0.015  # overlap that what lies on the far side of a head may cost
 STRANGE = 0.02  # overlap that each measure at its limit costs: what makes no difference stays as it is
 
 
 def choose_hat(head: Head, photo: Photo, parameters: HeadParameters, families: dict[str, float]) -> Wear:
     """Return what is worn, with a hat; `families` holds the reader's probabilities."""
-    search = _Search(head, photo, parameters, families)
+    search = HatSearch(head, photo, parameters, families)
     found = sorted((search.rate(name) for name in search.family_of), reverse=True, key=lambda f: f[0])
     varied = [f"{name}:{i}" for _, name, _ in found[:BEST] if _can_vary(name) for i in range(VARIATIONS)]
     best = max([found[0], *(search.rate(name) for name in varied)], key=lambda f: f[0])[1]
     alike = [name for _, name, _ in found if search.find_family(name) == search.find_family(best)]
     tried = dict.fromkeys([best, *alike[:ALIKE]]) if _can_fit(best) else [best]
     _, name, fit = max((search.refine(name) for name in tried if _can_fit(name) or name == best), key=lambda f: f[0])
-    return replace(parameters.wear, hat=name, fit=fit)
+    return replace(parameters.wear, hat=name, fit=search.even_out(name, fit))
 
 
 def _can_vary(name: str) -> bool:
@@ -81,7 +82,7 @@ def _can_fit(name: str) -> bool:
     return hat is not None and hat.opening is None and hat.drape is None
 
 
-class _Search:
+class HatSearch:
     """Rates hats on one head against one photo."""
 
     def __init__(self, head: Head, photo: Photo, parameters: HeadParameters, families: dict[str, float]) -> None:
@@ -124,6 +125,14 @@ class _Search:
                 options = [_move(best[2], move, scale * sign) for sign in (-1, 1)]
                 best = max([best, *(self.rate(name, option) for option in options)], key=lambda f: f[0])
         return best
+
+    def even_out(self, name: str, fit: HatFit) -> HatFit:
+        """Let the rim come down as far on both sides, unless the photo shows that it does not.
+
+        From the side, one sees how far cloth covers a temple; on the other one it is the same.
+        """
+        even = replace(fit, even=1.0)
+        return even if fit.tilt and self.rate(name, even)[0] > self.rate(name, fit)[0] - UNSEEN else fit
 
     def _draw(self, name: str, fit: HatFit) -> Bools:
         """Return where a hat is seen before the head (SIDE, SIDE)."""

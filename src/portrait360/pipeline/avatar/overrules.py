@@ -46,6 +46,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "facial.beard_length": (0.1, 4),
     "wear.fit": (-0.6, 0.6),
     "wear.fit.tilt": (-30, 30),
+    "wear.fit.even": (0, 1),
     "clothes.drop": (-0.4, 0.5),
     "toon": (0, 2),
     "toon.steps": (0, 16),

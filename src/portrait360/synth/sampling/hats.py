@@ -52,6 +52,7 @@ class Hat:
     spikes: int = 0
     pompon: float = 0.0
     tilt: float = 0.0  # degrees, to the subject's left
+    even: float = 0.0  # how far the rim comes down on the higher side, too: 1 as far as on the lower one
     floppy: float = 0.0  # height of the waves of a brim
     texture: str = "plain"  # straw, dots, stripes, check, flowers, paisley, wool, fur
     hoop: bool = False  # the hair above it remains visible
@@ -208,6 +209,7 @@ def change_hat(hat: Hat, fit: HatFit) -> Hat:
         curl=hat.curl + fit.curl,
         flare=hat.flare + fit.flare,
         tilt=hat.tilt + fit.tilt,
+        even=0.0 if hat.brim else hat.even + fit.even,
     )
 
 

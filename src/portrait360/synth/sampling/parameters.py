@@ -120,6 +120,7 @@ class HatFit:
     curl: float = 0.0
     flare: float = 0.0
     tilt: float = 0.0  # degrees, to the subject's left
+    even: float = 0.0  # how far the rim of a tilted hat comes down on its higher side, too: 1 as far as on the lower
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def fit_hat(head: Head, name: str, fit: HatFit = AS_IT_IS) -> Shell:
         across, pole = np.array([c, -s, 0]), np.array([pole[0] * c + pole[1] * s, pole[1] * c - pole[0] * s, pole[2]])
     axes = np.stack([across, pole, np.cross(across, pole)]).astype(np.float32)
     turn = np.arange(SPOKES) / SPOKES * 2 * np.pi
-    rim = np.full(SPOKES, np.pi / 2) if hat.opening is None else _rim_of_opening(hat, axes, turn)
+    rim = _rim_across(hat, turn) if hat.opening is None else _rim_of_opening(hat, axes, turn)
     empty = np.zeros((RINGS, SPOKES), np.float32)
     cover = Shell(hat, center.astype(np.float32), axes, rim.astype(np.float32), empty, empty)
     share, turns = np.meshgrid(np.linspace(0, 1, RINGS), turn, indexing="ij")
@@ -69,7 +69,13 @@ def _ear_radius(cover: Shell, head: Head) -> np.ndarray:
 
 def _covers_ears(cover: Shell) -> bool:
     """Return whether the cover may extend over the ears."""
-    return cover.hat.opening is not None or cover.hat.cuff > 0
+    return cover.hat.opening is not None or cover.hat.cuff > 0 or cover.hat.wraps > 0
+
+
+def _rim_across(hat: Hat, turn: np.ndarray) -> np.ndarray:
+    """Return the rim of a cover whose pole is above: a plane, but for what the higher side comes down to be even."""
+    higher = np.maximum(-np.sign(hat.tilt) * np.sin(turn), 0)
+    return np.pi / 2 + 2 * np.radians(abs(hat.tilt)) * hat.even * higher**4
 
 
 def _rim_of_opening(hat: Hat, axes: F32, turn: np.ndarray) -> np.ndarray:
@@ -100,7 +106,7 @@ def _profile(shell: Shell, share: np.ndarray, turn: np.ndarray) -> np.ndarray:
     angle = share * shell.rim
     wide = gaussian_filter(shell.head[-1] + hat.thick * HEAD_HEIGHT, 2, mode="wrap")
     high = shell.head[0].max() + (hat.rise + hat.thick) * HEAD_HEIGHT
-    s, c = np.sin(angle), np.maximum(np.cos(angle), 1e-6)
+    s, c = np.sin(np.minimum(angle, np.pi / 2)), np.maximum(np.cos(angle), 1e-6)  # below, cloth lies close
     spread = wide * (1 + hat.flare * smoothstep(0.0, 0.7, c))
     crown = ((s / spread) ** hat.power + (c / high) ** hat.power) ** (-1 / hat.power)
     across, along = np.sin(turn) * s, np.cos(turn) * s
