@@ -1,7 +1,8 @@
 """Make the hair that a photo does not show as light as that which it shows.
 
 What is darker behind may be so for many reasons: less light, more shade between strands, colours of the few strands
-that the photo shows well. So hair is rendered from all sides and compared with the photo's.
+that the photo shows well. And the lamps that give a head its form put a gloss on dark hair that its photo lacks. So
+hair is rendered from all sides, the photo's own among them, and compared with the photo's.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.exposure import FEW, HEAD_CENTRE, shrink, to_hair_albedo
 from portrait360.pipeline.avatar.photo import HAIR, Photo
 from portrait360.synth.render.bake import DRAFT, prepare_scene
+from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Part, Scene, Strands
 from portrait360.utils.array_types import F32, F64, Bools
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.portrait_labels import Label
 
 SIZE = 128  # pixels of a render
 TURNS = (90.0, 180.0, 270.0)  # degrees from the front
 SHARE = 0.8  # of the difference that is taken off
-RANGE, HUE = (-0.35, 0.7), 0.4  # its limits in brightness and in one channel against it, logarithms
-SHOWN = 0.4  # quarter turns from the front up to which nothing is taken off
+RANGE, HUE = (-0.7, 0.7), 0.4  # its limits in brightness and in one channel against it, logarithms
+SHOWN = 0.4  # quarter turns from the front up to which hair is levelled as the photo's own camera sees it
 FEWER, WIDER = 3, 2.0  # strands of the render
 DIM = 0.004  # radiance below which hair is black
 
@@ -39,8 +42,7 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
         return scene
     lacks = _find_lacks(scene, photo, shown)
     light = lacks.mean(1, keepdims=True)
-    around = np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE)
-    around = SHARE * np.concatenate([np.zeros((1, 3)), around])
+    around = SHARE * (np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE))
     strands = [
         replace(group, albedo=to_hair_albedo(group.albedo * np.exp(spread_around(group.points, around))))
         if _is_hair(group)
@@ -51,14 +53,26 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
 
 
 def _find_lacks(scene: Scene, photo: Photo, shown: F64) -> F64:
-    """Return by how much hair is darker than is `shown`, from each of TURNS (t, 3), logarithms."""
+    """Return by how much hair is darker than is `shown`, from before and from each of TURNS (1 + t, 3), logarithms.
+
+    From before, it is compared where both show hair.
+    """
     prepared, camera = prepare_scene(thin_out(scene), quality=DRAFT), photo.camera
-    lacks = np.zeros((len(TURNS), 3))
-    for row, turn in enumerate(TURNS):
+    lacks = np.zeros((1 + len(TURNS), 3))
+    for row, turn in enumerate(TURNS, 1):
         film = render_linear(prepared, Camera(look_at(turn, 0.0, radius=camera.radius), camera.focal), SIZE)
-        found = _usual_light(film.radiance, shrink(np.isin(film.labels, HAIR) & (film.alpha > 0.9), 1))
+        found = _usual_light(film.radiance, _find_hair(film))
         lacks[row] = 0.0 if found is None else shown - found
+    film, side = render_linear(prepared, camera, SIZE), (SIZE, SIZE)
+    both = _find_hair(film) & (cv2.resize(photo.labels, side, interpolation=cv2.INTER_NEAREST) == Label.HAIR)
+    picture = np.asarray(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), np.float32)
+    there, found = (_usual_light(radiance, both) for radiance in (picture, film.radiance))
+    lacks[0] = 0.0 if there is None or found is None else there - found
     return lacks
+
+
+def _find_hair(film: Film) -> Bools:
+    return shrink(np.isin(film.labels, HAIR) & (film.alpha > 0.9), 1)
 
 
 def thin_out(scene: Scene) -> Scene:
@@ -95,7 +109,7 @@ def spread_around(points: F32, around: F64) -> F32:
     """Return values of the four sides (4, c) at points (s, k, 3), by where these lie; their mean on the crown."""
     off = points - HEAD_CENTRE
     turn = np.arctan2(off[..., 0], off[..., 2]) / (np.pi / 2)
-    ahead = np.minimum(np.abs(turn), 1)  # what the photo shows stays
+    ahead = np.minimum(np.abs(turn), 1)
     turn = (turn + np.sign(turn) * (smoothstep(SHOWN, 1.0, ahead) - ahead)) % 4
     first, share = turn.astype(int) % 4, (turn % 1)[..., None]
     values = around[first] * (1 - share) + around[(first + 1) % 4] * share
