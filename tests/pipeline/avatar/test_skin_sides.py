@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from portrait360.geometry.cameras import Camera, look_at
+from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.relight import level_light
+from portrait360.pipeline.avatar.relight import DEEP, leave_deep_shade, level_light
 from portrait360.pipeline.avatar.skin_colours import calm_and_even, take_from_better_side
 from portrait360.pipeline.avatar.skin_detail import make_detail
 from portrait360.pipeline.avatar.skin_mesh import coarse_count, find_features, mirror_vertices
@@ -107,3 +107,13 @@ def test_a_brow_that_is_seen_aslant_is_as_dark_as_the_other():
     far = (points[:, 0] < 0) & (points[mirror, 0] > 0)
     np.testing.assert_array_equal(found[far], brow[mirror[far]])
     np.testing.assert_array_equal(take_from_better_side(brow, np.ones_like(brow)), brow)
+
+
+def test_skin_in_deep_shade_is_the_photos_only_near_its_direction():
+    gain = np.zeros((32, 32, 3), np.float32)
+    gain[:, :16] = DEEP[1] + 0.1  # of the left half, which is to be lightened that much
+    uv, ones = pixel_centres(32, 32), np.ones((32, 32))
+    left, right = np.indices((32, 32))[1] < 15, np.indices((32, 32))[1] > 16
+    np.testing.assert_array_equal(leave_deep_shade(gain, uv, 15 * ones), 1)
+    aside = leave_deep_shade(gain, uv, 50 * ones)
+    assert aside[left].max() < 0.01 and aside[right].min() > 0.99

@@ -16,7 +16,7 @@ from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.avatar.relief import STEP, Relief
 from portrait360.pipeline.avatar.relief_trust import drop_islands, leave_out_ink, soften_edges
-from portrait360.pipeline.avatar.relight import relight
+from portrait360.pipeline.avatar.relight import leave_deep_shade, relight
 from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
@@ -88,6 +88,8 @@ def lay_relief_over(
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
     known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
     whole = seen * known * fade_out(relief, shown, angle, turned) * leave_out_ink(relief.shows, uv, angle)
+    skin = layer_of_label[Label.FACE]
+    whole = whole * np.where((shown == skin) & (beneath == skin), leave_deep_shade(gains[:, :, skin], uv, angle), 1)
     whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 1, -1), uv, angle)

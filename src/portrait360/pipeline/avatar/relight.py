@@ -26,6 +26,11 @@ FACING = (0.6, 0.9)  # cosines to the camera below, and above which a surface is
 PASS = 0.012  # picture sides over which the light of one label passes into that of the next
 MOST = 1.6  # logarithm of a gain
 FEWEST = 200  # pixels of a layer from which its light is known
+DEEP = (
+    0.7,
+    1.2,
+)  # gain from which skin lies in a deep shade, and so deep that it shows little but grain and false hues
+ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades
 TURN = (8.0, 32.0)  # degrees from the photo's direction over which it takes the light of the layers
 
 
@@ -70,6 +75,17 @@ def level_light(over: F32, facing: Floats) -> F32:
     aslant = (1 - np.asarray(smoothstep(*FACING, facing), np.float32))[..., None]
     bright = np.maximum(over.mean(-1, keepdims=True) - DISTINCT, 0)
     return np.asarray(-aslant * over - (1 - aslant) * TAKEN * bright, np.float32)
+
+
+def leave_deep_shade(gain: F32, uv: Floats, angle: Floats) -> Floats:
+    """Return how much of the skin at uv (s, s) is to be seen of the photo, whose broad gain is `gain` (k, k, 3).
+
+    What it shows in deep shade would have to be lightened so much that the layers show it better.
+    """
+    turn = np.asarray(smoothstep(*ASIDE, angle))
+    if not turn.any():
+        return 1 - turn
+    return 1 - turn * smoothstep(*DEEP, look_up(gain.mean(-1), uv))
 
 
 def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:

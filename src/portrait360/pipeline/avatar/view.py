@@ -32,7 +32,7 @@ from portrait360.pipeline.avatar.relief_view import (
     measure_angles,
     sharpen,
 )
-from portrait360.pipeline.avatar.relight import find_relight, relight
+from portrait360.pipeline.avatar.relight import find_relight, leave_deep_shade, relight
 from portrait360.pipeline.avatar.seams import hide_seams
 from portrait360.pipeline.avatar.skin_detail import SkinDetail, coarser, look_up_detail, make_detail
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
@@ -243,6 +243,8 @@ def trust_photo(
         smoothstep(*(PAINTED_END if photo.painted else SKIN_END), angle),
     )
     weight = np.where(inner, fade, smoothstep(*FINE, density) * fade * judge_facing(photo.camera, film, angle))
+    lit = leave_deep_shade(projection.gains[:, :, LAYERS.index(SKIN)], uv, angle)
+    weight = weight * np.where(layer == LAYERS.index(SKIN), lit, 1)
     weight = weight + near * (1 - weight)
     inside = ((uv > 0.0005) & (uv < 0.9995)).all(-1)
     known = look_up(photo.known, uv) * inside * fade_at_border(uv, angle)
