@@ -27,6 +27,7 @@ from portrait360.pipeline.avatar.facial_hair import choose_beard
 from portrait360.pipeline.avatar.hair_ears import clear_ears
 from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_below_hat, fit_strands
 from portrait360.pipeline.avatar.hair_level import level_hair
+from portrait360.pipeline.avatar.hair_shade import shade_locks
 from portrait360.pipeline.avatar.hat_outline import fit_hat_outline
 from portrait360.pipeline.avatar.hat_search import choose_hat
 from portrait360.pipeline.avatar.key_light import add_key_light
@@ -119,7 +120,7 @@ def make_avatar(
     scene = bake_photo(scene, photo, alone=not others)
     light = scene.light if photo.painted else add_key_light(scene.light)  # a drawing has its light in its colours
     scene = level_skin(replace(scene, light=light), photo)
-    scene = level_hair(draw_locks(scene) if photo.painted else scene, photo)
+    scene = level_hair(draw_locks(scene) if photo.painted else shade_locks(scene), photo)
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)

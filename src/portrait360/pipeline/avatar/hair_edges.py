@@ -17,6 +17,7 @@ from portrait360.pipeline.avatar.hair_outline import take_strands
 from portrait360.pipeline.avatar.hair_undercoat import find_inner
 from portrait360.synth.hair.face_guard import shorten
 from portrait360.synth.head.bare_head import Head
+from portrait360.synth.noise import noise
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32, F64, Floats
 from portrait360.utils.image_ops import smoothstep
@@ -30,7 +31,9 @@ NECK, FADE = (0.03, -0.02), 0.9  # z from which the hairline is that of the nape
 SIDE_CUT = 0.065  # canonical length at the sides up to which hair is cut round the ears
 TEMPLES, ABOVE = (0.05, 0.085), 0.17  # |x| from which the hairline is that of a temple, and its height
 LONGER = 0.4  # share to which the edges of longer hair are like those of a cut
-SCATTER, SCATTERED = 0.2, 0.5  # how far, as a share of their length, tips leave their lock; least share of it low
+SCATTER, SCATTERED, STRAY = 0.2, 0.7, 0.15
+"""How far, as a share of their length, tips leave their lock; shares of it low, in lesser locks and one by one."""
+LESSER, LEAN = 70.0, 5.0  # lesser locks per canonical unit; the range of their leans
 LINKS = ((0.009, 1), (0.0065, 30))
 """Canonical distances between neighbouring roots, and the fewest of an island."""
 ISLAND = 0.015  # share of all that an island has at most
@@ -86,7 +89,7 @@ def _taper(group: Strands, head: Head, inner: F32, roots: tuple[KDTree, F32], is
     share = (1 - edge * (1 - left)) * np.exp(-UNEVEN * edge * np.abs(rng.normal(0, 1, len(edge))))
     steps = group.points.shape[1] - 1
     last = np.minimum(share * steps, _end_beyond(group.points, head, roots, low, rng))
-    points = _scatter(shorten(group.points, last), np.maximum(edge, SCATTERED * low), rng)
+    points = _scatter(shorten(group.points, last), np.maximum(edge, STRAY * low), SCATTERED * low * (1 - edge), rng)
     points = _lay_down(points, head, edge)
     t = np.linspace(0, 1, steps + 1)
     thin = 1 - edge[:, None] * (1 - FINER)
@@ -121,11 +124,16 @@ def _end_beyond(points: F32, head: Head, roots: tuple[KDTree, F32], low: F64, rn
     return last
 
 
-def _scatter(points: F32, amount: F64, rng: np.random.Generator) -> F32:
-    """Return strands whose tips lean to either side, out of the locks whose ends would be teeth."""
+def _scatter(points: F32, alone: F64, together: Floats, rng: np.random.Generator) -> F32:
+    """Return strands whose tips lean to either side, out of the locks whose ends would be teeth.
+
+    Some lean `alone`; those that grow side by side lean `together`, in lesser locks: else they would be a felt.
+    """
     along = points - points[:, :1]
-    aside = np.cross(along, rng.normal(0, 1, (len(points), 1, 3)).clip(-2, 2))
-    return np.asarray(points + SCATTER * amount[:, None, None] * aside, np.float32)
+    own = rng.normal(0, 1, (len(points), 1, 3)).clip(-2, 2)
+    lesser = [LEAN * (noise(points[:, 0], LESSER, 83 + a) - 0.5) for a in range(3)]
+    lean = alone[:, None, None] * own + together[:, None, None] * np.stack(lesser, -1)[:, None]
+    return np.asarray(points + SCATTER * np.cross(along, lean), np.float32)
 
 
 def _lay_down(points: F32, head: Head, edge: Floats) -> F32:

@@ -10,6 +10,7 @@ import numpy as np
 from portrait360.pipeline.avatar.hair_bridge import bridge_gap
 from portrait360.pipeline.avatar.hair_buns import find_masses, hide_masses
 from portrait360.pipeline.avatar.hair_cover import cover_skin
+from portrait360.pipeline.avatar.hair_crown import fill_crown
 from portrait360.pipeline.avatar.hair_depth import (
     close_gap,
     drape,
@@ -58,6 +59,7 @@ def fit_strands(strands: Sequence[Strands], head: Head, photo: Photo, *, trust: 
     loose = meet_outline(loose, head, seen, trust=trust)
     loose = [recede(group if held else close_gap(group), head, photo.camera) for group in loose]
     loose = round_profile(loose, head, photo.camera, find_side_reach(loose, head))
+    loose = loose if held else fill_crown(loose, head)
     if held:
         grain = read_grain(photo)[0]
         loose = [curl_tied(group, head, grain) for group in loose]

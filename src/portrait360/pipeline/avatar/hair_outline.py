@@ -44,6 +44,8 @@ CHEST = 0.42  # drop below the centre at which hair that is seen hangs before th
 CUT = 0.22  # the same for hair that the photo's edge cuts off
 NEAREST = 0.006  # canonical; hair that was further off the skin comes no closer
 RISE, ROOT_LIFT = 0.05, 0.5  # canonical way from the root within which hair is lifted, and by how much of its outline
+EVEN = 0.065  # canonical: what an outline deviates by over shorter ways along the chain is that of single locks
+AT_OUTLINE, BESIDE = (0.90, 0.99), (0.35, 0.85)  # cosine to the picture's plane: of locks that make it, of all hair
 HEM_FACTORS = (0.6, 1.8)
 BARE_INSET, MATTE_INSET, ROOT_INSET = 0.007, 0.006, 0.012  # crop sides within an outline where a photo is sure
 FACING = 0.25  # least cosine between the skin's normal and the camera, where a photo surely shows bare skin
@@ -268,9 +270,9 @@ def displace(group: Strands, head: Head, frame: Frame, shift: Shift) -> Strands:
     place = np.sign(right) * (FAN * np.arctan2(np.abs(right), np.maximum(up, 0)) + drop)
     across = np.where(up > 0, np.hypot(x, y), np.abs(x))
     length = np.where(up > 0, np.sqrt(x * x + y * y + z * z), np.hypot(x, z))
-    lateral = smoothstep(0.35, 0.85, across / np.maximum(length, 1e-6))
-    amount = _spread(shift.amount, place, drop, lateral, z)
-    thickness = _spread(shift.thickness, place, drop, lateral, np.zeros_like(z))
+    cosine = across / np.maximum(length, 1e-6)
+    amount = _spread(shift.amount, place, drop, cosine, z)
+    thickness = _spread(shift.thickness, place, drop, cosine, np.zeros_like(z))
     distance = head.field.distance(points)
     share = np.maximum.accumulate(np.clip(distance / thickness, 0, 1), axis=1)  # what hangs follows what lies
     steps = np.linalg.norm(np.diff(points, axis=1), axis=2)
@@ -288,14 +290,19 @@ def displace(group: Strands, head: Head, frame: Frame, shift: Shift) -> Strands:
     return replace(group, points=moved.astype(np.float32))
 
 
-def _spread(values: F64, place: F64, drop: F64, lateral: np.ndarray, depth: F64) -> F64:
-    """Return values over the chain at points that appear at `place`; the mean where they are not at the outline."""
-    both = (values + values[::-1]) / 2
+def _spread(values: F64, place: F64, drop: F64, cosine: np.ndarray, depth: F64) -> F64:
+    """Return values over the chain at points that appear at `place`; the mean where they are not at the outline.
+
+    The waves of the outline are those of the locks that make it: all hair around would become a washboard by them.
+    """
+    even = gaussian_filter1d(values, EVEN / float(CHAIN[1] - CHAIN[0]), mode="nearest")
+    both = (even + even[::-1]) / 2
     mean = both[np.abs(CHAIN) < QUARTER + JAW].mean()
     row = np.interp(QUARTER + drop, CHAIN, both)
     inner = mean + (row - mean) * smoothstep(0.0, 0.15, drop)
     inner = inner * np.where(depth == 0, 1.0, FRONT + (BEHIND - FRONT) * smoothstep(0.05, -0.05, depth))
-    return inner + (np.interp(place, CHAIN, values) - inner) * lateral
+    broad = inner + (np.interp(place, CHAIN, even) - inner) * smoothstep(*BESIDE, cosine)
+    return broad + np.interp(place, CHAIN, values - even) * smoothstep(*AT_OUTLINE, cosine)
 
 
 def meet_hem(group: Strands, frame: Frame, wanted: Outline, found: Outline) -> Strands:

@@ -1,0 +1,98 @@
+"""Fill the pit over the whorl of the crown.
+
+Hair leaves the whorl to all sides. Where an outline is met, the hair around it stands high and the whorl itself,
+where there are only roots, becomes a hole with single hairs upright in it. Here hair is brought to the height around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
+
+from portrait360.synth.hair.growth import CROWN
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.scene import Strands
+from portrait360.utils.array_types import F32, F64, Floats
+from portrait360.utils.image_ops import smoothstep
+
+CELL, CELLS = 0.008, 36  # canonical side of a cell, and cells along a side of the square about the whorl
+AROUND, SPREAD = (0.045, 0.08), 4.0  # canonical distance from it of the hair that tells the height; cells
+WITHIN = (0.075, 0.04)  # canonical distances between which hair is brought to that height
+HIGH = 0.85  # quantile of the heights of a cell's points at which hair ends
+CHANGE = (0.5, 4.0)  # least and greatest factor on the height of hair
+LOOSE = 0.15  # share of that height by which single hairs may be higher
+THINNEST = 0.006  # canonical; hair is not thinner
+LOWEST = 0.1  # canonical height of points on the crown
+
+
+def fill_crown(groups: Sequence[Strands], head: Head) -> list[Strands]:
+    """Return hair that is as high over the whorl as around it, and no single hairs upright there."""
+    rows = [np.flatnonzero(_is_near(group.points).any(1)) for group in groups]
+    heights = [head.field.distance(group.points[near]) for group, near in zip(groups, rows, strict=True)]
+    points = [group.points[near] for group, near in zip(groups, rows, strict=True)]
+    kept = [_is_near(p) for p in points]
+    places = np.concatenate([np.zeros((0, 2)), *(_place(p[near]) for p, near in zip(points, kept, strict=True))])
+    if len(places) < CELLS:
+        return list(groups)
+    top = _find_top(places, np.concatenate([h[near] for h, near in zip(heights, kept, strict=True)]))
+    grids = _look_around(top), _average(top, np.ones(top.shape), 1.0)
+    filled = [_fill(p, h, grids, head) if len(p) else p for p, h in zip(points, heights, strict=True)]
+    return [_exchange(*changed) for changed in zip(groups, rows, filled, strict=True)]
+
+
+def _exchange(group: Strands, rows: np.ndarray, points: F32) -> Strands:
+    changed = group.points.copy()
+    changed[rows] = points
+    return replace(group, points=changed)
+
+
+def _place(points: np.ndarray) -> F64:
+    """Return where points lie about the whorl, in cells."""
+    return ((points - CROWN)[..., ::2] / CELL + CELLS / 2).astype(np.float64)
+
+
+def _is_near(points: np.ndarray) -> np.ndarray:
+    place = _place(points)
+    return (points[..., 1] > LOWEST) & ((place > 0) & (place < CELLS)).all(-1)
+
+
+def _find_top(places: F64, height: Floats) -> F64:
+    """Return how high over the skin hair ends in each cell (n, n); NaN without hair."""
+    row, column = places.astype(int).T
+    cell = row * CELLS + column
+    order = np.lexsort((height, cell))
+    count = np.bincount(cell, minlength=CELLS * CELLS)
+    first = np.cumsum(count) - count
+    chosen = np.minimum(first + (HIGH * count).astype(int), len(order) - 1)
+    top = np.where(count > 0, np.maximum(height[order][chosen], THINNEST), np.nan)
+    return top.reshape(CELLS, CELLS)
+
+
+def _look_around(top: F64) -> F64:
+    """Return the height of the hair around the whorl, carried on over it (n, n)."""
+    off = (np.arange(CELLS) + 0.5 - CELLS / 2) * CELL
+    away = np.hypot(off[:, None], off)
+    return _average(top, np.asarray(smoothstep(*AROUND, away)), SPREAD)
+
+
+def _average(values: F64, weight: Floats, spread: float) -> F64:
+    weight = np.where(np.isfinite(values), weight, 0.0) + 1e-12
+    return gaussian_filter(np.nan_to_num(values, nan=THINNEST) * weight, spread) / gaussian_filter(weight, spread)
+
+
+def _fill(points: F32, height: Floats, grids: tuple[F64, F64], head: Head) -> F32:
+    """Return strands (s, k, 3), now at these heights (s, k); `grids` are where hair is to end, and where it ends."""
+    places = _place(points)
+    near = smoothstep(*WITHIN, np.linalg.norm(places - CELLS / 2, axis=-1) * CELL) * (points[..., 1] > LOWEST)
+    at = np.moveaxis(places - 0.5, -1, 0)
+    goal, now = (map_coordinates(grid, at, order=1, mode="nearest") for grid in grids)
+    over = np.maximum(height, 0)
+    fitted = over * np.clip(goal / now, *CHANGE)
+    upright = np.maximum(fitted - goal, 0)  # single hairs lie down
+    fitted = np.minimum(fitted, goal) + LOOSE * goal * np.tanh(upright / goal)
+    move = gaussian_filter1d(near * (fitted - over), 0.8, axis=1, mode="nearest")
+    move[:, 0] = 0.0
+    return np.asarray(points + move[..., None] * head.field.gradient(points), np.float32)

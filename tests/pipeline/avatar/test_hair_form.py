@@ -1,0 +1,90 @@
+"""Hair has a form all round: no washboard, no pit on the crown, and shade between its locks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair_crown import fill_crown
+from portrait360.pipeline.avatar.hair_outline import CENTRE, CHAIN, Shift, displace, make_frame
+from portrait360.pipeline.avatar.hair_shade import shade_locks
+from portrait360.synth.hair.growth import CROWN
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.scene import Material, Part, Scene, Strands
+from portrait360.utils.array_types import F32
+from tests.fixtures.photos import FOCAL
+from tests.fixtures.scenes import WHITE
+
+CAMERA = Camera(look_at(0, 0, radius=2.7), FOCAL)
+
+
+def make_group(points: F32, part: Part = Part.HAIR) -> Strands:
+    count, k, _ = points.shape
+    return Strands(
+        points.astype(np.float32),
+        np.full((count, k), 0.003, np.float32),
+        np.full((count, k, 3), 0.1, np.float32),
+        np.full(count, part, np.uint8),
+        np.full(count, Material.HAIR, np.uint8),
+    )
+
+
+def hang(azimuth: float, radius: float = 0.2) -> F32:
+    """Return a strand that hangs at an azimuth, degrees from the front, beside the head."""
+    side, ahead = np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))
+    heights = np.linspace(0.0, -0.4, 60)
+    path = np.stack([np.full(60, radius * side), heights, np.full(60, radius * ahead)], -1)
+    return (CENTRE + path).astype(np.float32)[None]
+
+
+def measure_waves(head: Head, azimuth: float) -> float:
+    """Return how far a strand sways after it is moved to a wavy outline."""
+    shift = Shift(0.03 * np.sin(2 * np.pi * CHAIN / 0.2), np.full(len(CHAIN), 0.03))
+    moved = displace(make_group(hang(azimuth)), head, make_frame(CAMERA), shift).points[0, 15:-15]
+    off = moved - CENTRE
+    return float(np.hypot(off[:, 0], off[:, 2]).std())
+
+
+def test_waves_of_the_outline_stay_at_the_outline(head):
+    assert measure_waves(head, 90) > 0.015
+    assert measure_waves(head, 50) < 0.3 * measure_waves(head, 90)
+    assert measure_waves(head, 140) < 0.3 * measure_waves(head, 90)
+
+
+def stand_round_crown(head: Head, height: float) -> Strands:
+    """Return hair of a height around the whorl, with a pit over that, and one hair upright in it."""
+    rng = np.random.default_rng(1)
+    off = rng.uniform(-0.13, 0.13, (6000, 2))
+    roots = np.stack([CROWN[0] + off[:, 0], np.full(6000, 0.2), CROWN[2] + off[:, 1]], -1)
+    roots = head.field.push_out(roots, 0.0)
+    roots = roots - head.field.distance(roots)[:, None] * head.field.gradient(roots)
+    away = np.hypot(roots[:, 0] - CROWN[0], roots[:, 2] - CROWN[2])
+    tall = height * np.where(away < 0.05, 0.3, 1.0)
+    tall[np.argmin(away)] = 2 * height
+    rise = np.linspace(0, 1, 8)[None, :, None] * tall[:, None, None]
+    return make_group(np.asarray(roots[:, None] + rise * head.field.gradient(roots)[:, None], np.float32))
+
+
+@pytest.mark.parametrize("height", [0.03, 0.06])
+def test_hair_is_as_high_over_the_whorl_as_around_it(head, height):
+    pit = stand_round_crown(head, height)
+    full = fill_crown([pit], head)[0]
+    roots = pit.points[:, 0]
+    away = np.hypot(roots[:, 0] - CROWN[0], roots[:, 2] - CROWN[2])
+    reach = head.field.distance(full.points).max(1)
+    assert np.median(reach[away < 0.03]) > 0.7 * height
+    assert reach[np.argmin(away)] < 1.4 * height
+    np.testing.assert_array_equal(full.points[:, 0], roots)
+    np.testing.assert_array_equal(full.points[away > 0.11], pit.points[away > 0.11])
+
+
+def test_hair_under_hair_is_darker_and_what_is_seen_stays_as_light():
+    turns = np.linspace(0, 360, 2000)
+    outer, inner = (np.concatenate([hang(turn, radius) for turn in turns]) for radius in (0.22, 0.205))
+    hair, beard = make_group(np.concatenate([outer, inner])), make_group(outer, Part.BEARD)
+    shaded, same = shade_locks(Scene((), (hair, beard), WHITE)).strands
+    light = shaded.albedo[:, 10:-10].mean((1, 2)) / 0.1
+    assert 0.8 < light[: len(turns)].mean() < 1.25
+    assert light[len(turns) :].mean() < 0.8 * light[: len(turns)].mean()
+    np.testing.assert_array_equal(same.albedo, beard.albedo)
