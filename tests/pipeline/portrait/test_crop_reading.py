@@ -100,6 +100,16 @@ def test_where_both_mattes_agree_nothing_changes_sides():
     assert sure > 0.5
 
 
+def test_clothes_that_only_the_reader_sees_are_not_half_transparent():
+    labels = head(20, 40, 210)
+    labels[200:, 20:230] = Label.CLOTHES
+    alpha, weight = resample_alpha(read(labels), SQUARE, np.zeros(2), 1.0, (SIDE, SIDE))
+    salient = np.where(labels == Label.CLOTHES, 0, alpha).astype(np.float32)  # on a wall of the same colour
+    both = combine_mattes(salient, alpha, weight)
+    assert both[220, 60:200].min() > 0.9
+    assert both[labels == 0].max() < 0.1
+
+
 def test_shoulders_beyond_the_photo_are_not_bare():
     size, skin, cloth = 64, np.array([0.8, 0.5, 0.4], np.float32), np.array([0.1, 0.2, 0.6], np.float32)
     rgb = np.broadcast_to(skin, (size, size, 3)).copy()

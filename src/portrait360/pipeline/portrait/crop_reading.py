@@ -72,7 +72,7 @@ def resample_alpha(
 ) -> tuple[Floats, Floats]:
     """Return the reader's alpha for a part of the photo that begins at `corner`, with `scale` pixels per photo pixel.
 
-    Also return a weight, 1 well inside the read square and 0 beyond it.
+    Also return a weight: 0 beyond the read square, 1 well inside it, and 2 on clothes, which salience often misses.
     """
     step = SIDE / square.side  # pixels of the reading per pixel of the photo
     # from pixels of the part to pixels of the reading
@@ -85,5 +85,6 @@ def resample_alpha(
     inside = np.clip(np.minimum(margin[:, None], margin[None]), 0, 1).astype(np.float32)
     size = (shape[1], shape[0])
     alpha = cv2.warpAffine(reading.alpha, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    inside = inside * (1 + reading.share(Label.CLOTHES))
     weight = cv2.warpAffine(inside, matrix, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
     return np.asarray(alpha, np.float32), np.asarray(weight, np.float32)
