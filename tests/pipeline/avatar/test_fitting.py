@@ -15,12 +15,13 @@ from portrait360.pipeline.avatar.hair_search import HairFit
 from portrait360.pipeline.avatar.hat_search import HATS_OF_FAMILY, choose_hat
 from portrait360.pipeline.avatar.outline_fit import fit_outline
 from portrait360.pipeline.avatar.overruled_photo import NO_CONFLICT
-from portrait360.pipeline.avatar.person import settle_labels
+from portrait360.pipeline.avatar.person import name_glasses, settle_labels
 from portrait360.pipeline.avatar.photo import VOID, Photo, soften_border
 from portrait360.pipeline.avatar.relight import relight
 from portrait360.pipeline.avatar.skin_fit import SkinFit
 from portrait360.pipeline.avatar.view import LAYER_OF_LABEL, LAYERS
 from portrait360.pipeline.avatar.worn import choose_collar
+from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.fitted_head import make_fitted_head
@@ -97,6 +98,15 @@ def test_labels_of_what_is_not_worn_go_to_what_lies_beneath(head):
     assert not bare.shows(Label.BEARD, Label.HAT, Label.GLASSES).any()
     assert bare.shows(*SKIN_LABELS).sum() > photo.shows(*SKIN_LABELS).sum()
     np.testing.assert_array_equal(settle_labels(photo, worn).labels, photo.labels)
+
+
+@pytest.mark.parametrize(("glasses", "likelier"), [("sun_aviator", "clear"), ("wayfarer", "clear"), ("none", "sun")])
+def test_lenses_that_hide_the_eyes_are_sunglasses(head, glasses, likelier):
+    """What the labels show of glasses decides, for the reader often calls sunglasses clear."""
+    photo = photograph(head, HeadParameters(hair=Hair(style="bald"), wear=Wear(glasses=glasses)))
+    reading = Reading(*(np.zeros((1, 1)),) * 4, {"glasses": {likelier: 0.6}}, {})
+    expected = {"sun_aviator": "sun_square", "wayfarer": "round", "none": "none"}[glasses]
+    assert name_glasses(photo, reading) == expected
 
 
 def test_a_photo_fades_at_its_own_edge_but_not_at_the_crops():

@@ -36,6 +36,7 @@ THINNEST_BROWS, BROADEST_BROWS = 0.015, 0.075  # pixels of both brows per pixel 
 FEWEST = 120  # pixels whose median is a colour
 BEARD_SHARE, GLASSES_SHARE, HAT_SHARE = 0.02, 0.012, 0.12  # pixels of a thing per pixel of the face
 HAIR_REFLECTS = 1.6  # hair's albedo per unit of what a photo shows of it: strands shade one another
+DARK_LENSES, HIDDEN_EYES = 0.12, 0.01  # pixels of glasses (frames alone: 0.09) and of eyes (usually 0.02 to 0.05)
 UNSEEN_CLOTH = 0.022  # dark, in the tint of the photo: that goes with any
 IRIS: Colour = (0.09, 0.045, 0.02)
 IRIS_REFLECTS = 1.4  # its albedo per unit of what a photo shows of it: lids shade it
@@ -159,18 +160,26 @@ def _describe_facial_hair(photo: Photo, reading: Reading, hair: Colour) -> Facia
 
 def _describe_wear(photo: Photo, reading: Reading) -> Wear:
     """Describe glasses, and the colours of a hat; which hat it is takes the fitted head (`hat_search.choose_hat`)."""
-    glasses, colour = "none", find_colour(photo, (Label.HAT,))
-    if share_of_face(photo, Label.GLASSES) > GLASSES_SHARE and reading.best("glasses")[0] != "none":
-        glasses = "sun_square" if reading.best("glasses")[0] == "sun" else "round"
+    colour = find_colour(photo, (Label.HAT,))
     hat_colour = Wear().hat_colour if colour is None else to_colour(colour)
     two = find_two_colours(photo.rgb, photo.radiance, photo.labels)
     frames = find_colour(photo, (Label.GLASSES,))
     return Wear(
         hat_colour=hat_colour if two is None else to_colour(two.main),
         hat_trim=to_colour(0.7 * np.array(hat_colour) if two is None else two.second),
-        glasses=glasses,
+        glasses=name_glasses(photo, reading),
         glasses_colour=Wear().glasses_colour if frames is None else to_colour(0.5 * frames),
     )
+
+
+def name_glasses(photo: Photo, reading: Reading) -> str:
+    """Name the glasses: the dark lenses of sunglasses cover the eyes, whatever the reader answers."""
+    share, answer = share_of_face(photo, Label.GLASSES), reading.best("glasses")[0]
+    if share > DARK_LENSES and share_of_face(photo, Label.EYE) < HIDDEN_EYES:
+        return "sun_square"
+    if share > GLASSES_SHARE and answer != "none":
+        return "sun_square" if answer == "sun" else "round"
+    return "none"
 
 
 def guess_cloth(photo: Photo) -> Colour:
