@@ -39,7 +39,7 @@ def find_matte(
 
 
 def combine_mattes(salient: Floats, read: Floats, weight: Floats) -> Floats:
-    """Add the evidence of both mattes; the surer one decides where they disagree, and the second alone at weight 2."""
+    """Add the evidence of both mattes: the surer one decides where they disagree, the second alone at weight 2."""
 
     def evidence(alpha: Floats) -> Floats:
         clipped = np.clip(alpha, 0.02, 0.98)
