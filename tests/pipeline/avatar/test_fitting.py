@@ -109,6 +109,19 @@ def test_lenses_that_hide_the_eyes_are_sunglasses(head, glasses, likelier):
     assert name_glasses(photo, reading) == expected
 
 
+def test_a_sure_reader_needs_few_pixels_of_wire(head):
+    photo = photograph(head, HeadParameters(hair=Hair(style="bald"), wear=Wear(glasses="round")))
+    where = np.flatnonzero(photo.shows(Label.GLASSES))
+    labels = photo.labels.copy()
+    labels.flat[where[len(where) // 6 :]] = Label.FACE
+    blank = (np.zeros((1, 1)),) * 4
+    named = [
+        name_glasses(replace(photo, labels=labels), Reading(*blank, {"glasses": {"clear": p, "none": 1 - p}}, {}))
+        for p in (0.95, 0.6)
+    ]
+    assert named == ["round", "none"]
+
+
 def test_a_photo_fades_at_its_own_edge_but_not_at_the_crops():
     inside = np.zeros((100, 100), np.float32)
     inside[:60] = 1

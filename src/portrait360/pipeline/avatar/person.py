@@ -36,6 +36,7 @@ THINNEST_BROWS, BROADEST_BROWS = 0.015, 0.075  # pixels of both brows per pixel 
 FEWEST = 120  # pixels whose median is a colour
 BEARD_SHARE, GLASSES_SHARE, HAT_SHARE = 0.02, 0.012, 0.12  # pixels of a thing per pixel of the face
 HAIR_REFLECTS = 1.6  # hair's albedo per unit of what a photo shows of it: strands shade one another
+SURE_GLASSES, WIRE_SHARE = 0.9, 0.003  # probability from which so few pixels will do: thin wires, which labels lose
 DARK_LENSES, HIDDEN_EYES = 0.12, 0.01  # pixels of glasses (frames alone: 0.09) and of eyes (usually 0.02 to 0.05)
 UNSEEN_CLOTH = 0.022  # dark, in the tint of the photo: that goes with any
 IRIS: Colour = (0.09, 0.045, 0.02)
@@ -173,11 +174,15 @@ def _describe_wear(photo: Photo, reading: Reading) -> Wear:
 
 
 def name_glasses(photo: Photo, reading: Reading) -> str:
-    """Name the glasses: the dark lenses of sunglasses cover the eyes, whatever the reader answers."""
+    """Name the glasses: the dark lenses of sunglasses cover the eyes, whatever the reader answers.
+
+    Of thin wires few pixels are labelled; they are glasses if the reader is sure.
+    """
     share, answer = share_of_face(photo, Label.GLASSES), reading.best("glasses")[0]
     if share > DARK_LENSES and share_of_face(photo, Label.EYE) < HIDDEN_EYES:
         return "sun_square"
-    if share > GLASSES_SHARE and answer != "none":
+    sure = reading.answers["glasses"].get("none", 0.0) < 1 - SURE_GLASSES
+    if share > (WIRE_SHARE if sure else GLASSES_SHARE) and answer != "none":
         return "sun_square" if answer == "sun" else "round"
     return "none"
 
