@@ -156,6 +156,16 @@ def test_tufts_that_grow_apart_from_the_hair_go_and_nothing_else():
     assert np.array_equal(left[1].points, groups[1].points[20:]) and np.array_equal(left[0].widths, groups[0].widths)
 
 
+def test_hair_that_grows_in_tufts_keeps_all_of_them():
+    """Each loc is a tuft apart from all others, and there are many: none of them is lost beside denser hair."""
+    rng = np.random.default_rng(5)
+    dense = rng.uniform(0, 0.1, (3000, 3)) * (1, 1, 0) + (0, 0.3, 0)
+    tufts = rng.uniform(0, 0.004, (60, 16, 3)) + 0.03 * np.stack(np.divmod(np.arange(60), 8), -1)[:, None, [0, 1, 1]]
+    locs = _stand(np.float32(tufts.reshape(-1, 3)))
+    left = drop_islands([_stand(np.float32(dense)), locs])
+    assert [len(group.points) for group in left] == [3000, 960]
+
+
 def _stand(roots: np.ndarray) -> Strands:
     count = len(roots)
     points = roots[:, None] + np.float32([[0, 0, 0], [0, 0, 0.01]])

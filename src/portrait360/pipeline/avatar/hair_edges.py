@@ -37,6 +37,7 @@ LESSER, LEAN = 70.0, 5.0  # lesser locks per canonical unit; the range of their 
 LINKS = ((0.009, 1), (0.0065, 30))
 """Canonical distances between neighbouring roots, and the fewest of an island."""
 ISLAND = 0.015  # share of all that an island has at most
+TUFTED = 0.5  # share of a group outside of islands, below which they are how it grows
 TIP = 0.35  # share of its width that a strand keeps at its end
 
 
@@ -57,7 +58,7 @@ def taper_edges(groups: Sequence[Strands], head: Head) -> list[Strands]:
 def drop_islands(groups: Sequence[Strands]) -> list[Strands]:
     """Return strands without tufts that grow apart from all others, as where a loose lock hangs before the face.
 
-    Groups of which nothing is left are left out.
+    Groups of which nothing is left are left out. Hair that grows in tufts, as locs do, has them everywhere and stays.
     """
     tree = KDTree(np.concatenate([np.zeros((0, 3), np.float32), *(group.points[:, 0] for group in groups)]))
     if tree.n == 0:
@@ -68,6 +69,7 @@ def drop_islands(groups: Sequence[Strands]) -> list[Strands]:
         size = np.bincount(parts)
         keep &= ((size > ISLAND * tree.n) | (size < fewest))[parts]
     kept = np.split(keep, np.cumsum([len(group.points) for group in groups])[:-1])
+    kept = [rows | (len(rows) > ISLAND * tree.n and rows.mean() < TUFTED) for rows in kept]
     pairs = zip(groups, kept, strict=True)
     return [take_strands(group, rows, group.points[rows]) for group, rows in pairs if rows.any()]
 
