@@ -8,6 +8,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
+gc.disable()  # until all libraries are there: they and the tests are a million objects that stay
 for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
     os.environ.setdefault(name, "1")  # before any library is there; programs that tests start inherit it
 
@@ -62,6 +63,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

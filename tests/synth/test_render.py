@@ -13,6 +13,7 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.synth.render.bake import prepare_scene
 from portrait360.synth.render.renderer import Rendering, render, render_linear
 from portrait360.synth.scene import Material, Part, Scene
+from portrait360.utils.parallel.threads import LIMIT
 from tests.fixtures.scenes import FOCAL, FRONT, WHITE, ball, hair, head, lit, mesh, psnr, quad, strands
 
 seeds = st.integers(0, 2**31)
@@ -127,8 +128,12 @@ def test_every_channel_is_whole(steps, outline):
     assert {Part.SKIN, Part.HAIR} <= set(np.unique(view.parts))
 
 
-def test_the_same_scene_gives_the_same_bytes():
-    one, two = (render(prepare_scene(head()), FRONT, 64) for _ in range(2))
+def test_the_same_scene_gives_the_same_bytes_by_however_many_threads(monkeypatch):
+    def bake_and_render(threads: int) -> Rendering:
+        monkeypatch.setenv(LIMIT, str(threads))
+        return render(prepare_scene(head()), FRONT, 64)
+
+    one, two = bake_and_render(1), bake_and_render(2)
     for name in ("rgb", "alpha", "depth", "normals", "parts"):
         assert getattr(one, name).tobytes() == getattr(two, name).tobytes()
 

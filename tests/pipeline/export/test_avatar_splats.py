@@ -33,6 +33,7 @@ from portrait360.synth.render.bake import PreparedScene, prepare_scene
 from portrait360.synth.render.renderer import render
 from portrait360.synth.scene import Part, Scene
 from portrait360.utils.images import over_grey
+from portrait360.utils.parallel.threads import LIMIT
 from tests.fixtures.scenes import FOCAL, WHITE, ball, hair
 from tests.fixtures.splats import matrices, some_splats
 
@@ -139,6 +140,15 @@ def test_what_sticks_out_of_the_subject_is_left_out(drawn, views):
     both = join_splats([drawn, beside])
     useful = find_useful(measure_shares(both, views, np.ones(len(both))), np.full(len(both), 0.5))
     assert not (useful >= len(drawn)).any() and (useful < len(drawn)).any()
+
+
+def test_threads_do_not_change_what_views_show_of_them(drawn, views, monkeypatch):
+    found = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv(LIMIT, threads)
+        shares = measure_shares(drawn, views, np.ones(len(drawn)))
+        found.append(sharpen(paint(drawn, shares.colours), views, np.ones(len(drawn))).colours)
+    np.testing.assert_array_equal(*found)
 
 
 def test_they_look_like_the_scene_from_a_side_that_they_have_not_seen(scene, drawn, views):

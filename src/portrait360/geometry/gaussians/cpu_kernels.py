@@ -25,7 +25,7 @@ MIN_ALPHA32, MAX_ALPHA32 = np.float32(MIN_ALPHA), np.float32(MAX_ALPHA)
 MIN_TRANSMITTANCE32, SURFACE_TRANSMITTANCE32 = np.float32(MIN_TRANSMITTANCE), np.float32(SURFACE_TRANSMITTANCE)
 
 
-@cached_njit()
+@cached_njit(nogil=True)
 def bounding_boxes(means, opacities, extents, size):  # noqa: ANN001, ANN201 (numba)
     """Return the pixels (n, 4) x0 x1 y0 y1, ends excluded, where each splat's alpha may reach MIN_ALPHA.
 
@@ -47,7 +47,7 @@ def bounding_boxes(means, opacities, extents, size):  # noqa: ANN001, ANN201 (nu
     return out
 
 
-@cached_njit()
+@cached_njit(nogil=True)
 def bin_splats(boxes, order, size):  # noqa: ANN001, ANN201 (numba)
     """Return the start of every tile's list (tiles + 1), and the lists: ids of splats from near to far."""
     across = (size + TILE - 1) // TILE

@@ -52,6 +52,7 @@ from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
 from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.parallel.threads import run_beside
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
 BROWS = (Label.BROW,)
@@ -225,19 +226,26 @@ def bake_photo(scene: Scene, photo: Photo, *, alone: bool = True) -> Scene:
     Clothes go on all around as the photo shows them if it is the head's only one, `alone`.
     """
     view = expose(paint_clothes_grey(scene), photo, PORTRAIT)
-    beards = [group.points[:, 0] for group in scene.strands if group.part[0] == Part.BEARD]
-    beards += [mesh.vertices for mesh in scene.meshes if mesh.part[0] == Part.BEARD]  # carved
-    whiskers = np.concatenate([np.zeros((0, 3), np.float32), *beards])
-    meshes = [_bake_mesh(mesh, view, whiskers) for mesh in scene.meshes]
-    meshes = bake_hat(meshes, view) if has_one_material(photo) else meshes
-    meshes = bake_clothes(tint_whites(meshes, view), view, carry=alone)
-    unstained = find_clear_hair(photo)
-    locks, clear = read_locks(view, unstained), unstained * find_dense_strands(scene.strands, view)
-    strands = even_groups([bake_strands(group, view, locks, clear) for group in scene.strands])
+    meshes, strands = run_beside(lambda: _bake_meshes(scene, view, alone=alone), lambda: _bake_strands(scene, view))
     if shows_brows(view):
         strands = [_shave(group) if group.part[0] == Part.BROWS else group for group in strands]
         meshes = [_call_brows_face(mesh) for mesh in meshes]
     return replace(scene, meshes=tuple(shade_neck(meshes)), strands=tuple(strands))
+
+
+def _bake_meshes(scene: Scene, view: View, *, alone: bool) -> list[Mesh]:
+    beards = [group.points[:, 0] for group in scene.strands if group.part[0] == Part.BEARD]
+    beards += [mesh.vertices for mesh in scene.meshes if mesh.part[0] == Part.BEARD]  # carved
+    whiskers = np.concatenate([np.zeros((0, 3), np.float32), *beards])
+    meshes = [_bake_mesh(mesh, view, whiskers) for mesh in scene.meshes]
+    meshes = bake_hat(meshes, view) if has_one_material(view.photo) else meshes
+    return bake_clothes(tint_whites(meshes, view), view, carry=alone)
+
+
+def _bake_strands(scene: Scene, view: View) -> list[Strands]:
+    unstained = find_clear_hair(view.photo)
+    locks, clear = read_locks(view, unstained), unstained * find_dense_strands(scene.strands, view)
+    return even_groups([bake_strands(group, view, locks, clear) for group in scene.strands])
 
 
 def shows_brows(view: View) -> bool:

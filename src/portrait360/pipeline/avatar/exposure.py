@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Part, Scene
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.parallel.threads import run_beside
 
 DARKEST, FAIREST = 0.0015, 0.95  # albedo
 FAIR_HAIR = (0.65, 0.8)  # greatest luminance and greatest channel of the albedo of hair
@@ -41,8 +44,8 @@ def expose(scene: Scene, photo: Photo, quality: BakeQuality) -> View:
     """Render a scene at the photo's camera and size."""
     prepared = prepare_scene(scene, quality=quality)
     curves = prepared.curves._replace(segments=prepared.curves.segments[:0], ends=prepared.curves.ends[:0])
-    whole = render_linear(prepared, photo.camera, photo.size)
-    bare = render_linear(replace(prepared, curves=curves), photo.camera, photo.size)
+    draw = partial(render_linear, camera=photo.camera, size=photo.size)
+    whole, bare = run_beside(partial(draw, prepared), partial(draw, replace(prepared, curves=curves)))
     return View(photo, whole, bare)
 
 
@@ -131,16 +134,26 @@ def find_side_light(points: F32, light: Floats, weight: Floats) -> F32:
 
     It is fitted to the points that have weight, and reaches beyond them.
     """
+    return find_side_lights(points, [light], weight)[0]
+
+
+def find_side_lights(points: F32, lights: Sequence[Floats], weight: Floats) -> list[F32]:
+    """Do the same with several values (n,) of points, such as the channels of their colours."""
     left, right = weight[points[:, 0] > 0].sum(), weight[points[:, 0] < 0].sum()
     if min(left, right) <= 0:
-        return np.zeros(len(points), np.float32)
+        return [np.zeros(len(points), np.float32) for _ in lights]
+    known = weight > 0.3 * weight.max()
     x, y, z = ((points - HEAD_CENTRE) / HEAD_SIZE).T.astype(np.float64)
-    y, z = (np.clip(a, *np.quantile(a[weight > 0.3 * weight.max()], (0.02, 0.98))) for a in (y, z))
+    y, z = (np.clip(a, *np.quantile(a[known], (0.02, 0.98))) for a in (y, z))
     side = np.tanh(1.5 * x)
     rows = np.stack([side, side * y, side * z, np.abs(side), y, z, y * y, z * z, np.ones_like(x)], 1)
     ridge = np.diag([STIFF] * 3 + [LOOSE] * 6) * weight.sum()
-    solved = np.linalg.solve((rows * weight[:, None]).T @ rows + ridge, rows.T @ (weight * light))
+    system = (rows * weight[:, None]).T @ rows + ridge
     sure = smoothstep(*ONE_SIDED, np.array(min(left, right) / max(left, right)))
-    uneven = rows[:, :3] @ solved[:3]
-    most = np.abs(uneven[weight > 0.3 * weight.max()]).max()
-    return (sure * np.clip(uneven, -most, most)).astype(np.float32)
+    found = []
+    for light in lights:
+        solved = np.linalg.solve(system, rows.T @ (weight * light))
+        uneven = rows[:, :3] @ solved[:3]
+        most = np.abs(uneven[known]).max()
+        found.append((sure * np.clip(uneven, -most, most)).astype(np.float32))
+    return found

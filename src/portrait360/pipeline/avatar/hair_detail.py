@@ -181,8 +181,10 @@ def _find_beside(ways: F64, patch: I32, lengths: F64) -> I32:
 def _spread(features: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return rows of points that lie about one unit apart."""
     cells = np.floor(features).astype(np.int64)
+    low, high = cells.min(0), cells.max(0)
+    number = np.ravel_multi_index(tuple((cells - low).T), tuple(high - low + 1))  # sorted far sooner than rows
     order = rng.permutation(len(features))
-    _, first = np.unique(cells[order], axis=0, return_index=True)
+    _, first = np.unique(number[order], return_index=True)
     return order[first]
 
 

@@ -21,6 +21,7 @@ from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Part, Scene, Strands
 from portrait360.utils.array_types import F32, F64, Bools
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.parallel.threads import map_in_threads
 from portrait360.utils.portrait_labels import Label
 
 SIZE = 128  # pixels of a render
@@ -59,11 +60,13 @@ def _find_lacks(scene: Scene, photo: Photo, shown: F64) -> F64:
     """
     prepared, camera = prepare_scene(thin_out(scene), quality=DRAFT), photo.camera
     lacks = np.zeros((1 + len(TURNS), 3))
-    for row, turn in enumerate(TURNS, 1):
-        film = render_linear(prepared, Camera(look_at(turn, 0.0, radius=camera.radius), camera.focal), SIZE)
+    turned = (Camera(look_at(turn, 0.0, radius=camera.radius), camera.focal) for turn in TURNS)
+    views = [camera, *turned]
+    films = list(map_in_threads(lambda view: render_linear(prepared, view, SIZE), views, lone_first=False))
+    for row, film in enumerate(films[1:], 1):
         found = _usual_light(film.radiance, _find_hair(film))
         lacks[row] = 0.0 if found is None else shown - found
-    film, side = render_linear(prepared, camera, SIZE), (SIZE, SIZE)
+    film, side = films[0], (SIZE, SIZE)
     both = _find_hair(film) & (cv2.resize(photo.labels, side, interpolation=cv2.INTER_NEAREST) == Label.HAIR)
     picture = np.asarray(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), np.float32)
     there, found = (_usual_light(radiance, both) for radiance in (picture, film.radiance))

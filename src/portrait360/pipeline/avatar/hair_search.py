@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ from portrait360.synth.wear.hat_fit import cover_hair, cover_meshes, fit_hat
 from portrait360.synth.wear.hat_meshes import hat_meshes
 from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.parallel.threads import map_in_threads
 from portrait360.utils.portrait_labels import Label
 
 SIDE = 144  # pixels of a coarse render
@@ -88,6 +90,7 @@ LAST_STEPS: tuple[tuple[str, tuple[float, ...]], ...] = (  # coordinate steps of
     ("parting", (-0.03, 0.03)),
     ("length", (0.93, 1.08)),
 )
+Steps: TypeAlias = tuple[tuple[str, tuple[float, ...]], ...]
 FACTORS = ("length", "volume", "curl")
 LIMITS: dict[str, tuple[float, float]] = {
     "length": (0.5, 1.7),
@@ -152,19 +155,16 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
     if is_free and not target.masses and not target.is_bearded:
         target = replace(target, knot=find_hidden_knot(photo, head, reading))
     search = _Search(head, photo, base, reading, target)
-    found = []
-    for name in choose_styles(reading, target) if only is None else [only]:
-        best = max(map(search.rate, _start(base.hair, name)), key=lambda match: match.score)
-        found.append(search.refine(best, (FLATTER,)))
-    found.sort(key=lambda match: -match.score)
+    names = choose_styles(reading, target) if only is None else [only]
+    found = sorted(map_in_threads(search.try_style, names), key=lambda match: -match.score)
     finalists = found[:FINALISTS]
     # curls fill their outline only once their size is right
     finalists += [m for m in found[FINALISTS:] if _miss_of_curl(m.hair, target) == 0][
         : 2 if target.curl > CURLY else 0
     ]
-    finalists = [search.refine(match, (*FIRST_STEPS, SWEEP_STEP)) for match in finalists]
+    finalists = search.refine_all(finalists, (*FIRST_STEPS, SWEEP_STEP))
     finalists = sorted(finalists, key=lambda match: -match.score)[:2]
-    best = max((search.refine(match, LAST_STEPS) for match in finalists), key=lambda match: match.score)
+    best = max(search.refine_all(finalists, LAST_STEPS), key=lambda match: match.score)
     if best.overlap < POOR and target.knot is None and only is None:
         plain = [replace(base.hair, style=PLAIN[family][0]) for family in PLAIN if family not in TIED_FAMILIES]
         best = max(map(search.rate, plain), key=lambda match: match.score)
@@ -297,7 +297,14 @@ class _Search:
         score = overlap + DIRECTION * (0.25 + 0.75 * target.trust) * agreement - CURL * off + self._log_prior(hair)
         return Match(float(score), float(overlap), float(agreement), hair)
 
-    def refine(self, match: Match, steps: Iterable[tuple[str, tuple[float, ...]]]) -> Match:
+    def try_style(self, name: str) -> Match:
+        best = max(map(self.rate, _start(self.base.hair, name)), key=lambda match: match.score)
+        return self.refine(best, (FLATTER,))
+
+    def refine_all(self, matches: Iterable[Match], steps: Steps) -> list[Match]:
+        return list(map_in_threads(lambda match: self.refine(match, steps), matches, lone_first=False))
+
+    def refine(self, match: Match, steps: Steps) -> Match:
         """Try each step from the best match so far."""
         for name, changes in steps:
             if name.startswith("tuck") and not self._may_tuck(match.hair, name):

@@ -17,6 +17,7 @@ from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.utils.array_types import F32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.parallel.threads import map_in_threads
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
 VOID = 255  # label of pixels beyond the photo
@@ -131,7 +132,8 @@ def find_pure_hair(rgb: Floats, alpha: Floats, hair: Bools) -> F32:
     outside = alpha < 0.1
     if inside.sum() < FEWEST or outside.sum() < FEWEST:
         return pure
-    back, front = spread_mean(rgb, outside), spread_mean(rgb, cv2.erode(inside.astype(np.uint8), np.ones((9, 9))) > 0)
+    deep = cv2.erode(inside.astype(np.uint8), np.ones((9, 9))) > 0
+    back, front = map_in_threads(lambda mask: spread_mean(rgb, mask), (outside, deep), lone_first=False)
     apart = front - back
     square = (apart**2).sum(-1)
     place = ((rgb - back) * apart).sum(-1) / np.maximum(square, 1e-4)

@@ -295,7 +295,7 @@ def find_usual(values: Floats, trust: Floats, lining: Bools, width: float, unusu
     _, length = skin_edges()
     stiff = (width / length) ** 2 * laplacian_within(lining.astype(np.uint8))
     weight, usual = trust, values
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if np.isfinite(unusual) else 1):  # without unusual values the first round is the last
         usual = solve(sp.diags(weight) + stiff, weight[:, None] * values)
         weight = trust / (1 + (np.abs(values - usual).max(1) / unusual) ** 2)
     return usual

@@ -15,7 +15,7 @@ from portrait360.pipeline.avatar.exposure import (
     blur,
     cosine_to_camera,
     find_seen,
-    find_side_light,
+    find_side_lights,
     look_up_points,
     shrink,
     to_albedo,
@@ -30,6 +30,7 @@ from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.scene import Part, Strands
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.parallel.threads import count_threads
 from portrait360.utils.portrait_labels import Label
 
 STRAND_LABELS = {Part.HAIR: HAIR, Part.BEARD: BEARD, Part.BROWS: (Label.BROW,)}
@@ -49,6 +50,7 @@ BORROWED_CALM = 0.55  # share of the invented differences of strands that borrow
 PURE = 0.9  # purity of hair whose locks are taken
 FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its own locks, and shows them fully
 ANCHORS = 4  # points of a strand that exchange gains with other strands
+TOGETHER = 256  # strands smoothed at once: what lies between them stays in the processor's cache
 
 
 def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) -> Strands:
@@ -149,8 +151,8 @@ def _find_side_colour(points: F32, weight: F32, gain: F32, *, may_be_dyed: bool)
     colour = gain - light[:, None]
     hues = float(colour[weight > 0.5].std(0).mean()) if may_be_dyed and (weight > 0.5).any() else 0.0
     natural = 1 - float(smoothstep(*DYED, np.array(hues)))
-    uneven = [natural * find_side_light(points, channel, weight) for channel in colour.T]
-    return np.stack(uneven, 1) + find_side_light(points, light, weight)[:, None]
+    *uneven, broad = find_side_lights(points, [*colour.T, light], weight)
+    return np.stack([natural * channel for channel in uneven], 1) + broad[:, None]
 
 
 def strand_ratio(view: View, inside: F32, light_share: float) -> F32:
@@ -178,12 +180,15 @@ def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32, F32
     The last is how far it knows them from another point of its strand.
     """
     step = np.linalg.norm(np.diff(points, axis=1), axis=-1).mean(1)
-    apart = np.abs(np.subtract.outer(np.arange(points.shape[1]), np.arange(points.shape[1])))
-    away = np.minimum(apart * step[:, None, None] / ALONG, 60)
-    kernel = np.exp(-away).astype(np.float32)
-    kernel = kernel * weight[:, None, :]
-    total = kernel.sum(-1)
-    along = (kernel @ clip_gain(gain)) / np.maximum(total, 1e-30)[..., None]
+    steps = np.arange(points.shape[1])
+    share = np.exp(-np.minimum(steps * step[:, None] / ALONG, 60)).astype(np.float32)  # of a point so many steps away
+    apart, gain = np.abs(np.subtract.outer(steps, steps)), clip_gain(gain)
+    summed, total = np.empty(gain.shape, np.float32), np.empty(weight.shape, np.float32)
+    for first in range(0, len(points), TOGETHER):
+        rows = slice(first, first + TOGETHER)
+        kernel = np.take(share[rows], apart, axis=1) * weight[rows, None, :]
+        summed[rows], total[rows] = kernel @ gain[rows], kernel.sum(-1)
+    along = summed / np.maximum(total, 1e-30)[..., None]
     known = np.clip(total, 0, 1)
     own = np.where(total > 1e-20, np.maximum(known, 1e-20), 1e-20) ** (ALONG / OWN_REACH)
     return along, known, np.asarray(np.where(total > 1e-20, own, 0), np.float32)
@@ -204,7 +209,7 @@ def _carry_between_strands(points: F32, known: Floats, gain: F32) -> tuple[F32, 
     tree, near = KDTree(places[rows]), min(12, len(rows))
     found, distances = [], []
     for side, detour in ((1.0, 0.0), (-1.0, 0.15)):
-        distance, index = tree.query(places * np.array([side, 1, 1]), k=near)
+        distance, index = tree.query(places * np.array([side, 1, 1]), k=near, workers=count_threads())
         share = np.exp(-(distance - distance[:, :1]) / 0.03)
         share /= share.sum(1, keepdims=True)
         found.append(np.einsum("ij,ijc->ic", share, gains[rows][index]))

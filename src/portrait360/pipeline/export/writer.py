@@ -31,6 +31,7 @@ from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import translate_write_errors
 from portrait360.utils.images import over_grey, save_picture
+from portrait360.utils.parallel.threads import make_ahead
 
 FORMATS = (*SPLAT_FORMATS, "glb", "obj", *AVATAR_FORMATS, "field", "html", "mp4", "webp", "gif", "scene", "sheet")
 DEFAULT_FORMATS = ("ply", "glb", "html", "mp4", "sheet")
@@ -158,7 +159,7 @@ def _write(
         file = folder / f"turntable.{name}"
         frames = FRAMES if name == "mp4" else FRAMES // 4
         cameras = camera_path(frames)
-        save_turntable(file, draw_frames(head, cameras, FILM), frames / SECONDS)
+        save_turntable(file, make_ahead(draw_frames(head, cameras, FILM)), frames / SECONDS)
     return file
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,6 +57,7 @@ def make_hair(
     return Hairdo(strands, meshes, tint)
 
 
+@lru_cache(maxsize=2)  # a search grows many hairstyles on one head
 def _without_shoulders(head: Head) -> Head:
     """Return the head with a field whose neck goes straight down."""
     values, row = head.field.values.copy(), round((NECK - float(LOW[1])) / STEP)

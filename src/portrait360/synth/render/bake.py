@@ -16,6 +16,7 @@ from portrait360.synth.render.mesh_buffers import AMBIENT, NORMAL, POSITION, Sur
 from portrait360.synth.render.strand_buffers import Curves
 from portrait360.synth.scene import Light, Part, Scene
 from portrait360.utils.array_types import F32, I32
+from portrait360.utils.parallel.threads import map_in_threads
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,18 @@ class LightRig(NamedTuple):
     contrast: float  # 0 for uniform light, 1 for light with a clear direction
     gleam: float  # strength of the clear highlight of hair
     steps: int
+
+
+class Solids(NamedTuple):
+    """What blocks light: triangles of a surface."""
+
+    points: F32  # (n, 3) contiguous: each direction of light reads them
+    triangles: I32
+    chosen: I32
+
+    @classmethod
+    def of(cls, surface: Surface, solid: I32) -> Solids:
+        return cls(np.ascontiguousarray(surface.values[:, POSITION]), surface.triangles, solid)
 
 
 @dataclass(frozen=True)
@@ -113,13 +126,13 @@ def _light_rig(light: Light, steps: int, gleam: float) -> LightRig:
     )
 
 
-def _depth_maps(surface: Surface, solid: I32, curves: Curves, view: shadow_maps.Frame, side: int) -> tuple[F32, ...]:
+def _depth_maps(solids: Solids, curves: Curves, view: shadow_maps.Frame, side: int) -> tuple[F32, ...]:
     """Return vertices and hair points in a map's frame, and the map: solid heights, hair heights, hair amount."""
-    vertices = shadow_maps.to_map_frame(surface.values[:, POSITION], view.matrix)
+    vertices = shadow_maps.to_map_frame(solids.points, view.matrix)
     points = shadow_maps.to_map_frame(curves.points, view.matrix)
     heights = np.full((side, side), shadow_maps.FAR, np.float32)
     hair, amount = np.full((side, side), shadow_maps.FAR, np.float32), np.zeros((side, side), np.float32)
-    shadow_maps.draw_triangles(vertices, surface.triangles, solid, heights)
+    shadow_maps.draw_triangles(vertices, solids.triangles, solids.chosen, heights)
     shadow_maps.draw_segments(points, curves.widths, curves.segments, view.texel, hair, amount)
     return vertices, points, heights, hair, amount
 
@@ -132,10 +145,12 @@ def _bake_sky(
     visible, total = np.zeros_like(normals), np.full_like(normals, 1e-9)
     hair_visible, hair_total = np.zeros_like(curves.points), np.full_like(curves.points, 1e-9)
     opening = np.zeros_like(curves.points)
-    for direction in sphere_directions(quality.sky):
+    directions = sphere_directions(quality.sky)
+    views = [shadow_maps.make_frame(direction, centre, radius, quality.sky_map) for direction in directions]
+    solids = Solids.of(surface, solid)
+    maps = map_in_threads(lambda view: _depth_maps(solids, curves, view, quality.sky_map), views, lone_first=False)
+    for direction, view, (vertices, points, heights, hair, amount) in zip(directions, views, maps, strict=True):
         colour = np.maximum(radiance(light.ambient, direction[None])[0], 1e-3)
-        view = shadow_maps.make_frame(direction, centre, radius, quality.sky_map)
-        vertices, points, heights, hair, amount = _depth_maps(surface, solid, curves, view, quality.sky_map)
         bias = 1.5 * view.texel
         shadow_maps.surface_occlusion(
             vertices, normals, direction, colour, heights, hair, amount, bias, visible, total
@@ -162,18 +177,22 @@ def _key_shadows(
     surface: Surface, solid: I32, curves: Curves, rig: LightRig, centre: F32, radius: float, side: int
 ) -> shadow_maps.Maps:
     """Return depth maps of the key lights, and fill in their light on the hair points."""
-    matrices, layers = [], []
     texel = 2 * radius / side
-    for j, direction in enumerate(rig.directions):
-        view = shadow_maps.make_frame(direction, centre, radius, side)
-        _, points, heights, hair, amount = _depth_maps(surface, solid, curves, view, side)
+    views = [shadow_maps.make_frame(direction, centre, radius, side) for direction in rig.directions]
+    solids = Solids.of(surface, solid)
+
+    def draw(view: shadow_maps.Frame) -> tuple[F32, tuple[F32, ...]]:
+        _, points, heights, hair, amount = _depth_maps(solids, curves, view, side)
         key_share = np.empty(len(points), np.float32)
         shadow_maps.hair_shadow(points, heights, hair, amount, 3 * texel, key_share)
+        return key_share, (heights, hair, amount, shadow_maps.block_ceiling(heights, hair))
+
+    layers = []
+    for j, (key_share, maps) in enumerate(map_in_threads(draw, views, lone_first=False)):
         curves.keys[:, j] = key_share
-        matrices.append(view.matrix)
-        layers.append((heights, hair, amount, shadow_maps.block_ceiling(heights, hair)))
+        layers.append(maps)
     if not layers:
         empty, empty_ceiling = np.zeros((0, side, side), np.float32), np.zeros((0, 1, 1), np.float32)
         return shadow_maps.Maps(np.zeros((0, 3, 4), np.float32), empty, empty, empty, empty_ceiling, texel)
     solids, hairs, amounts, ceilings = (np.stack(kind) for kind in zip(*layers, strict=True))
-    return shadow_maps.Maps(np.stack(matrices), solids, hairs, amounts, ceilings, texel)
+    return shadow_maps.Maps(np.stack([view.matrix for view in views]), solids, hairs, amounts, ceilings, texel)

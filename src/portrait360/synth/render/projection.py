@@ -16,7 +16,7 @@ from portrait360.utils.array_types import F32, F64
 def to_homogeneous(points: F32, camera: Camera, size: int) -> F64:
     """Return homogeneous pixel coordinates (n, 3) of world points (n, 3); the last one is the depth."""
     out = np.empty((len(points), 3))
-    transform(points, camera.position.astype(np.float64), _matrix(camera, size), out)
+    transform(np.ascontiguousarray(points), camera.position.astype(np.float64), _matrix(camera, size), out)
     return out
 
 

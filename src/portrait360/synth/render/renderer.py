@@ -71,7 +71,8 @@ def _draw_fragments(
     """Rasterise strands and transparent triangles before solid surfaces; return them and directions of segments."""
     surface, curves = prepared.surface, prepared.curves
     f, far, blocks = begin_fragments(depth)
-    fragments.draw_transparent(points, surface.triangles, prepared.clear, surface.values[:, OPACITY], SAMPLES, far, f)
+    opacity = np.ascontiguousarray(surface.values[:, OPACITY])
+    fragments.draw_transparent(points, surface.triangles, prepared.clear, opacity, SAMPLES, far, f)
     positions, halves = project_strands(curves.points, curves.widths, camera, size)
     if prepared.outline > 0:
         toon_outline.draw_hair_ink(positions, halves, curves.segments, prepared.outline * size, far, blocks, f)

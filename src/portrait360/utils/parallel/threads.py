@@ -6,12 +6,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
+END = object()
 S = TypeVar("S")
 T = TypeVar("T")
 LIMIT = "OMP_NUM_THREADS"  # how many threads a process may use; workers of a batch have one each
 MOST = 4  # each holds a render's buffers
+AHEAD = 2
 
 
 def count_threads() -> int:
@@ -21,16 +23,40 @@ def count_threads() -> int:
     return max(min(cores, MOST, int(limit) if limit.isdecimal() else MOST), 1)
 
 
-def map_in_threads(function: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+def run_beside(first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
+    """Return what two functions return, which run at the same time if that is worth it."""
+    if count_threads() == 1:
+        return first(), second()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(second)
+        return first(), other.result()
+
+
+def make_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield items that one other thread makes, a few ahead, while they are used here."""
+    if count_threads() == 1:
+        yield from items
+        return
+    rest = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        ahead = deque(pool.submit(next, rest, END) for _ in range(AHEAD))
+        while (item := ahead.popleft().result()) is not END:
+            ahead.append(pool.submit(next, rest, END))
+            yield cast(T, item)
+
+
+def map_in_threads(function: Callable[[S], T], items: Iterable[S], *, lone_first: bool = True) -> Iterator[T]:
     """Yield what the function makes of the items, in their order; only a few of them are at work at a time.
 
-    The first is made alone: what it computes once for all must not be computed by every thread.
+    Args:
+        function: What does the work.
+        items: Taken one after the other, by the thread that asks for the results.
+        lone_first: Whether the first is made alone, since what it computes once for all every thread would compute.
     """
-    rest = iter(items)
-    for first in rest:
+    rest, count = iter(items), count_threads()
+    for first in rest if lone_first else ():
         yield function(first)
         break
-    count = count_threads()
     if count == 1:
         yield from map(function, rest)
         return

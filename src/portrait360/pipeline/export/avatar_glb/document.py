@@ -14,6 +14,7 @@ from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.glb import ARRAY_BUFFER, FLOAT, TYPES, UINT, Builder
 from portrait360.pipeline.export.units import METRES
 from portrait360.utils.array_types import F32, Bytes
+from portrait360.utils.parallel.threads import map_in_threads
 from portrait360.utils.version import __version__
 
 LINEAR, MIPMAPS, CLAMP = 9729, 9987, 33071
@@ -82,9 +83,8 @@ def _describe_skin(builder: Builder, pivot: np.ndarray) -> dict[str, Any]:
 
 
 def _add_images(builder: Builder, images: dict[str, Bytes]) -> dict[str, Any]:
-    entries = []
-    for name, pixels in images.items():
-        kind, data = encode_image(pixels)
+    entries, encoded = [], map_in_threads(encode_image, images.values(), lone_first=False)
+    for name, (kind, data) in zip(images, encoded, strict=True):
         entries.append({"name": name, "bufferView": builder.add_view(data), "mimeType": f"image/{kind}"})
     sampler = {"magFilter": LINEAR, "minFilter": MIPMAPS, "wrapS": CLAMP, "wrapT": CLAMP}
     textures = [{"source": i, "sampler": 0} for i in range(len(images))]

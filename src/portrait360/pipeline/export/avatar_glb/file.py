@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.export.avatar_glb.bust import FLOOR, make_base, make_neck
+from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck, make_base, make_neck
 from portrait360.pipeline.export.avatar_glb.document import pack_pieces
-from portrait360.pipeline.export.avatar_glb.expression import make_rig
+from portrait360.pipeline.export.avatar_glb.expression import Rig, make_rig
 from portrait360.pipeline.export.avatar_glb.face import make_eyes, make_face_hair, make_mouth, make_skin_piece
 from portrait360.pipeline.export.avatar_glb.hair import make_hair
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, show_linear
-from portrait360.pipeline.export.avatar_glb.photo_detail import find_photo_detail
+from portrait360.pipeline.export.avatar_glb.photo_detail import PhotoDetail, find_photo_detail
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.skin_texture import bake_skin_texture
 from portrait360.pipeline.export.avatar_glb.worn import make_worn
@@ -22,6 +22,7 @@ from portrait360.synth.render.tone_mapping import srgb_to_linear
 from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, translate_write_errors
+from portrait360.utils.parallel.threads import run_beside
 
 TRIANGLES = 60_000  # of the whole file at detail 1
 DETAILS = (0.25, 8.0)  # least and greatest
@@ -64,7 +65,20 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
     rig = make_rig(avatar)
     neck = make_neck(rig)
     photo = find_photo_detail(avatar)
-    images: dict[str, Bytes] = {"skin": bake_skin_texture(avatar, photo, unlit=unlit)}
+    skin, (pieces, eyes) = run_beside(
+        lambda: bake_skin_texture(avatar, photo, unlit=unlit),
+        lambda: make_pieces(avatar, rig, neck, photo, detail, unlit=unlit),
+    )
+    images = {"skin": skin, **eyes}
+    images |= {piece.look.texture: piece.image for piece in pieces if piece.look.texture and piece.image is not None}
+    return Parts(pieces, images, neck.pivot, dict(zip(rig.names, rig.weights.tolist(), strict=True)))
+
+
+def make_pieces(
+    avatar: Avatar, rig: Rig, neck: Neck, photo: PhotoDetail, detail: float, *, unlit: bool
+) -> tuple[list[Piece], dict[str, Bytes]]:
+    """Return all meshes, and the textures of the eyes by name."""
+    images: dict[str, Bytes] = {}
     pieces = [make_skin_piece(avatar, rig, detail)]
     pieces += make_eyes(avatar, rig, images, unlit=unlit)
     pieces += make_mouth(avatar, rig, unlit=unlit)
@@ -74,8 +88,7 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
     pieces += [] if base is None else [base]
     left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in pieces)
     pieces += make_hair(avatar, neck, left, unlit=unlit)
-    images |= {piece.look.texture: piece.image for piece in pieces if piece.look.texture and piece.image is not None}
-    return Parts(pieces, images, neck.pivot, dict(zip(rig.names, rig.weights.tolist(), strict=True)))
+    return pieces, images
 
 
 def close_bust(avatar: Avatar, pieces: list[Piece], *, unlit: bool) -> Piece | None:

@@ -16,6 +16,7 @@ from portrait360.geometry.surfaces.surface_nets import surface_nets
 from portrait360.synth.meshes import unit
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32, I32
+from portrait360.utils.parallel.threads import count_threads
 
 CELL = 0.009  # canonical side of a cell, four millimetres
 MOST_CELLS = 160  # in one direction
@@ -77,8 +78,9 @@ def make_undercoat(volume: HairVolume, skin: F32, normals: F32, triangles: int) 
     tree, shape = KDTree(skin), volume.density.shape
     places = volume.origin + volume.cell * np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3).astype(np.float32)
     filled = (volume.density > LEVEL).ravel()
-    near = np.asarray(tree.query(places)[1])
-    filled |= ((places - skin[near]) * normals[near]).sum(1) < 0
+    free = np.flatnonzero(~filled)
+    near = np.asarray(tree.query(places[free], workers=count_threads())[1])
+    filled[free] = ((places[free] - skin[near]) * normals[near]).sum(1) < 0
     padded = np.pad(filled.reshape(shape), 1, mode="edge")
     depth = volume.cell * np.asarray(distance_transform_edt(padded))[1:-1, 1:-1, 1:-1]
     field = np.asarray(gaussian_filter(INSET - depth.astype(np.float32), 0.7), np.float32)

@@ -12,6 +12,7 @@ from portrait360.synth.render.mesh_buffers import AMBIENT, NORMAL
 from portrait360.synth.render.tone_mapping import srgb_to_linear, tone_map
 from portrait360.synth.scene import Mesh, Part
 from portrait360.utils.array_types import F32
+from portrait360.utils.parallel.threads import count_threads
 
 NEIGHBOURS = 12
 BRIGHTEST, DARKEST = 0.9, 0.5  # quantile of light that counts as open, and the least share of it
@@ -76,7 +77,8 @@ class HairLight:
         """Return the share (n, 1) of the open sky's light at points beside strands."""
         if self._tree is None:
             return np.ones((len(points), 1), np.float32)
-        level = self._light[self._tree.query(points)[1]] @ LUMINANCE.astype(np.float32)
+        nearest = self._tree.query(points, workers=count_threads())[1]
+        level = self._light[nearest] @ LUMINANCE.astype(np.float32)
         return (np.clip(level / max(self._open, 1e-6), DARKEST, 1) ** MILD).astype(np.float32)[:, None]
 
     def _mean(self, values: F32, points: F32) -> F32:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from portrait360.utils.array_types import F32, F64, Bools, Bytes
+from portrait360.utils.array_types import F32, Bools, Bytes
 
 BLEED = 24  # texels by which colours continue beyond the charts
 
@@ -16,8 +16,9 @@ def fill_texture(texture: F32, where: np.ndarray, *, shown: bool) -> Bytes:
     """Return a texture (h, w, 3) as sRGB, of which the flat indices `where` are filled; `shown`: it is sRGB."""
     empty = np.ones(texture.shape[:2], bool)
     empty.ravel()[where] = False
-    distance, nearest = _find_nearest(empty)
-    near = empty & (distance <= BLEED)
+    nearest = _find_nearest(empty)
+    rows, columns = np.ogrid[: empty.shape[0], : empty.shape[1]]
+    near = empty & ((nearest[0] - rows) ** 2 + (nearest[1] - columns) ** 2 <= BLEED**2)
     mean = texture[~empty].mean(0)
     rows, columns = (index[near] for index in nearest)
     texture[near] = texture[rows, columns]
@@ -26,11 +27,9 @@ def fill_texture(texture: F32, where: np.ndarray, *, shown: bool) -> Bytes:
     return np.asarray(np.rint(np.clip(encoded, 0, 1) * 255), np.uint8)
 
 
-def _find_nearest(empty: Bools) -> tuple[F64, NDArray[np.integer]]:
-    """Return for each texel the distance and the place (2, h, w) of the nearest that is not empty."""
-    found = distance_transform_edt(empty, return_indices=True)
-    assert isinstance(found, tuple)
-    return np.asarray(found[0]), np.asarray(found[1])
+def _find_nearest(empty: Bools) -> NDArray[np.integer]:
+    """Return for each texel the place (2, h, w) of the nearest that is not empty."""
+    return np.asarray(distance_transform_edt(empty, return_distances=False, return_indices=True))
 
 
 def encode(linear: F32) -> F32:

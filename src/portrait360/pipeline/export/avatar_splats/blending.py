@@ -21,7 +21,7 @@ def gather(flat: FlatGaussians, picture: Floats) -> F32:
     return out
 
 
-@cached_njit(fastmath=True)
+@cached_njit(fastmath=True, nogil=True)
 def _gather(means, conics, opacities, boxes, starts, ids, picture, out):  # noqa: ANN001, ANN202 (numba)
     size, channels, tile_side = picture.shape[0], picture.shape[2], kernels.TILE
     across = (size + tile_side - 1) // tile_side

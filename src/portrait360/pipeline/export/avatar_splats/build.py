@@ -32,7 +32,7 @@ from portrait360.pipeline.export.avatar_splats.refinement import refine
 from portrait360.pipeline.export.avatar_splats.shapes import join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.utils.array_types import Bools, Floats
-from portrait360.utils.parallel.threads import map_in_threads
+from portrait360.utils.parallel.threads import map_in_threads, run_beside
 from portrait360.utils.portrait_labels import Label
 
 MAX_COUNT = 150_000
@@ -114,9 +114,8 @@ def _draw_all(
     pixel = RADIUS / (focal_from_fov(FOV) * SIZE)
     sheet = find_sheet(avatar, SIZE)
     front, supported = draw_sheet(sheet, photo.view)
-    (strands, hairy), (discs, labels) = (
-        draw_strands(avatar.prepared_scene, pixel),
-        draw_surfaces(avatar.prepared_scene, pixel, rng),
+    (strands, hairy), (discs, labels) = run_beside(
+        lambda: draw_strands(avatar.prepared_scene, pixel), lambda: draw_surfaces(avatar.prepared_scene, pixel, rng)
     )
     layers, labels = join_splats([strands, discs]), np.concatenate([hairy, labels])
     seen = np.flatnonzero(~find_covered(sheet, layers.means) & find_near_surface(layers.means, shots))

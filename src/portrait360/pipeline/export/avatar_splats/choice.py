@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera
-from portrait360.geometry.gaussians.flat_gaussians import draw, find_covariances, flatten
+from portrait360.geometry.gaussians.flat_gaussians import FlatGaussians, draw, find_covariances, flatten
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.avatar_splats.blending import gather
 from portrait360.pipeline.proxy.proxy import ProxyView
-from portrait360.utils.array_types import F64, Bools, Floats
+from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.images import over_grey
+from portrait360.utils.parallel.threads import map_in_threads
 
 LEAST = 0.12  # pixels in the view that shows most of it, below which a Gaussian is left out
 MOST_CHANGE = 0.1  # of a colour in a step
@@ -56,13 +58,15 @@ def find_near_surface(points: Floats, views: list[AvatarView]) -> Bools:
 
 def measure_shares(splats: GaussianSplats, views: list[AvatarView], trust: Floats) -> Shares:
     """Return what the views show; in those of the front a Gaussian's colour counts by its `trust` (n,)."""
-    count, covariances = len(splats), find_covariances(splats)
+    count = len(splats)
     most, shown, inside = np.zeros(count), np.zeros(count), np.zeros(count)
     weights, colours = np.full(count, 1e-9), np.zeros((count, 3))
-    for shot in views:
+
+    def find_picture(shot: AvatarView, flat: FlatGaussians) -> Floats:
         mask = np.asarray(shot.view.mask)[..., None]
-        flat = flatten(splats, covariances, shot.camera, shot.size)
-        sums = gather(flat, np.concatenate([shot.view.rgb * mask, mask], -1))
+        return np.concatenate([shot.view.rgb * mask, mask], -1)
+
+    for shot, sums in _gather_all(splats, views, find_picture):
         scale = (512 / shot.size) ** 2
         most = np.maximum(most, scale * sums[:, 0])
         seen = scale * sums[:, 0] > LEAST
@@ -93,16 +97,30 @@ def sharpen(splats: GaussianSplats, views: list[AvatarView], trust: Floats) -> G
 
     `trust` is as for `measure_shares`.
     """
-    weights, changes, covariances = np.full(len(splats), 1e-9), np.zeros((len(splats), 3)), find_covariances(splats)
-    for shot in views:
-        flat = flatten(splats, covariances, shot.camera, shot.size)
-        error = over_grey(shot.view.rgb, shot.view.mask) - over_grey(*draw(flat, splats.colours))
-        sums = gather(flat, error)
+    weights, changes = np.full(len(splats), 1e-9), np.zeros((len(splats), 3))
+
+    def find_error(shot: AvatarView, flat: FlatGaussians) -> Floats:
+        return over_grey(shot.view.rgb, shot.view.mask) - over_grey(*draw(flat, splats.colours))
+
+    for shot, sums in _gather_all(splats, views, find_error):
         area = (512 / shot.size) ** 2 * sums[:, 0]
         weight = shot.weight * area**2 * (trust if shot.front else 1)
         weights += weight
         changes += weight[:, None] * sums[:, 1:] / (sums[:, :1] + DAMPING)
     return paint(splats, splats.colours + np.clip(changes / weights[:, None], -MOST_CHANGE, MOST_CHANGE))
+
+
+def _gather_all(
+    splats: GaussianSplats, views: list[AvatarView], draw_over: Callable[[AvatarView, FlatGaussians], Floats]
+) -> Iterator[tuple[AvatarView, F32]]:
+    """Yield each view, and what `gather` finds in it of what is drawn over it.
+
+    Only `gather` works in threads: kernels that use all cores themselves must not run twice at once.
+    """
+    covariances = find_covariances(splats)
+    flats = ((shot, flatten(splats, covariances, shot.camera, shot.size)) for shot in views)
+    pictures = ((flat, draw_over(shot, flat)) for shot, flat in flats)
+    return zip(views, map_in_threads(lambda pair: gather(*pair), pictures, lone_first=False), strict=True)
 
 
 def paint(splats: GaussianSplats, colours: Floats) -> GaussianSplats:
