@@ -19,7 +19,8 @@ import torch  # noqa: E402
 from filelock import FileLock  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from portrait360.pipeline.portrait import matting, matting_network  # noqa: E402
+from portrait360.pipeline.portrait import crop_reading, matting, matting_network  # noqa: E402
+from portrait360.pipeline.reading.reading import Reading  # noqa: E402
 from portrait360.utils.files import atomic_write  # noqa: E402
 from portrait360.utils.images import Picture, load_picture  # noqa: E402
 from tests.fixtures.photos import ASTRONAUT, IMAGE  # noqa: E402
@@ -96,6 +97,23 @@ def remember_mattes(shared_folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(matting_network, "_run_network", run)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remember_readings(shared_folder):
+    """So does every crop the network that reads it: it takes most of the rest. Files keep what it says exactly."""
+    folder = shared_folder / "readings"
+    folder.mkdir(exist_ok=True)
+
+    def read(rgb, read_picture=crop_reading.read_picture):
+        path = folder / f"{sha256(str((rgb.shape, rgb.dtype)).encode() + rgb.tobytes()).hexdigest()}.npz"
+        if not path.is_file():
+            read_picture(rgb).save(path)
+        return Reading.load(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crop_reading, "read_picture", read)
         yield
 
 

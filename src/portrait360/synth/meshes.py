@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.utils.array_types import F32, I32
 from portrait360.utils.portrait_labels import Label
+from portrait360.utils.vectors import measure_length
 
 
 def make_mesh(
@@ -61,6 +62,8 @@ def grid(rows: int, columns: int, *, closed: bool = False) -> I32:
 
 def unit(vectors: ArrayLike) -> NDArray:
     vectors = np.asarray(vectors)
+    if vectors.shape[-1] == 3:
+        return vectors / (measure_length(vectors)[..., None] + 1e-9)
     return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9)
 
 

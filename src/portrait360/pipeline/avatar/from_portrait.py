@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,6 +71,7 @@ from portrait360.synth.head.flat_face import flatten_face
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Light, Part, Scene, Strands
+from portrait360.utils.parallel.threads import run_beside
 from portrait360.utils.portrait_labels import Label
 
 COARSE, FINE = 1, 2  # levels of subdivision
@@ -94,7 +95,7 @@ def can_fit_avatar(portrait: Portrait) -> bool:
 
 def make_avatar(
     portrait: Portrait,
-    cover: Proxy,
+    cover: Proxy | Callable[[], Proxy],
     others: Sequence[Portrait] = (),
     overrules: Overrules = NOTHING,
     ablation: Ablation = FULL,
@@ -103,12 +104,14 @@ def make_avatar(
 
     Args:
         portrait: The aligned photo.
-        cover: The portrait's proxy.
+        cover: The portrait's proxy, or what makes it.
         others: Portraits of the same head, which colour what the photo does not show.
         overrules: What the user says that the head is, whatever the photo shows.
         ablation: Which steps are left out.
     """
-    fit, photo, reading = fit_photo(portrait, ablation)
+    (fit, photo, reading), proxy = run_beside(
+        lambda: fit_photo(portrait, ablation), lambda: cover() if callable(cover) else cover
+    )
     coarse, fine = (make_head_of(fit, level, painted=photo.painted) for level in (COARSE, FINE))
     person = describe_head(coarse, photo, reading, overrules, ablation)
     scene = grow_scene(fold_ears(fine), coarse, person, warp=ablation.warp)
@@ -116,7 +119,7 @@ def make_avatar(
     photo = replace(person.photo, camera=portrait.camera)
     scene = calibrate(built, photo)
     for other in others:
-        scene = bake_other_photo(scene, other, portrait, cover)
+        scene = bake_other_photo(scene, other, portrait, proxy)
     scene = bake_photo(scene, photo, alone=not others)
     light = scene.light if photo.painted else add_key_light(scene.light)  # a drawing has its light in its colours
     scene = level_skin(replace(scene, light=light), photo)
@@ -124,8 +127,8 @@ def make_avatar(
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)
-    cover = cover if ablation.cover else empty_cover(cover)
-    return Avatar(person.parameters, scene, round_photo(open_hair(photo)), cover, fit)
+    proxy = proxy if ablation.cover else empty_cover(proxy)
+    return Avatar(person.parameters, scene, round_photo(open_hair(photo)), proxy, fit)
 
 
 def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, Photo, Reading]:

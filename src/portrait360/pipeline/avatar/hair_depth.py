@@ -20,6 +20,7 @@ from portrait360.synth.meshes import unit
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32, F64
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.vectors import measure_length
 
 BEHIND_EYE, FACE_SOFT = 0.045, 0.06  # canonical: hair beside the face stays this far behind the eye's outer corner
 PARTED, GAP, CLOSED, MIXED_GAP = 0.03, 0.045, 0.75, 0.02  # z of the gap over the ears, its width, how it closes
@@ -146,7 +147,7 @@ def _find_need(points: F64, low: np.ndarray, forward: F64, margin: F64, head: He
 def _lead(points: F64, need: F64) -> F64:
     """Return a smooth move of at least `need`: what hangs lower follows, what hangs higher leans over."""
     need = np.maximum.accumulate(need, axis=1)
-    steps = np.linalg.norm(np.diff(points, axis=1), axis=2)
+    steps = measure_length(np.diff(points, axis=1))
     along = np.concatenate([np.zeros((len(points), 1)), np.cumsum(steps, 1)], 1)
     way, move = along.astype(np.float32), need.copy()
     for ahead in range(1, points.shape[1]):

@@ -182,7 +182,8 @@ def _spread(features: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return rows of points that lie about one unit apart."""
     cells = np.floor(features).astype(np.int64)
     low, high = cells.min(0), cells.max(0)
-    number = np.ravel_multi_index(tuple((cells - low).T), tuple(high - low + 1))  # sorted far sooner than rows
+    # numbers, which are sorted far sooner than rows
+    number = np.asarray(np.ravel_multi_index(tuple((cells - low).T), tuple(high - low + 1)))
     order = rng.permutation(len(features))
     _, first = np.unique(number[order], return_index=True)
     return order[first]

@@ -16,6 +16,7 @@ from scipy.spatial import KDTree
 from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
 from portrait360.utils.array_types import F32, F64, Floats
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.vectors import measure_length
 
 SEEN = 0.4  # share of a strand that the photo shows, from which it can be a donor
 FEWEST = 40  # donors
@@ -116,7 +117,7 @@ def _choose(places: Places, donors: np.ndarray, points: F32, mirrored: float, rn
 
 def measure_along(points: F32) -> F64:
     """Return the way (s, k) from the root to every point."""
-    steps = np.linalg.norm(np.diff(points.astype(np.float64), axis=1), axis=2)
+    steps = measure_length(np.diff(points.astype(np.float64), axis=1))
     return np.concatenate([np.zeros((len(points), 1)), np.cumsum(steps, 1)], 1)
 
 

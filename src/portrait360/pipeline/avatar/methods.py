@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,9 @@ def build_proxy(
         (folder / NAME).unlink(missing_ok=True)
         if not overrules:  # else the user may be passing them back
             (folder / FILE).unlink(missing_ok=True)
-    proxy = proxy_from_photo(portrait, others)
     if method == "avatar" and can_fit_avatar(portrait):
-        return make_avatar(portrait, proxy, others, overrules)
+        return make_avatar(portrait, partial(proxy_from_photo, portrait, others), others, overrules)
+    proxy = proxy_from_photo(portrait, others)
     return proxy if method == "proxy" else complete_with_network(portrait, proxy, others, seed=seed)
 
 

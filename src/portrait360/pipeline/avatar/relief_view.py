@@ -21,6 +21,7 @@ from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
+from portrait360.utils.vectors import measure_length, sum_products
 
 OWN = (0.4, 1.2)  # degrees up to which the view is the photo's own
 OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
@@ -217,7 +218,7 @@ def sharpen(share: Floats) -> F32:
 def measure_angles(points: Floats, first: Floats, second: Floats) -> F32:
     """Return the angle in degrees under which two places, for all or for each, are seen from points (.., 3)."""
     a, b = first - points, second - points
-    cosine = (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+    cosine = sum_products(a, b) / (measure_length(a) * measure_length(b))
     return np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
 
 

@@ -188,7 +188,7 @@ def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32, F32
         rows = slice(first, first + TOGETHER)
         kernel = np.take(share[rows], apart, axis=1) * weight[rows, None, :]
         summed[rows], total[rows] = kernel @ gain[rows], kernel.sum(-1)
-    along = summed / np.maximum(total, 1e-30)[..., None]
+    along = np.asarray(summed / np.maximum(total, 1e-30)[..., None], np.float32)
     known = np.clip(total, 0, 1)
     own = np.where(total > 1e-20, np.maximum(known, 1e-20), 1e-20) ** (ALONG / OWN_REACH)
     return along, known, np.asarray(np.where(total > 1e-20, own, 0), np.float32)

@@ -46,6 +46,7 @@ from portrait360.synth.scene import Part
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
+from portrait360.utils.vectors import measure_length, sum_products
 
 LAYERS = (SKIN, HAIR, BEARD, CLOTHES, WORN)
 LAYER_OF_LABEL = np.full(256, -1, np.int8)
@@ -337,11 +338,11 @@ def _relative_resolution(film: Film, points: Floats, photo: Camera, camera: Came
     hair = np.isin(film.labels, (*HAIR, *BEARD))[..., None]
     sigma = 3.0 * len(film.depth) / 512
     normals = np.where(hair, cv2.GaussianBlur(film.normals, (0, 0), sigma), film.normals)
-    normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-6)
+    normals = normals / np.maximum(measure_length(normals)[..., None], 1e-6)
     densities = []
     for view, floor in ((photo, 0.02), (camera, 0.05)):
         towards = view.position - points
-        distance = np.linalg.norm(towards, axis=-1)
-        cosine = (normals * towards).sum(-1) / distance
+        distance = measure_length(towards)
+        cosine = sum_products(normals, towards) / distance
         densities.append(np.maximum(cosine, floor) * (view.focal / distance) ** 2)
     return (densities[0] / densities[1]).astype(np.float32)

@@ -14,6 +14,7 @@ from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.distance_field import LOW, STEP, sample_field
 from portrait360.synth.meshes import unit
 from portrait360.utils.array_types import F32
+from portrait360.utils.vectors import measure_length
 
 COMB = ("radial", "side", "forward", "back", "up", "down", "inward", "vertical")
 CROWN = np.array([0.012, 0.21, -0.06], np.float32)  # the hair whorl
@@ -256,7 +257,7 @@ def clump(
     clump_index = np.asarray(KDTree(strands[guides, 0]).query(strands[:, 0])[1])
     pull = (amount * np.linspace(0, 1, strands.shape[1]) ** 0.8)[None, :, None]
     guide_points = strands[guides][clump_index]
-    lengths = np.linalg.norm(np.diff(strands, axis=1), axis=2).sum(1)
+    lengths = measure_length(np.diff(strands, axis=1)).sum(1)
     ratio = np.minimum(lengths, lengths[guides][clump_index]) / np.maximum(lengths, lengths[guides][clump_index])
     if reach is not None:
         ratio = ratio * np.exp(-(((guide_points - strands) ** 2).sum(2).max(1) / reach**2))
@@ -267,7 +268,7 @@ def clump(
 def curl(strands: F32, radius: float, turns: float, clump_index: np.ndarray, rng: np.random.Generator) -> F32:
     """Wind strands into helices that share a phase within a clump; `turns` are per head height of length."""
     strands = _resample_for_curls(strands, turns)
-    steps = np.linalg.norm(np.diff(strands, axis=1), axis=2)
+    steps = measure_length(np.diff(strands, axis=1))
     along = np.concatenate([np.zeros((len(strands), 1)), np.cumsum(steps, 1)], 1) / HEAD_HEIGHT
     clump_count = int(clump_index.max()) + 1 if len(clump_index) else 1
     phase = rng.uniform(0, 2 * np.pi, clump_count)[clump_index] + rng.normal(0, 0.35, len(clump_index))
@@ -283,7 +284,7 @@ def curl(strands: F32, radius: float, turns: float, clump_index: np.ndarray, rng
 def _resample_for_curls(strands: F32, turns: float) -> F32:
     """Add points where a turn would have too few to look round."""
     count = strands.shape[1]
-    length = np.linalg.norm(np.diff(strands, axis=1), axis=2).sum(1) / HEAD_HEIGHT
+    length = measure_length(np.diff(strands, axis=1)).sum(1) / HEAD_HEIGHT
     target = min(int(POINTS_PER_TURN * turns * np.quantile(length, 0.75)) + 2, MAX_POINTS)
     if target <= count:
         return strands

@@ -17,6 +17,7 @@ from portrait360.synth.render.strand_buffers import Curves
 from portrait360.synth.scene import Light, Part, Scene
 from portrait360.utils.array_types import F32, I32
 from portrait360.utils.parallel.threads import map_in_threads
+from portrait360.utils.vectors import measure_length
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,9 @@ def _bake_sky(
     if quality.eye_light > 0:
         eyes = np.unique(surface.triangles[surface.part[: len(surface.triangles)] == Part.EYES])
         surface.values[eyes, AMBIENT] = np.maximum(surface.values[eyes, AMBIENT], quality.eye_light)
-    opening /= np.maximum(np.linalg.norm(opening, axis=1, keepdims=True), 1e-6)
+    opening /= np.maximum(measure_length(opening)[:, None], 1e-6)
     volume = 0.6 * opening + 0.4 * curves.normals
-    curves.normals[:] = volume / np.maximum(np.linalg.norm(volume, axis=1, keepdims=True), 1e-6)
+    curves.normals[:] = volume / np.maximum(measure_length(volume)[:, None], 1e-6)
     hair_shading.ambient_light(np.ascontiguousarray(light.ambient, np.float32), curves.normals, curves.ambient)
     # a strand on a convex head sees half of the sky, which counts as fully open
     share = np.clip(1.8 * hair_visible / hair_total, 0.05, 1.0)
@@ -179,10 +180,10 @@ def _key_shadows(
     """Return depth maps of the key lights, and fill in their light on the hair points."""
     texel = 2 * radius / side
     views = [shadow_maps.make_frame(direction, centre, radius, side) for direction in rig.directions]
-    solids = Solids.of(surface, solid)
+    blockers = Solids.of(surface, solid)
 
     def draw(view: shadow_maps.Frame) -> tuple[F32, tuple[F32, ...]]:
-        _, points, heights, hair, amount = _depth_maps(solids, curves, view, side)
+        _, points, heights, hair, amount = _depth_maps(blockers, curves, view, side)
         key_share = np.empty(len(points), np.float32)
         shadow_maps.hair_shadow(points, heights, hair, amount, 3 * texel, key_share)
         return key_share, (heights, hair, amount, shadow_maps.block_ceiling(heights, hair))

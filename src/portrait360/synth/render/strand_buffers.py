@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from portrait360.synth.scene import LABEL_OF_PART, Strands, join
 from portrait360.utils.array_types import F32, I32, Bytes
+from portrait360.utils.vectors import measure_length, sum_products
 
 MAX_TURN = 20.0  # degrees between consecutive segments that need no extra points
 
@@ -97,8 +98,8 @@ def _join_paths(groups: tuple[Strands, ...]) -> Paths:
 def split_sharp_turns(group: Strands) -> list[Strands]:
     """Split strands into groups by how sharply they turn; sharper ones get extra points on a smooth curve."""
     steps = np.diff(group.points, axis=1)
-    steps = steps / np.maximum(np.linalg.norm(steps, axis=2, keepdims=True), 1e-12)
-    turns = np.degrees(np.arccos(np.clip((steps[:, 1:] * steps[:, :-1]).sum(2), -1, 1)))
+    steps = steps / np.maximum(measure_length(steps)[..., None], 1e-12)
+    turns = np.degrees(np.arccos(np.clip(sum_products(steps[:, 1:], steps[:, :-1]), -1, 1)))
     mean = turns.mean(1) if turns.shape[1] else np.zeros(len(turns))
     pieces = np.clip(np.rint(mean / MAX_TURN), 1, 3).astype(int)
     return [_subdivide(_select(group, pieces == n), n) for n in range(1, 4) if (pieces == n).any()]
@@ -140,17 +141,17 @@ def _labels(group: Strands) -> Bytes:
 
 def _tangents(points: F32) -> F32:
     step = np.gradient(points, axis=1).reshape(-1, 3)
-    return step / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-12)
+    return step / np.maximum(measure_length(step)[:, None], 1e-12)
 
 
 def _volume_normals(group: Strands) -> F32:
     """Return the surface normal at the root, blended into the direction from the head's centre at the tip."""
-    normals = group.points / np.maximum(np.linalg.norm(group.points, axis=2, keepdims=True), 1e-9)
+    normals = group.points / np.maximum(measure_length(group.points)[..., None], 1e-9)
     if group.normals is not None:
         along = np.linspace(0, 1, group.points.shape[1], dtype=np.float32)[None, :, None]
         normals = group.normals[:, None] * (1 - along) + normals * along
     normals = normals.reshape(-1, 3)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    return normals / np.maximum(measure_length(normals)[:, None], 1e-9)
 
 
 def _jitter(group: Strands) -> F32:

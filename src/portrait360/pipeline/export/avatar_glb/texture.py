@@ -17,8 +17,8 @@ def fill_texture(texture: F32, where: np.ndarray, *, shown: bool) -> Bytes:
     empty = np.ones(texture.shape[:2], bool)
     empty.ravel()[where] = False
     nearest = _find_nearest(empty)
-    rows, columns = np.ogrid[: empty.shape[0], : empty.shape[1]]
-    near = empty & ((nearest[0] - rows) ** 2 + (nearest[1] - columns) ** 2 <= BLEED**2)
+    down, across = nearest[0] - np.arange(len(empty))[:, None], nearest[1] - np.arange(empty.shape[1])
+    near = empty & (down**2 + across**2 <= BLEED**2)
     mean = texture[~empty].mean(0)
     rows, columns = (index[near] for index in nearest)
     texture[near] = texture[rows, columns]

@@ -20,6 +20,7 @@ from portrait360.pipeline.export.avatar_splats.shapes import draw_cells
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.synth.render.renderer import render_linear
 from portrait360.utils.array_types import F32, F64, Bools, Bytes, Floats
+from portrait360.utils.vectors import measure_length
 
 SIDES = (4, 2, 1)  # of cells in pixels, the largest first
 EVEN = 0.03  # standard deviation of the colours of a cell, up to which it is not split
@@ -143,4 +144,4 @@ def _blocks(values: np.ndarray, side: int) -> np.ndarray:
 
 
 def _unit(vectors: Floats) -> Floats:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return vectors / np.maximum(measure_length(vectors)[..., None], 1e-12)

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.vectors import measure_length
 
 ALONG, ACROSS = 0.42, 0.36  # standard deviations per length and width of a piece of a strand
 DISC = 0.62  # per spacing of points at random places
@@ -55,11 +56,11 @@ def draw_cells(
 
 def find_frames(axes: Floats) -> Floats:
     """Return rotations (n, 3, 3) whose third columns point along the axes."""
-    z = axes / np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-12)
+    z = axes / np.maximum(measure_length(axes)[:, None], 1e-12)
     z = np.where(np.abs(z).sum(1, keepdims=True) > 0.5, z, [0.0, 0.0, 1.0])
     helper = np.where(np.abs(z[:, 1:2]) < 0.9, [[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]])
     x = np.cross(helper, z)
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    x /= measure_length(x)[:, None]
     return np.stack([x, np.cross(z, x), z], 2)
 
 
