@@ -10,7 +10,7 @@ import pytest
 
 from portrait360.pipeline.animate.lighting import make_studio, parse_light
 from portrait360.pipeline.animate.neck import NeckTurn, neck_vector
-from portrait360.pipeline.animate.pose import PosedAvatar, make_puppet, pose_avatar
+from portrait360.pipeline.animate.pose import PosedAvatar, make_puppet, pose_avatar, read_weights
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.synth.render.renderer import render_linear
 from portrait360.utils.errors import UserError
@@ -88,6 +88,26 @@ def test_closed_lids_leave_no_gap(avatar):
 
     assert count(avatar.prepared_scene) > 60
     assert count(posed.scene) <= 2
+
+
+def test_turned_eyes_leave_the_photos_lids_alone(avatar):
+    before = avatar.render(avatar.camera, SIZE).rgb
+    after = pose_avatar(avatar, {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0}).render(avatar.camera, SIZE).rgb
+    eyes = cv2.resize(avatar.picture.mask((Label.EYE,)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    change = np.abs(after - before).max(-1)
+    assert change[eyes > 0.5].mean() > 0.05
+    assert change[cv2.dilate(eyes, np.ones((3, 3))) < 0.01].max() < 0.05
+
+
+def test_a_mouth_closes_what_the_jaw_has_opened_and_a_tongue_parts_the_teeth(avatar):
+    puppet, nothing = make_puppet(avatar), np.zeros(52, np.float32)
+    jaw, lips = puppet.names.index("jawOpen"), puppet.names.index("mouthClose")
+    assert read_weights({"mouthClose": 1.0}, puppet.names, nothing)[lips] == 0
+    assert read_weights({"mouthClose": 1.0, "jawOpen": 0.6}, puppet.names, nothing)[lips] == pytest.approx(0.6)
+    assert 0.2 < read_weights({"tongueOut": 1.0}, puppet.names, nothing)[jaw] < 0.5
+    tongue = puppet.weights.copy()
+    tongue[puppet.names.index("tongueOut")] += 1
+    assert puppet.openings.measure_change(puppet.parts.move(tongue))[2] == 1  # it is seen before the photo's lips
 
 
 def test_a_turned_head_is_what_a_camera_further_round_sees(avatar):

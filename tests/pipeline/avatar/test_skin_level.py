@@ -86,3 +86,13 @@ def test_lips_in_the_shade_of_lips_are_no_gap():
     assert gain[20:40, 18:] == pytest.approx(1) and gain[:10] == pytest.approx(1)
     without = SimpleNamespace(labels=np.zeros_like(labels), radiance=radiance, alpha=film.alpha)
     assert (lighten_lips(without, 0.002) == 1).all()
+
+
+def test_the_inside_of_a_cheek_is_dark_and_not_black():
+    labels = np.full((60, 60), Label.LIPS, np.uint8)
+    labels[20:40, 20:40] = Label.MOUTH
+    radiance = np.full((60, 60, 3), 0.4, np.float32)
+    radiance[20:40, 20:40] = 0.01
+    film = SimpleNamespace(labels=labels, radiance=radiance, alpha=np.ones((60, 60), np.float32))
+    inside = (radiance * lighten_lips(film, 0.002))[29:31, 29:31]
+    assert inside.min() > 0.03 and inside.max() < 0.06

@@ -104,6 +104,12 @@ def test_presets_set_units_by_name_on_both_sides(tab):
         assert float(tab.run("document.getElementById('unit-mouthSmile').value")) == pytest.approx(smile)
 
 
+def test_a_mouth_closes_what_the_jaw_has_opened(tab):
+    for jaw in (0, 0.4):
+        tab.run(f"portrait360.setWeights({{mouthClose: 1, jawOpen: {jaw}}})")
+        assert weight(tab, "mouthClose") == pytest.approx(jaw)
+
+
 def test_a_blink_closes_the_lids_and_opens_them(tab):
     closed = (
         "new Promise(done => { const f = portrait360.face(), b = []; const look = () => { b.push(f.meshes[0]"

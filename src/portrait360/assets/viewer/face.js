@@ -4,6 +4,7 @@ const SPEED = 11; // of expressions, in 1/s
 const MOST_YAW = 23 * RADIANS, MOST_PITCH = 15 * RADIANS; // of the eyes
 const LOOK_YAW = 30 * RADIANS, LOOK_PITCH = 25 * RADIANS; // of eyes whose eyeLook units are 1
 const BLINK = 0.26; // seconds
+const PARTED = 0.35; // least weight of jawOpen for that of tongueOut
 const BREATH = { shoulders: 0.0014, nod: 0.012, turn: 0.022, tilt: 0.008 }; // metres, radians
 
 const PRESETS = {
@@ -128,8 +129,18 @@ class Face {
     );
   }
 
+  // Weights that a mouth can have: `mouthClose` closes what the jaw has opened, and a tongue comes out between parted teeth.
+  possible() {
+    const { photo } = this, out = { ...this.shown };
+    if (out.tongueOut > photo.tongueOut) out.jawOpen = Math.max(out.jawOpen ?? 0, PARTED * out.tongueOut);
+    if (out.mouthClose > photo.mouthClose) {
+      out.mouthClose = Math.min(out.mouthClose, Math.max(out.jawOpen ?? 0, photo.mouthClose));
+    }
+    return out;
+  }
+
   apply(lid) {
-    const { yaw, pitch } = this.gaze;
+    const { yaw, pitch } = this.gaze, shown = this.possible();
     const lids = { // they follow the eyes
       eyeLookUp: Math.max(-pitch, 0) / LOOK_PITCH, eyeLookDown: Math.max(pitch, 0) / LOOK_PITCH,
       eyeLookOutLeft: Math.max(yaw, 0) / LOOK_YAW, eyeLookInLeft: Math.max(-yaw, 0) / LOOK_YAW,
@@ -138,7 +149,7 @@ class Face {
     for (const mesh of this.meshes) {
       const turns = this.eyes.includes(mesh);
       for (const name in mesh.morphTargetDictionary) {
-        let weight = this.shown[name];
+        let weight = shown[name];
         if (name.startsWith("eyeBlink")) weight = Math.max(weight, lid);
         else if (/^eye(Wide|Squint)/.test(name)) weight *= 1 - lid;
         else if (!turns) weight += lids[name] ?? lids[name.replace(/(Left|Right)$/, "")] ?? 0;

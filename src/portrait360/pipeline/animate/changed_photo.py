@@ -52,8 +52,13 @@ class PhotoOfFace:
         """Return where the photo no longer shows what is there (SIDE, SIDE), by the openings' change (3,)."""
         return np.asarray((self.openings * change).max(-1), np.float32)
 
+    def find_turned(self, turned: F32) -> F32:
+        """Return where the photo shows eyeballs that have turned (SIDE, SIDE), by how far each has (3,)."""
+        side = (SIDE, SIDE)
+        return self.find_changed(turned) * np.asarray(cv2.resize(self.eyes, side, interpolation=cv2.INTER_AREA))
+
     def move(self, shift: Shift, turn: NeckTurn, changed: F32) -> Relief:
-        """Return the relief moved with the skin."""
+        """Return the relief moved with the skin, without what has `changed`."""
         picture = rasterizer.interpolate(self._buffers, self._triangles, shift.surface[self._rows])
         picture = picture[self._nearest[0], self._nearest[1]]
         moves = look_up(picture, self.relief.uv[:, None])[:, 0] * self.moves[:, None]
@@ -65,7 +70,7 @@ class PhotoOfFace:
         )
 
     def find_lost(
-        self, labels: Bytes, before: Bools, points: Floats, rest: Floats, changed: F32, opened: float
+        self, labels: Bytes, before: Bools, points: Floats, rest: Floats, opening: F32, turned: F32, stare: F32
     ) -> F32:
         """Return where the photo says nothing any more (s, s): it shows another part, or hardly any of this one.
 
@@ -74,8 +79,9 @@ class PhotoOfFace:
             before: Where it sees strands before the skin.
             points: Where that is (s, s, 3).
             rest: Where that was in the photo.
-            changed: What `find_changed` returned.
-            opened: How far the mouth is open.
+            opening: How far lids and lips (3,) show something else than in the photo.
+            turned: How far eyeballs have turned (3,): lids and lashes that rest stay the photo's.
+            stare: How far eyes (3,) are open wider: of a whole iris the photo shows a part.
         """
         uv = self.photo.camera.project(rest)[0]
         is_eye = (labels == Label.EYE) & ~before
@@ -83,8 +89,11 @@ class PhotoOfFace:
         spread = _measure_spread(self.photo.camera.project(points)[0], uv)
         lids = look_up(self.openings[..., :2].max(-1), uv) * ~is_eye
         doubt = np.maximum(other, np.asarray(smoothstep(*STRETCHED, spread)) * lids)
-        doubt = np.maximum(doubt, before & np.isin(labels, LASHES)) * look_up(changed, uv)
-        return np.maximum(doubt, opened * (labels == Label.MOUTH)).astype(np.float32)
+        doubt = np.maximum(doubt, before & np.isin(labels, LASHES)) * look_up(self.find_changed(opening), uv)
+        shown = np.where(is_eye, other, look_up(self.eyes, uv) * (before & np.isin(labels, LASHES)))
+        doubt = np.maximum(doubt, shown * look_up(self.find_changed(turned), uv))
+        doubt = np.maximum(doubt, is_eye * look_up(self.find_changed(stare), uv))
+        return np.maximum(doubt, opening[2] * (labels == Label.MOUTH)).astype(np.float32)
 
 
 def _measure_spread(now: Floats, rest: Floats) -> F32:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from portrait360.pipeline.animate.moving_parts import MovingParts, Shift
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.mouth import find_rim, find_rim_rows, lies_above
-from portrait360.pipeline.export.avatar_glb.face import shade_mouth
+from portrait360.pipeline.export.avatar_glb.face import name_mouth_parts, shade_mouth
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
 from portrait360.synth.render.mesh_buffers import AMBIENT
@@ -23,8 +23,10 @@ from portrait360.utils.portrait_labels import Label
 QUALITY = BakeQuality(sky=16, key_map=64)
 REACH = (0.02, 0.3)  # of a mask over which its light fades in
 OPENED = (1.5e-3, 4e-3)  # canonical changes of a gap over which the photo no longer shows what is in it
-WIDER = 0.5  # of these changes for eyes that open wider: lids and iris of the photo follow
+WIDER = 0.5  # of these changes for eyes that open wider: lids of the photo follow
+STARE = (1.5e-3, 4e-3)  # canonical growth of a gap between lids over which the photo knows too little of an eyeball
 TURNED = (5e-4, 2e-3)  # canonical moves of an eyeball's front
+OUT = (4e-3, 0.012)  # canonical moves of a tongue to the front over which it comes between the lips
 CORNERS, BACK = (0.45, 1.0), 0.014  # half-widths of the mouth over which teeth go back, and how far, canonical
 DARK, PARTED_LIPS = 0.9, (0.002, 0.008)  # how dark teeth are behind closed lips, and gaps at which light reaches them
 MIDDLE = 0.7  # share of the mouth's width over which its gap is measured
@@ -49,17 +51,27 @@ class Openings:
     start: F32  # (3,) those weights in the photo
     gaps: tuple[NDArray[np.integer], ...]  # (2, k) upper and lower vertices of each opening's edge
     eyes: tuple[slice, ...]  # eyeballs of the surface, left and right
+    tongue: slice  # of the surface
 
     def measure_change(self, shift: Shift) -> F32:
-        """Return for each opening 1 where something else is seen than in the photo, 0 where nothing has moved."""
+        """Return for each opening 1 where lids or lips show something else than in the photo, 0 where they rest."""
         moves = shift.surface
         gaps = [moves[upper] - moves[lower] for upper, lower in self.gaps]
         wider = np.array([np.median(gap[:, 1]) > 0 for gap in gaps]) & np.array([True, True, False])
         most = np.array([np.abs(gap).max(initial=0) for gap in gaps]) * np.where(wider, WIDER, 1.0)
         change = np.asarray(smoothstep(*OPENED, most), np.float32)
-        for i, rows in enumerate(self.eyes):
-            change[i] = max(change[i], smoothstep(*TURNED, np.abs(moves[rows]).max(initial=0)))
+        change[2] = max(change[2], smoothstep(*OUT, moves[self.tongue, 2].max(initial=0)))
         return change
+
+    def measure_turn(self, shift: Shift) -> F32:
+        """Return for each eye 1 where it looks elsewhere than in the photo, and 0 for the mouth (3,)."""
+        turns = [smoothstep(*TURNED, np.abs(shift.surface[rows]).max(initial=0)) for rows in self.eyes]
+        return np.array([*turns, *[0.0] * (3 - len(turns))], np.float32)
+
+    def measure_stare(self, shift: Shift) -> F32:
+        """Return for each eye 1 where it is open much wider than in the photo, and 0 for the mouth (3,)."""
+        wider = [shift.surface[upper, 1] - shift.surface[lower, 1] for upper, lower in self.gaps[:2]]
+        return np.array([*(smoothstep(*STARE, float(gap.mean())) for gap in wider), 0.0], np.float32)
 
     def dim_teeth(self, shift: Shift, opened: float) -> F32:
         """Return factors (n, 1) of albedo: behind lips that have closed it is dark."""
@@ -95,7 +107,13 @@ def find_openings(avatar: Avatar, parts: MovingParts) -> Openings:
     retreat, gaps = _push_back_teeth(avatar, len(rest)), _find_gaps(avatar, parts)
     heights = np.concatenate([mesh.vertices[:, 1] for mesh in avatar.scene.meshes])
     gap, teeth = heights[gaps[2][0]] - heights[gaps[2][1]], _find_teeth(avatar, len(rest))
-    return Openings(masks, change, units, lips, teeth, gap, retreat, parts.rig.weights[list(units)], gaps, eyes)
+    start, tongue = parts.rig.weights[list(units)], _find_tongue(avatar)
+    return Openings(masks, change, units, lips, teeth, gap, retreat, start, gaps, eyes, tongue)
+
+
+def _find_tongue(avatar: Avatar) -> slice:
+    names = name_mouth_parts(avatar)
+    return next((rows for rows, mesh in _walk_mouth(avatar) if names[id(mesh)] == "tongue"), slice(0, 0))
 
 
 def _find_teeth(avatar: Avatar, count: int) -> F32:

@@ -34,6 +34,7 @@ SAME_SURFACE = 0.03  # canonical depth between a layer and the solid surface wit
 STRAND = 2e-4  # canonical depth by which strands lie before the skin
 HIGHEST = 1.5  # weight that a unit can have: ARKit's stay below 1
 SIDES = ("", "Left", "Right")
+PARTED = 0.35  # least weight of jawOpen for that of tongueOut
 
 
 def pose_avatar(
@@ -68,7 +69,21 @@ def read_weights(expression: Mapping[str, float], names: tuple[str, ...], start:
         if not np.isfinite(value):
             raise UserError(f"The weight of {name} must be a finite number.")
         weights[places] = np.clip(value, 0, HIGHEST)
-    return weights
+    return restrict_mouth(weights, names, start)
+
+
+def restrict_mouth(weights: F32, names: tuple[str, ...], start: F32) -> F32:
+    """Return weights (52,) that a mouth can have, if the photo's (52,) are some.
+
+    `mouthClose` closes what the jaw has opened, as ARKit means it: more would pull the lower lip over the other.
+    A tongue comes out between parted teeth, not through them.
+    """
+    jaw, lips, tongue = (names.index(name) for name in ("jawOpen", "mouthClose", "tongueOut"))
+    out = weights.copy()
+    if out[tongue] > start[tongue]:
+        out[jaw] = max(out[jaw], PARTED * out[tongue])
+    out[lips] = min(out[lips], max(out[jaw], start[lips]))
+    return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +169,13 @@ class PosedAvatar:
 
     @cached_property
     def opening(self) -> F32:
-        """How far eyes and mouth (3,) show something else than in the photo."""
+        """How far lids and lips (3,) show something else than in the photo."""
         return self.puppet.openings.measure_change(self.shift)
+
+    @cached_property
+    def gaze(self) -> F32:
+        """How far eyeballs (3,) have turned."""
+        return self.puppet.openings.measure_turn(self.shift)
 
     @property
     def change_map(self) -> F32:
@@ -163,11 +183,13 @@ class PosedAvatar:
 
     @cached_property
     def _change_map(self) -> F32:
-        return self.puppet.face.find_changed(self.opening)
+        return self.puppet.face.find_changed(np.maximum(self.opening, self.gaze))
 
     @property
     def relief(self) -> Relief:
-        return self.puppet.face.move(self.shift, self.turn, self.change_map)
+        face = self.puppet.face
+        changed = np.maximum(face.find_changed(self.opening), face.find_turned(self.gaze))
+        return face.move(self.shift, self.turn, changed)
 
     def find_eyes(self, rest: Floats, camera: Camera) -> Floats:
         """Return where a camera stands to what was at points (.., 3) in the photo, as if that had not moved."""
@@ -186,6 +208,5 @@ class PosedAvatar:
         moves = near & np.isin(film.labels, MOVING)
         rest = self.turn.straighten(points) - shift * moves[..., None]
         before = buffers.depth - film.depth > STRAND
-        return rest, self.puppet.face.find_lost(
-            film.labels, before, points, rest, self.change_map, float(self.opening[2])
-        )
+        changes = self.opening, self.gaze, self.puppet.openings.measure_stare(self.shift)
+        return rest, self.puppet.face.find_lost(film.labels, before, points, rest, *changes)

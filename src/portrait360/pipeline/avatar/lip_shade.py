@@ -10,6 +10,7 @@ from portrait360.utils.array_types import F32
 from portrait360.utils.portrait_labels import Label
 
 DARKEST = 0.62  # of lips in the shade of lips, of the light of most of them
+LINING = 0.1  # the same of what lies between lips: the inside of a cheek is dark, but not black
 MOST = 4.0  # largest gain
 WIDE = 0.0025  # canonical width over which the light ends beside lips: their edge is none of teeth's
 AROUND = (Label.LIPS, Label.MOUTH, Label.FACE)
@@ -29,8 +30,9 @@ def lighten_lips(film: Film, pixel: float) -> F32:
         slice(max(columns[0] - edge, 0), columns[-1] + edge),
     )
     light = np.maximum(film.radiance[box].mean(-1), 0) + DIM
-    least = DARKEST * float(np.median(light[lips[box]]))
+    usual = float(np.median(light[lips[box]]))
     near = cv2.GaussianBlur(lips[box].astype(np.float32), (0, 0), max(WIDE / pixel, 0.5))
     near = np.minimum(2 * near, 1) * np.isin(film.labels[box], AROUND)
-    out[box] = (1 + near * (np.clip(least / light, 1, MOST) - 1))[..., None]
+    inside = np.clip(LINING * usual / light, 1, MOST) ** (film.labels[box] == Label.MOUTH)
+    out[box] = np.maximum(1 + near * (np.clip(DARKEST * usual / light, 1, MOST) - 1), inside)[..., None]
     return out
