@@ -24,7 +24,7 @@ LARGEST = 150_000_000  # pixels
 def picture_from_image(image: torch.Tensor, mask: torch.Tensor | None = None) -> Picture:
     """Return the first picture of a batch, with the mask's opposite as its matte."""
     if image.ndim != 4 or image.shape[-1] not in (3, 4) or not 0 < image.shape[1] * image.shape[2] <= LARGEST:
-        raise UserError(f"An image of the shape {tuple(image.shape)} is no picture; connect an IMAGE.")
+        raise UserError(f"An image of the shape {tuple(image.shape)} is not a picture; connect an IMAGE.")
     pixels = image[0].detach().cpu().numpy().astype(np.float32)
     rgb = np.ascontiguousarray(np.clip(np.nan_to_num(pixels[..., :3]), 0, 1))
     if mask is None:

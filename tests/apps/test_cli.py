@@ -86,8 +86,8 @@ def test_one_damaged_import_does_not_hide_the_others(monkeypatch, capsys, tmp_pa
         (["weights", "import", "/nowhere.th"], "There is no file or folder /nowhere.th."),
         (["weights", "import", "FILE", "--as", "sdxl"], "'sdxl' is not a kind of file known here"),
         (["weights", "import", "FILE", "--as", "diffportrait3d"], "does not fit"),
-        (["weights", "import", "GARBAGE"], "not a whole torch checkpoint"),
-        (["weights", "import", "TEXT"], "not a whole torch checkpoint"),
+        (["weights", "import", "GARBAGE"], "not a complete torch checkpoint"),
+        (["weights", "import", "TEXT"], "not a complete torch checkpoint"),
         (["weights", "verify", "/nowhere"], "No weights in /nowhere"),
     ],
 )

@@ -279,7 +279,7 @@ POSE = "1 1 0 0 0 0 0 2 1 0.png"
 @pytest.mark.parametrize(
     ("lenses", "images", "sentence"),
     [
-        ("1 PINHOLE 16 16 20 20 8 8", "", "names no images"),
+        ("1 PINHOLE 16 16 20 20 8 8", "", "lists no images"),
         ("1 PINHOLE 16 16 20 20 8", POSE, "other than 4 finite numbers"),
         ("1 PINHOLE 16 16 20 20 8 nan", POSE, "not finite"),
         ("1 PINHOLE wide 16 20 20 8 8", POSE, "word where a number belongs"),
@@ -319,7 +319,7 @@ FRAME = {
         ({"fx": "wide"}, "no finite number as fx"),
         ({"w": 17}, "use images of the size given there"),
         ({"w2c": [[1]]}, "no camera pose"),
-        ({"w2c": np.diag([2.0, 1, 1, 1]).tolist()}, "no rotation and translation"),
+        ({"w2c": np.diag([2.0, 1, 1, 1]).tolist()}, "not a rotation and a translation"),
         ({"file_path": "../x.png"}, "lies outside its folder"),
         ({"file_path": 7}, "names no picture"),
     ],

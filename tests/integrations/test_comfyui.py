@@ -79,7 +79,7 @@ def test_the_mask_of_load_image_is_the_matte(nodes):
     np.testing.assert_array_equal(picture.alpha[:, :10], 0)
     np.testing.assert_array_equal(picture.alpha[:, 10:], 1)
     assert tensors.picture_from_image(rgb, torch.zeros(1, 64, 64)).alpha is None  # what opaque pictures come with
-    with pytest.raises(UserError, match="no picture"):
+    with pytest.raises(UserError, match="not a picture"):
         tensors.picture_from_image(torch.zeros(1, 20, 30, 2))
 
 

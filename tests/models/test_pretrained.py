@@ -183,6 +183,6 @@ def test_a_manifest_cannot_name_files_of_others(imported, tmp_path):
     size = (tmp_path / "secret").stat().st_size
     record["files"] = {"../secret": {"bytes": size, "sha256": "0"}}
     (folder / "manifest.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match="no file of its own folder"):
+    with pytest.raises(UserError, match="not a file in its own folder"):
         save_weights(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -142,7 +142,7 @@ def test_a_tensor_ends_where_its_storage_does(tmp_path):
     for offset, size, stride in ((3, 200, 1), (17, 1, 1), (0, 2, 1000)):
         numbers = b"".join(b"J" + value.to_bytes(4, "little") for value in (offset,))
         shape = b"".join(b"J" + value.to_bytes(4, "little") + b"\x85" for value in (size, stride))
-        refused(head + body + numbers + shape + b"I00\nNtR.", "not a whole pickle")
+        refused(head + body + numbers + shape + b"I00\nNtR.", "not a complete pickle")
 
 
 def test_numbers_are_numbers():
@@ -178,7 +178,7 @@ def test_damage_ends_in_a_sentence(tmp_path_factory, data):
 def test_a_number_in_the_file_reserves_no_memory():
     """A place in the memo, or a length, far beyond the file's end."""
     assert unpickle(io.BytesIO(b"\x80\x04N\x72\xff\xff\xff\x7f."), "x.pkl") is None  # LONG_BINPUT
-    refused(b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b"x.", "not a whole pickle")  # BINBYTES8
+    refused(b"\x80\x04\x8e" + (1 << 60).to_bytes(8, "little") + b"x.", "not a complete pickle")  # BINBYTES8
 
 
 def module(**state) -> bytes:

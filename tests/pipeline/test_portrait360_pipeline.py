@@ -66,7 +66,7 @@ def test_a_picture_in_memory_arrives_whole_and_nothing_is_left(tmp_path, monkeyp
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 2), (0, 8, 3)])
 def test_an_array_that_is_no_picture(shape):
-    with pytest.raises(UserError, match="is no picture"):
+    with pytest.raises(UserError, match="is not a picture"):
         Portrait360Pipeline()(np.zeros(shape, np.uint8), views=4)
 
 

@@ -53,7 +53,7 @@ def test_a_data_set_grows_and_who_makes_it_does_not_matter(tmp_path, monkeypatch
     names = write_shards(place, *write_options(count=2, **WHAT), each=1, engine=Here())
     assert names == [shard_name(i) for i in range(2)] and place.read(shard_name(0)) == first
     assert all(place.read(name) == other.read(name) for name in (*names, SHARDS))
-    with pytest.raises(UserError, match="go on with `shard=`"):
+    with pytest.raises(UserError, match="continue with `shard=`"):
         write_dataset(tmp_path, count=1, **WHAT)
     with pytest.raises(UserError, match="other settings"):
         write_shards(place, *write_options(count=1, **(WHAT | {"views": 3})), each=1, engine=Here())

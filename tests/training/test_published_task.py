@@ -219,7 +219,7 @@ def test_heads_in_tars_are_those_in_folders(heads, tmp_path):
         assert one.name == other.name and np.array_equal(one.azimuths, other.azimuths)
         assert all(np.array_equal(one.load(i, 32), other.load(i, 32)) for i in range(12))
     (tmp_path / "heads-000001.tar").write_bytes((tmp_path / "heads-000001.tar").read_bytes()[:5000])
-    with pytest.raises(UserError, match="not a whole tar"):
+    with pytest.raises(UserError, match="not a complete tar"):
         read_orbits(tmp_path)
 
 

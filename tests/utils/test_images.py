@@ -99,15 +99,24 @@ def test_an_animation_gives_its_first_frame_and_a_note(tmp_path):
     assert "animated" in picture.warnings[0]
 
 
-@pytest.mark.parametrize("name", ["text.jpg", "empty.png", "cut.jpg", "cut.png", "picture.svg"])
-def test_what_is_no_picture(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("text.jpg", "is not a JPEG"),
+        ("picture.svg", "is not a JPEG"),
+        ("empty.png", "is an empty file"),
+        ("cut.jpg", "is damaged or cut off"),
+        ("cut.png", "is damaged or cut off"),
+    ],
+)
+def test_what_is_no_picture(tmp_path, name, message):
     path = tmp_path / name
     if name.startswith("cut"):
         RGB.resize((640, 480)).save(path)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
     else:
         path.write_text("" if name == "empty.png" else "<svg>hello</svg>")
-    with pytest.raises(UserError, match="is not a whole JPEG") as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_picture(path)
     assert "\n" not in str(caught.value)
 
@@ -115,8 +124,14 @@ def test_what_is_no_picture(tmp_path, name):
 @pytest.mark.parametrize("brand", [b"heic", b"avif"])
 def test_what_phones_write_is_told_how_to_become_readable(tmp_path, brand):
     (tmp_path / "x.heic").write_bytes(b"\0\0\0\x20ftyp" + brand + bytes(40))
-    with pytest.raises(UserError, match="picture; convert it to JPEG first.$"):
+    with pytest.raises(UserError, match="is a HEIC or AVIF picture, .* convert it to JPEG first.$"):
         load_picture(tmp_path / "x.heic")
+
+
+def test_a_video_is_called_a_video(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"\0\0\0\x20ftypisom" + bytes(40))
+    with pytest.raises(UserError, match="x.jpg is a video; use a photo"):
+        load_picture(tmp_path / "x.jpg")
 
 
 def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path):
@@ -125,7 +140,7 @@ def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path):
 
 
 def test_missing_tiny_and_enormous(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="is a folder; give the pictures in it"):
+    with pytest.raises(UserError, match="is a folder; give a picture in it"):
         load_picture(tmp_path)
     with pytest.raises(UserError, match="There is no file"):
         load_picture(tmp_path / "none.png")
@@ -211,7 +226,7 @@ def test_a_name_that_no_file_can_have_is_one_short_sentence(tmp_path, name):
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no /proc on this system")
 def test_a_file_of_the_system_is_no_picture():
-    with pytest.raises(UserError, match="is not a whole JPEG"):
+    with pytest.raises(UserError, match="is not a JPEG"):
         load_picture(Path("/proc/self/mem"))
 
 

@@ -109,7 +109,7 @@ def _plan_photos(
     photos = [path for path in inputs if path not in runs]
     sources = [(run.resolve().name, run, "run") for run in runs]
     if photos and runs:
-        raise UserError("Name either photos or finished runs: they cannot share a table.")
+        raise UserError("Give either photos or finished runs; they cannot share a table.")
     if photos:
         sources = [(path.stem, path, "photo") for path in list_photos(photos)]
     _check_names([name for name, _, _ in sources])
@@ -120,7 +120,7 @@ def _plan_photos(
 def _check_names(names: Sequence[str]) -> None:
     duplicates = {name for name in names if names.count(name) > 1}
     if duplicates:
-        raise UserError(f"Two of them are called {min(duplicates)}; rename one of them.")
+        raise UserError(f"Two of them are called {min(duplicates)}; rename one.")
 
 
 EXPECTED_INPUTS = {

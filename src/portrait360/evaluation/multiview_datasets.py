@@ -100,7 +100,7 @@ def _load_nersemble_calibration(path: Path) -> tuple[dict[str, F64], F64]:
         raise UserError(f"{path} is not JSON; download it again.") from error
     world2cam = calibration.get("world_2_cam") if isinstance(calibration, dict) else None
     if not isinstance(world2cam, dict) or not world2cam:
-        raise UserError(f"{path} names no cameras (world_2_cam); download it again.")
+        raise UserError(f"{path} lists no cameras (world_2_cam); download it again.")
     poses = {
         str(name): _invert(parse_rigid_transform(world2cam[name], f"{path}, camera {name}")) for name in world2cam
     }
@@ -143,7 +143,7 @@ def _open_film(path: Path) -> Iterator[Any]:
             _check_size(stream.width, stream.height, str(path))
             yield container
     except (FFmpegError, OSError, ValueError, IndexError) as error:
-        raise UserError(f"{path} is not a whole film; download it again.") from error
+        raise UserError(f"{path} is not a complete film; download it again.") from error
 
 
 def _read_film_size(path: Path) -> tuple[int, int]:
@@ -236,7 +236,7 @@ def _open_smc(path: Path) -> Iterator[Any]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is not a whole .smc file (HDF5); download it again.") from error
+        raise UserError(f"{path} is not a complete .smc file (HDF5); download it again.") from error
 
 
 def _read_array(file: Any, key: str) -> NDArray[Any]:
@@ -281,7 +281,7 @@ def _decode_picture(encoded: NDArray[Any], source: str) -> Bytes:
     except UserError:
         raise
     except Exception as error:  # decoders may raise any error on damaged bytes
-        raise UserError(f"{source} is not a picture that can be read; download it again.") from error
+        raise UserError(f"{source} is not a readable picture; download it again.") from error
 
 
 def _check_size(width: int, height: int, source: str) -> None:

@@ -97,7 +97,7 @@ def _load_shot(shot: Shot, size: tuple[int, int]) -> Picture:
     picture = load_picture(shot.image)
     height, width = picture.rgb.shape[:2]
     if (width > height) != (size[0] > size[1]) and width != height:
-        raise UserError(f"{shot.image} is turned by its EXIF orientation; save it upright, as its camera saw it.")
+        raise UserError(f"{shot.image} is rotated by its EXIF orientation; save it unrotated, as its camera saw it.")
     if (width, height) == size:
         return picture
     alpha = None if picture.alpha is None else _resize(picture.alpha, size)

@@ -71,7 +71,7 @@ def read_transforms(path: Path) -> list[Shot]:
         raise UserError(f"{path} is not JSON; export it again.") from error
     frames = data.get("frames") if isinstance(data, dict) else None
     if not isinstance(frames, list) or not frames:
-        raise UserError(f"{path} names no frames.")
+        raise UserError(f"{path} lists no frames.")
     if len(frames) > MAX_CAMERAS:
         raise UserError(f"{path} has {len(frames)} frames; give 1 to {MAX_CAMERAS}.")
     return [_read_shot(path, i, data, entry) for i, entry in enumerate(frames)]
@@ -105,7 +105,7 @@ def find_image(folder: Path, name: str, where: str) -> Path:
             raise UserError(f"{where}, names {name!r}, which lies outside its folder.")
         image = next((p for p in (path, path.with_name(path.name + ".png")) if p.is_file()), None)
     except (OSError, ValueError, RuntimeError) as error:  # names that no file can have, and circular links
-        raise UserError(f"{where}, names a picture that no file can be: {name[:80]!r}.") from error
+        raise UserError(f"{where}, has a name that no picture file can have: {name[:80]!r}.") from error
     if image is None:
         raise UserError(f"{where}, names {name!r}, which is not there.")
     return image
@@ -159,7 +159,7 @@ def parse_rigid_transform(values: Any, where: str) -> F64:
     rotation = pose[:3, :3]
     is_rotation = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3 and np.linalg.det(rotation) > 0
     if not is_rotation:
-        raise UserError(f"{where}, has a camera pose that is no rotation and translation.")
+        raise UserError(f"{where}, has a camera pose that is not a rotation and a translation.")
     return pose
 
 

@@ -76,7 +76,7 @@ def read_colmap(model: Path) -> list[Shot]:
     lenses = _read_binary_lenses(files[0]) if is_binary else _read_text_lenses(files[0])
     poses = _read_binary_poses(files[1]) if is_binary else _read_text_poses(files[1])
     if not poses:
-        raise UserError(f"{files[1]} names no images.")
+        raise UserError(f"{files[1]} lists no images.")
     pictures = _find_pictures(model)
     return [_make_shot(pose, lenses, pictures, files[1]) for pose in sorted(poses, key=lambda pose: pose.name)]
 
@@ -218,7 +218,7 @@ def _read_name(file: BinaryIO, path: Path) -> str:
     start = file.tell()
     name, end, _ = file.read(MAX_NAME).partition(b"\0")
     if not end:
-        raise UserError(f"{path} has an image's name that does not end; export it again.")
+        raise UserError(f"{path} has an image name without an end; export it again.")
     file.seek(start + len(name) + 1)
     return name.decode("utf-8", "replace")
 

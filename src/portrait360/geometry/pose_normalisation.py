@@ -26,7 +26,7 @@ def normalise_shots(shots: Sequence[Shot], path: Path) -> list[Shot]:
     origin = focus_point(poses, path)
     distances = np.linalg.norm(poses[:, :3, 3] - origin, axis=1)
     if not distances.min() > MIN_DISTANCE:
-        raise UserError(f"A camera of {path} stands on the very point that it looks at; check the poses.")
+        raise UserError(f"A camera of {path} is at the point that it looks at; check the poses.")
     up = -poses[:, :3, 1].mean(0)
     if np.linalg.norm(up) < 0.1:
         raise UserError(f"The cameras of {path} do not agree on where up is.")

@@ -148,7 +148,9 @@ class LoadedHead:
         path = Path(path)
         name = find_format(path)
         if name is None:
-            raise UserError(f"{path.name} has no ending of a head; choose from {', '.join(FORMATS)}.")
+            raise UserError(
+                f"{path.name} does not have the extension of a head file; choose from {', '.join(FORMATS)}."
+            )
         if name == "obj":
             return self.write(path.parent, (name,), **options)[0]  # three files that name one another
         with translate_write_errors(path.parent):

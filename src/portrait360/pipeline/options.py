@@ -51,14 +51,14 @@ class MakeOptions:
     method: str | None = option(
         None,
         "How the coarse head is made. avatar: layers of skin, hair and clothes; completed: one surface, by a small "
-        "network; denoised: the same, with views by another network; proxy: one surface, without a network; "
+        "network; denoised: the same, with views from another network; proxy: one surface, without a network; "
         "gan: inversion of a 3D GAN. Default: avatar; with published networks gan if its weights are installed.",
         ADVANCED,
         flags=("--method", "--proxy"),
         metavar="NAME",
     )
     views: int = option(DEFAULT_VIEWS, "Number of views on the orbit.", VIEW, label="Views", form=3, low=4, high=64)
-    size: int | None = option(None, "Side of a view in pixels. Default: the preset's (small: 256).", VIEW)
+    size: int | None = option(None, "Width and height of a view in pixels. Default: the preset's (small: 256).", VIEW)
     seed: int = option(
         0, "Seed of all random numbers; the same seed gives the same files.", RUN, label="Seed", form=11
     )
@@ -67,7 +67,7 @@ class MakeOptions:
         (), "Another photo of the same head; can be repeated.", PHOTO, flags=("--reference",), metavar="PHOTO"
     )
     face: int | None = option(
-        None, "Number of the face, if there are several; 1 is the largest.", PHOTO, label="Face", form=5
+        None, "Which face to use, if there are several; 1 is the largest.", PHOTO, label="Face", form=5
     )
     azimuth: float | None = option(
         None,
@@ -148,7 +148,7 @@ class MakeOptions:
     )
     hints: Path | None = option(
         None,
-        "With published networks: a folder with pictures of another head at even steps around it, starting at the "
+        "With published networks: a folder with pictures of another head in equal steps around it, starting at the "
         "front, which show the cameras to the networks. Default: a generated or a synthetic head.",
         ADVANCED,
         metavar="DIR",
@@ -168,7 +168,7 @@ class MakeOptions:
             raise UserError(f"`size={self.pixels}` does not work; choose a multiple of {multiple} pixels.")
         if not 1 <= self.views <= MOST_VIEWS or (self.may_fit and self.views < 4 and not self.orbit):
             raise UserError(
-                f"`views={self.views}` does not work; choose 4 to {MOST_VIEWS}, or 1 and more with `fit=False`."
+                f"`views={self.views}` does not work; choose 4 to {MOST_VIEWS}, or 1 or more with `fit=False`."
             )
         if not SIZES[0] <= self.pixels <= SIZES[1]:
             raise UserError(f"`size={self.size}` does not work; choose {SIZES[0]} to {SIZES[1]} pixels.")
@@ -180,7 +180,7 @@ class MakeOptions:
         if self.results != ():
             parse_results(",".join(self.results or RESULTS))
         if not parse_formats(",".join(self.formats)):
-            raise UserError(f"`formats=` names no file; choose from {', '.join((*SPLAT_FORMATS, *AVATAR_FORMATS))}.")
+            raise UserError(f"`formats=` is empty; choose from {', '.join((*SPLAT_FORMATS, *AVATAR_FORMATS))}.")
         check_crop(self.azimuth, self.elevation, CROP)
         for file in (self.back, *self.references, self.orbit):
             if file is not None:
@@ -318,7 +318,7 @@ def parse_results(text: str) -> tuple[str, ...]:
     if unknown:
         raise UserError(f"There is no result {unknown[0]!r}; choose from nerf, splats, mesh, or {VIEWS_ONLY}.")
     if not names:
-        raise UserError(f"`results=` names no result; choose from nerf, splats, mesh, or {VIEWS_ONLY}.")
+        raise UserError(f"`results=` is empty; choose from nerf, splats, mesh, or {VIEWS_ONLY}.")
     return tuple(name for name in RESULTS if name in names)
 
 
@@ -341,7 +341,7 @@ def check_file(file: Path) -> None:
 
     check_name(Path(file))
     if Path(file).is_dir():
-        raise UserError(f"{file} is a folder; give the file in it.")
+        raise UserError(f"{file} is a folder; give a file in it.")
     check_size(Path(file), MAX_BYTES)
 
 

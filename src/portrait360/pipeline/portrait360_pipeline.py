@@ -141,7 +141,7 @@ def _write_photo(image: Photo, folder: Path) -> Path:
         return Path(image)
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] not in (3, 4) or 0 in image.shape:
-            raise UserError(f"An array of the shape {image.shape} is no picture; give (h, w, 3) or (h, w, 4).")
+            raise UserError(f"An array of the shape {image.shape} is not a picture; give (h, w, 3) or (h, w, 4).")
         values = image if image.dtype == np.uint8 else (255 * np.clip(image, 0, 1)).round().astype(np.uint8)
         image = Image.fromarray(values)
     image.save(folder / "photo.png")

@@ -62,7 +62,7 @@ class Run:
         of the user's own, are only touched with `overwrite`."""
         check_name(folder)
         if folder.is_file():
-            raise UserError(f"{folder} is a file, not a folder; choose another place.")
+            raise UserError(f"{folder} is a file, not a folder; choose another folder.")
         with translate_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder):

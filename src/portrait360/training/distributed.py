@@ -39,7 +39,7 @@ class ProcessGroup:
         part_size, remainder = divmod(count, self.size * parts)
         if remainder or not part_size:
             raise UserError(
-                f"{count} samples a step do not go evenly into {self.size} processes times {parts} parts; "
+                f"{count} samples a step cannot be divided evenly among {self.size} processes times {parts} parts; "
                 "choose another `batch=`."
             )
         return range(self.rank * part_size * parts, (self.rank + 1) * part_size * parts)

@@ -152,5 +152,7 @@ def create_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{path} cannot be a folder: a file is in the way. Choose another folder with -o.") from error
+        raise UserError(
+            f"{path} cannot be a folder, because a file has that name; choose another folder with -o."
+        ) from error
     return path

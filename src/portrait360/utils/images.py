@@ -24,6 +24,8 @@ MAX_BYTES = 256 << 20
 MAX_PIXELS = 150_000_000
 WORKING_SIDE = 4096  # pixels; larger pictures are reduced to this on loading
 MIN_SIDE = 16
+HEAD_BYTES = 12  # of a file, which tell its format
+PHONE_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 BYTES_PER_PIXEL = {"WEBP": 18}  # while a picture is decoded and reduced, at most; others need OTHER_BYTES
 OTHER_BYTES = 10
 SMALL_PIXELS = 1 << 22  # pictures that are decoded whatever memory is free
@@ -49,7 +51,7 @@ def load_picture(path: Path) -> Picture:
     path = Path(path)
     check_name(path)
     if path.is_dir():
-        raise UserError(f"{path} is a folder; give the pictures in it.")
+        raise UserError(f"{path} is a folder; give a picture in it.")
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
@@ -63,7 +65,7 @@ def load_bytes(values: bytes, path: Path) -> Picture:
 
 
 def _load(source: Path | io.BytesIO, path: Path) -> Picture:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -77,8 +79,8 @@ def _load(source: Path | io.BytesIO, path: Path) -> Picture:
     except PermissionError as error:
         raise UserError(f"{path} cannot be read; check its permissions.") from error
     except Exception as error:  # decoders raise errors of any type on damaged bytes
-        advice = "; convert it to JPEG first" if _is_phone_picture(path) else ""
-        raise UserError(f"{path} is not a whole JPEG, PNG, WebP, GIF, BMP or TIFF picture{advice}.") from error
+        is_known = not isinstance(error, UnidentifiedImageError)
+        raise UserError(_explain_failure(_read_head(source), path, is_known=is_known)) from error
 
 
 def image_size(source: Path | io.BytesIO, path: Path | None = None) -> tuple[int, int]:
@@ -89,16 +91,31 @@ def image_size(source: Path | io.BytesIO, path: Path | None = None) -> tuple[int
         with Image.open(source, formats=FORMATS) as image:
             return image.size
     except Exception as error:  # decoders raise errors of any type on damaged bytes
-        raise UserError(f"{path or source} is not a picture that can be read.") from error
+        raise UserError(f"{path or source} is not a readable picture.") from error
 
 
-def _is_phone_picture(path: Path) -> bool:
-    """Return whether this is a file in HEIC or AVIF, as phones write them."""
+def _read_head(source: Path | io.BytesIO) -> bytes | None:
+    """Return the first bytes of a file; None for one of the system's own, which can be opened but not read."""
     try:
-        with path.open("rb") as file:
-            return file.read(12)[4:8] == b"ftyp"
-    except OSError:  # no file, or one of the system's own
-        return False
+        if isinstance(source, io.BytesIO):
+            return source.getvalue()[:HEAD_BYTES]
+        with source.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return None
+
+
+def _explain_failure(head: bytes | None, path: Path, *, is_known: bool) -> str:
+    """Return why a picture could not be decoded; `is_known` says that its format was recognised."""
+    if head == b"":
+        return f"{path} is an empty file; choose another one."
+    if is_known and head is not None:
+        return f"{path} is damaged or cut off; use an intact copy."
+    if head is not None and head[4:8] == b"ftyp":
+        if head[8:12] in PHONE_BRANDS:
+            return f"{path} is a HEIC or AVIF picture, which cannot be read; convert it to JPEG first."
+        return f"{path} is a video; use a photo, or save a frame of the video as a picture."
+    return f"{path} is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture."
 
 
 def _too_large(path: Path) -> UserError:
@@ -130,7 +147,7 @@ def _check_size(image: Image.Image, path: Path) -> None:
     if min(image.size) < MIN_SIDE:
         raise UserError(f"{path} is only {image.width} x {image.height} pixels; use a larger picture.")
     if min(image.size) * WORKING_SIDE < MIN_SIDE * max(image.size):
-        raise UserError(f"{path} is a strip of {image.width} x {image.height} pixels; cut the head out of it.")
+        raise UserError(f"{path} is a strip of {image.width} x {image.height} pixels; crop it to the head.")
 
 
 def _check_memory(image: Image.Image, path: Path) -> None:

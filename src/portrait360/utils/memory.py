@@ -74,6 +74,6 @@ def with_oom_fallbacks(attempts: Sequence[tuple[str, Callable[[], T]]], on_fallb
         except torch.OutOfMemoryError as error:
             if i + 1 == len(attempts):
                 raise UserError("The GPU has too little memory; use `device=cpu`, or a smaller `size=`.") from error
-            on_fallback(f"the GPU has too little memory, so it goes on {attempts[i + 1][0]}")
+            on_fallback(f"the GPU has too little memory, so the fit continues {attempts[i + 1][0]}")
         torch.cuda.empty_cache()  # after the handler, whose traceback would keep the tensors alive
     raise ValueError("at least one attempt is needed")

@@ -234,7 +234,7 @@ def test_over_processes_the_same(photos, tmp_path):
 
 @pytest.mark.parametrize(
     ("inputs", "words"),
-    [("nothing", "names no photo"), ("none.csv", "There is no file"), ("bad.csv", "has no column 'photo'"),
+    [("nothing", "contains no photo"), ("none.csv", "There is no file"), ("bad.csv", "has no column 'photo'"),
      ("odd.csv", "a column 'nose'"), ("x" * 300, "No file can be named")],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
@@ -246,7 +246,7 @@ def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
 
 def test_a_cluster_is_told_whole_paths(photos):
     for words in (["photos", "-o", "/out"], [str(photos), "-o", "out"]):
-        with pytest.raises(UserError, match="give its whole path"):
+        with pytest.raises(UserError, match="give its absolute path"):
             main.app(["batch", *words, "--ray", "auto"], standalone_mode=False)
 
 

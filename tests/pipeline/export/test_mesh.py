@@ -161,7 +161,7 @@ def test_quantised_and_interleaved_numbers_mean_what_they_say(tmp_path: Path, ba
 REFUSED = {
     "count": (put("accessors.0.count", 10**12), "is cut off"),
     "negative count": (put("accessors.0.count", -5), "is cut off"),
-    "no number": (put("accessors.0.count", "many"), "not a whole"),
+    "no number": (put("accessors.0.count", "many"), "not a complete"),
     "sparse": (put("accessors.0.sparse", {}), "sparse"),
     "no data": (lambda tree: tree["accessors"][0].pop("bufferView"), "sparse"),
     "view beyond the end": (put("bufferViews.0.byteLength", 1 << 40), "is cut off"),
@@ -174,7 +174,7 @@ REFUSED = {
         put("materials.0.pbrMetallicRoughness.baseColorTexture.extensions", {"KHR_texture_transform": {}}),
         "moves its",
     ),
-    "texture of bytes": (put("images.0.bufferView", 0), "not a whole"),
+    "texture of bytes": (put("images.0.bufferView", 0), "not a complete"),
     "no meshes": (put("scenes.0.nodes", []), "0 meshes"),
     "two meshes": (
         lambda tree: tree["meshes"][0]["primitives"].append(tree["meshes"][0]["primitives"][0]),
@@ -186,9 +186,9 @@ REFUSED = {
     "indices of another kind": (put("meshes.0.primitives.0.indices", -1), "does not hold"),
     "a place for an index": (put("meshes.0.primitives.0.attributes.TEXCOORD_0", 0), "does not hold"),
     "not finite": (put("nodes.0.translation", [float("nan"), 0, 0]), "not finite"),
-    "flat": (put("nodes.0.scale", [0.0, 1, 1]), "not a whole"),
+    "flat": (put("nodes.0.scale", [0.0, 1, 1]), "not a complete"),
     "repeated": (put("accessors.2.bufferView", 0), "repeats|cut off"),
-    "a list": (lambda tree: tree.update(meshes=7), "not a whole"),
+    "a list": (lambda tree: tree.update(meshes=7), "not a complete"),
 }
 
 
@@ -229,7 +229,7 @@ def test_a_picture_of_another_format_is_not_decoded(tmp_path: Path, ball):
     Image.fromarray(ball.texture[:4, :4]).save(bitmap, "BMP")
     place = data.index(b"\x89PNG")
     (tmp_path / "bad.glb").write_bytes(data[:place] + bitmap.getvalue() + data[place + len(bitmap.getvalue()) :])
-    with pytest.raises(UserError, match="not a whole"):
+    with pytest.raises(UserError, match="not a complete"):
         read_glb(tmp_path / "bad.glb")
 
 

@@ -96,20 +96,23 @@ def test_quaternions_of_every_sign_and_largest_component_come_back():
 
 
 REFUSED = {
-    "half a header": (spz4()[:20], "not a whole"),
-    "cut": (spz4()[:-4], "not a whole"),
-    "more than its frames hold": (spz4(count=2, sizes={i: 2 * len(p) for i, p in enumerate(PARTS)}), "not a whole"),
-    "sizes that are not its own": (spz4(sizes={2: 4}), "not a whole"),
-    "too few streams": (spz4(PARTS[:4]), "not a whole"),
-    "a table in its header": (spz4()[:16] + bytes(16) + spz4()[32:], "not a whole"),
-    "a table beyond its end": (spz4()[:16] + b"\xff\xff\xff\x7f" + spz4()[20:], "not a whole"),
-    "a bomb": (spz4(count=19_000_000, sizes={0: 171_000_000}), "not a whole"),
+    "half a header": (spz4()[:20], "not a complete"),
+    "cut": (spz4()[:-4], "not a complete"),
+    "more than its frames hold": (
+        spz4(count=2, sizes={i: 2 * len(p) for i, p in enumerate(PARTS)}),
+        "not a complete",
+    ),
+    "sizes that are not its own": (spz4(sizes={2: 4}), "not a complete"),
+    "too few streams": (spz4(PARTS[:4]), "not a complete"),
+    "a table in its header": (spz4()[:16] + bytes(16) + spz4()[32:], "not a complete"),
+    "a table beyond its end": (spz4()[:16] + b"\xff\xff\xff\x7f" + spz4()[20:], "not a complete"),
+    "a bomb": (spz4(count=19_000_000, sizes={0: 171_000_000}), "not a complete"),
     "far too many": (spz4(count=2**32 - 1), "more than"),
     "none": (spz4((), count=0), "no Gaussians"),
     "a degree that is none": (spz4(degree=9), "more than"),
     "finer than its places": (spz4(bits=200), "fraction"),
     "a later version": (spz4().replace(struct.pack("<I", 4), struct.pack("<I", 5), 1), "version 5"),
-    "no Zstandard": (spz4()[:112] + bytes(len(spz4()) - 112), "not a whole"),
+    "no Zstandard": (spz4()[:112] + bytes(len(spz4()) - 112), "not a complete"),
 }
 
 

@@ -68,7 +68,7 @@ def test_strange_shapes(size):
 
 def test_no_picture_at_all(tmp_path):
     (tmp_path / "x.jpg").write_text("this is text")
-    with pytest.raises(UserError, match="is not a whole JPEG"):
+    with pytest.raises(UserError, match="is not a JPEG"):
         make_portrait(tmp_path / "x.jpg")
 
 
@@ -132,7 +132,7 @@ def test_several_photos_and_one_bad_one(tmp_path, small):
     )
     (tmp_path / "bad.jpg").write_text("text")
     code, _, said = align(good, tmp_path / "bad.jpg", shuttle, "-o", tmp_path / "heads", "--crop", 64)
-    assert code == 2 and "bad.jpg is not a whole JPEG" in said
+    assert code == 2 and "bad.jpg is not a JPEG" in said
     assert Portrait.load(tmp_path / "heads" / "00").source == "face" and not (tmp_path / "heads" / "01").exists()
     assert Portrait.load(tmp_path / "heads" / "02").source == "matte"
     assert Image.open(tmp_path / "heads" / "02" / "sheet.png").size == (1024, 1024)

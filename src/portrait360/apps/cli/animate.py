@@ -45,7 +45,7 @@ def animate(
         str | None,
         typer.Option(help="Built-in animation: talk, smile, surprise, blink or look.", rich_help_panel=DRIVER),
     ] = None,
-    size: Annotated[int, typer.Option(help="Side of the video in pixels.", rich_help_panel=OUTPUT)] = 512,
+    size: Annotated[int, typer.Option(help="Width and height of the video in pixels.", rich_help_panel=OUTPUT)] = 512,
     rate: Annotated[
         int | None,
         typer.Option(
@@ -81,9 +81,9 @@ def animate(
         ),
     ] = None,
 ) -> None:
-    """Animate a head: talk, smile, blink and turn, as a video or an animated .glb.
+    """Animate a head, as a video or an animated .glb.
 
-    A stopped run resumes.
+    The head talks, smiles or blinks, or moves like the face in a video. A stopped run resumes.
 
     Examples:
 

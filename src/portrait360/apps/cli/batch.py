@@ -57,9 +57,10 @@ def batch(
         typer.Option(help="With --ray: GPUs for each worker; 0.25 is a quarter of one.", min=0, rich_help_panel=RUN),
     ] = 0.0,
 ) -> None:
-    """Turn many photos into heads, and list them in DIR/report.csv and DIR/report.parquet.
+    """Turn many photos into heads.
 
-    A stopped batch resumes. A photo that fails does not stop the others; the command names it, and exits with 2.
+    DIR/report.csv and DIR/report.parquet list them. A stopped batch resumes. A photo that fails does not stop the
+    others; the command names it at the end and exits with 2.
 
     In a .csv or .parquet file, columns named like the options of `make` (views, seed, face, azimuth, …) set them for
     a single photo.

@@ -37,7 +37,8 @@ def evaluate(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="avatar, completed, proxy or oracle; can be repeated. repeat and mirror are always evaluated.",
+            help="avatar, completed, proxy or oracle; can be repeated. The baselines repeat and mirror are "
+            "always evaluated.",
             rich_help_panel=EVALUATION,
         ),
     ] = None,
@@ -45,8 +46,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="NAME",
-            help="With --protocol folder: the picture to make the head from; the others are the truth. Default: the "
-            "surest frontal face.",
+            help="With --protocol folder: the picture to make the head from; the others are the ground truth. "
+            "Default: the one with the most reliable frontal face.",
             rich_help_panel=EVALUATION,
         ),
     ] = "",
@@ -80,9 +81,10 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Evaluate a method with a fixed protocol; write a table, all values of all cases, and a contact sheet.
+    """Evaluate a method with a fixed protocol.
 
-    A stopped evaluation resumes. The same protocol and version give the same values to the last digit.
+    Writes a table, all values of all cases, and a contact sheet. A stopped evaluation resumes. The same
+    protocol and version give the same values to the last digit.
 
     Examples:
 

@@ -48,7 +48,7 @@ batch.add_commands(app)
 
 @app.command(cls=GroupedCommand)
 def doctor() -> None:
-    """Show what is installed, which device is used, and which presets can run.
+    """Show what is installed, what is missing, and what can run.
 
     Example: portrait360 doctor
     """

@@ -15,7 +15,7 @@ from portrait360.utils.terminal import escape_controls
 
 @with_make_options()
 def make(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo or a picture of one head.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photo or picture of a head.")],
     output: ResumedFolder = Path("out"),
     options: MakeOptions = MakeOptions(),  # noqa: B008 (the decorator gives it)
     *,
@@ -33,7 +33,7 @@ def make(
         typer.Option("--json", help="Print progress as lines of JSON, for other programs.", rich_help_panel=RUN),
     ] = False,
 ) -> None:
-    """Turn a photo into a 3D head: mesh, splats, views, video and a web page.
+    """Turn a photo into a 3D head: mesh, splats, video, web page.
 
     Examples:
 
@@ -66,7 +66,7 @@ def serve(
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
     ] = 7860,
 ) -> None:
-    """Start the web app, for the browser of this machine.
+    """Start the web app for a browser on this machine.
 
     Upload a photo, watch the progress, turn the head, download the files. Other machines cannot open it.
 

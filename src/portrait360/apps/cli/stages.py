@@ -23,7 +23,7 @@ from portrait360.utils.terminal import escape_controls
 VIEWPOINT = ("face", "azimuth", "elevation")
 PAGE, SPLATS, MESH = "Video and page", "Splats", "Mesh"  # groups of `export`
 
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos of one head each.")]
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, each of one head.")]
 Output = Annotated[
     Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.", rich_help_panel=OUTPUT)
 ]
@@ -31,7 +31,7 @@ CropSize = Annotated[
     int,
     typer.Option(
         "--crop",
-        help="Side of the crop in pixels, 64 to 2048; 2048 takes about four times as long as 512.",
+        help="Width and height of the crop in pixels, 64 to 2048; 2048 takes about four times as long as 512.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -39,9 +39,9 @@ CropSize = Annotated[
 
 @with_make_options(VIEWPOINT)
 def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Align a photo: write a square crop of the head, its matte and camera, and a contact sheet.
+    """Find the head in a photo: its crop, matte, labels and camera.
 
-    Several photos are written to DIR/00, DIR/01 and so on.
+    Also writes a contact sheet that shows them. Several photos are written to DIR/00, DIR/01 and so on.
 
     Example: portrait360 align photo.jpg -o head
     """
@@ -54,9 +54,9 @@ def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSiz
 
 @with_make_options((*VIEWPOINT, *OVERRULES, "method"))
 def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Turn a photo into a coarse 3D head, with a contact sheet and a turntable.
+    """Turn a photo into a coarse 3D head, without any views.
 
-    Several photos are written to DIR/00, DIR/01 and so on.
+    Also writes a contact sheet and a turntable. Several photos are written to DIR/00, DIR/01 and so on.
 
     Examples:
 
@@ -94,9 +94,9 @@ def fit(
         typer.Option("--only", help="field, splats or mesh; can be repeated. Default: all.", rich_help_panel=OUTPUT),
     ] = None,
 ) -> None:
-    """Fit a radiance field, Gaussian splats and a textured mesh to views; write them to DIR/head.
+    """Fit a radiance field, splats and a mesh to views.
 
-    A stopped fit resumes.
+    Writes them to DIR/head. A stopped fit resumes.
 
     Examples:
 
@@ -116,7 +116,9 @@ def refine(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `make`, with its views and head.")],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", help="Folder to write; not RUN.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Folder to write, other than RUN.", rich_help_panel=OUTPUT
+        ),
     ],
     options: MakeOptions,
     *,
@@ -148,9 +150,10 @@ def refine(
         typer.Option(help="Number of rounds; each denoises every view.", min=0, max=1000, rich_help_panel=RUN),
     ] = 4,
 ) -> None:
-    """Refine a head by Portrait Diffusion, and write its views and head to DIR.
+    """Refine a head with Portrait Diffusion.
 
-    With `--begin avatar`, shape and colours of the layers are refined, and nothing is fitted. A stopped run resumes.
+    Writes its views and head to DIR. With `--begin avatar`, the shape and colours of the layers are refined, and
+    nothing is fitted. A stopped run resumes.
 
     Examples:
 
@@ -181,7 +184,7 @@ def export(
             "-o",
             "--output",
             metavar="DIR|FILE",
-            help="Folder to write, or one file, whose ending says the format. Default: the folder of HEAD.",
+            help="Folder to write, or one file, whose extension gives the format. Default: the folder of HEAD.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -224,7 +227,7 @@ def export(
     detail: Annotated[
         float,
         typer.Option(
-            help="Factor for the triangles of an avatar's .glb and .usdz (60,000) and .stl.",
+            help="Factor for the number of triangles of an avatar's .glb and .usdz (60,000) and .stl.",
             min=0.25,
             max=8,
             rich_help_panel=MESH,
@@ -241,7 +244,7 @@ def export(
 ) -> None:
     """Export a head as files for other programs.
 
-    Default: head.ply, head.glb, viewer.html, turntable.mp4, head.png.
+    Without --format, it writes head.ply, head.glb, viewer.html, turntable.mp4 and head.png.
 
     Examples:
 
@@ -260,7 +263,7 @@ def export(
     splat_options = parse_splat_options(sh, up, spz_version)
     one = output if output is not None and not output.is_dir() and find_format(output) else None
     if one is not None and format:
-        raise UserError(f"{one} names one file, so leave out --format; or choose a folder with -o.")
+        raise UserError(f"{one} is a single file, so leave out --format, or choose a folder with -o.")
     formats = tuple(format or DEFAULT_FORMATS)
     folder = output or (head if head.is_dir() else head.parent)
     if head.resolve() in [file.resolve() for file in ([one] if one else [folder / f"head.{n}" for n in formats])]:
@@ -281,7 +284,7 @@ def export(
 
 def view(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder with views, a proxy or a head; or the file of a head.")
+        Path, typer.Argument(metavar="DIR", help="Folder with views, a proxy or a head; or a head's file.")
     ],
     port: Annotated[
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
@@ -341,7 +344,9 @@ def views(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run, or of `portrait360 proxy`.")],
     options: MakeOptions,
 ) -> None:
-    """Render the views of a proxy to DIR/views. --hair, --hair-length or --parameters change its avatar first.
+    """Render the views of an avatar or proxy to DIR/views.
+
+    --hair, --hair-length and --parameters change the avatar first.
 
     Examples:
 

@@ -31,7 +31,7 @@ def synth(
             rich_help_panel=VIEW,
         ),
     ] = 24,
-    size: Annotated[int, typer.Option(help="Side of a view in pixels.", rich_help_panel=VIEW)] = 256,
+    size: Annotated[int, typer.Option(help="Width and height of a view in pixels.", rich_help_panel=VIEW)] = 256,
     seed: Annotated[
         int, typer.Option(help="Seed of the first head; each further head adds 1.", rich_help_panel=HEADS)
     ] = 0,

@@ -38,8 +38,8 @@ def train_init(
 ) -> None:
     """Build the initial checkpoint of the published networks.
 
-    U-Net, R and C start as copies of Stable Diffusion's. The outputs of C and V pass through layers of zeros, so that
-    they change nothing at first.
+    U-Net, R and C start as copies of Stable Diffusion's. The outputs of C and V pass through zero-initialised
+    layers, so they change nothing at first.
 
     Example: portrait360 train init --from v1-5-pruned-emaonly.safetensors --motion mm_sd_v15.ckpt -o runs/first
     """
@@ -73,14 +73,17 @@ def train_run(
         typer.Option(
             "--samples",
             metavar="DIR",
-            help="Folder of training samples (`train samples`); for sd15-… of heads (`synth`).",
+            help="Folder of training samples from `train samples`; for sd15-…, of heads from `synth`.",
             rich_help_panel=INPUT,
         ),
     ],
     validation: Annotated[
         Path,
         typer.Option(
-            "--validation", metavar="DIR", help="Folder of samples of other identities.", rich_help_panel=INPUT
+            "--validation",
+            metavar="DIR",
+            help="Folder of samples of other identities, for validation.",
+            rich_help_panel=INPUT,
         ),
     ],
     output: Annotated[

@@ -29,7 +29,8 @@ def train_samples(
         str,
         typer.Argument(
             metavar="KIND",
-            help="reader (for the recipes reader…), map (map, restorer), views or avatar-views (views…, hybrid).",
+            help="reader (for the recipes reader, reader-head and reader-tune), map (for map and restorer), views or "
+            "avatar-views (for views, views-together and hybrid).",
         ),
     ],
     output: ResumedFolder,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portrait360.utils.progress import ProgressBar
 
 weights = typer.Typer(
-    help="Fetch, import, list, verify and export weights of the published networks.",
+    help="Fetch, import, list, verify and export published weights.",
     no_args_is_help=True,
     context_settings={"max_content_width": WIDTH},
 )
@@ -104,13 +104,15 @@ def _make_orders(
 
     files = [find_published(name) for name in names]
     if len(files) > 1 and output is not None:
-        raise UserError("-o names the folder of one import; with -o, fetch one file at a time.")
+        raise UserError("-o is the folder of one import; with -o, fetch one file at a time.")
     if source is not None and "://" not in source:
         check_path(Path(source).expanduser())
         if len(files) > 1 and Path(source).expanduser().is_file():
-            raise UserError("--from names one file; give the folder that holds all of them, or fetch one at a time.")
+            raise UserError(
+                "--from is a single file; give the folder that contains all of them, or fetch one at a time."
+            )
         if delete:
-            raise UserError("--delete is for what this command downloads; delete a file of your own yourself.")
+            raise UserError("--delete only deletes what this command downloads; delete your own files yourself.")
         source = str(Path(source).expanduser())
     root = weights_folder()
     return [Order(file, root / DOWNLOADS, output or root / file.name, source, offline) for file in files]
@@ -154,8 +156,8 @@ def weights_import(
 ) -> None:
     """Check every tensor of a published file by name and convert it to fp16 safetensors.
 
-    Nothing in the file is executed; from PanoHead's pickle only tensors and sizes are read. A folder is what
-    `weights export --diffusers` wrote, or Stable Diffusion 1.5 in the layout of diffusers.
+    Nothing in the file is executed; from PanoHead's pickle only tensors and sizes are read. FILE can also be
+    a folder that `weights export --diffusers` wrote, or Stable Diffusion 1.5 in the layout of diffusers.
 
     Examples:
 
@@ -243,7 +245,7 @@ def weights_export(
     """Export weights for other programs, or to share them.
 
     With --diffusers, U-Net, autoencoder, ControlNet and appearance network load in diffusers' own classes; the
-    cross-view attention has none there. What --pretrained writes, `from_pretrained` loads, also from the Hub.
+    cross-view attention has no class there. `from_pretrained` loads what --pretrained writes, also from the Hub.
 
     Examples:
 

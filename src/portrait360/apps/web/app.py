@@ -176,7 +176,7 @@ class Guard:
             setting = f"{cookie}={self.token}; Path=/; HttpOnly; SameSite=Lax".encode()
             return await answer(send_secured, 303, "", [(b"location", b"/"), (b"set-cookie", setting)])
         if not _has_cookie(scope, f"{cookie}={self.token}"):
-            return await answer(send_secured, 403, "Open the whole address that `portrait360 serve` printed.")
+            return await answer(send_secured, 403, "Open the complete address that `portrait360 serve` printed.")
         headers = [(name, v) for name, v in scope["headers"] if not name.lower().startswith(FORWARDING)]
         await self.app({**scope, "headers": headers}, receive, send_secured)
 

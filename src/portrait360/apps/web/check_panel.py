@@ -10,7 +10,7 @@ from portrait360.apps.web.markup import escape, render_message, render_warnings
 
 PICTURES = {
     "crop": "The part of the photo that is used",
-    "labels": "What it shows",
+    "labels": "What was recognised",
     "pose": "How the head is turned",
 }
 WITHOUT_FACE = {"pose": "The head, cut out"}
@@ -23,7 +23,7 @@ alt=""><b>Astronaut</b></button></div>"""
 
 
 def render_waiting(name: str) -> str:
-    return f'<div class="p360-check"><p class="p360-wait">Looking at {escape(name)}…</p></div>'
+    return f'<div class="p360-check"><p class="p360-wait">Checking {escape(name)}…</p></div>'
 
 
 def render_problem(message: str, choice: Choice) -> str:

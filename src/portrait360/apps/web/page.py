@@ -309,7 +309,7 @@ class Page:
         if factor != 1.0:
             options = replace(options, hair_length=round(min(max((options.hair_length or 1) * factor, 0.1), 4.0), 2))
         if options == request.options:
-            raise UserError("Choose another style or another length first.")
+            raise UserError("Choose another style or length first.")
         options.read_overrules()
         return self.jobs.add(request.photo, options, request.behind)
 

@@ -19,7 +19,7 @@ STAGES = {
     "avatar": "Writing the animated mesh",
     "splats": "Making the splats",
     "views": "Making the views",
-    "film": "Filming the head",
+    "film": "Rendering the video",
     "fit": "Fitting the 3D head",
     "refine": "Refining the 3D head",
     "files": "Writing the files",
@@ -36,7 +36,7 @@ def render_status(job: Job, before: int) -> str:
     if job.state == "done":
         return render_warnings(job.warnings)
     if before:
-        title, left = "Waiting", "1 run comes first" if before == 1 else f"{before} runs come first"
+        title, left = "Waiting", "1 run is ahead" if before == 1 else f"{before} runs are ahead"
     else:
         title, left = _describe_progress(job), _format_time_left(job.seconds_left())
     share = 100 * min(job.fraction_done(), 0.995)

@@ -26,7 +26,7 @@ def render_viewer(id: str) -> str:
 def render_previews(job: Job, names: Sequence[str]) -> str:
     """Return the views so far in a grid, with empty cells for those to come."""
     if not names:
-        return '<div class="p360-stage p360-empty"><p>The head appears here as soon as it can be turned.</p></div>'
+        return '<div class="p360-stage p360-empty"><p>The head appears here as soon as it is ready to turn.</p></div>'
     remaining = max((job.of if job.stage == "views" else 0) - len(names), 0)
     images = "".join(f'<img src="{run_url(job.id, name)}" alt="View {i + 1}">' for i, name in enumerate(names))
     across = ceil((1.4 * (len(names) + remaining)) ** 0.5)  # columns, so that all fit into the box, which is wide
@@ -61,7 +61,9 @@ def _render_bar(run: PastRun) -> str:
     """Return what can be done with the whole run."""
     title = escape(run.name or run.date)
     note = (
-        '<p class="p360-note">This run was stopped early; what it had written is kept.</p>' if run.is_partial else ""
+        '<p class="p360-note">This run was stopped early; the files it had written are kept.</p>'
+        if run.is_partial
+        else ""
     )
     buttons = [_action("finish", run.id, "Finish it")] * (run.is_partial and bool(run.name))
     buttons += [_action("again", run.id, "Use this photo and its settings")] * bool(run.name)

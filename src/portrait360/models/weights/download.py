@@ -50,7 +50,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def open_url(url: str, headers: Mapping[str, str], start: int | None = None, end: int | None = None) -> Any:
     """Open a URL from byte `start` on; the headers are not sent to where it may be redirected."""
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise UserError(f"{url} is no address of a web server; give one that begins with https://.")
+        raise UserError(f"{url} is not a web address; give one that begins with https://.")
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
     request.add_header("User-Agent", f"portrait360/{__version__}")
     if start is not None:
@@ -126,7 +126,7 @@ def download(remote: Remote, path: Path, on_bytes: OnBytes = lambda count: None)
     if remote.sha256 not in (None, digest):
         partial.unlink()
         raise UserError(
-            f"{remote.url} has the SHA-256 {digest} instead of {remote.sha256}, so it was deleted; "
+            f"{remote.url} had the SHA-256 {digest} instead of {remote.sha256}, so the file was deleted; "
             "download it again, or give another source with --from."
         )
     partial.replace(path)
@@ -150,7 +150,7 @@ def _complete(remote: Remote, file: IO[bytes], on_bytes: OnBytes) -> str:
             if failures > len(WAITS):
                 raise UserError(
                     f"{problem} after {have / 1e9:.2f} of {remote.size / 1e9:.2f} GB; "
-                    "run the same command again, it continues there."
+                    "run the same command again to continue from there."
                 )
             time.sleep(WAITS[max(failures - 1, 0)])
         digest, problem = _append(remote, file, have, digest, on_bytes)

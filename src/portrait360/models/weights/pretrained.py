@@ -143,7 +143,9 @@ def save_weights(source: Path, folder: Path) -> Path:
 def _plain_name(name: str) -> str:
     """A manifest comes with the weights, so its names are not followed out of the folder."""
     if Path(name).name != name:
-        raise UserError(f"The manifest names {name!r}, which is no file of its own folder; import the weights again.")
+        raise UserError(
+            f"The manifest names {name!r}, which is not a file in its own folder; import the weights again."
+        )
     return name
 
 

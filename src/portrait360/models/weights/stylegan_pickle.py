@@ -188,13 +188,13 @@ def unpickle(file: BinaryIO, what: str) -> Any:
     except pickle.UnpicklingError as error:
         reason = str(error)
         if not re.fullmatch(r"[\w.<>()' |=-]+", reason) or " truncated" in reason:
-            raise UserError(f"{what} is not a whole pickle; download it again.") from error
+            raise UserError(f"{what} is not a complete pickle; download it again.") from error
         raise UserError(
             f"{what} refers to {reason}, which PanoHead's generator does not need, so it was not opened; "
             "use the file as its authors publish it."
         ) from error
     except Exception as error:  # damaged bytes reach the unpickler as any error at all
-        raise UserError(f"{what} is not a whole pickle; download it again.") from error
+        raise UserError(f"{what} is not a complete pickle; download it again.") from error
 
 
 class GanFile:

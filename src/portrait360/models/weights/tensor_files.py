@@ -68,7 +68,7 @@ class TensorFile:
             slices = {name: self._file.get_slice(name) for name in self._file.keys()}  # noqa: SIM118 (not a dict)
         except (SafetensorError, OSError) as error:
             raise UserError(
-                f"{self.path} is not a whole safetensors file ({error}); download or make it again."
+                f"{self.path} is not a complete safetensors file ({error}); download or make it again."
             ) from error
         unsupported = {s.get_dtype() for s in slices.values()} - set(DTYPES)
         if unsupported:
@@ -99,7 +99,7 @@ def _load_torch(path: Path) -> Any:
                 f"{path} wants to run code ({imported}) when it is opened, so it was not opened; "
                 "use a file that holds only tensors, preferably a .safetensors file."
             ) from error
-        raise UserError(f"{path} is not a whole torch checkpoint; download or make it again.") from error
+        raise UserError(f"{path} is not a complete torch checkpoint; download or make it again.") from error
 
 
 def _check_archive(path: Path) -> None:
@@ -111,12 +111,12 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"{path} is not a whole torch checkpoint; download or make it again.") from error
+        raise UserError(f"{path} is not a complete torch checkpoint; download or make it again.") from error
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise UserError(f"{path} is a compressed zip file, which torch does not write; save it again with torch.")
     records = [member.file_size for member in members if member.filename.endswith("data.pkl")]
     if sum(member.file_size for member in members) > path.stat().st_size or max(records, default=0) > MAX_RECORD:
-        raise UserError(f"{path} claims to hold more than it does; download or make it again.")
+        raise UserError(f"{path} declares more data than it contains; download or make it again.")
 
 
 def _first_global(path: Path) -> str | None:

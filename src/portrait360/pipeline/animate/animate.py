@@ -48,9 +48,7 @@ class AnimateRequest:
         if self.light is not None and self.environment is not None:
             raise UserError("Give either --light or --environment, not both.")
         if self.output.suffix.lower() == ".glb" and (self.light is not None or self.environment is not None):
-            raise UserError(
-                "A .glb takes the light of the program that shows it; leave out --light and --environment."
-            )
+            raise UserError("A .glb is lit by the program that shows it; leave out --light and --environment.")
         if self.rate is not None:
             check_rate(self.rate)
         if self.elevation is not None and not abs(self.elevation) <= MAX_ELEVATION:
@@ -91,7 +89,7 @@ def find_avatar(folder: Path) -> Path:
         if (place / NAME).is_file():
             return place
     raise UserError(
-        f"{folder} holds no head with a face that can move; make one of a photo of a person with "
+        f"{folder} holds no head that can be animated; make one from a photo of a person with "
         "`portrait360 make` or `portrait360 proxy`."
     )
 

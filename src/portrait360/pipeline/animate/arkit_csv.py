@@ -38,7 +38,7 @@ def read_arkit_csv(path: Path, rate: float | None = None) -> Performance:
     names, lower = unit_names(), {name.strip().lower(): i for i, name in reversed(list(enumerate(header)))}
     known = [name for name in names if name.lower() in lower]
     if len(known) < FEWEST_UNITS:
-        raise UserError(f"{path} has {len(known)} columns of ARKit's 52 units; {EXPORT}.")
+        raise UserError(f"{path} has {len(known)} of ARKit's 52 units as columns; {EXPORT}.")
     weights = np.zeros((len(rows), len(names)))
     for name in known:
         weights[:, names.index(name)] = _read_column(path, rows, lower[name.lower()], name)
@@ -62,7 +62,7 @@ def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
         text = data.decode("utf-8-sig")
         lines = [row for row in csv.reader(io.StringIO(text, newline="")) if any(cell.strip() for cell in row)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no table of comma-separated values; {EXPORT}.") from error
+        raise UserError(f"{path} is not a table of comma-separated values; {EXPORT}.") from error
     if len(lines) < 2:
         raise UserError(f"{path} has no rows; {EXPORT}.")
     if len(lines) > MOST_ROWS:
@@ -77,10 +77,10 @@ def _read_column(path: Path, rows: list[list[str]], column: int, name: str) -> F
             values[i] = float(row[column])
         except (ValueError, IndexError) as error:
             raise UserError(
-                f"Row {i + 2} of {path} has no number for {name}; repair it or remove the row."
+                f"Row {i + 2} of {path} has no number for {name}; correct it or remove the row."
             ) from error
         if not np.isfinite(values[i]):
-            raise UserError(f"Row {i + 2} of {path} has no finite number for {name}; repair it or remove the row.")
+            raise UserError(f"Row {i + 2} of {path} has no finite number for {name}; correct it or remove the row.")
     return values
 
 

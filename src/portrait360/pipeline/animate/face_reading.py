@@ -67,7 +67,7 @@ def read_video(
 
     landmarks = follow_face(watch())
     if len(landmarks) == 0:
-        raise UserError(f"{path} has no frame that can be read; use an .mp4, .mov, .webm or .mkv.")
+        raise UserError(f"{path} has no readable frame; use an .mp4, .mov, .webm or .mkv.")
     lost = np.isnan(landmarks.sum((1, 2))) if landmarks.size else np.ones(len(landmarks), bool)
     if lost.mean() > MOST_LOST:
         raise UserError(f"No face was found in {path}: use a video in which one face looks at the camera.")

@@ -120,7 +120,7 @@ def parse_light(text: str) -> Light:
     except ValueError:
         values = []
     if len(values) not in (2, 3) or not np.isfinite(values).all():
-        raise UserError(f'{text!r} is no light; give azimuth, elevation and warmth, such as "40,30,0.5".')
+        raise UserError(f'{text!r} is not a light; give azimuth, elevation and warmth, such as "40,30,0.5".')
     azimuth, elevation, warmth = [*values, 0.0][:3]
     if not (-360 <= azimuth <= 360 and -90 <= elevation <= 90 and -1 <= warmth <= 1):
         raise UserError("A light needs an elevation from -90 to 90 degrees and a warmth from -1 to 1.")

@@ -116,7 +116,7 @@ def _open(path: Path) -> Any:
 
 
 def _broken(path: Path) -> UserError:
-    return UserError(f"{path} is not a video that can be read, or is cut off; use an .mp4, .mov, .webm or .mkv.")
+    return UserError(f"{path} is not a readable video, or is cut off; use an .mp4, .mov, .webm or .mkv.")
 
 
 def _too_large(path: Path, width: int, height: int) -> UserError:

@@ -75,7 +75,7 @@ def remake_avatar(folder: Path, overrules: Overrules) -> CoarseHead:
     """Make the avatar in the folder of a run or of `portrait360 proxy` again, and save it there."""
     portrait, place = Portrait.load(folder / "portrait"), folder / "proxy"
     if can_fit_avatar(portrait) and not (place / NAME).is_file():
-        raise UserError(f"The head in {folder} is no avatar; make it again with `method=avatar`.")
+        raise UserError(f"The head in {folder} is not an avatar; make it again with `method=avatar`.")
     others = [Portrait.load(path) for path in sorted((folder / "references").glob("*")) if path.is_dir()]
     if (folder / "back").is_dir():
         back = Portrait.load(folder / "back")

@@ -128,7 +128,9 @@ def check_inputs(inputs: str) -> str:
     if path.suffix.lower() in (".csv", ".parquet", ".txt") and not path.is_file():
         raise UserError(f"There is no file {path}.")
     if next(read_items(inputs), None) is None:
-        raise UserError(f"{inputs} names no photo; give a folder, a pattern in quotes, or a .txt, .csv or .parquet.")
+        raise UserError(
+            f"{inputs} contains no photo; give a folder, a pattern in quotes, or a .txt, .csv or .parquet."
+        )
     return inputs
 
 

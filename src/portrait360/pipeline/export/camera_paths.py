@@ -72,7 +72,7 @@ def parse_path(text: str, *, focal: float) -> Callable[[int], list[Camera]]:
 def _check_keys(keys: Sequence[Sequence[float]]) -> F64:
     """Return (n, 3) azimuth, elevation, radius."""
     if not keys or any(len(key) not in (2, 3) for key in keys):
-        raise UserError("Give each position of a path as azimuth, elevation and, if you like, radius.")
+        raise UserError("Give each position of a path as azimuth, elevation and, optionally, radius.")
     positions = np.array([[*key, RADIUS][:3] for key in keys], np.float64)
     if not np.isfinite(positions).all():
         raise UserError("The positions of a path must be finite numbers.")

@@ -84,7 +84,7 @@ def read_khr_splats(path: Path) -> GaussianSplats:
     except UserError:
         raise
     except Exception as error:  # as above
-        raise UserError(f"{path} is not a whole binary glTF file; export it again.") from error
+        raise UserError(f"{path} is not a complete binary glTF file; export it again.") from error
 
 
 def _extract(path: Path, document: Document) -> GaussianSplats:

@@ -97,7 +97,7 @@ def read_glb(path: Path) -> TexturedMesh:
     except UserError:
         raise
     except Exception as error:  # a damaged file may hold any type anywhere, and reach the image decoders
-        raise UserError(f"{path} is not a whole binary glTF file; export it again.") from error
+        raise UserError(f"{path} is not a complete binary glTF file; export it again.") from error
 
 
 def _extract_mesh(document: Document) -> TexturedMesh:

@@ -113,9 +113,11 @@ def _parse_header(path: Path, start: bytes) -> Header:
             case ["comment" | "obj_info", *_] | []:
                 pass
             case _:
-                raise UserError(f"{path} has a header that cannot be read: {line[:80].strip()!r}.")
+                raise UserError(f"{path} has an unreadable header: {line[:80].strip()!r}.")
     if order is None or element != "vertex" or not 0 <= count <= MAX_SPLATS:
-        raise UserError(f"{path} does not begin with at most {MAX_SPLATS} vertices: it does not hold 3D Gaussians.")
+        raise UserError(
+            f"{path} does not begin with at most {MAX_SPLATS} vertices, so it does not hold 3D Gaussians."
+        )
     return Header(order, count, properties, length, up)
 
 
@@ -143,5 +145,5 @@ def _read_text_numbers(path: Path, start: int, count: int) -> NDArray[np.float64
     except ValueError:
         numbers = np.empty(0)
     if len(numbers) != count:
-        raise UserError(f"{path} does not hold the {count} numbers that it promises; copy it again.")
+        raise UserError(f"{path} does not hold the {count} numbers that its header declares; copy it again.")
     return numbers

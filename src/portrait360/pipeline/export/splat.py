@@ -34,7 +34,9 @@ def write_splat(path: Path, splats: GaussianSplats, *, up: Up = "-y") -> None:
 def read_splat(path: Path, *, up: Up = "-y") -> GaussianSplats:
     data = read_limited(Path(path), MAX_SPLATS * ROW.itemsize)
     if len(data) % ROW.itemsize:
-        raise UserError(f"{path} is not a whole .splat file: its length is not a multiple of {ROW.itemsize} bytes.")
+        raise UserError(
+            f"{path} is not a complete .splat file: its length is not a multiple of {ROW.itemsize} bytes."
+        )
     rows = np.frombuffer(data, ROW)
     rgba, rotations = rows["rgba"] / 255, (rows["rotation"] - 128.0) / 128
     if (rows["scale"] < 0).any():

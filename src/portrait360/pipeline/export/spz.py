@@ -126,7 +126,7 @@ def read_spz(path: Path) -> GaussianSplats:
     try:
         streams = _unpack_zstandard(path, data) if data[:4] == struct.pack("<I", MAGIC) else _unpack_gzip(path, data)
     except (zlib.error, EOFError, struct.error) as error:
-        raise UserError(f"{path} is not a whole .spz file; copy it again.") from error
+        raise UserError(f"{path} is not a complete .spz file; copy it again.") from error
     positions, opacities, colours, scales, rotations = streams.parts
     # the sign is in the highest of three bytes: they become the upper bytes of an int32, which is shifted back
     count = len(positions)
@@ -195,7 +195,7 @@ def _check_header(path: Path, version: int, versions: tuple[int, ...], count: in
     if count > MAX_SPLATS or degree >= len(HARMONICS):
         raise UserError(f"{path} claims {count} Gaussians of degree {degree}, which is more than can be read.")
     if bits > MAX_FRACTIONAL_BITS:
-        raise UserError(f"{path} claims {bits} bits of fraction, which its places do not have.")
+        raise UserError(f"{path} claims {bits} bits of fraction, which its positions do not have.")
 
 
 def _unpack_first_three(rotations: Bytes) -> NDArray[np.float64]:

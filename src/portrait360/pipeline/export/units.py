@@ -32,11 +32,11 @@ class SplatFileOptions:
 def parse_splat_options(sh_degree: int, up: str, spz_version: int) -> SplatFileOptions:
     """Return the options that these values, as users type them, stand for."""
     if sh_degree not in (0, 3):
-        raise UserError(f"There are no harmonics of degree {sh_degree} to write; choose --sh 0 or --sh 3.")
+        raise UserError(f"Harmonics of degree {sh_degree} cannot be written; choose --sh 0 or --sh 3.")
     if up not in ("y", "-y"):
-        raise UserError(f"{up!r} is no axis that can point up; choose --up y or --up -y.")
+        raise UserError(f"{up!r} cannot be the axis that points up; choose --up y or --up -y.")
     if spz_version not in (2, 4):
-        raise UserError(f"Version {spz_version} of .spz is not written; choose --spz-version 2 or 4.")
+        raise UserError(f"Version {spz_version} of .spz cannot be written; choose --spz-version 2 or 4.")
     return SplatFileOptions(sh_degree, up, spz_version)
 
 

@@ -141,8 +141,8 @@ def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
     measured, final = azimuth_between(0, raw.camera.azimuth), azimuth_between(0, fit.camera.azimuth)
     if abs(azimuth_between(measured, final)) > MAX_AZIMUTH:
         raise UserError(
-            f"The face shows azimuth {measured:+.0f}, so `azimuth={final:+.0f}` cannot be; "
-            "a face needs no `azimuth=`."
+            f"The face shows azimuth {measured:+.0f}, so `azimuth={final:+.0f}` cannot be right; "
+            "leave `azimuth=` out when a face is visible."
         )
     if abs(azimuth_between(measured, final)) > WARN_AZIMUTH:
         return (

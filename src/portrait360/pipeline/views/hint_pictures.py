@@ -38,13 +38,13 @@ class HintPictures:
         files = tuple(sorted((f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES), key=_name_key))
         if not 1 <= len(files) <= MAX_PICTURES:
             raise UserError(
-                f"{folder} has {len(files)} pictures; hints are 1 to {MAX_PICTURES}, in even steps around."
+                f"{folder} has {len(files)} pictures; hints are 1 to {MAX_PICTURES}, in equal steps around the head."
             )
         for file in files:
             width, height = image_size(file)
             if width != height:
                 raise UserError(
-                    f"{file} has {width} x {height} pixels; hints are square, as the networks' crops are."
+                    f"{file} has {width} x {height} pixels; hints must be square, like the networks' crops."
                 )
         return cls(folder, files)
 

@@ -88,7 +88,7 @@ def write_dataset(output: Path, *, engine: Engine | None = None, **options: Any)
     """
     seeds, settings = write_options(**options)
     if (output / SHARDS).exists():
-        raise UserError(f"{output} holds heads in tars; go on with `shard=`, or choose another folder.")
+        raise UserError(f"{output} holds heads in tar files; continue with `shard=`, or choose another folder.")
     with translate_write_errors(output):
         return _write_all(output, seeds, engine, settings)
 
@@ -163,7 +163,7 @@ def _is_complete(folder: Path, settings: WriteSettings) -> bool:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} was not written by `portrait360 synth`; choose an empty folder.") from error
     if existing != asdict(settings):
-        raise UserError(f"{folder} holds heads of other settings; choose another folder or remove it.")
+        raise UserError(f"{folder} holds heads made with other settings; choose another folder or delete it.")
     return path.exists() and all((folder / name).is_file() for name in names)
 
 

@@ -121,7 +121,7 @@ def read_tar_orbits(tar: Path) -> list[Orbit]:
                 orbits.append(orbit_from_cameras(name[: -len(TRANSFORMS)], pictures, cameras))
     except (tarfile.TarError, ValueError, KeyError, TypeError, OSError) as error:
         raise UserError(
-            f"{tar} is not a whole tar of heads; make it again with `portrait360 synth --shard`."
+            f"{tar} is not a complete tar of heads; make it again with `portrait360 synth --shard`."
         ) from error
     return [orbit for orbit in orbits if orbit is not None]
 

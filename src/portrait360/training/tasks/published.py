@@ -91,7 +91,7 @@ class DenoiserTask:
         self.name, self.stage, self.init_from = name, STAGES[name], init_from
         denoiser = load_spec(init_from).denoiser
         if denoiser is None:
-            raise UserError(f"{init_from} is no checkpoint to train from; make one with `portrait360 train init`.")
+            raise UserError(f"{init_from} is not a checkpoint to train from; make one with `portrait360 train init`.")
         if (denoiser.cross_view is None) != self.stage.back_view:
             raise UserError(f"The recipe {name} does not train {load_spec(init_from).name}, which {init_from} holds.")
         # DiffPortrait3D has no reference from behind, and the back-view network generates it

@@ -30,7 +30,7 @@ def create_engine(workers: int, ray: str | None, gpus: float = 0.0, paths: Itera
     if ray not in (None, HERE):
         for path in map(str, paths):
             if "://" not in path and not Path(path).is_absolute():
-                raise UserError(f"Nodes of a cluster may not find {path}; give its whole path, from / on.")
+                raise UserError(f"Nodes of a cluster may not find {path}; give its absolute path, starting with /.")
     if ray is None:
         if gpus:
             raise UserError("`gpus=` is for clusters; name one with `ray=`, or leave it out.")
