@@ -12,6 +12,8 @@ from portrait360.pipeline.animate.lighting import make_studio, parse_light
 from portrait360.pipeline.animate.neck import NeckTurn, neck_vector
 from portrait360.pipeline.animate.pose import PosedAvatar, make_puppet, pose_avatar, read_weights
 from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.drawn_layers import hide_features
+from portrait360.synth.build import HeadGeometry
 from portrait360.synth.render.renderer import render_linear
 from portrait360.utils.errors import UserError
 from portrait360.utils.portrait_labels import Label
@@ -69,6 +71,15 @@ def test_an_open_mouth_shows_teeth_between_the_lips_and_nowhere_else(avatar):
     cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
     assert (inside & ~cv2.dilate(hull, np.ones((5, 5), np.uint8)).astype(bool)).sum() == 0
     assert cv2.connectedComponents(lips.astype(np.uint8))[0] == 2  # one mouth, not torn
+
+
+def test_a_painted_face_moves_without_an_opening(avatar):
+    scene = avatar.scene
+    layers = HeadGeometry(list(scene.meshes), list(scene.strands), scene.landmarks)
+    flat = hide_features(layers, avatar.parameters.skin.tone)
+    painted = replace(avatar, scene=replace(scene, meshes=tuple(flat.meshes), strands=tuple(flat.strands)))
+    before, after = painted.render(avatar.camera, SIZE), pose_avatar(painted, OPEN).render(avatar.camera, SIZE)
+    assert np.isfinite(after.rgb).all() and 1e-4 < np.abs(after.rgb - before.rgb).mean() < 0.1
 
 
 def test_closed_lids_leave_no_gap(avatar):

@@ -14,6 +14,7 @@ from portrait360.geometry.rasterizer import Buffers
 from portrait360.pipeline.animate.moving_parts import Shift
 from portrait360.pipeline.animate.neck import NeckTurn
 from portrait360.pipeline.animate.openings import Openings
+from portrait360.pipeline.avatar.exposure import look_up_points
 from portrait360.pipeline.avatar.photo import BEARD, SKIN, Photo
 from portrait360.pipeline.avatar.relief import Relief
 from portrait360.synth.render.compositing import Film
@@ -61,9 +62,9 @@ class PhotoOfFace:
         """Return the relief moved with the skin, without what has `changed`."""
         picture = rasterizer.interpolate(self._buffers, self._triangles, shift.surface[self._rows])
         picture = picture[self._nearest[0], self._nearest[1]]
-        moves = look_up(picture, self.relief.uv[:, None])[:, 0] * self.moves[:, None]
+        moves = look_up_points(picture, self.relief.uv) * self.moves[:, None]
         vertices = turn.bend(self.relief.vertices + moves)
-        kept = 1 - look_up(changed, self.relief.uv[:, None])[:, 0] * (self.moves > 0)
+        kept = 1 - look_up_points(changed, self.relief.uv) * (self.moves > 0)
         shift_of_all = np.asarray(vertices - self.relief.vertices, np.float32)
         return replace(
             self.relief, vertices=np.asarray(vertices, np.float64), shift=shift_of_all, kept=kept.astype(np.float32)

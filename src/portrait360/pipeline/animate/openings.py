@@ -163,6 +163,8 @@ def _find_gaps(avatar: Avatar, parts: MovingParts) -> tuple[NDArray[np.integer],
     first = find_first(avatar, skin)
     gaps = [np.array([[points[f"{side}_eye_top"]], [points[f"{side}_eye_bottom"]]]) for side in ("left", "right")]
     rows = find_rim_rows(skin)
+    if len(rows) == 0:  # a painted mouth is no opening
+        return tuple(gap + first for gap in (*gaps, np.array([[points["lip_top"]], [points["lip_bottom"]]])))
     rim = skin.vertices[rows]
     across = rim[:, 0] - np.median(rim[:, 0])
     above = lies_above(rim)

@@ -18,7 +18,6 @@ from portrait360.utils.array_types import F64, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
-SURE = 0.7  # probability from which a head is drawn
 EYE_SHARE = 3.0  # drawn eyes in pixels of the landmarks': people, paintings and modelled cartoons have at most 2.1
 EYES = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
@@ -41,8 +40,7 @@ END, FURTHEST = (60.0, 100.0), 100.0  # degrees from the chin over which landmar
 def is_painted(portrait: Portrait, photo: Photo) -> bool:
     """Return whether a portrait is a drawing with eyes that no face model has."""
     assert portrait.reading is not None and portrait.landmarks is not None
-    kind, sure = portrait.reading.best("kind")
-    if kind != "toon" or sure <= SURE:
+    if portrait.reading.best("kind")[0] != "toon":
         return False
     known = sum(cv2.contourArea(portrait.landmarks[list(eye)].astype(np.float32)) for eye in EYES)
     return bool(photo.shows(Label.EYE).mean() > EYE_SHARE * known)

@@ -70,8 +70,8 @@ def _describe_kind(reading: Reading, tone: Colour, photo: Photo) -> dict[str, An
     kind, sure = reading.best("kind")
     if kind == "statue" and sure > STONE:
         return {"kind": kind, "statue": Statue(stone="terracotta", colour=tone)}
-    if kind == "toon" and sure > SURE:
-        return {"kind": kind, "toon": Toon(steps=CEL_STEPS if photo.painted else 0)}
+    if photo.painted or kind == "toon" and sure > SURE:
+        return {"kind": "toon", "toon": Toon(steps=CEL_STEPS if photo.painted else 0)}
     return {}
 
 
