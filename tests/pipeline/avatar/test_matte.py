@@ -10,6 +10,7 @@ from portrait360.pipeline.avatar.enclosed_background import cut_enclosed_backgro
 from portrait360.pipeline.avatar.eye_shade import shade_eyes
 from portrait360.pipeline.avatar.foreground import estimate_foreground, open_gaps
 from portrait360.pipeline.avatar.head_cloth import find_two_colours, uncover_head_cloth
+from portrait360.pipeline.avatar.photo import clear_background
 from portrait360.pipeline.avatar.relief_view import HOLE, close_holes
 from portrait360.pipeline.avatar.view import BESIDE, GROWN, LAYER_OF_LABEL, find_beyond
 from portrait360.utils.portrait_labels import Label
@@ -49,6 +50,18 @@ def test_hair_in_the_colours_of_its_background_has_no_gaps():
     alpha = draw_disc(50)
     pure = (np.random.default_rng(1).uniform(0, 1, alpha.shape) > 0.2).astype(np.float32)
     np.testing.assert_array_equal(open_gaps(alpha, pure, alpha > 0), alpha)
+
+
+def test_cracks_in_hair_keep_no_background_at_its_edge():
+    alpha, rng = draw_disc(50), np.random.default_rng(3)
+    rgb = (TEAL + rng.normal(0, 0.02, (SIDE, SIDE, 1))).astype(np.float32)
+    cracks = rng.uniform(0, 1, alpha.shape) < 0.05
+    rgb[(alpha > 0) & ~cracks] = RED
+    rgb[58:70, 100:114] = TEAL  # at the edge, where the matte takes it for hair
+    labels = np.where(alpha > 0, np.uint8(Label.HAIR), np.uint8(Label.BACKGROUND))
+    cleared = clear_background(rgb, alpha, labels)
+    assert cleared[62:66, 106:110].max() < 0.1
+    assert (cleared[50:80, 30:90] == 1).all()
 
 
 def draw_enclosed(shade: float, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -32,6 +32,7 @@ EYES, FOREHEAD = (0.0, 0.0, 0.18), (0.0, 0.1, 0.18)  # canonical points between 
 BINS = 16  # of a histogram of colours, each way
 CLEARLY = 2.0  # logarithm of the odds from which a colour is the hair's
 DISTINCT_SHARE = 0.97  # share of a label's inside that must not look like background
+GRAIN = 0.005  # crop sides over which colours are compared where those of single pixels do not tell
 HOLE = 0.06  # crop sides from the matte's edge within which it may have holes
 CRUMB = 0.001  # share of the picture below which a part of a label is a crumb
 RARE = 0.12  # share of the skin whose colours are too rare to tell skin by
@@ -111,8 +112,12 @@ def clear_background(rgb: F32, alpha: F32, labels: Bytes) -> F32:
         if inside.sum() < FEWEST:
             continue
         evidence = behind - log_density(rgb, rgb[inside])
-        if (evidence[inside] < 0).mean() > DISTINCT_SHARE and (evidence[outside] > 0).mean() > TELLING:
-            holes |= shown & (evidence > CLEARLY)
+        if (evidence[outside] > 0).mean() <= TELLING:
+            continue
+        for found in (evidence, smooth_within(evidence, shown)):
+            if (found[inside] < 0).mean() > DISTINCT_SHARE:
+                holes |= shown & (found > CLEARLY)
+                break
     beyond = alpha < 0.5
     holes &= cv2.dilate(beyond.astype(np.uint8), np.ones((2 * round(HOLE * len(alpha)) + 1,) * 2)) > 0
     holes = cv2.morphologyEx(holes.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) > 0
@@ -120,6 +125,13 @@ def clear_background(rgb: F32, alpha: F32, labels: Bytes) -> F32:
     holes &= np.isin(np.asarray(parts), np.unique(np.asarray(parts)[beyond]))
     wide = cv2.dilate(holes.astype(np.float32), np.ones((3, 3)))
     return np.asarray(alpha * (1 - cv2.GaussianBlur(wide, (0, 0), 0.7)), np.float32)
+
+
+def smooth_within(values: F32, mask: Bools) -> F32:
+    """Return values (s, s) without those of single gleaming hairs and of cracks in a painting, within a mask."""
+    inside = mask.astype(np.float32)
+    weight, soft = (cv2.GaussianBlur(a, (0, 0), GRAIN * len(values)) for a in (inside, values * inside))
+    return np.asarray(np.where(mask, soft / np.maximum(weight, 1e-3), values), np.float32)
 
 
 def find_pure_hair(rgb: Floats, alpha: Floats, hair: Bools) -> F32:
