@@ -10,9 +10,16 @@ import pytest
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.avatar.relight import DEEP, leave_deep_shade, level_light
-from portrait360.pipeline.avatar.skin_colours import calm_and_even, take_from_better_side
+from portrait360.pipeline.avatar.skin_colours import SkinView, calm_and_even, invent_detail, take_from_better_side
 from portrait360.pipeline.avatar.skin_detail import make_detail
-from portrait360.pipeline.avatar.skin_mesh import coarse_count, find_features, mirror_vertices
+from portrait360.pipeline.avatar.skin_mesh import (
+    coarse_count,
+    find_features,
+    mirror_fine_vertices,
+    mirror_vertices,
+    prolong,
+    restrict,
+)
 from portrait360.pipeline.avatar.view import judge_facing
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.utils.portrait_labels import Label
@@ -117,3 +124,20 @@ def test_skin_in_deep_shade_is_the_photos_only_near_its_direction():
     np.testing.assert_array_equal(leave_deep_shade(gain, uv, 15 * ones), 1)
     aside = leave_deep_shade(gain, uv, 50 * ones)
     assert aside[left].max() < 0.01 and aside[right].min() > 0.99
+
+
+def test_the_hairs_of_a_brow_are_drawn_on_the_side_that_is_not_seen():
+    points, mirror = load_average_head().fine[2], mirror_fine_vertices()
+    at_brow, side = np.abs(points - np.array([0.2, 0.1, 0.4])).max(1) < 0.1, (points[:, 0] > 0).astype(np.float32)
+    hairs = np.where(at_brow | at_brow[mirror], np.sin(400 * points[:, 0] * np.sign(points[:, 0])), 0)
+    gain = -(hairs * side)[:, None] * np.ones(3, np.float32)
+    brow = (at_brow | at_brow[mirror]).astype(np.float32)
+    seen = SkinView(side, side, gain.astype(np.float32), brow, 0 * gain)
+    mesh = SimpleNamespace(vertices=points.astype(np.float32))
+    detail = invent_detail(
+        mesh, np.tile(np.array([0, 0, 1], np.float32), (len(points), 1)), seen, photograph(0.04, 0.0)
+    )
+    there = at_brow & (points[:, 0] > 0.02)
+    fine = gain - prolong(restrict(gain, len(gain)), len(gain))
+    assert there.sum() > 50 and fine[there].std() > 0.1
+    np.testing.assert_allclose(detail[mirror[there]], fine[there], atol=0.02)

@@ -132,7 +132,8 @@ class HatSearch:
         From the side, one sees how far cloth covers a temple; on the other one it is the same.
         """
         even = replace(fit, even=1.0)
-        return even if fit.tilt and self.rate(name, even)[0] > self.rate(name, fit)[0] - UNSEEN else fit
+        uneven = fit.tilt and not find_hat(name).brim
+        return even if uneven and self.rate(name, even)[0] > self.rate(name, fit)[0] - UNSEEN else fit
 
     def _draw(self, name: str, fit: HatFit) -> Bools:
         """Return where a hat is seen before the head (SIDE, SIDE)."""

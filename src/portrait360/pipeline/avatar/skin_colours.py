@@ -302,17 +302,21 @@ def find_usual(values: Floats, trust: Floats, lining: Bools, width: float, unusu
 
 
 def invent_detail(mesh: Mesh, normals: F32, seen: SkinView, photo: Photo) -> F32:
-    """Return the detail (n, 3) of skin that the photo does not show: the other side's, or like that of the face."""
+    """Return the detail (n, 3) of skin that the photo does not show: the other side's, or like that of the face.
+
+    Brows and the edges of lids are as dark as on the other side; elsewhere so strong a detail would be dirt.
+    """
     count = len(mesh.vertices)
     detail = make_detail(photo)
     if detail is None or count == coarse_count():
         return np.zeros((count, 3), np.float32)
     held, mirror = seen.source[:, None] * (1 - seen.brow[:, None]), mirror_fine_vertices()
     fine = seen.gain - prolong(restrict(seen.gain, count), count)
-    fine = FINE * np.tanh(fine / FINE)
+    drawn, fine = fine[mirror], FINE * np.tanh(fine / FINE)
     like = look_up_detail(detail.coarse, detail.pixel, mesh.vertices, normals)
     near = smoothstep(*NEIGHBOURS, fine_edges())[:, None]
     invented = like * near + held[mirror] * (fine[mirror] - like * near)
+    invented = invented + (seen.brow * seen.weight[mirror])[:, None] * (drawn - invented)
     return np.asarray((1 - np.minimum(seen.weight, seen.source))[:, None] * invented, np.float32)
 
 
