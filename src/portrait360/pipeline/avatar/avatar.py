@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.avatar.glasses_photo import take_frames_off
 from portrait360.pipeline.avatar.overrules import FILE
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.avatar.scene_file import pack_scene, unpack_scene
@@ -43,7 +44,9 @@ class Avatar:
 
     def __post_init__(self) -> None:
         prepared, drawn = prepare_scene(self.scene, quality=PORTRAIT), self.parameters.kind == "toon"
-        object.__setattr__(self, "_projection", PhotoProjection(self.picture, prepared, self.cover, drawn))
+        bare = take_frames_off(self.picture, self.parameters.wear.glasses)
+        worn = None if bare is self.picture else np.asarray(self.picture.rgb - bare.rgb, np.float32)
+        object.__setattr__(self, "_projection", PhotoProjection(bare, prepared, self.cover, drawn, worn))
 
     @property
     def camera(self) -> Camera:

@@ -24,6 +24,14 @@ from portrait360.pipeline.avatar.cloth_colours import refine_clothes
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
 from portrait360.pipeline.avatar.drawn_layers import draw_locks, hide_features
 from portrait360.pipeline.avatar.facial_hair import choose_beard
+from portrait360.pipeline.avatar.glasses_photo import (
+    choose_glasses,
+    drop_clear_lenses,
+    mark_frames,
+    put_glasses_on,
+    take_frames_off,
+    take_glasses_off,
+)
 from portrait360.pipeline.avatar.hair_ears import clear_ears
 from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_below_hat, fit_strands
 from portrait360.pipeline.avatar.hair_level import level_hair
@@ -117,13 +125,14 @@ def make_avatar(
     scene = grow_scene(fold_ears(fine), coarse, person, warp=ablation.warp)
     built = move_scene(scene, find_similarity(photo.camera, portrait.camera))
     photo = replace(person.photo, camera=portrait.camera)
-    scene = calibrate(built, photo)
+    bare = take_frames_off(photo, person.parameters.wear.glasses)
+    scene = calibrate(take_glasses_off(built), bare)
     for other in others:
         scene = bake_other_photo(scene, other, portrait, proxy)
-    scene = bake_photo(scene, photo, alone=not others)
+    scene = bake_photo(scene, bare, alone=not others)
     light = scene.light if photo.painted else add_key_light(scene.light)  # a drawing has its light in its colours
-    scene = level_skin(replace(scene, light=light), photo)
-    scene = level_hair(draw_locks(scene) if photo.painted else shade_locks(scene), photo)
+    scene = level_skin(replace(scene, light=light), bare)
+    scene = put_glasses_on(level_hair(draw_locks(scene) if photo.painted else shade_locks(scene), bare), built)
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)
@@ -158,6 +167,7 @@ def describe_head(
     shown = dress(describe_person(photo, reading, tone), coarse, photo, reading)
     parameters = overrules.apply(shown)
     conflict = find_conflict(find_changes(shown, parameters))
+    photo = mark_frames(photo, coarse, shown)
     photo = settle_labels(leave_out_things(photo, shown, parameters), parameters)
     if ablation.reader and ablation.search:
         hat = "none" if shown.wear.hat == "none" else parameters.wear.hat  # the photo's hair is not beneath a new one
@@ -181,11 +191,13 @@ def bake_other_photo(scene: Scene, other: Portrait, portrait: Portrait, cover: P
 
 
 def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading) -> HeadParameters:
-    """Choose hat, beard and collar where the photo shows them."""
+    """Choose hat, beard, glasses and collar where the photo shows them."""
     if parameters.facial.beard != "none":
         parameters = replace(parameters, facial=choose_beard(head, photo, parameters, reading.answers["beard"]))
     if shows_hat(photo) and parameters.statue is None:
         parameters = replace(parameters, wear=choose_hat(head, photo, parameters, reading.answers["hat"]))
+    wear = choose_glasses(head, photo, parameters.wear, reading.answers["glasses"])
+    parameters = replace(parameters, wear=wear)
     if find_colour(photo, CLOTHES) is not None:
         clothes = choose_collar(head, photo, parameters, reading.answers["collar"])
         parameters = replace(parameters, clothes=clothes)
@@ -206,7 +218,7 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     geometry = build_person(head, parameters, rng, style=found.style, beard=beard, neckline=neckline)
     geometry = hide_features(geometry, parameters.skin.tone) if photo.painted else geometry
     strands = [s for s in geometry.strands if len(s.points)]
-    meshes = refine_clothes(seat_teeth(geometry.meshes))
+    meshes = drop_clear_lenses(refine_clothes(seat_teeth(geometry.meshes)))
     meshes = meshes if Label.HAT in person.conflict.shapes else fit_hat_outline(meshes, head, photo)
     steps = parameters.toon.steps if photo.painted and parameters.toon is not None else 0
     scene = Scene(tuple(meshes), tuple(strands), person.light, steps=steps, landmarks=geometry.landmarks)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera, pixel_centres
+from portrait360.pipeline.avatar.glasses_photo import find_frames_before
 from portrait360.pipeline.avatar.photo import VOID, Photo
 from portrait360.pipeline.avatar.relief import STEP, Relief
 from portrait360.pipeline.avatar.relief_trust import drop_islands, leave_out_ink, soften_edges
@@ -92,6 +93,7 @@ def lay_relief_over(
     skin = layer_of_label[Label.FACE]
     whole = whole * np.where((shown == skin) & (beneath == skin), leave_deep_shade(gains[:, :, skin], uv, angle), 1)
     whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
+    whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 1, -1), uv, angle)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))

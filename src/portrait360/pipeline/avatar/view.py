@@ -19,6 +19,7 @@ from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.cloth_pattern import ClothPattern, find_shown_cloth, lay_pattern, make_pattern
 from portrait360.pipeline.avatar.eye_shade import shade_eyes
+from portrait360.pipeline.avatar.glasses_photo import show_own_frame
 from portrait360.pipeline.avatar.hat_colours import has_one_material
 from portrait360.pipeline.avatar.lip_shade import lighten_lips
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
@@ -108,6 +109,7 @@ class PhotoProjection:
     scene: PreparedScene
     cover: Proxy  # the closed surface that the matte shows
     drawn: bool = False  # whether the photo is a drawing
+    worn: F32 | None = None  # (s, s, 3) what a frame adds to the photo, from which it has been taken off
 
     @property
     def depth(self) -> F32:
@@ -203,6 +205,8 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     shown = projection.photo, projection.gains, LAYER_OF_LABEL, relief
     rgb, alpha, share, depth, own = lay_relief_over(layers, film, behind, *shown, camera, motion)
     rgb = hide_seams(rgb, bare, film, share, own)
+    if projection.worn is not None:
+        rgb = rgb + show_own_frame(look_up(projection.worn, uv), angle) * (alpha > 0)[..., None]
     return ProxyView(
         (rgb * (alpha > 0)[..., None]).clip(0, 1).astype(np.float32),
         share.astype(np.float32),

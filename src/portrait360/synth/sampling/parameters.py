@@ -124,12 +124,28 @@ class HatFit:
 
 
 @dataclass(frozen=True)
+class GlassesFit:
+    """What is added to the measures of glasses of their kind; lengths in head heights."""
+
+    width: float = 0.0  # of half a lens
+    height: float = 0.0
+    power: float = 0.0  # how square the lenses are
+    droop: float = 0.0
+    rim: float = 0.0
+    apart: float = 0.0  # how far the lenses lie aside from the eyes
+    rise: float = 0.0
+    aside: float = 0.0  # to the subject's left
+    tilt: float = 0.0  # degrees, the subject's left side up where positive
+
+
+@dataclass(frozen=True)
 class Wear:
     hat: str = "none"
     fit: HatFit = HatFit()
     hat_colour: Colour = (0.1, 0.1, 0.12)
     hat_trim: Colour = (0.4, 0.4, 0.38)
     glasses: str = "none"
+    glasses_fit: GlassesFit = GlassesFit()
     glasses_colour: Colour = (0.01, 0.01, 0.012)
     earrings: str = "none"
     nose_stud: bool = False

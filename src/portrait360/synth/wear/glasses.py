@@ -8,14 +8,16 @@ import numpy as np
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.synth.hair.strands import resample
-from portrait360.synth.head.bare_head import Head
+from portrait360.synth.head.bare_head import Eyeball, Head
 from portrait360.synth.head.face_points import locate_on_face
 from portrait360.synth.meshes import ellipsoid, grid, make_mesh, tube, unit
 from portrait360.synth.sampling.hats import hides_ears
-from portrait360.synth.sampling.parameters import HeadParameters
+from portrait360.synth.sampling.parameters import GlassesFit, HeadParameters
 from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.synth.wear.jewels import LARGE_EARRINGS, make_large_earring
+from portrait360.utils.array_types import F64, Floats
 
+RIM_ANGLES = np.linspace(0, 2 * np.pi, 57)[:-1]  # of the points of a lens's rim
 DOME = 0.55  # slope of a lens's shading normals at its rim
 
 
@@ -68,6 +70,9 @@ WIRE_FRAMES: dict[str, Frame] = {  # `sample` never draws these
 }
 
 
+WIRE_FRAME, THICK_FRAME = "wire_large", "thick_round"  # which of them a photo's glasses are, by their rims
+
+
 def find_frame(name: str) -> Frame:
     """Return the frame of this name; `name:7` is its seventh variation."""
     kind, _, number = name.partition(":")
@@ -86,10 +91,19 @@ def find_frame(name: str) -> Frame:
     )
 
 
+def fit_frame(frame: Frame, fit: GlassesFit) -> Frame:
+    """Return a frame of other measures."""
+    least = {"width": 0.02, "height": 0.02, "power": 1.0, "droop": 0.0, "rim": 0.002}
+    return replace(
+        frame, **{name: max(getattr(frame, name) + getattr(fit, name), low) for name, low in least.items()}
+    )
+
+
 def make_glasses(head: Head, parameters: HeadParameters) -> list[Mesh]:
-    frame, colour = find_frame(parameters.wear.glasses), parameters.wear.glasses_colour
+    fit, colour = parameters.wear.glasses_fit, parameters.wear.glasses_colour
+    frame = fit_frame(find_frame(parameters.wear.glasses), fit)
     shiny = Material.METAL if frame.metal else Material.PLASTIC
-    outlines = [_lens_outline(head, frame, i) for i in (0, 1)]
+    outlines = [_lens_outline(head, frame, fit, i) for i in (0, 1)]
     meshes = []
     for side, outline in zip((1, -1), outlines, strict=True):
         meshes.append(_make_lens(outline, frame))
@@ -111,28 +125,37 @@ def make_glasses(head: Head, parameters: HeadParameters) -> list[Mesh]:
     return meshes
 
 
-def _lens_outline(head: Head, frame: Frame, side_index: int) -> np.ndarray:
-    """Return the rim of one lens (k, 3), just clear of lashes, brow and cheek."""
-    eye = head.eyes[side_index]
+def trace_lens(measures: Floats, eye: Eyeball, cat: float = 0.0) -> F64:
+    """Return the rims (.., k, 3) of one lens, flat but for its bend to the temple.
+
+    The last axis of `measures` holds width, height, power and droop of lenses, and how far they lie apart, higher,
+    aside and tilted, as in `GlassesFit`.
+    """
+    columns = np.moveaxis(np.asarray(measures, np.float64), -1, 0)[..., None]
+    width, height, power, droop, apart, rise, aside, tilt = columns
     scale = max(HEAD_HEIGHT, HEAD_HEIGHT * eye.radii[0] / 0.0285 * 0.82)  # toons wear larger glasses
-    angle = np.linspace(0, 2 * np.pi, 57)[:-1]
-    c, s = np.cos(angle), np.sin(angle)
-    x = np.sign(c) * np.abs(c) ** (2 / frame.power) * frame.width
-    y = np.sign(s) * np.abs(s) ** (2 / frame.power) * frame.height
-    outer = np.clip(x / frame.width, 0, 1) ** 2
-    y = (
-        y
-        + frame.cat * outer * (y > 0) * (y / frame.height)
-        - frame.droop * np.where(y < 0, 1, 0) * (0.3 + x / frame.width)
-    )
-    fit = (abs(eye.center[0]) - 0.004) / (frame.width * scale)  # the lenses do not meet over the nose
-    x, y = x * scale * min(1.0, fit), y * scale * min(1.0, fit)
-    center = eye.center + np.array([eye.side * 0.004, -0.004, 0])
-    center[1] -= frame.slip * HEAD_HEIGHT
-    flat = np.stack([center[0] + eye.side * x, center[1] + y], 1)
+    c, s = np.cos(RIM_ANGLES), np.sin(RIM_ANGLES)
+    x = np.sign(c) * np.abs(c) ** (2 / power) * width
+    y = np.sign(s) * np.abs(s) ** (2 / power) * height
+    outer = np.clip(x / width, 0, 1) ** 2
+    y = y + cat * outer * (y > 0) * (y / height) - droop * np.where(y < 0, 1, 0) * (0.3 + x / width)
+    fit = (abs(eye.center[0]) - 0.004 + apart * HEAD_HEIGHT) / (width * scale)  # the lenses do not meet over the nose
+    x, y = x * scale * np.minimum(1.0, fit), y * scale * np.minimum(1.0, fit)
+    place = eye.center.astype(np.float64)
+    center = place[0] + eye.side * (0.004 + apart * HEAD_HEIGHT)
+    x, y = center + eye.side * x, place[1] - 0.004 + rise * HEAD_HEIGHT + y
     front = eye.center[2] + eye.radii[2] * 1.06 + 0.012
-    z = np.full(len(flat), front) - 1.3 * np.maximum(np.abs(flat[:, 0]) - abs(center[0]), 0) ** 2 / HEAD_HEIGHT
-    points = np.column_stack([flat, z])
+    z = front - 1.3 * np.maximum(np.abs(x) - abs(center), 0) ** 2 / HEAD_HEIGHT
+    cosine, sine = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
+    up = y - place[1]
+    return np.stack([x * cosine - up * sine + aside * HEAD_HEIGHT, y + (x * sine + up * (cosine - 1)), z], -1)
+
+
+def _lens_outline(head: Head, frame: Frame, fit: GlassesFit, side_index: int) -> np.ndarray:
+    """Return the rim of one lens (k, 3), just clear of lashes, brow and cheek."""
+    rise = fit.rise - frame.slip
+    measures = [frame.width, frame.height, frame.power, frame.droop, fit.apart, rise, fit.aside, fit.tilt]
+    points = trace_lens(np.array(measures), head.eyes[side_index], frame.cat)
     lack = np.maximum(0.006 - head.field.distance(points), 0).max()
     points[:, 2] += min(lack, 0.012)
     return points

@@ -1,0 +1,125 @@
+"""Glasses of an avatar: found by the lines of their rims, worn before the face, and not painted on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.glasses_fit import find_glasses
+from portrait360.pipeline.avatar.glasses_photo import (
+    choose_glasses,
+    drop_clear_lenses,
+    find_frames_before,
+    mark_frames,
+    put_glasses_on,
+    show_own_frame,
+    take_frames_off,
+    take_glasses_off,
+)
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.synth.build import build_person
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.render.bake import DRAFT, prepare_scene
+from portrait360.synth.render.renderer import render_linear
+from portrait360.synth.render.tone_mapping import srgb_to_radiance, tone_map
+from portrait360.synth.sampling.parameters import GlassesFit, Hair, HeadParameters, Wear
+from portrait360.synth.scene import Material, Scene
+from portrait360.synth.wear.glasses import find_frame, make_glasses
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+from tests.fixtures.scenes import WHITE
+
+CAMERA = Camera(look_at(8, 2), FOCAL)
+SIDE = 320
+WIRE = Wear(
+    glasses="wire_large", glasses_fit=GlassesFit(width=-0.01, height=-0.02, rise=-0.01, aside=0.005, tilt=2.0)
+)
+LIKELY = {"clear": 0.45, "none": 0.5, "sun": 0.05}
+
+
+def dress(head: Head, wear: Wear) -> Scene:
+    parameters = HeadParameters(hair=Hair(style="bald"), wear=wear)
+    geometry = build_person(head, parameters, np.random.default_rng(0))
+    return Scene(tuple(drop_clear_lenses(geometry.meshes)), (), WHITE)
+
+
+def photograph(scene: Scene) -> Photo:
+    film = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), CAMERA, SIDE)
+    rgb, known = np.zeros_like(film.radiance), np.ones((SIDE, SIDE), np.float32)
+    tone_map(film.radiance, rgb)
+    labels = np.where(film.labels == Label.GLASSES, np.uint8(Label.FACE), film.labels)
+    flow = np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(rgb, srgb_to_radiance(rgb), film.alpha, known, labels, known, flow, CAMERA)
+
+
+@pytest.fixture(scope="module")
+def worn(head: Head) -> Photo:
+    return photograph(dress(head, WIRE))
+
+
+@pytest.fixture(scope="module")
+def bare(head: Head) -> Photo:
+    return photograph(dress(head, Wear()))
+
+
+def test_the_lenses_that_a_photo_shows_are_found(head: Head, worn: Photo) -> None:
+    found, frame = find_glasses(head, worn), find_frame("wire_large")
+    fit, true = found.fit("wire_large"), WIRE.glasses_fit
+    assert found.drawn > 0.8
+    assert abs(fit.width - true.width) < 0.1 * frame.width
+    assert abs(fit.height - true.height) < 0.1 * frame.height
+    assert abs(fit.rise - true.rise) < 0.02 and abs(fit.aside - true.aside) < 0.01 and abs(fit.tilt - true.tilt) < 3
+
+
+def test_glasses_are_worn_where_reader_and_photo_say_so(head: Head, worn: Photo, bare: Photo) -> None:
+    assert choose_glasses(head, worn, Wear(), LIKELY).glasses == "wire_large"
+    assert choose_glasses(head, bare, Wear(), LIKELY).glasses == "none"
+    assert choose_glasses(head, worn, Wear(), {"none": 0.9, "clear": 0.1}).glasses == "none"
+
+
+def test_a_frame_taken_off_leaves_skin_as_it_is_beside_it(head: Head, worn: Photo, bare: Photo) -> None:
+    marked = mark_frames(worn, head, HeadParameters(wear=WIRE))
+    off, frame = take_frames_off(marked, WIRE.glasses), marked.shows(Label.GLASSES)
+    assert frame.sum() > 300 and not off.shows(Label.GLASSES).any()
+    assert np.array_equal(off.rgb[~frame], worn.rgb[~frame])
+    before, after = (np.abs(photo.rgb - bare.rgb).mean(-1)[frame].mean() for photo in (worn, off))
+    assert after < 0.4 * before
+
+
+def test_eyes_seen_through_lenses_stay_eyes(head: Head, worn: Photo) -> None:
+    read = replace(worn, labels=np.where(worn.shows(Label.BROW), np.uint8(Label.GLASSES), worn.labels))
+    marked = mark_frames(read, head, HeadParameters(wear=WIRE))
+    assert np.array_equal(marked.shows(Label.EYE), worn.shows(Label.EYE))
+    assert marked.shows(Label.GLASSES).sum() < 0.2 * worn.shows(Label.FACE).sum()
+
+
+def test_frames_give_way_to_the_photos_near_its_direction_alone(head: Head) -> None:
+    film = render_linear(prepare_scene(dress(head, WIRE), occlusion=False, quality=DRAFT), CAMERA, 200)
+    frame = film.labels == Label.GLASSES
+    near, far = (find_frames_before(film, np.full(frame.shape, angle, np.float32)) for angle in (2.0, 30.0))
+    assert not near.any() and far[frame].min() > 0.5 and far.mean() < 0.1
+    added = np.ones((*frame.shape, 3), np.float32)
+    assert np.array_equal(show_own_frame(added, np.zeros(frame.shape)), added)
+    assert not show_own_frame(added, np.full(frame.shape, 30.0)).any()
+
+
+def test_glasses_come_back_to_their_places(head: Head) -> None:
+    scene = dress(head, WIRE)
+    without = take_glasses_off(scene)
+    assert len(without.meshes) < len(scene.meshes)
+    assert [id(mesh) for mesh in put_glasses_on(without, scene).meshes] == [id(mesh) for mesh in scene.meshes]
+
+
+def test_added_measures_move_the_rims(head: Head) -> None:
+    def rim(fit: GlassesFit) -> np.ndarray:
+        meshes = make_glasses(head, HeadParameters(wear=replace(WIRE, glasses_fit=fit)))
+        return next(mesh.vertices for mesh in meshes if mesh.material[0] == Material.METAL)
+
+    usual = rim(GlassesFit())
+    assert np.ptp(rim(GlassesFit(width=-0.02)), 0)[0] < np.ptp(usual, 0)[0]
+    assert rim(GlassesFit(rise=0.02))[:, 1].mean() > usual[:, 1].mean()
+    assert rim(GlassesFit(aside=0.02))[:, 0].mean() > usual[:, 0].mean()
+    assert rim(GlassesFit(tilt=5.0))[:, 1].mean() > usual[:, 1].mean()
