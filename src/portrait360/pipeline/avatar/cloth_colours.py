@@ -16,6 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import KDTree
 
+from portrait360.pipeline.avatar.cloth_patches import carry_patches
 from portrait360.pipeline.avatar.exposure import (
     FAIREST,
     View,
@@ -228,7 +229,9 @@ def carry_cloth(places: Unwrapped, colours: F32, weight: F32) -> F32 | None:
     outer = usual & (aside >= max(CENTRE, float(np.quantile(aside[usual], OUTER))))
     outer = outer if outer.sum() >= FEWEST else usual
     base = lay_bands(places.down, places.down[outer], colours[outer])
-    return base + carry_light(places, (colours - base)[usual], usual)
+    base = base + carry_light(places, (colours - base)[usual], usual)
+    inner = float(aside[outer].min())
+    return base + carry_patches(places.azimuth, places.down, (colours - base)[usual], usual, inner)
 
 
 def lay_bands(down: F32, shown: F32, colours: F32) -> F32:

@@ -1,0 +1,52 @@
+"""Large areas of a second colour on cloth, which go on around the body."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from portrait360.pipeline.avatar.cloth_patches import carry_patches, mirror
+
+RED = np.array([0.8, -0.2, -0.2], np.float32)
+
+
+@pytest.fixture
+def places() -> tuple[np.ndarray, np.ndarray]:
+    azimuth, down = np.meshgrid(np.arange(-179.0, 180.0), np.arange(0.0, 0.6, 0.01))
+    return azimuth.ravel().astype(np.float32), down.ravel().astype(np.float32)
+
+
+def paint(azimuth: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """Return 1 in round patches, else 0 (n,)."""
+    return (np.hypot((azimuth + 7) % 40 - 20, 200 * (down % 0.2 - 0.1)) < 12).astype(np.float32)
+
+
+def test_patches_go_on_all_around_mirrored_at_the_edge_of_what_is_shown(
+    places: tuple[np.ndarray, np.ndarray],
+) -> None:
+    azimuth, down = places
+    shown, painted = np.abs(azimuth) < 80, paint(azimuth, down)
+    left = (painted[shown, None] - painted[shown].mean()) * RED
+    found = carry_patches(azimuth, down, left, shown, 20.0)[:, 0].reshape(60, -1)
+    front, behind = found[:, 120:240], np.concatenate([found[:, :60], found[:, -60:]], 1)
+    assert behind.std() > 0.5 * front.std() > 0.05
+    edge = 179 + 78  # the quantile of 80 degrees
+    assert np.corrcoef(found[:, edge + 20], found[:, edge - 20])[0, 1] > 0.8
+    assert np.abs(found[:, 0] - found[:, -1]).max() < 0.1  # no seam down the back
+
+
+def test_cloth_of_one_colour_stays_plain(places: tuple[np.ndarray, np.ndarray]) -> None:
+    azimuth, down = places
+    shown, random = np.abs(azimuth) < 80, np.random.default_rng(0)
+    folds = 0.4 * np.sin(azimuth / 5)[shown, None] * np.ones(3, np.float32)
+    weave = 0.5 * random.normal(size=(shown.sum(), 3)).astype(np.float32)
+    for left in (folds, weave):
+        assert not carry_patches(azimuth, down, left.astype(np.float32), shown, 20.0).any()
+
+
+def test_mirrored_places_are_shown_ones() -> None:
+    aside = np.linspace(0, 180, 721)
+    found = mirror(aside, 25.0, 70.0)
+    assert np.array_equal(found[aside <= 70], aside[aside <= 70])
+    assert found[aside > 70].min() >= 25 and found.max() <= 70
+    assert np.abs(np.diff(found)).max() < 0.3
