@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair_contact import lift_contact_shade
 from portrait360.pipeline.avatar.hair_crown import fill_crown
+from portrait360.pipeline.avatar.hair_edges import taper_edges
 from portrait360.pipeline.avatar.hair_outline import CENTRE, CHAIN, Shift, displace, make_frame
 from portrait360.pipeline.avatar.hair_shade import shade_locks
+from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.hair.growth import CROWN
 from portrait360.synth.head.bare_head import Head
+from portrait360.synth.meshes import unit
 from portrait360.synth.scene import Material, Part, Scene, Strands
 from portrait360.utils.array_types import F32
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.hair import grow
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
 
+SIDE = 256
 CAMERA = Camera(look_at(0, 0, radius=2.7), FOCAL)
 
 
@@ -77,6 +85,45 @@ def test_hair_is_as_high_over_the_whorl_as_around_it(head, height):
     assert reach[np.argmin(away)] < 1.4 * height
     np.testing.assert_array_equal(full.points[:, 0], roots)
     np.testing.assert_array_equal(full.points[away > 0.11], pit.points[away > 0.11])
+
+
+def test_tips_at_the_back_lean_as_their_neighbours_do(head):
+    group = grow(head, "caesar")
+    tapered = taper_edges([group], head)[0]
+    lean = unit(tapered.points[:, -1] - tapered.points[:, 0]) - unit(group.points[:, -1] - group.points[:, 0])
+    rows = np.flatnonzero((group.points[:, 0, 1] < 0.04) & (group.points[:, 0, 2] < -0.08))
+    lean = lean[rows] - lean[rows].mean(0)
+    beside = np.asarray(KDTree(group.points[rows, 0]).query(group.points[rows, 0], k=2)[1])[:, 1]
+    assert (lean * lean[beside]).sum() > 0.3 * (lean * lean).sum()
+
+
+def shade_beside_face(depth: float) -> tuple[F32, Photo, F32]:
+    """Return logarithms of ratios of hair around a face, darker near it, their photo, and where they count."""
+    off = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), -1) + 0.5 - SIDE / 2
+    away = np.linalg.norm(off, axis=-1) / SIDE - 0.2
+    labels = np.where(away < 0, Label.FACE, Label.HAIR).astype(np.uint8)
+    one = np.ones((SIDE, SIDE), np.float32)
+    rgb, flow = np.full((SIDE, SIDE, 3), 0.2, np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
+    ratio = np.where((away > 0) & (away < 0.03), -depth, 0.0)[..., None] * np.ones(3)
+    return (
+        ratio.astype(np.float32),
+        Photo(rgb, rgb, one, one, labels, one, flow, CAMERA),
+        (away > 0).astype(np.float32),
+    )
+
+
+def test_shade_beside_the_face_is_no_colour_of_the_hair():
+    ratio, photo, inside = shade_beside_face(0.8)
+    lifted = lift_contact_shade(ratio, photo, inside)
+    shaded = (ratio[..., 0] < 0) & (inside > 0)
+    assert lifted[shaded].mean() > 0.6 * ratio[shaded].mean()
+    assert (lifted >= ratio - 1e-6).all()
+    np.testing.assert_array_equal(lifted[:8], ratio[:8])
+
+
+def test_hair_that_is_lighter_beside_the_face_stays_so():
+    ratio, photo, inside = shade_beside_face(-0.5)
+    np.testing.assert_allclose(lift_contact_shade(ratio, photo, inside), ratio, atol=1e-3)
 
 
 def test_hair_under_hair_is_darker_and_what_is_seen_stays_as_light():

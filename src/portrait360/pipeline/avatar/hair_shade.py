@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from portrait360.pipeline.avatar.exposure import HEAD_CENTRE, to_hair_albedo
 from portrait360.synth.meshes import unit
 from portrait360.synth.scene import Part, Scene, Strands
-from portrait360.utils.array_types import F32
+from portrait360.utils.array_types import F32, Floats
 
 CELL = 0.006  # canonical
 CONE = ((0.008, 0.8), (0.020, 2.0))  # canonical distances towards the light, and blur of the medium there, in cells
@@ -53,7 +53,8 @@ def measure_depth(groups: Sequence[Strands]) -> list[F32]:
     low = points.min(0) - 8 * CELL
     size = tuple(((points.max(0) - low) / CELL).astype(int) + 9)
     medium = np.bincount(_find_cells(points, low, size), area, int(np.prod(size))).reshape(size).astype(np.float32)
-    outward = unit((points - HEAD_CENTRE) * np.array([1.0, 0.5, 1.0]) + np.array([0.0, 0.05, 0.0]))
+    off = (points - HEAD_CENTRE) * np.array([1.0, 0.5, 1.0]) + np.array([0.0, 0.05, 0.0])
+    outward = unit(off).astype(np.float32)
     depth, before = np.zeros(len(points), np.float32), 0.0
     for away, blur in CONE:
         around = gaussian_filter(medium, blur).ravel() / CELL**3
@@ -69,7 +70,7 @@ def _measure_area(group: Strands) -> F32:
     return np.asarray(group.widths * (ends[:, 1:] + ends[:, :-1]) / 2, np.float32).ravel()
 
 
-def _find_cells(points: F32, low: F32, size: tuple[int, ...]) -> np.ndarray:
+def _find_cells(points: Floats, low: F32, size: tuple[int, ...]) -> np.ndarray:
     x, y, z = np.clip(((points - low) / CELL).astype(np.int32), 0, np.array(size, np.int32) - 1).T
     return (x * size[1] + y) * size[2] + z
 

@@ -21,6 +21,7 @@ from portrait360.pipeline.avatar.exposure import (
     to_albedo,
     to_hair_albedo,
 )
+from portrait360.pipeline.avatar.hair_contact import lift_contact_shade
 from portrait360.pipeline.avatar.hair_detail import Example, lay_detail, read_detail
 from portrait360.pipeline.avatar.hair_donors import borrow_colours
 from portrait360.pipeline.avatar.hair_gloss import add_gloss
@@ -72,7 +73,9 @@ def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) 
     weight = find_seen(points, unit(points - HEAD_CENTRE), view, view.whole, 0.02, inside).reshape(count, k)
     facing = cosine_to_camera(points, unit(points - HEAD_CENTRE), view).reshape(count, k)
     uv, _ = view.photo.camera.project(points)
-    gain = look_up_points(strand_ratio(view, inside, BROAD[part]), uv).reshape(count, k, 3)
+    ratio = strand_ratio(view, inside, BROAD[part])
+    ratio = lift_contact_shade(ratio, view.photo, inside) if part == Part.HAIR else ratio
+    gain = look_up_points(ratio, uv).reshape(count, k, 3)
     uneven = _find_side_colour(points, weight.ravel(), gain.reshape(-1, 3), may_be_dyed=part == Part.HAIR)
     gain = np.asarray(gain - SIDE_LIGHT * uneven.reshape(gain.shape), np.float32)
     if part == Part.HAIR and locks is not None:
