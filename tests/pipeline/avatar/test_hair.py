@@ -12,7 +12,7 @@ from portrait360.pipeline.avatar.hair_depth import drop_loops, find_side_reach, 
 from portrait360.pipeline.avatar.hair_donors import borrow_colours, fold
 from portrait360.pipeline.avatar.hair_locks import form_locks
 from portrait360.pipeline.avatar.hair_outline import clean_hair, make_frame, trace_outline
-from portrait360.pipeline.avatar.hair_search import find_hair
+from portrait360.pipeline.avatar.hair_search import choose_styles, find_hair, read_target
 from portrait360.pipeline.avatar.hair_texture import add_curls, find_hidden_knot, order_strands, size_curls
 from portrait360.pipeline.avatar.hair_undercoat import lay_undercoat
 from portrait360.pipeline.avatar.photo import VOID, Photo
@@ -53,6 +53,18 @@ def test_a_hat_that_shows_no_hair_has_none_below_it(head, hat, style):
     photo = photograph(head, "bald")
     reading = replace(read(0.5), answers={"style": {"receding": 0.6, "bald": 0.1}})
     assert find_hair(head, photo, HeadParameters(wear=Wear(hat=hat)), reading).hair.style == style
+
+
+@pytest.mark.parametrize("woman", [0.05, 0.8])
+def test_no_man_gets_a_bun_that_the_photo_does_not_show(head, woman):
+    """The reader often takes a man's hair that is swept back for a bun behind the head."""
+    styles = {"man_bun": 0.3, "low_ponytail": 0.2, "bun": 0.2, "slick_back": 0.1}
+    reading = replace(
+        read(woman), answers={**read(woman).answers, "style": styles, "family": {"bun": 0.8, "short": 0.2}}
+    )
+    chosen = choose_styles(reading, read_target(photograph(head, "slick_back")))
+    assert "slick_back" in chosen
+    assert ("bun" in chosen) == ("low_ponytail" in chosen) == (woman > 0.5)
 
 
 def test_an_undercoat_lies_on_the_scalp_among_the_roots(head):

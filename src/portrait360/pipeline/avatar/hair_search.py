@@ -58,7 +58,9 @@ PLAINER, SPECIAL = 0.015, 0.06  # what the plain styles of a family are given, a
 STUBBLE, SIDE_SHARE, NAPE_SHARE = 0.045, 0.2, 0.12  # head heights, and shares of the top: sides and nape are longer
 CALMER, CURLED_WAVE = 0.6, 0.12  # share of a style's clumping that stays; radius times turns of curls, which stay
 POOR, PLAINEST_STEPS = 0.5, (("length", (0.75, 1.3)), ("volume", (0.75,)))  # overlap below which no style is found
-MENS_TIES = ("man_bun", "top_knot", "low_ponytail", "half_bun", "locs_tied", "braids_tied")
+MENS_TIES = ("top_knot", "half_bun", "locs_tied", "braids_tied")
+"""Those of which the front shows something: the reader takes short hair that is swept back for a bun behind."""
+MAN = 0.25  # probability of a woman below which hair is a man's; the reader gives women 0.5 and more
 DIRECTION, CURL, PRIOR, WORN = 0.4, 0.8, 0.02, 0.10  # weights against the overlap of the outlines
 CURL_TOLERANCE, CURLY = 0.07, 0.18
 UNLIKELY = 0.006  # least probability of a style or family: the reader may be wrong
@@ -196,11 +198,12 @@ def choose_styles(reading: Reading, target: Target) -> list[str]:
     plain = [style for i, name in enumerate(families) for style in PLAIN[name][: 6 if i < READ_FAMILIES else 2]]
     knots = [TOP_KNOT] if target.masses else []
     names: list[str] = [*named, *plain, *knots]
-    return [name for name in dict.fromkeys(names) if not (target.is_bearded and _is_womens_tie(name))]
+    is_man = target.is_bearded or reading.answers["woman"].get("yes", 0.5) < MAN
+    return [name for name in dict.fromkeys(names) if not (is_man and _is_womens_tie(name))]
 
 
 def _is_womens_tie(name: str) -> bool:
-    """Return whether hardly any man ties his hair like this: drawn back, it fits the outline of every short cut."""
+    """Return whether hardly any man ties his hair like this: drawn back, it fits the outline of any short cut."""
     return bool(find_style(name).ties) and name not in MENS_TIES
 
 
