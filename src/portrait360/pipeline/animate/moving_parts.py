@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from portrait360.pipeline.animate.teeth import TeethRow, make_teeth_row
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.skin_mesh import skin_sizes
 from portrait360.pipeline.export.avatar_glb.expression import EYES, LIDS, SIDES, Rig, follow_matrix, make_rig
@@ -53,6 +54,7 @@ class MovingParts:
     rig: Rig
     eyes: tuple[Eye, ...]
     lids: tuple[Lid, ...]
+    teeth: tuple[TeethRow, ...]
     _surface: sp.csr_matrix  # (n, pack)
     _strands: sp.csr_matrix  # (p, pack)
     _rest: F32  # (n, 3) of the surface
@@ -67,6 +69,8 @@ class MovingParts:
         for eye in self.eyes:
             arm = self._rest[eye.rows] - eye.middle
             surface[eye.rows] = rotate(arm, change @ eye.turns) - arm
+        for row in self.teeth:
+            surface[row.rows, 2] -= row.find_retreat(surface)
         return Shift(surface, np.asarray(self._strands @ moves, np.float32))
 
 
@@ -87,17 +91,27 @@ def find_moving_parts(avatar: Avatar) -> MovingParts:
     for name in MOUTH_PARTS:  # as in the file: teeth do not follow units that hardly move them
         part = rig.part(name)
         rig.moves[np.abs(rig.moves[:, part]).max((1, 2)) < MOUTH_MOVE, part] = 0
-    blocks, eyes, first = [], [], 0
+    blocks, eyes, teeth, first, skin, mouth = [], [], [], 0, find_skin(avatar), name_mouth_parts(avatar)
+    skin_row = find_first(avatar, skin)
     for mesh in avatar.scene.meshes:
         rows = slice(first, first + len(mesh.vertices))
         blocks.append(_tie_mesh(avatar, mesh, rig))
         eyes += [_tie_eye(mesh, rows, rig)] if is_eye(mesh) else []
+        is_teeth = mouth.get(id(mesh), "").endswith("teeth")
+        teeth += [make_teeth_row(mesh, rows, skin, skin_row, rig.scale)] if is_teeth else []
         first = rows.stop
     if avatar.scene.outline > 0:  # the ink hull follows the surface
         blocks, eyes = blocks * 2, eyes + [eye._replace(rows=_push(eye.rows, first)) for eye in eyes]
+        teeth += [replace(row, rows=_push(row.rows, first)) for row in teeth]
     lids = tuple(_find_lid(rig, side, eye) for side, eye in zip(SIDES, EYES, strict=True))
     surface, rest = sp.csr_matrix(sp.vstack(blocks)), prepared.surface.values[:, :3]
-    return MovingParts(rig, tuple(eyes), lids, surface, _tie_strands(avatar, rig), rest)
+    return MovingParts(rig, tuple(eyes), lids, tuple(teeth), surface, _tie_strands(avatar, rig), rest)
+
+
+def find_first(avatar: Avatar, mesh: Mesh) -> int:
+    """Return the first vertex of a mesh in the surface of all meshes."""
+    before = next(i for i, other in enumerate(avatar.scene.meshes) if other is mesh)
+    return sum(len(other.vertices) for other in avatar.scene.meshes[:before])
 
 
 def _push(rows: slice, count: int) -> slice:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.pipeline.animate.moving_parts import MovingParts, Shift
+from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_first
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.mouth import find_rim, find_rim_rows, lies_above
 from portrait360.pipeline.export.avatar_glb.face import name_mouth_parts, shade_mouth
@@ -172,12 +172,6 @@ def _find_gaps(avatar: Avatar, parts: MovingParts) -> tuple[NDArray[np.integer],
     lower = np.flatnonzero(~above)
     facing = lower[np.abs(across[upper, None] - across[lower]).argmin(1)]
     return tuple(gap + first for gap in (*gaps, np.stack([rows[upper], rows[facing]])))
-
-
-def find_first(avatar: Avatar, mesh: Mesh) -> int:
-    """Return the first vertex of a mesh in the surface of all meshes."""
-    counts = [len(other.vertices) for other in avatar.scene.meshes]
-    return sum(counts[: next(i for i, other in enumerate(avatar.scene.meshes) if other is mesh)])
 
 
 def _shade_teeth(avatar: Avatar, count: int) -> F32:

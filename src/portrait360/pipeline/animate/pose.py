@@ -13,9 +13,9 @@ from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera
 from portrait360.geometry.rasterizer import vertex_normals
 from portrait360.pipeline.animate.changed_photo import MOVING, PhotoOfFace, make_photo_of_face
-from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_moving_parts
+from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_first, find_moving_parts
 from portrait360.pipeline.animate.neck import NeckField, NeckTurn, make_neck_field, neck_vector
-from portrait360.pipeline.animate.openings import Openings, find_first, find_openings
+from portrait360.pipeline.animate.openings import Openings, find_openings
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.relief import Relief
 from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar

@@ -108,16 +108,18 @@ def keep_behind_lips(teeth: F32, moves: F32, rig: Rig) -> F32:
     rows = np.flatnonzero(lips)
     still = rig.fitted[rows] - np.tensordot(rig.weights, rig.moves[:, rows], 1)
     neutral = teeth - np.tensordot(rig.weights, moves, 1)
-    before = max(_find_excess(neutral, still, rig.scale), 0.0)
+    before = max(find_excess(neutral, still, rig.scale), 0.0)
     out = moves.copy()
     for unit in np.flatnonzero(np.abs(moves).max((1, 2)) > 0):
-        excess = _find_excess(neutral + moves[unit], still + rig.moves[unit, rows], rig.scale)
+        excess = find_excess(neutral + moves[unit], still + rig.moves[unit, rows], rig.scale)
         out[unit, :, 2] -= max(excess - before, 0.0)
     return out
 
 
-def _find_excess(teeth: F32, lips: F32, scale: float) -> float:
-    """Return how far teeth (n, 3) reach before the lips (m, 3) in front of them."""
+def find_excess(teeth: F32, lips: F32, scale: float) -> float:
+    """Return how far teeth (n, 3) reach before the lips (m, 3) in front of them; -inf where hardly any are there."""
+    if len(lips) < 2:
+        return -np.inf
     distance, near = KDTree(lips[:, :2]).query(teeth[:, :2], k=2)
     covered = distance[:, 1] < LIP_REACH * scale  # elsewhere the mouth is open
     if covered.sum() < FEW_TEETH:
