@@ -3,10 +3,20 @@
 // Only the alpha of a texture counts, so that cards of hair keep their outline.
 const ALPHA_ONLY = "#ifdef USE_MAP\n diffuseColor.a *= texture2D(map, vMapUv).a;\n#endif";
 
+// How much of a pixel a card of hair covers: its edges and tips are soft, and hair is no thinner from afar, where textures
+// are averages of hair and nothing.
+const COVERAGE = `#ifdef USE_ALPHATEST
+  vec2 texel = vMapUv * vec2(textureSize(map, 0));
+  float far = max(0.5 * log2(max(dot(dFdx(texel), dFdx(texel)), dot(dFdy(texel), dFdy(texel)))), 0.0);
+  float dense = diffuseColor.a * (1.0 + 0.25 * far);
+  diffuseColor.a = clamp((dense - alphaTest) / max(fwidth(dense), 0.4) + 0.5, 0.0, 1.0);
+  if (diffuseColor.a < 0.1) discard;
+#endif`;
+
 // Cards of hair keep the normals of the head of hair: those seen from behind would be dark patches,
 // and those whose normals look away would glitter.
 function hairShader(shader) {
-  shader.fragmentShader = shader.fragmentShader.replace(
+  shader.fragmentShader = shader.fragmentShader.replace("#include <alphatest_fragment>", COVERAGE).replace(
     "#include <normal_fragment_begin>", "#include <normal_fragment_begin>\nnormal = normalize(vNormal);\n"
       + "vec3 toEye = normalize(vViewPosition);\nnormal = normalize(normal + max(0.2 - dot(normal, toEye), 0.0) * toEye);",
   );
