@@ -149,3 +149,12 @@ def test_what_cannot_be_shown_is_refused():
     for bad in (None, splats[np.arange(0)], replace(splats, means=splats.means * np.nan)):
         with pytest.raises(ValueError):
             make_viewer(splats=bad)
+
+
+def test_every_part_of_a_shader_that_the_page_replaces_is_in_it():
+    """One that three.js has renamed would be left as it was, without a word."""
+    three, script = THREE.read_text(encoding="utf-8"), (VIEWER / "surfaces.js").read_text(encoding="utf-8")
+    replaced = set(re.findall(r"#include <(\w+)>", script))
+    assert "alphatest_fragment" in replaced  # cards of hair have soft edges
+    for name in replaced:
+        assert f"#include <{name}>" in three, name
