@@ -71,7 +71,7 @@ ASLANT = (0.45, 0.75)  # cosines to the photo's camera from which skin is seen a
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which what it saw aslant fades
 GRAZING = (0.25, 0.7)  # cosine to the camera under which grain fades: narrower than a pixel, it would be stripes
 NECK = 0.6  # strength of a face's grain on neck and chest, which are smoother
-CUT = (12.0, 26.0)  # degrees from the photo's direction up to which its matte cuts hair and what is worn
+CUT = (12.0, 26.0)  # degrees from the photo's direction over which its matte lets hair and what is worn reach further
 GROWN = (10.0, 18.0)  # those over which it lets a body reach ever further
 BETWEEN = 0.004  # picture sides: half the width of what is too narrow to be shown alone
 HIDDEN = (0.0015, 0.0035)  # canonical depth behind what the photo sees at which it knows nothing of what has moved
@@ -274,12 +274,12 @@ def judge_facing(camera: Camera, film: Film, angle: Floats) -> Floats:
 def find_beyond(beside: Floats, angle: Floats, layer: NDArray[np.int8]) -> Floats:
     """Return 1 for layers that lie too far beside the photo's matte to be seen near its direction (s, s).
 
-    A body that the matte lacks grows from its edge as the view turns, always opaque: a fading shoulder is a ghost's.
+    What the matte lacks grows from its edge as the view turns, always opaque: a fading shoulder is a ghost's.
     """
-    turned = np.clip((angle - GROWN[0]) / (GROWN[1] - GROWN[0]), 0, 1)
-    body = smoothstep(-RIM, RIM, beside - BESIDE * (FAR / BESIDE) ** turned) * (turned < 1)
-    others = sharpen(1 - smoothstep(*CUT, angle)) * smoothstep(-RIM, RIM, beside - BESIDE)
-    return np.where(np.isin(layer, BODY), body, others)
+    body = np.isin(layer, BODY)
+    begin, end = (np.where(body, grown, cut) for grown, cut in zip(GROWN, CUT, strict=True))
+    turned = np.clip((angle - begin) / (end - begin), 0, 1)
+    return smoothstep(-RIM, RIM, beside - BESIDE * (FAR / BESIDE) ** turned) * (turned < 1)
 
 
 def draw_skin(scene: PreparedScene, camera: Camera) -> F32:
