@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+from numpy.typing import NDArray
 
-from portrait360.utils.array_types import Floats
+Float = TypeVar("Float", bound=np.floating)
 
 
-def sum_products(a: Floats, b: Floats) -> Floats:
+def sum_products(a: NDArray[Float], b: NDArray[Float]) -> NDArray[Float]:
     """Return the products (...) of vectors (..., 3)."""
     return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
 
 
-def measure_length(vectors: Floats) -> Floats:
+def measure_length(vectors: NDArray[Float]) -> NDArray[Float]:
     """Return the Euclidean lengths (...) of vectors (..., 3)."""
     return np.sqrt(sum_products(vectors, vectors))

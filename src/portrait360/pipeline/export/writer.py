@@ -159,7 +159,7 @@ def _write(
         file = folder / f"turntable.{name}"
         frames = FRAMES if name == "mp4" else FRAMES // 4
         cameras = camera_path(frames)
-        save_turntable(file, make_ahead(draw_frames(head, cameras, FILM)), frames / SECONDS)
+        save_turntable(file, draw_frames(head, cameras, FILM), frames / SECONDS)
     return file
 
 
@@ -189,9 +189,9 @@ def draw_frames(head: Head, cameras: Sequence[Camera], size: int) -> Iterator[Fl
     if head.splats is None:
         yield from (render_over_grey(head, camera, size) for camera in cameras)
         return
-    covariances = find_covariances(head.splats)
-    for camera in cameras:
-        yield over_grey(*draw(flatten(head.splats, covariances, camera, size), head.splats.colours))
+    splats, covariances = head.splats, find_covariances(head.splats)
+    flats = (flatten(splats, covariances, camera, size) for camera in cameras)
+    yield from make_ahead(over_grey(*draw(flat, splats.colours)) for flat in flats)
 
 
 def render_over_grey(head: Head, camera: Camera, size: int) -> Floats:

@@ -17,7 +17,8 @@ def fill_texture(texture: F32, where: np.ndarray, *, shown: bool) -> Bytes:
     empty = np.ones(texture.shape[:2], bool)
     empty.ravel()[where] = False
     nearest = _find_nearest(empty)
-    down, across = nearest[0] - np.arange(len(empty))[:, None], nearest[1] - np.arange(empty.shape[1])
+    height, width = empty.shape
+    down, across = nearest[0] - np.arange(height)[:, None], nearest[1] - np.arange(width)
     near = empty & (down**2 + across**2 <= BLEED**2)
     mean = texture[~empty].mean(0)
     rows, columns = (index[near] for index in nearest)
