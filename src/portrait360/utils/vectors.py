@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Float = TypeVar("Float", bound=np.floating)
 
-
-def sum_products(a: NDArray[Float], b: NDArray[Float]) -> NDArray[Float]:
+def sum_products(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """Return the products (...) of vectors (..., 3)."""
     return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
 
 
-def measure_length(vectors: NDArray[Float]) -> NDArray[Float]:
+def measure_length(vectors: NDArray[Any]) -> NDArray[Any]:
     """Return the Euclidean lengths (...) of vectors (..., 3)."""
     return np.sqrt(sum_products(vectors, vectors))

@@ -141,7 +141,7 @@ def _labels(group: Strands) -> Bytes:
 
 def _tangents(points: F32) -> F32:
     step = np.gradient(points, axis=1).reshape(-1, 3)
-    return step / np.maximum(measure_length(step)[:, None], 1e-12)
+    return np.asarray(step / np.maximum(measure_length(step)[:, None], 1e-12), np.float32)
 
 
 def _volume_normals(group: Strands) -> F32:
@@ -151,7 +151,7 @@ def _volume_normals(group: Strands) -> F32:
         along = np.linspace(0, 1, group.points.shape[1], dtype=np.float32)[None, :, None]
         normals = group.normals[:, None] * (1 - along) + normals * along
     normals = normals.reshape(-1, 3)
-    return normals / np.maximum(measure_length(normals)[:, None], 1e-9)
+    return np.asarray(normals / np.maximum(measure_length(normals)[:, None], 1e-9), np.float32)
 
 
 def _jitter(group: Strands) -> F32:

@@ -17,7 +17,7 @@ def fill_texture(texture: F32, where: np.ndarray, *, shown: bool) -> Bytes:
     empty = np.ones(texture.shape[:2], bool)
     empty.ravel()[where] = False
     nearest = _find_nearest(empty)
-    height, width = empty.shape
+    height, width, _ = texture.shape
     down, across = nearest[0] - np.arange(height)[:, None], nearest[1] - np.arange(width)
     near = empty & (down**2 + across**2 <= BLEED**2)
     mean = texture[~empty].mean(0)
