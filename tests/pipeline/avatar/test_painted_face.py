@@ -27,7 +27,8 @@ CAMERA = Camera(look_at(0, 0), FOCAL)
 SHORTER = 0.86  # a drawn chin, in the distance of a person's from between the eyes
 CHIN, UPPER_LIP, RIGHT_EYE = 152, 13, 159
 FAIR, SHADED, DARK = 0.8, 0.5, 0.2
-LIGHT = Light(np.full((9, 3), 0.1, np.float32), *np.zeros((2, 0, 3), np.float32), np.zeros(0, np.float32))
+NO_KEYS = np.zeros((0, 3), np.float32)
+LIGHT = Light(np.full((9, 3), 0.1, np.float32), NO_KEYS, NO_KEYS, NO_KEYS[:, 0])
 
 
 @pytest.fixture(scope="module")
