@@ -230,8 +230,7 @@ def carry_cloth(places: Unwrapped, colours: F32, weight: F32) -> F32 | None:
     outer = outer if outer.sum() >= FEWEST else usual
     base = lay_bands(places.down, places.down[outer], colours[outer])
     base = base + carry_light(places, (colours - base)[usual], usual)
-    inner = float(aside[outer].min())
-    return base + carry_patches(places.azimuth, places.down, (colours - base)[usual], usual, inner)
+    return base + carry_patches(places.azimuth, places.down, (colours - base)[outer], outer)
 
 
 def lay_bands(down: F32, shown: F32, colours: F32) -> F32:

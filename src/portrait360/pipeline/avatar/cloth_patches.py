@@ -15,6 +15,7 @@ from portrait360.utils.image_ops import smoothstep
 CELLS, GRID = (4.0, 0.03), (90, 40)  # degrees and head heights of cells, and their numbers
 CALM = 0.7  # cells over which colours are calmed: what is finer is the pattern's, or folds
 HUE = 0.1  # deviation of the hue of the cells (logarithms) from which the cloth has areas of two colours
+OTHER = 0.4  # of the deviation of their brightness that it must be, too: dark flowers and shade are no second colour
 BROAD = 0.5  # share of the variance that must lie between cells, not within them
 FEWEST = 60  # cells
 OUTERMOST = 0.97  # quantile of the shown azimuths at which they are mirrored
@@ -22,22 +23,21 @@ SIDES = (150.0, 180.0)  # degrees over which both sides pass into one another at
 MOST, STEEP = 1.2, 2.0  # times the deviation that carried colours have, and how much steeper their edges are
 
 
-def carry_patches(azimuth: F32, down: F32, left: F32, shown: Bools, inner: float) -> F32:
+def carry_patches(azimuth: F32, down: F32, left: F32, shown: Bools) -> F32:
     """Return what patches of a second colour add to all places of a garment (n, 3), logarithms.
 
     Args:
         azimuth: Degrees from the front of every place (n,), and
         down: how far down it lies, head heights.
         left: By what the shown colours (m, 3) differ from bands and light.
-        shown: Which places are shown (n,), m of them.
-        inner: Azimuth to either side within which nothing is repeated.
+        shown: Which places show the outer garment (n,), m of them; what is worn beneath is not repeated.
     """
     axis, strength = find_second_colour(azimuth[shown], down[shown], left)
     if axis is None:
         return np.zeros((len(azimuth), 3), np.float32)
     value = np.clip((left @ axis)[:, None], -2 * strength, 2 * strength)
     table = _spread(*_sum(azimuth[shown], down[shown], value))[..., 0]
-    outer = float(np.quantile(np.abs(azimuth[shown]), OUTERMOST))
+    inner, outer = (float(q) for q in np.quantile(np.abs(azimuth[shown]), (1 - OUTERMOST, OUTERMOST)))
     wave = mirror(np.abs(azimuth), min(inner, 0.5 * outer), outer)
     own, other = (_look_up(table, sign * np.sign(azimuth + 1e-6) * wave, down) for sign in (1, -1))
     across = 0.5 * smoothstep(*SIDES, np.abs(azimuth))
@@ -60,8 +60,9 @@ def find_second_colour(azimuth: F32, down: F32, left: F32) -> tuple[F32 | None, 
     means = (sums / np.maximum(counts, 1)[..., None])[full]
     means = means - np.average(means, 0, counts[full])
     hue = means - means.mean(-1, keepdims=True)
-    within = left - left.mean(0)
-    if np.sqrt((hue**2).sum(-1).mean()) < HUE or (means**2).sum(-1).mean() < BROAD * (within**2).sum(-1).mean():
+    differ = float(np.sqrt((hue**2).sum(-1).mean()))
+    inside = float(((left - left.mean(0)) ** 2).sum(-1).mean())
+    if differ < max(HUE, OTHER * float(means.mean(-1).std())) or (means**2).sum(-1).mean() < BROAD * inside:
         return None, 0.0
     score = hue @ np.linalg.svd(hue, full_matrices=False)[2][0]
     axis = (score @ means) / np.linalg.norm(score @ means)
