@@ -108,6 +108,8 @@ def test_clothes_that_only_the_reader_sees_are_not_half_transparent():
     both = combine_mattes(salient, alpha, weight)
     assert both[220, 60:200].min() > 0.9
     assert both[labels == 0].max() < 0.1
+    doubtful = combine_mattes(alpha, np.where(labels == Label.CLOTHES, 0.4, alpha).astype(np.float32), weight)
+    assert doubtful[220, 60:200].min() > 0.9
 
 
 def test_shoulders_beyond_the_photo_are_not_bare():

@@ -39,12 +39,16 @@ def find_matte(
 
 
 def combine_mattes(salient: Floats, read: Floats, weight: Floats) -> Floats:
-    """Add the evidence of both mattes: the surer one decides where they disagree, the second alone at weight 2."""
+    """Add the evidence of both mattes: the surer one decides where they disagree.
+
+    At weight 2, what the second sees is there, whatever the first says; what it misses is not lost.
+    """
 
     def evidence(alpha: Floats) -> Floats:
         clipped = np.clip(alpha, 0.02, 0.98)
         return np.log(clipped / (1 - clipped))
 
+    weight = np.where(read > salient, weight, np.minimum(weight, 1))
     total = evidence(salient) * (1 - READ_SHARE * weight) + evidence(read) * READ_SHARE * weight
     return (1 / (1 + np.exp(-SHARPEN * total))).astype(np.float32)
 
