@@ -44,6 +44,7 @@ wheel: setup
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
+	@echo "Installing portrait360 into $(VENV), which takes a few minutes the first time."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)

@@ -114,7 +114,7 @@ def test_a_mirror_and_a_folder(hub, contents, tmp_path):
         (["nothing"], "There is no published file 'nothing'; choose from diffportrait360"),
         (["back-head", "sd15", "-o", "x"], "one file at a time"),
         (["back-head", "sd15", "--from", "FILE"], "--from is a single file"),
-        (["back-head", "--from", "FILE", "--delete"], "delete a file of your own yourself"),
+        (["back-head", "--from", "FILE", "--delete"], "delete your own files yourself"),
         (["back-head", "--from", "/nowhere"], "There is no file or folder /nowhere"),
         (["diffportrait3d"], "with a browser, from https://drive.google.com"),
         (["back-head", "--offline"], "downloads are disabled"),

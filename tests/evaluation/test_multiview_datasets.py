@@ -192,8 +192,11 @@ def change(path: Path, key: str, value) -> None:
         (lambda raw, anno: change(anno, "Calibration/01/D", np.ones(3)), "camera 01 has a lens"),
         (lambda raw, anno: change(anno, "Calibration/01/D", "text"), "_anno.smc"),
         (lambda raw, anno: change(anno, "Calibration/02/RT", looks_away(anno)), "do not look at one point"),
-        (lambda raw, anno: change(raw, "Camera/00/color/0", np.arange(99, dtype=np.uint8)), "_raw.smc is not a pict"),
-        (lambda raw, anno: change(anno, "Camera/00/mask/0", "text"), "_anno.smc is not a picture"),
+        (
+            lambda raw, anno: change(raw, "Camera/00/color/0", np.arange(99, dtype=np.uint8)),
+            "_raw.smc is not a read",
+        ),
+        (lambda raw, anno: change(anno, "Camera/00/mask/0", "text"), "_anno.smc is not a read"),
         (lambda raw, anno: change(anno, "Camera/00/mask/0", png(np.zeros((20, 30)))), "not as large as its picture"),
         (lambda raw, anno: change(raw, "Camera/00/color/0", h5py.ExternalLink(anno, "x")), "_raw.smc"),
         (

@@ -214,7 +214,7 @@ def test_a_server_that_stays_busy_is_said(hub, order):
 def test_other_content_than_stated_is_deleted(hub, order, content):
     hub.files[ON_HUB] = content[:-1] + bytes([content[-1] ^ 1])
     hub.stated = hashlib.sha256(content).hexdigest()
-    with pytest.raises(UserError, match=f"instead of {hub.stated}, so it was deleted"):
+    with pytest.raises(UserError, match=f"instead of {hub.stated}, so the file was deleted"):
         bring(order)
     assert left(order) == [] and not order.target.exists()
 
@@ -391,7 +391,7 @@ def test_a_cut_download_from_a_mirror_continues_only_if_its_content_is_the_same(
 
 def test_a_mirror_is_held_to_our_own_hash(hub, order, content):
     file = replace(order.file, sha256="0" * 64)
-    with pytest.raises(UserError, match="so it was deleted"):
+    with pytest.raises(UserError, match="so the file was deleted"):
         bring(replace(order, file=file, source=f"{hub.url}/mirror"))
     assert left(order) == []
 

@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, read_limited
+
+if TYPE_CHECKING:
+    import torch  # imported where tensors are read or written: the web app's server needs none
 
 MAX_BYTES = 8 << 20
 
@@ -66,11 +67,15 @@ class ResumeFile:
         self.path, self.key, self.work = Path(path), key, work
 
     def save(self, state: dict[str, Any]) -> None:
+        import torch
+
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.path) as temporary:
             torch.save(state | {"key": self.key}, temporary)
 
     def load(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+        import torch
+
         if not self.path.is_file():
             return None
         try:
