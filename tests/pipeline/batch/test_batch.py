@@ -39,6 +39,8 @@ class Stub:
         text = Path(photo).read_text()
         if text == "bad":
             raise UserError("No head was found.")
+        if text == "torn":
+            raise UserError(f"{photo} is damaged.")
         if text == "odd":
             raise ZeroDivisionError("division by zero")
         folder.mkdir(parents=True, exist_ok=True)
@@ -286,6 +288,12 @@ def test_both_tables_say_the_same(photos, tmp_path, monkeypatch):
         "0.png": "views", "1.png": "head", "2.png": "head", "3.png": "", "4.png": "", "5.png": "head",
         'a "b", c\n.png': "",
     }  # fmt: skip
+
+
+def test_a_reason_that_names_the_photo_is_not_preceded_by_its_name(photos, tmp_path, monkeypatch):
+    (photos / "3.png").write_text("torn")
+    done = run_command(monkeypatch, photos, tmp_path / "out")
+    assert f"failed: {photos / '3.png'} is damaged.\n" in done.stderr
 
 
 def test_of_very_many_failures_the_first_are_named(photos, tmp_path, monkeypatch):
