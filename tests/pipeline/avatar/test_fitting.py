@@ -100,13 +100,17 @@ def test_labels_of_what_is_not_worn_go_to_what_lies_beneath(head):
     np.testing.assert_array_equal(settle_labels(photo, worn).labels, photo.labels)
 
 
+def read_glasses(answers: dict[str, float]) -> Reading:
+    nothing = np.zeros((1, 1, 3), np.float32)
+    return Reading(nothing, nothing, nothing, nothing, {"glasses": answers}, {})
+
+
 @pytest.mark.parametrize(("glasses", "likelier"), [("sun_aviator", "clear"), ("wayfarer", "clear"), ("none", "sun")])
 def test_lenses_that_hide_the_eyes_are_sunglasses(head, glasses, likelier):
     """What the labels show of glasses decides, for the reader often calls sunglasses clear."""
     photo = photograph(head, HeadParameters(hair=Hair(style="bald"), wear=Wear(glasses=glasses)))
-    reading = Reading(*(np.zeros((1, 1)),) * 4, {"glasses": {likelier: 0.6}}, {})
     expected = {"sun_aviator": "sun_square", "wayfarer": "round", "none": "none"}[glasses]
-    assert name_glasses(photo, reading) == expected
+    assert name_glasses(photo, read_glasses({likelier: 0.6})) == expected
 
 
 def test_a_sure_reader_needs_few_pixels_of_wire(head):
@@ -114,11 +118,8 @@ def test_a_sure_reader_needs_few_pixels_of_wire(head):
     where = np.flatnonzero(photo.shows(Label.GLASSES))
     labels = photo.labels.copy()
     labels.flat[where[len(where) // 6 :]] = Label.FACE
-    blank = (np.zeros((1, 1)),) * 4
-    named = [
-        name_glasses(replace(photo, labels=labels), Reading(*blank, {"glasses": {"clear": p, "none": 1 - p}}, {}))
-        for p in (0.95, 0.6)
-    ]
+    worn = replace(photo, labels=labels)
+    named = [name_glasses(worn, read_glasses({"clear": p, "none": 1 - p})) for p in (0.95, 0.6)]
     assert named == ["round", "none"]
 
 
