@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from portrait360.pipeline.animate.openings import WHITEST, find_whiteness
 from portrait360.pipeline.animate.teeth import MOST, make_teeth_row
 from portrait360.utils.portrait_labels import Label
 
@@ -44,3 +45,15 @@ def test_teeth_stay_behind_skin_that_is_drawn_back(row):
 def test_teeth_stay_where_they_are_when_lips_part_or_come_forward(row):
     assert row.find_retreat(move_skin(row, [0, 0.3, 0])) == 0
     assert row.find_retreat(move_skin(row, [0, 0, 0.02])) == 0
+
+
+@pytest.mark.parametrize(("tone", "gain"), [(0.6, 1.5), (0.2, 1.0), (0.9, WHITEST)])
+def test_moved_teeth_are_as_white_as_those_of_the_photo(tone, gain):
+    labels = np.full((60, 60), Label.FACE, np.uint8)
+    labels[20:40, 10:50] = Label.MOUTH
+    film, photo = np.full((60, 60, 3), 0.05, np.float32), np.full((60, 60, 3), 0.05, np.float32)
+    film[20:34, 10:50], photo[20:34, 10:50] = 0.4, tone  # below is the dark of the mouth
+    film = SimpleNamespace(labels=labels, radiance=film)
+    photo = SimpleNamespace(radiance=photo, shows=lambda *names: np.isin(labels, names))
+    assert find_whiteness(photo, film) == pytest.approx(gain)
+    assert find_whiteness(SimpleNamespace(radiance=photo.radiance, shows=lambda *_: labels > 200), film) == 1

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_first
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.mouth import find_rim, find_rim_rows, lies_above
+from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.export.avatar_glb.face import name_mouth_parts, shade_mouth
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
+from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.mesh_buffers import AMBIENT
 from portrait360.synth.scene import Mesh, Scene
 from portrait360.utils.array_types import F32, Floats
@@ -32,6 +34,10 @@ DARK, PARTED_LIPS = 0.9, (0.002, 0.008)  # how dark teeth are behind closed lips
 MIDDLE = 0.7  # share of the mouth's width over which its gap is measured
 OPEN_JAW = 0.45  # weight from which a mouth is open
 PALE, LINING = (1.1, 1.4), 0.6  # green of albedo against that of the lips, and that of the lining against it
+WHITEST, FEW = 1.8, 80  # largest gain of teeth, and pixels of them in the photo that say too little
+TEETH = (
+    0.75  # quantile of brightness in a mouth that is teeth's: not their gloss, nor what lies between and behind them
+)
 CLOSED_EYES = ("eyeBlinkLeft", "eyeBlinkRight")
 PARTED = {"jawOpen": OPEN_JAW, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3, "mouthLowerDownLeft": 0.3,
           "mouthLowerDownRight": 0.3}  # fmt: skip
@@ -109,6 +115,18 @@ def find_openings(avatar: Avatar, parts: MovingParts) -> Openings:
     gap, teeth = heights[gaps[2][0]] - heights[gaps[2][1]], _find_teeth(avatar, len(rest))
     start, tongue = parts.rig.weights[list(units)], _find_tongue(avatar)
     return Openings(masks, change, units, lips, teeth, gap, retreat, start, gaps, eyes, tongue)
+
+
+def find_whiteness(photo: Photo, film: Film) -> float:
+    """Return by what to multiply the layers' teeth for those of the photo, of which `film` is a render of its size.
+
+    Lips shade them less there than the layers' do.
+    """
+    shown = (film.labels == Label.MOUTH) & photo.shows(Label.MOUTH, Label.LIPS)  # readers take teeth for lips
+    if shown.sum() < FEW:
+        return 1.0
+    seen, drawn = (np.quantile(picture.radiance[shown].mean(-1), TEETH) for picture in (photo, film))
+    return float(np.clip(seen / max(float(drawn), 1e-3), 1.0, WHITEST))
 
 
 def _find_tongue(avatar: Avatar) -> slice:

@@ -15,7 +15,7 @@ from portrait360.geometry.rasterizer import vertex_normals
 from portrait360.pipeline.animate.changed_photo import MOVING, PhotoOfFace, make_photo_of_face
 from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_first, find_moving_parts
 from portrait360.pipeline.animate.neck import NeckField, NeckTurn, make_neck_field, neck_vector
-from portrait360.pipeline.animate.openings import Openings, find_openings
+from portrait360.pipeline.animate.openings import Openings, find_openings, find_whiteness
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.relief import Relief
 from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar
@@ -97,6 +97,7 @@ class Puppet:
     neck: NeckField
     normals: F32  # (n, 3) of the surface, from its triangles
     solid: I32  # (m, 3) triangles behind which nothing is seen
+    whiteness: float  # of teeth, against those of the layers
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,7 +120,8 @@ def make_puppet(avatar: Avatar) -> Puppet:
     surface = scene.surface
     normals = vertex_normals(surface.values[:, POSITION], surface.triangles)
     solid = np.ascontiguousarray(surface.triangles[scene.solid])
-    return Puppet(parts, projection, openings, face, make_neck_field(make_neck(parts.rig)), normals, solid)
+    neck, white = make_neck_field(make_neck(parts.rig)), find_whiteness(avatar.picture, film)
+    return Puppet(parts, projection, openings, face, neck, normals, solid, white)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +164,8 @@ class PosedAvatar:
         values[:, AMBIENT] = self.puppet.openings.light(values[:, AMBIENT], self.weights)
         values[:, ALBEDO] += self.opening[2] * self.puppet.openings.lips
         values[:, ALBEDO] *= self.puppet.openings.dim_teeth(self.shift, float(self.opening[2]))
+        for row in self.puppet.parts.teeth:
+            values[row.rows, ALBEDO] *= 1 + self.opening[2] * (self.puppet.whiteness - 1)
         points = self.turn.bend(rest.curves.points + self.shift.strands)
         curves = rest.curves._replace(points=np.ascontiguousarray(points, np.float32))
         moved = replace(rest, surface=rest.surface._replace(values=values), curves=curves)

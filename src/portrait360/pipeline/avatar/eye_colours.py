@@ -20,7 +20,7 @@ LIMITS = (0.2, 1.5)
 WHITE = (0.45, 0.8)  # brightness against the white of an eye from which a vertex is white
 FAIR = (0.9, 0.99)  # quantiles of the brightness of a face whose colour stands in for white
 PALE_TEETH = 0.5  # share of the tint of eyes that teeth have
-TEETH_LIMITS = (0.6, 1.4)  # of their gain: the photo may show more of a dark mouth than of them, or gloss
+TEETH_LIMITS = (0.6, 1.1)  # of their gain: the photo may show more of a dark mouth than of them
 PALE = 0.6  # how much of that colour white takes
 
 
