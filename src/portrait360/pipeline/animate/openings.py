@@ -77,7 +77,7 @@ class Openings:
     def measure_stare(self, shift: Shift) -> F32:
         """Return for each eye 1 where it is open much wider than in the photo, and 0 for the mouth (3,)."""
         wider = [shift.surface[upper, 1] - shift.surface[lower, 1] for upper, lower in self.gaps[:2]]
-        return np.array([*(smoothstep(*STARE, float(gap.mean())) for gap in wider), 0.0], np.float32)
+        return np.array([*(smoothstep(*STARE, np.asarray(gap.mean(), np.float32)) for gap in wider), 0.0], np.float32)
 
     def dim_teeth(self, shift: Shift, opened: float) -> F32:
         """Return factors (n, 1) of albedo: behind lips that have closed it is dark."""
