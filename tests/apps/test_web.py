@@ -993,7 +993,8 @@ def test_odd_pictures_end_in_a_result_or_in_one_sentence(server, tmp_path):
         assert "mistake" not in job["sentence"] and str(server.folder) not in job["sentence"], job
     good = ["cmyk.tiff", "deep.png", "turned.jpg", "animated.gif", "alpha.png"]
     assert [name for name, end in ends.items() if end != "failed"] == good, ends
-    assert len(set(ends.values())) == 2 and not server.children()
+    assert set(ends.values()) == {"done", "failed"}
+    assert until(lambda: not server.children(), 120)  # the last one's comparison is drawn after it is done
 
 
 @browsing
