@@ -23,7 +23,7 @@ SIDES = (150.0, 180.0)  # degrees over which both sides pass into one another at
 MOST, STEEP = 1.2, 2.0  # times the deviation that carried colours have, and how much steeper their edges are
 
 
-def carry_patches(azimuth: F32, down: F32, left: F32, shown: Bools) -> F32:
+def carry_patches(azimuth: F32, down: F32, left: Floats, shown: Bools) -> F32:
     """Return what patches of a second colour add to all places of a garment (n, 3), logarithms.
 
     Args:
@@ -51,7 +51,7 @@ def mirror(aside: Floats, inner: float, outer: float) -> Floats:
     return np.where(aside <= outer, aside, outer - np.minimum(beyond, 2 * (outer - inner) - beyond))
 
 
-def find_second_colour(azimuth: F32, down: F32, left: F32) -> tuple[F32 | None, float]:
+def find_second_colour(azimuth: F32, down: F32, left: Floats) -> tuple[F32 | None, float]:
     """Return the direction (3,) in which colours differ most from cell to cell, and how far; None if they do not."""
     sums, counts = _sum(azimuth, down, left)
     full = counts > 0.2 * np.median(counts[counts > 0])
