@@ -27,7 +27,7 @@ from portrait360.utils.portrait_labels import Label
 SIZE = 128  # pixels of a render
 TURNS = (90.0, 180.0, 270.0)  # degrees from the front
 SHARE = 0.8  # of the difference that is taken off
-RANGE, HUE = (-0.7, 0.7), 0.4  # its limits in brightness and in one channel against it, logarithms
+RANGE, HUE = (-0.5, 0.7), 0.4  # its limits in brightness and in one channel against it, logarithms
 SHOWN = 0.4  # quarter turns from the front up to which hair is levelled as the photo's own camera sees it
 FEWER, WIDER = 3, 2.0  # strands of the render
 DIM = 0.004  # radiance below which hair is black
