@@ -116,14 +116,20 @@ def test_a_brow_that_is_seen_aslant_is_as_dark_as_the_other():
     np.testing.assert_array_equal(take_from_better_side(brow, np.ones_like(brow)), brow)
 
 
-def test_skin_in_deep_shade_is_the_photos_only_near_its_direction():
-    gain = np.zeros((32, 32, 3), np.float32)
-    gain[:, :16] = DEEP[1] + 0.1  # of the left half, which is to be lightened that much
-    uv, ones = pixel_centres(32, 32), np.ones((32, 32))
-    left, right = np.indices((32, 32))[1] < 15, np.indices((32, 32))[1] > 16
-    np.testing.assert_array_equal(leave_deep_shade(gain, uv, 15 * ones), 1)
-    aside = leave_deep_shade(gain, uv, 50 * ones)
+def test_skin_in_deep_shade_of_a_false_hue_is_the_photos_only_near_its_direction():
+    gain = np.zeros((128, 128, 3), np.float32)
+    gain[:, :48] = DEEP[1] + 0.1  # of the left, which is to be lightened that much
+    uv, ones = pixel_centres(128, 128), np.ones((128, 128))
+    left, right = np.indices((128, 128))[1] < 40, np.indices((128, 128))[1] > 56
+    grey = np.full((128, 128, 3), 0.2, np.float32)
+    orange = np.where(left[..., None], np.array([0.2, 0.1, 0.04], np.float32), grey)
+    face = np.full((128, 128), Label.FACE, np.uint8)
+    photo = SimpleNamespace(radiance=orange, labels=face)
+    np.testing.assert_array_equal(leave_deep_shade(photo, gain, uv, 15 * ones), 1)
+    aside = leave_deep_shade(photo, gain, uv, 50 * ones)
     assert aside[left].max() < 0.01 and aside[right].min() > 0.99
+    neutral = SimpleNamespace(radiance=grey, labels=face)
+    assert leave_deep_shade(neutral, gain, uv, 50 * ones).min() > 0.99
 
 
 def test_the_hairs_of_a_brow_are_drawn_on_the_side_that_is_not_seen():

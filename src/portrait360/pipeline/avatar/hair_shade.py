@@ -20,7 +20,7 @@ from portrait360.utils.array_types import F32, Floats
 
 CELL = 0.006  # canonical
 CONE = ((0.010, 1.5), (0.022, 2.2))  # canonical distances towards the light, and blur of the medium there, in cells
-PASSES = 0.35  # of the light where hair is deepest
+PASSES = 0.6  # of the light where hair is deepest; less makes wires of the strands on top
 DENSE = 3.0  # area of hair over a place at which light has fallen to 1 / e of the way to that
 
 

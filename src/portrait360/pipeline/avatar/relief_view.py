@@ -91,7 +91,8 @@ def lay_relief_over(
     known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
     whole = seen * known * fade_out(relief, shown, angle, turned) * leave_out_ink(relief.shows, uv, angle)
     skin = layer_of_label[Label.FACE]
-    whole = whole * np.where((shown == skin) & (beneath == skin), leave_deep_shade(gains[:, :, skin], uv, angle), 1)
+    lit = leave_deep_shade(photo, gains[:, :, skin], uv, angle)
+    whole = whole * np.where((shown == skin) & (beneath == skin), lit, 1)
     whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
     whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)

@@ -26,10 +26,9 @@ FACING = (0.6, 0.9)  # cosines to the camera below, and above which a surface is
 PASS = 0.012  # picture sides over which the light of one label passes into that of the next
 MOST = 1.6  # logarithm of a gain
 FEWEST = 200  # pixels of a layer from which its light is known
-DEEP = (
-    0.7,
-    1.2,
-)  # gain from which skin lies in a deep shade, and so deep that it shows little but grain and false hues
+DEEP = (0.7, 1.2)  # gain from which skin lies in a deep shade
+FALSE = (0.15, 0.45)  # logarithm of red over blue by which its hue is off the face's even in the layers' light
+DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo in which broad hues are looked at
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades
 TURN = (8.0, 32.0)  # degrees from the photo's direction over which it takes the light of the layers
 
@@ -77,15 +76,26 @@ def level_light(over: F32, facing: Floats) -> F32:
     return np.asarray(-aslant * over - (1 - aslant) * TAKEN * bright, np.float32)
 
 
-def leave_deep_shade(gain: F32, uv: Floats, angle: Floats) -> Floats:
+def leave_deep_shade(photo: Photo, gain: F32, uv: Floats, angle: Floats) -> Floats:
     """Return how much of the skin at uv (s, s) is to be seen of the photo, whose broad gain is `gain` (k, k, 3).
 
-    What it shows in deep shade would have to be lightened so much that the layers show it better.
+    What it shows in so deep a shade that it has a false hue when it is lightened, the layers show better.
     """
     turn = np.asarray(smoothstep(*ASIDE, angle))
     if not turn.any():
         return 1 - turn
-    return 1 - turn * smoothstep(*DEEP, look_up(gain.mean(-1), uv))
+    return 1 - turn * look_up(find_deep_shade(photo, gain), uv)
+
+
+def find_deep_shade(photo: Photo, gain: F32) -> F32:
+    """Return 1 where the photo's skin lies in a deep shade of another hue than the face's (SMALL, SMALL), else 0."""
+    side = (SMALL, SMALL)
+    radiance, gain = (np.asarray(cv2.resize(a, side, interpolation=cv2.INTER_AREA)) for a in (photo.radiance, gain))
+    face = cv2.resize(photo.labels, side, interpolation=cv2.INTER_NEAREST) == Label.FACE
+    red, _, blue = np.moveaxis(np.log(np.maximum(radiance, 0) + DIM) + gain, -1, 0)
+    hue = cv2.GaussianBlur(np.asarray(red - blue, np.float32), (0, 0), 1.0)
+    usual = float(np.median(hue[face])) if face.any() else 0.0
+    return np.asarray(smoothstep(*DEEP, gain.mean(-1)) * smoothstep(*FALSE, np.abs(hue - usual)), np.float32)
 
 
 def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:

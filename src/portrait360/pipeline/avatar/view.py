@@ -248,7 +248,7 @@ def trust_photo(
         smoothstep(*(PAINTED_END if photo.painted else SKIN_END), angle),
     )
     weight = np.where(inner, fade, smoothstep(*FINE, density) * fade * judge_facing(photo.camera, film, angle))
-    lit = leave_deep_shade(projection.gains[:, :, LAYERS.index(SKIN)], uv, angle)
+    lit = leave_deep_shade(photo, projection.gains[:, :, LAYERS.index(SKIN)], uv, angle)
     weight = weight * np.where(layer == LAYERS.index(SKIN), lit, 1)
     weight = weight + near * (1 - weight)
     inside = ((uv > 0.0005) & (uv < 0.9995)).all(-1)
