@@ -235,7 +235,7 @@ def test_what_cannot_be_rendered_is_one_sentence(made, head, tmp_path):
             head.render(**wish)
     with pytest.raises(UserError, match="only an avatar"):
         load_head(made[0] / "head.ply").render(size=32, expression={"jawOpen": 1.0})
-    with pytest.raises(UserError, match="no ending"):
+    with pytest.raises(UserError, match="does not have the extension"):
         head.export(tmp_path / "head.doc")
     with pytest.raises(UserError, match="no fitted head"):
         load_head(tmp_path)

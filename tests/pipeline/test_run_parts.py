@@ -129,7 +129,7 @@ def test_a_gpu_that_is_too_small_is_asked_for_less_and_the_user_is_told():
         memory.with_oom_fallbacks([("", never), ("in tiles", never), ("on the CPU", lambda: "done")], said.append)
         == "done"
     )
-    assert [words.split("goes on ")[1] for words in said] == ["in tiles", "on the CPU"]
+    assert [words.split("continues ")[1] for words in said] == ["in tiles", "on the CPU"]
     with pytest.raises(UserError, match="too little memory"):
         memory.with_oom_fallbacks([("", never)], said.append)
     with pytest.raises(ValueError, match="another"):  # other errors are nobody's memory

@@ -18,6 +18,7 @@ from portrait360.utils.terminal import escape_controls
 
 PARENT = "PORTRAIT360_PARENT"  # set by a program that starts a command: the process that the command ends with
 ADDRESS_SPACE = 2_700_000_000  # bytes that `make` with its libraries needs, for views of the default size
+LEAST_SPACE = 1_200_000_000  # with less, OpenBLAS asks for memory again and again, for ever, as soon as it is loaded
 
 
 def run_entry_point(run: Callable[[], object]) -> None:
@@ -28,6 +29,9 @@ def run_entry_point(run: Callable[[], object]) -> None:
         sys.stdout.reconfigure(errors="replace")
     if parent := os.environ.pop(PARENT, ""):
         watch_parent(int(parent))
+    limit = address_space_limit()
+    if limit is not None and limit < LEAST_SPACE:
+        exit_with(f"{_ask_for_space(limit)}.", code=2)
     for name in ("SIGINT", "SIGTERM"):  # both unwind the stack, so that no half-written file stays
         signal.signal(getattr(signal, name), stop)
     try:
@@ -54,13 +58,17 @@ def _explain_memory(error: Exception) -> str | None:
     """Return a sentence if an error may come from too little memory, which libraries tell in odd ways."""
     limit = address_space_limit()
     if limit is not None and limit < ADDRESS_SPACE:
-        return (
-            f"portrait360 needs about {ADDRESS_SPACE / 1e9:.1f} GB of address space, but this shell grants "
-            f"{limit / 1e9:.1f} GB; raise it with `ulimit -v` ({describe_error(error)})."
-        )
+        return f"{_ask_for_space(limit)} ({describe_error(error)})."
     if _is_out_of_memory(error):
         return "There is not enough memory; close other programs, or use smaller settings."
     return None
+
+
+def _ask_for_space(limit: int) -> str:
+    return (
+        f"portrait360 needs about {ADDRESS_SPACE / 1e9:.1f} GB of address space, but this shell grants "
+        f"{limit / 1e9:.1f} GB; raise it with `ulimit -v`"
+    )
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -203,7 +203,7 @@ def test_frames_of_another_head_are_not_taken(tmp_path: Path, poses):
         ({"preset": "talk", "light": "0,0", "output": Path("a.glb")}, ".glb"),
         ({"video": Path("out.mp4")}, "overwrite"),
         ({"preset": "talk", "elevation": 95.0}, "89"),
-        ({"preset": "talk"}, "no head with a face"),
+        ({"preset": "talk"}, "no head that can be animated"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_sentence(tmp_path: Path, changes: dict, words: str):
