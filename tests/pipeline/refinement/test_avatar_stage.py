@@ -84,10 +84,10 @@ def test_the_avatar_moves_towards_what_the_priors_say(run, weights, monkeypatch)
     """Priors that know a darker head make the avatar's layers darker, and its photo stays."""
     avatar, goals = Avatar.load(run / "proxy"), []
 
-    def predict(avatar, photo, guide, outset, config, number):
+    def predict(avatar, photo, guide, start, config, number):
         views = [
             View(0.7 * v.picture[:3].permute(1, 2, 0).numpy(), v.picture[3].numpy(), v.camera)
-            for v in outset.views[1:]
+            for v in start.views[1:]
         ]
         goals.extend(views)
         return views

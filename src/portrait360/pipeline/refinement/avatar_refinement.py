@@ -29,7 +29,7 @@ OnRound = Callable[[int, int, Avatar], None]  # rounds done, of how many, the av
 
 
 @dataclass(frozen=True, eq=False)
-class Outset:
+class FirstViews:
     """The views of an avatar before any refinement, in the order of the schedule; the first is the photo's."""
 
     views: list[GuideView]
@@ -61,19 +61,19 @@ def refine_with_priors(
         on_round: Called after each round.
         first: How many rounds have been done.
     """
-    outset = draw_outset(begun, config)
+    start = draw_first_views(begun, config)
     photo = View(begun.picture.rgb, begun.picture.alpha, begun.camera)
-    guide = condition(guide, begun, photo, outset, config.size)
+    guide = condition(guide, begun, photo, start, config.size)
     for number in range(first, config.steps):
-        avatar = refine_avatar(avatar, denoise_views(avatar, photo, guide, outset, config, number))
+        avatar = refine_avatar(avatar, denoise_views(avatar, photo, guide, start, config, number))
         on_round(number + 1, config.steps, avatar)
     return avatar
 
 
-def draw_outset(avatar: Avatar, config: RefineConfig) -> Outset:
+def draw_first_views(avatar: Avatar, config: RefineConfig) -> FirstViews:
     schedule = outward_schedule(avatar.camera, config.views)
     views = [draw_for_guide(avatar, view.camera, config.size) for view in schedule]
-    return Outset(views, [view.driving or 0 for view in schedule])
+    return FirstViews(views, [view.driving or 0 for view in schedule])
 
 
 def draw_for_guide(avatar: Avatar, camera: Camera, size: int) -> GuideView:
@@ -81,30 +81,30 @@ def draw_for_guide(avatar: Avatar, camera: Camera, size: int) -> GuideView:
     return GuideView(camera, premultiply(view.rgb, view.mask), view.depth)
 
 
-def condition(guide: SmallGuide, avatar: Avatar, photo: View, outset: Outset, size: int) -> SmallGuide:
+def condition(guide: SmallGuide, avatar: Avatar, photo: View, start: FirstViews, size: int) -> SmallGuide:
     """Return the guide with the conditions of a head: the photo, and the avatar from behind."""
     back = draw_for_guide(avatar, Camera(look_at(180), avatar.camera.focal), size).picture
     references = space_to_depth(torch.stack([resize_photo(photo, size), back]))
-    return replace(guide, photo=outset.views[0], references=references)
+    return replace(guide, photo=start.views[0], references=references)
 
 
 def denoise_views(
-    avatar: Avatar, photo: View, guide: Guide, outset: Outset, config: RefineConfig, number: int
+    avatar: Avatar, photo: View, guide: Guide, start: FirstViews, config: RefineConfig, number: int
 ) -> list[View]:
     """Return the avatar's views as the guide corrects them, outward from the photo."""
     fraction = number / max(config.steps - 1, 1)
     level = config.noisy[0] + fraction * (config.noisy[1] - config.noisy[0])
-    generators = view_generators(config.seed * SEED_STRIDE + number + 1, len(outset.views))
+    generators = view_generators(config.seed * SEED_STRIDE + number + 1, len(start.views))
     pictures: list[Tensor] = [resize_photo(photo, config.size)]
-    for i in range(1, len(outset.views)):
-        view, driving = outset.views[i], outset.driving[i]
+    for i in range(1, len(start.views)):
+        view, driving = start.views[i], start.driving[i]
         coarse = view.picture[None]
         latents = guide.latents(draw_for_guide(avatar, view.camera, config.size).picture[None], coarse)
         noise = torch.randn(latents.shape, generator=generators[i])
         x = (1 - level) * latents + level * config.strength * noise
-        priors = guide.priors(view, outset.views[driving], pictures[driving])
+        priors = guide.priors(view, start.views[driving], pictures[driving])
         pictures.append(guide.pictures(guide.denoise(x, level, priors, coarse, config.led), coarse)[0])
-    pairs = zip(outset.views[1:], pictures[1:], strict=True)
+    pairs = zip(start.views[1:], pictures[1:], strict=True)
     return [_to_view(picture, view.camera) for view, picture in pairs]
 
 
