@@ -12,19 +12,16 @@ from portrait360.geometry.cameras import orbit
 from portrait360.pipeline.refinement.avatar_colours import find_gain, refine_colours
 from portrait360.pipeline.views.view_set import View
 from portrait360.synth.build import build
-from portrait360.synth.render.bake import PORTRAIT, prepare_scene
-from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.sampler import sample
 from portrait360.synth.scene import Material, Part, Scene
+from tests.fixtures.scenes import see_all_round
 
 SIZE = 96
 CAMERAS = orbit(4)
 
 
 def see(scene: Scene) -> list[View]:
-    prepared = prepare_scene(scene, quality=PORTRAIT)
-    renders = ((render(prepared, camera, SIZE), camera) for camera in CAMERAS)
-    return [View(found.rgb, found.alpha, camera) for found, camera in renders]
+    return see_all_round(scene, CAMERAS, SIZE)
 
 
 def likeness(scene: Scene, views: list[View]) -> float:

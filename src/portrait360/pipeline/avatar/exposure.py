@@ -15,7 +15,7 @@ from portrait360.synth.render.bake import BakeQuality, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.render.renderer import render_linear
-from portrait360.synth.scene import Part, Scene
+from portrait360.synth.scene import Part, Scene, Strands
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.parallel.threads import run_beside
@@ -157,3 +157,8 @@ def find_side_lights(points: F32, lights: Sequence[Floats], weight: Floats) -> l
         most = np.abs(uneven[known]).max()
         found.append((sure * np.clip(uneven, -most, most)).astype(np.float32))
     return found
+
+
+def is_hair(group: Strands) -> bool:
+    """Return whether strands are hair of the head, not beard or brows."""
+    return len(group.part) > 0 and int(group.part[0]) == Part.HAIR

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.exposure import FEW, HEAD_CENTRE, shrink, to_hair_albedo
+from portrait360.pipeline.avatar.exposure import FEW, HEAD_CENTRE, is_hair, shrink, to_hair_albedo
 from portrait360.pipeline.avatar.photo import HAIR, Photo
 from portrait360.synth.render.bake import DRAFT, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
-from portrait360.synth.scene import Part, Scene, Strands
+from portrait360.synth.scene import Scene
 from portrait360.utils.array_types import F32, F64, Bools
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.parallel.threads import map_in_threads
@@ -39,14 +39,14 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
     Its brightness may differ from side to side, as that of its render does; hues of dyed hair do, and stay so.
     """
     shown = _usual_light(photo.radiance, shrink(photo.shows(*HAIR)))
-    if shown is None or not any(_is_hair(group) for group in scene.strands):
+    if shown is None or not any(is_hair(group) for group in scene.strands):
         return scene
     lacks = _find_lacks(scene, photo, shown)
     light = lacks.mean(1, keepdims=True)
     around = SHARE * (np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE))
     strands = [
         replace(group, albedo=to_hair_albedo(group.albedo * np.exp(spread_around(group.points, around))))
-        if _is_hair(group)
+        if is_hair(group)
         else group
         for group in scene.strands
     ]
@@ -94,10 +94,6 @@ def thin_out(scene: Scene) -> Scene:
         for group in scene.strands
     ]
     return replace(scene, strands=tuple(strands))
-
-
-def _is_hair(group: Strands) -> bool:
-    return bool(len(group.part)) and int(group.part[0]) == Part.HAIR
 
 
 def _usual_light(radiance: F32, mask: Bools) -> F64 | None:

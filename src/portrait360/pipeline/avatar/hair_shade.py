@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from portrait360.pipeline.avatar.exposure import HEAD_CENTRE, to_hair_albedo
+from portrait360.pipeline.avatar.exposure import HEAD_CENTRE, is_hair, to_hair_albedo
 from portrait360.synth.meshes import unit
-from portrait360.synth.scene import Part, Scene, Strands
+from portrait360.synth.scene import Scene, Strands
 from portrait360.utils.array_types import F32, Floats
 
 CELL = 0.006  # canonical
@@ -26,7 +26,7 @@ DENSE = 3.0  # area of hair over a place at which light has fallen to 1 / e of t
 
 def shade_locks(scene: Scene) -> Scene:
     """Return a scene in which hair that lies under hair is darker, and what is seen of it on average as bright."""
-    hair = [group for group in scene.strands if _is_hair(group)]
+    hair = [group for group in scene.strands if is_hair(group)]
     if not hair:
         return scene
     depths = measure_depth(hair)
@@ -35,7 +35,7 @@ def shade_locks(scene: Scene) -> Scene:
     rest = iter(depths)
     shaded = [
         replace(group, albedo=to_hair_albedo(group.albedo * np.exp(_dim(next(rest)) - usual)[..., None]))
-        if _is_hair(group)
+        if is_hair(group)
         else group
         for group in scene.strands
     ]
@@ -73,7 +73,3 @@ def _measure_area(group: Strands) -> F32:
 def _find_cells(points: Floats, low: F32, size: tuple[int, ...]) -> np.ndarray:
     x, y, z = np.clip(((points - low) / CELL).astype(np.int32), 0, np.array(size, np.int32) - 1).T
     return (x * size[1] + y) * size[2] + z
-
-
-def _is_hair(group: Strands) -> bool:
-    return len(group.part) > 0 and int(group.part[0]) == Part.HAIR
