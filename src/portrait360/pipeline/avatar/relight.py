@@ -90,9 +90,9 @@ def leave_deep_shade(photo: Photo, gain: F32, uv: Floats, angle: Floats) -> Floa
 def find_deep_shade(photo: Photo, gain: F32) -> F32:
     """Return 1 where the photo's skin lies in a deep shade of another hue than the face's (SMALL, SMALL), else 0."""
     side = (SMALL, SMALL)
-    radiance, gain = (np.asarray(cv2.resize(a, side, interpolation=cv2.INTER_AREA)) for a in (photo.radiance, gain))
+    radiance, small_gain = (cv2.resize(a, side, interpolation=cv2.INTER_AREA) for a in (photo.radiance, gain))
     face = cv2.resize(photo.labels, side, interpolation=cv2.INTER_NEAREST) == Label.FACE
-    red, _, blue = np.moveaxis(np.log(np.maximum(radiance, 0) + DIM) + gain, -1, 0)
+    red, _, blue = np.moveaxis(np.log(np.maximum(radiance, 0) + DIM) + small_gain, -1, 0)
     hue = cv2.GaussianBlur(np.asarray(red - blue, np.float32), (0, 0), 1.0)
     usual = float(np.median(hue[face])) if face.any() else 0.0
     return np.asarray(smoothstep(*DEEP, gain.mean(-1)) * smoothstep(*FALSE, np.abs(hue - usual)), np.float32)
