@@ -95,7 +95,7 @@ def find_deep_shade(photo: Photo, gain: F32) -> F32:
     red, _, blue = np.moveaxis(np.log(np.maximum(radiance, 0) + DIM) + small_gain, -1, 0)
     hue = cv2.GaussianBlur(np.asarray(red - blue, np.float32), (0, 0), 1.0)
     usual = float(np.median(hue[face])) if face.any() else 0.0
-    return np.asarray(smoothstep(*DEEP, gain.mean(-1)) * smoothstep(*FALSE, np.abs(hue - usual)), np.float32)
+    return np.asarray(smoothstep(*DEEP, small_gain.mean(-1)) * smoothstep(*FALSE, np.abs(hue - usual)), np.float32)
 
 
 def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:
