@@ -194,9 +194,9 @@ def test_samples_are_made_by_the_command_as_by_the_module(monkeypatch, tmp_path)
         "reader": (["--worn", "0.5", "--pictures", "2"], reader_samples.make_samples, {"worn": 0.5, "pictures": 2}),
         "views": (["--method", "proxy"], view_samples.make_view_samples, {"method": "proxy"}),
         "avatar-views": (
-            ["--arcs", "2", "--real", "0.5"],
+            ["--arcs", "2", "--real", "0.5", "--size", "64"],
             avatar_view_samples.make_avatar_view_samples,
-            {"arcs": 2, "real": 0.5},
+            {"arcs": 2, "real": 0.5, "size": 64},
         ),
     }
     for kind, (words, maker, chosen) in options.items():

@@ -16,7 +16,7 @@ from portrait360.pipeline.portrait import check_crop
 from portrait360.pipeline.proxy import check_method
 from portrait360.utils.entry_point import internal_error_message
 from portrait360.utils.errors import UserError
-from portrait360.utils.files import check_path
+from portrait360.utils.files import check_name, check_path
 from portrait360.utils.option_fields import name_flags
 from portrait360.utils.terminal import escape_controls
 
@@ -319,6 +319,7 @@ def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]],
     """
     from portrait360.utils.progress import progress_bar
 
+    check_name(output)  # before the work, not after it
     failures = []
     with progress_bar("Photos", len(photos)) as bar:
         for i, photo in enumerate(photos):

@@ -19,7 +19,7 @@ KINDS = {  # the options that only one kind of sample has
     "reader": ("pictures", "worn", "skins"),
     "map": ("portraits",),
     "views": ("method",),
-    "avatar-views": ("arcs", "real"),
+    "avatar-views": ("arcs", "real", "size"),
 }
 SPLITS = ("train", "val", "test")
 
@@ -81,6 +81,15 @@ def train_samples(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="For avatar-views: pixels of a view's side; smaller views are made and learnt faster. Default: 256.",
+            min=64,
+            max=512,
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(help="Number of worker processes, each with one thread.", min=1, rich_help_panel=RUN)
     ] = 2,
@@ -97,7 +106,7 @@ def train_samples(
       portrait360 train samples avatar-views -o samples/avatar --count 900
     """
     chosen = {"pictures": pictures, "worn": worn, "skins": skins, "portraits": portraits, "method": method}
-    chosen |= {"arcs": arcs, "real": real}
+    chosen |= {"arcs": arcs, "real": real, "size": size}
     chosen = check_kind(kind, {name: value for name, value in chosen.items() if value is not None})
     if split not in SPLITS:
         raise UserError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")

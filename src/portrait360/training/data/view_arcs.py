@@ -83,15 +83,20 @@ class ViewSample(Arrays):
 
 
 def sample_arcs(
-    head: PreparedScene, frame: PortraitFrame, portrait: Portrait, coarse: CoarseHead, arcs: list[list[Camera]]
+    head: PreparedScene,
+    frame: PortraitFrame,
+    portrait: Portrait,
+    coarse: CoarseHead,
+    arcs: list[list[Camera]],
+    size: int = SIZE,
 ) -> list[ViewSample]:
-    """Return a sample of each arc around a portrait's head."""
-    photo = to_rgba(downscale(portrait.rgb, SIZE)[0], downscale(portrait.alpha, SIZE)[0])
+    """Return a sample of each arc around a portrait's head, of pictures (size, size)."""
+    photo = shrink_photo(portrait.rgb, portrait.alpha, size)
 
     def see(camera: Camera) -> Rendering:
-        return render(head, frame.camera(camera), SIZE)
+        return render(head, frame.camera(camera), size)
 
-    return render_arcs(see, lambda camera: coarse.render(camera, SIZE), photo, arcs)
+    return render_arcs(see, lambda camera: coarse.render(camera, size), photo, arcs)
 
 
 def random_arc(rng: np.random.Generator) -> list[Camera]:
@@ -119,6 +124,11 @@ def render_arcs(
 def stack_hints(views: list[ProxyView]) -> NDArray[np.uint8]:
     channels = [(v.rgb, v.visibility[..., None], v.mask[..., None], v.normals / 2 + 0.5) for v in views]
     return np.stack([to_uint8(np.concatenate(arrays, -1)) for arrays in channels])
+
+
+def shrink_photo(rgb: NDArray[np.floating], alpha: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+    """Return a photo and its matte as a reference (size, size, 4)."""
+    return to_rgba(downscale(rgb, size)[0], downscale(alpha, size)[0])
 
 
 def to_rgba(rgb: NDArray[np.floating], alpha: NDArray[np.floating]) -> NDArray[np.uint8]:
