@@ -56,7 +56,9 @@ class LoadPortrait(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="A photo of a person. Of a batch, the first picture is used."),
                 io.Mask.Input(
-                    "mask", optional=True, tooltip=f"Cutout of the person, instead of an own one. {MASK_HELP}"
+                    "mask",
+                    optional=True,
+                    tooltip=f"Cutout of the person, used instead of the computed one. {MASK_HELP}",
                 ),
                 io.Int.Input("face", default=1, min=1, max=9, tooltip="Which face to use; 1 is the largest."),
             ],

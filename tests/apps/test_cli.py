@@ -84,7 +84,7 @@ def test_one_damaged_import_does_not_hide_the_others(monkeypatch, capsys, tmp_pa
     ("arguments", "words"),
     [
         (["weights", "import", "/nowhere.th"], "There is no file or folder /nowhere.th."),
-        (["weights", "import", "FILE", "--as", "sdxl"], "'sdxl' is not a kind of file known here"),
+        (["weights", "import", "FILE", "--as", "sdxl"], "'sdxl' is not a known kind of file"),
         (["weights", "import", "FILE", "--as", "diffportrait3d"], "does not fit"),
         (["weights", "import", "GARBAGE"], "not a complete torch checkpoint"),
         (["weights", "import", "TEXT"], "not a complete torch checkpoint"),

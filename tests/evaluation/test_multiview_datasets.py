@@ -69,7 +69,7 @@ def test_nersemble_takes_the_frame_and_the_sequence_that_are_named(films):
     assert psnr(0.5 * first, last) > 33
     with pytest.raises(UserError, match="ends before frame 3"):
         opened(load_nersemble(films, frame=3)).shots[0].load()
-    with pytest.raises(UserError, match="EMO-1.images holds no films"):
+    with pytest.raises(UserError, match="EMO-1.images holds no videos"):
         opened(load_nersemble(films, "EMO-1"))
 
 
@@ -84,10 +84,10 @@ def test_nersemble_takes_the_frame_and_the_sequence_that_are_named(films):
         (lambda at: calibration(at, intrinsics=[[-1, 0, 0], [0, 1, 0], [0, 0, 1]]), "no intrinsics of 3 x 3"),
         (lambda at: calibration(at, world_2_cam={"222200": [[10**400]]}), "camera 222200, has no camera pose"),
         (lambda at: calibration(at, world_2_cam={"222200": np.ones((4, 4)).tolist()}), "not a rotation"),
-        (lambda at: calibration(at, world_2_cam={"9": np.eye(4).tolist()}), "holds no films"),
-        (lambda at: film(at).write_bytes(film(at).read_bytes()[:300]), "not a complete film"),
-        (lambda at: film(at).write_bytes(b""), "not a complete film"),
-        (lambda at: film(at).write_bytes(film(at).read_bytes()[:4000]), "cam_222200.mp4 is not a complete film"),
+        (lambda at: calibration(at, world_2_cam={"9": np.eye(4).tolist()}), "holds no videos"),
+        (lambda at: film(at).write_bytes(film(at).read_bytes()[:300]), "not a complete video"),
+        (lambda at: film(at).write_bytes(b""), "not a complete video"),
+        (lambda at: film(at).write_bytes(film(at).read_bytes()[:4000]), "cam_222200.mp4 is not a complete video"),
     ],
 )
 def test_nersemble_says_what_is_wrong(tmp_path, films, damage, said):
@@ -201,7 +201,7 @@ def change(path: Path, key: str, value) -> None:
         (lambda raw, anno: change(raw, "Camera/00/color/0", h5py.ExternalLink(anno, "x")), "_raw.smc"),
         (
             lambda raw, anno: change(raw, "Camera/00/color/0", h5py.ExternalLink(anno, "Camera/00/mask/0")),
-            "leads to another file",
+            "refers to another file",
         ),
     ],
 )

@@ -280,7 +280,7 @@ POSE = "1 1 0 0 0 0 0 2 1 0.png"
     ("lenses", "images", "sentence"),
     [
         ("1 PINHOLE 16 16 20 20 8 8", "", "lists no images"),
-        ("1 PINHOLE 16 16 20 20 8", POSE, "other than 4 finite numbers"),
+        ("1 PINHOLE 16 16 20 20 8", POSE, "does not have 4 finite numbers"),
         ("1 PINHOLE 16 16 20 20 8 nan", POSE, "not finite"),
         ("1 PINHOLE wide 16 20 20 8 8", POSE, "word where a number belongs"),
         ("1 PINHOLE 16.5 16 20 20 8 8", POSE, "no number, model and size"),
@@ -349,7 +349,7 @@ def test_pictures_are_brought_to_the_size_that_their_lens_is_for(tiny, monkeypat
 
 
 def test_too_few_pictures_and_none_at_all_are_told(tiny):
-    with pytest.raises(UserError, match="has no cameras of its pictures; add a transforms.json"):
+    with pytest.raises(UserError, match="has no cameras for its pictures; add a transforms.json"):
         load_picture_folder(tiny)
     (tiny / "opencv_cameras.json").write_text(json.dumps({"frames": [FRAME] * 2}))
     with pytest.raises(UserError, match="at least 3"):

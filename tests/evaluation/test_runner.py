@@ -340,7 +340,7 @@ def test_photos_of_one_name_are_told(tmp_path):
     for kind in ("a", "b"):
         (tmp_path / kind).mkdir()
         IMAGE.resize((32, 32)).save(tmp_path / kind / "same.png")
-    with pytest.raises(UserError, match="Two of them are called same"):
+    with pytest.raises(UserError, match="Two inputs are called same"):
         plan_jobs(find_protocol("wild"), [tmp_path / "a", tmp_path / "b"], ())
 
 

@@ -262,8 +262,8 @@ def test_the_beginning_of_a_training_stays_one(exported, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"_system": "../x"}, "'../x' is not a kind of file known here"),
-        ({"_system": None}, "'None' is not a kind"),
+        ({"_system": "../x"}, "'../x' is not a known kind of file"),
+        ({"_system": None}, "'None' is not a known kind"),
         ({"_origin": "nobody"}, "come from 'nobody'"),
         ({"_origin": ["import"]}, r"come from \['import'\]"),
         ("[]", "vae holds no weights|unet holds no weights|text_encoder holds no weights"),

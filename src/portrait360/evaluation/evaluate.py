@@ -120,7 +120,7 @@ def _plan_photos(
 def _check_names(names: Sequence[str]) -> None:
     duplicates = {name for name in names if names.count(name) > 1}
     if duplicates:
-        raise UserError(f"Two of them are called {min(duplicates)}; rename one.")
+        raise UserError(f"Two inputs are called {min(duplicates)}; rename one.")
 
 
 EXPECTED_INPUTS = {

@@ -78,7 +78,7 @@ def _load_participant(person: Path, sequence: str | None, frame: int) -> CameraR
     paths = {serial: person / "sequences" / sequence / "images" / f"cam_{serial}.mp4" for serial in sorted(poses)}
     films = {serial: path for serial, path in paths.items() if path.is_file()}
     if not films:
-        raise UserError(f"{person / 'sequences' / sequence / 'images'} holds no films of the calibrated cameras.")
+        raise UserError(f"{person / 'sequences' / sequence / 'images'} holds no videos of the calibrated cameras.")
     shots = [
         RigFrame(
             serial,
@@ -143,7 +143,7 @@ def _open_film(path: Path) -> Iterator[Any]:
             _check_size(stream.width, stream.height, str(path))
             yield container
     except (FFmpegError, OSError, ValueError, IndexError) as error:
-        raise UserError(f"{path} is not a complete film; download it again.") from error
+        raise UserError(f"{path} is not a complete video; download it again.") from error
 
 
 def _read_film_size(path: Path) -> tuple[int, int]:
@@ -245,7 +245,7 @@ def _read_array(file: Any, key: str) -> NDArray[Any]:
         raise UserError(f"{file.filename} holds no {key}.")
     dataset = file[key]
     if dataset.file.filename != file.filename or dataset.external or dataset.is_virtual:
-        raise UserError(f"{key} of {file.filename} leads to another file.")
+        raise UserError(f"{key} of {file.filename} refers to another file.")
     if dataset.nbytes > MAX_BYTES:
         raise UserError(
             f"{key} of {file.filename} has {dataset.nbytes >> 20} MB; at most {MAX_BYTES >> 20} are read."

@@ -29,7 +29,7 @@ def load_picture_folder(folder: Path) -> CameraRig:
     """Read the cameras of a folder, or of its subfolder `views`; pictures are loaded when they are needed."""
     source = find_cameras(folder) or find_cameras(folder / "views")
     if source is None:
-        raise UserError(f"{folder} has no cameras of its pictures; add {EXPECTED}.")
+        raise UserError(f"{folder} has no cameras for its pictures; add {EXPECTED}.")
     shots = read_shots(source)
     if len(shots) < FEWEST:
         raise UserError(f"{source} names {len(shots)} pictures; an evaluation needs at least {FEWEST}.")
@@ -41,7 +41,7 @@ def find_portrait(rig: CameraRig, name: str) -> int:
     for shorten in (Path.as_posix, _name_of, _stem_of):
         found = [i for i, frame in enumerate(rig.shots) if shorten(Path(frame.name)) == name]
         if len(found) > 1:
-            raise UserError(f"{len(found)} pictures of {rig.name} are called {name}; name its folder, too.")
+            raise UserError(f"{len(found)} pictures of {rig.name} are called {name}; give the folder, too.")
         if found:
             return found[0]
     names = ", ".join(frame.name for frame in rig.shots[:LISTED])

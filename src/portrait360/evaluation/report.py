@@ -249,7 +249,7 @@ def format_legend(protocol: Protocol) -> list[str]:
     if protocol.source != "photos":
         out.append(f"Fréchet distances are left out where a set has fewer than {MIN_SET_SIZE} pictures.")
     if protocol.beside_photo:
-        out.append("Here the photo itself is compared with, so that `repeat` is perfect by design.")
+        out.append("This protocol compares with the photo itself, so `repeat` is perfect by design.")
     if protocol.source == "synthetic":
         oracle = "The `oracle` (`--method oracle`) is the true head, in the pose that the portrait states"
         out.append(f"{oracle}: no method can be expected to come closer to the truth.")
@@ -281,7 +281,7 @@ def format_published(rows: Sequence[Published]) -> list[str]:
         return []
     out = ["", "## Published, other data", ""]
     out += [
-        "What the papers print of their own data. Nothing here can be compared with the table above but by eye.",
+        "Figures that the papers report on their own data; they are not comparable with the table above.",
         "",
     ]
     for key in dict.fromkeys((row.paper, row.table, row.data) for row in rows):

@@ -124,7 +124,7 @@ def read_picture_size(image: Path, values: Mapping[str, Any], where: str) -> tup
     expected = read_number(values, "w", where, width), read_number(values, "h", where, height)
     if expected != (width, height) or max(width, height) > MAX_SIDE:
         raise UserError(
-            f"{where}, is of {expected[0]:g} x {expected[1]:g} pixels, but {image.name} of {width} x {height}; "
+            f"{where}, has {expected[0]:g} x {expected[1]:g} pixels, but {image.name} has {width} x {height}; "
             f"use images of the size given there, at most {MAX_SIDE} pixels wide."
         )
     return width, height

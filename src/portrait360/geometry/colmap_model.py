@@ -116,7 +116,7 @@ def _make_lens(model: str, size: Sequence[int], values: Sequence[float], where: 
     if not undistorted or any(distortion):
         raise UserError(f"{where}, is not a pinhole ({model[:40]}); run COLMAP's image_undistorter first.")
     if len(values) != count or not all(abs(value) <= 1e15 for value in values):  # false for NaN too
-        raise UserError(f"{where}, has other than {count} finite numbers; export it again.")
+        raise UserError(f"{where}, does not have {count} finite numbers; export it again.")
     fx, fy = (values[0], values[0]) if undistorted == 3 else (values[0], values[1])
     cx, cy = values[undistorted - 2 : undistorted]
     if min(fx, fy, *size) <= 0:

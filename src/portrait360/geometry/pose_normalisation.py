@@ -29,7 +29,7 @@ def normalise_shots(shots: Sequence[Shot], path: Path) -> list[Shot]:
         raise UserError(f"A camera of {path} is at the point that it looks at; check the poses.")
     up = -poses[:, :3, 1].mean(0)
     if np.linalg.norm(up) < 0.1:
-        raise UserError(f"The cameras of {path} do not agree on where up is.")
+        raise UserError(f"The cameras of {path} do not agree on which way is up.")
     back = poses[0, :3, 3] - origin
     y = up / np.linalg.norm(up)
     x = np.cross(y, back)

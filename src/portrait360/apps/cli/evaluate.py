@@ -38,7 +38,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="avatar, completed, proxy or oracle; can be repeated. The baselines repeat and mirror are "
-            "always evaluated.",
+            "always evaluated. Default: proxy; with finished runs, none.",
             rich_help_panel=EVALUATION,
         ),
     ] = None,

@@ -64,7 +64,7 @@ def train_samples(
     method: Annotated[
         str | None,
         typer.Option(
-            help="For views: how the coarse heads are made, completed or proxy. Default: completed.",
+            help="For views: how the coarse heads are made: completed, proxy, avatar or gan. Default: completed.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -75,7 +75,7 @@ def train_samples(
     real: Annotated[
         float | None,
         typer.Option(
-            help="For avatar-views: share of people who pass through all real stages.",
+            help="For avatar-views: share of people for whom all real stages are run.",
             min=0,
             max=1,
             rich_help_panel=INPUT,
@@ -84,7 +84,7 @@ def train_samples(
     size: Annotated[
         int | None,
         typer.Option(
-            help="For avatar-views: pixels of a view's side; smaller views are made and learnt faster. Default: 256.",
+            help="For avatar-views: width and height of a view in pixels; smaller views train faster. Default: 256.",
             min=64,
             max=512,
             rich_help_panel=INPUT,

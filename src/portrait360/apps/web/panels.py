@@ -16,7 +16,7 @@ STAGES = {
     "references": "Reading the other photos",
     "back": "Making the view from behind",
     "proxy": "Shaping the head",
-    "avatar": "Writing the animated mesh",
+    "avatar": "Writing the animatable mesh",
     "splats": "Making the splats",
     "views": "Making the views",
     "film": "Rendering the video",

@@ -43,7 +43,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         scheme = urllib.parse.urlsplit(newurl).scheme
         if scheme != "https" and (scheme != "http" or req.type == "https"):
-            raise UserError(f"{req.full_url} leads to {newurl}, which is not safe to follow; use another source.")
+            raise UserError(f"{req.full_url} redirects to {newurl}, which is not safe to follow; use another source.")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -89,7 +89,7 @@ def explain_status(status: int, url: str) -> str:
         )
     if status in (404, 410):
         return f"There is no file at {url} ({status}); its authors may have moved it, so give its place with --from."
-    return f"{url} answers with an error ({status}); try again later, or give another source with --from."
+    return f"{url} answered with an error ({status}); try again later, or give another source with --from."
 
 
 def partial_file(remote: Remote, path: Path) -> Path:
@@ -165,12 +165,12 @@ def _append(remote: Remote, file: IO[bytes], have: int, digest: Any, on_bytes: O
     except urllib.error.HTTPError as error:
         if error.code not in BUSY:
             raise UserError(explain_status(error.code, remote.url)) from error
-        return digest, f"{remote.url} answers with an error ({error.code})"
+        return digest, f"{remote.url} answered with an error ({error.code})"
     except (OSError, http.client.HTTPException) as error:
         return digest, f"{remote.url} cannot be reached ({_reason(error)})"
     with answer:
         if _size_in_all(answer) != remote.size:
-            raise UserError(f"{remote.url} has another size than announced; run the same command again.")
+            raise UserError(f"{remote.url} does not have the announced size; run the same command again.")
         if answer.status != 206 and have:  # a server that knows no ranges sends all of it again
             file.truncate(0)
             on_bytes(-have)

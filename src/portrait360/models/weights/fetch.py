@@ -110,8 +110,8 @@ def _find_local(order: Order, source: Path) -> Path:
 def _require_size(file: PublishedFile, size: int, where: object) -> None:
     if not file.has_size(size):
         raise UserError(
-            f"{where} has {size / 1e9:.3f} GB, but {file.file} has {file.gigabytes:.3f}; it is another file or cut "
-            "off, so download it again or give another source with --from."
+            f"{where} has {size / 1e9:.3f} GB, but {file.file} has {file.gigabytes:.3f}; it is another file "
+            "or incomplete, so download it again or give another source with --from."
         )
 
 
@@ -186,9 +186,9 @@ def describe_order(order: Order, found: Found | None) -> list[str]:
     file = order.file
     size = f"{file.gigabytes:.2f} GB" if found is None or found.remote is None else f"{found.remote.size} bytes"
     digest = file.sha256 or (found.digest if found else None)
-    stated = f"{digest}{'' if file.sha256 else ', as the hub says'}" if digest else "not known here"
+    stated = f"{digest}{'' if file.sha256 else ', as the Hub states'}" if digest else "not known here"
     if digest is None and file.repository and order.source is None:
-        stated += "; the hub's own is asked for"
+        stated += "; the Hub will be asked for it"
     return [
         f"{file.name}: {file.file}",
         f"  size     {size}, {file.imported / 1e9:.2f} GB when imported",

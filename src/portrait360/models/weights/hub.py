@@ -57,7 +57,7 @@ def _choose_sha256(file: PublishedFile, etag: str | None, url: str) -> str:
     stated = etag.lower() if etag and re.fullmatch(r"[0-9a-fA-F]{64}", etag) else None
     if file.sha256 and stated and file.sha256 != stated:
         raise UserError(
-            f"{url} is another file than the published one: its SHA-256 is {stated}, expected {file.sha256}; "
+            f"{url} is not the published file: its SHA-256 is {stated}, expected {file.sha256}; "
             "give another source with --from."
         )
     if not (file.sha256 or stated):

@@ -83,7 +83,7 @@ def choose_system(source: Path, system: ModelSpec | str | None) -> ModelSpec:
         system = identify_system(TensorFile(source).specs, str(source))
     specs = {**MODEL_SPECS, MOTION: ModelSpec(MOTION, None)}
     if system not in specs:
-        raise UserError(f"{system!r} is not a kind of file known here; choose from {', '.join((*specs, PANOHEAD))}.")
+        raise UserError(f"{system!r} is not a known kind of file; choose from {', '.join((*specs, PANOHEAD))}.")
     return specs[system]
 
 

@@ -51,7 +51,7 @@ def pose_avatar(
     puppet = make_puppet(avatar)
     weights = read_weights(expression, puppet.names, puppet.weights)
     if not np.isfinite(neck).all():
-        raise UserError("The turn of a head must be three finite numbers of degrees.")
+        raise UserError("The rotation of a head must be three finite angles in degrees.")
     if np.abs(weights - puppet.weights).max() < STILL and np.abs(neck).max() < STILL:
         return avatar
     return PosedAvatar(puppet, weights, NeckTurn(puppet.neck, neck_vector(*neck)))
@@ -64,7 +64,7 @@ def read_weights(expression: Mapping[str, float], names: tuple[str, ...], start:
         places = [names.index(name + side) for side in SIDES if name + side in names]
         if not places:
             raise UserError(
-                f"There is no expression unit {name!r}; take ARKit's names, such as jawOpen or mouthSmile."
+                f"There is no expression unit {name!r}; use ARKit's names, such as jawOpen or mouthSmile."
             )
         if not np.isfinite(value):
             raise UserError(f"The weight of {name} must be a finite number.")

@@ -123,14 +123,14 @@ def make_overrules(hair: str | None, hair_length: float | None, parameters: Path
 def read_tree(path: Path) -> dict[str, Any]:
     """Read and check a file of parameters."""
     if Path(path).is_file() and Path(path).stat().st_size > MOST_BYTES:
-        raise UserError(f"{path} is larger than {MOST_BYTES >> 20} MB; a file of parameters is much smaller.")
+        raise UserError(f"{path} is larger than {MOST_BYTES >> 20} MB; a parameter file is much smaller.")
     text = read_limited(Path(path), MOST_BYTES)
     try:
         tree = json.loads(text.decode("utf-8-sig"), object_pairs_hook=_refuse_doubles, parse_constant=_refuse_word)
     except _WrongError as error:
         raise UserError(f"{path}: {error}.") from error
     except RecursionError as error:
-        raise UserError(f"{path} is nested too deeply for a file of parameters.") from error
+        raise UserError(f"{path} is nested too deeply for a parameter file.") from error
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({_shorten(str(error), quote=False)}); see docs/avatar.md.") from error
     return check_tree(tree, str(path))
@@ -143,7 +143,7 @@ def check_tree(tree: Any, name: str) -> dict[str, Any]:
             raise _WrongError(f'it holds {_describe(tree)}, not parameters like {{"hair": {{"style": "bob"}}}}')
         _check(HeadParameters, tree, "")
         if tree.get("kind") == "animal" or tree.get("animal") is not None:
-            raise _WrongError("an avatar is made of a face, it cannot be an animal")
+            raise _WrongError("an avatar is made from a face, so it cannot be an animal")
     except _WrongError as error:
         raise UserError(f"{name}: {error}.") from error
     return tree

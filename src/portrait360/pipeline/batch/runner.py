@@ -28,7 +28,7 @@ from portrait360.utils.version import __version__
 Make = Callable[[str, Path, MakeOptions], Any]
 ROW = "batch.json"  # in every head's folder
 MOST_FAILURES = 50  # that are named at the end; the table has them all
-WORKER_LOST = f"It ended its process {TRIES} times; it may need more memory than there is."
+WORKER_LOST = f"Its process died {TRIES} times; it may need more memory than is free."
 
 
 def make_anew(photo: str, folder: Path, options: MakeOptions) -> None:

@@ -193,9 +193,9 @@ def _check_header(path: Path, version: int, versions: tuple[int, ...], count: in
     if version not in versions:
         raise UserError(f"{path} is an .spz file of version {version}; use version 2, 3 or 4, or a .ply.")
     if count > MAX_SPLATS or degree >= len(HARMONICS):
-        raise UserError(f"{path} claims {count} Gaussians of degree {degree}, which is more than can be read.")
+        raise UserError(f"{path} declares {count} Gaussians of degree {degree}, which is more than can be read.")
     if bits > MAX_FRACTIONAL_BITS:
-        raise UserError(f"{path} claims {bits} bits of fraction, which its positions do not have.")
+        raise UserError(f"{path} declares {bits} fractional bits, more than its positions have.")
 
 
 def _unpack_first_three(rotations: Bytes) -> NDArray[np.float64]:

@@ -71,7 +71,7 @@ def make_portrait(
     picture = photo if isinstance(photo, Picture) else load_picture(photo)
     quarters, faces = find_upright_faces(picture_over_grey(picture), max(MAX_FACES, face or 0))
     picture = picture.rotate(quarters)
-    warnings = picture.warnings + (("the photo was turned, so that the face is upright",) if quarters else ())
+    warnings = picture.warnings + (("the photo was rotated to make the face upright",) if quarters else ())
     if face is not None and not 1 <= face <= len(faces):
         count = {0: "is no face", 1: "is 1 face"}.get(len(faces), f"are {len(faces)} faces")
         raise UserError(f"There {count} in {picture.name}, so `face={face}` does not exist.")
@@ -141,12 +141,12 @@ def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
     measured, final = azimuth_between(0, raw.camera.azimuth), azimuth_between(0, fit.camera.azimuth)
     if abs(azimuth_between(measured, final)) > MAX_AZIMUTH:
         raise UserError(
-            f"The face shows azimuth {measured:+.0f}, so `azimuth={final:+.0f}` cannot be right; "
+            f"The azimuth of the face is about {measured:+.0f}, so `azimuth={final:+.0f}` cannot be right; "
             "leave `azimuth=` out when a face is visible."
         )
     if abs(azimuth_between(measured, final)) > WARN_AZIMUTH:
         return (
-            f"the face shows azimuth {measured:+.0f}, `azimuth={final:+.0f}` contradicts it: "
+            f"the azimuth of the face is about {measured:+.0f}, which contradicts `azimuth={final:+.0f}`: "
             "leave it out if in doubt",
         )
     if fit.error > POOR_FIT:

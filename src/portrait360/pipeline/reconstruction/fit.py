@@ -134,7 +134,7 @@ def fit_folder(
     """Fit the views of a folder, save the head in `output`/head, and return a summary for the user."""
     unknown = [name for name in only if name not in RESULTS]
     if unknown:
-        raise UserError(f"A head has no {unknown[0]!r}; choose from {', '.join(RESULTS)}.")
+        raise UserError(f"There is no result {unknown[0]!r}; choose from {', '.join(RESULTS)}.")
     torch_device, view_set = select_device(device), load_or_render_views(views)
     settings = fit_settings(seed, QUICK if quick else 1)
     start = time.perf_counter()

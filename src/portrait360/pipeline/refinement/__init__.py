@@ -15,6 +15,6 @@ def require_priors(weights: Path | None) -> Path:
     if weights is None and not HYBRID_PRIORS.is_file():
         raise UserError(
             "This package has no weights of the hybrid priors, so nothing can be refined without `weights=FILE`; "
-            "`portrait360 train run hybrid` makes some."
+            "`portrait360 train run hybrid` trains some."
         )
     return weights or HYBRID_PRIORS

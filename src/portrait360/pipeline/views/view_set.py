@@ -88,7 +88,7 @@ class ViewSet:
         """Read a folder of ours or of another program; the cameras of the latter are moved to the canonical frame."""
         path = find_cameras(Path(folder))
         if path is None:
-            raise UserError(f"{folder} has no cameras of its pictures; add {EXPECTED}.")
+            raise UserError(f"{folder} has no cameras for its pictures; add {EXPECTED}.")
         shots = read_shots(path)
         needed = sum(min(max(shot.width, shot.height), MAX_SIZE) ** 2 for shot in shots) * BYTES_PER_PIXEL
         require_memory("views", needed, "use fewer or smaller pictures")

@@ -60,7 +60,7 @@ def make_avatar_view_samples(seed: int, arcs: int = ARCS, real: float = REAL, si
     `size` is the side of the views in pixels.
     """
     if seed >= RESERVED:
-        raise UserError(f"There are no more than {RESERVED} seeds to train on; choose a lower `--first`.")
+        raise UserError(f"Only seeds below {RESERVED} are for training; choose a lower `--first`.")
     rng = np.random.default_rng([seed, 13])
     truth = sample(seed, pick(rng, ODDS))
     scene, cameras = build(truth), [random_arc(rng) for _ in range(arcs)]
@@ -101,7 +101,7 @@ if __name__ == "__main__":
     parser = make_parser(__doc__)
     parser.add_argument("--arcs", type=int, default=ARCS, help="arcs of eight views per identity")
     parser.add_argument(
-        "--real", type=float, default=REAL, help="share of the people who pass through all real stages"
+        "--real", type=float, default=REAL, help="share of the people for whom all real stages are run"
     )
     parser.add_argument("--size", type=int, default=SIZE, help="pixels of a view's side")
     args = parser.parse_args()
