@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import portrait360
@@ -40,6 +41,16 @@ def commands() -> list[str]:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S):
             lines = [line.split("  #")[0].strip() for line in block.splitlines()]
             found += [line for line in lines if line.startswith("portrait360 ")]
+    return list(dict.fromkeys(found))
+
+
+def shown_commands() -> list[str]:
+    """Every command of an indented block: they need weights, a GPU, a cluster or hours, and are not run here."""
+    found = []
+    for page in PAGES:
+        text = re.sub(r"\\\n\s*", "", page.read_text())
+        lines = re.findall(r"(?m)^ {4}(?:.* -m )?(portrait360 .*)$", re.sub(r"```.*?```", "", text, flags=re.S))
+        found += [line.split("  #")[0].removesuffix("…").strip() for line in lines]
     return list(dict.fromkeys(found))
 
 
@@ -121,6 +132,26 @@ def test_every_command_of_the_docs_runs(inside, line):
         words = [*words, "--help"]
     done = CliRunner().invoke(main.app, [small(word) for word in words], catch_exceptions=False)
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_every_command_that_the_docs_only_show_parses(line):
+    command, words = typer.main.get_command(main.app), shlex.split(line)[1:]
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    given = [word for word in words if word.startswith("--")]
+    known = [option for param in command.params for option in (*param.opts, *param.secondary_opts)]
+    assert set(given) <= set(known)
+    if not line.endswith("--batch 8"):  # shortened in the page
+        command.make_context(line, words)  # raises for a value that cannot be, and for what is missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_benchmarks_of_the_docs_have_the_options_that_are_named(page):
+    for name, options in re.findall(r"python -m benchmarks\.(\w+)([^`\n#]*)", page.read_text()):
+        program = (ROOT / "benchmarks" / f"{name}.py").read_text()
+        for option in re.findall(r"(?<!\S)--[a-z][a-z-]*", options):
+            assert f'"{option}"' in program, f"{name} {option}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
