@@ -104,6 +104,16 @@ def test_workflows_may_only_read_and_end(path):
             assert "run" in step or re.search(r"@(v\d+|release/v\d+|[0-9a-f]{40})$", step["uses"])
 
 
+@pytest.mark.parametrize("path", [WORKFLOWS[-1], CI[-1]], ids=lambda path: path.name)
+def test_ci_executes_the_notebook_and_builds_the_site(path):
+    """What is slow, or needs packages of its own, is in none of the tests that `make test` runs."""
+    flow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jobs = flow.get("jobs", flow)
+    commands = " ".join(str(jobs.get(name)) for name in ("notebook", "docs"))
+    assert "-m slow tests/integrations/test_notebook.py" in commands and "make docs" in commands
+    assert "mkdocs build --strict" in (ROOT / "Makefile").read_text()
+
+
 def test_ci_runs_supported_versions_of_python():
     low, high = (int(n) for n in re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', PROJECT).groups())
     flow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
