@@ -153,6 +153,43 @@ def test_a_stage_that_reports_no_steps_has_its_lines_too(monkeypatch, capsys):
     assert "Writing: 2,500 of 5,000 MB, a, " in capsys.readouterr().err
 
 
+class Bars:
+    """Stands for rich's bars: titles and totals by number."""
+
+    def __init__(self):
+        self.shown, self.count = {}, 0
+
+    def add_task(self, title, total=None):
+        self.count += 1
+        self.shown[self.count] = (title, total)
+        return self.count
+
+    def remove_task(self, number):
+        del self.shown[number]
+
+    def update(self, number, **_):
+        assert number in self.shown
+
+
+def test_progress_is_shown_before_the_first_step(monkeypatch, capsys):
+    """A command loads networks and a head first, and a single photo is done when its only step is."""
+    bars = Bars()
+    bar = ProgressBar(bars, "Photos", 1)
+    assert list(bars.shown.values()) == [("Photos", 1)]
+    bar.advance("a.png")
+    assert len(bars.shown) == 1
+    stages = ProgressBar(bars := Bars(), progress.LOADING, None)
+    assert list(bars.shown.values()) == [(progress.LOADING, None)]
+    stages.update("field", 1, 100)
+    stages.update("mesh", 1, 3)
+    assert list(bars.shown.values()) == [("field", 100), ("mesh", 3)]
+    monkeypatch.setattr(progress, "LINE_INTERVAL", 0.2)
+    monkeypatch.setattr(progress, "TICK", 0.05)
+    with progress_bar():
+        time.sleep(0.5)
+    assert re.match(r"Loading: \d+ s so far\n", capsys.readouterr().err)
+
+
 def test_the_events_in_the_docs_are_those_that_are_printed(capsys):
     """Each line of the example holds keys that the table explains, and is what the program prints of this event."""
     text = (ROOT / "docs" / "make.md").read_text()

@@ -15,6 +15,7 @@ from portrait360.utils.option_fields import name_flags
 from portrait360.utils.terminal import escape_controls
 
 LINE_INTERVAL = 5.0  # seconds between two lines of one stage without a terminal
+LOADING = "Loading"  # title of a bar before its first stage
 TICK = 1.0  # seconds after which it is looked whether a line is due
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
 
@@ -56,6 +57,8 @@ class ProgressBar:
         self._tasks: dict[str, Any] = {}
         self._start = self._last_line = time.monotonic()
         self._line = (title, "", 0, total)
+        if progress is not None:  # shown before the first step, which may take as long as all others
+            self._task(progress, title, total)
 
     def advance(self, what: str = "", count: int = 1, total: int | None = None) -> None:
         """`count` more of the task are done; `what` is what is being worked on."""
@@ -72,6 +75,8 @@ class ProgressBar:
         if self._progress is None:
             self._print_line(stage, "", done, total)
         else:
+            if self._total is None and stage != self._title and self._title in self._tasks:
+                self._progress.remove_task(self._tasks.pop(self._title))
             self._progress.update(self._task(self._progress, stage, total), completed=done)
 
     def _task(self, progress: Any, name: str, total: int | None) -> Any:
@@ -86,20 +91,20 @@ class ProgressBar:
     def print_if_due(self) -> None:
         """Print a line if the last one was a few seconds ago."""
         (title, what, done, total), now = self._line, time.monotonic()
-        if not title or now - self._last_line < LINE_INTERVAL:
+        if now - self._last_line < LINE_INTERVAL:
             return
         self._last_line = now
-        parts = [
-            _format_count(done, total, self._unit),
-            *([what] if what else []),
-            f"{now - self._start:.0f} s so far",
-        ]
+        count = _format_count(done, total, self._unit) if done or total else ""
+        parts = [part for part in (count, what, f"{now - self._start:.0f} s so far") if part]
         print(escape_controls(f"{title}: {', '.join(parts)}"), file=sys.stderr, flush=True)
 
 
 @contextmanager
-def progress_bar(title: str = "", total: int | None = None, unit: str = "steps") -> Iterator[ProgressBar]:
-    """A bar on standard error, or lines where that is no terminal; `unit` is "steps" or "bytes"."""
+def progress_bar(title: str = LOADING, total: int | None = None, unit: str = "steps") -> Iterator[ProgressBar]:
+    """A bar on standard error, or lines where that is no terminal; `unit` is "steps" or "bytes".
+
+    Where stages have bars of their own (`update`), the title stands for what comes before them.
+    """
     if not sys.stderr.isatty():
         bar = ProgressBar(None, title, total, unit)
         with _call_regularly(bar.print_if_due):
