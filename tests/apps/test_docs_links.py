@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.fixtures.paths import ROOT
 
@@ -59,6 +60,20 @@ def test_the_navigation_of_the_site_lists_every_page_once():
 def test_every_picture_of_the_docs_is_shown():
     shown = {(page.parent / link).resolve() for page in PAGES for link in find_links(page)}
     assert [path.name for path in sorted((ROOT / "docs" / "img").iterdir()) if path.resolve() not in shown] == []
+
+
+def test_the_readme_begins_with_what_a_stranger_looks_for():
+    """Two pictures, one of which moves and is small, the commands, the results, three limits; last the papers."""
+    text = (ROOT / "README.md").read_text()
+    parts = re.split(r"(?m)^## ", text)
+    pictures = [
+        Image.open(ROOT / link) for link in find_links(ROOT / "README.md") if link.endswith((".webp", ".gif"))
+    ]
+    assert [getattr(picture, "n_frames", 1) > 1 for picture in pictures] == [False, True]
+    assert all(Path(picture.filename).stat().st_size <= 3_000_000 for picture in pictures)
+    assert "img" in parts[0] and "```sh" in parts[1] and "|---|" in parts[2]
+    assert len(re.findall(r"(?m)^- ", parts[3])) == 3
+    assert len(re.findall(r"(?m)^@", text)) == len(re.findall(r"(?m)^  title +=", text)) == 3
 
 
 def test_the_table_of_times_is_the_same_everywhere():
