@@ -3,6 +3,7 @@
 python -m benchmarks.readme_pictures -o docs/img                 all of them
 python -m benchmarks.readme_pictures -o docs/img --only statue   one row, kept in --work until all are there
 python -m benchmarks.readme_pictures -o docs/img --only photos   the photos alone
+python -m benchmarks.readme_pictures -o src/portrait360/apps/web/examples --only examples   those of the web app
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from portrait360.utils.images import to_uint8
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.png"
 AZIMUTHS, ELEVATION = (40, 90, 180, 270), 4.0
 CELL, PHOTO = 288, 768  # pixels: of a picture in the sheet, of a synthetic photo
+EXAMPLES, EXAMPLE = ("man", "statue"), 512  # of the web app, beside the astronaut; pixels
 FRAMES, FPS, FRAME = 60, 12, 384
 Paint = Callable[[np.random.Generator, int], Floats]
 
@@ -90,6 +92,16 @@ def save_photo_strips(folder: Path) -> None:
         Image.fromarray(np.concatenate(cells, 1)).save(folder / f"{name}.webp", quality=84, method=6)
 
 
+def save_examples(folder: Path) -> None:
+    """Save the synthetic photos that the web app offers to click."""
+    for name in EXAMPLES:
+        subject = SUBJECTS[name]
+        assert subject
+        picture = Image.fromarray(to_uint8(take_picture(subject)))
+        picture = picture.resize((EXAMPLE, EXAMPLE), Image.Resampling.LANCZOS)
+        picture.save(folder / f"{name}.jpg", quality=86, optimize=True)
+
+
 def save_row(name: str, subject: Subject | None, work: Path) -> None:
     """Save the portrait of a subject and its head from four sides, side by side."""
     photo = ASTRONAUT
@@ -130,11 +142,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("readme-pictures"))
-    parser.add_argument("--only", choices=[*SUBJECTS, "photos"])
+    parser.add_argument("--only", choices=[*SUBJECTS, "photos", "examples"])
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.only in (None, "photos"):
         save_photo_strips(arguments.output)
+    if arguments.only == "examples":
+        save_examples(arguments.output)
     for name, subject in SUBJECTS.items():
         if arguments.only in (None, name):
             save_row(name, subject, arguments.work)

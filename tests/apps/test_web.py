@@ -880,6 +880,24 @@ def past(server):
 
 
 @browsing
+def test_every_example_is_a_photo_that_a_click_chooses(server, tmp_path):
+    examples = list(check_panel.EXAMPLES)
+    assert len(examples) > 2
+    for name, expected in (*((name, 200) for name in examples), ("none", 404)):
+        assert status_of(server, f"/examples/{name}.jpg") == expected
+    with Chromium(tmp_path / "profile") as browser:
+        tab = Tab(browser, 390, 844, online=True, phone=True)
+        tab.open(server.entrance)
+        assert tab.run(appears("[data-example]"))
+        loaded = "[...document.querySelectorAll('[data-example] img')].every(i => i.naturalWidth > 99)"
+        assert until(lambda: tab.run(loaded))
+        tab.run(f"document.querySelector('[data-example={examples[-1]}]').click()")
+        assert f"{examples[-1]}.jpg" in seen(tab, "#p360-check .p360-wait")
+        assert tab.run(appears("#p360-photo img"))
+        nothing_left_the_machine(browser, server)
+
+
+@browsing
 def test_a_past_heads_page_opens_in_its_sandbox(server, past, tmp_path):
     with Chromium(tmp_path / "profile") as browser:
         tab = Tab(browser, 1280, 800, online=True)

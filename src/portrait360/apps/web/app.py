@@ -9,7 +9,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -85,10 +85,10 @@ def _resume_jobs(jobs: Jobs) -> Iterator[None]:
 
 def create_app(jobs: Jobs, uploads: Path, token: str, checks: Checks) -> FastAPI:
     """Create the app: the page at /, files of runs under /runs, and the states of jobs under /jobs."""
-    from portrait360.apps.web.page import EXAMPLE, import_gradio, mount_page
+    from portrait360.apps.web.page import EXAMPLES, import_gradio, mount_page
 
     import_gradio()
-    app = mount_page(_create_routes(jobs, EXAMPLE), jobs, uploads, checks)
+    app = mount_page(_create_routes(jobs, EXAMPLES), jobs, uploads, checks)
     app.add_middleware(UploadLimit, uploads=uploads)  # type: ignore[arg-type]
     app.add_middleware(Guard, token=token)  # type: ignore[arg-type]
     return app
@@ -113,7 +113,7 @@ def _run_server(app: FastAPI, port: int, folder: Path, token: str) -> None:
     Server(config).run()
 
 
-def _create_routes(jobs: Jobs, example: Path) -> FastAPI:
+def _create_routes(jobs: Jobs, examples: Mapping[str, Path]) -> FastAPI:
     from fastapi import FastAPI
     from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
@@ -132,8 +132,10 @@ def _create_routes(jobs: Jobs, example: Path) -> FastAPI:
             file, headers=headers | ({"Content-Security-Policy": SANDBOX_POLICY} if name.endswith(".html") else {})
         )
 
-    def get_example() -> Response:
-        return FileResponse(example, headers={"Cache-Control": VIEW_CACHING})
+    def get_example(name: str) -> Response:
+        if name not in examples:
+            return Response(status_code=404)
+        return FileResponse(examples[name], headers={"Cache-Control": VIEW_CACHING})
 
     def get_job(id: str) -> Response:
         job = jobs.get(id)
@@ -144,7 +146,7 @@ def _create_routes(jobs: Jobs, example: Path) -> FastAPI:
         )
 
     app.add_api_route("/runs/{id}/{name:path}", get_run_file, methods=["GET", "HEAD"], response_model=None)
-    app.add_api_route("/example.jpg", get_example, response_model=None)
+    app.add_api_route("/examples/{name}.jpg", get_example, response_model=None)
     app.add_api_route("/jobs/{id}", get_job, response_model=None)
     return app
 

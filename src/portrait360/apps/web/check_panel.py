@@ -17,9 +17,18 @@ WITHOUT_FACE = {"pose": "The head, cut out"}
 STEP = 5  # degrees of one click
 BASE64 = re.compile(r"[A-Za-z0-9+/=]*")
 COLOUR = re.compile(r"#[0-9a-f]{6}")
-EXAMPLES = """<div class="p360-examples"><span>No photo at hand? Try this one:</span>
-<button type="button" data-example="astronaut" title="Eileen Collins, NASA"><img src="/example.jpg"
-alt=""><b>Astronaut</b></button></div>"""
+OURS = "Rendered by portrait360"
+EXAMPLES = {"astronaut": "Eileen Collins, NASA", "man": OURS, "statue": OURS}  # names and sources
+
+
+def render_examples() -> str:
+    """Return photos to click for whoever has none at hand."""
+    buttons = "".join(
+        f'<button type="button" data-example="{name}" title="{source}"><img src="/examples/{name}.jpg" '
+        f'alt=""><b>{name.capitalize()}</b></button>'
+        for name, source in EXAMPLES.items()
+    )
+    return f'<div class="p360-examples"><span>No photo at hand? Try one of these:</span>{buttons}</div>'
 
 
 def render_waiting(name: str) -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 HERE = Path(__file__).parent
-EXAMPLE = HERE / "astronaut.jpg"
+EXAMPLES = {name: HERE / "examples" / f"{name}.jpg" for name in check_panel.EXAMPLES}
 MAX_UPLOAD = "64mb"
 REFRESH_SECONDS = 0.7  # between two updates of a job
 CLEANUP_SECONDS, MAX_FILE_AGE = 600, 3600  # how often old temporary files are deleted, and their age in seconds
@@ -125,7 +125,7 @@ class Page:
         """Add the photos, an input for every field of MakeOptions that has a label, and the two buttons."""
         gr, inputs = self.gr, {}
         self.photo = self._add_photo("Photo", 270, "p360-photo")
-        self.examples = self._add_html("p360-examples", "check.js", check_panel.EXAMPLES)
+        self.examples = self._add_html("p360-examples", "check.js", check_panel.render_examples())
         self.check_view = self._add_html("p360-check", "check.js")
         self.seen = gr.State("")  # path of the photo that the check shows
         for field in form_fields():
@@ -241,8 +241,9 @@ class Page:
         said = [str(event._data.get(name) or "")[:20] for name in ("face", "azimuth", "elevation")]
         return (check_panel.render_waiting(Path(photo).name) if photo else "", *said)
 
-    def use_example(self, event: gr.EventData) -> str:
-        return str(add_copy(EXAMPLE, self.uploads))
+    def use_example(self, event: gr.EventData) -> Any:
+        example = EXAMPLES.get(str(event._data.get("example")))
+        return str(add_copy(example, self.uploads)) if example else self.gr.skip()
 
     def make(self, photo: str | None, back: str | None, *values: Any) -> tuple[Any, ...]:
         """Start a run with the values of the form; the first output is its id."""
