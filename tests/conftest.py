@@ -156,7 +156,7 @@ def light_avatars(shared_folder):
     from portrait360.pipeline.avatar.avatar import NAME, Avatar
     from tests.fixtures.light_avatars import make_light_avatar
 
-    def make(portrait, cover, *_, known={}):  # noqa: B006
+    def make(portrait, cover, *_, known={}, **__):  # noqa: B006
         key = sha256(portrait.rgb.tobytes() + portrait.alpha.tobytes()).hexdigest()
         folder = shared_folder / f"light_avatar_{key}"
         with FileLock(f"{folder}.lock"):

@@ -15,7 +15,13 @@ from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.stage_costs import load_costs, save_cost
 from portrait360.utils.progress import Event
 
-STEPS = {"views": 32, "splats": 20, "avatar": 2, "files": 6}  # of stages that report any; a fit has steps in parts
+STEPS = {
+    "proxy": 10,
+    "views": 32,
+    "splats": 20,
+    "avatar": 2,
+    "files": 6,
+}  # of stages that report any; a fit has steps in parts
 LOOK = MakeOptions()
 FITTED = MakeOptions(results=("field", "splats", "mesh"))
 
@@ -28,14 +34,15 @@ class Clock:
         return self.now
 
 
-def simulate(options, slowdown, *, from_avatar=True, costs=None):
+def simulate(options, slowdown, *, from_avatar=True, costs=None, compiles=False):
     """Run all stages, each as many times slower than usual as `slowdown` says.
 
     Returns the seconds left that were shown, and those that were true at these times.
     """
     clock, shown = Clock(), []
-    estimator = EtaEstimator(options, lambda event: shown.append((clock.now, event)), costs, clock)
-    for stage, seconds in usual_seconds(options, from_avatar=from_avatar).items():
+    record = lambda event: shown.append((clock.now, event))  # noqa: E731
+    estimator = EtaEstimator(options, record, costs, clock, compiles=compiles)
+    for stage, seconds in usual_seconds(options, from_avatar=from_avatar, compiles=compiles).items():
         start, taken = clock.now, seconds * slowdown[stage]
         estimator(Event(stage, "begin"))
         for what, done, of, share in steps_of(stage, estimator):
@@ -100,6 +107,24 @@ def test_with_the_costs_of_earlier_runs_the_estimate_is_close_from_the_start(see
     again = {stage: value * (1.2 if len(stage) % 2 else 0.85) for stage, value in slowdown.items()}
     left, true = simulate(LOOK, again, costs=costs).T
     assert np.allclose(left[true > 3], true[true > 3], rtol=0.35)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), machine=st.floats(0.3, 6.0))
+def test_a_first_run_counts_what_it_compiles_and_later_ones_do_not(seed, machine, tmp_path_factory):
+    """What is left moves on within each long stage, and is about right before anything has been compiled."""
+    costs, slowdown = tmp_path_factory.mktemp("costs") / "costs.json", draw_slowdown(seed, machine, np.log(1.2))
+    left, true = simulate(LOOK, slowdown, costs=costs, compiles=True).T
+    assert (left[1:] <= 1.1 * np.minimum.accumulate(left)[:-1] + 0.1).all() and left[-1] == 0
+    longest = np.max(np.diff(-true)[left[1:] == left[:-1]], initial=0)  # seconds in which it stood still
+    assert longest < 0.2 * true[0]
+    assert np.allclose(simulate(LOOK, slowdown, compiles=False, costs=costs)[0, 0], true_total(slowdown), rtol=0.3)
+
+
+def true_total(slowdown):
+    """Seconds from the end of the portrait to that of a run that compiles nothing."""
+    usual = usual_seconds(LOOK, from_avatar=True)
+    return sum(seconds * slowdown[stage] for stage, seconds in usual.items() if stage != "portrait")
 
 
 def test_nothing_is_shown_before_the_networks_of_a_published_preset_have_shown_their_speed(monkeypatch):

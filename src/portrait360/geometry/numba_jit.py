@@ -9,7 +9,9 @@ can write to is not safe for code.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import njit
@@ -32,6 +34,16 @@ def cached_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return njit(**options)(function)
 
     return decorate
+
+
+def is_cached(kernel: Any) -> bool:
+    """Return whether an earlier run has compiled a kernel and left it on disk, for this version of its file."""
+    folder, function = kernel.stats.cache_path, kernel.py_func
+    if folder is None:
+        return False
+    source = Path(inspect.getfile(function))
+    indices = Path(folder).glob(f"{source.stem}.{function.__name__}-*.nbi")  # as numba names them
+    return any(index.stat().st_mtime >= source.stat().st_mtime for index in indices)
 
 
 # for coverage and depth: rounds exactly as written, so that triangles that share an edge agree on it

@@ -19,18 +19,23 @@ from portrait360.utils.progress import Event, EventHandler
 # usual seconds of each stage on two cores of an AMD EPYC
 PORTRAIT, PROXY, AVATAR, SPLATS, BACK, VIEW, FILM, FILES = 1.3, 12.0, 6.0, 9.0, 0.2, 0.12, 9.0, 7.0
 DENOISED_VIEW = 1.0  # a view by the small network
+# seconds more in the first run after an installation, which compiles kernels
+COMPILING = {"proxy": 22.0, "avatar": 3.0, "splats": 3.0, "film": 1.0}
 FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
 QUICK_FACTOR = 0.56  # a quick fit takes this share of FIT
 REFINE = 160.0  # on top of a second fit
 MEASURABLE = 0.5  # usual seconds from which a stage says something of this machine
 TRUSTED_SECONDS = 5.0  # of usual work that have to be done for this run's own pace to count as much as the costs
-MOST_SLOWDOWN = 6.0  # of a stage that counts for the others; the first run compiles kernels
+MOST_SLOWDOWN = 6.0  # of a stage that counts for the others
 MOST_RISE = 1.1
 KNOWN_FRACTION = 0.05  # of a stage that nobody has measured, from which its own speed says how long it takes
 
 
-def usual_seconds(options: MakeOptions, *, from_avatar: bool) -> dict[str, float]:
-    """Return the usual seconds of every stage of a run; `from_avatar` as in `MakeOptions.fits`."""
+def usual_seconds(options: MakeOptions, *, from_avatar: bool, compiles: bool = False) -> dict[str, float]:
+    """Return the usual seconds of every stage of a run; `from_avatar` as in `MakeOptions.fits`.
+
+    `compiles` says that no earlier run has compiled the kernels.
+    """
     results, fits = options.chosen_results(from_avatar=from_avatar), options.fits(from_avatar=from_avatar)
     fit = sum(FIT[part] for part in fit_parts(options, from_avatar=from_avatar))
     fit *= QUICK_FACTOR if options.quick else 1
@@ -48,7 +53,8 @@ def usual_seconds(options: MakeOptions, *, from_avatar: bool) -> dict[str, float
         "refine": REFINE + fit if options.refine else 0.0,
         "files": FILES if fits and not from_avatar else 2.0,
     }
-    return {stage: usual for stage, usual in seconds.items() if usual}
+    more = COMPILING if compiles else {}
+    return {stage: usual + more.get(stage, 0.0) for stage, usual in seconds.items() if usual}
 
 
 def fit_parts(options: MakeOptions, *, from_avatar: bool) -> list[str]:
@@ -87,8 +93,11 @@ class EtaEstimator:
         on_event: EventHandler,
         costs: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        compiles: bool = False,
     ) -> None:
         self.options, self.on_event, self.costs, self.clock = options, on_event, costs, clock
+        self.compiles = compiles
         self.earlier_costs = {} if costs is None else load_costs(costs)
         self.is_planned = False
         self._plan(from_avatar=options.proxy_method == "avatar" and PRESETS[options.preset].steps is None)
@@ -102,7 +111,7 @@ class EtaEstimator:
         self.is_planned = True
 
     def _plan(self, *, from_avatar: bool) -> None:
-        self.usual = usual_seconds(self.options, from_avatar=from_avatar)
+        self.usual = usual_seconds(self.options, from_avatar=from_avatar, compiles=self.compiles)
         keys = {stage: cost_key(stage, self.options) for stage in self.usual}
         measured = {stage: self.earlier_costs[key] for stage, key in keys.items() if key in self.earlier_costs}
         self.expected = scale_costs(self.usual, measured)

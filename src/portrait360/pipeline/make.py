@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portrait360.geometry.camera_files import read_orbit
+from portrait360.geometry.numba_jit import is_cached
+from portrait360.geometry.rasterizer_kernels import draw
 from portrait360.pipeline.avatar.avatar import Avatar, CoarseHead
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar
 from portrait360.pipeline.avatar_stages import run_avatar_files, run_avatar_film, run_avatar_mesh, run_avatar_splats
@@ -75,7 +77,7 @@ def make(
     photo, folder, options = Path(photo), Path(folder), options.validate()
     _check_inputs(options)
     published, overrules = view_synthesis_config(options), options.read_overrules()
-    eta = EtaEstimator(options, on_event, costs_file())
+    eta = EtaEstimator(options, on_event, costs_file(), compiles=not is_cached(draw))
     with Run.open(folder, str(content_hash(photo)), options.record(), eta, overwrite=overwrite) as run:
         portrait = run_portrait(run, photo, options)
         eta.plan(from_avatar=published is None and options.proxy_method == "avatar" and can_fit_avatar(portrait))

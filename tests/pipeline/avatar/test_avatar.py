@@ -9,6 +9,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.gaussians.rasterizer import render_image
+from portrait360.pipeline.avatar import methods
 from portrait360.pipeline.avatar.ablation import PLAINEST, Ablation, skip_search
 from portrait360.pipeline.avatar.avatar import NAME, Avatar, load_coarse_head
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, fit_photo, make_avatar
@@ -34,8 +35,14 @@ pytestmark = pytest.mark.usefixtures("few_styles")
 
 
 @pytest.fixture(scope="module")
-def avatar(portrait, proxy, few_styles) -> Avatar:
-    return make_avatar(portrait, proxy)
+def steps() -> list[float]:
+    """How much of the work was done, whenever the maker of the avatar said so."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def avatar(portrait, proxy, few_styles, steps) -> Avatar:
+    return make_avatar(portrait, proxy, on_step=lambda done, total: steps.append(done / total))
 
 
 def view_labels(avatar: Avatar, azimuth: float) -> np.ndarray:
@@ -96,6 +103,15 @@ def test_damaged_files_are_one_plain_sentence(avatar, proxy, tmp_path):
     replace(proxy, colours=proxy.colours * 0).save(tmp_path)  # another cover than the avatar's
     with pytest.raises(UserError, match="is damaged"):
         load_coarse_head(tmp_path)
+
+
+def test_an_avatar_says_how_far_it_is(avatar, steps, portrait, proxy, monkeypatch):
+    """It is the longest stage of a run, whose time left would stand still meanwhile."""
+    assert len(steps) >= 5 and steps[0] > 0 and steps[-1] < 1 and np.all(np.diff([0, *steps, 1]) < 0.35)
+    monkeypatch.setattr(methods, "make_avatar", lambda *_, on_step: on_step(1, 3))
+    told = []
+    build_proxy(portrait, on_step=lambda *event: told.append(event))
+    assert told == [("part", 1, 3, 0.0)]
 
 
 def test_a_portrait_without_a_face_becomes_a_completed_proxy(portrait):

@@ -83,6 +83,7 @@ from portrait360.utils.parallel.threads import run_beside
 from portrait360.utils.portrait_labels import Label
 
 COARSE, FINE = 1, 2  # levels of subdivision
+READ, DESCRIBED, GROWN, CALIBRATED, BAKED, WHOLE = 2, 4, 5, 6, 9, 10  # tenths of the time that an avatar takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +108,7 @@ def make_avatar(
     others: Sequence[Portrait] = (),
     overrules: Overrules = NOTHING,
     ablation: Ablation = FULL,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Avatar:
     """Make the avatar of a portrait with a face.
 
@@ -116,20 +118,26 @@ def make_avatar(
         others: Portraits of the same head, which colour what the photo does not show.
         overrules: What the user says that the head is, whatever the photo shows.
         ablation: Which steps are left out.
+        on_step: Called with the work that is done, and with all of it.
     """
     (fit, photo, reading), proxy = run_beside(
         lambda: fit_photo(portrait, ablation), lambda: cover() if callable(cover) else cover
     )
+    on_step(READ, WHOLE)
     coarse, fine = (make_head_of(fit, level, painted=photo.painted) for level in (COARSE, FINE))
     person = describe_head(coarse, photo, reading, overrules, ablation)
+    on_step(DESCRIBED, WHOLE)
     scene = grow_scene(fold_ears(fine), coarse, person, warp=ablation.warp)
+    on_step(GROWN, WHOLE)
     built = move_scene(scene, find_similarity(photo.camera, portrait.camera))
     photo = replace(person.photo, camera=portrait.camera)
     bare = take_frames_off(photo, person.parameters.wear.glasses)
     scene = calibrate(take_glasses_off(built), bare)
+    on_step(CALIBRATED, WHOLE)
     for other in others:
         scene = bake_other_photo(scene, other, portrait, proxy)
     scene = bake_photo(scene, bare, alone=not others)
+    on_step(BAKED, WHOLE)
     light = scene.light if photo.painted else add_key_light(scene.light)  # a drawing has its light in its colours
     scene = level_skin(replace(scene, light=light), bare)
     scene = put_glasses_on(level_hair(draw_locks(scene) if photo.painted else shade_locks(scene), bare), built)

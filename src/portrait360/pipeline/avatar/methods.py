@@ -51,7 +51,7 @@ def build_proxy(
         faithful: Use the published settings of the inversion.
         folder: Where an inversion stores its checkpoints, and then its head.
         device: Where the inversion runs.
-        on_step: Progress callback of the inversion.
+        on_step: Progress callback of an avatar and of the inversion.
         overrules: What the user says that an avatar is, whatever its photo shows.
     """
     check_method(method)
@@ -64,7 +64,10 @@ def build_proxy(
         if not overrules:  # else the user may be passing them back
             (folder / FILE).unlink(missing_ok=True)
     if method == "avatar" and can_fit_avatar(portrait):
-        return make_avatar(portrait, partial(proxy_from_photo, portrait, others), others, overrules)
+        cover = partial(proxy_from_photo, portrait, others)
+        return make_avatar(
+            portrait, cover, others, overrules, on_step=lambda done, total: on_step("part", done, total, 0.0)
+        )
     proxy = proxy_from_photo(portrait, others)
     return proxy if method == "proxy" else complete_with_network(portrait, proxy, others, seed=seed)
 
