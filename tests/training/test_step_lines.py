@@ -30,6 +30,20 @@ def test_a_line_comes_every_few_seconds_however_fast_the_steps_are(capsys):
         assert count == pytest.approx(min(60 / seconds, 60 / max(5.0, seconds)), abs=2)
 
 
+def test_a_line_comes_while_nothing_is_reported(capsys):
+    """Before the first step, and in a validation that takes minutes."""
+    clock = Clock()
+    lines = StepLines(100, None, clock)
+    for reported in (False, True):
+        if reported:
+            lines.update(50, 0.5)
+        for _ in range(60):
+            clock.now += 1
+            lines.print_if_due()
+    shown = capsys.readouterr().out.splitlines()
+    assert 22 <= len(shown) <= 26 and shown[0] == "loading, 5 s so far" and shown[-1].startswith("step 50 of 100, ")
+
+
 def test_a_line_says_how_far_how_fast_and_how_long(capsys):
     clock = Clock()
     lines = StepLines(5000, None, clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from portrait360.utils.devices import select_device
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import create_folder
 from portrait360.utils.images import save_picture
+from portrait360.utils.progress import call_regularly
 
 CURVE = "curve.jsonl"
 LOG_EVERY = 50  # steps between two entries
@@ -110,18 +112,19 @@ def train_recipe(
     create_folder(output / "pictures")
     log = TrainingLog(task, output, StepLines(steps, minutes))
     device_type = select_device(device).type
-    network = train(
-        task,
-        output,
-        recipe.options,
-        steps=steps,
-        minutes=minutes,
-        device=device_type,
-        accelerated=not recipe.shardable,
-        on_start=log.resume_at,
-        on_event=log.log,
-        on_validation=log.log_image,
-    )
+    with call_regularly(log.lines.print_if_due) if is_main_process() else nullcontext():
+        network = train(
+            task,
+            output,
+            recipe.options,
+            steps=steps,
+            minutes=minutes,
+            device=device_type,
+            accelerated=not recipe.shardable,
+            on_start=log.resume_at,
+            on_event=log.log,
+            on_validation=log.log_image,
+        )
     if is_main_process() and log.last_step > log.last_validation.get("step", 0):  # validate the weights to be saved
         log.log(log.last_step, {"loss": log.loss, **task.validate(network)})
         log.log_image(log.last_step, network)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from portrait360.utils.progress import LINE_INTERVAL
+from portrait360.utils.progress import LINE_INTERVAL, LOADING
 
 
 class StepLines:
@@ -14,15 +14,24 @@ class StepLines:
     def __init__(self, steps: int | None, minutes: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.steps, self.minutes, self.clock = steps, minutes, clock
         self.first_step, self.start_time, self.last_line = 0, clock(), clock()
+        self.latest: tuple[int, float] | None = None  # the last step and its loss
 
     def resume_at(self, step: int) -> None:
         self.first_step, self.start_time = step, self.clock()
 
     def update(self, step: int, loss: float) -> None:
         """Report a step; most of them print nothing."""
-        if self.clock() - self.last_line >= LINE_INTERVAL:
-            self.last_line = self.clock()
-            print(self.format(step, loss), flush=True)
+        self.latest = step, loss
+        self.print_if_due()
+
+    def print_if_due(self) -> None:
+        """Print a line if the last one was a few seconds ago, also while samples are loaded, and in a slow step."""
+        now = self.clock()
+        if now - self.last_line < LINE_INTERVAL:
+            return
+        self.last_line = now
+        waits = f"{LOADING.lower()}, {now - self.start_time:.0f} s so far"
+        print(waits if self.latest is None else self.format(*self.latest), flush=True)
 
     def report_validation(self, step: int, figures: Mapping[str, float]) -> None:
         values = ", ".join(f"{name} {value:.4g}" for name, value in figures.items() if name != "loss")

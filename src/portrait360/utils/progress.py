@@ -107,7 +107,7 @@ def progress_bar(title: str = LOADING, total: int | None = None, unit: str = "st
     """
     if not sys.stderr.isatty():
         bar = ProgressBar(None, title, total, unit)
-        with _call_regularly(bar.print_if_due):
+        with call_regularly(bar.print_if_due):
             yield bar
         return
     from rich.console import Console
@@ -133,7 +133,7 @@ def _format_count(done: int, total: int | None, unit: str) -> str:
 
 
 @contextmanager
-def _call_regularly(call: Callable[[], None]) -> Iterator[None]:
+def call_regularly(call: Callable[[], None]) -> Iterator[None]:
     """Call a function about once a second as long as the context lasts."""
     ended = threading.Event()
 
@@ -158,7 +158,7 @@ def event_printer(mode: str) -> Iterator[EventHandler]:
             yield on_event
     elif mode in ("bars", "lines"):
         printer = _LinePrinter()
-        with _call_regularly(printer.print_if_due):
+        with call_regularly(printer.print_if_due):
             yield printer
     else:
         yield {"json": _JsonPrinter(), "quiet": ignore_event}[mode]
