@@ -84,6 +84,26 @@ def told(into: list):
     return lambda event: into.append((event.stage, event.state))
 
 
+# the time that is left
+
+
+def test_a_run_before_which_nothing_was_compiled_says_that_it_takes_longer(photo, tmp_path, monkeypatch):
+    """As seen at the beginning of its longest stage, on a machine that nobody has measured."""
+    monkeypatch.setattr(pipeline_make, "costs_file", lambda: tmp_path / "none.json")
+    lefts = []
+
+    def note(event):
+        if event.left is not None:
+            lefts.append(event.left)
+            raise Stop
+
+    for cached in (True, False):
+        monkeypatch.setattr(pipeline_make, "is_cached", lambda kernel, cached=cached: cached)
+        with pytest.raises(Stop):
+            make(photo, tmp_path / f"{cached}", LOOK, note)
+    assert lefts[1] > 1.2 * lefts[0]
+
+
 # what it leaves
 
 
