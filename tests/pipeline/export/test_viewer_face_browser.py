@@ -229,6 +229,18 @@ def test_a_phone_shows_head_and_controls(browser, page):
     tab.close()
 
 
+@pytest.mark.parametrize(("width", "height"), [(334, 660), (390, 844)], ids=["in the web app", "alone"])
+def test_a_phone_shows_every_preset_without_scrolling(browser, page, width, height):
+    """Talk is what the README says to press."""
+    tab = opened(browser, page, width, height, phone=True)
+    edges = "(r => [r.left, r.top, r.right, r.bottom])(button.getBoundingClientRect())"
+    edges = f"[...document.querySelectorAll('[data-preset]')].map(button => {edges})"
+    for left, top, right, bottom in (places := tab.run(edges)):
+        assert left >= 0 and top >= 0 and right <= width and bottom <= height
+    assert len(places) == 6
+    tab.close()
+
+
 def test_it_blinks_and_breathes_unless_less_motion_is_wanted(browser, page):
     tab = opened(browser, page, 200, 200, still=False)
     turn = "portrait360.face().head.rotation.y"
