@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
+from portrait360.pipeline.avatar.exposure import log_ratio
 from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.relight import DEEP, leave_deep_shade, level_light
-from portrait360.pipeline.avatar.skin_colours import SkinView, calm_and_even, invent_detail, take_from_better_side
+from portrait360.pipeline.avatar.relight import DEEP, leave_deep_shade, level_light, relight
+from portrait360.pipeline.avatar.skin_colours import (
+    SkinView,
+    calm_and_even,
+    invent_detail,
+    level_patches,
+    take_from_better_side,
+)
 from portrait360.pipeline.avatar.skin_detail import make_detail
 from portrait360.pipeline.avatar.skin_mesh import (
     coarse_count,
@@ -22,6 +31,7 @@ from portrait360.pipeline.avatar.skin_mesh import (
 )
 from portrait360.pipeline.avatar.view import judge_facing
 from portrait360.synth.head.average_head import load_average_head
+from portrait360.synth.render.tone_mapping import tone_map
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 
@@ -47,19 +57,60 @@ def test_skin_shows_the_photo_from_the_side_where_it_faced_it():
     assert judge_facing(CAMERA, hair, np.full((1, 4), 80.0)) == pytest.approx(1)
 
 
-def test_highlights_do_not_travel_and_pigment_stays():
-    over = np.zeros((1, 3, 3), np.float32)
-    over[0, 1], over[0, 2] = 0.4, -0.4
-    facing = np.ones((1, 3), np.float32)
-    gain = level_light(over, facing)[0, :, 0]
-    assert gain[0] == 0 and gain[1] < -0.1 and gain[2] == 0
-    turned = level_light(over, 0.3 * facing)[0]  # there it is all the shade of the head's form
-    np.testing.assert_allclose(turned, -over[0], atol=1e-6)
+def make_differences(half_width: int, size: tuple[float, float, float]) -> np.ndarray:
+    """Return differences (256, 256, 3) of a vertical bar to the skin around, in three channels."""
+    over = np.zeros((SIDE, SIDE, 3), np.float32)
+    over[:, SIDE // 2 - half_width : SIDE // 2 + half_width] = size
+    return over
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_patches_of_light_and_shade_do_not_travel_and_lines_stay(sign):
+    facing, middle = np.ones((SIDE, SIDE), np.float32), SIDE // 2
+    wide, narrow = (make_differences(width, (0.5 * sign,) * 3) for width in (20, 1))
+    left = wide + level_light(wide, facing)
+    assert np.abs(left).max() < 0.5 * 0.5  # at the edges, too
+    np.testing.assert_allclose((narrow + level_light(narrow, facing))[:, middle], narrow[:, middle], atol=0.02)
+    aslant = wide + level_light(wide, 0.3 * facing)  # there it is all the shade of the head's form
+    assert np.abs(aslant[:, middle]).max() < 0.02
+
+
+def test_a_blush_stays_and_the_colours_of_lamps_do_not():
+    facing, middle = np.ones((SIDE, SIDE), np.float32), SIDE // 2
+    blush, lamp = (make_differences(20, (s, 0, -s)) for s in (0.04, 0.4))
+    blush, lamp = ((over + level_light(over, facing))[middle, middle, 0] for over in (blush, lamp))
+    assert blush > 0.02 and lamp < 0.15 * 0.4 + 0.01
 
 
 def test_even_light_is_left_alone_on_every_side():
-    facing = np.linspace(-1, 1, 9, dtype=np.float32)[None]
-    assert (level_light(np.zeros((1, 9, 3), np.float32), facing) == 0).all()
+    facing = np.linspace(-1, 1, 64, dtype=np.float32)[None].repeat(64, 0)
+    assert (level_light(np.zeros((64, 64, 3), np.float32), facing) == 0).all()
+
+
+def test_dark_skin_takes_the_hue_of_the_layers():
+    size = 64
+    labels, uv = np.full((size, size), Label.FACE, np.uint8), pixel_centres(size, size)
+    dark = np.broadcast_to(np.array([0.03, 0.01, 0.002], np.float32), (size, size, 3))
+    fair = np.broadcast_to(np.array([0.3, 0.2, 0.15], np.float32), (size, size, 3))
+    photo = replace(photograph(0.0, 0.0), rgb=0 * dark, radiance=dark, labels=labels)
+    gains = np.repeat(log_ratio(fair, dark)[:, :, None], 3, 2)
+    found = relight(photo, gains, np.zeros((size, size), np.int8), uv, np.full((size, size), 60.0))
+    wanted = np.zeros_like(fair)
+    tone_map(fair.copy(), wanted)
+    np.testing.assert_allclose(found, wanted, atol=0.02)
+
+
+def test_layers_show_no_shadow_with_edges():
+    photo = photograph(0.0, 0.0)
+    inside, shadow = (photo.labels == Label.FACE).astype(np.float32), make_differences(6, (-0.6, -0.6, -0.6))
+    shadow = cv2.GaussianBlur(shadow, (0, 0), 1.5)
+    steepest = np.abs(np.diff(shadow[SIDE // 2, :, 0])).max()
+    left = level_patches(shadow, inside, photo)[SIDE // 2, :, 0]
+    middle = SIDE // 2
+    assert abs(left[middle] - left[middle + 30]) < 0.75 * 0.6
+    assert np.abs(np.diff(left)).max() < 0.6 * steepest
+    brow = replace(photo, labels=np.where(shadow[..., 0] < -0.1, np.uint8(Label.BROW), photo.labels))
+    assert level_patches(shadow, inside, brow)[middle, middle, 0] == pytest.approx(-0.6, abs=0.03)
 
 
 def find_cheek() -> int:
@@ -104,6 +155,15 @@ def test_folds_are_not_laid_over_smooth_skin():
     assert plain is not None and folded is not None
     assert (folded.coarse + folded.fine).std() < 2 * (plain.coarse + plain.fine).std()
     assert folded.fine.std() == pytest.approx(plain.fine.std(), rel=0.3)
+
+
+def test_grain_is_that_of_skin_in_the_light():
+    lit, dark = photograph(0.04, 0.0), photograph(0.25, 0.0)
+    left = (np.indices((SIDE, SIDE))[1] < SIDE // 2)[..., None]
+    both = np.where(left, lit.radiance, 0.3 * dark.radiance)
+    wanted, found = make_detail(lit), make_detail(replace(lit, radiance=both))
+    assert wanted is not None and found is not None
+    assert found.fine.std() < 1.5 * wanted.fine.std()
 
 
 def test_a_brow_that_is_seen_aslant_is_as_dark_as_the_other():

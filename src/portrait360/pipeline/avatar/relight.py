@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.pipeline.avatar.exposure import blur, log_ratio, look_up_points
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.exposure import QUIET, blur, log_ratio, look_up_points
+from portrait360.pipeline.avatar.photo import SKIN, Photo
+from portrait360.pipeline.avatar.skin_patches import keep_own, leave_beside
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.tone_mapping import tone_map
@@ -20,8 +21,6 @@ from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
 BROAD = 0.03  # picture sides: detail finer than this stays the photo's
-NARROW = 0.010  # picture sides: light that is wider than this may be a highlight, or the shade of a turned surface
-DISTINCT, TAKEN = 0.1, 0.7  # gain from which it is a highlight, and share of it that is taken off
 FACING = (0.6, 0.9)  # cosines to the camera below, and above which a surface is turned away, and is not
 PASS = 0.012  # picture sides over which the light of one label passes into that of the next
 MOST = 1.6  # logarithm of a gain
@@ -31,13 +30,17 @@ FALSE = (0.15, 0.45)  # logarithm of red over blue by which its hue is off the f
 DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo in which broad hues are looked at
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades
 TURN = (8.0, 32.0)  # degrees from the photo's direction over which it takes the light of the layers
+SMOOTHER = (16.0, 40.0)  # those over which its relief also loses edges of light and shade
+OPENINGS = (Label.EYE, Label.MOUTH)
+SOFT = 0.004  # picture sides over which what is known ends
+BESIDE = 0.004  # picture sides around these over which what differs may be their place, not light
 
 
 def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], layers: int) -> F32:
-    """Return the broad gain from the photo to a render for each layer (s, s, layers + 1, 3), logarithms.
+    """Return the broad gain from the photo to a render for each layer (s, s, layers + 2, 3), logarithms.
 
-    The last is that of the layer that the photo's label names, smoothly from one label to the next. It leaves the
-    photo its highlights, since it is seen near its direction only.
+    The last two are that of the layer that the photo's label names, smoothly from one label to the next: first with
+    the photo's highlights and the edges of its shade, for near its direction, then without them.
     """
     side = (photo.size, photo.size)
     drawn, normals = (
@@ -52,18 +55,19 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
     for layer in range(layers):
         agree = cv2.erode(((shown == layer) & (rendered == layer)).astype(np.uint8), np.ones((5, 5), np.uint8))
         weight = (agree * photo.known).astype(np.float32)
-        broad, narrow = (
-            blur(ratio, weight, width * photo.size) * (weight.sum() > FEWEST) for width in (BROAD, NARROW)
-        )
+        broad = blur(ratio, weight, BROAD * photo.size) * (weight.sum() > FEWEST)
         gains.append(broad)
-        is_skin = layer == layer_of_label[Label.FACE]
-        levelled.append(broad + level_light(broad - narrow, facing) if is_skin else broad)
+        if layer == layer_of_label[Label.FACE]:
+            over = (broad - ratio) * cv2.GaussianBlur(weight, (0, 0), SOFT * photo.size)[..., None]
+            openings = np.isin(photo.labels, OPENINGS) | np.isin(names, (*OPENINGS, Label.BROW))
+            broad = broad + leave_beside(openings, BESIDE) * level_light(over, facing)
+        levelled.append(broad)
     shares = np.stack(
         [cv2.GaussianBlur((shown == i).astype(np.float32), (0, 0), PASS * photo.size) for i in range(layers)], -1
     )
     shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-4)
-    mixed = np.einsum("yxl,yxlc->yxc", shares, np.stack(gains, 2))
-    return np.stack([*levelled, mixed], 2).astype(np.float32)
+    mixed, smoother = (np.einsum("yxl,yxlc->yxc", shares, np.stack(g, 2)) for g in (gains, levelled))
+    return np.stack([*levelled, mixed, smoother], 2).astype(np.float32)
 
 
 def level_light(over: F32, facing: Floats) -> F32:
@@ -72,8 +76,7 @@ def level_light(over: F32, facing: Floats) -> F32:
     `over` (s, s, 3) is by how much the photo is brighter than beside it, `facing` the cosine to its camera.
     """
     aslant = (1 - np.asarray(smoothstep(*FACING, facing), np.float32))[..., None]
-    bright = np.maximum(over.mean(-1, keepdims=True) - DISTINCT, 0)
-    return np.asarray(-aslant * over - (1 - aslant) * TAKEN * bright, np.float32)
+    return keep_own(over, 1 - aslant) - over
 
 
 def leave_deep_shade(photo: Photo, gain: F32, uv: Floats, angle: Floats) -> Floats:
@@ -106,9 +109,15 @@ def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle
         return rgb
     places, gain = uv[rows, columns], np.zeros((len(rows), 3), np.float32)
     layers = layer[rows, columns]
-    for i in range(gains.shape[2]):
+    for i in range(gains.shape[2] - 2):
         gain[layers == i] = look_up_points(gains[:, :, i], places[layers == i])
-    radiance = (look_up_points(photo.radiance, places) * np.exp(turn[rows, columns, None] * gain))[:, None]
+    relief = layers >= gains.shape[2] - 2
+    near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (-2, -1))
+    gain[relief] = near + smoothstep(*SMOOTHER, angle[rows, columns][relief])[:, None] * (far - near)
+    gain = turn[rows, columns, None] * gain
+    skin = look_up_points(photo.shows(*SKIN).astype(np.float32), places)[:, None]
+    lifted = skin * QUIET * np.maximum(np.expm1(gain), 0)  # gains are found with as much light added to both
+    radiance = (look_up_points(photo.radiance, places) * np.exp(gain) + lifted)[:, None]
     out = np.zeros((len(rows), 1, 3), np.float32)
     tone_map(radiance.astype(np.float32), out)
     rgb[rows, columns] = out[:, 0]

@@ -46,6 +46,7 @@ from portrait360.pipeline.avatar.skin_mesh import (
     soften,
     solve,
 )
+from portrait360.pipeline.avatar.skin_patches import keep_own, leave_beside
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.scene import Material, Mesh, Part
@@ -56,6 +57,9 @@ from portrait360.utils.portrait_labels import Label
 BARE, HAT = (Label.FACE, Label.EAR, Label.SKIN), (Label.HAT,)
 SKIN = (*BARE, Label.LIPS, Label.BROW)
 SCALP, WHISKERS, LINING = 1, 2, 3  # kinds of skin, 0 being bare skin
+FEATURES = (Label.BROW, Label.EYE, Label.LIPS, Label.MOUTH)
+PATCH, BESIDE_FEATURES = 0.03, 0.006  # picture sides around patches of light, and beside features
+KEPT = 0.5  # share of weak patches that stays: the photo shows them over the layers
 SHADE = 0.05  # picture sides from hair to where its shade on the skin ends
 SMEARED = (0.004, 0.020)  # picture sides from hair and cloth over which skin outside the features counts fully
 LOPSIDED = 0.92  # share taken off what differs broadly between left and right
@@ -189,7 +193,8 @@ def _see_bare_skin(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> SkinVi
     uv, _ = photo.camera.project(points)
     inside = _bare_mask(photo) * is_part(view.bare, Part.SKIN)
     brow = look_up_points(photo.mask((Label.BROW,), inset=0, blur=2.0), uv)
-    gain = look_up_points(_hold_back_gloss(log_ratio(photo.radiance, view.bare.radiance), inside), uv)
+    ratio = level_patches(log_ratio(photo.radiance, view.bare.radiance), inside, photo)
+    gain = look_up_points(_hold_back_gloss(ratio, inside), uv)
     lowest = GAIN[0] + smoothstep(0.0, 0.5, brow) * (DARKEST_BROW - GAIN[0])
     gain = np.clip(gain, np.asarray(lowest)[:, None], GAIN[1])
     gain = gain + np.log(np.maximum(mesh.albedo, 1e-4)) - base  # the render had the roots' tint
@@ -339,6 +344,17 @@ def _out_of_smears(photo: Photo) -> F32:
     free = (~photo.shows(*HAIR, *BEARD, *HAT, *CLOTHES)).astype(np.uint8)
     distance = cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size
     return np.asarray(smoothstep(*SMEARED, distance), np.float32)
+
+
+def level_patches(ratio: F32, inside: Floats, photo: Photo) -> F32:
+    """Return a picture of gains in which skin has neither shadows with edges nor over-exposed patches.
+
+    Brows, eyes and lips differ from the skin around by themselves.
+    """
+    broad = blur(ratio, inside, PATCH * photo.size)
+    over = (ratio - broad) * np.asarray(inside, np.float32)[..., None]
+    taken = over - keep_own(over, KEPT)
+    return np.asarray(ratio - leave_beside(photo.shows(*FEATURES), BESIDE_FEATURES) * taken, np.float32)
 
 
 def _hold_back_gloss(ratio: F32, inside: Floats) -> F32:

@@ -24,6 +24,8 @@ MOST = 0.3  # logarithm of the gain of a detail
 RADII = (0.026, 0.020, 0.015)  # canonical radii of patches, the widest that fit into the seen skin
 APART = 0.6  # distance between patches, of their radius
 ENOUGH = 100  # places that patches of a radius can come from
+MANY = 8 * ENOUGH  # of which enough are left where folds and lines are not taken
+LIT = 0.4  # quantile of the light on skin from which places are taken
 USUAL = (0.25, 0.8)  # quantiles of how strong details are around a place: above them are folds and edges
 UNMARKED = 0.7  # quantile of the strongest detail in a patch
 UNLINED = 0.6  # quantile of how far details run one way, as wrinkles do
@@ -47,9 +49,10 @@ def make_detail(photo: Photo, label: Label = Label.FACE) -> SkinDetail | None:
     pixel = float(photo.camera.radius / photo.camera.focal) / photo.size
     sure = shrink(photo.shows(label)) & (photo.known > 0.9)
     detail = _hold_back_folds(_find_detail(photo.radiance, sure, pixel), sure, pixel)
+    lit = find_lit(photo.radiance, sure, pixel)
     room = np.asarray(cv2.distanceTransform(sure.astype(np.uint8), cv2.DIST_L2, 3), np.float32)
     for radius in RADII:
-        places = _find_places(detail, sure, room, radius / pixel)
+        places = _find_places(detail, sure, lit, room, radius / pixel)
         if len(places) >= ENOUGH:
             tile = _lay_tile(detail, places, radius / pixel, max(round(TILE / pixel), 8))
             coarse = _blur_tile(tile, FINE / pixel)
@@ -90,9 +93,21 @@ def _hold_back_folds(detail: F32, sure: Bools, pixel: float) -> F32:
     return np.asarray(detail + wide * (most * np.tanh(strength / most) / strength - 1), np.float32)
 
 
-def _find_places(detail: F32, sure: Bools, room: F32, radius: float) -> F64:
-    """Return the pixels (n, 2) around which there is skin all over a radius, not folded, lined or out of focus."""
+def find_lit(radiance: Floats, sure: Bools, pixel: float) -> Bools:
+    """Return where skin is about as light as most of it (s, s): in shade its grain is the camera's, or a canvas's."""
+    if not sure.any():
+        return sure
+    broad = blur(np.asarray(radiance.mean(-1), np.float32), sure.astype(np.float32), BROAD / pixel)
+    return np.asarray(broad >= np.quantile(broad[sure], LIT))
+
+
+def _find_places(detail: F32, sure: Bools, lit: Bools, room: F32, radius: float) -> F64:
+    """Return the pixels (n, 2) around which there is skin all over a radius, not folded, lined or out of focus.
+
+    They are `lit`, unless too few would be.
+    """
     free = room > radius
+    free = free & lit if (free & lit).sum() >= MANY else free
     if not free.any():
         return np.zeros((0, 2))
     strength = blur((detail**2).mean(-1), sure.astype(np.float32), 0.6 * radius)
