@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from portrait360.pipeline.avatar.exposure import QUIET, blur, log_ratio, look_up_points
 from portrait360.pipeline.avatar.photo import SKIN, Photo
-from portrait360.pipeline.avatar.skin_patches import keep_own, leave_beside
+from portrait360.pipeline.avatar.skin_patches import carry_across, keep_own
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.tone_mapping import tone_map
@@ -28,9 +28,8 @@ FEWEST = 200  # pixels of a layer from which its light is known
 DEEP = (0.7, 1.2)  # gain from which skin lies in a deep shade
 FALSE = (0.15, 0.45)  # logarithm of red over blue by which its hue is off the face's even in the layers' light
 DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo in which broad hues are looked at
-ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades
+ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades, and all edges of light and shade
 TURN = (8.0, 32.0)  # degrees from the photo's direction over which it takes the light of the layers
-SMOOTHER = (16.0, 40.0)  # those over which its relief also loses edges of light and shade
 OPENINGS = (Label.EYE, Label.MOUTH)
 SOFT = 0.004  # picture sides over which what is known ends
 BESIDE = 0.004  # picture sides around these over which what differs may be their place, not light
@@ -60,7 +59,7 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
         if layer == layer_of_label[Label.FACE]:
             over = (broad - ratio) * cv2.GaussianBlur(weight, (0, 0), SOFT * photo.size)[..., None]
             openings = np.isin(photo.labels, OPENINGS) | np.isin(names, (*OPENINGS, Label.BROW))
-            broad = broad + leave_beside(openings, BESIDE) * level_light(over, facing)
+            broad = broad + carry_across(level_light(over, facing), openings, BESIDE, weight)
         levelled.append(broad)
     shares = np.stack(
         [cv2.GaussianBlur((shown == i).astype(np.float32), (0, 0), PASS * photo.size) for i in range(layers)], -1
@@ -113,7 +112,7 @@ def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle
         gain[layers == i] = look_up_points(gains[:, :, i], places[layers == i])
     relief = layers >= gains.shape[2] - 2
     near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (-2, -1))
-    gain[relief] = near + smoothstep(*SMOOTHER, angle[rows, columns][relief])[:, None] * (far - near)
+    gain[relief] = near + smoothstep(*ASIDE, angle[rows, columns][relief])[:, None] * (far - near)
     gain = turn[rows, columns, None] * gain
     skin = look_up_points(photo.shows(*SKIN).astype(np.float32), places)[:, None]
     lifted = skin * QUIET * np.maximum(np.expm1(gain), 0)  # gains are found with as much light added to both

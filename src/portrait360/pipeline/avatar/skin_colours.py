@@ -46,7 +46,7 @@ from portrait360.pipeline.avatar.skin_mesh import (
     soften,
     solve,
 )
-from portrait360.pipeline.avatar.skin_patches import keep_own, leave_beside
+from portrait360.pipeline.avatar.skin_patches import carry_across, keep_own
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.scene import Material, Mesh, Part
@@ -278,10 +278,19 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     lines = WRINKLE * np.tanh((spot - broad) / WRINKLE) * smoothstep(*CLEAR, source[:coarse, None])
     held = lines + np.where(spot.mean(1, keepdims=True) < 0, dark * np.tanh((spot - lines) / dark), spot - lines)
     calm = usual + LOPSIDED * same * (average_sides(usual, mirror) - usual) + held + free * (spot - held)
+    sides = np.maximum(brow[:coarse, None], free) * same
+    calm = calm + sides * (share_hue(calm, source[:coarse] * np.exp(2 * values.mean(1)), mirror) - calm)
     fine, free = gain - prolong(values, count), np.where(lining, 1, features)[:, None]
     limit = FINE * (0.15 + 0.85 * source[:, None])  # beside hair these are its strands
     held = limit * np.tanh(fine / limit)
     return np.asarray(prolong(calm, count) + held + free * (fine - held), np.float32)
+
+
+def share_hue(gain: Floats, weight: Floats, mirror: np.ndarray) -> F64:
+    """Return gains (c, 3) whose hue is that of both sides, by the weight of each: no brow in shade is ochre."""
+    hue, weight = gain - gain.mean(1, keepdims=True), (weight + 1e-4)[:, None]
+    shared = (weight * hue + weight[mirror] * hue[mirror]) / (weight + weight[mirror])
+    return np.asarray(gain + shared - hue, np.float64)
 
 
 def find_uneven(usual: Floats, trust: Floats, lining: Bools) -> Floats:
@@ -347,14 +356,11 @@ def _out_of_smears(photo: Photo) -> F32:
 
 
 def level_patches(ratio: F32, inside: Floats, photo: Photo) -> F32:
-    """Return a picture of gains in which skin has neither shadows with edges nor over-exposed patches.
-
-    Brows, eyes and lips differ from the skin around by themselves.
-    """
+    """Return a picture of gains in which skin has neither shadows with edges nor over-exposed patches."""
     broad = blur(ratio, inside, PATCH * photo.size)
     over = (ratio - broad) * np.asarray(inside, np.float32)[..., None]
     taken = over - keep_own(over, KEPT)
-    return np.asarray(ratio - leave_beside(photo.shows(*FEATURES), BESIDE_FEATURES) * taken, np.float32)
+    return ratio - carry_across(taken, photo.shows(*FEATURES), BESIDE_FEATURES, inside)
 
 
 def _hold_back_gloss(ratio: F32, inside: Floats) -> F32:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from portrait360.pipeline.avatar.exposure import blur
 from portrait360.utils.array_types import F32, Bools, Floats
 
 NARROW = 0.010  # picture sides: half the width of what may be a wrinkle, a freckle or a nostril
 STEP = 0.0125  # of the logarithms of which medians are taken
-DISTINCT, TINGED = 0.1, 0.05  # differences that are skin's own: of brightness, and of one colour against the others
-COLOURFUL = 0.1  # the latter of what is narrow, such as freckles
+DISTINCT, TINGED = 0.15, 0.08  # differences that are skin's own: of brightness, and of one colour against the others
+ACROSS = 0.012  # picture sides from which the light on features is taken
+COLOURFUL = 0.12  # the latter of what is narrow, such as freckles
 
 
 def keep_own(over: F32, kept: Floats | float = 1.0) -> F32:
@@ -39,11 +41,17 @@ def find_patches(over: F32) -> F32:
     return np.asarray(cv2.GaussianBlur(median, (0, 0), 0.25 * NARROW * len(over)), np.float32)
 
 
-def leave_beside(things: Bools, width: float) -> F32:
-    """Return 0 at things and `width` picture sides around them, to 1 further off (s, s, 1)."""
-    disc = np.ones((2 * round(width * len(things)) + 1,) * 2, np.uint8)
+def carry_across(values: F32, things: Bools, width: float, known: Floats) -> F32:
+    """Return values (s, s, 3) in which those of things, and `width` picture sides beside them, are their neighbours'.
+
+    A shadow does not end at a brow, which is dark by itself. `known` (s, s) is 0 where there are no values.
+    """
+    size = len(values)
+    disc = np.ones((2 * round(width * size) + 1,) * 2, np.uint8)
     near = cv2.dilate(things.astype(np.uint8), disc).astype(np.float32)
-    return np.asarray(1 - cv2.GaussianBlur(near, (0, 0), width * len(things)), np.float32)[..., None]
+    share = cv2.GaussianBlur(near, (0, 0), width * size)[..., None]
+    across = blur(values, np.asarray(known, np.float32) * (1 - near), ACROSS * size)
+    return np.asarray(values + share * (across - values), np.float32)
 
 
 def _split(differences: F32) -> tuple[F32, F32]:
