@@ -14,7 +14,7 @@ from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
 FINE = (0.3, 0.65)  # pixels of the photo per rendered pixel over which the relief fades in
-SOFT_EDGE = (4.0, 12.0)  # degrees over which its torn edges get soft
+SOFT_EDGE = (2.0, 9.0)  # degrees over which its torn edges get soft
 ASLANT = (0.35, 12.0, 28.0)  # share of these that is enough a little aside, and degrees from where to where it grows
 CLEAR = (0.008, 0.035)  # picture sides beside hair over which skin is stained
 CLEAR_HAT = (0.008, 0.02)  # those at which a hat's own colours begin

@@ -28,12 +28,14 @@ OWN = (0.4, 1.2)  # degrees up to which the view is the photo's own
 OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
 SLIT = 0.03  # picture sides: widest gap in the relief that another hat may fill
 HOLE = 0.02  # picture sides: half the width of holes, through which nothing but background would be seen
+TEAR = 0.008  # picture sides: half the width of tears through which what is torn is still seen
+THREAD = 0.006  # picture sides: half the width of what is left of a hole's filling that cannot close it
 SOFT = 0.8  # pixels over which what is cut away ends
 BORDER = 0.05  # picture sides from the photo's edge over which it fades in
 STEPS = 0.0025  # picture sides by which steps in depth are blurred: about a cell of the relief
 POOR_END = (23.0, 24.5)  # degrees over which the photo of what the layers have otherwise ends: both would be a ghost
 HAIR_ON_HAT = (32.0, 37.0)  # degrees over which the photo's hair over a hat ends
-LOOSE = (5.0, 12.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
+LOOSE = (1.5, 5.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
 HAZE = (0.2, 0.8)  # share of a matte over which its edge becomes solid: less is haze
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
 
@@ -76,6 +78,8 @@ def lay_relief_over(
         return layers
     size = len(layers.alpha)
     uv, firm, distance, shift, kept = relief.draw_moved(camera, size)
+    whole_cells, torn = (distance > 0)[..., None], find_tears(distance) * (turned > OWN[0])
+    distance = np.where(torn > 0, torn, distance)
     drawn = (distance > 0)[..., None]
     points = camera.unproject(pixel_centres(size, size), np.where(drawn[..., 0], distance, camera.radius))
     rest = points if shift is None else points - shift
@@ -83,9 +87,10 @@ def lay_relief_over(
     angle = measure_angles(points if motion is None else rest, photo.camera.position, eye)
     # at the photo's own camera every ray shows its pixel, also where the relief is torn
     straight = photo.camera.project(rest)[0]
-    uv = np.where(drawn, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
+    uv = np.where(whole_cells, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
     hidden = (film.alpha > 0.5) & (film.depth < distance - BEFORE) & (behind > BEFORE)
-    seen = np.maximum(drawn[..., 0] * ~hidden, 1 - smoothstep(*OWN, angle))
+    shows = drawn[..., 0] * ~hidden * np.where(torn > 0, 1 - layers.alpha, 1)
+    seen = np.maximum(shows, 1 - smoothstep(*OWN, angle))
     labels = look_up_labels(photo, uv)
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
     known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
@@ -95,12 +100,29 @@ def lay_relief_over(
     whole = whole * np.where((shown == skin) & (beneath == skin), lit, 1)
     whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
     whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))
+    firm = np.where(torn > 0, 1, firm)
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 2, -1), uv, angle)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
     kept_alpha = layers.alpha * (1 - find_strange(relief, film, layer_of_label, turned, distance > 0))
     layers = layers._replace(own=layers.own + trust * ((shown == beneath) - layers.own), alpha=kept_alpha)
     return blend_over(layers, colours, trust, make_opaque(trust, angle), distance)
+
+
+def find_tears(depth: F32) -> F32:
+    """Return the depth of what lies beside thin tears in the relief (s, s), 0 elsewhere.
+
+    Thin locks of hair tear along the cells of the relief; there each ray shows its own pixel of the photo.
+    """
+    drawn, width = (depth > 0).astype(np.uint8), 2 * max(round(TEAR * len(depth)), 1) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    torn = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, disc) > drawn
+    if not torn.any():
+        return np.zeros_like(depth)
+    _, nearest = cv2.distanceTransformWithLabels(1 - drawn, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    depths = np.zeros(int(nearest.max()) + 1, np.float32)
+    depths[nearest[drawn > 0]] = depth[drawn > 0]
+    return np.where(torn, depths[nearest], np.float32(0))
 
 
 class Place(NamedTuple):
@@ -139,7 +161,10 @@ def close_holes(trust: Floats, whole: Floats, layers: Floats) -> Floats:
     covered = np.maximum(trust, layers).astype(np.float32)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(HOLE * len(trust)) + 1,) * 2)
     missing = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, disc) - covered
-    return np.maximum(trust, whole * smoothstep(0.0, 0.5, missing))
+    filled = np.maximum(trust, whole * smoothstep(0.0, 0.5, missing))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(THREAD * len(trust)) + 1,) * 2)
+    wide = cv2.morphologyEx(np.maximum(filled, layers).astype(np.float32), cv2.MORPH_OPEN, disc)
+    return np.minimum(filled, np.maximum(trust, wide))  # no threads around what stays open
 
 
 def fade_out(relief: Relief, shown: NDArray[np.int8], angle: Floats, turned: float) -> Floats:

@@ -22,6 +22,7 @@ from portrait360.pipeline.avatar.eye_shade import shade_eyes
 from portrait360.pipeline.avatar.glasses_photo import show_own_frame
 from portrait360.pipeline.avatar.hat_colours import has_one_material
 from portrait360.pipeline.avatar.lip_shade import lighten_lips
+from portrait360.pipeline.avatar.matte_edges import clear_edges, drop_specks, measure_turn, mix_photos
 from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.relief import SIDE, Relief, make_relief
 from portrait360.pipeline.avatar.relief_trust import CLEAN, TURNED, leave_out_ink
@@ -31,7 +32,6 @@ from portrait360.pipeline.avatar.relief_view import (
     fade_at_border,
     lay_relief_over,
     measure_angles,
-    sharpen,
 )
 from portrait360.pipeline.avatar.relight import find_relight, leave_deep_shade, relight
 from portrait360.pipeline.avatar.seams import hide_seams
@@ -44,7 +44,7 @@ from portrait360.synth.render.mesh_buffers import POSITION
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.render.tone_mapping import tone_map
 from portrait360.synth.scene import Part
-from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 from portrait360.utils.vectors import measure_length, sum_products
@@ -73,6 +73,7 @@ GRAZING = (0.25, 0.7)  # cosine to the camera under which grain fades: narrower 
 NECK = 0.6  # strength of a face's grain on neck and chest, which are smoother
 CUT = (12.0, 26.0)  # degrees from the photo's direction over which its matte lets hair and what is worn reach further
 GROWN = (10.0, 18.0)  # those over which it lets a body reach ever further
+LEFT = (7.5, 10.0)  # those over which they leave its edge
 BETWEEN = 0.004  # picture sides: half the width of what is too narrow to be shown alone
 HIDDEN = (0.0015, 0.0035)  # canonical depth behind what the photo sees at which it knows nothing of what has moved
 BESIDE, FAR, RIM = 0.012, 0.5, 0.003  # picture sides beside the matte that layers may reach, and of a soft edge
@@ -134,6 +135,11 @@ class PhotoProjection:
         return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, relief
 
     @cached_property
+    def clear(self) -> Photo:
+        """The photo as it is shown from aside."""
+        return clear_edges(self.photo)
+
+    @cached_property
     def detail(self) -> SkinDetail | None:
         return None if self.photo.painted else make_detail(self.photo)
 
@@ -161,8 +167,12 @@ class PhotoProjection:
     @cached_property
     def beside(self) -> F32:
         """Picture sides from each pixel to the matte (s, s)."""
-        free = (self.photo.alpha < 0.2).astype(np.uint8)
-        return np.asarray(cv2.distanceTransform(free, cv2.DIST_L2, 5) / self.photo.size, np.float32)
+        return measure_beside(self.photo.alpha >= 0.2)
+
+    @cached_property
+    def beside_clear(self) -> F32:
+        """The same to the matte without haze."""
+        return measure_beside(self.clear.alpha >= 0.5)
 
     @cached_property
     def face_mask(self) -> Floats:
@@ -183,7 +193,10 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     angle, layer = measure_angles(points, projection.photo.camera.position, eye), LAYER_OF_LABEL[film.labels]
     near, behind = 1 - smoothstep(*NEAR, angle), depth - look_up_nearest(projection.depth, uv)
     density = _relative_resolution(film, points, projection.photo.camera, camera)
-    share = trust_photo(projection, film, uv, angle, near, behind, density)
+    turn = measure_turn(angle, film.alpha)
+    photo = mix_photos(projection.photo, projection.clear, turn) if turn else projection.photo
+    matte = look_up(photo.alpha, uv)
+    share = trust_photo(projection, film, uv, angle, near, behind, density, matte)
     if motion is not None:  # what the photo did not see comes into sight
         share *= (1 - look_up(motion.change_map, uv) * smoothstep(*HIDDEN, behind)) * (1 - lost)
     rgb = np.zeros_like(film.radiance)
@@ -193,18 +206,19 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     grain *= _vary_cloth(projection, film, points, behind, camera)
     tone_map(film.radiance * shade * grain, rgb)
     near, first = near.astype(np.float32), (1 - smoothstep(*GAP, behind)).astype(np.float32)
-    bare, rgb = rgb, rgb + share[..., None] * (relight(projection.photo, projection.gains, layer, uv, angle) - rgb)
+    bare, rgb = rgb, rgb + share[..., None] * (relight(photo, projection.gains, layer, uv, angle) - rgb)
     # nothing that the photo sees first lies outside its matte, or further round not far outside
-    outside = np.maximum(
-        sharpen(near) * first * (1 - look_up(projection.photo.alpha, uv)),
-        find_beyond(look_up(projection.beside, uv), angle, layer),
-    ) * look_up(projection.photo.known, uv)
+    beside = look_up(projection.beside, uv)
+    left = leave_matte(matte, look_up(projection.beside_clear, uv), angle)
+    outside = np.maximum(first * left, find_beyond(beside, angle, layer))
+    outside = outside * look_up(projection.photo.known, uv)
     seen = share * (film.alpha > 0)
     layers = Colours(rgb, film.alpha * (1 - outside), seen, film.depth, seen)
     relief = projection.relief if motion is None else motion.relief
-    shown = projection.photo, projection.gains, LAYER_OF_LABEL, relief
+    shown = photo, projection.gains, LAYER_OF_LABEL, relief
     rgb, alpha, share, depth, own = lay_relief_over(layers, film, behind, *shown, camera, motion)
     rgb = hide_seams(rgb, bare, film, share, own)
+    alpha = alpha + turn * (drop_specks(alpha) - alpha)
     if projection.worn is not None:
         rgb = rgb + show_own_frame(look_up(projection.worn, uv), angle) * (alpha > 0)[..., None]
     return ProxyView(
@@ -217,7 +231,14 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
 
 
 def trust_photo(
-    projection: PhotoProjection, film: Film, uv: Floats, angle: Floats, near: Floats, behind: Floats, density: Floats
+    projection: PhotoProjection,
+    film: Film,
+    uv: Floats,
+    angle: Floats,
+    near: Floats,
+    behind: Floats,
+    density: Floats,
+    matte: Floats,
 ) -> F32:
     """Return the photo's share of each pixel.
 
@@ -229,6 +250,7 @@ def trust_photo(
         near: 1 near the photo's direction, 0 further round.
         behind: How far the surface lies behind the first that the photo's ray meets.
         density: How many pixels of the photo show the surface per pixel of the view.
+        matte: Alpha of what the photo shows at each pixel.
     """
     photo, layer = projection.photo, LAYER_OF_LABEL[film.labels]
     inner = np.isin(film.labels, INNER)
@@ -240,7 +262,7 @@ def trust_photo(
     )
     masks = masks * (1 - stained * (1 - look_up(projection.relief.shows.clear_skin, uv)))
     masks = np.where(inner, look_up(projection.face_mask, uv), masks * (layer >= 0))
-    masks = masks + near * (np.clip(4 * look_up(photo.alpha, uv), 0, 1) - masks)
+    masks = masks + near * (np.clip(4 * matte, 0, 1) - masks)
     masks = masks * leave_out_ink(projection.relief.shows, uv, angle)
     fade = 1 - np.select(
         [film.labels == Label.BROW, np.isin(film.labels, LIPPED), inner, layer == 1, layer == 2],
@@ -269,6 +291,21 @@ def judge_facing(camera: Camera, film: Film, angle: Floats) -> Floats:
     facing = film.normals @ unit(camera.position).astype(np.float32)
     skin = LAYER_OF_LABEL[film.labels] == LAYERS.index(SKIN)
     return 1 - skin * smoothstep(*ASIDE, angle) * (1 - smoothstep(*ASLANT, facing))
+
+
+def measure_beside(shown: Bools) -> F32:
+    """Return the picture sides from each pixel to those that are shown (s, s)."""
+    return np.asarray(cv2.distanceTransform((~shown).astype(np.uint8), cv2.DIST_L2, 5) / len(shown), np.float32)
+
+
+def leave_matte(matte: Floats, beside: Floats, angle: Floats) -> Floats:
+    """Return 1 for layers that the photo's matte hides near its direction (s, s), and how soft its edge is there.
+
+    They come forth from that edge outwards, always opaque: hair that fades in all at once is a ghost's.
+    """
+    begin, end = LEFT
+    reach = (BESIDE + RIM) * np.clip((angle - begin) / (end - begin), 0, 1) - RIM
+    return np.minimum(1 - matte, smoothstep(-RIM, RIM, beside - reach)) * (angle < end)
 
 
 def find_beyond(beside: Floats, angle: Floats, layer: NDArray[np.int8]) -> Floats:

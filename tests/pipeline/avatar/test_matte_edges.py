@@ -1,0 +1,93 @@
+"""Outlines from aside: no haze, no wall's colours, no specks, no ghosts."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.matte_edges import SPECK, clear_edges, drop_specks, measure_turn, mix_photos
+from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.relief_view import TEAR, THREAD, close_holes, find_tears
+from portrait360.pipeline.avatar.view import BESIDE, LEFT, RIM, leave_matte
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.photos import FOCAL
+
+SIDE = 256
+RED, TEAL = np.array([0.8, 0.25, 0.1], np.float32), np.array([0.2, 0.7, 0.75], np.float32)
+
+
+def draw_photo(reach: float) -> Photo:
+    """Return a photo of a red disc, stained by a teal wall up to `reach` pixels within its matte."""
+    disc = cv2.circle(np.zeros((SIDE, SIDE), np.uint8), (128, 128), 80, 1, -1)
+    alpha = cv2.GaussianBlur(disc.astype(np.float32), (0, 0), 1.5)
+    inside = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
+    rgb = np.where((inside < reach)[..., None], TEAL, RED).astype(np.float32)
+    labels, ones = np.where(disc, Label.HAIR, Label.BACKGROUND).astype(np.uint8), np.ones((SIDE, SIDE), np.float32)
+    flow = np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(rgb, rgb, alpha, ones, labels, ones, flow, Camera(look_at(0, 0), FOCAL))
+
+
+def test_edges_have_the_colours_within_them_and_the_rest_its_own():
+    photo = draw_photo(3.0)
+    clear = clear_edges(photo)
+    assert np.abs(clear.rgb - RED)[clear.alpha > 0.1].max() < 0.1
+    photo = replace(photo, rgb=np.random.default_rng(0).uniform(0, 1, photo.rgb.shape).astype(np.float32))
+    np.testing.assert_allclose(clear_edges(photo).rgb[100:150, 100:150], photo.rgb[100:150, 100:150], atol=1e-6)
+
+
+def test_haze_goes_and_what_is_solid_stays():
+    photo = replace(draw_photo(0.0), alpha=np.linspace(0, 1, SIDE, dtype=np.float32)[None].repeat(SIDE, 0))
+    alpha = clear_edges(photo).alpha[0]
+    assert alpha[photo.alpha[0] < 0.25].max() == 0
+    assert alpha[photo.alpha[0] > 0.9].min() == 1
+    assert (np.diff(alpha) >= 0).all()
+
+
+def test_at_its_own_camera_the_photo_is_itself_and_aside_the_clear_one():
+    photo = draw_photo(4.0)
+    clear, seen = clear_edges(photo), np.ones((8, 8))
+    own, aside = (mix_photos(photo, clear, measure_turn(np.full((8, 8), a), seen)) for a in (0.2, 3.0))
+    assert own is photo
+    assert aside is clear
+
+
+def test_specks_go_and_what_hangs_on_something_stays():
+    alpha = draw_photo(0.0).alpha.copy()
+    alpha[128, 200:250] = 0.9  # a single lock that hangs on the head
+    speckled = alpha.copy()
+    speckled[10:13, 10:13] = 0.9
+    assert SPECK[1] * alpha.size > 9
+    np.testing.assert_array_equal(drop_specks(speckled), alpha)
+
+
+def test_layers_leave_the_matte_from_its_edge_outwards_and_opaque():
+    beside = np.linspace(0, 0.05, 400)
+    matte = (beside == 0).astype(float)
+    cut = np.stack([leave_matte(matte, beside, np.full(400, angle)) for angle in np.linspace(0, LEFT[1] - 0.01, 9)])
+    assert (cut[0][beside > 0] == 1).all()
+    assert (np.diff(cut, axis=0) <= 1e-9).all()
+    assert (np.diff(cut, axis=1) >= -1e-9).all()
+    assert ((cut > 0.02) & (cut < 0.98)).mean() < 3 * RIM / 0.05
+    assert cut[-1][beside < BESIDE - RIM].max() < 0.02
+    assert (leave_matte(matte, beside, np.full(400, LEFT[1])) == 0).all()
+
+
+def test_thin_tears_have_the_depth_beside_them_and_wide_ones_stay_open():
+    depth = np.full((SIDE, SIDE), 2.0, np.float32)
+    depth[:, 150:] = 3.0
+    depth[40:44], depth[100:180], depth[:, 250:] = 0, 0, 0
+    torn = find_tears(depth)
+    assert 2 * TEAR * SIDE > 4
+    assert (torn[40:44, 10:140] == 2).all()
+    assert (torn[40:44, 155:240] == 3).all()
+    assert (torn[104:176] == 0).all()
+    assert (torn[depth > 0] == 0).all()
+
+
+def test_no_threads_are_left_around_a_hole_that_cannot_be_closed():
+    layers, whole = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE), np.float32)
+    layers[120:128, 100:108] = 0
+    whole[120:128, 102:104] = 1  # the photo shows a thread across it alone
+    assert THREAD * SIDE > 1
+    assert (close_holes(np.zeros_like(layers), whole, layers)[122:126, 100:108] == 0).all()
