@@ -20,7 +20,7 @@ RED, TEAL = np.array([0.8, 0.25, 0.1], np.float32), np.array([0.2, 0.7, 0.75], n
 def draw_photo(reach: float) -> Photo:
     """Return a photo of a red disc, stained by a teal wall up to `reach` pixels within its matte."""
     disc = cv2.circle(np.zeros((SIDE, SIDE), np.uint8), (128, 128), 80, 1, -1)
-    alpha = cv2.GaussianBlur(disc.astype(np.float32), (0, 0), 1.5)
+    alpha = np.asarray(cv2.GaussianBlur(disc.astype(np.float32), (0, 0), 1.5), np.float32)
     inside = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     rgb = np.where((inside < reach)[..., None], TEAL, RED).astype(np.float32)
     labels, ones = np.where(disc, Label.HAIR, Label.BACKGROUND).astype(np.uint8), np.ones((SIDE, SIDE), np.float32)

@@ -24,10 +24,7 @@ HALF, DEEP = 0.5, (0.01, 0.02)  # alpha within a matte, and picture sides from i
 EVEN = 0.003  # picture sides over which colours from within are evened
 STAINED, SOFT = 2, 1.0  # pixels of the photo within its matte that are stained by the wall, and of a soft edge
 ASIDE = (0.5, 1.5)  # degrees from the photo's direction over which its edges are cleared
-SPECK = (
-    0.15,
-    0.0012,
-)  # alpha from which it is seen, and share of a view below which a part that hangs alone is a speck
+SPECK = (0.15, 0.0012)  # alpha from which it is seen, and share of a view below which what hangs alone is a speck
 
 
 def clear_edges(photo: Photo) -> Photo:
@@ -65,7 +62,7 @@ def mix_photos(first: Photo, second: Photo, share: float) -> Photo:
 def measure_turn(angle: Floats, alpha: Floats) -> float:
     """Return 0 where a view (s, s) has the photo's own direction, 1 from a little aside on."""
     seen = angle[alpha > 0]
-    return float(smoothstep(*ASIDE, np.median(seen))) if len(seen) else 0.0
+    return float(smoothstep(*ASIDE, np.atleast_1d(np.median(seen)))[0]) if len(seen) else 0.0
 
 
 def drop_specks(alpha: Floats) -> F32:
@@ -76,6 +73,6 @@ def drop_specks(alpha: Floats) -> F32:
     small[0] = False
     if not small.any():
         return np.asarray(alpha, np.float32)
-    specks = cv2.dilate(small[np.asarray(parts)].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    kept = seen & ~small[np.asarray(parts)]
-    return np.asarray(np.where(specks & (kept == 0), 0, alpha), np.float32)
+    speck = small[np.asarray(parts, np.int32)]
+    near = cv2.dilate(speck.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # with its soft edge
+    return np.asarray(np.where(near & (speck | (seen == 0)), 0, alpha), np.float32)

@@ -29,6 +29,7 @@ OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
 SLIT = 0.03  # picture sides: widest gap in the relief that another hat may fill
 HOLE = 0.02  # picture sides: half the width of holes, through which nothing but background would be seen
 TEAR = 0.008  # picture sides: half the width of tears through which what is torn is still seen
+TORN = (4.0, 8.0)  # degrees over which that ends: a ray then misses its pixel
 THREAD = 0.006  # picture sides: half the width of what is left of a hole's filling that cannot close it
 SOFT = 0.8  # pixels over which what is cut away ends
 BORDER = 0.05  # picture sides from the photo's edge over which it fades in
@@ -89,7 +90,7 @@ def lay_relief_over(
     straight = photo.camera.project(rest)[0]
     uv = np.where(whole_cells, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
     hidden = (film.alpha > 0.5) & (film.depth < distance - BEFORE) & (behind > BEFORE)
-    shows = drawn[..., 0] * ~hidden * np.where(torn > 0, 1 - layers.alpha, 1)
+    shows = drawn[..., 0] * ~hidden * np.where(torn > 0, (1 - layers.alpha) * (1 - smoothstep(*TORN, angle)), 1)
     seen = np.maximum(shows, 1 - smoothstep(*OWN, angle))
     labels = look_up_labels(photo, uv)
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
@@ -120,6 +121,7 @@ def find_tears(depth: F32) -> F32:
     if not torn.any():
         return np.zeros_like(depth)
     _, nearest = cv2.distanceTransformWithLabels(1 - drawn, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.asarray(nearest, np.int32)
     depths = np.zeros(int(nearest.max()) + 1, np.float32)
     depths[nearest[drawn > 0]] = depth[drawn > 0]
     return np.where(torn, depths[nearest], np.float32(0))
