@@ -36,12 +36,19 @@ def test_edges_have_the_colours_within_them_and_the_rest_its_own():
     np.testing.assert_allclose(clear_edges(photo).rgb[100:150, 100:150], photo.rgb[100:150, 100:150], atol=1e-6)
 
 
-def test_haze_goes_and_what_is_solid_stays():
-    photo = replace(draw_photo(0.0), alpha=np.linspace(0, 1, SIDE, dtype=np.float32)[None].repeat(SIDE, 0))
+def test_haze_of_hair_goes_and_what_is_solid_stays():
+    rising = np.linspace(0, 1, SIDE, dtype=np.float32)[None].repeat(SIDE, 0)
+    photo = replace(draw_photo(0.0), alpha=rising, labels=np.full((SIDE, SIDE), Label.HAIR, np.uint8))
     alpha = clear_edges(photo).alpha[0]
-    assert alpha[photo.alpha[0] < 0.25].max() == 0
-    assert alpha[photo.alpha[0] > 0.9].min() == 1
+    assert alpha[rising[0] < 0.25].max() == 0
+    assert alpha[rising[0] > 0.9].min() == 1
     assert (np.diff(alpha) >= 0).all()
+
+
+def test_edges_of_cloth_stay_as_soft_as_they_are():
+    photo = draw_photo(3.0)
+    cloth = replace(photo, labels=np.where(photo.labels == Label.HAIR, np.uint8(Label.CLOTHES), photo.labels))
+    np.testing.assert_array_equal(clear_edges(cloth).alpha, cloth.alpha)
 
 
 def test_at_its_own_camera_the_photo_is_itself_and_aside_the_clear_one():

@@ -12,42 +12,52 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.photo import CLOTHES, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.relief_trust import find_pure
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.portrait_labels import Label
 
 HAZE = (0.25, 0.9)  # alpha over which a matte becomes solid: less is haze
 INNER = (0.8, 0.97)  # share of the subject in a pixel over which its colour becomes the subject's own
 HALF, DEEP = 0.5, (0.01, 0.02)  # alpha within a matte, and picture sides from its edge at which no wall is seen
 EVEN = 0.003  # picture sides over which colours from within are evened
+HAIRY = 0.03  # picture sides beside hair in which what is soft is taken for haze
+OTHERS = (*SKIN, *CLOTHES, *WORN)
 STAINED, SOFT = 2, 1.0  # pixels of the photo within its matte that are stained by the wall, and of a soft edge
 ASIDE = (0.5, 1.5)  # degrees from the photo's direction over which its edges are cleared
 SPECK = (0.15, 0.0012)  # alpha from which it is seen, and share of a view below which what hangs alone is a speck
 
 
 def clear_edges(photo: Photo) -> Photo:
-    """Return a photo as it is shown from aside: its matte without haze, its edges in the colours within them."""
+    """Return a photo as it is shown from aside: loose hair without haze and in the colours within it.
+
+    Other edges are sharp, and what is soft there may well be a part of them.
+    """
+    hair = photo.shows(Label.HAIR)
     share = np.asarray(photo.alpha * find_pure(photo), np.float32)
-    sure = find_core(share >= INNER[1])
-    alpha = np.asarray(smoothstep(*HAZE, photo.alpha), np.float32)
-    if not sure.any():
-        return replace(photo, alpha=alpha)
+    sure = find_core(share >= INNER[1], hair)
+    if not hair.any() or not sure.any():
+        return photo
+    width = 2 * round(HAIRY * photo.size) + 1
+    near = cv2.dilate(hair.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+    near = cv2.GaussianBlur(near * ~photo.shows(*OTHERS), (0, 0), SOFT)
+    alpha = photo.alpha + near * (smoothstep(*HAZE, photo.alpha) - photo.alpha)
     rows, columns = np.asarray(ndimage.distance_transform_edt(~sure, return_distances=False, return_indices=True))
     within = cv2.GaussianBlur(photo.rgb.astype(np.float32)[rows, columns], (0, 0), EVEN * photo.size)
     own = smoothstep(*INNER, share) * cv2.GaussianBlur(sure.astype(np.float32), (0, 0), SOFT)
     depth = cv2.distanceTransform((photo.alpha >= HALF).astype(np.uint8), cv2.DIST_L2, 5) / photo.size
-    own = np.maximum(own, smoothstep(*DEEP, depth))[..., None]
-    rgb = np.asarray(within + own * (photo.rgb - within), np.float32)
-    return replace(photo, rgb=rgb, radiance=srgb_to_radiance(rgb), alpha=alpha)
+    stained = near * (1 - np.maximum(own, smoothstep(*DEEP, depth)))
+    rgb = np.asarray(photo.rgb + stained[..., None] * (within - photo.rgb), np.float32)
+    return replace(photo, rgb=rgb, radiance=srgb_to_radiance(rgb), alpha=np.asarray(alpha, np.float32))
 
 
-def find_core(sure: Bools) -> Bools:
-    """Return a mask without its rim, which has the wall's colour, too; what is all rim stays: a single lock."""
+def find_core(sure: Bools, hair: Bools) -> Bools:
+    """Return a mask without the rim of hair, which has the wall's colour, too; a single lock, all rim, stays."""
     core = cv2.erode(sure.astype(np.uint8), np.ones((2 * STAINED + 1,) * 2, np.uint8))
     near = cv2.dilate(core, np.ones((4 * STAINED + 3,) * 2, np.uint8))
-    return (core > 0) | (sure & (near == 0))
+    return sure & ((core > 0) | (near == 0) | ~hair)
 
 
 def mix_photos(first: Photo, second: Photo, share: float) -> Photo:

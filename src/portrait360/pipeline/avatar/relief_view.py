@@ -36,8 +36,9 @@ BORDER = 0.05  # picture sides from the photo's edge over which it fades in
 STEPS = 0.0025  # picture sides by which steps in depth are blurred: about a cell of the relief
 POOR_END = (23.0, 24.5)  # degrees over which the photo of what the layers have otherwise ends: both would be a ghost
 HAIR_ON_HAT = (32.0, 37.0)  # degrees over which the photo's hair over a hat ends
-LOOSE = (1.5, 5.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
+LOOSE = (3.0, 7.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
 HAZE = (0.2, 0.8)  # share of a matte over which its edge becomes solid: less is haze
+SOLID = (0.35, 0.75)  # that of a softened matte further round: half-transparent outlines look like ghosts
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
 
 
@@ -237,7 +238,8 @@ def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
 def make_opaque(trust: Floats, angle: Floats) -> Floats:
     """Return how far a share of the photo hides what lies behind it: loose hair is soft near its direction alone."""
     loose = smoothstep(*HAZE, trust)
-    return loose + smoothstep(*LOOSE, angle) * (sharpen(trust) - loose)
+    solid = smoothstep(*SOLID, cv2.GaussianBlur(np.asarray(trust, np.float32), (0, 0), SOFT))
+    return loose + smoothstep(*LOOSE, angle) * (solid - loose)
 
 
 def sharpen(share: Floats) -> F32:
