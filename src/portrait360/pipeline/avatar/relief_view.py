@@ -238,7 +238,8 @@ def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
 def make_opaque(trust: Floats, angle: Floats) -> Floats:
     """Return how far a share of the photo hides what lies behind it: loose hair is soft near its direction alone."""
     loose = smoothstep(*HAZE, trust)
-    solid = smoothstep(*SOLID, cv2.GaussianBlur(np.asarray(trust, np.float32), (0, 0), SOFT))
+    soft = cv2.GaussianBlur(np.asarray(trust, np.float32), (0, 0), SOFT)
+    solid = np.asarray(smoothstep(*SOLID, np.asarray(soft, np.float32)), np.float32)
     return loose + smoothstep(*LOOSE, angle) * (solid - loose)
 
 
