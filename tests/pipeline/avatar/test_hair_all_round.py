@@ -73,6 +73,14 @@ def test_hair_behind_takes_the_hue_of_the_photo(head):
     assert red[0] > 1.2 * red[1] > 1.2 * red[2]
 
 
+def test_hair_is_as_light_as_the_lit_part_of_the_photo(head):
+    hair, photo = colour(grow(head, "afro_small"), (0.1, 0.1, 0.1)), photograph(Label.HAIR)
+    lit = mean_behind(level_hair(Scene((), (hair,), WHITE), photo).strands[0])
+    photo.radiance[:, : int(0.45 * SIDE)] = 0.01  # a deep shade, as beside a neck
+    half = mean_behind(level_hair(Scene((), (hair,), WHITE), photo).strands[0])
+    np.testing.assert_allclose(half, lit, rtol=0.1)
+
+
 def test_without_hair_in_the_photo_nothing_is_levelled(head):
     scene = Scene((), (grow(head, "crew"),), WHITE)
     assert level_hair(scene, photograph(Label.FACE)) is scene

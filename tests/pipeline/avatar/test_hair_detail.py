@@ -9,6 +9,7 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
 from portrait360.pipeline.avatar.hair_detail import find_bulges, lay_detail, read_detail, tone_locks
 from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.strand_colours import GREY, compare_hues
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
@@ -108,3 +109,10 @@ def test_a_few_pixels_of_hair_say_nothing():
     few = np.zeros((SIDE, SIDE), np.bool_)
     few[:10, :10] = True
     assert read_detail(photograph(make_stripes(9.0)), few) is None
+
+
+def test_hair_in_the_dark_keeps_its_hue():
+    auburn = np.broadcast_to(np.array([0.2, 0.06, 0.02], np.float32), (4, 4, 3))
+    np.testing.assert_allclose(compare_hues(0.02 * auburn, auburn), 0, atol=1e-5)
+    tinted = compare_hues(auburn * np.array([2.0, 1.0, 1.0], np.float32), auburn)
+    assert tinted[0, 0, 0] > tinted[0, 0, 1] + np.log(2) - GREY / 0.06

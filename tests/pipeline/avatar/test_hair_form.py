@@ -97,14 +97,14 @@ def test_tips_at_the_back_lean_as_their_neighbours_do(head):
     assert (lean * lean[beside]).sum() > 0.3 * (lean * lean).sum()
 
 
-def shade_beside_face(depth: float) -> tuple[F32, Photo, F32]:
+def shade_beside_face(depth: float, width: float = 0.03) -> tuple[F32, Photo, F32]:
     """Return logarithms of ratios of hair around a face, darker near it, their photo, and where they count."""
     off = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), -1) + 0.5 - SIDE / 2
     away = np.linalg.norm(off, axis=-1) / SIDE - 0.2
     labels = np.where(away < 0, Label.FACE, Label.HAIR).astype(np.uint8)
     one = np.ones((SIDE, SIDE), np.float32)
     rgb, flow = np.full((SIDE, SIDE, 3), 0.2, np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
-    ratio = np.where((away > 0) & (away < 0.03), -depth, 0.0)[..., None] * np.ones(3)
+    ratio = np.where((away > 0) & (away < width), -depth, 0.0)[..., None] * np.ones(3)
     return (
         ratio.astype(np.float32),
         Photo(rgb, rgb, one, one, labels, one, flow, CAMERA),
@@ -112,8 +112,9 @@ def shade_beside_face(depth: float) -> tuple[F32, Photo, F32]:
     )
 
 
-def test_shade_beside_the_face_is_no_colour_of_the_hair():
-    ratio, photo, inside = shade_beside_face(0.8)
+@pytest.mark.parametrize("width", [0.03, 0.05])
+def test_shade_beside_the_face_is_no_colour_of_the_hair(width):
+    ratio, photo, inside = shade_beside_face(0.8, width)
     lifted = lift_contact_shade(ratio, photo, inside)
     shaded = (ratio[..., 0] < 0) & (inside > 0)
     assert lifted[shaded].mean() > 0.6 * ratio[shaded].mean()

@@ -2,7 +2,8 @@
 
 What is darker behind may be so for many reasons: less light, more shade between strands, colours of the few strands
 that the photo shows well. And the lamps that give a head its form put a gloss on dark hair that its photo lacks. So
-hair is rendered from all sides, the photo's own among them, and compared with the photo's.
+hair is rendered from all sides, the photo's own among them, and compared with the photo's. What tells the colour of
+hair is its lit part: beside a face and a neck a photo shows a deep shade, which no other side of the head has.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.exposure import FEW, HEAD_CENTRE, is_hair, shrink, to_hair_albedo
+from portrait360.pipeline.avatar.exposure import FEW, HEAD_CENTRE, is_hair, shrink, to_hair_albedo, trimmed_mean
 from portrait360.pipeline.avatar.photo import HAIR, Photo
-from portrait360.synth.render.bake import DRAFT, prepare_scene
+from portrait360.synth.render.bake import DRAFT, PORTRAIT, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Scene
@@ -26,11 +27,13 @@ from portrait360.utils.portrait_labels import Label
 
 SIZE = 128  # pixels of a render
 TURNS = (90.0, 180.0, 270.0)  # degrees from the front
-SHARE = 0.8  # of the difference that is taken off
-RANGE, HUE = (-0.5, 0.7), 0.4  # its limits in brightness and in one channel against it, logarithms
+SHARE = 0.8  # of the difference in brightness that is taken off
+RANGE, HUE = (-0.5, 0.7), 0.5  # its limits in brightness and in one channel against it, logarithms
 SHOWN = 0.4  # quarter turns from the front up to which hair is levelled as the photo's own camera sees it
 FEWER, WIDER = 3, 2.0  # strands of the render
-DIM = 0.004  # radiance below which hair is black
+DIM = 0.002  # radiance below which hair is black
+LIT = (0.5, 0.9)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
+QUALITY = replace(DRAFT, hair_shade=PORTRAIT.hair_shade, gleam=PORTRAIT.gleam)  # as hair is lit in the views
 
 
 def level_hair(scene: Scene, photo: Photo) -> Scene:
@@ -43,7 +46,7 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
         return scene
     lacks = _find_lacks(scene, photo, shown)
     light = lacks.mean(1, keepdims=True)
-    around = SHARE * (np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE))
+    around = SHARE * np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE)
     strands = [
         replace(group, albedo=to_hair_albedo(group.albedo * np.exp(spread_around(group.points, around))))
         if is_hair(group)
@@ -58,7 +61,7 @@ def _find_lacks(scene: Scene, photo: Photo, shown: F64) -> F64:
 
     From before, it is compared where both show hair.
     """
-    prepared, camera = prepare_scene(thin_out(scene), quality=DRAFT), photo.camera
+    prepared, camera = prepare_scene(thin_out(scene), quality=QUALITY), photo.camera
     lacks = np.zeros((1 + len(TURNS), 3))
     turned = (Camera(look_at(turn, 0.0, radius=camera.radius), camera.focal) for turn in TURNS)
     views = [camera, *turned]
@@ -97,11 +100,11 @@ def thin_out(scene: Scene) -> Scene:
 
 
 def _usual_light(radiance: F32, mask: Bools) -> F64 | None:
-    """Return the median logarithm of the light (3,) of pixels; None of too few."""
+    """Return the logarithm of the usual light (3,) of the lit hair among pixels; None of too few."""
     if mask.sum() < FEW:
         return None
-    light = np.log(np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0) + DIM)
-    return np.median(light, 0).astype(np.float64)
+    light = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0)
+    return np.log(trimmed_mean(light, LIT) + DIM).astype(np.float64)
 
 
 def spread_around(points: F32, around: F64) -> F32:

@@ -41,6 +41,7 @@ SIDE_LIGHT = 1.0  # the same for those between left and right
 HAIR_GAIN = (float(np.log(0.25)), float(np.log(2.6)))
 HUE = 1.7  # greatest gain of one channel against their mean
 DIM, GREY = 0.004, 0.012  # radiance below which the brightness of hair, and its colour, are not compared
+QUIET = 0.001  # least radiance of a render whose colour is compared
 DYED = (0.25, 0.45)  # spread of the colours of hair, logarithms, from which they are dyes
 REACH = 0.05  # canonical distance over which colours are those of the nearest strands that the photo shows
 ALONG, OWN_REACH = 0.02, 0.20  # canonical lengths of a strand over which its gains are smoothed, and carried on
@@ -160,21 +161,29 @@ def _find_side_colour(points: F32, weight: F32, gain: F32, *, may_be_dyed: bool)
 
 def strand_ratio(view: View, inside: F32, light_share: float) -> F32:
     """Return log(photo / render) for hair (s, s, 3): its brightness fine, its colour coarse, highlights held back."""
-    (light, colour), (drawn, tint) = (_split_colour(a) for a in (view.photo.radiance, view.whole.radiance))
+    light, drawn = (np.log(_measure_luminance(a) + DIM) for a in (view.photo.radiance, view.whole.radiance))
     level, broad = blur(light, inside, 7.0), blur(light - drawn, inside, 24.0)
     usual = np.average(broad, weights=inside + 1e-9)
     above = cv2.GaussianBlur(light, (0, 0), 0.7) - level
     above = np.where(above > 0.35, 0.35 + 0.3 * (above - 0.35), above)
     dark = inside * np.exp(-np.clip(light - level, 0, 2))  # gloss has the colour of the light, not of the hair
-    colours = blur(colour, dark, 5.0) - blur(tint, inside, 5.0)
+    colours = blur(compare_hues(view.photo.radiance, view.whole.radiance), dark, 5.0)
     brightness = level + above - blur(drawn, inside, 4.0) - light_share * (broad - usual)
     return np.asarray(colours + brightness[..., None], np.float32)
 
 
-def _split_colour(radiance: F32) -> tuple[F32, F32]:
-    """Return the logarithm of the brightness (s, s) and what each channel differs from it (s, s, 3)."""
-    luminance = np.maximum(radiance @ LUMINANCE.astype(np.float32), 0)
-    return np.log(luminance + DIM), np.log((np.maximum(radiance, 0) + GREY) / (luminance + GREY)[..., None])
+def compare_hues(radiance: F32, drawn: F32) -> F32:
+    """Return log(photo / render) of each channel against their brightness (s, s, 3), less where the photo is dark.
+
+    There it says nothing, not that hair is grey: the render is compared as dark as the photo is.
+    """
+    luminance = _measure_luminance(radiance)
+    as_dark = np.maximum(drawn, 0) * (luminance / np.maximum(_measure_luminance(drawn), QUIET))[..., None]
+    return np.log((np.maximum(radiance, 0) + GREY) / (as_dark + GREY)).astype(np.float32)
+
+
+def _measure_luminance(radiance: F32) -> F32:
+    return np.maximum(radiance @ LUMINANCE.astype(np.float32), 0)
 
 
 def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32, F32]:
