@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair_contact import lift_contact_shade
-from portrait360.pipeline.avatar.hair_crown import fill_crown
+from portrait360.pipeline.avatar.hair_crown import MIDDLE, fill_crown
 from portrait360.pipeline.avatar.hair_edges import taper_edges
 from portrait360.pipeline.avatar.hair_outline import CENTRE, CHAIN, Shift, displace, make_frame
 from portrait360.pipeline.avatar.hair_shade import shade_locks
+from portrait360.pipeline.avatar.hair_top import hold_within_outline
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.hair.growth import CROWN
 from portrait360.synth.head.bare_head import Head
@@ -84,7 +87,34 @@ def test_hair_is_as_high_over_the_whorl_as_around_it(head, height):
     assert np.median(reach[away < 0.03]) > 0.7 * height
     assert reach[np.argmin(away)] < 1.4 * height
     np.testing.assert_array_equal(full.points[:, 0], roots)
-    np.testing.assert_array_equal(full.points[away > 0.11], pit.points[away > 0.11])
+    far = np.hypot(roots[:, 0] - MIDDLE[0], roots[:, 2] - MIDDLE[2]) > 0.15
+    np.testing.assert_array_equal(full.points[far], pit.points[far])
+
+
+def test_few_high_strands_on_the_crown_are_no_crest_above_the_rest(head):
+    hair = stand_round_crown(head, 0.03)
+    tall = np.arange(len(hair.points)) % 10 == 0
+    roots = hair.points[:, :1]
+    hair = replace(hair, points=np.where(tall[:, None, None], roots + 2 * (hair.points - roots), hair.points))
+    before, after = (head.field.distance(g.points).max(1) for g in (hair, fill_crown([hair], head)[0]))
+    near = np.hypot(roots[:, 0, 0] - MIDDLE[0], roots[:, 0, 2] - MIDDLE[2]) < 0.05
+    crest = [np.median(reach[near & tall]) / np.median(reach[near & ~tall]) for reach in (before, after)]
+    assert crest[1] < 0.8 * crest[0]
+
+
+def test_hair_beyond_the_outline_lies_down_on_top_and_stays_whole(head):
+    labels = np.full((SIDE, SIDE), Label.BACKGROUND, np.uint8)
+    rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE
+    top = CAMERA.project(CENTRE + np.array([[0.0, 0.25, 0.0]]))[0][0, 1]
+    middle = CAMERA.project(CENTRE[None])[0][0]
+    labels[np.hypot(rows - middle[1], columns - middle[0]) < middle[1] - top] = Label.HAIR
+    one, flow = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
+    rgb = np.full((SIDE, SIDE, 3), 0.2, np.float32)
+    group = stand_round_crown(head, 0.10)
+    held = hold_within_outline([group], head, Photo(rgb, rgb, one, one, labels, one, flow, CAMERA))[0]
+    reach = [np.linalg.norm(CAMERA.project(g.points)[0] - middle, axis=-1).max() for g in (group, held)]
+    assert reach[0] > 1.15 * (middle[1] - top) > 1.08 * reach[1]
+    np.testing.assert_array_equal(held.points[:, 0], group.points[:, 0])
 
 
 def test_tips_at_the_back_lean_as_their_neighbours_do(head):

@@ -1,7 +1,7 @@
 """The shade in which hair lies beside the face: a photo shows it, and it is no colour of the hair.
 
-Hair next to a forehead, a cheek or a neck lies under other hair, and a fringe hangs before its own shade. Taken for its
-colour, that would be a dark band along the hairline, and dark tips of the fringe, from every other side.
+Hair next to a forehead, a cheek or a neck lies under other hair, and a fringe hangs before its own shade. Taken for
+its colour, that would be a dark band along the hairline, and dark tips of the fringe, from every other side.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Fill the pit over the whorl of the crown.
+"""Fill the pit over the whorl of the crown, and bring dense hair up to the few strands that stand above it.
 
 Hair leaves the whorl to all sides. Where an outline is met, the hair around it stands high and the whorl itself,
-where there are only roots, becomes a hole with single hairs upright in it. Here hair is brought to the height around.
+where there are only roots, becomes a hole with single hairs upright in it; and what is as high as the outline is a
+crest of few strands. Here hair is brought to the height around, the dense mass of it to that of its highest.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 
@@ -18,10 +20,15 @@ from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32, F64, Floats
 from portrait360.utils.image_ops import smoothstep
 
-CELL, CELLS = 0.008, 36  # canonical side of a cell, and cells along a side of the square about the whorl
-AROUND, SPREAD = (0.045, 0.08), 4.0  # canonical distance from it of the hair that tells the height; cells
-WITHIN = (0.075, 0.04)  # canonical distances between which hair is brought to that height
-HIGH = 0.85  # quantile of the heights of a cell's points at which hair ends
+MIDDLE = CROWN + np.array([0.0, 0.0, 0.025], np.float32)  # of the crown, before the whorl
+CELL, CELLS = 0.008, 36  # canonical side of a cell, and cells along a side of the square about that
+PIT, SPREAD, BROAD = (
+    0.085,
+    2.0,
+    4.0,
+)  # canonical radius of the widest pit; cells over which heights are even, and wanted
+WITHIN = (0.14, 0.085)  # canonical distances from there between which hair is brought to the height around
+DENSE, HIGH = 0.85, 0.95  # quantiles of the heights of a cell's points: where hair is dense, and where it ends
 CHANGE = (0.5, 4.0)  # least and greatest factor on the height of hair
 LOOSE = 0.15  # share of that height by which single hairs may be higher
 THINNEST = 0.006  # canonical; hair is not thinner
@@ -37,8 +44,9 @@ def fill_crown(groups: Sequence[Strands], head: Head) -> list[Strands]:
     places = np.concatenate([np.zeros((0, 2)), *(_place(p[near]) for p, near in zip(points, kept, strict=True))])
     if len(places) < CELLS:
         return list(groups)
-    top = _find_top(places, np.concatenate([h[near] for h, near in zip(heights, kept, strict=True)]))
-    grids = _look_around(top), _average(top, np.ones(top.shape), 1.0)
+    height = np.concatenate([h[near] for h, near in zip(heights, kept, strict=True)])
+    dense, top = (_find_top(places, height, share) for share in (DENSE, HIGH))
+    grids = _close_pits(top), _average(dense, np.ones(dense.shape), SPREAD)
     filled = [_fill(p, h, grids, head) if len(p) else p for p, h in zip(points, heights, strict=True)]
     return [_exchange(*changed) for changed in zip(groups, rows, filled, strict=True)]
 
@@ -50,8 +58,8 @@ def _exchange(group: Strands, rows: np.ndarray, points: F32) -> Strands:
 
 
 def _place(points: np.ndarray) -> F64:
-    """Return where points lie about the whorl, in cells."""
-    return ((points - CROWN)[..., ::2] / CELL + CELLS / 2).astype(np.float64)
+    """Return where points lie about the middle of the crown, in cells."""
+    return ((points - MIDDLE)[..., ::2] / CELL + CELLS / 2).astype(np.float64)
 
 
 def _is_near(points: np.ndarray) -> np.ndarray:
@@ -59,23 +67,23 @@ def _is_near(points: np.ndarray) -> np.ndarray:
     return (points[..., 1] > LOWEST) & ((place > 0) & (place < CELLS)).all(-1)
 
 
-def _find_top(places: F64, height: Floats) -> F64:
-    """Return how high over the skin hair ends in each cell (n, n); NaN without hair."""
+def _find_top(places: F64, height: Floats, share: float) -> F64:
+    """Return how high over the skin a `share` of the hair ends in each cell (n, n); NaN without hair."""
     row, column = places.astype(int).T
     cell = row * CELLS + column
     order = np.lexsort((height, cell))
     count = np.bincount(cell, minlength=CELLS * CELLS)
     first = np.cumsum(count) - count
-    chosen = np.minimum(first + (HIGH * count).astype(int), len(order) - 1)
+    chosen = np.minimum(first + (share * count).astype(int), len(order) - 1)
     top = np.where(count > 0, np.maximum(height[order][chosen], THINNEST), np.nan)
     return top.reshape(CELLS, CELLS)
 
 
-def _look_around(top: F64) -> F64:
-    """Return the height of the hair around the whorl, carried on over it (n, n)."""
-    off = (np.arange(CELLS) + 0.5 - CELLS / 2) * CELL
-    away = np.hypot(off[:, None], off)
-    return _average(top, np.asarray(smoothstep(*AROUND, away)), SPREAD)
+def _close_pits(top: F64) -> F64:
+    """Return heights (n, n) without pits: hair is as high as that on two opposite sides of it."""
+    even = _average(top, np.ones(top.shape), SPREAD)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(PIT / CELL) + 1,) * 2)
+    return np.asarray(gaussian_filter(cv2.morphologyEx(even, cv2.MORPH_CLOSE, disc), BROAD), np.float64)
 
 
 def _average(values: F64, weight: Floats, spread: float) -> F64:

@@ -35,6 +35,7 @@ from portrait360.pipeline.avatar.hair_outline import (
 from portrait360.pipeline.avatar.hair_profile import round_profile
 from portrait360.pipeline.avatar.hair_split import split_strands
 from portrait360.pipeline.avatar.hair_texture import curl_tied, read_grain
+from portrait360.pipeline.avatar.hair_top import hold_within_outline
 from portrait360.pipeline.avatar.hair_undercoat import STEPS, lay_undercoat
 from portrait360.pipeline.avatar.line_hairs import grow_line_hairs
 from portrait360.pipeline.avatar.photo import Photo
@@ -102,7 +103,7 @@ def _arrange(strands: list[Strands], head: Head, photo: Photo, is_short: bool) -
     if is_short:
         side = find_side_reach(strands, head)
         strands = [tidy_nape(settle_behind(group, head, side), head) for group in strands]
-    strands = drop_strays(trim_strands(strands, head, photo))
+    strands = drop_strays(trim_strands(hold_within_outline(strands, head, photo), head, photo))
     return taper_edges(strands, head) if is_short else strands
 
 

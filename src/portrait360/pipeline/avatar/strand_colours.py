@@ -47,7 +47,8 @@ REACH = 0.05  # canonical distance over which colours are those of the nearest s
 ALONG, OWN_REACH = 0.02, 0.20  # canonical lengths of a strand over which its gains are smoothed, and carried on
 DETAIL = 0.8  # share of what a photo shows more finely than that
 LACK = (-0.15, 0.35)  # range of the correction of borrowed gains
-HUE_CALM, BEARD_CALM = 0.6, 0.85  # share of the differences in hue of natural hair, and of a beard, taken off
+HUE_CALM, SEEN_CALM, BEARD_CALM = 0.6, 0.5, 0.85  # share of the differences in hue taken off: of natural hair that
+# is not seen, and that is, and of a beard
 BORROWED_CALM = 0.55  # share of the invented differences of strands that borrowed ones replace
 PURE = 0.9  # purity of hair whose locks are taken
 FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its own locks, and shows them fully
@@ -97,10 +98,10 @@ def _colour(group: Strands, weight: F32, facing: Floats, gain: F32, locks: F32 |
     along, known, own = _smooth_along(group.points, weight, gain)
     seen = np.asarray(along + weight[..., None] * (clip_gain(gain) - along) * DETAIL, np.float32)
     sure = known[..., None]
-    even = along if is_hair else _calm_hues(along, BEARD_CALM, known)
-    seen = seen if is_hair else _calm_hues(seen, BEARD_CALM, weight)  # skin shines through
-    carried, near = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), even)
     dyed = _find_dyed(seen[weight > 0.5]) if is_hair else 0.0
+    calm = SEEN_CALM * (1 - dyed) if is_hair else BEARD_CALM  # skin shines through a beard
+    even, seen = _calm_hues(along, calm, known), _calm_hues(seen, calm, weight)
+    carried, near = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), even)
     borrowed = borrow_colours(group.points, known, seen, dyed)
     if borrowed is not None:
         borrowed = _calm_hues(borrowed, HUE_CALM * (1 - dyed))
