@@ -9,15 +9,20 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
 from portrait360.pipeline.avatar.hair_depth import find_side_reach
 from portrait360.pipeline.avatar.hair_edges import drop_islands, taper_edges
 from portrait360.pipeline.avatar.hair_gloss import add_gloss
 from portrait360.pipeline.avatar.hair_profile import round_profile
 from portrait360.pipeline.avatar.hair_split import split_strands
+from portrait360.pipeline.avatar.hair_waves import Waves, find_waves, sway
+from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
+from portrait360.synth.sampling.hairstyles import find_style
 from portrait360.synth.scene import Material, Part, Scene, Strands
 from portrait360.utils.array_types import F32
+from portrait360.utils.portrait_labels import Label
 from tests.fixtures.hair import grow
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
@@ -31,6 +36,13 @@ def stand_before_forehead(points: F32, head: Head) -> F32:
     skin = head.body[(np.abs(head.body[:, 0]) < 0.05) & (np.abs(head.body[:, 1] - 0.145) < 0.006)]
     over = (np.abs(x) < 0.05) & (y > 0.145) & (y < 0.19)
     return (z[over] - skin[:, 2].max()) / HEAD_HEIGHT
+
+
+def photograph(label: Label) -> Photo:
+    """Return a grey photo that shows one thing everywhere."""
+    one, flow = np.ones((64, 64), np.float32), np.zeros((64, 64, 2), np.float32)
+    grey = np.full((64, 64, 3), 0.2, np.float32)
+    return Photo(grey, grey, one, one, np.full((64, 64), label, np.uint8), one, flow, CAMERA)
 
 
 def lengths(group: Strands) -> F32:
@@ -172,3 +184,27 @@ def _stand(roots: np.ndarray) -> Strands:
     part, material = (np.full(count, int(value), np.uint8) for value in (Part.HAIR, Material.HAIR))
     widths, albedo = np.full((count, 2), 0.002, np.float32), np.full((count, 2, 3), 0.2, np.float32)
     return Strands(points, widths, albedo, part, material)
+
+
+def test_locks_beside_each_other_sway_alike(head):
+    turns = np.linspace(90, 270, 400)
+    side, ahead = np.sin(np.radians(turns)), np.cos(np.radians(turns))
+    drop = np.linspace(0, 0.5, 50)
+    line = np.stack(np.broadcast_arrays(0.2 * side[:, None], 0.05 - drop, 0.2 * ahead[:, None]), -1)
+    group = replace(grow(head, "long"), points=(HEAD_CENTRE + line).astype(np.float32))
+    waves = Waves(0.15, 0.02)
+    moved = (sway([group], head, waves)[0].points - group.points)[:, 15:]
+    size = np.linalg.norm(moved, axis=-1)
+    assert 0.005 < np.median(size) < 0.03
+    assert np.linalg.norm(np.diff(moved, axis=0), axis=-1).mean() < 0.2 * size.mean()
+    length = round(waves.length / (drop[1] - drop[0]))
+    same, half = (np.linalg.norm(moved[:, n:] - moved[:, :-n], axis=-1).mean() for n in (length, length // 2))
+    assert same < 0.4 * half
+    assert sway([group], head, None)[0] is group
+
+
+def test_only_wavy_hair_sways():
+    even = photograph(Label.HAIR)
+    assert find_waves(find_style("long"), even) is None
+    assert find_waves(find_style("long_wavy"), even) is not None
+    assert find_waves(find_style("long_curly"), even) is None

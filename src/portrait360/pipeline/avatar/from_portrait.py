@@ -36,6 +36,7 @@ from portrait360.pipeline.avatar.hair_ears import clear_ears
 from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_below_hat, fit_strands
 from portrait360.pipeline.avatar.hair_level import level_hair
 from portrait360.pipeline.avatar.hair_shade import shade_locks
+from portrait360.pipeline.avatar.hair_waves import find_waves
 from portrait360.pipeline.avatar.hat_outline import fit_hat_outline
 from portrait360.pipeline.avatar.hat_search import choose_hat
 from portrait360.pipeline.avatar.key_light import add_key_light
@@ -235,7 +236,7 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     hair = [s for s in strands if _is_hair(s)]
     others = [s for s in strands if not _is_hair(s)]
     if hair and parameters.wear.hat == "none" and warp:
-        hair = fit_strands(hair, coarse, photo, trust=found.trust)
+        hair = fit_strands(hair, coarse, photo, trust=found.trust, waves=find_waves(found.style, photo))
     elif hair and warp:
         hair = fit_below_hat(hair, coarse, photo)
     else:

@@ -22,11 +22,8 @@ from portrait360.utils.image_ops import smoothstep
 
 MIDDLE = CROWN + np.array([0.0, 0.0, 0.025], np.float32)  # of the crown, before the whorl
 CELL, CELLS = 0.008, 36  # canonical side of a cell, and cells along a side of the square about that
-PIT, SPREAD, BROAD = (
-    0.085,
-    2.0,
-    4.0,
-)  # canonical radius of the widest pit; cells over which heights are even, and wanted
+PIT = 0.085  # canonical radius of the widest pit
+SPREAD, BROAD = 2.0, 4.0  # cells over which heights are averaged: those of the hair, and those that it is to have
 WITHIN = (0.14, 0.085)  # canonical distances from there between which hair is brought to the height around
 DENSE, HIGH = 0.85, 0.95  # quantiles of the heights of a cell's points: where hair is dense, and where it ends
 CHANGE = (0.5, 4.0)  # least and greatest factor on the height of hair

@@ -37,6 +37,7 @@ from portrait360.pipeline.avatar.hair_split import split_strands
 from portrait360.pipeline.avatar.hair_texture import curl_tied, read_grain
 from portrait360.pipeline.avatar.hair_top import hold_within_outline
 from portrait360.pipeline.avatar.hair_undercoat import STEPS, lay_undercoat
+from portrait360.pipeline.avatar.hair_waves import Waves, sway
 from portrait360.pipeline.avatar.line_hairs import grow_line_hairs
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.head.bare_head import Head
@@ -46,8 +47,13 @@ HELD = 0.035  # canonical: strands that begin further than this from the skin be
 SHORT = -0.20  # height that no strand of short hair reaches
 
 
-def fit_strands(strands: Sequence[Strands], head: Head, photo: Photo, *, trust: float = 1.0) -> list[Strands]:
-    """Return strands that agree with the photo; `trust` (0..1) is how far they may be moved to meet its outline."""
+def fit_strands(
+    strands: Sequence[Strands], head: Head, photo: Photo, *, trust: float = 1.0, waves: Waves | None = None
+) -> list[Strands]:
+    """Return strands that agree with the photo, and hang in waves.
+
+    `trust` (0..1) is how far they may be moved to meet its outline.
+    """
     groups = [group for group in strands if len(group.points)]
     held = [group for group in groups if _is_held(group, head)]
     loose = [group for group in groups if not _is_held(group, head)]
@@ -65,7 +71,7 @@ def fit_strands(strands: Sequence[Strands], head: Head, photo: Photo, *, trust: 
         grain = read_grain(photo)[0]
         loose = [curl_tied(group, head, grain) for group in loose]
     # hair under tension lies as it is drawn, and is densest at its knot
-    loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, is_short)
+    loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, waves, is_short)
     bridge = [group for group in trim_strands(bridge_gap(loose, head, photo), head, photo) if len(group.points)]
     nape = grow_nape(loose, head) if is_short and not held else []
     undercoat = trim_strands([*nape, *lay_undercoat([*loose, *bridge], head)], head, photo)
@@ -96,9 +102,9 @@ def fit_below_hat(strands: Sequence[Strands], head: Head, photo: Photo) -> list[
     return [*loose, *trim_strands(lay_undercoat(loose, head), head, photo)]
 
 
-def _arrange(strands: list[Strands], head: Head, photo: Photo, is_short: bool) -> list[Strands]:
+def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | None, is_short: bool) -> list[Strands]:
     """Return hair in locks, over the shoulders or close to the neck, without what strays."""
-    strands = [form_locks(group, head, seed) for seed, group in enumerate(strands)]
+    strands = sway([form_locks(group, head, seed) for seed, group in enumerate(strands)], head, waves)
     strands = drape_strands(strands, head, photo)
     if is_short:
         side = find_side_reach(strands, head)
