@@ -52,11 +52,13 @@ def _hold(group: Strands, head: Head, frame: Frame, outline: Outline, reach: F64
     sure = np.interp(place, CHAIN, outline.is_edge.astype(np.float64)) * smoothstep(*TOP, up)
     move = gaussian_filter1d(sure * room * (_press(height) - height), 1.0, axis=1, mode="nearest")
     move[:, 0] = 0.0
+    rows = np.flatnonzero(move.min(1) < 0)
+    still, (right, up, move) = points[rows], (a[rows] for a in (right, up, move))
     outward = np.stack([right, up], -1) / np.maximum(np.hypot(right, up), 1e-6)[..., None]
-    moved = points + (move[..., None] * outward) @ frame.axes[:2]
-    moved = head.field.push_out(moved, np.clip(head.field.distance(points), -1.0, NEAREST))
-    moved = np.where((move < 0)[..., None], moved, points)
-    return replace(group, points=moved.astype(np.float32))
+    moved = still + (move[..., None] * outward) @ frame.axes[:2]
+    moved = head.field.push_out(moved, np.clip(head.field.distance(still), -1.0, NEAREST))
+    points[rows] = np.where((move < 0)[..., None], moved, still)
+    return replace(group, points=points.astype(np.float32))
 
 
 def _press(height: F64) -> F64:
