@@ -81,6 +81,15 @@ def test_hair_is_as_light_as_the_lit_part_of_the_photo(head):
     np.testing.assert_allclose(half, lit, rtol=0.1)
 
 
+def test_gloss_does_not_wash_out_the_hue_of_hair(head):
+    hair, photo = colour(grow(head, "afro_small"), (0.1, 0.06, 0.05)), photograph(Label.HAIR, (0.2, 0.05, 0.03))
+    photo.radiance[:, : int(0.18 * SIDE)] = 0.5
+    glossy = mean_behind(level_hair(Scene((), (hair,), WHITE), photo).strands[0])
+    photo.radiance[:] = (0.2, 0.05, 0.03)
+    matt = mean_behind(level_hair(Scene((), (hair,), WHITE), photo).strands[0])
+    np.testing.assert_allclose(glossy / glossy.sum(), matt / matt.sum(), rtol=0.05)
+
+
 def test_without_hair_in_the_photo_nothing_is_levelled(head):
     scene = Scene((), (grow(head, "crew"),), WHITE)
     assert level_hair(scene, photograph(Label.FACE)) is scene
