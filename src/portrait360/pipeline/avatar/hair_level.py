@@ -32,7 +32,7 @@ RANGE, HUE = (-0.5, 0.7), 0.5  # its limits in brightness and in one channel aga
 SHOWN = 0.4  # quarter turns from the front up to which hair is levelled as the photo's own camera sees it
 FEWER, WIDER = 3, 2.0  # strands of the render
 DIM = 0.002  # radiance below which hair is black
-LIT = (0.5, 0.9)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
+LIT = (0.35, 0.8)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
 TINTED = (0.3, 0.8)  # those between which it has a hue: neither that of the dark nor that of the light
 QUALITY = replace(DRAFT, hair_shade=PORTRAIT.hair_shade, gleam=PORTRAIT.gleam)  # as hair is lit in the views
 
