@@ -73,12 +73,14 @@ def test_hair_behind_takes_the_hue_of_the_photo(head):
     assert red[0] > 1.2 * red[1] > 1.2 * red[2]
 
 
-def test_hair_is_as_light_as_the_lit_part_of_the_photo(head):
+@pytest.mark.parametrize(("share", "light"), [(0.3, 0.01), (0.15, 0.9)])
+def test_neither_shade_nor_gloss_in_the_photo_changes_how_light_hair_is(head, share, light):
+    """Deep shade, as beside a neck, on a third of the hair, and gloss on a sixth of it."""
     hair, photo = colour(grow(head, "afro_small"), (0.1, 0.1, 0.1)), photograph(Label.HAIR)
-    lit = mean_behind(level_hair(Scene((), (hair,), WHITE), photo).strands[0])
-    photo.radiance[:, : int(0.45 * SIDE)] = 0.01  # a deep shade, as beside a neck
-    half = mean_behind(level_hair(Scene((), (hair,), WHITE), photo).strands[0])
-    np.testing.assert_allclose(half, lit, rtol=0.1)
+    even = mean_behind(level_hair(Scene((), (hair,), WHITE), photo).strands[0])
+    photo.radiance[:, : int(share * SIDE)] = light
+    partly = mean_behind(level_hair(Scene((), (hair,), WHITE), photo).strands[0])
+    np.testing.assert_allclose(partly, even, rtol=0.1)
 
 
 def test_gloss_does_not_wash_out_the_hue_of_hair(head):

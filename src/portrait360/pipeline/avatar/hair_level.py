@@ -3,7 +3,8 @@
 What is darker behind may be so for many reasons: less light, more shade between strands, colours of the few strands
 that the photo shows well. And the lamps that give a head its form put a gloss on dark hair that its photo lacks. So
 hair is rendered from all sides, the photo's own among them, and compared with the photo's. What tells the colour of
-hair is its lit part: beside a face and a neck a photo shows a deep shade, which no other side of the head has.
+hair is its middle: beside a face and a neck a photo shows a deep shade, which no other side of the head has, and gloss
+moves with the eye.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def thin_out(scene: Scene) -> Scene:
 
 
 def _usual_light(radiance: F32, mask: Bools) -> F64 | None:
-    """Return the logarithm of the usual light (3,) of the lit hair among pixels; None of too few."""
+    """Return the logarithm of the usual light (3,) of the hair among pixels; None of too few."""
     if mask.sum() < FEW:
         return None
     light = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0)
