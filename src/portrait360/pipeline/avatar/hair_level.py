@@ -3,8 +3,8 @@
 What is darker behind may be so for many reasons: less light, more shade between strands, colours of the few strands
 that the photo shows well. And the lamps that give a head its form put a gloss on dark hair that its photo lacks. So
 hair is rendered from all sides, the photo's own among them, and compared with the photo's. What tells the colour of
-hair is its middle: beside a face and a neck a photo shows a deep shade, which no other side of the head has, and gloss
-moves with the eye.
+hair is its middle: beside a face and a neck a photo shows a deep shade, which no other side of the head has, and
+gloss moves with the eye.
 """
 
 from __future__ import annotations
