@@ -83,6 +83,15 @@ def test_neither_shade_nor_gloss_in_the_photo_changes_how_light_hair_is(head, sh
     np.testing.assert_allclose(partly, even, rtol=0.1)
 
 
+def test_black_hair_gets_no_hue_from_its_photo(head):
+    """What little light it sends is the wall's."""
+    black = colour(grow(head, "afro_small"), (0.01, 0.01, 0.01))
+    behind = mean_behind(
+        level_hair(Scene((), (black,), WHITE), photograph(Label.HAIR, (0.006, 0.003, 0.002))).strands[0]
+    )
+    np.testing.assert_allclose(behind, behind.mean(), rtol=0.02)
+
+
 def test_gloss_does_not_wash_out_the_hue_of_hair(head):
     hair, photo = colour(grow(head, "afro_small"), (0.1, 0.06, 0.05)), photograph(Label.HAIR, (0.2, 0.05, 0.03))
     photo.radiance[:, : int(0.18 * SIDE)] = 0.5

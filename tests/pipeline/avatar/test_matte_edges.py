@@ -40,7 +40,7 @@ def test_haze_of_hair_goes_and_what_is_solid_stays():
     rising = np.linspace(0, 1, SIDE, dtype=np.float32)[None].repeat(SIDE, 0)
     photo = replace(draw_photo(0.0), alpha=rising, labels=np.full((SIDE, SIDE), Label.HAIR, np.uint8))
     alpha = clear_edges(photo).alpha[0]
-    assert alpha[rising[0] < 0.25].max() == 0
+    assert alpha[rising[0] < 0.15].max() == 0
     assert alpha[rising[0] > 0.9].min() == 1
     assert (np.diff(alpha) >= 0).all()
 

@@ -33,6 +33,7 @@ RANGE, HUE = (-0.5, 0.7), 0.5  # its limits in brightness and in one channel aga
 SHOWN = 0.4  # quarter turns from the front up to which hair is levelled as the photo's own camera sees it
 FEWER, WIDER = 3, 2.0  # strands of the render
 DIM = 0.002  # radiance below which hair is black
+BLACK = (0.004, 0.02)  # radiances between which hair comes to have a hue of its own: black hair reflects the wall
 LIT = (0.35, 0.8)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
 TINTED = (0.3, 0.8)  # those between which it has a hue: neither that of the dark nor that of the light
 QUALITY = replace(DRAFT, hair_shade=PORTRAIT.hair_shade, gleam=PORTRAIT.gleam)  # as hair is lit in the views
@@ -106,8 +107,9 @@ def _usual_light(radiance: F32, mask: Bools) -> F64 | None:
     if mask.sum() < FEW:
         return None
     light = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0)
-    lit, tinted = (np.log(trimmed_mean(light, share) + DIM).astype(np.float64) for share in (LIT, TINTED))
-    return lit.mean() + tinted - tinted.mean()
+    lit, tinted = (trimmed_mean(light, share).astype(np.float64) for share in (LIT, TINTED))
+    hue = np.log(tinted + DIM) - np.log(tinted + DIM).mean()
+    return np.log(lit + DIM).mean() + hue * smoothstep(*BLACK, lit.mean())
 
 
 def spread_around(points: F32, around: F64) -> F32:

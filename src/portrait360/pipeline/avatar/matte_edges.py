@@ -19,7 +19,7 @@ from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
-HAZE = (0.25, 0.9)  # alpha over which a matte becomes solid: less is haze
+HAZE = (0.15, 0.7)  # alpha over which a matte becomes solid: less is haze
 INNER = (0.8, 0.97)  # share of the subject in a pixel over which its colour becomes the subject's own
 HALF, DEEP = 0.5, (0.01, 0.02)  # alpha within a matte, and picture sides from its edge at which no wall is seen
 EVEN = 0.003  # picture sides over which colours from within are evened
