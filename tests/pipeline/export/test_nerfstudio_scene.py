@@ -169,7 +169,7 @@ REFUSED = {
     "bent": (of_frame(k1=0.05), "not a pinhole"),
     "fisheye": (of_frame(camera_model="OPENCV_FISHEYE"), "not a pinhole"),
     "marked fisheye": ({**of_frame(), "is_fisheye": True}, "not a pinhole"),
-    "another size": (of_frame(w=64, h=40), "64 x 40 pixels, but r_0.png of 60 x 40"),
+    "another size": (of_frame(w=64, h=40), "64 x 40 pixels, but r_0.png has 60 x 40"),
 }
 
 

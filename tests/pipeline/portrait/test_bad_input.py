@@ -46,7 +46,7 @@ def test_sixteen_bits(tmp_path, quick):
 def test_an_animation(tmp_path, quick):
     path = saved(tmp_path / "x.gif", IMAGE, save_all=True, append_images=[Image.new("RGB", IMAGE.size)])
     portrait = make_portrait(path, size=64)
-    assert portrait.source == "face" and "animated" in portrait.warnings[0]
+    assert portrait.source == "face" and "several frames" in portrait.warnings[0]
 
 
 def test_forty_pixels(tmp_path, quick):

@@ -64,7 +64,7 @@ def test_a_picture_with_structure_but_without_a_head_is_refused(rgb):
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_quarter_turns_of_a_photo_give_the_same_portrait(photo, portrait, quarters):
     turned = make_portrait(photo.rotate(quarters), size=128)
-    assert turned.quarter_turns == 4 - quarters and "turned" in turned.warnings[0]
+    assert turned.quarter_turns == 4 - quarters and "rotated" in turned.warnings[0]
     assert_same(replace(turned, quarter_turns=0, warnings=()), replace(portrait, warnings=()))
 
 
