@@ -99,7 +99,7 @@ def test_a_run_before_which_nothing_was_compiled_says_that_it_takes_longer(photo
 
     for i, cached in enumerate(
         (True, True, False)
-    ):  # the first run is slower, which its estimate takes for the machine
+    ):  # the first warms up, which its estimate takes for a slow machine
         monkeypatch.setattr(pipeline_make, "is_cached", lambda kernel, cached=cached: cached)
         with pytest.raises(Stop):
             make(photo, tmp_path / f"{i}", LOOK, note)
