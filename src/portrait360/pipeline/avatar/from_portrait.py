@@ -23,6 +23,7 @@ from portrait360.pipeline.avatar.chosen_hair import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.cloth_colours import refine_clothes
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
 from portrait360.pipeline.avatar.drawn_layers import draw_locks, hide_features
+from portrait360.pipeline.avatar.exposure import is_hair
 from portrait360.pipeline.avatar.facial_hair import choose_beard
 from portrait360.pipeline.avatar.glasses_photo import (
     choose_glasses,
@@ -79,7 +80,7 @@ from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.head.flat_face import flatten_face
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.sampling.parameters import HeadParameters
-from portrait360.synth.scene import Light, Part, Scene, Strands
+from portrait360.synth.scene import Light, Part, Scene
 from portrait360.utils.parallel.threads import run_beside
 from portrait360.utils.portrait_labels import Label
 
@@ -233,8 +234,8 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     scene = Scene(tuple(meshes), tuple(strands), person.light, steps=steps, landmarks=geometry.landmarks)
     if not person.hair.agrees:
         photo = leave_out_conflict(photo, scene, NO_CONFLICT.with_hair(person.hair.is_other), patch=0)
-    hair = [s for s in strands if _is_hair(s)]
-    others = [s for s in strands if not _is_hair(s)]
+    hair = [s for s in strands if is_hair(s)]
+    others = [s for s in strands if not is_hair(s)]
     if hair and parameters.wear.hat == "none" and warp:
         hair = fit_strands(hair, coarse, photo, trust=found.trust, waves=find_waves(found.style, photo))
     elif hair and warp:
@@ -262,7 +263,3 @@ def cut_neckline(coarse: Head, person: DescribedHead) -> tuple[float, ...]:
     if clothes.collar not in FITTED_COLLARS or Label.CLOTHES in person.conflict.shapes:
         return ()
     return fit_neckline(coarse, person.photo, clothes)
-
-
-def _is_hair(strands: Strands) -> bool:
-    return int(strands.part[0]) == Part.HAIR
