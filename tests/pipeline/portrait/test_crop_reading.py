@@ -22,12 +22,12 @@ from portrait360.utils.portrait_labels import Label
 SQUARE = CropSquare((0.0, 0.0), float(SIDE))
 
 
-def read(labels: np.ndarray) -> Reading:
+def read(labels: np.ndarray, kind: str = "human") -> Reading:
     """A reading that is sure of these labels."""
     shares = (np.arange(len(Label))[:, None, None] == labels).astype(np.float32)
     flat = np.zeros((SIDE, SIDE, 3), np.float32)
     alpha = (labels > 0).astype(np.float32)
-    return Reading(shares, alpha, flat[..., :2], flat, {"kind": {"human": 1.0}}, {"age": Value(0.5, 0.1)})
+    return Reading(shares, alpha, flat[..., :2], flat, {"kind": {kind: 1.0}}, {"age": Value(0.5, 0.1)})
 
 
 def head(top: int, left: int, right: int) -> np.ndarray:
@@ -52,6 +52,14 @@ def test_hair_within_the_photo_is_no_reason_to_warn():
 )
 def test_hair_at_the_photos_edge_is_cut_off(edges, side):
     assert f"hair is cut off at the {side}," in warn(head(*edges))
+
+
+def test_several_cut_sides_are_a_list_and_animals_have_fur():
+    labels = head(0, 0, 210)
+    assert "hair is cut off at the top and left," in warn(labels)
+    labels[200:, 40:90] = Label.HAIR
+    warnings = find_reading_warnings(read(labels, "animal"), SQUARE, (SIDE, SIDE), 0.0, has_face=False)
+    assert warnings == ("fur is cut off at the top, left and bottom, so the rest of it is guessed",)
 
 
 def test_a_face_at_the_lower_edge_is_cut_off():
@@ -178,13 +186,27 @@ def test_labels_lie_over_the_picture():
     assert draw_legend(128, labels).shape[0] == 128
 
 
-def test_the_reading_in_words_names_the_likeliest_answers():
-    nothing = np.zeros((1, 1, 3), np.float32)
-    answers = {"kind": {"human": 0.9, "toon": 0.1}, "style": {"low_bun": 0.6, "bob": 0.4}}
+def say(labels: np.ndarray, kind: str) -> str:
+    answers = {"kind": {kind: 0.9, "toon": 0.1}, "style": {"low_bun": 0.6, "bob": 0.4}}
     answers |= {name: {"none": 0.75, "other": 0.25} for name in ("beard", "glasses", "hat")}
-    reading = Reading(nothing, nothing[..., 0], nothing[..., :2], nothing, answers, {})
-    said = describe_reading(reading)
+    return describe_reading(replace(read(labels), answers=answers))
+
+
+def test_the_reading_in_words_names_the_likeliest_answers():
+    said = say(head(20, 40, 210), "human")
     assert said == "human (90 %), hair low bun (60 %), no beard (75 %), no glasses (75 %), no hat (75 %)"
+
+
+def test_what_is_asked_of_people_is_not_said_of_animals():
+    assert say(head(20, 40, 210), "animal") == "animal (90 %)"
+
+
+def test_a_hat_that_the_labels_show_is_not_denied():
+    labels = head(20, 40, 210)
+    labels[20:22, 40:44] = Label.HAT  # crumbs are none
+    assert "no hat" in say(labels, "human")
+    labels[20:60, 40:210] = Label.HAT
+    assert say(labels, "human").endswith("no glasses (75 %), a hat by its pixels")
 
 
 def test_crumbs_are_in_no_legend():

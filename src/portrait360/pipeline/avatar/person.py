@@ -13,7 +13,7 @@ import numpy as np
 
 from portrait360.pipeline.avatar.head_cloth import find_two_colours
 from portrait360.pipeline.avatar.photo import CLOTHES, HAIR, SKIN, Photo
-from portrait360.pipeline.reading.reading import Reading
+from portrait360.pipeline.reading.reading import HAT_SHARE, Reading
 from portrait360.synth.sampling.parameters import (
     Clothes,
     Colour,
@@ -34,7 +34,7 @@ CEL_STEPS = 3  # levels of light on a flat drawing
 SEED = 5  # of everything that is grown
 THINNEST_BROWS, BROADEST_BROWS = 0.015, 0.075  # pixels of both brows per pixel of the face
 FEWEST = 120  # pixels whose median is a colour
-BEARD_SHARE, GLASSES_SHARE, HAT_SHARE = 0.02, 0.012, 0.12  # pixels of a thing per pixel of the face
+BEARD_SHARE, GLASSES_SHARE = 0.02, 0.012  # pixels of a thing per pixel of the face
 HAIR_REFLECTS = 1.6  # hair's albedo per unit of what a photo shows of it: strands shade one another
 SURE_GLASSES, WIRE_SHARE = 0.9, 0.003  # probability from which so few pixels will do: thin wires, which labels lose
 DARK_LENSES, HIDDEN_EYES = 0.12, 0.01  # pixels of glasses (frames alone: 0.09) and of eyes (usually 0.02 to 0.05)

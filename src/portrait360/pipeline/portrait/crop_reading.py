@@ -36,14 +36,20 @@ def find_reading_warnings(
     edges = cut_edges(reading, square, photo_shape)
     sides = [side for side in SIDES if share_of(edges[side], COVERING) > CUT]
     if sides:
-        what = "the hat" if reading.share(Label.HAT).sum() > reading.share(Label.HAIR).sum() else "hair"
-        warnings.append(f"{what} is cut off at the {' and '.join(sides)}, so the rest of it is guessed")
+        where = " and ".join(filter(None, (", ".join(sides[:-1]), sides[-1])))
+        warnings.append(f"{_name_covering(reading)} is cut off at the {where}, so the rest of it is guessed")
     if share_of(edges["bottom"], FACE_LABELS) > CUT:
         warnings.append("the face is cut off at the bottom, so the rest of it is guessed")
     turn = abs(azimuth_between(0, azimuth))
     if has_face and turn > FAR_TURN:
         warnings.append(f"the face is turned {turn:.0f} degrees, so its other half is guessed")
     return tuple(warnings)
+
+
+def _name_covering(reading: Reading) -> str:
+    if reading.share(Label.HAT).sum() > reading.share(Label.HAIR).sum():
+        return "the hat"
+    return "fur" if reading.best("kind")[0] == "animal" else "hair"
 
 
 def cut_edges(reading: Reading, square: CropSquare, photo_shape: tuple[int, int]) -> dict[str, Bytes]:
