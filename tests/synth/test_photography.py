@@ -5,13 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from portrait360.synth.photography import compose as composition
 from portrait360.synth.photography.backgrounds import BACKGROUNDS, sample_background
-from portrait360.synth.photography.compose import VOID, Draft, Picture, compose, put_before, repeat_border
+from portrait360.synth.photography.compose import (
+    VOID,
+    Draft,
+    Picture,
+    compose,
+    put_before,
+    put_neighbour_before,
+    repeat_border,
+)
 from portrait360.synth.photography.cutout import Cutout
 from portrait360.synth.photography.filters import FILTERS, photograph
 from portrait360.synth.photography.occluders import OCCLUDERS, draw_occluder, find_site
 from portrait360.synth.photography.placement import make_affine, turn_flow, turn_normals, warp_labels
-from portrait360.utils.portrait_labels import Label
+from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
 SIDE, SIZE = 80, 64
 
@@ -155,6 +164,35 @@ def test_an_object_hides_the_person_and_a_garment_does_not():
         assert ((after.alpha[hidden] > 0.5) == occluder.is_subject).all()
         seen.add(occluder.label)
     assert seen == {Label.OBJECT, Label.CLOTHES}
+
+
+def test_a_neighbour_hides_a_shoulder_and_is_not_the_person():
+    person, hidden_shares = squares(), []
+    scene = Draft(person.rgb, person.alpha, person.labels, person.flow, person.normals)
+    face = np.isin(scene.labels, FACE_LABELS)
+    for seed in range(40):
+        after = put_neighbour_before(np.random.default_rng(seed), scene, [person])
+        hidden = after.labels != scene.labels
+        assert (after.labels[hidden] == Label.BACKGROUND).all() and not after.alpha[hidden].any()
+        assert not after.flow[hidden].any() and not after.normals[hidden].any()
+        assert hidden[face].mean() <= 0.25
+        hidden_shares.append(hidden[scene.labels > 0].mean())
+    assert np.mean(np.array(hidden_shares) > 0.02) > 0.5
+
+
+def test_a_neighbour_comes_from_numbers_of_its_own(monkeypatch):
+    """The rest of the picture, to the border that is drawn last, is as it would be without."""
+    person, differ = squares(), []
+    for seed in range(25):
+        pictures = []
+        for share in (0.0, 1.0):
+            monkeypatch.setattr(composition, "NEIGHBOUR_SHARE", share)
+            pictures.append(compose(np.random.default_rng(seed), person, [person], SIZE, "photo"))
+        without, beside = pictures
+        assert np.array_equal(without.affine, beside.affine)
+        assert np.array_equal(without.labels == VOID, beside.labels == VOID)
+        differ.append(not np.array_equal(without.rgb, beside.rgb))
+    assert np.mean(differ) > 0.5
 
 
 @pytest.mark.parametrize("name", [*FILTERS, "photograph"])

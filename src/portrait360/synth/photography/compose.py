@@ -17,6 +17,7 @@ from portrait360.synth.photography.placement import (
     Layer,
     Placement,
     sample_bystander,
+    sample_neighbour,
     sample_placement,
     turn_flow,
     turn_normals,
@@ -26,11 +27,12 @@ from portrait360.synth.photography.placement import (
 )
 from portrait360.synth.render.tone_mapping import composite_over, linear_to_srgb, srgb_to_linear
 from portrait360.utils.array_types import F32, F64, Bytes
-from portrait360.utils.portrait_labels import Label
+from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
 VOID = 255  # a label that is not counted: the picture's content has ended here
 OBJECT_SHARE = 0.12
 BYSTANDER_SHARE = 0.25  # where there are others
+NEIGHBOUR_SHARE, MOST_HIDDEN = 0.3, 0.25  # where there are others; share of a face that a neighbour may hide
 BORDER_SHARE = 0.35
 SIDES = {"bottom": 0.7, "left": 0.25, "right": 0.25, "top": 0.12}  # how often the border is there, if there is one
 
@@ -70,7 +72,7 @@ def compose(
     size: int = 256,
     treatment: str | None = None,
 ) -> Picture:
-    """Return a picture of the person, perhaps with others behind, an object before, and a border.
+    """Return a picture of the person, perhaps with others behind or beside, an object before, and a border.
 
     `treatment` says how it is photographed, see `photograph`.
     """
@@ -79,6 +81,9 @@ def compose(
     if others and rng.random() < BYSTANDER_SHARE:
         background = add_bystanders(rng, background, others)
     scene = place_person(rng, person, placement, background)
+    beside = rng.spawn(1)[0]  # numbers of its own, so that the rest of the picture does not depend on it
+    if others and beside.random() < NEIGHBOUR_SHARE:
+        scene = put_neighbour_before(beside, scene, others)
     if rng.random() < OBJECT_SHARE:
         scene = put_before(scene, draw_occluder(rng, scene.rgb, scene.labels))
     rgb, alpha, labels = to_bytes(photograph(rng, scene.rgb, treatment)), to_bytes(scene.alpha), scene.labels
@@ -116,6 +121,20 @@ def place_person(rng: Generator, person: Cutout, placement: Placement, backgroun
         turn_flow(warp(person.flow, affine, size), placement.degrees, placement.flip),
         turn_normals(warp(person.normals, affine, size), placement.degrees, placement.flip),
     )
+
+
+def put_neighbour_before(rng: Generator, scene: Draft, others: Sequence[Cutout]) -> Draft:
+    """Put another's shoulder or hair before the person's, as in photos of groups; nobody is put before the face."""
+    size = len(scene.labels)
+    other = others[int(rng.integers(len(others)))]
+    layer = warp_colours(other, sample_neighbour(rng, other, size).affine, size)
+    values = blur(np.dstack([layer.light, layer.alpha]), rng.uniform(0, 2) * size / 256)
+    alpha = np.clip(values[..., 3], 0, 1)
+    face = np.isin(scene.labels, FACE_LABELS)
+    if (alpha[face] > 0.5).sum() > MOST_HIDDEN * face.sum():
+        return scene
+    rgb = linear_to_srgb(np.clip(values[..., :3] / np.maximum(alpha, 1 / 255)[..., None], 0, 1))
+    return put_before(scene, Occluder(rgb, alpha, Label.BACKGROUND, is_subject=False))
 
 
 def vary_edge(rng: Generator, layer: Layer) -> Layer:

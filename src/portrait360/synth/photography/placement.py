@@ -62,6 +62,14 @@ def sample_bystander(rng: Generator, cutout: Cutout, size: int) -> Placement:
     return Placement(make_affine(len(cutout.alpha), size, flip, degrees, zoom, shift), degrees, flip)
 
 
+def sample_neighbour(rng: Generator, cutout: Cutout, size: int) -> Placement:
+    """Sample where someone stands beside the person, a little nearer to the camera, cut by the picture's edge."""
+    zoom, flip = rng.uniform(0.9, 1.5), bool(rng.random() < 0.5)
+    shift = rng.choice([-1.0, 1.0]) * rng.uniform(0.4, 0.7), rng.uniform(-0.05, 0.35)
+    degrees = float(rng.normal(0, 5))
+    return Placement(make_affine(len(cutout.alpha), size, flip, degrees, zoom, shift), degrees, flip)
+
+
 def make_affine(side: int, size: int, flip: bool, degrees: float, zoom: float, shift: tuple[float, float]) -> F64:
     """Return the affine (2, 3) from a cutout of this side about its middle; the shift is in picture sides."""
     turn = np.radians(degrees)
