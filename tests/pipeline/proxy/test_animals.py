@@ -7,6 +7,10 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
+from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.from_portrait import can_fit_avatar
+from portrait360.pipeline.avatar.methods import build_proxy
+from portrait360.pipeline.portrait.face_detection import LANDMARKS
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy.animal_shape import animal_radius, extend_mask, find_snout, is_animal, subject_matte
@@ -85,14 +89,25 @@ def view(head, azimuth: float, elevation: float = 0.0):
     return head.render(Camera(look_at(azimuth, elevation), FOCAL), 128)
 
 
-def test_only_what_the_reader_takes_for_an_animal_and_has_no_face_is_one(animal):
-    assert is_animal(animal)
-    assert not is_animal(replace(animal, source="face"))
-    assert not is_animal(replace(animal, reading=None))
+def read_as(animal: Portrait, share: float, source: str) -> Portrait:
     assert animal.reading is not None
-    human = replace(animal.reading, answers={"kind": {"human": 0.9, "animal": 0.1}})
-    assert not is_animal(replace(animal, reading=human))
+    reading = replace(animal.reading, answers={"kind": {"animal": share, "human": 1 - share}})
+    return replace(animal, reading=reading, source=source, landmarks=np.zeros((LANDMARKS, 2)))
+
+
+def test_what_the_reader_takes_for_an_animal_is_one(animal):
+    assert is_animal(animal)
+    assert not is_animal(replace(animal, reading=None))
+    assert not is_animal(read_as(animal, 0.1, "matte"))
     assert proxy_from_photo(animal).layout == ANIMAL_LAYOUT
+
+
+def test_a_face_in_a_muzzle_makes_no_human_of_an_animal(animal):
+    """Detectors of human faces find some: then the reader has to be surer."""
+    assert is_animal(read_as(animal, 0.6, "matte")) and not is_animal(read_as(animal, 0.6, "face"))
+    assert is_animal(read_as(animal, 0.9, "face"))
+    assert can_fit_avatar(read_as(animal, 0.1, "face")) and not can_fit_avatar(read_as(animal, 0.9, "face"))
+    assert not isinstance(build_proxy(read_as(animal, 0.9, "face")), Avatar)
 
 
 def test_the_network_that_knows_people_leaves_animals_alone(animal, head):

@@ -70,6 +70,7 @@ from portrait360.pipeline.avatar.skin_level import level_skin
 from portrait360.pipeline.avatar.worn import FITTED_COLLARS, choose_collar
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import estimate_reference_camera
+from portrait360.pipeline.proxy.animal_shape import is_animal
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.build import build_person
@@ -100,8 +101,9 @@ class DescribedHead:
 
 
 def can_fit_avatar(portrait: Portrait) -> bool:
-    """Return whether the portrait shows a face that has been fitted and read."""
-    return portrait.source == "face" and portrait.landmarks is not None and portrait.reading is not None
+    """Return whether the portrait shows a face that has been fitted and read, and that is not an animal's."""
+    has_face = portrait.source == "face" and portrait.landmarks is not None and portrait.reading is not None
+    return has_face and not is_animal(portrait)
 
 
 def make_avatar(

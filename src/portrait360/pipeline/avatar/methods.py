@@ -26,7 +26,7 @@ from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import sha256
 
-NO_EFFECT = "no face was found, so there is no avatar, and `hair`, `hair_length` and `parameters` have no effect"
+NO_EFFECT = "there is no human face and so no avatar; `hair`, `hair_length` and `parameters` have no effect"
 
 
 def build_proxy(

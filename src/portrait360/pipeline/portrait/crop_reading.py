@@ -11,7 +11,7 @@ from portrait360.geometry.cameras import azimuth_between
 from portrait360.models.portrait_reader import SIDE
 from portrait360.pipeline.portrait.crop import CropSquare
 from portrait360.pipeline.portrait.matting import crop_colours
-from portrait360.pipeline.reading.reading import Reading, read_picture
+from portrait360.pipeline.reading.reading import Reading, read_picture, shows_animal
 from portrait360.utils.array_types import Bytes, Floats
 from portrait360.utils.images import Picture
 from portrait360.utils.portrait_labels import FACE_LABELS, Label
@@ -40,6 +40,8 @@ def find_reading_warnings(
         warnings.append(f"{_name_covering(reading)} is cut off at the {where}, so the rest of it is guessed")
     if share_of(edges["bottom"], FACE_LABELS) > CUT:
         warnings.append("the face is cut off at the bottom, so the rest of it is guessed")
+    if has_face and shows_animal(reading, has_face=True):
+        warnings.append("the head is an animal's, so it becomes one surface without expressions")
     turn = abs(azimuth_between(0, azimuth))
     if has_face and turn > FAR_TURN:
         warnings.append(f"the face is turned {turn:.0f} degrees, so its other half is guessed")

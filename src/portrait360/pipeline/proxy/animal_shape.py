@@ -20,11 +20,11 @@ from portrait360.geometry.cameras import Camera, azimuth_between
 from portrait360.pipeline.portrait.crop import cut_centre
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy.head_map import HeadMap
+from portrait360.pipeline.reading.reading import shows_animal
 from portrait360.utils.array_types import Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
-SURE = 0.5  # probability from which a head without a human face is an animal's
 FEATURES = (Label.FACE, Label.BROW, Label.EYE, Label.LIPS, Label.MOUTH)  # what is not fur: eyes and nose pad
 LEAST_FEATURE = 1e-4  # of the picture's area: smaller spots are no eyes
 GRID, MARGIN = 180, 0.2  # cells along the grid in which the head is inflated; how far it reaches beyond the crop
@@ -61,11 +61,8 @@ class Snout:
 
 
 def is_animal(portrait: Portrait) -> bool:
-    """Return whether the reader takes a head without a human face for an animal's."""
-    reading = portrait.reading
-    return (
-        portrait.source == "matte" and reading is not None and reading.answers.get("kind", {}).get("animal", 0) > SURE
-    )
+    """Return whether the reader takes the head for an animal's."""
+    return portrait.reading is not None and shows_animal(portrait.reading, has_face=portrait.source == "face")
 
 
 def subject_matte(portrait: Portrait) -> Floats:

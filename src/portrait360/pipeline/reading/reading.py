@@ -28,6 +28,7 @@ ODD = {"parting", "sweep", "wind", "azimuth_sin", "roll_sin"} | {f"light_{i}{c}"
 """Numbers that change their sign in a mirror; those whose names end in _left and _right change places."""
 QUESTIONS_ON_PEOPLE = {"style": "hair", "beard": "beard", "glasses": "glasses", "hat": "hat"}  # question: noun
 HAT_SHARE = 0.12  # pixels of a hat per pixel of the face
+ANIMAL, ANIMAL_WITH_FACE = 0.5, 0.7  # probability from which a head is an animal's; more if a face was found in it
 PIXELS = (  # name, type and shape in the file
     ("probabilities", np.uint8, (len(Label), SIDE, SIDE)),
     ("alpha", np.uint8, (SIDE, SIDE)),
@@ -117,6 +118,11 @@ class Reading:
     def best(self, question: str) -> tuple[str, float]:
         """Return the likeliest answer and its probability."""
         return next(iter(self.answers[question].items()))
+
+
+def shows_animal(reading: Reading, *, has_face: bool) -> bool:
+    """Whether the head is an animal's; detectors of human faces find one in some muzzles."""
+    return reading.answers.get("kind", {}).get("animal", 0) > (ANIMAL_WITH_FACE if has_face else ANIMAL)
 
 
 def describe_reading(reading: Reading) -> str:
