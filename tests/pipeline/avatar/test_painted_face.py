@@ -11,7 +11,7 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.drawn_layers import LOCKS, draw_locks, hide_features
 from portrait360.pipeline.avatar.painted_face import EYES, follow_jaw, is_painted
-from portrait360.pipeline.avatar.painted_labels import find_ink, paint_face
+from portrait360.pipeline.avatar.painted_labels import find_chest, find_ink, paint_face
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.pipeline.avatar.relief_trust import find_shown, leave_out_ink
 from portrait360.pipeline.portrait.morphable_model import load_morphable
@@ -91,6 +91,23 @@ def test_a_painted_face_ends_at_its_jaw_and_has_no_parts(landmarks, drawing):
     inside, beyond = painted.labels[(middle[1] + depth).astype(int), int(middle[0])]
     assert inside == Label.FACE and beyond == Label.SKIN
     assert drawing.labels[int(middle[1] + depth[1]), int(middle[0])] == Label.FACE
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_sleeve_beside_drawn_hair_is_cloth_and_gloss_is_hair(landmarks, drawing, joined):
+    chest = find_chest(drawing, landmarks)
+    top = int(np.nonzero(chest.all(1))[0][0]) + 8
+    labels, rgb = drawing.labels.copy(), drawing.rgb.copy()
+    labels[:, :60], rgb[:, :60] = Label.HAIR, DARK
+    labels[top:, 60:200], rgb[top:, 60:200] = Label.CLOTHES, SHADED + 0.2
+    rgb[20:30, 80:160] = FAIR  # gloss on the crown
+    rgb[top:, 20 : 60 if joined else 45] = SHADED + 0.2
+    painted = paint_face(replace(drawing, labels=labels, rgb=rgb), landmarks)
+    sleeve = painted.labels[top + 5 : -5, 25:40]
+    assert (sleeve == (Label.CLOTHES if joined else Label.HAIR)).all()
+    assert (painted.labels[: top - 3, 5:55] == Label.HAIR).all() and (
+        painted.labels[20:30, 80:160] == Label.HAIR
+    ).all()
 
 
 def test_the_line_of_a_jaw_is_shown_at_its_own_camera_only(landmarks, drawing):

@@ -10,7 +10,7 @@ import numpy as np
 from portrait360.geometry.cameras import pixel_centres
 from portrait360.pipeline.avatar.painted_face import FURTHEST, find_frame, measure_jaw
 from portrait360.pipeline.avatar.photo import Photo, log_density
-from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.array_types import F32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
@@ -21,6 +21,10 @@ EVIDENT = 1.0  # logarithm of the odds from which they overrule what has been re
 AROUND = 0.012  # picture sides around eyes and brows whose dark lines are no hair
 RIM = 0.012  # picture sides within the edge of hair that may be lit from behind
 FEWEST = 60  # pixels whose colours are known
+APART, MINOR = (
+    2.5,
+    0.35,
+)  # distance of two colours in their spreads, and share of the hair up to which one is not hair's
 INK = (0.004, 0.009)  # picture sides from the line between face and neck up to which it reaches, and where it ends
 
 
@@ -40,7 +44,39 @@ def paint_face(photo: Photo, landmarks: Floats) -> Photo:
     beside = np.stack([measure_odds(photo, mask) for mask in masks])
     out = np.where(np.isin(labels, FACE_LABELS) & beyond, np.array(BESIDE, np.uint8)[beside.argmax(0)], labels)
     out[face & above & ~near & (beside[1] - skin > EVIDENT)] = Label.HAIR
+    out = np.where(find_clothes(photo, out, find_chest(photo, landmarks), above), np.uint8(Label.CLOTHES), out)
     return replace(photo, labels=out, painted=True)
+
+
+def find_clothes(photo: Photo, labels: Bytes, chest: Bools, above: Bools) -> Bools:
+    """Return which hair on the chest is cloth: a sleeve beside hair of another colour.
+
+    Where a drawing's hair has two colours that lie far apart, the one that is not usual `above` the eyes and runs on
+    into clothes of that colour is theirs: gloss on hair ends before it does.
+    """
+    hair, top = labels == Label.HAIR, (labels == Label.HAIR) & above
+    if min(top.sum(), (labels == Label.CLOTHES).sum(), (hair & chest).sum()) < FEWEST:
+        return np.zeros(hair.shape, np.bool_)
+    soft = cv2.GaussianBlur(photo.rgb.astype(np.float32), (0, 0), GRAIN * photo.size)
+    off = np.linalg.norm(soft - np.median(soft[top], 0), axis=-1) / np.sqrt(3)
+    steps = (255 * np.clip(off, 0, 1)).astype(np.uint8)
+    between = cv2.threshold(steps[hair][None], 0, 255, cv2.THRESH_OTSU)[0] / 255
+    usual, other = off[hair & (off <= between)], off[hair & (off > between)]
+    apart = float(other.mean() - usual.mean()) / max(float(np.hypot(other.std(), usual.std())), 1e-3)
+    if apart < APART or len(other) > MINOR * hair.sum():
+        return np.zeros(hair.shape, np.bool_)
+    cloth = (labels == Label.CLOTHES) & (off > between)
+    found = hair & chest & (off > (usual.mean() + between) / 2)  # cloth in the shade, too
+    across = np.ones((2 * round(INK[1] * photo.size / 2) + 1,) * 2, np.uint8)  # the lines that part folds of cloth
+    part = np.asarray(cv2.connectedComponents(cv2.dilate((cloth | found).astype(np.uint8), across))[1], np.int32)
+    return np.asarray(found & (np.bincount(part[cloth], minlength=int(part.max()) + 1) >= FEWEST)[part])
+
+
+def find_chest(photo: Photo, landmarks: Floats) -> Bools:
+    """Return which pixels lie lower than the drawn chin, as the head is held."""
+    frame, size, ahead = find_frame(landmarks), photo.size, np.zeros(1)
+    chin = float((frame.reach(ahead) * measure_jaw(frame, photo, ahead))[0])
+    return np.asarray((pixel_centres(size, size) - frame.middle) @ frame.down > chin).reshape(size, size)
 
 
 def find_sides(photo: Photo, landmarks: Floats) -> tuple[Bools, Bools]:
