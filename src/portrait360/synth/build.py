@@ -8,6 +8,7 @@ import numpy as np
 
 from portrait360.synth.creatures import statue
 from portrait360.synth.creatures.animal import animal_head, animal_landmarks
+from portrait360.synth.creatures.carved_hair import carve_shell
 from portrait360.synth.framing import fit_to_frame
 from portrait360.synth.hair.beard_brows import BeardGrowth, make_beard, make_brows
 from portrait360.synth.hair.hairdo import Hairdo, make_hair
@@ -79,6 +80,10 @@ def build_person(
     of those that the parameters name.
     """
     hair, hat = _build_hair(head, parameters, rng, style)
+    is_carved = parameters.statue is not None and style is not None
+    if is_carved:
+        solids, leaving = carve_shell(head, hair, rng)
+        hair = Hairdo(leaving, solids, hair.tint)
     whiskers, beard_shade = make_beard(head, parameters, rng, beard)
     fine_hair = [make_lashes(head, parameters, rng), make_brows(head, parameters, rng)]
     strands = [*hair.strands, *whiskers, *(s for s in fine_hair if s is not None)]
@@ -87,7 +92,7 @@ def build_person(
     skin = make_skin(head, parameters, hair.tint, beard_shade, detail)
     vertices = skin.vertices
     if parameters.statue is not None:  # a stone cap under the carved locks
-        vertices = vertices + skin.normals * (0.012 * hair.tint + 0.005 * beard_shade)[:, None]
+        vertices = vertices + skin.normals * (0.012 * hair.tint * (not is_carved) + 0.005 * beard_shade)[:, None]
     garments, bare_skin = make_clothes(head, parameters, neckline)
     triangles = visible_triangles(head.triangles, bare_skin)
     body = make_mesh(
@@ -109,7 +114,7 @@ def build_person(
     if parameters.fantasy is not None:
         meshes += fantasy_parts.make_horns_and_tusks(head, parameters.fantasy)
     if parameters.statue is not None:
-        meshes += statue.carve(strands, rng, closed=style is not None)
+        meshes += statue.carve(strands, rng, closed=is_carved)
         meshes, strands = statue.petrify(meshes, parameters.statue, parameters.seed), []
     return HeadGeometry(meshes, strands, head.landmarks)
 

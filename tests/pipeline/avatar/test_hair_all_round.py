@@ -16,9 +16,14 @@ from portrait360.pipeline.avatar.hair_nape import grow_nape
 from portrait360.pipeline.avatar.hair_outline import take_strands
 from portrait360.pipeline.avatar.hair_texture import curl_tied
 from portrait360.pipeline.avatar.photo import Photo
+from portrait360.synth.creatures.carved_hair import carve_shell
 from portrait360.synth.creatures.statue import carve
+from portrait360.synth.hair.hairdo import make_hair
 from portrait360.synth.head.bare_head import Head
-from portrait360.synth.scene import Scene, Strands
+from portrait360.synth.meshes import unit
+from portrait360.synth.sampling.hairstyles import find_style
+from portrait360.synth.sampling.parameters import Hair, HeadParameters
+from portrait360.synth.scene import Part, Scene, Strands
 from portrait360.utils.array_types import F32
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.hair import grow
@@ -175,3 +180,28 @@ def test_closed_locks_of_stone_cover_more(head):
         a, b, c = (mesh.vertices[column] for column in mesh.triangles.T)
         areas.append(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum())
     assert areas[1] > 1.5 * areas[0]
+
+
+@pytest.mark.parametrize("style", ["space_buns", "crew"])
+def test_hair_of_stone_is_a_closed_shell_with_grooves_and_smooth_buns(head, style):
+    found = find_style(style)
+    hair = make_hair(head, HeadParameters(hair=Hair(style=style)), np.random.default_rng(0), found)
+    solids, leaving = carve_shell(head, hair, np.random.default_rng(0))
+    assert not leaving and len(solids) >= 1 + len(found.ties)
+    shell = solids[0]
+    scalp = head.body[hair.tint > 0.9]
+    away, nearest = KDTree(shell.vertices).query(scalp)
+    out = ((shell.vertices[nearest] - scalp) * head.normals[hair.tint > 0.9]).sum(1)
+    assert away.max() < 0.07 and (out > 0.002).mean() > 0.98  # no scalp shines through
+    fold = np.abs((unit(shell.normals) * unit(shell.vertices - shell.vertices.mean(0))).sum(1))
+    assert shell.albedo.std() > 0.02 and fold.std() > 0.05
+    for bun in [mesh for mesh in solids[1:] if mesh.part[0] == Part.HAIR]:
+        reach = np.linalg.norm(bun.vertices - bun.vertices.mean(0), axis=1)
+        assert np.ptp(reach) < 0.08 * reach.mean()
+        assert ((bun.vertices - bun.vertices.mean(0)) * bun.normals).sum(1).min() > 0
+
+
+def test_hair_of_stone_that_leaves_the_head_keeps_its_locks(head):
+    hair = make_hair(head, HeadParameters(hair=Hair(style="long")), np.random.default_rng(0), find_style("long"))
+    solids, leaving = carve_shell(head, hair, np.random.default_rng(0))
+    assert len(solids) == 1 and sum(len(group.points) for group in leaving) > 100

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from portrait360.synth.creatures.carved_hair import CARVED
 from portrait360.synth.hair.scalp import farthest_point_sample
 from portrait360.synth.hair.strands import resample
 from portrait360.synth.meshes import make_mesh, unit
@@ -78,7 +79,7 @@ def _lock_mesh(paths: np.ndarray, part: Part, width: float = WIDTH) -> Mesh:
     ring = wide[:, None] * across[:, :, None] + high[:, None] * over[:, :, None]
     height = LOCK_HEIGHT[part] * np.minimum(1, 6 * t)[:, None] * outward
     vertices = (paths + height)[:, :, None] + radius[:, :, None, None] * ring
-    return make_mesh(vertices.reshape(-1, 3), _tube_triangles(g, k, len(wide)), (0.5, 0.5, 0.5), Material.STONE, part)
+    return make_mesh(vertices.reshape(-1, 3), _tube_triangles(g, k, len(wide)), CARVED, Material.STONE, part)
 
 
 def _cross_section() -> tuple[np.ndarray, np.ndarray]:
@@ -105,6 +106,8 @@ def petrify(meshes: list[Mesh], style: Statue, seed: int) -> list[Mesh]:
         if (mesh.part == Part.EYES).all():  # dark pupils stay slightly darker, as if hollowed
             tone = mesh.albedo.mean(1) / max(float(mesh.albedo.mean(1).max()), 1e-6)
             colour = colour * (0.68 + 0.32 * smoothstep(0.02, 0.5, tone))[:, None]
+        if (mesh.material == Material.STONE).all():  # carved: light does not reach into its grooves
+            colour = colour * (mesh.albedo / CARVED)
         out.append(
             replace(
                 mesh,
