@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import trimesh
+from scipy.ndimage import binary_fill_holes
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.cloth_colours import (
     GREY,
     Unwrapped,
@@ -185,3 +187,16 @@ def test_the_photo_ends_softly_but_for_its_own_direction():
     aside = fade_at_border(uv, np.full((101, 101), 20.0))
     assert aside[0].max() == 0 and aside[:, -1].max() == 0 and aside[50, 50] == 1
     assert np.abs(np.diff(aside[:, 50])).max() < 0.4
+
+
+@pytest.mark.parametrize("azimuth", [-95, 95])
+def test_nothing_is_seen_between_lapels_and_the_chest(head, azimuth):
+    meshes, _ = make_clothes(head, HeadParameters(clothes=Clothes(collar="jacket")))
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    vertices = np.concatenate([*(mesh.vertices for mesh in meshes), head.body])
+    corners = [mesh.triangles + start for mesh, start in zip(meshes, starts, strict=False)]
+    triangles = np.concatenate([*corners, head.triangles + starts[-1]])
+    shown = rasterise(vertices, triangles, Camera(look_at(azimuth, 0), FOCAL), 512).ids >= 0
+    holes = binary_fill_holes(shown) & ~shown
+    front = slice(None, 256) if azimuth > 0 else slice(256, None)
+    assert holes[:, front].sum() == 0

@@ -13,6 +13,8 @@ from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.synth.wear.jewels import NECKLACES, make_large_necklace, necklace_heights
 from portrait360.synth.wear.necklines import NECKLINES, Neckline, below_line, cut_above
 
+SEWN = 0.008  # head heights from the skin at which cloth lies under what is sewn to it
+
 
 def make_hem(edge: np.ndarray, line: Neckline, style: Clothes) -> Mesh:
     """Make a rounded hem along the neckline."""
@@ -79,7 +81,13 @@ def make_shirt_collar(head: Head, line: Neckline, style: Clothes) -> list[Mesh]:
     leaf = head.field.pull_in(leaf, (0.045 + 0.015 * t[..., 0]) * HEAD_HEIGHT)  # its points lie on the chest
     colour = np.array(style.colour)
     fold = np.concatenate([stand[-1:], leaf])[::-1]  # reversed: the fold faces outwards, the stand faces the neck
-    return [_sheet(part, colour, Material.CLOTH, closed=False) for part in (stand, fold)]
+    parts = (stand, fold, sew_edge(head, leaf[-1]))
+    return [_sheet(part, colour, Material.CLOTH, closed=False) for part in parts]
+
+
+def sew_edge(head: Head, edge: np.ndarray) -> np.ndarray:
+    """Return the sheet (2, k, 3) that joins the edge of cloth (k, 3) to what lies beneath: nothing shows between."""
+    return np.stack([edge, head.field.pull_in(edge, SEWN * HEAD_HEIGHT)])
 
 
 def make_jacket(head: Head, edge: np.ndarray, line: Neckline, style: Clothes) -> list[Mesh]:
@@ -104,8 +112,8 @@ def make_jacket(head: Head, edge: np.ndarray, line: Neckline, style: Clothes) ->
     t = np.linspace(0, 1, 6)[:, None, None]
     leaf = path + (away + fall) * (width[:, None] * t) + np.array([0, 0.006, 0]) * (1 - t)
     leaf = head.field.push_out(leaf, 0.055 * HEAD_HEIGHT + 0.012 * HEAD_HEIGHT * np.sin(np.pi * t[..., 0]))
-    meshes.append(_sheet(leaf, np.array(style.colour) * 0.85, Material.CLOTH))
-    return meshes
+    parts = (leaf, sew_edge(head, leaf[0])[::-1], sew_edge(head, leaf[-1]))
+    return meshes + [_sheet(part, np.array(style.colour) * 0.85, Material.CLOTH) for part in parts]
 
 
 def make_wrapped_collar(head: Head, line: Neckline, style: Clothes, seed: int) -> list[Mesh]:
