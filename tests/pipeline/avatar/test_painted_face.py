@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.rasterizer import rasterise
-from portrait360.pipeline.avatar.drawn_layers import LOCKS, draw_locks, hide_features
+from portrait360.pipeline.avatar.drawn_layers import draw_locks, hide_features, measure_gloss
+from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
 from portrait360.pipeline.avatar.painted_face import EYES, follow_jaw, is_painted
 from portrait360.pipeline.avatar.painted_labels import find_chest, find_ink, paint_face
 from portrait360.pipeline.avatar.photo import Photo
@@ -93,6 +95,21 @@ def test_a_painted_face_ends_at_its_jaw_and_has_no_parts(landmarks, drawing):
     assert drawing.labels[int(middle[1] + depth[1]), int(middle[0])] == Label.FACE
 
 
+def test_the_gloss_of_drawn_hair_is_a_ring_about_the_crown(head, drawing):
+    geometry = build_person(head, HeadParameters(hair=Hair(style="bob")), np.random.default_rng(0))
+    plain = Scene((), tuple(s for s in geometry.strands if len(s.part) and s.part[0] == Part.HAIR), LIGHT)
+    rgb = drawing.rgb.copy()
+    assert measure_gloss(drawing) == 0
+    rgb[:30] = FAIR
+    gloss = measure_gloss(replace(drawing, radiance=rgb))
+    (dull, *_), (glossy, *_) = (draw_locks(plain, value).strands for value in (0.0, gloss))
+    gain = np.log(glossy.albedo / dull.albedo).mean(-1)
+    off = glossy.points - HEAD_CENTRE
+    height = np.degrees(np.arctan2(off[..., 1], np.hypot(off[..., 0], off[..., 2])))
+    ring = gain[np.abs(height - 46) < 3].mean()
+    assert gloss > 0.3 and ring > gain[height < 20].mean() + 0.3 and ring > gain[height > 75].mean() + 0.3
+
+
 @pytest.mark.parametrize("joined", [True, False])
 def test_a_sleeve_beside_drawn_hair_is_cloth_and_gloss_is_hair(landmarks, drawing, joined):
     chest = find_chest(drawing, landmarks)
@@ -143,5 +160,9 @@ def test_the_layers_of_a_drawing_are_one_skin_and_large_locks(head):
     before = Scene((), tuple(hidden.strands), LIGHT)
     for old, new in zip(before.strands, draw_locks(before).strands, strict=True):
         if old.part[0] == Part.HAIR:
-            assert len(np.unique(new.albedo.reshape(len(new.albedo), -1), axis=0)) <= LOCKS
+            tone = np.log(new.albedo.mean((1, 2)))
+            neighbours = KDTree(old.points.reshape(len(tone), -1)).query(old.points.reshape(len(tone), -1), k=2)[1][
+                :, 1
+            ]
+            assert tone.std() > 0.05 and np.median(np.abs(tone - tone[neighbours])) < 0.3 * tone.std()
             np.testing.assert_allclose(new.albedo.mean((0, 1)), old.albedo.mean((0, 1)), rtol=1e-3)

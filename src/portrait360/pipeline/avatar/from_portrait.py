@@ -22,7 +22,7 @@ from portrait360.pipeline.avatar.beard_fit import fit_growth, trim_whiskers
 from portrait360.pipeline.avatar.chosen_hair import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.cloth_colours import refine_clothes
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
-from portrait360.pipeline.avatar.drawn_layers import draw_locks, hide_features
+from portrait360.pipeline.avatar.drawn_layers import draw_locks, hide_features, measure_gloss
 from portrait360.pipeline.avatar.exposure import is_hair
 from portrait360.pipeline.avatar.facial_hair import choose_beard
 from portrait360.pipeline.avatar.glasses_photo import (
@@ -144,7 +144,8 @@ def make_avatar(
     on_step(BAKED, WHOLE)
     light = scene.light if photo.painted else add_key_light(scene.light)  # a drawing has its light in its colours
     scene = level_skin(replace(scene, light=light), bare)
-    scene = put_glasses_on(level_hair(draw_locks(scene) if photo.painted else shade_locks(scene), bare), built)
+    scene = draw_locks(scene, measure_gloss(bare)) if photo.painted else shade_locks(scene)
+    scene = put_glasses_on(level_hair(scene, bare), built)
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)
