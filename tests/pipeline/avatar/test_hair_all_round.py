@@ -182,7 +182,7 @@ def test_closed_locks_of_stone_cover_more(head):
     assert areas[1] > 1.5 * areas[0]
 
 
-@pytest.mark.parametrize("style", ["space_buns", "crew"])
+@pytest.mark.parametrize("style", ["space_buns", "buzz"])
 def test_hair_of_stone_is_a_closed_shell_with_grooves_and_smooth_buns(head, style):
     found = find_style(style)
     hair = make_hair(head, HeadParameters(hair=Hair(style=style)), np.random.default_rng(0), found)
@@ -192,9 +192,9 @@ def test_hair_of_stone_is_a_closed_shell_with_grooves_and_smooth_buns(head, styl
     scalp = head.body[hair.tint > 0.9]
     away, nearest = KDTree(shell.vertices).query(scalp)
     out = ((shell.vertices[nearest] - scalp) * head.normals[hair.tint > 0.9]).sum(1)
-    assert away.max() < 0.07 and (out > 0.002).mean() > 0.98  # no scalp shines through
+    assert away.max() < 0.07 and (out > 0.002).mean() > 0.95  # no scalp shines through
     fold = np.abs((unit(shell.normals) * unit(shell.vertices - shell.vertices.mean(0))).sum(1))
-    assert shell.albedo.std() > 0.02 and fold.std() > 0.05
+    assert (shell.albedo.std() > 0.02) == (style != "buzz") and fold.std() > 0.05  # stubble has no locks
     for bun in [mesh for mesh in solids[1:] if mesh.part[0] == Part.HAIR]:
         reach = np.linalg.norm(bun.vertices - bun.vertices.mean(0), axis=1)
         assert np.ptp(reach) < 0.08 * reach.mean()

@@ -7,7 +7,7 @@ groove between each two. Only hair that leaves the head is carved lock by lock, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -28,12 +28,13 @@ SAMPLES = 24000  # points of strands by which the shell is shaped
 STEP, STEPS, AROUND = 0.012, 10, 12  # of the line along a lock, each way; points that tell its direction
 ALIKE = 40  # points that tell the height of the shell
 FINER, BESIDE = 4, 64  # pieces of a step along a lock, and those near a point among which the next lock is sought
-HEIGHTS = (0.010, 0.055)  # canonical, of the shell over the skin
+HEIGHTS = (0.010, 0.080)  # canonical, of the shell over the skin
 EDGE, SUNK = (0.08, 0.55), 0.006  # shares of hair on the skin over which the shell rises, and how deep it starts
 DEEP, STEEP = 0.0065, 0.32  # depth of grooves at most, and in the distance of their locks
 GROOVE = 0.55  # share of a lock, from its edge, over which it rises
+STUBBLE = (0.02, 0.05)  # canonical lengths between which hair comes to be combed into locks
 SHADE = 0.3  # share of light that is lost in a groove
-GONE = 0.05  # canonical distance from the skin under the shell from which hair leaves the head
+GONE, BEYOND = 0.09, 0.04  # canonical distance from the scalp from which hair leaves the head; over bare skin
 NEAR_KNOT = 1.6  # radii of a bun's core within which its strands lie
 KNOT_ROWS, KNOT_COLUMNS, RIDGES = 40, 72, 7
 KNOT_DEPTH = 0.02  # of its grooves, in its radius
@@ -55,7 +56,7 @@ def carve_shell(head: Head, hair: Hairdo, rng: np.random.Generator) -> tuple[lis
     combed = _Combed.join([_Combed.read(group.points, head, scalp) for group in strands], rng)
     if not len(combed.feet):
         return [*knots, *others], strands
-    leaving = [_take(group, scalp.query(group.points[:, -1])[0] > GONE) for group in strands]
+    leaving = [_take(group, _leaves_head(group.points[:, -1], head, scalp)) for group in strands]
     shell = with_label([_carve_cap(head, hair.tint, combed, rng)], Label.HAIR)
     return [*shell, *knots, *others], [group for group in leaving if len(group.points)]
 
@@ -66,6 +67,12 @@ def _winds_round(group: Strands, core: Mesh) -> bool:
     radius = float(np.linalg.norm(core.vertices - centre, axis=1).mean())
     away = np.linalg.norm(group.points - centre, axis=2)
     return bool(len(away) and np.quantile(away, 0.9) < NEAR_KNOT * radius)
+
+
+def _leaves_head(ends: F32, head: Head, scalp: KDTree) -> Bools:
+    """Return which strands end (s, 3) where no shell lies beneath: far from the scalp, or over bare skin."""
+    away, bare = np.asarray(scalp.query(ends)[0]), np.asarray(KDTree(head.body).query(ends)[0])
+    return (away > GONE) | (away > BEYOND) & (away > bare + 1e-6)
 
 
 def _take(group: Strands, rows: Bools) -> Strands:
@@ -87,6 +94,7 @@ class _Combed:
     feet: F32  # (n, 3) on the skin
     heights: F32  # (n,) canonical
     along: F32  # (n, 3) unit, from the root
+    lengths: F32  # (n,) canonical, of their strands
 
     @classmethod
     def read(cls, paths: F32, head: Head, scalp: KDTree) -> _Combed:
@@ -96,16 +104,15 @@ class _Combed:
         points = paths.reshape(-1, 3)[on_head]
         heights = head.field.distance(points)
         feet = points - heights[:, None] * head.field.gradient(points)
-        return cls(feet.astype(np.float32), heights.astype(np.float32), along.astype(np.float32))
+        lengths = np.repeat(np.linalg.norm(np.diff(paths, axis=1), axis=2).sum(1), paths.shape[1])[on_head]
+        return cls(*(values.astype(np.float32) for values in (feet, heights, along, lengths)))
 
     @classmethod
     def join(cls, parts: Sequence[_Combed], rng: np.random.Generator) -> _Combed:
         """Return SAMPLES points of all parts."""
-        feet, heights, along = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("feet", "heights", "along")
-        )
-        rows = rng.permutation(len(feet))[:SAMPLES]
-        return cls(feet[rows], heights[rows], along[rows])
+        columns = [np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)]
+        rows = rng.permutation(len(columns[0]))[:SAMPLES]
+        return cls(*(values[rows] for values in columns))
 
 
 def _carve_cap(head: Head, tint: F32, combed: _Combed, rng: np.random.Generator) -> Mesh:
@@ -116,7 +123,8 @@ def _carve_cap(head: Head, tint: F32, combed: _Combed, rng: np.random.Generator)
     nearest = KDTree(combed.feet).query(skin, k=min(ALIKE, len(combed.feet)))[1].reshape(len(skin), -1)
     height = np.clip(combed.heights[nearest].mean(1), *HEIGHTS)
     share, spacing = _measure_locks(skin, _trace_locks(head, combed, rng))
-    groove = 1 - smoothstep(0.0, GROOVE, share)
+    combed_long = smoothstep(*STUBBLE, combed.lengths[nearest].mean(1))
+    groove = combed_long * (1 - smoothstep(0.0, GROOVE, share))
     depth = np.minimum(DEEP, STEEP * spacing)
     rise = smoothstep(*EDGE, tint)
     lift = rise * (height + SUNK + depth * (0.3 - groove)) - SUNK
@@ -145,7 +153,9 @@ def _trace_locks(head: Head, combed: _Combed, rng: np.random.Generator) -> F32:
         at, last, way = start, None, []
         for _ in range(STEPS):
             away, near = (values.reshape(len(at), -1) for values in tree.query(at, k=count))
-            towards = sign * unit(combed.along[near].mean(1))
+            out = head.field.gradient(at)
+            combing = combed.along[near].mean(1)
+            towards = sign * unit(combing - (combing * out).sum(1, keepdims=True) * out)
             towards = towards if last is None else np.where((towards * last).sum(1, keepdims=True) > 0, towards, 0.0)
             towards = np.where(away[:, :1] < 2 * STEP, towards, 0.0)  # beyond its end, hair has no direction
             at = head.field.push_out(at + STEP * towards, 0.0)
