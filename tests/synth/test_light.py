@@ -69,6 +69,16 @@ def test_a_key_throws_a_shadow_and_a_soft_one_a_soft_edge():
     assert edge(0.12) > edge(0.005)
 
 
+def test_a_wall_in_grazing_light_has_no_stripes():
+    """The texels of a shadow map must not be seen where the wall rises by several of them from one to the next."""
+    towards = np.array([[0.6, 0.78, 0.17]])
+    key = ((towards / np.linalg.norm(towards)).astype(np.float32), np.ones((1, 3), np.float32))
+    light = Light(lights.uniform_environment([0.1] * 3), *key, np.array([0.3], np.float32))
+    film = render_linear(prepare_scene(Scene((quad(material=Material.CLOTH),), (), light)), FRONT, 96)
+    row = film.radiance[24:72, 24:72, 0]
+    assert np.abs(row - row.mean()).max() < 0.02 * row.mean()
+
+
 def test_red_light_reaches_further_into_the_shade_of_skin():
     key = (np.array([[1.0, 0.0, 0.0]], np.float32), np.ones((1, 3), np.float32), np.array([0.05], np.float32))
     scene = Scene(

@@ -178,23 +178,25 @@ def hair_occlusion(points, direction, colour, solid, hair, amount, bias, visible
 
 
 @njit_fast_inline
-def light_from(maps, j, x, y, height, radius, bias):
+def light_from(maps, j, x, y, height, across, up, radius, bias):
     """Return the mean light of map j over 4 x 4 positions spread over a radius (in texels)."""
     light = 0.0
     for row in range(4):
         for column in range(4):
-            u = int(math.floor(x + (column - 1.5) * radius * 0.6))
-            v = int(math.floor(y + (row - 1.5) * radius * 0.6))
-            light += light_at(maps.solid[j], maps.hair[j], maps.amount[j], u, v, height, bias, bias)
+            exact_u, exact_v = x + (column - 1.5) * radius * 0.6, y + (row - 1.5) * radius * 0.6
+            u, v = int(math.floor(exact_u)), int(math.floor(exact_v))
+            level = height + across * (u + 0.5 - exact_u) + up * (v + 0.5 - exact_v)
+            light += light_at(maps.solid[j], maps.hair[j], maps.amount[j], u, v, level, bias, bias)
     return light / 16.0
 
 
 @njit_fast_inline
-def key_light(maps, j, x, y, height, softness, bias, scatter):
+def key_light(maps, j, x, y, height, across, up, softness, bias, scatter):
     """Return the light of key j at a position in its map, twice.
 
     The first value has a shadow edge as wide as the source and the distance of the occluder imply; the second is
-    blurred by a further `scatter` texels.
+    blurred by a further `scatter` texels. `across` and `up` are by how much the surface rises per texel: a map knows
+    heights at the middles of its texels only, and where light grazes a surface, the texels would be seen as stripes.
     """
     side = maps.solid.shape[1]
     block = min(max(int(y), 0), side - 1) // BLOCK, min(max(int(x), 0), side - 1) // BLOCK
@@ -203,21 +205,23 @@ def key_light(maps, j, x, y, height, softness, bias, scatter):
     above, count = 0.0, 0
     for row in range(4):
         for column in range(4):
-            u = int(math.floor(x + (column - 1.5) * REACH * 0.6))
-            v = int(math.floor(y + (row - 1.5) * REACH * 0.6))
+            exact_u, exact_v = x + (column - 1.5) * REACH * 0.6, y + (row - 1.5) * REACH * 0.6
+            u, v = int(math.floor(exact_u)), int(math.floor(exact_v))
             if u < 0 or v < 0 or u >= side or v >= side:
                 continue
-            over = max(maps.solid[j, v, u], maps.hair[j, v, u]) - height
+            level = height + across * (u + 0.5 - exact_u) + up * (v + 0.5 - exact_v)
+            over = max(maps.solid[j, v, u], maps.hair[j, v, u]) - level
             if over > bias:
                 above += over
                 count += 1
     if count == 0:
         return 1.0, 1.0
     radius = min(max(math.tan(softness) * above / count / maps.texel, 1.2), REACH)
-    sharp = light_from(maps, j, x, y, height, radius, bias)
+    sharp = light_from(maps, j, x, y, height, across, up, radius, bias)
     if scatter <= 0.0:
         return sharp, sharp
-    return sharp, 0.4 * sharp + 0.6 * light_from(maps, j, x, y, height, radius + scatter, bias * 1.5)
+    wide = light_from(maps, j, x, y, height, across, up, radius + scatter, bias * 1.5)
+    return sharp, 0.4 * sharp + 0.6 * wide
 
 
 @njit_fast

@@ -21,6 +21,7 @@ FUR, GLASS = int(Material.FUR), int(Material.GLASS)
 INK = 255  # not a material of a scene: the ink outline, which is unlit
 
 SCATTER = 0.007  # distance that red light travels under the skin
+GRAZING = 0.1  # least cosine to a light at which the slope of a surface in its map is exact
 PORES = 640.0  # relief cells per unit; a head is 0.54 units high
 RIDGES = 260.0
 
@@ -45,7 +46,10 @@ def key_light(maps, j, px, py, pz, nx, ny, nz, softness, scatter):
     x = m[0, 0] * px + m[0, 1] * py + m[0, 2] * pz + m[0, 3]
     y = m[1, 0] * px + m[1, 1] * py + m[1, 2] * pz + m[1, 3]
     height = m[2, 0] * px + m[2, 1] * py + m[2, 2] * pz + m[2, 3]
-    return lightmap_key(maps, j, x, y, height, softness, 1.5 * maps.texel, scatter / maps.texel)
+    rise = -maps.texel * maps.texel / max(m[2, 0] * nx + m[2, 1] * ny + m[2, 2] * nz, GRAZING)
+    across = rise * (m[0, 0] * nx + m[0, 1] * ny + m[0, 2] * nz)
+    up = rise * (m[1, 0] * nx + m[1, 1] * ny + m[1, 2] * nz)
+    return lightmap_key(maps, j, x, y, height, across, up, softness, 1.5 * maps.texel, scatter / maps.texel)
 
 
 @njit_fast_inline
