@@ -12,7 +12,8 @@ import pytest
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.pipeline.avatar.exposure import log_ratio
 from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.relight import DEEP, leave_deep_shade, level_light, relight
+from portrait360.pipeline.avatar.relief_trust import find_clear_skin
+from portrait360.pipeline.avatar.relight import DEEP, find_deep_shade, leave_deep_shade, level_light, relight
 from portrait360.pipeline.avatar.skin_colours import (
     SkinView,
     calm_and_even,
@@ -20,6 +21,7 @@ from portrait360.pipeline.avatar.skin_colours import (
     level_patches,
     share_hue,
     take_from_better_side,
+    tint_neck,
 )
 from portrait360.pipeline.avatar.skin_detail import make_detail
 from portrait360.pipeline.avatar.skin_mesh import (
@@ -30,6 +32,7 @@ from portrait360.pipeline.avatar.skin_mesh import (
     prolong,
     restrict,
 )
+from portrait360.pipeline.avatar.skin_patches import find_shade, keep_own
 from portrait360.pipeline.avatar.view import judge_facing
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.render.tone_mapping import tone_map
@@ -38,6 +41,7 @@ from tests.fixtures.photos import FOCAL
 
 CAMERA = Camera(look_at(0, 0), FOCAL)
 SIDE = 256
+LIT = np.zeros((SIDE, SIDE), np.float32)  # 1 in the shade
 
 
 def turn(degrees: np.ndarray) -> np.ndarray:
@@ -69,23 +73,61 @@ def make_differences(half_width: int, size: tuple[float, float, float]) -> np.nd
 def test_patches_of_light_and_shade_do_not_travel_and_lines_stay(sign):
     facing, middle = np.ones((SIDE, SIDE), np.float32), SIDE // 2
     wide, narrow = (make_differences(width, (0.5 * sign,) * 3) for width in (20, 1))
-    left = wide + level_light(wide, facing)
+    left = wide + level_light(wide, facing, LIT)
     assert np.abs(left).max() < 0.5 * 0.5  # at the edges, too
-    np.testing.assert_allclose((narrow + level_light(narrow, facing))[:, middle], narrow[:, middle], atol=0.02)
-    aslant = wide + level_light(wide, 0.3 * facing)  # there it is all the shade of the head's form
+    np.testing.assert_allclose((narrow + level_light(narrow, facing, LIT))[:, middle], narrow[:, middle], atol=0.02)
+    aslant = wide + level_light(wide, 0.3 * facing, LIT)  # there it is all the shade of the head's form
     assert np.abs(aslant[:, middle]).max() < 0.02
 
 
 def test_a_blush_stays_and_the_colours_of_lamps_do_not():
     facing, middle = np.ones((SIDE, SIDE), np.float32), SIDE // 2
     blush, lamp = (make_differences(20, (s, 0, -s)) for s in (0.04, 0.4))
-    blush, lamp = ((over + level_light(over, facing))[middle, middle, 0] for over in (blush, lamp))
+    blush, lamp = ((over + level_light(over, facing, LIT))[middle, middle, 0] for over in (blush, lamp))
     assert blush > 0.02 and lamp < 0.25 * 0.4
+
+
+def test_shade_and_the_edges_of_light_have_no_hue_of_the_skin():
+    freckle, lit = make_differences(1, (-0.05, -0.1, -0.15)), (slice(None), SIDE // 2)
+    own = keep_own(freckle, LIT)
+    np.testing.assert_allclose(own, freckle, atol=0.02)
+    for shade, light in ((LIT + 1, 0.0), (LIT, 0.6)):
+        beside = make_differences(12, (light,) * 3)
+        beside[:, : SIDE // 2] *= -1  # an edge, and the freckle on it
+        kept = keep_own(beside + freckle, shade)[lit]
+        assert np.ptp(kept, axis=1).max() < 0.2 * np.ptp(freckle[lit], axis=1).max()
+
+
+def test_shade_is_what_is_darker_than_usual_skin():
+    light = np.where(np.arange(SIDE) < SIDE // 4, -1.2, 0.3)[None].repeat(SIDE, 0).astype(np.float32)
+    shade = find_shade(light, np.ones_like(light))
+    assert (shade[:, : SIDE // 4] == 1).all() and (shade[:, SIDE // 4 :] == 0).all()
+
+
+def test_neck_and_nape_have_the_hue_of_the_face():
+    points = load_average_head().fine[1]
+    neck, face = points[:, 1] < -0.5, (points[:, 1] > -0.4) & (points[:, 2] > 0)
+    yellow = np.array([0.3, 0.3, -0.3])
+    gain = np.where(neck[:, None], yellow, 0.0).astype(np.float32)
+    nothing, source = np.zeros(len(points), bool), np.ones(len(points), np.float32)
+    tinted = tint_neck(gain, source, neck, face, nothing)
+    deep = points[:, 1] < -0.6
+    assert np.ptp(tinted[deep], axis=1).max() < 0.25 * np.ptp(yellow)
+    assert (np.abs(tinted[deep].mean(1)) < 0.2).all()  # a neck that is lighter stays so a little
+    np.testing.assert_allclose(tinted[points[:, 1] > 0], 0, atol=1e-3)
+    np.testing.assert_array_equal(tint_neck(gain, 0 * source, neck, face, nothing), gain)  # no face is seen
+
+
+def test_skin_in_the_shade_of_a_collar_is_not_clear():
+    labels = np.full((SIDE, SIDE), Label.SKIN, np.uint8)
+    labels[SIDE // 2 :] = Label.CLOTHES
+    clear = find_clear_skin(replace(photograph(0.0, 0.0), labels=labels))
+    assert clear[SIDE // 2 - 2, 9] == 0 and clear[SIDE // 4, 9] == 1
 
 
 def test_even_light_is_left_alone_on_every_side():
     facing = np.linspace(-1, 1, 64, dtype=np.float32)[None].repeat(64, 0)
-    assert (level_light(np.zeros((64, 64, 3), np.float32), facing) == 0).all()
+    assert (level_light(np.zeros((64, 64, 3), np.float32), facing, 0 * facing) == 0).all()
 
 
 def test_dark_skin_takes_the_hue_of_the_layers():
@@ -207,11 +249,11 @@ def test_skin_in_deep_shade_of_a_false_hue_is_the_photos_only_near_its_direction
     orange = np.where(left[..., None], np.array([0.2, 0.1, 0.04], np.float32), grey)
     face = np.full((128, 128), Label.FACE, np.uint8)
     photo = SimpleNamespace(radiance=orange, labels=face)
-    np.testing.assert_array_equal(leave_deep_shade(photo, gain, uv, 15 * ones), 1)
-    aside = leave_deep_shade(photo, gain, uv, 50 * ones)
+    np.testing.assert_array_equal(leave_deep_shade(find_deep_shade(photo, gain), uv, 15 * ones), 1)
+    aside = leave_deep_shade(find_deep_shade(photo, gain), uv, 50 * ones)
     assert aside[left].max() < 0.01 and aside[right].min() > 0.99
     neutral = SimpleNamespace(radiance=grey, labels=face)
-    assert leave_deep_shade(neutral, gain, uv, 50 * ones).min() > 0.99
+    assert leave_deep_shade(find_deep_shade(neutral, gain), uv, 50 * ones).min() > 0.99
 
 
 def test_the_hairs_of_a_brow_are_drawn_on_the_side_that_is_not_seen():

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from portrait360.pipeline.avatar.painted_labels import find_ink
-from portrait360.pipeline.avatar.photo import HAIR, SKIN, Photo
+from portrait360.pipeline.avatar.photo import CLOTHES, HAIR, SKIN, Photo
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
@@ -16,7 +16,7 @@ from portrait360.utils.portrait_labels import Label
 FINE = (0.3, 0.65)  # pixels of the photo per rendered pixel over which the relief fades in
 SOFT_EDGE = (2.0, 9.0)  # degrees over which its torn edges get soft
 ASLANT = (0.35, 12.0, 28.0)  # share of these that is enough a little aside, and degrees from where to where it grows
-CLEAR = (0.008, 0.035)  # picture sides beside hair over which skin is stained
+CLEAR = (0.008, 0.035)  # picture sides beside hair and cloth over which skin is stained
 CLEAR_HAT = (0.008, 0.02)  # those at which a hat's own colours begin
 INKED = (1.5, 6.0)  # degrees over which the line along a painted jaw fades
 TURNED = (14.0, 30.0)  # degrees over which stains fade
@@ -87,14 +87,16 @@ class Shown(NamedTuple):
 
     pure: Floats  # hair without background
     inner_skin: Floats  # skin within its edges
-    clear_skin: Floats  # skin apart from hair
+    clear_skin: Floats  # skin apart from hair and cloth
     clear_hat: Floats  # a hat apart from hair and skin, and other things worn
     ink: Floats  # the line between a painted face and its neck
+    deep: F32  # skin in so deep a shade that its hue is false, see `find_deep_shade`
 
 
 def find_shown(photo: Photo) -> Shown:
     inner = photo.mask(SKIN, inset=max(round(STAINED * photo.size), 1), blur=STAINED * photo.size)
-    return Shown(find_pure(photo), inner, find_clear_skin(photo), find_clear_hat(photo), find_ink(photo))
+    nowhere = np.zeros((1, 1), np.float32)
+    return Shown(find_pure(photo), inner, find_clear_skin(photo), find_clear_hat(photo), find_ink(photo), nowhere)
 
 
 def find_pure(photo: Photo) -> Floats:
@@ -116,8 +118,8 @@ def judge_stretch(shows: Shown, uv: Floats, angle: Floats, skin: Floats) -> Floa
 
 
 def find_clear_skin(photo: Photo) -> F32:
-    """Return 0 beside the photo's hair and hat, whose down and shade lie on the skin, 1 where they end (s, s)."""
-    free = (~photo.shows(*HAIR, Label.HAT)).astype(np.uint8)
+    """Return 0 beside the photo's hair, hat and clothes, whose shade lies on the skin, 1 where it ends (s, s)."""
+    free = (~photo.shows(*HAIR, Label.HAT, *CLOTHES)).astype(np.uint8)
     return np.asarray(smoothstep(*CLEAR, cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size), np.float32)
 
 

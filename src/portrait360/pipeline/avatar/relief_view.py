@@ -97,8 +97,7 @@ def lay_relief_over(
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
     known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
     whole = seen * known * fade_out(relief, shown, angle, turned) * leave_out_ink(relief.shows, uv, angle)
-    skin = layer_of_label[Label.FACE]
-    lit = leave_deep_shade(photo, gains[:, :, skin], uv, angle)
+    skin, lit = layer_of_label[Label.FACE], leave_deep_shade(relief.shows.deep, uv, angle)
     whole = whole * np.where((shown == skin) & (beneath == skin), lit, 1)
     whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
     whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from portrait360.pipeline.avatar.exposure import QUIET, blur, log_ratio, look_up_points
 from portrait360.pipeline.avatar.photo import SKIN, Photo
-from portrait360.pipeline.avatar.skin_patches import carry_across, keep_own
+from portrait360.pipeline.avatar.skin_patches import carry_across, find_shade, keep_own
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.tone_mapping import tone_map
@@ -29,7 +29,7 @@ DEEP = (0.7, 1.2)  # gain from which skin lies in a deep shade
 FALSE = (0.15, 0.45)  # logarithm of red over blue by which its hue is off the face's even in the layers' light
 DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo in which broad hues are looked at
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades, and all edges of light and shade
-TURN = (8.0, 32.0)  # degrees from the photo's direction over which it takes the light of the layers
+TURN = (8.0, 45.0)  # degrees from the photo's direction over which it takes the light of the layers
 OPENINGS = (Label.EYE, Label.MOUTH)
 SOFT = 0.004  # picture sides over which what is known ends
 BESIDE = 0.004  # picture sides around these over which what differs may be their place, not light
@@ -59,7 +59,8 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
         if layer == layer_of_label[Label.FACE]:
             over = (broad - ratio) * cv2.GaussianBlur(weight, (0, 0), SOFT * photo.size)[..., None]
             openings = np.isin(photo.labels, OPENINGS) | np.isin(names, (*OPENINGS, Label.BROW))
-            broad = broad + carry_across(level_light(over, facing), openings, BESIDE, weight)
+            shade = find_shade(-broad.mean(-1), weight)
+            broad = broad + carry_across(level_light(over, facing, shade), openings, BESIDE, weight)
         levelled.append(broad)
     shares = np.stack(
         [cv2.GaussianBlur((shown == i).astype(np.float32), (0, 0), PASS * photo.size) for i in range(layers)], -1
@@ -69,24 +70,25 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
     return np.stack([*levelled, mixed, smoother], 2).astype(np.float32)
 
 
-def level_light(over: F32, facing: Floats) -> F32:
+def level_light(over: F32, facing: Floats, shade: F32) -> F32:
     """Return gains (s, s, 3) against highlights, which move with the eye, and all light where the head turns away.
 
-    `over` (s, s, 3) is by how much the photo is brighter than beside it, `facing` the cosine to its camera.
+    `over` (s, s, 3) is by how much the photo is brighter than beside it, `facing` the cosine to its camera, and
+    `shade` (s, s) 1 for what lies in the shade.
     """
     aslant = (1 - np.asarray(smoothstep(*FACING, facing), np.float32))[..., None]
-    return keep_own(over, 1 - aslant) - over
+    return keep_own(over, shade, 1 - aslant) - over
 
 
-def leave_deep_shade(photo: Photo, gain: F32, uv: Floats, angle: Floats) -> Floats:
-    """Return how much of the skin at uv (s, s) is to be seen of the photo, whose broad gain is `gain` (k, k, 3).
+def leave_deep_shade(deep: F32, uv: Floats, angle: Floats) -> Floats:
+    """Return how much of the skin at uv (s, s) is to be seen of the photo, which shows some in `deep` shade (k, k).
 
-    What it shows in so deep a shade that it has a false hue when it is lightened, the layers show better.
+    What has a false hue when it is lightened, the layers show better.
     """
     turn = np.asarray(smoothstep(*ASIDE, angle))
     if not turn.any():
         return 1 - turn
-    return 1 - turn * look_up(find_deep_shade(photo, gain), uv)
+    return 1 - turn * look_up(deep, uv)
 
 
 def find_deep_shade(photo: Photo, gain: F32) -> F32:

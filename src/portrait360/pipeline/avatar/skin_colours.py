@@ -46,7 +46,7 @@ from portrait360.pipeline.avatar.skin_mesh import (
     soften,
     solve,
 )
-from portrait360.pipeline.avatar.skin_patches import carry_across, keep_own
+from portrait360.pipeline.avatar.skin_patches import carry_across, find_shade, keep_own
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.scene import Material, Mesh, Part
@@ -55,19 +55,21 @@ from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
 BARE, HAT = (Label.FACE, Label.EAR, Label.SKIN), (Label.HAT,)
-SKIN = (*BARE, Label.LIPS, Label.BROW)
+SKIN, TOP = (*BARE, Label.LIPS, Label.BROW), (*HAIR, *HAT)
 SCALP, WHISKERS, LINING = 1, 2, 3  # kinds of skin, 0 being bare skin
 FEATURES = (Label.BROW, Label.EYE, Label.LIPS, Label.MOUTH)
 PATCH, BESIDE_FEATURES = 0.03, 0.006  # picture sides around patches of light, and beside features
 KEPT = 0.5  # share of weak patches that stays: the photo shows them over the layers
 SHADE = 0.05  # picture sides from hair to where its shade on the skin ends
-SMEARED = (0.004, 0.020)  # picture sides from hair and cloth over which skin outside the features counts fully
+SMEARED = (0.004, 0.020)  # picture sides from hair over which skin outside the features counts fully
+COLLAR = (0.008, 0.035)  # those from cloth, whose shade lies on the neck
 LOPSIDED = 0.92  # share taken off what differs broadly between left and right
 BROADEST, EVENED = 0.08, 0.65  # canonical width over which skin has one tone; share taken off what differs broadly
 USUAL = (0.1, 0.9)  # quantiles of brightness of usual skin
 FEWEST = 200  # vertices from whose gains the usual one is known
 HAIRLINE, TINTED = 12, 30  # steps of diffusion over which hair roots blend into skin, and over which they may tint it
 ROOTS = (0.35, 0.95)  # diffused share of hair roots from which, and up to which, they colour the skin
+TINTED_NECK, PALER = 0.85, 0.15  # share of a neck's own hue that is the light's, and how much lighter it may be
 REACH = 0.22  # canonical distance over which a carried gain fades
 AROUND, NEAR = 0.04, 0.015  # canonical widths of the neighbourhood of a detail, and of one on a feature
 SPOT, DARKER = (0.08, 0.2), (0.05, 0.15)  # largest gains of details outside the features, where hardly and well seen
@@ -119,6 +121,8 @@ def bake_skin(mesh: Mesh, view: View, whiskers: F32) -> Mesh:
     out = carried + seen.weight[:, None] * (seen.gain - carried)
     features = find_features(count)
     out = calm_and_even(out, seen.source, kinds == LINING, features, seen.brow)
+    neck, face = (find_labelled(mesh, label) for label in (Label.SKIN, Label.FACE))
+    out = tint_neck(out, seen.source, neck, face, kinds == LINING)
     out = out + find_loss(seen.gain, out, np.where(kinds == LINING, 0, seen.source))
     out = out + invent_detail(mesh, normals, seen, view.photo)
     bare = np.exp(seen.base + out)
@@ -199,12 +203,14 @@ def _see_bare_skin(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> SkinVi
     gain = np.clip(gain, np.asarray(lowest)[:, None], GAIN[1])
     gain = gain + np.log(np.maximum(mesh.albedo, 1e-4)) - base  # the render had the roots' tint
     weight = find_seen(points, normals, view, view.bare, 0.008, inside, facing=(0.22, 0.6))
-    smeared, features = look_up_points(_out_of_smears(photo), uv), find_features(len(points))
-    weight = np.where(kinds == LINING, 0, weight * (smeared + 0.4 * features * (1 - smeared)))
+    lids, lips = (load_pack().mask(name, 1 if len(points) == coarse_count() else 2) for name in ("eyelids", "lips"))
+    smears = ((TOP, SMEARED), ((*BEARD, *TOP), SMEARED), (CLOTHES, COLLAR))
+    clear, smeared, apart = (look_up_points(_out_of_smears(photo, *smear), uv) for smear in smears)
+    features = np.maximum(np.maximum(brow, lids), clear * find_features(len(points)))  # no strands on a forehead
+    weight = np.where(kinds == LINING, 0, weight * apart * (smeared + 0.4 * features * (1 - smeared)))
     source = weight * smoothstep(0.3, 0.7, cosine_to_camera(points, normals, view))
     source = source * look_up_points(_out_of_shade(photo), uv)
     source = np.where(kinds == LINING, 1, source)
-    lids, lips = (load_pack().mask(name, 1 if len(points) == coarse_count() else 2) for name in ("eyelids", "lips"))
     brow = take_from_better_side(brow, weight)
     brow = np.maximum(smoothstep(0.0, 0.5, brow), smoothstep(0.1, 0.5, np.maximum(lids, lips))).astype(np.float32)
     gain = np.where((kinds == LINING)[:, None], 0, gain)
@@ -286,6 +292,30 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     return np.asarray(prolong(calm, count) + held + free * (fine - held), np.float32)
 
 
+def find_labelled(mesh: Mesh, label: Label) -> Bools:
+    """Return the vertices of a mesh (n,) that its triangles of a label share."""
+    found = np.zeros(len(mesh.vertices), bool)
+    if mesh.labels is not None:
+        found[mesh.triangles[mesh.labels == label]] = True
+    return found
+
+
+def tint_neck(gain: F32, source: F32, neck: Bools, face: Bools, lining: Bools) -> F32:
+    """Return gains (n, 3) of bare skin in which neck and chest have the face's hue, and nearly its lightness.
+
+    A neck lies in another light than the face, whose colours it would carry on to the nape.
+    """
+    sure = face & (source > 0.5)
+    if sure.sum() <= FEWEST or not neck.any():
+        return gain
+    off = gain - np.log(np.average(np.exp(gain[sure]), axis=0, weights=source[sure]))
+    light = off.mean(1, keepdims=True)
+    broad = find_usual(restrict(light, len(gain)), np.ones(coarse_count()), lining[: coarse_count()], AROUND, np.inf)
+    over = broad - PALER * np.tanh(broad / PALER)
+    taken = TINTED_NECK * (off - light) + prolong(over, len(gain))
+    return np.asarray(gain - soften(neck, HAIRLINE)[:, None] * taken, np.float32)
+
+
 def share_hue(gain: Floats, weight: Floats, mirror: np.ndarray) -> F64:
     """Return gains (c, 3) whose hue is that of both sides, by the weight of each: no brow in shade is ochre."""
     hue, weight = gain - gain.mean(1, keepdims=True), (weight + 1e-4)[:, None]
@@ -348,18 +378,18 @@ def _out_of_shade(photo: Photo) -> F32:
     return (0.1 + 0.9 * smoothstep(0.01, SHADE, distance)).astype(np.float32)
 
 
-def _out_of_smears(photo: Photo) -> F32:
-    """Return 0 at the edges of hair and cloth, with which skin is confused, to 1 where it is surely skin."""
-    free = (~photo.shows(*HAIR, *BEARD, *HAT, *CLOTHES)).astype(np.uint8)
+def _out_of_smears(photo: Photo, labels: tuple[Label, ...], reach: tuple[float, float]) -> F32:
+    """Return 0 at the edges of these labels, with which skin is confused, to 1 where it is surely skin."""
+    free = (~photo.shows(*labels)).astype(np.uint8)
     distance = cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size
-    return np.asarray(smoothstep(*SMEARED, distance), np.float32)
+    return np.asarray(smoothstep(*reach, distance), np.float32)
 
 
 def level_patches(ratio: F32, inside: Floats, photo: Photo) -> F32:
     """Return a picture of gains in which skin has neither shadows with edges nor over-exposed patches."""
     broad = blur(ratio, inside, PATCH * photo.size)
     over = (ratio - broad) * np.asarray(inside, np.float32)[..., None]
-    taken = over - keep_own(over, KEPT)
+    taken = over - keep_own(over, find_shade(broad.mean(-1), inside), KEPT)
     return ratio - carry_across(taken, photo.shows(*FEATURES), BESIDE_FEATURES, inside)
 
 

@@ -12,25 +12,47 @@ import numpy as np
 
 from portrait360.pipeline.avatar.exposure import blur
 from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.image_ops import smoothstep
 
 NARROW = 0.010  # picture sides: half the width of what may be a wrinkle, a freckle or a nostril
 STEP = 0.0125  # of the logarithms of which medians are taken
 DISTINCT, TINGED = 0.15, 0.08  # differences that are skin's own: of brightness, and of one colour against the others
 ACROSS = 0.012  # picture sides from which the light on features is taken
 COLOURFUL = 0.12  # the latter of what is narrow, such as freckles
+STRONG, BESIDE = (0.22, 0.4), 0.02  # difference from which a patch is light or shade, and picture sides to its edges
+SHADED = (0.5, 1.0)  # logarithm by which skin in the shade is darker than usual
+GRAINY = 0.5  # share of what is narrow in the shade that is the camera's noise, or a canvas's, lit up
 
 
-def keep_own(over: F32, kept: Floats | float = 1.0) -> F32:
+def keep_own(over: F32, shade: F32, kept: Floats | float = 1.0) -> F32:
     """Return as much of differences (s, s, 3) to the skin around as may be the skin's own, and not light.
 
-    `over` are logarithms, and `kept` is how much of weak patches stays. The edge of a shadow is more colourful than
-    either side, so that hues are held back of what is narrow, too.
+    `over` are logarithms, `shade` (s, s) is 1 for skin in the shade, and `kept` is how much of weak patches stays.
+    The edge of a shadow is more colourful than either side, so that hues are held back of what is narrow, too; beside
+    what is surely light or shade, and in that, only lines are sure to be the skin's, and half of them grain.
     """
     patches = find_patches(over)
     light, hue = _split(over - patches)
     broad_light, broad_hue = _split(patches)
+    sure = 1 - np.maximum(find_edges(broad_light[..., 0]), shade)[..., None]
     own = _limit(broad_light, DISTINCT) + _limit(broad_hue, TINGED)
-    return np.asarray(light + _limit(hue, COLOURFUL) + kept * own, np.float32)
+    light = light * (1 - GRAINY * shade[..., None])
+    return np.asarray(light + sure * (_limit(hue, COLOURFUL) + kept * own), np.float32)
+
+
+def find_edges(light: F32) -> F32:
+    """Return 1 at patches that are too strong for skin, and beside them (s, s): the edges of shadows and of glare."""
+    size = len(light)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(BESIDE * size) + 1,) * 2)
+    strong = np.asarray(smoothstep(*STRONG, np.abs(light)), np.float32)
+    return np.asarray(cv2.GaussianBlur(cv2.dilate(strong, disc), (0, 0), 0.5 * BESIDE * size), np.float32)
+
+
+def find_shade(light: F32, inside: Floats) -> F32:
+    """Return 1 where broad light (s, s), logarithms, is much less than is usual `inside`, 0 in the light."""
+    sure = inside > 0.5
+    usual = float(np.median(light[sure])) if sure.any() else 0.0
+    return np.asarray(smoothstep(*SHADED, usual - light), np.float32)
 
 
 def find_patches(over: F32) -> F32:

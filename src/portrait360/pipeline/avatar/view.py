@@ -7,7 +7,7 @@ the photo shows the surface finely enough.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -33,7 +33,7 @@ from portrait360.pipeline.avatar.relief_view import (
     lay_relief_over,
     measure_angles,
 )
-from portrait360.pipeline.avatar.relight import find_relight, leave_deep_shade, relight
+from portrait360.pipeline.avatar.relight import find_deep_shade, find_relight, leave_deep_shade, relight
 from portrait360.pipeline.avatar.seams import hide_seams
 from portrait360.pipeline.avatar.skin_detail import SkinDetail, coarser, look_up_detail, make_detail
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
@@ -132,6 +132,8 @@ class PhotoProjection:
         gains = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
         skin = draw_skin(self.scene, self.photo.camera)
         relief = make_relief(self.photo, film, skin, LAYER_OF_LABEL, self.cover, drawn=self.drawn)
+        deep = find_deep_shade(self.photo, gains[:, :, LAYERS.index(SKIN)])
+        relief = replace(relief, shows=relief.shows._replace(deep=deep))
         return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, relief
 
     @cached_property
@@ -270,7 +272,7 @@ def trust_photo(
         smoothstep(*(PAINTED_END if photo.painted else SKIN_END), angle),
     )
     weight = np.where(inner, fade, smoothstep(*FINE, density) * fade * judge_facing(photo.camera, film, angle))
-    lit = leave_deep_shade(photo, projection.gains[:, :, LAYERS.index(SKIN)], uv, angle)
+    lit = leave_deep_shade(projection.relief.shows.deep, uv, angle)
     weight = weight * np.where(layer == LAYERS.index(SKIN), lit, 1)
     weight = weight + near * (1 - weight)
     inside = ((uv > 0.0005) & (uv < 0.9995)).all(-1)
