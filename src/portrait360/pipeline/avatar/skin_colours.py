@@ -69,7 +69,11 @@ USUAL = (0.1, 0.9)  # quantiles of brightness of usual skin
 FEWEST = 200  # vertices from whose gains the usual one is known
 HAIRLINE, TINTED = 12, 30  # steps of diffusion over which hair roots blend into skin, and over which they may tint it
 ROOTS = (0.35, 0.95)  # diffused share of hair roots from which, and up to which, they colour the skin
-TINTED_NECK, PALER = 0.85, 0.15  # share of a neck's own hue that is the light's, and how much lighter it may be
+TINTED_NECK, PALER = (
+    0.85,
+    0.15,
+)  # share of what a neck differs by in hue that is the light's; how much paler it may be
+UNLIKE = 0.06  # difference in hue between necks and faces
 REACH = 0.22  # canonical distance over which a carried gain fades
 AROUND, NEAR = 0.04, 0.015  # canonical widths of the neighbourhood of a detail, and of one on a feature
 SPOT, DARKER = (0.08, 0.2), (0.05, 0.15)  # largest gains of details outside the features, where hardly and well seen
@@ -301,14 +305,16 @@ def find_labelled(mesh: Mesh, label: Label) -> Bools:
 
 
 def tint_neck(gain: F32, source: F32, neck: Bools, face: Bools, lining: Bools) -> F32:
-    """Return gains (n, 3) of bare skin in which neck and chest have the face's hue, and nearly its lightness.
+    """Return gains (n, 3) of skin in which neck and chest have one hue near the face's, and nearly its lightness.
 
-    A neck lies in another light than the face, whose colours it would carry on to the nape.
+    A neck lies in another light than the face, whose colours it would carry on to the nape; but it seldom blushes.
     """
-    sure = face & (source > 0.5)
-    if sure.sum() <= FEWEST or not neck.any():
+    seen = [part & (source > 0.5) for part in (face, neck)]
+    if min(part.sum() for part in seen) <= FEWEST:
         return gain
-    off = gain - np.log(np.average(np.exp(gain[sure]), axis=0, weights=source[sure]))
+    face_tone, own = (np.log(np.average(np.exp(gain[part]), axis=0, weights=source[part])) for part in seen)
+    own = own - face_tone
+    off = gain - face_tone - UNLIKE * np.tanh((own - own.mean()) / UNLIKE)
     light = off.mean(1, keepdims=True)
     broad = find_usual(restrict(light, len(gain)), np.ones(coarse_count()), lining[: coarse_count()], AROUND, np.inf)
     over = broad - PALER * np.tanh(broad / PALER)
