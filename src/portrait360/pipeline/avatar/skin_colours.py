@@ -319,7 +319,7 @@ def tint_neck(gain: F32, source: F32, neck: Bools, face: Bools, lining: Bools) -
     broad = find_usual(restrict(light, len(gain)), np.ones(coarse_count()), lining[: coarse_count()], AROUND, np.inf)
     over = broad - PALER * np.tanh(broad / PALER)
     taken = TINTED_NECK * (off - light) + prolong(over, len(gain))
-    return np.asarray(gain - soften(neck, HAIRLINE)[:, None] * taken, np.float32)
+    return np.asarray(gain - soften(neck.astype(np.float32), HAIRLINE)[:, None] * taken, np.float32)
 
 
 def share_hue(gain: Floats, weight: Floats, mirror: np.ndarray) -> F64:
