@@ -6,6 +6,7 @@ import torch
 from plyfile import PlyData
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
+from portrait360.geometry.gaussians.cpu_kernels import LEAST, MIN_ALPHA, find_exponential
 from portrait360.geometry.gaussians.flat_gaussians import draw, find_covariances, flatten
 from portrait360.geometry.gaussians.projection import project, rotation_matrices
 from portrait360.geometry.gaussians.rasterizer import blend_in_torch, rasterize, render_image
@@ -130,6 +131,24 @@ def test_the_projection_without_gradients_is_the_same():
     assert np.abs(alpha - goal_alpha).max() < 2e-3 and alpha.max() > 0.5
     behind = flatten(values, find_covariances(values), Camera(look_at(40, radius=0.01), CAMERA.focal), 64)
     assert (behind.opacities == 0).any() and (behind.opacities > 0).any()
+
+
+def test_tiles_list_splats_from_near_to_far_and_equals_by_number():
+    values = splats(400)
+    values.means[200:] = values.means[:200]  # at the same depths
+    flat = flatten(values, find_covariances(values), CAMERA, 64)
+    for first, last in zip(flat.starts[:-1], flat.starts[1:], strict=True):
+        ids = flat.ids[first:last]
+        assert (ids == ids[np.lexsort((ids, flat.depths[ids]))]).all()
+    assert len(flat.ids) > 400
+
+
+def test_the_exponential_of_the_tiles_is_that_of_numpy():
+    powers = np.linspace(float(LEAST), 0, 2001, dtype=np.float32)
+    exact = np.exp(16 * powers.astype(np.float64))
+    error = np.abs(find_exponential.py_func(powers) / exact - 1)
+    assert error.max() < 5e-5 and error[exact > MIN_ALPHA].max() < 5e-6
+    assert exact[0] < MIN_ALPHA / 2  # less is not drawn anyway
 
 
 def test_what_is_behind_the_camera_is_not_drawn():

@@ -18,7 +18,8 @@ from numba import njit
 
 # Helpers are inlined into the kernels that call them, because a real call copies tuples of arrays word by word.
 # They cannot be called from Python, which halves the compile time of the first run.
-HELPER: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+WITHOUT_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+HELPER: dict[str, Any] = {"forceinline": True, **WITHOUT_WRAPPERS}
 LOOSE = {"contract", "reassoc", "arcp", "nsz", "afn"}
 
 
@@ -45,6 +46,9 @@ def is_cached(kernel: Any) -> bool:
     indices = Path(folder).glob(f"{source.stem}.{function.__name__}-*.nbi")  # as numba names them
     return any(index.stat().st_mtime >= source.stat().st_mtime for index in indices)
 
+
+# for what only kernels call and what is too long to be inlined everywhere: compiled and cached as a part of them
+njit_helper = njit(nogil=True, error_model="numpy", **WITHOUT_WRAPPERS)
 
 # for coverage and depth: rounds exactly as written, so that triangles that share an edge agree on it
 njit_exact = cached_njit(nogil=True, error_model="numpy")

@@ -2,6 +2,9 @@
 
 A pixel's colour is C = sum_i c_i a_i T_i with T_i = prod_{j<i} (1 - a_j) (Kerbl et al. 2023, eq. 3). The backward
 pass runs in the same order: the colour behind splat i is the pixel's total, less its colour up to i.
+
+Without gradients a row of a tile is computed at once, without branches, so that the processor's wide registers are
+used: the row's transmittances, colours and so on lie one after the other in `lines` (TILE, planes * TILE).
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from portrait360.geometry.numba_jit import cached_njit
+from portrait360.geometry.numba_jit import LOOSE, WITHOUT_WRAPPERS, cached_njit
 
 TILE = 16
 MIN_ALPHA = 1 / 255  # less is not drawn
@@ -21,6 +24,8 @@ MIN_TRANSMITTANCE = 1e-4  # below it, nothing behind is drawn
 
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 FAINTEST = np.float32(math.log(MIN_ALPHA))
+SIXTEENTH, LEAST = np.float32(1 / 16), np.float32(-0.5)  # of an exponent: what is less is far below MIN_ALPHA
+TAYLOR = tuple(np.float32(1 / math.factorial(n)) for n in range(7))
 MIN_ALPHA32, MAX_ALPHA32 = np.float32(MIN_ALPHA), np.float32(MAX_ALPHA)
 MIN_TRANSMITTANCE32, SURFACE_TRANSMITTANCE32 = np.float32(MIN_TRANSMITTANCE), np.float32(SURFACE_TRANSMITTANCE)
 
@@ -77,41 +82,84 @@ def evaluate_gaussian(conics, n, dx, dy):  # noqa: ANN001, ANN202 (numba)
     return np.float32(math.exp(power)) if power >= FAINTEST else ZERO
 
 
-@cached_njit(parallel=True, fastmath=True)
+@njit(inline="always")
+def find_exponential(p):  # noqa: ANN001, ANN202 (numba)
+    """Return exp(16 p) for p in [LEAST, 0], to 4e-5 of its value, and to 5e-6 where more than MIN_ALPHA is left.
+
+    Calls of exp itself would keep a loop out of wide registers.
+    """
+    e = TAYLOR[4] + p * (TAYLOR[5] + p * TAYLOR[6])
+    e = TAYLOR[0] + p * (TAYLOR[1] + p * (TAYLOR[2] + p * (TAYLOR[3] + p * e)))
+    e = e * e
+    e = e * e
+    e = e * e
+    return e * e
+
+
+@njit(error_model="numpy", fastmath=LOOSE, nogil=True, **WITHOUT_WRAPPERS)
+def _blend(lines, free, first, last, width, left, top, a, b, c, peak, red, green, blue, depth):  # noqa: ANN001, ANN202 (numba)
+    """Blend a splat into rows of a tile, and return how many pixels have become opaque by it.
+
+    `width` is TILE: with a number that the compiler knows, it would write the loop out instead of widening it.
+    """
+    total = 0
+    for y in range(first, last):
+        if free[y] == 0:
+            continue
+        dy = np.float32(y) + top
+        across, along, closed = b * dy, c * dy * dy, ZERO
+        for x in range(width):
+            dx = lines[y, 5 * TILE + x] + left
+            power = (a * dx + across) * dx + along
+            alpha = peak * find_exponential(power if power > LEAST else LEAST)
+            alpha = alpha if alpha < MAX_ALPHA32 else MAX_ALPHA32
+            before = lines[y, x]
+            alpha = alpha if (alpha >= MIN_ALPHA32) & (before >= MIN_TRANSMITTANCE32) else ZERO
+            weight, after = alpha * before, before * (ONE - alpha)
+            lines[y, x] = after
+            lines[y, TILE + x] += weight * red
+            lines[y, 2 * TILE + x] += weight * green
+            lines[y, 3 * TILE + x] += weight * blue
+            crosses = (before > SURFACE_TRANSMITTANCE32) & (after <= SURFACE_TRANSMITTANCE32)
+            surface = lines[y, 4 * TILE + x]
+            lines[y, 4 * TILE + x] = depth if crosses else surface
+            closed += ONE if (before >= MIN_TRANSMITTANCE32) & (after < MIN_TRANSMITTANCE32) else ZERO
+        free[y] -= np.int64(closed)
+        total += np.int64(closed)
+    return total
+
+
+@cached_njit(parallel=True, fastmath=LOOSE, error_model="numpy")
 def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  # noqa: ANN001, ANN201 (numba)
     """Blend the splats of every tile into out (s, s, 5): premultiplied colour, alpha, depth of the surface."""
     size = out.shape[0]
     across = (size + TILE - 1) // TILE
     for tile in prange(across * across):
         top, left = tile // across * TILE, tile % across * TILE
-        bottom, right = min(top + TILE, size), min(left + TILE, size)
-        transmittance = np.ones((TILE, TILE), np.float32)
-        open_pixels = (bottom - top) * (right - left)
+        height, width = min(TILE, size - top), min(TILE, size - left)
+        lines, free = np.zeros((TILE, 6 * TILE), np.float32), np.full(TILE, width)
+        for y in range(TILE):
+            for x in range(TILE):
+                lines[y, x] = ONE if x < width else ZERO
+                lines[y, 5 * TILE + x] = np.float32(x) + HALF
+        open_pixels = height * width
         for k in range(starts[tile], starts[tile + 1]):
             if open_pixels == 0:
                 break
             n = ids[k]
-            for y in range(max(top, boxes[n, 2]), min(bottom, boxes[n, 3])):
-                dy = np.float32(y) + HALF - means[n, 1]
-                for x in range(max(left, boxes[n, 0]), min(right, boxes[n, 1])):
-                    before = transmittance[y - top, x - left]
-                    if before < MIN_TRANSMITTANCE32:
-                        continue
-                    dx = np.float32(x) + HALF - means[n, 0]
-                    alpha = min(opacities[n] * evaluate_gaussian(conics, n, dx, dy), MAX_ALPHA32)
-                    if alpha < MIN_ALPHA32:
-                        continue
-                    weight = alpha * before
-                    for channel in range(3):
-                        out[y, x, channel] += weight * colours[n, channel]
-                    after = before * (ONE - alpha)
-                    if before > SURFACE_TRANSMITTANCE32 >= after:
-                        out[y, x, 4] = depths[n]
-                    transmittance[y - top, x - left] = after
-                    open_pixels -= after < MIN_TRANSMITTANCE32
-        for y in range(top, bottom):
-            for x in range(left, right):
-                out[y, x, 3] = ONE - transmittance[y - top, x - left]
+            first, last = max(top, boxes[n, 2]) - top, min(top + height, boxes[n, 3]) - top
+            x, y = np.float32(left) - means[n, 0], np.float32(top) + HALF - means[n, 1]
+            a, b, c = -HALF * conics[n, 0], -conics[n, 1], -HALF * conics[n, 2]
+            open_pixels -= _blend(
+                lines, free, first, last, TILE, x, y, SIXTEENTH * a, SIXTEENTH * b, SIXTEENTH * c,
+                opacities[n], colours[n, 0], colours[n, 1], colours[n, 2], depths[n],
+            )  # fmt: skip
+        for y in range(height):
+            for x in range(width):
+                for channel in range(3):
+                    out[top + y, left + x, channel] = lines[y, (1 + channel) * TILE + x]
+                out[top + y, left + x, 3] = ONE - lines[y, x]
+                out[top + y, left + x, 4] = lines[y, 4 * TILE + x]
 
 
 @cached_njit(parallel=True, fastmath=True)

@@ -14,7 +14,7 @@ from portrait360.geometry.gaussians import cpu_kernels as kernels
 from portrait360.geometry.gaussians.projection import LOW_PASS, NEAR
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.geometry.numba_jit import cached_njit
-from portrait360.utils.array_types import F32, I32
+from portrait360.utils.array_types import F32, I32, Bools
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +48,18 @@ def flatten(splats: GaussianSplats, covariances: F32, camera: Camera, size: int)
     points = np.ascontiguousarray(splats.means)
     _project(points, covariances, splats.opacities, pose, lens, means, conics, extents, opacities, depths)
     boxes = kernels.bounding_boxes(means, opacities, extents, size)
-    shown = np.flatnonzero(boxes[:, 1] > boxes[:, 0])
-    starts, ids = kernels.bin_splats(boxes, shown[np.argsort(depths[shown], kind="stable")], size)
+    starts, ids = kernels.bin_splats(boxes, _sort_by_depth(depths, boxes[:, 1] > boxes[:, 0]), size)
     return FlatGaussians(means, conics, opacities, depths, boxes, starts, ids, size)
+
+
+def _sort_by_depth(depths: F32, shown: Bools) -> np.ndarray:
+    """Return the ids of those that are shown, from near to far, of equals the first id first.
+
+    Floats above 0 have the order of their bits. With the id below them, a fast sort of integers is a stable one.
+    """
+    keys = depths.view(np.uint32).astype(np.uint64) << np.uint64(32) | np.arange(len(depths), dtype=np.uint64)
+    keys = np.sort(keys[shown])
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def draw(flat: FlatGaussians, colours: F32) -> tuple[F32, F32]:
