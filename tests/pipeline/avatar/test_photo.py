@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
-from portrait360.pipeline.avatar.photo import correct_by_colour, give_crumbs_away
+from portrait360.pipeline.avatar.photo import blur_coarsely, correct_by_colour, give_crumbs_away
 from portrait360.utils.portrait_labels import Label
 
 SIDE = 128
@@ -89,3 +89,12 @@ def test_crumbs_of_cloth_on_a_neck_are_skin_and_others_stay():
     expected = labels.copy()
     expected[70:73, 60:64] = Label.SKIN
     assert (cleared == expected).all()
+
+
+@pytest.mark.parametrize(("sigma", "shape"), [(12.0, (96, 128, 4)), (40.0, (128, 128, 4)), (160.0, (128, 96, 2))])
+def test_a_wide_gaussian_is_the_same_at_fewer_pixels(sigma, shape):
+    picture = np.random.default_rng(0).random(shape, np.float32)
+    picture[: shape[0] // 3] = 0
+    blurred = blur_coarsely(picture, sigma)
+    assert blurred.shape == shape and blurred.dtype == np.float32
+    np.testing.assert_allclose(blurred, cv2.GaussianBlur(picture, (0, 0), sigma), atol=0.01)

@@ -33,6 +33,7 @@ BINS = 16  # of a histogram of colours, each way
 CLEARLY = 2.0  # logarithm of the odds from which a colour is the hair's
 DISTINCT_SHARE = 0.97  # share of a label's inside that must not look like background
 GRAIN = 0.005  # crop sides over which colours are compared where those of single pixels do not tell
+COARSE = 6.0  # pixels for the sigma of a Gaussian that is so wide that nothing finer is left
 HOLE = 0.06  # crop sides from the matte's edge within which it may have holes
 CRUMB = 0.001  # share of the picture below which a part of a label is a crumb
 RARE = 0.12  # share of the skin whose colours are too rare to tell skin by
@@ -158,11 +159,21 @@ def find_pure_hair(rgb: Floats, alpha: Floats, hair: Bools) -> F32:
 def spread_mean(rgb: Floats, mask: Bools) -> Floats:
     """Return the mean colour of the masked pixels around every pixel."""
     weight = mask.astype(np.float32)
-    total, colour = np.full(weight.shape, 1e-6, np.float32), np.zeros(rgb.shape, np.float32)
+    masked = np.concatenate([rgb * weight[..., None], weight[..., None]], -1).astype(np.float32)
+    out = np.zeros(masked.shape, np.float32)
     for sigma, share in ((12.0, 1.0), (40.0, 1e-2), (160.0, 1e-4)):  # from far only where nothing is near
-        total = total + share * cv2.GaussianBlur(weight, (0, 0), sigma)
-        colour = colour + share * cv2.GaussianBlur(rgb * weight[..., None], (0, 0), sigma)
-    return colour / total[..., None]
+        out = out + share * blur_coarsely(masked, sigma)
+    return out[..., :3] / (out[..., 3:] + np.float32(1e-6))
+
+
+def blur_coarsely(picture: F32, sigma: float) -> F32:
+    """Return a picture (s, s, c) under a wide Gaussian, which is computed at a few pixels for each sigma."""
+    size = picture.shape[1::-1]
+    factor = sigma / COARSE
+    small = tuple(max(round(side / factor), 1) for side in size)
+    coarse = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+    coarse = cv2.GaussianBlur(coarse, (0, 0), COARSE, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def soften_border(inside_photo: np.ndarray) -> F32:
