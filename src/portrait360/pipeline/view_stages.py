@@ -39,11 +39,10 @@ from portrait360.pipeline.views.published import (
     denoise_published_views,
 )
 from portrait360.pipeline.views.small_denoiser import STEPS, denoise_small_views, load_view_weights
-from portrait360.pipeline.views.view_set import View, ViewSet
+from portrait360.pipeline.views.view_set import View, ViewSet, save_view
 from portrait360.utils import memory
 from portrait360.utils.devices import select_device
 from portrait360.utils.files import sha256
-from portrait360.utils.images import save_picture
 
 FEW_CAMERAS = 12
 
@@ -145,7 +144,7 @@ def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOpti
         )
 
     def on_view(i: int, total: int, view: View) -> None:
-        save_picture(folder / f"{i:03d}.png", view.rgb, view.alpha)  # can be looked at while others are made
+        save_view(folder, i, view)  # can be looked at while others are made
         run.step("views", "view", i + 1, total)
 
     def compute() -> None:
@@ -168,7 +167,7 @@ def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOpti
             sheet = render_proxy_views(
                 portrait, proxy, cameras, size=options.pixels, seed=options.seed, on_view=on_view
             )
-            sheet.save(folder)
+            sheet.save(folder, drawn=True)
 
     inputs = (
         {}

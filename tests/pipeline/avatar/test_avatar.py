@@ -92,6 +92,13 @@ def test_it_is_the_same_after_saving_and_loading(avatar, tmp_path):
     assert isinstance(load_coarse_head(tmp_path), Proxy)
 
 
+def test_it_is_saved_without_its_light(avatar, tmp_path, monkeypatch):
+    """A run saves the avatar that it makes, and renders the one that it loads."""
+    monkeypatch.setattr("portrait360.pipeline.avatar.avatar.prepare_scene", None)
+    replace(avatar, fit=avatar.fit).save(tmp_path)
+    assert (tmp_path / NAME).is_file()
+
+
 def test_damaged_files_are_one_plain_sentence(avatar, proxy, tmp_path):
     avatar.save(tmp_path)
     whole = (tmp_path / NAME).read_bytes()

@@ -11,7 +11,7 @@ from portrait360.geometry.camera_files import frame_entry
 from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at, orbit
 from portrait360.pipeline.reconstruction.fit import fit_head
 from portrait360.pipeline.views import view_set
-from portrait360.pipeline.views.view_set import KNOWN, View, ViewSet
+from portrait360.pipeline.views.view_set import KNOWN, View, ViewSet, save_view
 from portrait360.utils import memory
 from portrait360.utils.errors import UserError
 from portrait360.utils.images import save_picture
@@ -41,6 +41,19 @@ def test_files_give_back_the_same(tmp_path, sheet):
         np.testing.assert_allclose(ours.rgb[inside], theirs.rgb[inside], atol=1e-6)
         np.testing.assert_array_equal(ours.alpha, theirs.alpha)
         np.testing.assert_allclose(ours.camera.label(), theirs.camera.label(), atol=1e-9)
+
+
+def test_views_that_were_written_one_by_one_are_not_written_again(tmp_path, sheet):
+    sheet.save(tmp_path / "whole")
+    (tmp_path / "parts").mkdir()
+    for i, single in enumerate(sheet.views):
+        save_view(tmp_path / "parts", i, single)
+    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "parts").iterdir()}
+    sheet.save(tmp_path / "parts", drawn=True)
+    assert len(before) == 6 and all((tmp_path / "parts" / n).stat().st_mtime_ns == t for n, t in before.items())
+    names = {file.name for file in (tmp_path / "whole").iterdir()}
+    assert {file.name for file in (tmp_path / "parts").iterdir()} == names
+    assert all((tmp_path / "parts" / n).read_bytes() == (tmp_path / "whole" / n).read_bytes() for n in names)
 
 
 def test_what_lies_beyond_the_photo_stays_unknown(tmp_path, sheet):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +41,14 @@ class Avatar:
     picture: Photo
     cover: Proxy  # the outer surface that the matte shows, for what no layer explains
     fit: SkinFit  # shape and expression of the skin, in the frame of the head at its own size
-    _projection: PhotoProjection = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def projection(self) -> PhotoProjection:
+        """The photo, and the layers that it lies on, ready to be rendered: an avatar is saved without them."""
         prepared, drawn = prepare_scene(self.scene, quality=PORTRAIT), self.parameters.kind == "toon"
         bare = take_frames_off(self.picture, self.parameters.wear.glasses)
         worn = None if bare is self.picture else np.asarray(self.picture.rgb - bare.rgb, np.float32)
-        object.__setattr__(self, "_projection", PhotoProjection(bare, prepared, self.cover, drawn, worn))
+        return PhotoProjection(bare, prepared, self.cover, drawn, worn)
 
     @property
     def camera(self) -> Camera:
@@ -56,12 +58,7 @@ class Avatar:
     @property
     def prepared_scene(self) -> PreparedScene:
         """The layers, ready to be rendered."""
-        return self._projection.scene
-
-    @property
-    def projection(self) -> PhotoProjection:
-        """The photo, and the layers that it lies on."""
-        return self._projection
+        return self.projection.scene
 
     @property
     def photo(self) -> Floats:
@@ -74,7 +71,7 @@ class Avatar:
 
     def render(self, camera: Camera, size: int = 256) -> ProxyView:
         """Render a view: the layers, and the photo where it can be trusted."""
-        return render_avatar(self._projection, camera, size)
+        return render_avatar(self.projection, camera, size)
 
     def save(self, folder: Path) -> None:
         """Write the cover as a proxy, and the layers with the SHA-256 of their cover beside it, atomically.
@@ -108,7 +105,9 @@ class Avatar:
                 if int(data["format"]) != FORMAT or str(data["cover"]) != sha256(folder / "proxy.npz"):
                     raise ValueError("another format or cover")
                 parameters = HeadParameters.from_json(str(data["parameters"]))
-                return cls(parameters, unpack_scene(data), _read_photo(data), cover, unpack_fit(data))
+                avatar = cls(parameters, unpack_scene(data), _read_photo(data), cover, unpack_fit(data))
+                _ = avatar.projection  # what is damaged in a way that only shows here is an error of the file, too
+                return avatar
         except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"The avatar in {folder} is damaged; make it again with `portrait360 proxy`.") from error
 

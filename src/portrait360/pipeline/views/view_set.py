@@ -60,14 +60,17 @@ class ViewSet:
     def all(self) -> tuple[View, ...]:
         return self.views if self.reference is None else (*self.views, self.reference)
 
-    def save(self, folder: Path) -> None:
-        """Write 000.png and so on, reference.png and, last, transforms.json, in canonical units."""
+    def save(self, folder: Path, *, drawn: bool = False) -> None:
+        """Write 000.png and so on, reference.png and, last, transforms.json, in canonical units.
+
+        `drawn` says that `save_view` has already written all views.
+        """
         folder = Path(folder)
-        files = [(f"{i:03d}.png", view) for i, view in enumerate(self.views)]
+        files = [(name_view(i), view) for i, view in enumerate(self.views)]
         files += [("reference.png", self.reference)] if self.reference is not None else []
         with translate_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for name, view in files:
+            for name, view in files[len(self.views) if drawn else 0 :]:
                 save_picture(folder / name, view.rgb, view.alpha)
             self._save_known_mask(folder / KNOWN)
             frames = [frame_entry(name, view.camera, view.size, view.size) for name, view in files]
@@ -104,6 +107,14 @@ class ViewSet:
             _add_known_mask(views[photo_indices[0]], path.parent / KNOWN) if photo_indices else None,
             seed if isinstance(seed, int) else None,
         )
+
+
+def name_view(index: int) -> str:
+    return f"{index:03d}.png"
+
+
+def save_view(folder: Path, index: int, view: View) -> None:
+    save_picture(folder / name_view(index), view.rgb, view.alpha)
 
 
 def require_views(count: int, path: Path | str) -> None:

@@ -81,7 +81,7 @@ def splats_from_avatar(
     if not refine_steps:
         return splats
     # views of a hat that is none of the layers' and of theirs are of no single head
-    another = int(LAYER_OF_LABEL[Label.HAT]) in avatar._projection.relief.poor
+    another = int(LAYER_OF_LABEL[Label.HAT]) in avatar.projection.relief.poor
     shots = [shot for shot in shots if not (another and shot.front)]
     return refine(splats, shots, trust[chosen] < 1, refine_steps, seed=seed)
 

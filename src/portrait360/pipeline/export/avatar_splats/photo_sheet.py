@@ -47,12 +47,12 @@ class Sheet(NamedTuple):
 def find_sheet(avatar: Avatar, size: int) -> Sheet:
     camera = avatar.camera
     film = render_linear(avatar.prepared_scene, camera, size)
-    relief = avatar._projection.relief.draw(camera, size)[2]
+    relief = avatar.projection.relief.draw(camera, size)[2]
     shown = LAYER_OF_LABEL[_look_up_labels(avatar, size)]
     skin = (LAYER_OF_LABEL[film.labels] == 0) & (shown == 0) & (film.alpha > 0.9)
     depth = np.where(skin, film.depth, np.where(relief > 0, relief, film.depth))
     # a hat that is none of the layers' would stand beside theirs
-    depth = np.where(np.isin(shown, list(avatar._projection.relief.poor)), 0, depth).astype(np.float32)
+    depth = np.where(np.isin(shown, list(avatar.projection.relief.poor)), 0, depth).astype(np.float32)
     depth = np.where(_find_rim(depth, shown) & (np.abs(depth - film.depth) < NEAR), np.float32(0), depth)
     smooth = cv2.GaussianBlur(np.where(depth > 0, depth, np.float32(camera.radius)), (0, 0), SMOOTH)
     points = camera.unproject(pixel_centres(size, size), smooth)
