@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
+from portrait360.geometry.numba_jit import njit_helper
 from portrait360.utils.array_types import F32
 
 
@@ -28,7 +29,7 @@ def smoothstep(low: Any, high: Any, x: ArrayLike) -> F32:
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _hash(x: int, y: int, z: int, seed: int) -> float:
     h = (x * 374761393 + y * 668265263 + z * 1440662683 + seed * 974634777) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF

@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.geometry.numba_jit import njit_exact, njit_exact_inline
+from portrait360.geometry.numba_jit import njit_exact, njit_exact_inline, njit_helper
 from portrait360.utils.array_types import F64, I32
 
 EDGE_WEIGHT = 30.0  # of the planes that hold open edges in place
@@ -101,7 +101,7 @@ def _size(points, a, b, c, u, v):
     return total
 
 
-@njit_exact
+@njit_helper
 def _folds(points, faces, alive, first, after, u, v):
     """Return whether moving u to v turns a triangle over, or joins more than the two triangles of an edge."""
     shared = 0
@@ -124,7 +124,7 @@ def _folds(points, faces, alive, first, after, u, v):
     return shared > 2 or shared == 0
 
 
-@njit_exact
+@njit_helper
 def _count_common(faces, alive, first, after, u, v, mark, stamp):
     """Return how many neighbours u and v share; `mark` is memory for one number a vertex."""
     corner = first[u]
@@ -148,7 +148,7 @@ def _count_common(faces, alive, first, after, u, v, mark, stamp):
     return common
 
 
-@njit_exact
+@njit_helper
 def _list_corners(faces, count):
     """Return the first and the last corner of each vertex, and the next corner of the same vertex after each."""
     first, last = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
@@ -163,7 +163,7 @@ def _list_corners(faces, count):
     return first, last, after
 
 
-@njit_exact
+@njit_helper
 def _merge(faces, alive, first, last, after, u, v):
     """Move u to v, and return how many triangles that ends."""
     ended, corner = 0, first[u]
@@ -181,7 +181,7 @@ def _merge(faces, alive, first, last, after, u, v):
     return ended
 
 
-@njit_exact
+@njit_helper
 def _propose(quadrics, points, u, v, version, heap):
     """Add the cheaper collapse of an edge to the heap."""
     there, back = _cost(quadrics, points, u, v), _cost(quadrics, points, v, u)

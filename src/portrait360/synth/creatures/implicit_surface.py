@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
+from portrait360.geometry.numba_jit import njit_helper
 from portrait360.synth.meshes import unit
 from portrait360.utils.array_types import F32, I32
 
@@ -110,7 +111,7 @@ def distances(solids: list[Solid], points: F32) -> dict[str, F32]:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _primitive_distance(row, x, y, z):
     """Return the distance from one solid."""
     x, y, z = x - row[1], y - row[2], z - row[3]
@@ -138,7 +139,7 @@ def _primitive_distance(row, x, y, z):
     return d * row[13]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _distance(rows, x, y, z):
     """Return the distance from all solids, joined or cut in order with rounded seams."""
     total = 1e3
@@ -183,7 +184,7 @@ def _surface_nets(values, low, step):
     return vertices, _net_quads(values, index)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _net_vertices(values, low, step):
     """Return a vertex at the mean of the edge crossings of each cell, and the index of each cell's vertex."""
     nx, ny, nz = values.shape
@@ -220,7 +221,7 @@ def _net_vertices(values, low, step):
     return np.array(vertices), index
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _net_quads(values, index):
     nx, ny, nz = values.shape
     quads = [(0, 0, 0, 0)]

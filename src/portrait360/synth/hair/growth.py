@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.geometry.numba_jit import njit_helper
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.distance_field import LOW, STEP, sample_field
 from portrait360.synth.meshes import unit
@@ -142,7 +143,7 @@ def _grow(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _normalise(v):
     length = (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]) ** 0.5 + 1e-9
     v[0] /= length
@@ -150,7 +151,7 @@ def _normalise(v):
     v[2] /= length
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _comb_heading(p, n, comb, side, crown, f):
     """Write the combed growth direction at p, over a surface with normal n, into f."""
     rx, ry, rz = p[0] - crown[0], p[1] - crown[1], p[2] - crown[2]
@@ -165,7 +166,7 @@ def _comb_heading(p, n, comb, side, crown, f):
     _normalise(f)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _head_for(p, n, goal, cling, f):
     """Write the direction from p to the goal over a surface with normal n, and by `cling` towards it, into f."""
     for a in range(3):
@@ -179,7 +180,7 @@ def _head_for(p, n, goal, cling, f):
         f[a] -= cling * n[a]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _hold_behind(q, behind, on_its_way, offset):
     """Keep q over the ear on its way there and behind it from then on; return its distance from the skin."""
     height = behind[1] - q[1]
@@ -192,7 +193,7 @@ def _hold_behind(q, behind, on_its_way, offset):
     return offset * (1 - 0.7 * near)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _leave_face(p, d):
     """Turn the direction d aside before the face: outwards, back and down."""
     inside = 1.0 - (p[0] / 0.112) ** 2 - ((p[1] + 0.05) / 0.19) ** 2
@@ -204,7 +205,7 @@ def _leave_face(p, d):
         _normalise(d)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _keep_out(q, offset, values, low, step, ears, aside):
     """Move q out of the head to at least `offset`, and off the ears."""
     distance, gx, gy, gz = sample_field(values, low, step, q[0], q[1], q[2])
@@ -223,7 +224,7 @@ def _keep_out(q, offset, values, low, step, ears, aside):
             q[0] += (1 if ears[e, 0] > 0 else -1) * ears[e, 3] * (1 - inside) * 0.9 * aside
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def _shorten(strand, last, cut):
     """Redistribute the points of a strand over its part above the cut."""
     above = strand[last - 1, 1] - cut

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from portrait360.geometry.numba_jit import njit_helper
 from portrait360.utils.array_types import F32
 
 LOW = np.array([-0.56, -0.66, -0.5], np.float32)  # the box of the field, canonical frame
@@ -126,7 +127,7 @@ def _sweep(nearest, vertices, normals, low, step):
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit_helper
 def sample_field(values, low, step, x, y, z):
     """Return the distance and its (unnormalised) gradient at one point, clamped to the box."""
     nx, ny, nz = values.shape
