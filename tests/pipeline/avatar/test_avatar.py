@@ -9,6 +9,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.gaussians.rasterizer import render_image
+from portrait360.pipeline.avatar import avatar as avatar_file
 from portrait360.pipeline.avatar import methods
 from portrait360.pipeline.avatar.ablation import PLAINEST, Ablation, skip_search
 from portrait360.pipeline.avatar.avatar import NAME, Avatar, load_coarse_head
@@ -94,7 +95,7 @@ def test_it_is_the_same_after_saving_and_loading(avatar, tmp_path):
 
 def test_it_is_saved_without_its_light(avatar, tmp_path, monkeypatch):
     """A run saves the avatar that it makes, and renders the one that it loads."""
-    monkeypatch.setattr("portrait360.pipeline.avatar.avatar.prepare_scene", None)
+    monkeypatch.setattr(avatar_file, "prepare_scene", None)
     replace(avatar, fit=avatar.fit).save(tmp_path)
     assert (tmp_path / NAME).is_file()
 
