@@ -84,6 +84,35 @@ def test_fine_hairs_lie_on_the_skin_along_the_hairline(head, cap):
     assert grow_line_hairs([], head) == []
 
 
+def cover_ring(hairs: Strands, inner: float, outer: float) -> float:
+    """Return the area of hairs over that of the skin in a ring around the cap, from so far to so far beyond it."""
+    middle = (hairs.points[:, 1:] + hairs.points[:, :-1]) / 2
+    beyond = np.linalg.norm(middle - CROWN, axis=2) - RADIUS
+    area = np.linalg.norm(np.diff(hairs.points, axis=1), axis=2) * (hairs.widths[:, 1:] + hairs.widths[:, :-1]) / 2
+    inside = (beyond > inner) & (beyond < outer)
+    return float((area * inside).sum() / (np.pi * ((RADIUS + outer) ** 2 - (RADIUS + inner) ** 2)))
+
+
+def comb(cap: Strands, way: float) -> Strands:
+    """Return the cap's strands, straight and lying down, from its middle outward or, with `way` -1, inward."""
+    roots = cap.points[:, :1]
+    out = (roots - CROWN) * np.array([1, 0, 1], np.float32)
+    along = np.linspace(0, 0.03 * way, cap.points.shape[1], dtype=np.float32)[None, :, None]
+    return replace(cap, points=roots + along * out / np.linalg.norm(out, axis=2, keepdims=True))
+
+
+def test_skin_shows_between_fine_hairs_the_more_the_further_they_are_before_the_hairline(head, cap):
+    hairs = grow_line_hairs([comb(cap, -1)], head)[0]
+    near, far = cover_ring(hairs, 0.003, 0.009), cover_ring(hairs, 0.010, 0.016)
+    assert 0.005 < far < 0.6 * near
+    assert near < 0.7
+
+
+def test_more_fine_hairs_grow_where_hair_ends_at_the_hairline_than_where_it_begins(head, cap):
+    counts = [len(grow_line_hairs([comb(cap, way)], head)[0].points) for way in (1, -1)]
+    assert counts[0] > 1.5 * counts[1]
+
+
 def test_carved_hair_has_no_fine_hairs(head, cap):
     carved = replace(cap, material=np.full_like(cap.material, Material.STONE))
     assert grow_line_hairs([carved], head) == []
