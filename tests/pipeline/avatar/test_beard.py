@@ -12,7 +12,14 @@ from scipy.spatial import KDTree
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
-from portrait360.pipeline.avatar.beard_area import correct_beard, limit_beard, measure_whiskers, trace_skin
+from portrait360.pipeline.avatar.beard_area import (
+    correct_beard,
+    find_rear,
+    limit_beard,
+    measure_whiskers,
+    trace_skin,
+)
+from portrait360.pipeline.avatar.beard_colours import FAR, meet_hair
 from portrait360.pipeline.avatar.beard_fit import (
     BURNS,
     HIDDEN,
@@ -24,14 +31,19 @@ from portrait360.pipeline.avatar.beard_fit import (
 )
 from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.build import build_person
-from portrait360.synth.hair.beard_brows import BeardGrowth, make_beard, measure_way_to_lips
+from portrait360.synth.hair.beard_brows import (
+    BeardGrowth,
+    find_last_before_mouth,
+    make_beard,
+    measure_way_to_lips,
+)
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.render.renderer import render
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import Facial, Hair, HeadParameters
-from portrait360.synth.scene import Part, Scene, Strands
+from portrait360.synth.scene import Material, Part, Scene, Strands
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
@@ -237,3 +249,43 @@ def test_lips_and_teeth_that_were_read_as_beard_are_called_what_they_are(smiling
     found = right.shows(Label.LIPS, Label.MOUTH)
     assert (found & mouth).sum() > 0.6 * mouth.sum()
     assert (found & ~mouth).sum() < 0.1 * mouth.sum()
+
+
+def test_a_beard_thins_out_before_the_ears(head, bearded):
+    skin = trace_skin(head, bearded)
+    share = fit_growth(head, bearded, skin, measure_whiskers(skin, bearded)).share
+    x, y, z = head.rest.T
+    before = z - find_rear(head.rest)
+    side = (np.abs(x) > 0.12) & (y > -0.3) & (y < -0.15) & (head.mask("ears") < 0.05)
+    behind, ahead = side & (before > 0.01) & (before < 0.05), side & (before > 0.1) & (before < 0.15)
+    assert 0.05 < share[behind].mean() < 0.6 * share[ahead].mean()
+
+
+def lay(part: Part, y: np.ndarray, albedo: float) -> Strands:
+    """Return upright strands with roots in a column at these heights."""
+    points = np.zeros((len(y), 4, 3), np.float32)
+    points[..., 1] = y[:, None] + 0.01 * np.linspace(0, 1, 4)
+    ones, kind = np.ones((len(y), 4), np.float32), np.full(len(y), part, np.uint8)
+    colour, material = albedo * np.repeat(ones[..., None], 3, -1), np.full(len(y), Material.HAIR, np.uint8)
+    return Strands(points, 0.001 * ones, colour, kind, material)
+
+
+def test_whiskers_have_the_colour_of_the_hair_where_they_meet_it_alone():
+    hair, beard = lay(Part.HAIR, np.linspace(0, 0.1, 200), 0.1), lay(Part.BEARD, np.linspace(-0.4, 0, 800), 0.6)
+    same, mixed = meet_hair([hair, beard])
+    np.testing.assert_array_equal(same.albedo, hair.albedo)
+    y = beard.points[:, 0, 1]
+    assert mixed.albedo[y > -0.002].max() < 0.12
+    assert mixed.albedo[(y > -0.04) & (y < -0.03)].std() > 0.02  # light and dark ones beside each other
+    np.testing.assert_allclose(mixed.albedo[y < -4 * FAR], 0.6, rtol=1e-5)
+    assert meet_hair([beard])[0] is beard
+
+
+def test_a_moustache_that_covers_the_lip_ends_unevenly_below_and_evenly_above_a_bare_lip(head):
+    top, bottom = head.landmarks["lip_top"], head.landmarks["lip_bottom"]
+    path = top + np.linspace(1, -1, 41)[:, None] * (top - bottom) * np.array([0, 1, 0])
+    points = np.repeat(path[None] + np.array([0, 0, 0.01]), 200, axis=0).astype(np.float32)
+    bare, covered = (find_last_before_mouth(head, points, overhang) for overhang in (0.0, 1.0))
+    assert np.ptp(bare) == 0
+    assert covered.min() >= bare.max()
+    assert len(np.unique(covered)) > 3

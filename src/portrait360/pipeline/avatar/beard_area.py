@@ -61,7 +61,7 @@ def limit_beard(rest: F32, burns: float = 0.0) -> F32:
     """
     y, z = rest[..., 1], rest[..., 2]
     y = y - burns * smoothstep(*BEFORE_EAR, z)
-    cheek, neck, rear = np.interp(z, *CHEEK), find_neck(rest), np.interp(y, *REAR)
+    cheek, neck, rear = np.interp(z, *CHEEK), find_neck(rest), find_rear(rest)
     below, above, before = cheek - y, y - neck, z - rear
     soft = [smoothstep(0.0, over, inside) for over, inside in zip(SOFT, (below, above, before), strict=True)]
     return np.asarray(soft[0] * soft[1] * soft[2], np.float32)
@@ -70,6 +70,11 @@ def limit_beard(rest: F32, burns: float = 0.0) -> F32:
 def find_neck(rest: F32) -> Floats:
     """Return the height (...) of the lowest line of any beard, at points of the average head (..., 3)."""
     return np.interp(rest[..., 2], *NECK)
+
+
+def find_rear(rest: F32) -> Floats:
+    """Return z (...) of the hindmost line of any beard, at points of the average head (..., 3)."""
+    return np.interp(rest[..., 1], *REAR)
 
 
 def trace_skin(head: Head, photo: Photo) -> SkinOfPixels:

@@ -15,7 +15,13 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
-from portrait360.pipeline.avatar.beard_area import SkinOfPixels, find_neck, limit_beard, measure_cover
+from portrait360.pipeline.avatar.beard_area import (
+    SkinOfPixels,
+    find_neck,
+    find_rear,
+    limit_beard,
+    measure_cover,
+)
 from portrait360.pipeline.avatar.exposure import look_up_points
 from portrait360.pipeline.avatar.facial_hair import select
 from portrait360.pipeline.avatar.photo import Photo
@@ -35,6 +41,7 @@ FACING = (0.12, 0.35)  # cosine to the camera from which, and up to which, a ver
 HIDDEN = 0.02  # canonical depth behind the skin's first surface
 ALONG = np.array([1.0, 1.0, 0.45])  # how far apart points of the average head are: least from front to back
 BURNS = 0.07  # head heights by which a beard may reach up before the ears, to the hair
+BEHIND = (-0.01, 0.08)  # head heights before its hindmost line over which a beard gets as dense as it is
 FRAYED = (0.06, 0.035)  # head heights: how far its end lies here and there, and how wide a tuft is
 STRAY, STRAYS = 0.2, 15  # share of stray whiskers around it, and steps of diffusion to there
 SIDES, ALIKE = (0.04, 0.09), 0.9  # x from which the sides of a beard are alike, and how much: one lies in the shade
@@ -68,7 +75,8 @@ def fit_growth(head: Head, photo: Photo, skin: SkinOfPixels, whiskers: F32) -> B
     limit = limit_beard(head.rest, BURNS)
     free = (1 - bare) * (1 - smoothstep(0.1, 0.3, head.mask("ears"))) * np.minimum(8 * limit, 1)
     share = carry_share(head, photo, measure_cover(photo, whiskers), _spread(free > 0))
-    share = share * smoothstep(*SCATTERED, share) * limit_beard(_fray(head.rest), BURNS) * free
+    frayed = _fray(head.rest)
+    share = share * smoothstep(*SCATTERED, share) * limit_beard(frayed, BURNS) * _thin_behind(frayed) * free
     other = mirror_vertices() if len(free) == coarse_count() else mirror_fine_vertices()
     share = np.maximum(share, ALIKE * smoothstep(*SIDES, np.abs(head.rest[:, 0])) * share[other])
     share = np.maximum(share, STRAY * soften(np.minimum(share, 1), STRAYS) * np.sqrt(limit) * free)
@@ -94,6 +102,11 @@ def _fray(rest: F32) -> F32:
     """Return points of the average head moved a little here and there: no beard ends in a smooth line."""
     moved = np.stack([noise(rest, 1 / FRAYED[1], seed, octaves=2) - 0.5 for seed in range(3)], -1)
     return np.asarray(rest + FRAYED[0] * moved, np.float32)
+
+
+def _thin_behind(rest: F32) -> F32:
+    """Return how dense a beard is (n,), 0..1: it thins out towards the ears and the rear of the jaw."""
+    return np.asarray(smoothstep(*BEHIND, rest[:, 2] - find_rear(rest)), np.float32)
 
 
 def carry_share(head: Head, photo: Photo, whiskers: F32, within: Bools) -> F32:

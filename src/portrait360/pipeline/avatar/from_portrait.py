@@ -18,6 +18,7 @@ from portrait360.pipeline.avatar.ablation import (
 from portrait360.pipeline.avatar.alignment import find_similarity, move_scene
 from portrait360.pipeline.avatar.avatar import Avatar, round_photo
 from portrait360.pipeline.avatar.beard_area import correct_beard, measure_whiskers, trace_skin
+from portrait360.pipeline.avatar.beard_colours import meet_hair
 from portrait360.pipeline.avatar.beard_fit import fit_growth, trim_whiskers
 from portrait360.pipeline.avatar.chosen_hair import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.cloth_colours import refine_clothes
@@ -145,7 +146,8 @@ def make_avatar(
     light = scene.light if photo.painted else add_key_light(scene.light)  # a drawing has its light in its colours
     scene = level_skin(replace(scene, light=light), bare)
     scene = draw_locks(scene, measure_gloss(bare)) if photo.painted else shade_locks(scene)
-    scene = put_glasses_on(level_hair(scene, bare), built)
+    scene = level_hair(scene, bare)
+    scene = put_glasses_on(replace(scene, strands=tuple(meet_hair(scene.strands))), built)
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)

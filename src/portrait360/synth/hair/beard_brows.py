@@ -35,6 +35,7 @@ LIP_LENGTH, LONGER = (
 )  # length of whiskers at the lips, in head heights, and by how much these grow from there
 GATHER, HANG = 0.04, 0.8  # of a long beard on the chin: towards its middle, and down off the skin
 MOUSTACHE = (0.065, 0.018)  # length of a moustache that covers the upper lip, and how far it stands off
+UNEVEN = 0.6  # greatest share of that lip which a whisker leaves free
 THICKEST = 0.13  # head heights from which a beard hangs rather than stands off
 
 
@@ -243,7 +244,8 @@ def _usual_length(rest: F32, share: F32, reach: F32, least: float, aside: F32) -
     """Return how long whiskers are (m,), in head heights: short where they are sparse, by the ears and the lips."""
     y, z = rest[:, 1], rest[:, 2]
     length = least * (0.45 + 0.55 * smoothstep(0.25, 0.95, share))
-    length = np.maximum(length, LEAN * reach * (0.4 + 0.6 * smoothstep(0.05, 0.25, z)))
+    dense = 0.45 + 0.55 * smoothstep(0.1, 0.7, share)
+    length = np.maximum(length, LEAN * reach * dense * (0.4 + 0.6 * smoothstep(0.05, 0.25, z)))
     length = length * (1 - 0.5 * smoothstep(-0.49, -0.53, y) * smoothstep(0.04, 0.0, reach))
     return np.minimum(length, LIP_LENGTH + LONGER * aside).astype(np.float32)
 
@@ -288,11 +290,13 @@ def _fitted_growth(
     )
 
 
-def find_last_before_mouth(head: Head, points: F32, overhang: float) -> Floats:
+def find_last_before_mouth(head: Head, points: F32, overhang: Floats | float) -> Floats:
     """Return the place (s,) on each strand (s, k, 3), in steps, at which it comes before the mouth, or its end.
 
-    Of the upper lip a moustache may cover a share `overhang`.
+    Of the upper lip a moustache may cover a share `overhang`; not all whiskers do, or its end would be a shelf.
     """
+    uneven = np.random.default_rng(len(points)).random((len(points), 1))
+    overhang = overhang * (1 - UNEVEN * uneven**2)
     corners = np.stack([head.landmarks["right_mouth"], head.landmarks["left_mouth"]])
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     middle, half = corners.mean(0), (corners[1, 0] - corners[0, 0]) / 2
