@@ -53,7 +53,7 @@ def grow_line_hairs(groups: Sequence[Strands], head: Head) -> list[Strands]:
     ]
 
 
-def _find_heading(points: F32) -> F64:
+def _find_heading(points: Floats) -> F64:
     """Return the direction in which strands (s, k, 3) leave their roots (s, 3)."""
     ways = np.cumsum(np.linalg.norm(np.diff(points, axis=1), axis=2), 1)
     at = np.minimum((ways < AHEAD).sum(1) + 1, points.shape[1] - 1)
