@@ -11,6 +11,7 @@ from scipy.spatial import KDTree
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.exposure import FAIR_HAIR, HEAD_CENTRE, to_hair_albedo
 from portrait360.pipeline.avatar.hair_bridge import bridge_gap
+from portrait360.pipeline.avatar.hair_depth import drape
 from portrait360.pipeline.avatar.hair_level import level_hair, spread_around
 from portrait360.pipeline.avatar.hair_nape import grow_nape
 from portrait360.pipeline.avatar.hair_outline import take_strands
@@ -205,3 +206,15 @@ def test_hair_of_stone_that_leaves_the_head_keeps_its_locks(head):
     hair = make_hair(head, HeadParameters(hair=Hair(style="long")), np.random.default_rng(0), find_style("long"))
     solids, leaving = carve_shell(head, hair, np.random.default_rng(0))
     assert len(solids) == 1 and sum(len(group.points) for group in leaving) > 100
+
+
+def test_hair_that_parts_over_a_shoulder_also_hangs_down_on_it(head):
+    hair, right = grow(head, "long"), np.array([1.0, 0.0, 0.0])
+    open_, closed = (drape(hair, head, (True, True), right, between=share) for share in (0.0, 0.5))
+    count = len(hair.points)
+    assert len(open_.points) == count
+    np.testing.assert_array_equal(closed.points[:count], open_.points)
+    hung = closed.points[count:]
+    assert 20 < len(hung) < count / 2
+    ends = head.field.distance(hung[:, -1])
+    assert (ends < 0.005).mean() > 0.8  # on the shoulders, not in the air

@@ -31,6 +31,7 @@ MARCH = 6
 NECK = -0.20  # height below which hair may lie on the shoulders
 RIDGES = (-0.01, 0.12)  # z from which hair falls before the shoulders, where the photo shows such hair and where not
 MIXED = 0.05  # canonical; so far about it strands mix
+PARTING = 0.08  # canonical: how far before and behind the ridge of the shoulders hair parts
 DRAPE_STEPS, MOST_DRAPED, LEAD = 24, 0.2, 0.24  # the latter two canonical; hair leans over for such a length before
 NAPE = (-0.075, -0.125)  # heights over which short hair comes close to the neck
 NAPE_THICKNESS = (0.08, 0.012)
@@ -108,10 +109,13 @@ def _layers(count: int) -> F64:
     return np.random.default_rng(count).random(count)
 
 
-def drape(group: Strands, head: Head, in_front: tuple[bool, bool], right: np.ndarray) -> Strands:
+def drape(
+    group: Strands, head: Head, in_front: tuple[bool, bool], right: np.ndarray, *, between: float = 0.0
+) -> Strands:
     """Let hair that comes into the shoulders fall before or behind them, as the photo shows it on either side.
 
-    `in_front` is for the left and right of the picture, `right` the direction to its right.
+    `in_front` is for the left and right of the picture, `right` the direction to its right. Where hair parts over
+    the shoulders, a share `between` of it also hangs there, and ends on them.
     """
     points = group.points.astype(np.float64)
     low = points[..., 1] < NECK
@@ -125,11 +129,26 @@ def drape(group: Strands, head: Head, in_front: tuple[bool, bool], right: np.nda
     margin = NEAREST + 2 * LAYERS * _layers(len(points))[:, None]
     need = _find_need(points, low, np.where(low, forward, 0.0), np.where(low, margin, 0.0), head)
     rows = np.flatnonzero(need.max(1) > 0)
-    points[rows, :, 2] += forward[rows] * np.minimum(_lead(points[rows], need[rows]), MOST_DRAPED)
+    move = forward[rows] * np.minimum(_lead(points[rows], need[rows]), MOST_DRAPED)
+    rng = np.random.default_rng([len(points), 73])
+    parts = np.abs(points[rows, crossing[rows], 2] - ridge[rows]) < PARTING
+    hangs = parts & (rng.random(len(rows)) < between)
+    hung = points[rows[hangs]]
+    hung[..., 2] += move[hangs] * rng.random((int(hangs.sum()), 1))
+    points[rows, :, 2] += move
+    points, group = np.concatenate([points, hung]), _repeat(group, rows[hangs])
+    low = points[..., 1] < NECK
     is_inside = np.zeros(low.shape, bool)
     is_inside[low] = head.field.distance(points[low]) < 0
-    last = np.where(is_inside.any(1), np.maximum(is_inside.argmax(1) - 0.5, 0.5), points.shape[1] - 1)
+    short = np.where(np.arange(len(points)) < len(crossing), 0.5, 0.0)  # what ends on a shoulder leaves no gap there
+    last = np.where(is_inside.any(1), np.maximum(is_inside.argmax(1) - short, 0.5), points.shape[1] - 1)
     return replace(group, points=shorten(points.astype(np.float32), last))
+
+
+def _repeat(group: Strands, rows: np.ndarray) -> Strands:
+    """Return a group with these strands of it once more, at its end."""
+    rows = np.concatenate([np.arange(len(group.points)), rows])
+    return take_strands(group, rows, group.points[rows])
 
 
 def _find_need(points: F64, low: np.ndarray, forward: F64, margin: F64, head: Head) -> F64:

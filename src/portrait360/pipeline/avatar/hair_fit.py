@@ -44,6 +44,7 @@ from portrait360.synth.head.bare_head import Head
 from portrait360.synth.scene import Strands
 
 HELD = 0.035  # canonical: strands that begin further than this from the skin belong to a bun
+BETWEEN = 0.5  # share of the strands beside the parting over a shoulder that hang down on it
 SHORT = -0.20  # height that no strand of short hair reaches
 
 
@@ -117,7 +118,7 @@ def drape_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[
     """Let hair fall over the shoulders before or behind them, as the photo shows it."""
     frame = make_frame(photo.camera)
     in_front = trace_outline(clean_hair(photo.labels), frame).in_front
-    return [drape(group, head, in_front, frame.axes[0]) for group in strands]
+    return [drape(group, head, in_front, frame.axes[0], between=BETWEEN) for group in strands]
 
 
 def _is_held(group: Strands, head: Head) -> bool:
