@@ -238,6 +238,21 @@ def test_a_phone_shows_every_preset_without_scrolling(browser, page, width, heig
     for left, top, right, bottom in (places := tab.run(edges)):
         assert left >= 0 and top >= 0 and right <= width and bottom <= height
     assert len(places) == 6
+    left, top, right, bottom = box(tab, "help")
+    assert left >= 8 and right <= width - 8 and bottom - top < 40  # a line within the stage
+    tab.close()
+
+
+def test_it_says_that_it_loads_until_there_is_something_to_see(browser, page):
+    tab = Tab(browser, 200, 200)
+    note = "waits.push(...changes.filter(change => change.target.id == 'wait').map(change => change.target.hidden))"
+    watch = (
+        f"new MutationObserver(changes => {note}).observe(document, {{subtree: true, attributeFilter: ['hidden']}})"
+    )
+    tab.call("Page.addScriptToEvaluateOnNewDocument", source=f"window.waits = []; {watch}")
+    tab.open(page)
+    tab.run("portrait360.ready")
+    assert tab.run("waits[0]") is False and tab.run("waits.at(-1)") is True
     tab.close()
 
 

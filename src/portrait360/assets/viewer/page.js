@@ -34,7 +34,9 @@ class Page {
     new Tools(this);
     this.setIdle(!this.calm);
     if (!this.face && !this.calm) this.turn(FIRST_TURN);
+    byId("wait").hidden = false;
     await this.show(this.modes[0]);
+    byId("wait").hidden = true;
     await this.settled();
   }
 
@@ -55,7 +57,7 @@ class Page {
   }
 
   async makeMesh() {
-    byId("wait").hidden = this.mode === null;
+    byId("wait").hidden = false;
     const { scene } = await readGlb(await this.bytes("glb"));
     const { light, picture: background } = this;
     this.views.mesh = new MeshView(byId("mesh"), scene, { light, background, changed: () => this.changed() });
@@ -234,7 +236,7 @@ class Page {
 function refuse(text) {
   byId("sorry").textContent = text;
   byId("sorry").hidden = false;
-  for (const id of ["tools", "help", "panel"]) byId(id).hidden = true;
+  for (const id of ["tools", "help", "panel", "wait"]) byId(id).hidden = true;
   document.querySelector("main").classList.add("folded");
 }
 
