@@ -55,8 +55,17 @@ from portrait360.utils.files import lock_folder
 from portrait360.utils.local_server import free_port
 from portrait360.utils.option_fields import to_arguments
 from tests.fixtures.chromium import FOUND, Chromium, Tab
-from tests.fixtures.paths import QUICK_PROGRAMS
 from tests.fixtures.photos import ASTRONAUT, IMAGE
+from tests.fixtures.web_page import (
+    appears,
+    box,
+    choose,
+    nothing_left_the_machine,
+    press,
+    seen,
+    start_server,
+    until,
+)
 
 RUN = {"begun": "2026-01-02T03:04:05+00:00", "settings": {"views": 2, "results": []}}
 browsing = pytest.mark.skipif(FOUND is None, reason="no Chromium on this machine")
@@ -119,15 +128,6 @@ def queue(tmp_path, monkeypatch):
     add.jobs, add.folder = jobs, tmp_path / "runs"
     yield add
     jobs.close()
-
-
-def until(true, seconds: float = 20.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def log(queue) -> list[str]:
@@ -687,11 +687,7 @@ def test_the_server_takes_no_memory_for_torch():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """Whose portraits and views are small, and whose avatars have any hair."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(QUICK_PROGRAMS), prepend=os.pathsep)
-        server = Server(tmp_path_factory.mktemp("web") / "runs", free_port(8871))
-    with server:
+    with start_server(tmp_path_factory.mktemp("web") / "runs") as server:
         yield server
 
 
@@ -809,50 +805,6 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         assert "astronaut.png" in seen(tab, "#p360-past [data-run]")
         assert "32 views only" in seen(tab, "#p360-past [data-run]")
         nothing_left_the_machine(browser, server)
-
-
-def nothing_left_the_machine(browser: Chromium, server: Server) -> None:
-    urls = [e["params"]["request"]["url"] for e in browser.events if e["method"] == "Network.requestWillBeSent"]
-    assert urls and all(url.startswith((server.address, "data:", "blob:")) for url in urls), urls
-    thrown = [e["params"] for e in browser.events if e["method"] == "Runtime.exceptionThrown"]
-    assert thrown == []
-
-
-def choose(tab: Tab, file: Path) -> None:
-    """As a hand does: the file picker's field gets a file, and its preview comes."""
-    field = "#p360-photo input[type=file]"
-    assert tab.run(appears("#p360-photo button"))
-    root = tab.call("DOM.getDocument")["root"]["nodeId"]
-    node = tab.call("DOM.querySelector", nodeId=root, selector=field)["nodeId"]
-    tab.call("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
-    assert tab.run(appears("#p360-photo img"))
-
-
-def press(tab: Tab, name: str) -> None:
-    tab.run(f"{appears(f'#p360-{name}')}.then(() => document.querySelector('#p360-{name}').click())")
-
-
-def seen(tab: Tab, selector: str) -> str:
-    """The text of a part, once it is there."""
-    assert tab.run(appears(selector)), selector
-    return tab.run(f"document.querySelector({selector!r}).innerText")
-
-
-def box(tab: Tab, selector: str) -> list[int]:
-    """Where a part is: left, top, width, height."""
-    found = f"(b => [b.x, b.y, b.width, b.height])(document.querySelector({selector!r}).getBoundingClientRect())"
-    return [int(number) for number in tab.run(found)]
-
-
-def appears(selector: str, seconds: int = 55) -> str:
-    return f"""new Promise(done => {{
-        const end = Date.now() + {seconds}000;
-        const look = () => {{
-            const there = document.querySelector({selector!r})?.checkVisibility();
-            there || Date.now() > end ? done(!!there) : setTimeout(look, 50);
-        }};
-        look();
-    }})"""
 
 
 @pytest.fixture
@@ -1013,32 +965,6 @@ def test_odd_pictures_end_in_a_result_or_in_one_sentence(server, tmp_path):
     assert [name for name, end in ends.items() if end != "failed"] == good, ends
     assert set(ends.values()) == {"done", "failed"}
     assert until(lambda: not server.children(), 120)  # the last one's comparison is drawn after it is done
-
-
-@browsing
-@pytest.mark.slow
-def test_a_head_turns_in_the_page(server, tmp_path):
-    with Chromium(tmp_path / "profile", seconds=600) as browser:
-        tab = Tab(browser, 1280, 800, online=True)
-        tab.open(server.entrance)
-        choose(tab, ASTRONAUT)
-        press(tab, "make")
-        assert tab.run(appears("iframe", 500))  # before the run is done
-        assert tab.run(appears(".p360-compare", 500))
-        time.sleep(8)
-        x, y, width, height = box(tab, "iframe")
-        middle = (x + width // 2, y + height // 2)
-        pictures = []
-        for way in (0, 120):
-            tab.drag(middle, (middle[0] + way, middle[1]))
-            time.sleep(4)
-            pictures.append(tab.picture()[y : y + height, x : x + width])
-        coloured = [(np.ptp(picture, axis=-1) > 0.1).mean() for picture in pictures]
-        assert min(coloured) > 0.05 and np.abs(pictures[0] - pictures[1]).mean() > 0.01
-        assert tab.run("document.querySelector('iframe').sandbox.value") == "allow-scripts allow-downloads"
-        assert tab.run("document.querySelectorAll('.p360-files a').length") == 6
-        assert tab.run("document.querySelectorAll('[data-style] option').length") > 50
-        nothing_left_the_machine(browser, server)
 
 
 def test_the_form_says_what_it_shows():
