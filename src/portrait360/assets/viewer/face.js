@@ -47,6 +47,8 @@ class Face {
     this.shown = { ...photo };
     this.gaze = { yaw: 0, pitch: 0 };
     this.look = { yaw: 0, pitch: 0 }; // where the eyes want to go
+    this.sockets = []; // where the eyes of bound splats lie
+    this.sway = STILL;
     Object.assign(this, { talking: false, idle: false, time: 0, blinkAt: 2.5, blinkBegan: -1, spoken: 0 });
   }
 
@@ -56,6 +58,12 @@ class Face {
     [this.head, this.shoulders] = ["head", "shoulders"].map((name) => root.getObjectByName(name));
     this.eyes = ["eye_left", "eye_right"].map((name) => root.getObjectByName(name)).filter(Boolean);
     this.eyes.forEach((eye) => { eye.rotation.order = "YXZ"; });
+    this.step(0);
+  }
+
+  // Move splats that hang on this mesh from now on.
+  bind(mesh) {
+    this.sockets = mesh.eyes.map(({ pivot }) => new THREE.Vector3(...pivot).multiplyScalar(METRES));
     this.step(0);
   }
 
@@ -120,13 +128,13 @@ class Face {
   breathe() {
     const { time } = this, strength = this.idle ? 1 : 0, { shoulders, nod, turn, tilt } = BREATH;
     const talk = this.talking ? 1.6 : 1;
-    if (this.shoulders) this.shoulders.position.y = strength * shoulders * Math.sin(time * 1.5);
-    if (!this.head) return;
-    this.head.rotation.set(
-      strength * talk * nod * (0.6 * Math.sin(time * 0.83) + 0.4 * Math.sin(time * 1.5 + 0.6)),
-      strength * talk * turn * (0.7 * Math.sin(time * 0.37) + 0.3 * Math.sin(time * 0.91 + 1)),
-      strength * talk * tilt * Math.sin(time * 0.53 + 2),
-    );
+    const lift = strength * shoulders * Math.sin(time * 1.5);
+    const x = strength * talk * nod * (0.6 * Math.sin(time * 0.83) + 0.4 * Math.sin(time * 1.5 + 0.6));
+    const y = strength * talk * turn * (0.7 * Math.sin(time * 0.37) + 0.3 * Math.sin(time * 0.91 + 1));
+    const z = strength * talk * tilt * Math.sin(time * 0.53 + 2);
+    this.sway = { lift: lift / METRES, turn: [0, z, -y, -z, 0, x, y, -x, 0] }; // of angles that small
+    if (this.shoulders) this.shoulders.position.y = lift;
+    this.head?.rotation.set(x, y, z);
   }
 
   // Weights that a mouth can have: `mouthClose` closes what the jaw has opened, and a tongue comes out between parted teeth.
@@ -140,8 +148,10 @@ class Face {
   }
 
   apply(lid) {
-    const { yaw, pitch } = this.gaze, shown = this.possible();
-    const lids = { // they follow the eyes
+    const { yaw, pitch } = this.gaze;
+    this.possibly = this.possible();
+    this.lid = lid;
+    this.led = { // lids follow the eyes
       eyeLookUp: Math.max(-pitch, 0) / LOOK_PITCH, eyeLookDown: Math.max(pitch, 0) / LOOK_PITCH,
       eyeLookOutLeft: Math.max(yaw, 0) / LOOK_YAW, eyeLookInLeft: Math.max(-yaw, 0) / LOOK_YAW,
       eyeLookOutRight: Math.max(-yaw, 0) / LOOK_YAW, eyeLookInRight: Math.max(yaw, 0) / LOOK_YAW,
@@ -149,22 +159,29 @@ class Face {
     for (const mesh of this.meshes) {
       const turns = this.eyes.includes(mesh);
       for (const name in mesh.morphTargetDictionary) {
-        let weight = shown[name];
-        if (name.startsWith("eyeBlink")) weight = Math.max(weight, lid);
-        else if (/^eye(Wide|Squint)/.test(name)) weight *= 1 - lid;
-        else if (!turns) weight += lids[name] ?? lids[name.replace(/(Left|Right)$/, "")] ?? 0;
-        mesh.morphTargetInfluences[mesh.morphTargetDictionary[name]] = Math.min(weight, 1);
+        mesh.morphTargetInfluences[mesh.morphTargetDictionary[name]] = this.weigh(name, turns);
       }
     }
     for (const eye of this.eyes) eye.rotation.set(pitch, yaw, 0);
   }
 
+  // The weight of a unit at this moment, on an eyeball, which `turns` by itself, or on all else.
+  weigh(name, turns) {
+    const { lid, led } = this;
+    let weight = this.possibly[name];
+    if (name.startsWith("eyeBlink")) weight = Math.max(weight, lid);
+    else if (/^eye(Wide|Squint)/.test(name)) weight *= 1 - lid;
+    else if (!turns) weight += led[name] ?? led[name.replace(/(Left|Right)$/, "")] ?? 0;
+    return Math.min(weight, 1);
+  }
+
   // Turn the eyes to a point (world); they stay within what eyes can do.
   lookAt(point) {
-    if (!this.head || !this.eyes.length) return;
-    const middle = new THREE.Vector3(), one = new THREE.Vector3();
-    for (const eye of this.eyes) middle.add(eye.getWorldPosition(one));
-    const way = point.clone().sub(middle.divideScalar(this.eyes.length));
+    const places = this.eyes.length ? this.eyes.map((eye) => eye.getWorldPosition(new THREE.Vector3())) : this.sockets;
+    if (!places.length) return;
+    const middle = new THREE.Vector3();
+    for (const place of places) middle.add(place);
+    const way = point.clone().sub(middle.divideScalar(places.length));
     this.look.yaw = Math.max(-MOST_YAW, Math.min(MOST_YAW, Math.atan2(way.x, Math.max(way.z, 0.02))));
     const pitch = -Math.atan2(way.y, Math.max(Math.hypot(way.x, way.z), 0.02));
     this.look.pitch = Math.max(-MOST_PITCH, Math.min(MOST_PITCH, pitch));

@@ -38,6 +38,8 @@ class Page {
     await this.show(this.modes[0]);
     byId("wait").hidden = true;
     await this.settled();
+    if (this.about.rig) await this.view("rig");
+    await this.settled();
   }
 
   bytes(id) {
@@ -48,12 +50,21 @@ class Page {
   // A view is made when it is first shown: a page of splats never reads its mesh unless it is asked to.
   view(kind) {
     this.made ??= {};
-    return this.made[kind] ??= (kind === "splats" ? this.makeSplats() : this.makeMesh());
+    return this.made[kind] ??= { splats: () => this.makeSplats(), rig: () => this.makeRig(), mesh: () => this.makeMesh() }[kind]();
   }
 
   async makeSplats() {
     const splats = unpackSplats(this.about.splats, await this.bytes("splats_data"));
     this.views.splats = new SplatView(byId("splats"), splats, () => this.changed());
+  }
+
+  // What moves the splats: the first picture doesn't wait for it.
+  async makeRig() {
+    await this.view("splats");
+    const [glb, data] = await Promise.all([this.bytes("glb"), this.bytes("rig_data")]), { about, views: { splats } } = this;
+    const mesh = new MovingMesh(glb, about.rig.parts, about.face);
+    splats.attach(new BoundSplats(mesh, about.rig, data, splats.splats), this.face);
+    this.gaze();
   }
 
   async makeMesh() {
@@ -79,7 +90,13 @@ class Page {
     this.changed();
   }
 
-  // Splats cannot move: what moves the face or the light shows the mesh.
+  // What moves the face: splats that don't hang on the mesh cannot move.
+  async showMove() {
+    if (this.wanted !== "splats" || !this.about.rig) return this.showMesh();
+    await this.view("rig");
+    this.changed();
+  }
+
   async showMesh() {
     if (this.wanted === "splats") await this.show("lit");
     else await this.view("mesh");
@@ -124,12 +141,12 @@ class Page {
 
   weigh(names, value) {
     for (const name of names) this.face.wanted[name] = value;
-    return this.showMesh();
+    return this.showMove();
   }
 
   preset(name) {
     this.face.preset(name);
-    return name === "photo" && this.wanted === "splats" ? this.changed() : this.showMesh();
+    return name === "photo" && this.wanted === "splats" ? this.changed() : this.showMove();
   }
 
   setIdle(on) {
@@ -139,7 +156,7 @@ class Page {
 
   // The eyes look at the pointer, which floats before the screen's surface; without one, at the viewer.
   gaze() {
-    if (!this.views.mesh || !this.face) return this.changed();
+    if (!this.face) return this.changed();
     if (!byId("follow").checked) this.face.lookAhead();
     else {
       const { camera } = this, box = byId("view").getBoundingClientRect();
@@ -167,7 +184,7 @@ class Page {
     this.asked = false;
     if (!this.mode) return;
     const seconds = this.before ? Math.min((now - this.before) / 1000, 0.2) : 1 / 60, { face } = this;
-    const lives = this.mode !== "splats" && face !== null;
+    const lives = face !== null && (this.mode !== "splats" || this.views.splats.bound !== null);
     let moving = lives && face.step(Math.min(seconds, 0.1));
     if (this.turning > 0) this.turn(this.turning - AUTO * seconds);
     moving = this.controls.update(seconds) || moving;
@@ -255,6 +272,7 @@ function open() {
   window.portrait360 = {
     ready,
     face: () => page.face,
+    splats: () => page.views.splats.splats,
     mode: () => page.mode,
     project: (point) => page.project(point),
     pose: () => findPlace(page.camera),

@@ -7,7 +7,8 @@ function makeSorter(means, room) { // room: for how many splats the answer has s
   const starts = new Uint32Array(65537);
 
   // Counting sort by 16-bit depth along the axis: linear, and finer than the splats are.
-  return function sort(x, y, z) {
+  return function sort(x, y, z, moved = null) { // the first ones may have moved
+    if (moved) means.set(moved);
     let low = Infinity, high = -Infinity;
     for (let i = 0; i < count; i++) {
       const depth = x * means[3 * i] + y * means[3 * i + 1] + z * means[3 * i + 2];

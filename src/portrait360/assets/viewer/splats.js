@@ -5,6 +5,7 @@ const ROW = 512; // splats in a row of the table, three texels each, and of the 
 
 const METRES = 0.24 / 0.46; // of a unit of the splats
 const NEAR = 0.01;
+const STILL = { lift: 0, turn: Array(9).fill(0), neck: [0, 0, 0] }; // how the head sways
 const GONE = -0.6, WHOLE = -0.46; // heights between which a bust fades: it is cut off at -.62, below any framed view
 
 // Splats have x right, y down, z forward; `focal` is in pixels, so pixels are square in any window.
@@ -13,6 +14,8 @@ precision highp float;
 precision highp usampler2D;
 uniform mat3 view;
 uniform vec3 shift;
+uniform mat3 sway; // of the head, about the neck, less the identity
+uniform vec3 neck;
 uniform float focal;
 uniform vec2 size;
 uniform usampler2D table, order;
@@ -27,12 +30,13 @@ void main() {
   vec2 corner = vec2(gl_VertexID & 1, (gl_VertexID >> 1) & 1) * 2.0 - 1.0;
   ivec2 at = ivec2(int(index % ${ROW}u) * 3, int(index / ${ROW}u));
   uvec4 first = texelFetch(table, at, 0);
-  vec3 a = uintBitsToFloat(texelFetch(table, at + ivec2(1, 0), 0).xyz);
+  vec4 a = uintBitsToFloat(texelFetch(table, at + ivec2(1, 0), 0)); // and how far it follows the head
   vec3 b = uintBitsToFloat(texelFetch(table, at + ivec2(2, 0), 0).xyz);
   uvec4 rgba = (uvec4(first.w) >> uvec4(0, 8, 16, 24)) & 255u;
   colour = vec4(rgba) / 255.0;
   colour.a *= kept(uintBitsToFloat(first.xyz));
-  vec3 place = seen(uintBitsToFloat(first.xyz));
+  vec3 place = uintBitsToFloat(first.xyz);
+  place = seen(place + a.w * (sway * (place - neck)));
   if (place.z < ${NEAR} || colour.a < 1.0 / 255.0) { gl_Position = vec4(0, 0, 2, 1); return; }
 
   // Beside the image the projection's slope grows without bound; it is held as where splats are fitted.
@@ -87,13 +91,16 @@ class SplatLayer {
     this.count = splats.count;
     this.program = compile(gl, SPLAT_VERTEX, SPLAT_FRAGMENT);
     this.places = {};
-    for (const name of ["view", "shift", "focal", "size", "table", "order"]) {
+    for (const name of ["view", "shift", "focal", "size", "sway", "neck", "table", "order"]) {
       this.places[name] = gl.getUniformLocation(this.program, name);
     }
     this.rows = Math.ceil(splats.count / ROW);
     this.table = this.texture(gl.RGBA32UI, 3 * ROW);
     this.order = this.texture(gl.R32UI, ROW);
-    this.upload(splats);
+    this.bits = new Uint32Array(ROW * this.rows * 12);
+    this.splats = splats;
+    this.upload(0, splats.count);
+    this.moved = false; // since they were sorted
     this.sortNow = makeSorter(splats.means, ROW * this.rows);
     this.asked = [0, 0, 0];
     this.busy = false;
@@ -115,18 +122,24 @@ class SplatLayer {
     }
   }
 
-  upload({ count, means, covariances, colours }) {
-    const { gl, rows } = this;
-    const bits = new Uint32Array(ROW * rows * 12), floats = new Float32Array(bits.buffer);
-    const rgba = new Uint8Array(bits.buffer);
-    for (let n = 0; n < count; n++) {
-      floats.set(means.subarray(3 * n, 3 * n + 3), 12 * n);
-      rgba.set(colours.subarray(4 * n, 4 * n + 4), 48 * n + 12);
-      floats.set(covariances.subarray(6 * n, 6 * n + 3), 12 * n + 4);
-      floats.set(covariances.subarray(6 * n + 3, 6 * n + 6), 12 * n + 8);
+  // Write the table's rows with the splats from `first` to before `end`.
+  upload(first, end) {
+    const { gl, bits, splats: { count, means, covariances, colours, shares } } = this;
+    const row = Math.floor(first / ROW), rows = Math.ceil(Math.min(end, count) / ROW) - row;
+    const floats = new Float32Array(bits.buffer), rgba = new Uint8Array(bits.buffer);
+    for (let n = first; n < end; n++) {
+      const at = 12 * n;
+      for (let i = 0; i < 3; i++) {
+        floats[at + i] = means[3 * n + i];
+        floats[at + 4 + i] = covariances[6 * n + i];
+        floats[at + 8 + i] = covariances[6 * n + 3 + i];
+      }
+      for (let i = 0; i < 4; i++) rgba[4 * at + 12 + i] = colours[4 * n + i];
+      floats[at + 7] = shares ? shares[n] / 255 : 1;
     }
+    const part = bits.subarray(12 * ROW * row, 12 * ROW * (row + rows));
     gl.bindTexture(gl.TEXTURE_2D, this.table);
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, 3 * ROW, rows, gl.RGBA_INTEGER, gl.UNSIGNED_INT, bits);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, row, 3 * ROW, rows, gl.RGBA_INTEGER, gl.UNSIGNED_INT, part);
   }
 
   texture(format, width) {
@@ -161,11 +174,19 @@ class SplatLayer {
     this.changed();
   }
 
+  // Splats from `first` to before `end` are elsewhere now.
+  move([first, end]) {
+    this.upload(first, end);
+    this.moved = true;
+  }
+
   // True when the order is already that of this direction.
   sort(forward) {
     const first = this.asked.every((value) => value === 0);
-    if (forward.every((value, i) => value === this.asked[i])) return !this.busy;
+    if (!this.moved && forward.every((value, i) => value === this.asked[i])) return !this.busy;
     if (this.busy) return false;
+    const { moved, splats: { means, bound } } = this;
+    this.moved = false;
     this.asked = forward;
     if (first || !this.worker) { // the first picture shall not wait
       const began = performance.now();
@@ -173,20 +194,22 @@ class SplatLayer {
       return true;
     }
     this.busy = true;
-    this.worker.postMessage(forward);
+    this.worker.postMessage([...forward, moved ? means.slice(0, 3 * bound) : null]);
     return false;
   }
 
   // True when the picture is final for its camera.
-  draw(camera, width, height) {
+  draw(camera, width, height, { lift, turn, neck } = STILL) {
     const { gl, places } = this, axes = camera.matrixWorld.elements;
     const forward = [-axes[8], -axes[9], -axes[10]];
     const sorted = this.sort(forward);
     const rows = [axes[0], axes[1], axes[2], -axes[4], -axes[5], -axes[6], ...forward];
-    const { x, y, z } = camera.position;
+    const { x, z } = camera.position, y = camera.position.y - lift * METRES; // all of it rises as the shoulders do
     gl.useProgram(this.program);
     gl.uniformMatrix3fv(places.view, true, rows);
     gl.uniform3fv(places.shift, [0, 3, 6].map((i) => -(rows[i] * x + rows[i + 1] * y + rows[i + 2] * z) / METRES));
+    gl.uniformMatrix3fv(places.sway, false, turn);
+    gl.uniform3fv(places.neck, neck);
     gl.uniform1f(places.focal, 0.5 * height / Math.tan(camera.fov / 2 * RADIANS));
     gl.uniform2f(places.size, width, height);
     gl.uniform1i(places.table, 0);

@@ -19,6 +19,8 @@ class Tools {
     for (const label of byId("modes").children) label.hidden = !modes.includes(label.querySelector("input").value);
     for (const id of ["presets", "manners", "units", "sides"]) byId(id).hidden = !face;
     byId("note").hidden = !(face && about.splats);
+    byId("still").hidden = Boolean(about.rig);
+    byId("alive").hidden = !about.rig;
     byId("lamp").hidden = byId("save").hidden = !about.mesh;
     byId("panel").hidden = byId("fold").hidden = modes.length < 2;
     if (modes.length < 2) document.querySelector("main").classList.add("folded");
@@ -46,8 +48,8 @@ class Tools {
     if (!page.face) return;
     this.panel = new Panel(page.face, { weigh: (names, value) => this.weigh(names, value) });
     byId("presets").addEventListener("click", ({ target }) => { if (target.dataset.preset) this.preset(target.dataset.preset); });
-    byId("follow").addEventListener("change", () => { page.gaze(); page.showMesh(); });
-    byId("idle").addEventListener("change", (event) => { page.setIdle(event.target.checked); page.showMesh(); });
+    byId("follow").addEventListener("change", () => { page.gaze(); page.showMove(); });
+    byId("idle").addEventListener("change", (event) => { page.setIdle(event.target.checked); page.showMove(); });
   }
 
   listenToButtons() {

@@ -40,5 +40,5 @@ function unpackSplats({ count, low, high, logs }, buffer) {
     readQuaternion(rotations[n], quaternion);
     writeCovariance(quaternion, axes, covariances, 6 * n);
   }
-  return { count, means, covariances, colours };
+  return { count, means, covariances, colours, shares: null };
 }

@@ -3,7 +3,7 @@
 
 class SplatView {
   constructor(canvas, splats, changed) {
-    Object.assign(this, { canvas, splats, changed });
+    Object.assign(this, { canvas, splats, changed, bound: null, face: null });
     this.gl = canvas.getContext("webgl2", { antialias: false, depth: false, powerPreference: "high-performance" });
     if (!this.gl) throw new Error("no WebGL 2");
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
@@ -14,6 +14,14 @@ class SplatView {
   build() {
     this.layer?.drop();
     this.layer = new SplatLayer(this.gl, this.splats, this.changed);
+  }
+
+  // Move these splats with the face from now on.
+  attach(bound, face) {
+    Object.assign(this, { bound, face });
+    Object.assign(this.splats, { bound: bound.count, shares: bound.shares });
+    this.layer.upload(0, this.splats.count);
+    face.bind(bound.mesh);
   }
 
   resize(width, height) {
@@ -27,7 +35,11 @@ class SplatView {
     if (gl.isContextLost()) return false;
     gl.viewport(0, 0, width, height);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    return this.layer.draw(camera, width, height);
+    if (!this.bound) return this.layer.draw(camera, width, height);
+    const { bound, face } = this;
+    const range = bound.follow((name, turns) => face.weigh(name, turns), face.gaze);
+    if (range) this.layer.move(range);
+    return this.layer.draw(camera, width, height, { ...face.sway, neck: bound.mesh.pivot });
   }
 
   setBackground() {} // it is behind the canvas

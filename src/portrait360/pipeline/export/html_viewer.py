@@ -18,6 +18,7 @@ from PIL import Image
 
 from portrait360.assets import THREE, VIEWER
 from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.pipeline.export.avatar_rig.packing import make_rig
 from portrait360.pipeline.export.glb import read_tree
 from portrait360.pipeline.export.viewer_splats import pack_splats
 from portrait360.pipeline.portrait.portrait import Portrait
@@ -25,8 +26,8 @@ from portrait360.utils.files import atomic_write, translate_write_errors
 from portrait360.utils.images import to_uint8
 
 SCRIPTS = (
-    "camera.js", "file.js", "unpack_splats.js", "sort_splats.js", "splats.js", "studio.js", "surfaces.js", "views.js",
-    "face.js", "panel.js", "tools.js", "page.js",
+    "camera.js", "file.js", "unpack_splats.js", "sort_splats.js", "splats.js", "moving_mesh.js", "bound_splats.js",
+    "studio.js", "surfaces.js", "views.js", "face.js", "panel.js", "tools.js", "page.js",
 )  # fmt: skip
 PHOTO_SIDE, QUALITY = 512, 82  # of the photo's WebP
 
@@ -56,6 +57,8 @@ def make_viewer(
 ) -> str:
     """Return the page's text. It opens with the splats, if there are any, and switches to the mesh.
 
+    Where the mesh has expressions, the splats on it move with it.
+
     Args:
         splats: The head as Gaussians.
         glb: The head as a .glb file; where its meshes have morph targets, the page moves the face.
@@ -66,6 +69,9 @@ def make_viewer(
         raise ValueError("a page needs splats, a mesh, or both")
     about: dict[str, Any] = {}
     data = b""
+    rig = make_rig(splats, glb) if splats is not None and glb is not None else None
+    if rig is not None:
+        splats, about["rig"] = rig.splats, rig.about
     if splats is not None:
         about["splats"], data = pack_splats(splats)
     if glb is not None:
@@ -82,6 +88,7 @@ def make_viewer(
         "script": script,
         "about": json.dumps(about, separators=(",", ":")).replace("<", "\\u003c"),
         "splats": _compress(data),
+        "rig": _compress(b"" if rig is None else rig.data),
         "glb": _compress(glb or b""),
     }
     # in one pass, so that a title that looks like a placeholder stays a title
