@@ -110,3 +110,11 @@ def test_breath_sways_the_head(tab):
     tab.run("new Promise(done => setTimeout(done, 900))")
     assert np.abs(tab.picture()[:, : WIDTH - PANEL] - first).max() > 0.05
     tab.run("portrait360.setIdle(false)")
+
+
+def test_another_light_shows_the_mesh(tab):
+    assert tab.run("document.getElementById('alive').checkVisibility()")
+    tab.run("(s => { s.value = 0.5; s.dispatchEvent(new Event('input')) })(document.getElementById('strength'))")
+    lit = "const look = () => portrait360.mode() == 'lit' ? done() : setTimeout(look, 30); look()"
+    tab.run(f"new Promise(done => {{ {lit} }})")
+    tab.run("portrait360.setMode('splats')")
