@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.enclosed_background import cut_enclosed_background
 from portrait360.pipeline.avatar.foreground import estimate_foreground, open_gaps
+from portrait360.pipeline.avatar.hair_matting import refine_hair
 from portrait360.pipeline.avatar.head_cloth import uncover_head_cloth
 from portrait360.pipeline.portrait.crop import cut_centre
 from portrait360.pipeline.portrait.portrait import Portrait
@@ -57,6 +58,7 @@ class Photo:
     flow: Floats  # (s, s, 2) cos and sin of twice the angle of the hair, shorter where unsure
     camera: Camera  # in the frame of the head at its own size
     painted: bool = False  # whether eyes and mouth are painted on the face, as in a flat drawing
+    loose: Floats | None = None  # (s, s) the matte with single hairs, and without the background between locks
 
     @property
     def size(self) -> int:
@@ -88,13 +90,36 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     alpha = cut_enclosed_background(portrait.rgb.astype(np.float32), alpha, labels)
     labels[(alpha < 0.5) & (labels != VOID)] = Label.BACKGROUND
     pure = find_pure_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR)
-    rgb = estimate_foreground(portrait.rgb.astype(np.float32), open_gaps(alpha, pure, labels == Label.HAIR))
-    return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, np.moveaxis(flow, 0, -1), camera)
+    loose = find_loose_hair(portrait, shares, alpha)
+    shown = open_gaps(alpha, pure, labels == Label.HAIR) if loose is None else loose
+    rgb = estimate_foreground(portrait.rgb.astype(np.float32), shown)
+    flow = np.moveaxis(flow, 0, -1)
+    return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, flow, camera, loose=loose)
+
+
+def find_loose_hair(portrait: Portrait, shares: F32, alpha: F32) -> F32 | None:
+    """Return the portrait's matte with single hairs, and without what has been cut out of it in `alpha` since.
+
+    None for a picture that came with a matte of its own: behind that, it has one colour. `shares` are by label.
+    """
+    nothing = portrait.rgb[(portrait.alpha == 0) & (portrait.inside_photo > 0.99)]
+    if not len(nothing) or not np.ptp(nothing, 0).any():
+        return None
+    hair = shares[[*HAIR, *BEARD]].sum(0)
+    others = 1 - hair - shares[Label.BACKGROUND]
+    whole = np.asarray(portrait.alpha, np.float32)
+    loose = refine_hair(portrait.rgb.astype(np.float32), whole, hair, others, portrait.inside_photo > 0.99)
+    cut = 1 - np.where(whole > 0, alpha / np.maximum(whole, 1e-3), 1)
+    return np.asarray(loose * (1 - np.where(hair > others, 0, cut)), np.float32)
 
 
 def open_hair(photo: Photo) -> Photo:
     """Return a photo whose matte is open between locks: what is shown is; what is fitted to is the whole outline."""
-    return replace(photo, alpha=open_gaps(photo.alpha, photo.pure, photo.shows(Label.HAIR)))
+    if photo.loose is None:
+        return replace(photo, alpha=open_gaps(photo.alpha, photo.pure, photo.shows(Label.HAIR)))
+    labels = np.where((photo.labels == Label.BACKGROUND) & (photo.loose > 0.5), np.uint8(Label.HAIR), photo.labels)
+    pure = np.where(labels == Label.HAIR, np.float32(1), photo.pure)  # what shines through is told by alpha
+    return replace(photo, alpha=photo.loose, labels=labels, pure=pure, loose=None)
 
 
 def clear_background(rgb: F32, alpha: F32, labels: Bytes) -> F32:
