@@ -35,6 +35,7 @@ RARE = (0.01, 0.06)  # share of hair that looks like the background, and the rev
 COARSER = 4  # pixels per pixel of what varies slowly
 TELLS = 0.3  # weight of what a colour tells
 KEPT = (0.2, 0.01)  # and of what the networks are sure of, where colours do not tell, and where they do
+THIN = 0.01  # crop sides from what is hardly hair within which hair is loose
 HAZE = (0.04, 0.94)  # alpha that is taken for none, and for all
 FEWEST = 200  # pixels of hair and background
 
@@ -53,7 +54,7 @@ def refine_hair(rgb: F32, alpha: F32, hair: F32, others: F32, inside: Bools) -> 
     back, core = (alpha < TRACE) & ~free & inside, (alpha > SURE) & ~free
     if min(back.sum(), (core & (hair > 0.5)).sum()) < FEWEST or not free.any():
         return alpha
-    guess, weight, tells = judge_colours(rgb, back, core & (hair > 0.5), core)
+    guess, weight, tells, most = judge_colours(rgb, back, core & (hair > 0.5), core)
     behind = ((guess < 0.5) & (weight > 0.5 * TELLS)).astype(np.uint8)
     free &= (hair >= others) | (alpha < 0.5) | (behind > 0)
     gaps = cv2.morphologyEx(behind, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) * find_loose_edge(
@@ -64,7 +65,9 @@ def refine_hair(rgb: F32, alpha: F32, hair: F32, others: F32, inside: Bools) -> 
     read = np.abs(2 * alpha - 1) * (KEPT[0] + (KEPT[1] - KEPT[0]) * tells)
     guess = (weight * guess + read * alpha) / np.maximum(weight + read, 1e-6)
     found = solve_alpha(rgb, alpha, free, guess, weight + read)
-    return np.where(free, np.clip((found - HAZE[0]) / (HAZE[1] - HAZE[0]), 0, 1), alpha).astype(np.float32)
+    found = np.clip((found - HAZE[0]) / (HAZE[1] - HAZE[0]), 0, 1)
+    thin = cv2.dilate((found < 0.5).astype(np.uint8), _disc(THIN * len(rgb))) > 0  # the colours within are the hair's
+    return np.where(free, np.where(thin, np.minimum(found, most), found), alpha).astype(np.float32)
 
 
 def find_loose_edge(alpha: F32, hair: F32, others: F32, depth: float = 1) -> Bools:
@@ -83,8 +86,10 @@ def _disc(radius: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(round(radius), 1) + 1,) * 2)
 
 
-def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32, F32, F32]:
+def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32, F32, F32, F32]:
     """Return what the colour of each pixel says of its alpha (s, s), how much that counts, and where colours tell.
+
+    Last comes the highest alpha that its hue allows.
 
     Args:
         rgb: The picture (s, s, 3).
@@ -112,12 +117,18 @@ def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32,
     tells = smoothstep(*OWN, apart / own) * smoothstep(2 * LIKE[1], 4 * LIKE[1], apart / noise)
     like, hued, unlike = np.moveaxis(np.stack([like, hued, unlike], -1) * rare * tells[..., None], -1, 0)
     weight = like + unlike + hued
+    most = 1 - hued * (1 - np.minimum(mixed / LOOSE, 1))
     guess = (unlike + hued * np.minimum(mixed / LOOSE, 1)) / np.maximum(weight, 1e-6)
     weight = TELLS * np.minimum(weight, 1)
     # neither the background nor the hair around it nor a mix of both: another lock, or another thing
     strange = smoothstep(2 * LIKE[1], 4 * LIKE[1], away) * (1 - smoothstep(*ALONG, cosine))
     tells = tells * rare[..., 0] * (1 - strange)
-    return np.asarray(guess, np.float32), np.asarray(weight, np.float32), np.asarray(tells, np.float32)
+    return (
+        np.asarray(guess, np.float32),
+        np.asarray(weight, np.float32),
+        np.asarray(tells, np.float32),
+        np.asarray(most, np.float32),
+    )
 
 
 def judge_hue(rgb: F32, behind: F32, front: F32, noise: F32, hair: Bools) -> tuple[F32, F32]:

@@ -117,8 +117,8 @@ def open_hair(photo: Photo) -> Photo:
     """Return a photo whose matte is open between locks: what is shown is; what is fitted to is the whole outline."""
     if photo.loose is None:
         return replace(photo, alpha=open_gaps(photo.alpha, photo.pure, photo.shows(Label.HAIR)))
-    labels = np.where((photo.labels == Label.BACKGROUND) & (photo.loose > 0.5), np.uint8(Label.HAIR), photo.labels)
-    pure = np.where(labels == Label.HAIR, np.float32(1), photo.pure)  # what shines through is told by alpha
+    single = (photo.labels == Label.BACKGROUND) & (photo.loose > 0.5)
+    labels, pure = np.where(single, np.uint8(Label.HAIR), photo.labels), np.where(single, np.float32(0), photo.pure)
     return replace(photo, alpha=photo.loose, labels=labels, pure=pure, loose=None)
 
 
