@@ -1,11 +1,15 @@
 """Single hairs in a matte, and the background between locks."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 
 from portrait360.pipeline.avatar.closed_form_matting import solve_alpha
 from portrait360.pipeline.avatar.hair_matting import refine_hair
+from portrait360.pipeline.avatar.photo import find_loose_hair
+from portrait360.utils.portrait_labels import Label
 
 SIDE = 192
 HAIR, WALL = np.array([0.62, 0.3, 0.12], np.float32), np.array([0.35, 0.6, 0.68], np.float32)
@@ -87,3 +91,20 @@ def test_an_alpha_that_is_linear_in_the_colours_is_found_from_what_is_known():
     assert error.max() < 0.2
     assert error.mean() < 0.02
     np.testing.assert_array_equal(found[~free], true[~free])
+
+
+def test_what_is_cut_out_stays_cut_out_and_a_picture_with_its_own_matte_keeps_it():
+    true = draw_curls()
+    seen = see_through_networks(true)
+    rgb = photograph(true, HAIR, WALL)
+    shares = np.zeros((len(Label), SIDE, SIDE), np.float32)
+    shares[Label.HAIR], shares[Label.BACKGROUND] = seen, 1 - seen
+    portrait = SimpleNamespace(rgb=rgb, alpha=np.where(seen < 0.004, 0, seen), inside_photo=np.ones_like(seen))
+    cut = seen.copy()
+    cut[90:110, 90:110] = 0
+    found = find_loose_hair(portrait, shares, seen, cut)
+    assert found is not None
+    assert (found[90:110, 90:110] == 0).all()
+    assert found[70:85, 70:120].min() > 0.9
+    portrait.rgb = np.where(portrait.alpha[..., None] == 0, np.float32(0.5), rgb)
+    assert find_loose_hair(portrait, shares, seen, cut) is None

@@ -62,9 +62,9 @@ def refine_hair(rgb: F32, alpha: F32, hair: F32, others: F32, inside: Bools) -> 
     )
     free |= (cv2.dilate(gaps, np.ones((5, 5), np.uint8)) > 0) & inside
     # what the networks are sure of stays, unless colours tell otherwise
-    read = np.abs(2 * alpha - 1) * (KEPT[0] + (KEPT[1] - KEPT[0]) * tells)
-    guess = (weight * guess + read * alpha) / np.maximum(weight + read, 1e-6)
-    found = solve_alpha(rgb, alpha, free, guess, weight + read)
+    read = np.asarray(np.abs(2 * alpha - 1) * (KEPT[0] + (KEPT[1] - KEPT[0]) * tells), np.float32)
+    guess = (weight * guess + read * alpha) / np.maximum(weight + read, np.float32(1e-6))
+    found = solve_alpha(rgb, alpha, free, guess.astype(np.float32), weight + read)
     found = np.clip((found - HAZE[0]) / (HAZE[1] - HAZE[0]), 0, 1)
     thin = cv2.dilate((found < 0.5).astype(np.uint8), _disc(THIN * len(rgb))) > 0  # the colours within are the hair's
     return np.where(free, np.where(thin, np.minimum(found, most), found), alpha).astype(np.float32)

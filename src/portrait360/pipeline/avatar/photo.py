@@ -86,20 +86,21 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     labels = correct_by_colour(labels, portrait.rgb.astype(np.float32), camera)
     drawn = portrait.reading.answers.get("kind", {}).get("toon", 0.0)
     labels = uncover_head_cloth(labels, portrait.rgb.astype(np.float32), drawn)
-    alpha = clear_background(portrait.rgb.astype(np.float32), portrait.alpha.astype(np.float32), labels)
-    alpha = cut_enclosed_background(portrait.rgb.astype(np.float32), alpha, labels)
+    cleared = clear_background(portrait.rgb.astype(np.float32), portrait.alpha.astype(np.float32), labels)
+    alpha = cut_enclosed_background(portrait.rgb.astype(np.float32), cleared, labels)
     labels[(alpha < 0.5) & (labels != VOID)] = Label.BACKGROUND
     pure = find_pure_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR)
-    loose = find_loose_hair(portrait, shares, alpha)
+    loose = find_loose_hair(portrait, shares, cleared, alpha)
     shown = open_gaps(alpha, pure, labels == Label.HAIR) if loose is None else loose
     rgb = estimate_foreground(portrait.rgb.astype(np.float32), shown)
     flow = np.moveaxis(flow, 0, -1)
     return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, flow, camera, loose=loose)
 
 
-def find_loose_hair(portrait: Portrait, shares: F32, alpha: F32) -> F32 | None:
-    """Return the portrait's matte with single hairs, and without what has been cut out of it in `alpha` since.
+def find_loose_hair(portrait: Portrait, shares: F32, cleared: F32, alpha: F32) -> F32 | None:
+    """Return the portrait's matte with single hairs.
 
+    It is without what was cut out of it (`cleared`, then `alpha`), but for the gaps in hair, which it knows better.
     None for a picture that came with a matte of its own: behind that, it has one colour. `shares` are by label.
     """
     nothing = portrait.rgb[(portrait.alpha == 0) & (portrait.inside_photo > 0.99)]
@@ -109,8 +110,9 @@ def find_loose_hair(portrait: Portrait, shares: F32, alpha: F32) -> F32 | None:
     others = 1 - hair - shares[Label.BACKGROUND]
     whole = np.asarray(portrait.alpha, np.float32)
     loose = refine_hair(portrait.rgb.astype(np.float32), whole, hair, others, portrait.inside_photo > 0.99)
-    cut = 1 - np.where(whole > 0, alpha / np.maximum(whole, 1e-3), 1)
-    return np.asarray(loose * (1 - np.where(hair > others, 0, cut)), np.float32)
+    left = np.where((hair > others) | (whole == 0), 1, cleared / np.maximum(whole, 1e-3))
+    enclosed = np.where(cleared > 0, alpha / np.maximum(cleared, 1e-3), 1)
+    return np.asarray(loose * left.clip(0, 1) * enclosed.clip(0, 1), np.float32)
 
 
 def open_hair(photo: Photo) -> Photo:
