@@ -67,6 +67,7 @@ def refine_hair(rgb: F32, alpha: F32, hair: F32, others: F32, inside: Bools) -> 
     found = solve_alpha(rgb, alpha, free, guess.astype(np.float32), weight + read)
     found = np.clip((found - HAZE[0]) / (HAZE[1] - HAZE[0]), 0, 1)
     thin = cv2.dilate((found < 0.5).astype(np.uint8), _disc(THIN * len(rgb))) > 0  # the colours within are the hair's
+    thin &= alpha < SURE
     return np.where(free, np.where(thin, np.minimum(found, most), found), alpha).astype(np.float32)
 
 
@@ -118,7 +119,7 @@ def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32,
     like, hued, unlike = np.moveaxis(np.stack([like, hued, unlike], -1) * rare * tells[..., None], -1, 0)
     weight = like + unlike + hued
     most = 1 - hued * (1 - np.minimum(mixed / LOOSE, 1))
-    guess = (unlike + hued * np.minimum(mixed / LOOSE, 1)) / np.maximum(weight, 1e-6)
+    guess = (unlike + hued * np.minimum(mixed / DULL, 1)) / np.maximum(weight, 1e-6)
     weight = TELLS * np.minimum(weight, 1)
     # neither the background nor the hair around it nor a mix of both: another lock, or another thing
     strange = smoothstep(2 * LIKE[1], 4 * LIKE[1], away) * (1 - smoothstep(*ALONG, cosine))
