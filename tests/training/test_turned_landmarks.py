@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.canonical_frame import RADIUS
-from portrait360.pipeline.avatar.scan_model import turn_terms
+from portrait360.pipeline.avatar.skin.scan_model import turn_terms
 from portrait360.training.linear_models.pose_samples import FOCAL
 from portrait360.training.linear_models.turned_landmarks import compare_points, fit_drifts
 

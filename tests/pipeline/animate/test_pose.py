@@ -12,7 +12,7 @@ from portrait360.pipeline.animate.lighting import make_studio, parse_light
 from portrait360.pipeline.animate.neck import NeckTurn, neck_vector
 from portrait360.pipeline.animate.pose import PosedAvatar, make_puppet, pose_avatar, read_weights
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.drawn_layers import hide_features
+from portrait360.pipeline.avatar.drawing.layers import hide_features
 from portrait360.synth.build import HeadGeometry
 from portrait360.synth.render.renderer import render_linear
 from portrait360.utils.errors import UserError

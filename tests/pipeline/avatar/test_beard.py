@@ -12,15 +12,15 @@ from scipy.spatial import KDTree
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
-from portrait360.pipeline.avatar.beard_area import (
+from portrait360.pipeline.avatar.beard.area import (
     correct_beard,
     find_rear,
     limit_beard,
     measure_whiskers,
     trace_skin,
 )
-from portrait360.pipeline.avatar.beard_colours import FAR, meet_hair
-from portrait360.pipeline.avatar.beard_fit import (
+from portrait360.pipeline.avatar.beard.colours import FAR, meet_hair
+from portrait360.pipeline.avatar.beard.fit import (
     BURNS,
     HIDDEN,
     carry,
@@ -29,7 +29,7 @@ from portrait360.pipeline.avatar.beard_fit import (
     measure_reach,
     trim_whiskers,
 )
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.build import build_person
 from portrait360.synth.hair.beard_brows import (
     BeardGrowth,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from portrait360.pipeline.avatar.cloth_patches import carry_patches, mirror
+from portrait360.pipeline.avatar.clothes.patches import carry_patches, mirror
 
 RED = np.array([0.8, -0.2, -0.2], np.float32)
 

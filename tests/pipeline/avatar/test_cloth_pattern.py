@@ -9,9 +9,9 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
-from portrait360.pipeline.avatar.cloth_pattern import find_cut, find_shown_cloth, lay_pattern, make_pattern, quilt
-from portrait360.pipeline.avatar.neck_shade import REACH, shade_neck
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.clothes.neck_shade import REACH, shade_neck
+from portrait360.pipeline.avatar.clothes.pattern import find_cut, find_shown_cloth, lay_pattern, make_pattern, quilt
+from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.meshes import make_mesh
 from portrait360.synth.sampling.parameters import Clothes, HeadParameters
 from portrait360.synth.scene import Material, Part

@@ -11,7 +11,8 @@ from scipy.ndimage import binary_fill_holes
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.rasterizer import rasterise
-from portrait360.pipeline.avatar.cloth_colours import (
+from portrait360.pipeline.avatar.clothes.collar import shows_folded_collar
+from portrait360.pipeline.avatar.clothes.colours import (
     GREY,
     Unwrapped,
     bake_clothes,
@@ -22,11 +23,10 @@ from portrait360.pipeline.avatar.cloth_colours import (
     split_near,
     unwrap,
 )
-from portrait360.pipeline.avatar.exposure import expose
-from portrait360.pipeline.avatar.neckline import AZIMUTHS, HEIGHTS, Evidence, find_edge, fit_neckline
-from portrait360.pipeline.avatar.photo import Photo, uncover_skin
-from portrait360.pipeline.avatar.relief_view import fade_at_border
-from portrait360.pipeline.avatar.worn import shows_folded_collar
+from portrait360.pipeline.avatar.clothes.neckline import AZIMUTHS, HEIGHTS, Evidence, find_edge, fit_neckline
+from portrait360.pipeline.avatar.photo.exposure import expose
+from portrait360.pipeline.avatar.photo.pixels import Photo, uncover_skin
+from portrait360.pipeline.avatar.view.relief_view import fade_at_border
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT, prepare_scene

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.ear_colours import redden_ears
-from portrait360.pipeline.avatar.hair_ears import clear_ears
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.hair.ears import clear_ears
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.skin.ear_colours import redden_ears
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.ear_folds import find_fold_heights, fold_ears
 from portrait360.synth.head_pack import load_pack

@@ -10,10 +10,10 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.colours import bake_photo
-from portrait360.pipeline.avatar.mouth import find_rim, lies_above, seat_teeth
-from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.skin_colours import average_sides, find_loss, find_usual_gain
-from portrait360.pipeline.avatar.skin_mesh import mirror_vertices
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.skin.colours import average_sides, find_loss, find_usual_gain
+from portrait360.pipeline.avatar.skin.mesh import mirror_vertices
+from portrait360.pipeline.avatar.skin.mouth import find_rim, lies_above, seat_teeth
 from portrait360.synth.build import build_person
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.fitted_head import make_fitted_head

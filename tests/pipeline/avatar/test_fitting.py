@@ -9,18 +9,18 @@ import pytest
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
-from portrait360.pipeline.avatar.chosen_hair import ChosenHair
+from portrait360.pipeline.avatar.clothes.collar import choose_collar
 from portrait360.pipeline.avatar.from_portrait import DescribedHead, grow_scene, make_head_of
-from portrait360.pipeline.avatar.hair_search import HairFit
-from portrait360.pipeline.avatar.hat_search import HATS_OF_FAMILY, choose_hat
-from portrait360.pipeline.avatar.outline_fit import fit_outline
-from portrait360.pipeline.avatar.overruled_photo import NO_CONFLICT
+from portrait360.pipeline.avatar.hair.chosen import ChosenHair
+from portrait360.pipeline.avatar.hair.search import HairFit
 from portrait360.pipeline.avatar.person import name_glasses, settle_labels
-from portrait360.pipeline.avatar.photo import VOID, Photo, soften_border
-from portrait360.pipeline.avatar.relight import relight
-from portrait360.pipeline.avatar.skin_fit import SkinFit
-from portrait360.pipeline.avatar.view import LAYER_OF_LABEL, LAYERS
-from portrait360.pipeline.avatar.worn import choose_collar
+from portrait360.pipeline.avatar.photo.overruled_photo import NO_CONFLICT
+from portrait360.pipeline.avatar.photo.pixels import VOID, Photo, soften_border
+from portrait360.pipeline.avatar.skin.fit import SkinFit
+from portrait360.pipeline.avatar.skin.outline_fit import fit_outline
+from portrait360.pipeline.avatar.view.relight import relight
+from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL, LAYERS
+from portrait360.pipeline.avatar.worn.hat_search import HATS_OF_FAMILY, choose_hat
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.glasses_fit import find_glasses
-from portrait360.pipeline.avatar.glasses_photo import (
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.worn.glasses_fit import find_glasses
+from portrait360.pipeline.avatar.worn.glasses_photo import (
     choose_glasses,
     drop_clear_lenses,
     find_frames_before,
@@ -19,7 +20,6 @@ from portrait360.pipeline.avatar.glasses_photo import (
     take_frames_off,
     take_glasses_off,
 )
-from portrait360.pipeline.avatar.photo import Photo
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT, prepare_scene

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.hair_depth import drop_loops, find_side_reach, settle_behind
-from portrait360.pipeline.avatar.hair_donors import borrow_colours, fold
-from portrait360.pipeline.avatar.hair_locks import form_locks
-from portrait360.pipeline.avatar.hair_outline import clean_hair, make_frame, trace_outline
-from portrait360.pipeline.avatar.hair_search import choose_styles, find_hair, read_target
-from portrait360.pipeline.avatar.hair_texture import add_curls, find_hidden_knot, order_strands, size_curls
-from portrait360.pipeline.avatar.hair_undercoat import lay_undercoat
-from portrait360.pipeline.avatar.photo import VOID, Photo
+from portrait360.pipeline.avatar.hair.depth import drop_loops, find_side_reach, settle_behind
+from portrait360.pipeline.avatar.hair.donors import borrow_colours, fold
+from portrait360.pipeline.avatar.hair.locks import form_locks
+from portrait360.pipeline.avatar.hair.outline import clean_hair, make_frame, trace_outline
+from portrait360.pipeline.avatar.hair.search import choose_styles, find_hair, read_target
+from portrait360.pipeline.avatar.hair.texture import add_curls, find_hidden_knot, order_strands, size_curls
+from portrait360.pipeline.avatar.hair.undercoat import lay_undercoat
+from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
 from portrait360.pipeline.reading.reading import Reading, Value
 from portrait360.synth.build import build_person
 from portrait360.synth.hair.hairdo import LOCK, size_locks

@@ -9,14 +9,14 @@ import pytest
 from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.exposure import FAIR_HAIR, HEAD_CENTRE, to_hair_albedo
-from portrait360.pipeline.avatar.hair_bridge import bridge_gap
-from portrait360.pipeline.avatar.hair_depth import drape
-from portrait360.pipeline.avatar.hair_level import level_hair, spread_around
-from portrait360.pipeline.avatar.hair_nape import grow_nape
-from portrait360.pipeline.avatar.hair_outline import take_strands
-from portrait360.pipeline.avatar.hair_texture import curl_tied
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.hair.bridge import bridge_gap
+from portrait360.pipeline.avatar.hair.depth import drape
+from portrait360.pipeline.avatar.hair.level import level_hair, spread_around
+from portrait360.pipeline.avatar.hair.nape import grow_nape
+from portrait360.pipeline.avatar.hair.outline import take_strands
+from portrait360.pipeline.avatar.hair.texture import curl_tied
+from portrait360.pipeline.avatar.photo.exposure import FAIR_HAIR, HEAD_CENTRE, to_hair_albedo
+from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.creatures.carved_hair import carve_shell
 from portrait360.synth.creatures.statue import carve
 from portrait360.synth.hair.hairdo import make_hair

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
-from portrait360.pipeline.avatar.hair_detail import find_bulges, lay_detail, read_detail, tone_locks
-from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.strand_colours import GREY, compare_hues
+from portrait360.pipeline.avatar.hair.detail import find_bulges, lay_detail, read_detail, tone_locks
+from portrait360.pipeline.avatar.hair.strand_colours import GREY, compare_hues
+from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
+from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL

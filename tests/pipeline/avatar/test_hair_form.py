@@ -9,13 +9,13 @@ import pytest
 from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.hair_contact import lift_contact_shade
-from portrait360.pipeline.avatar.hair_crown import MIDDLE, fill_crown
-from portrait360.pipeline.avatar.hair_edges import taper_edges
-from portrait360.pipeline.avatar.hair_outline import CENTRE, CHAIN, Shift, displace, make_frame
-from portrait360.pipeline.avatar.hair_shade import shade_locks
-from portrait360.pipeline.avatar.hair_top import hold_within_outline
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.hair.contact import lift_contact_shade
+from portrait360.pipeline.avatar.hair.crown import MIDDLE, fill_crown
+from portrait360.pipeline.avatar.hair.edges import taper_edges
+from portrait360.pipeline.avatar.hair.outline import CENTRE, CHAIN, Shift, displace, make_frame
+from portrait360.pipeline.avatar.hair.shade import shade_locks
+from portrait360.pipeline.avatar.hair.top import hold_within_outline
+from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.hair.growth import CROWN
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from portrait360.pipeline.avatar.closed_form_matting import solve_alpha
-from portrait360.pipeline.avatar.hair_matting import refine_hair
-from portrait360.pipeline.avatar.photo import find_loose_hair
+from portrait360.pipeline.avatar.photo.closed_form_matting import solve_alpha
+from portrait360.pipeline.avatar.photo.loose_hair import refine_hair
+from portrait360.pipeline.avatar.photo.pixels import find_loose_hair
 from portrait360.utils.portrait_labels import Label
 
 SIDE = 192

@@ -9,14 +9,14 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
-from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
-from portrait360.pipeline.avatar.hair_depth import find_side_reach
-from portrait360.pipeline.avatar.hair_edges import drop_islands, taper_edges
-from portrait360.pipeline.avatar.hair_gloss import add_gloss
-from portrait360.pipeline.avatar.hair_profile import round_profile
-from portrait360.pipeline.avatar.hair_split import split_strands
-from portrait360.pipeline.avatar.hair_waves import Waves, find_waves, sway
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.hair.depth import find_side_reach
+from portrait360.pipeline.avatar.hair.edges import drop_islands, taper_edges
+from portrait360.pipeline.avatar.hair.gloss import add_gloss
+from portrait360.pipeline.avatar.hair.profile import round_profile
+from portrait360.pipeline.avatar.hair.split import split_strands
+from portrait360.pipeline.avatar.hair.waves import Waves, find_waves, sway
+from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
+from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
 from portrait360.synth.sampling.hairstyles import find_style

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
-from portrait360.pipeline.avatar.exposure import View
-from portrait360.pipeline.avatar.hair_cover import cover_skin
-from portrait360.pipeline.avatar.hair_evening import even_groups
-from portrait360.pipeline.avatar.hair_line import measure_from_line, soften_line
-from portrait360.pipeline.avatar.hair_outline import take_strands
-from portrait360.pipeline.avatar.hair_stains import find_clear_hair, find_dense_strands
-from portrait360.pipeline.avatar.line_hairs import grow_line_hairs
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.hair.cover import cover_skin
+from portrait360.pipeline.avatar.hair.evening import even_groups
+from portrait360.pipeline.avatar.hair.line import measure_from_line, soften_line
+from portrait360.pipeline.avatar.hair.line_hairs import grow_line_hairs
+from portrait360.pipeline.avatar.hair.outline import take_strands
+from portrait360.pipeline.avatar.hair.stains import find_clear_hair, find_dense_strands
+from portrait360.pipeline.avatar.photo.exposure import View
+from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.scene import Material, Strands

@@ -9,13 +9,13 @@ import pytest
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.exposure import expose
-from portrait360.pipeline.avatar.hat_colours import FAIREST, bake_hat, is_hat, limit_fairness
-from portrait360.pipeline.avatar.hat_outline import fit_hat_outline
-from portrait360.pipeline.avatar.hat_search import HATS_OF_FAMILY, HatSearch, choose_hat
-from portrait360.pipeline.avatar.photo import Photo, take_hats_off_chests
-from portrait360.pipeline.avatar.relief import WITHIN, ease_steps
-from portrait360.pipeline.avatar.relief_view import uncover_hat
+from portrait360.pipeline.avatar.photo.exposure import expose
+from portrait360.pipeline.avatar.photo.pixels import Photo, take_hats_off_chests
+from portrait360.pipeline.avatar.view.relief import WITHIN, ease_steps
+from portrait360.pipeline.avatar.view.relief_view import uncover_hat
+from portrait360.pipeline.avatar.worn.hat_colours import FAIREST, bake_hat, is_hat, limit_fairness
+from portrait360.pipeline.avatar.worn.hat_outline import fit_hat_outline
+from portrait360.pipeline.avatar.worn.hat_search import HATS_OF_FAMILY, HatSearch, choose_hat
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT

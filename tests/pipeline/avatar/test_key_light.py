@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from portrait360.pipeline.avatar.key_light import add_key_light, flatten_light
+from portrait360.pipeline.avatar.photo.key_light import add_key_light, flatten_light
 from portrait360.synth.render.lights import reflected_light, sphere_directions, uniform_environment
 from portrait360.synth.scene import Light
 

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from portrait360.pipeline.avatar.enclosed_background import cut_enclosed_background
-from portrait360.pipeline.avatar.eye_shade import shade_eyes
-from portrait360.pipeline.avatar.foreground import estimate_foreground, open_gaps
-from portrait360.pipeline.avatar.head_cloth import find_two_colours, uncover_head_cloth
-from portrait360.pipeline.avatar.photo import clear_background
-from portrait360.pipeline.avatar.relief_view import HOLE, close_holes
-from portrait360.pipeline.avatar.view import BESIDE, GROWN, LAYER_OF_LABEL, find_beyond
+from portrait360.pipeline.avatar.photo.foreground import estimate_foreground, open_gaps
+from portrait360.pipeline.avatar.photo.pixels import clear_background
+from portrait360.pipeline.avatar.skin.eye_shade import shade_eyes
+from portrait360.pipeline.avatar.view.relief_view import HOLE, close_holes
+from portrait360.pipeline.avatar.view.render import BESIDE, GROWN, LAYER_OF_LABEL, find_beyond
+from portrait360.pipeline.avatar.worn.enclosed_background import cut_enclosed_background
+from portrait360.pipeline.avatar.worn.head_cloth import find_two_colours, uncover_head_cloth
 from portrait360.utils.portrait_labels import Label
 
 SIDE = 128

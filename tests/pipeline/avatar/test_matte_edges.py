@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.matte_edges import SPECK, clear_edges, drop_specks, measure_turn, mix_photos
-from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.relief_view import TEAR, THREAD, close_holes, find_tears
-from portrait360.pipeline.avatar.view import BESIDE, LEFT, RIM, leave_matte
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.view.matte_edges import SPECK, clear_edges, drop_specks, measure_turn, mix_photos
+from portrait360.pipeline.avatar.view.relief_view import TEAR, THREAD, close_holes, find_tears
+from portrait360.pipeline.avatar.view.render import BESIDE, LEFT, RIM, leave_matte
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 

@@ -12,12 +12,6 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.methods import cache_inputs, explain_no_effect
-from portrait360.pipeline.avatar.overruled_photo import (
-    NO_CONFLICT,
-    find_conflict,
-    leave_out_conflict,
-    leave_out_things,
-)
 from portrait360.pipeline.avatar.overrules import (
     MOST_BYTES,
     NOTHING,
@@ -29,7 +23,13 @@ from portrait360.pipeline.avatar.overrules import (
     make_overrules,
     read_tree,
 )
-from portrait360.pipeline.avatar.photo import VOID, Photo
+from portrait360.pipeline.avatar.photo.overruled_photo import (
+    NO_CONFLICT,
+    find_conflict,
+    leave_out_conflict,
+    leave_out_things,
+)
+from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
 from portrait360.pipeline.batch.inputs import Item
 from portrait360.pipeline.batch.runner import item_key
 from portrait360.pipeline.options import MakeOptions

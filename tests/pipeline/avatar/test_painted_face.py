@@ -10,12 +10,12 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.rasterizer import rasterise
-from portrait360.pipeline.avatar.drawn_layers import draw_locks, hide_features, measure_gloss
-from portrait360.pipeline.avatar.exposure import HEAD_CENTRE
-from portrait360.pipeline.avatar.painted_face import EYES, follow_jaw, is_painted
-from portrait360.pipeline.avatar.painted_labels import find_chest, find_ink, paint_face
-from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.relief_trust import find_shown, leave_out_ink
+from portrait360.pipeline.avatar.drawing.layers import draw_locks, hide_features, measure_gloss
+from portrait360.pipeline.avatar.drawing.painted_face import EYES, follow_jaw, is_painted
+from portrait360.pipeline.avatar.drawing.painted_labels import find_chest, find_ink, paint_face
+from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.view.relief_trust import find_shown, leave_out_ink
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.synth.build import build_person
 from portrait360.synth.head.flat_face import find_features, flatten_face

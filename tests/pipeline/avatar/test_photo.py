@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
-from portrait360.pipeline.avatar.photo import blur_coarsely, correct_by_colour, give_crumbs_away
+from portrait360.pipeline.avatar.photo.pixels import blur_coarsely, correct_by_colour, give_crumbs_away
 from portrait360.utils.portrait_labels import Label
 
 SIDE = 128

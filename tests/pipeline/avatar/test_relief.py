@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
-from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.relief import SIDE as VERTICES
-from portrait360.pipeline.avatar.relief import fill, find_depths, find_loose_locks, make_relief
-from portrait360.pipeline.avatar.relief_trust import ISLAND, SLIVER, calm, find_pure, measure_density
-from portrait360.pipeline.avatar.relief_view import Colours, lay_relief_over
-from portrait360.pipeline.avatar.seams import hide_seams
-from portrait360.pipeline.avatar.view import LAYER_OF_LABEL
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.view.relief import SIDE as VERTICES
+from portrait360.pipeline.avatar.view.relief import fill, find_depths, find_loose_locks, make_relief
+from portrait360.pipeline.avatar.view.relief_trust import ISLAND, SLIVER, calm, find_pure, measure_density
+from portrait360.pipeline.avatar.view.relief_view import Colours, lay_relief_over
+from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
+from portrait360.pipeline.avatar.view.seams import hide_seams
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 

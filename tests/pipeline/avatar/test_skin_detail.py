@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.skin_detail import coarser, look_up_detail, make_detail
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.skin.detail import coarser, look_up_detail, make_detail
 from portrait360.synth.meshes import unit
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL

@@ -9,14 +9,14 @@ from scipy.spatial import KDTree
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.geometry.surfaces.subdivision import mesh_laplacian
-from portrait360.pipeline.avatar.lip_edges import find_hanging_lips
-from portrait360.pipeline.avatar.scan_model import (
+from portrait360.pipeline.avatar.skin.fit import fit_skin, reliable_model, spread_residuals
+from portrait360.pipeline.avatar.skin.lip_edges import find_hanging_lips
+from portrait360.pipeline.avatar.skin.scan_model import (
     face_coefficients,
     load_depths,
     load_scan_model,
     straighten_landmarks,
 )
-from portrait360.pipeline.avatar.skin_fit import fit_skin, reliable_model, spread_residuals
 from portrait360.pipeline.portrait.face_detection import find_landmarks
 from portrait360.pipeline.portrait.face_fitting import FitOptions
 from portrait360.pipeline.portrait.morphable_model import load_morphable

@@ -9,11 +9,11 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
-from portrait360.pipeline.avatar.lip_shade import lighten_lips
-from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.skin_colours import calm_and_even
-from portrait360.pipeline.avatar.skin_level import RANGE, level_skin
-from portrait360.pipeline.avatar.skin_mesh import coarse_count
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.skin.colours import calm_and_even
+from portrait360.pipeline.avatar.skin.level import RANGE, level_skin
+from portrait360.pipeline.avatar.skin.lip_shade import lighten_lips
+from portrait360.pipeline.avatar.skin.mesh import coarse_count
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import make_mesh, with_label

@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
-from portrait360.pipeline.avatar.exposure import log_ratio
-from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.relief_trust import find_clear_skin
-from portrait360.pipeline.avatar.relight import DEEP, find_deep_shade, leave_deep_shade, level_light, relight
-from portrait360.pipeline.avatar.skin_colours import (
+from portrait360.pipeline.avatar.photo.exposure import log_ratio
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.skin.colours import (
     SkinView,
     calm_and_even,
     invent_detail,
@@ -23,8 +21,8 @@ from portrait360.pipeline.avatar.skin_colours import (
     take_from_better_side,
     tint_neck,
 )
-from portrait360.pipeline.avatar.skin_detail import make_detail
-from portrait360.pipeline.avatar.skin_mesh import (
+from portrait360.pipeline.avatar.skin.detail import make_detail
+from portrait360.pipeline.avatar.skin.mesh import (
     coarse_count,
     find_features,
     mirror_fine_vertices,
@@ -32,8 +30,10 @@ from portrait360.pipeline.avatar.skin_mesh import (
     prolong,
     restrict,
 )
-from portrait360.pipeline.avatar.skin_patches import find_shade, keep_own
-from portrait360.pipeline.avatar.view import judge_facing
+from portrait360.pipeline.avatar.skin.patches import find_shade, keep_own
+from portrait360.pipeline.avatar.view.relief_trust import find_clear_skin
+from portrait360.pipeline.avatar.view.relight import DEEP, find_deep_shade, leave_deep_shade, level_light, relight
+from portrait360.pipeline.avatar.view.render import judge_facing
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.render.tone_mapping import tone_map
 from portrait360.utils.portrait_labels import Label

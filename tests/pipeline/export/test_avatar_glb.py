@@ -11,7 +11,7 @@ from trimesh.visual.material import PBRMaterial
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.skin_fit import pack_fit, unpack_fit
+from portrait360.pipeline.avatar.skin.fit import pack_fit, unpack_fit
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR
 from portrait360.pipeline.export.avatar_glb.file import pack_avatar_glb, write_avatar_glb
 from portrait360.pipeline.export.avatar_glb.skin import find_skin

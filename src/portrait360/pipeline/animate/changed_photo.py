@@ -14,9 +14,9 @@ from portrait360.geometry.rasterizer import Buffers
 from portrait360.pipeline.animate.moving_parts import Shift
 from portrait360.pipeline.animate.neck import NeckTurn
 from portrait360.pipeline.animate.openings import Openings
-from portrait360.pipeline.avatar.exposure import look_up_points
-from portrait360.pipeline.avatar.photo import BEARD, SKIN, Photo
-from portrait360.pipeline.avatar.relief import Relief
+from portrait360.pipeline.avatar.photo.exposure import look_up_points
+from portrait360.pipeline.avatar.photo.pixels import BEARD, SKIN, Photo
+from portrait360.pipeline.avatar.view.relief import Relief
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.scene import Mesh
 from portrait360.utils.array_types import F32, I32, Bools, Bytes, Floats

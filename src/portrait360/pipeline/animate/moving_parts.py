@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from portrait360.pipeline.animate.teeth import TeethRow, make_teeth_row
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.skin_mesh import skin_sizes
+from portrait360.pipeline.avatar.skin.mesh import skin_sizes
 from portrait360.pipeline.export.avatar_glb.expression import EYES, LIDS, SIDES, Rig, follow_matrix, make_rig
 from portrait360.pipeline.export.avatar_glb.eyes import find_middle, find_turn, is_eye
 from portrait360.pipeline.export.avatar_glb.face import MOUTH_MOVE, name_mouth_parts

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_first
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.mouth import find_rim, find_rim_rows, lies_above
-from portrait360.pipeline.avatar.photo import Photo
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.skin.mouth import find_rim, find_rim_rows, lies_above
 from portrait360.pipeline.export.avatar_glb.face import name_mouth_parts, shade_mouth
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.synth.render.bake import BakeQuality, prepare_scene

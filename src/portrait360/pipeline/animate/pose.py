@@ -17,8 +17,8 @@ from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_f
 from portrait360.pipeline.animate.neck import NeckField, NeckTurn, make_neck_field, neck_vector
 from portrait360.pipeline.animate.openings import Openings, find_openings, find_whiteness
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.relief import Relief
-from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar
+from portrait360.pipeline.avatar.view.relief import Relief
+from portrait360.pipeline.avatar.view.render import PhotoProjection, render_avatar
 from portrait360.pipeline.export.avatar_glb.bust import make_neck
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.pipeline.proxy.proxy import ProxyView

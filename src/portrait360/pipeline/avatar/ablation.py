@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from portrait360.pipeline.avatar.chosen_hair import find_nearest_style, take_style
-from portrait360.pipeline.avatar.hair_outline import PLAIN_LIGHT
-from portrait360.pipeline.avatar.hair_search import PLAIN, HairFit
+from portrait360.pipeline.avatar.hair.chosen import find_nearest_style, take_style
+from portrait360.pipeline.avatar.hair.outline import PLAIN_LIGHT
+from portrait360.pipeline.avatar.hair.search import PLAIN, HairFit
 from portrait360.pipeline.avatar.person import find_colour, to_colour
-from portrait360.pipeline.avatar.photo import SKIN, Photo
-from portrait360.pipeline.avatar.skin_fit import SkinFit
+from portrait360.pipeline.avatar.photo.pixels import SKIN, Photo
+from portrait360.pipeline.avatar.skin.fit import SkinFit
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.pipeline.reading.reading import Reading, Value

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from portrait360.geometry.cameras import Camera
-from portrait360.pipeline.avatar.glasses_photo import take_frames_off
 from portrait360.pipeline.avatar.overrules import FILE
-from portrait360.pipeline.avatar.photo import VOID, Photo
+from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
 from portrait360.pipeline.avatar.scene_file import pack_scene, unpack_scene
-from portrait360.pipeline.avatar.skin_fit import SkinFit, pack_fit, unpack_fit
-from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar
+from portrait360.pipeline.avatar.skin.fit import SkinFit, pack_fit, unpack_fit
+from portrait360.pipeline.avatar.view.render import PhotoProjection, render_avatar
+from portrait360.pipeline.avatar.worn.glasses_photo import take_frames_off
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
 from portrait360.synth.render.bake import PORTRAIT, PreparedScene, prepare_scene
 from portrait360.synth.render.tone_mapping import srgb_to_radiance

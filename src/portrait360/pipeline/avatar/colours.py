@@ -13,8 +13,12 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
-from portrait360.pipeline.avatar.cloth_colours import Calm, bake_clothes, calm_edges, paint_clothes_grey
-from portrait360.pipeline.avatar.exposure import (
+from portrait360.pipeline.avatar.clothes.colours import Calm, bake_clothes, calm_edges, paint_clothes_grey
+from portrait360.pipeline.avatar.clothes.neck_shade import shade_neck
+from portrait360.pipeline.avatar.hair.evening import even_groups
+from portrait360.pipeline.avatar.hair.stains import find_clear_hair, find_dense_strands
+from portrait360.pipeline.avatar.hair.strand_colours import DIM, SIDE_LIGHT, STRAND_LABELS, bake_strands, read_locks
+from portrait360.pipeline.avatar.photo.exposure import (
     FEW,
     GAIN,
     QUIET,
@@ -28,14 +32,8 @@ from portrait360.pipeline.avatar.exposure import (
     to_albedo,
     trimmed_mean,
 )
-from portrait360.pipeline.avatar.eye_colours import tint_whites
-from portrait360.pipeline.avatar.hair_evening import even_groups
-from portrait360.pipeline.avatar.hair_stains import find_clear_hair, find_dense_strands
-from portrait360.pipeline.avatar.hat_colours import bake_hat, has_one_material
-from portrait360.pipeline.avatar.head_cloth import find_two_colours
-from portrait360.pipeline.avatar.neck_shade import shade_neck
-from portrait360.pipeline.avatar.photo import BEARD, CLOTHES, HAIR, Photo
-from portrait360.pipeline.avatar.skin_colours import (
+from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo
+from portrait360.pipeline.avatar.skin.colours import (
     BARE,
     HAIRLINE,
     HAT,
@@ -44,8 +42,10 @@ from portrait360.pipeline.avatar.skin_colours import (
     bake_skin,
     skin_kinds,
 )
-from portrait360.pipeline.avatar.skin_mesh import graph_laplacian, skin_sizes, soften
-from portrait360.pipeline.avatar.strand_colours import DIM, SIDE_LIGHT, STRAND_LABELS, bake_strands, read_locks
+from portrait360.pipeline.avatar.skin.eye_colours import tint_whites
+from portrait360.pipeline.avatar.skin.mesh import graph_laplacian, skin_sizes, soften
+from portrait360.pipeline.avatar.worn.hat_colours import bake_hat, has_one_material
+from portrait360.pipeline.avatar.worn.head_cloth import find_two_colours
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.render.bake import DRAFT, PORTRAIT
 from portrait360.synth.render.compositing import Film

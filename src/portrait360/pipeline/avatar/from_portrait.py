@@ -15,48 +15,25 @@ from portrait360.pipeline.avatar.ablation import (
     read_without_network,
     skip_search,
 )
-from portrait360.pipeline.avatar.alignment import find_similarity, move_scene
 from portrait360.pipeline.avatar.avatar import Avatar, round_photo
-from portrait360.pipeline.avatar.beard_area import correct_beard, measure_whiskers, trace_skin
-from portrait360.pipeline.avatar.beard_colours import meet_hair
-from portrait360.pipeline.avatar.beard_fit import fit_growth, trim_whiskers
-from portrait360.pipeline.avatar.chosen_hair import ChosenHair, choose_hair
-from portrait360.pipeline.avatar.cloth_colours import refine_clothes
+from portrait360.pipeline.avatar.beard.area import correct_beard, measure_whiskers, trace_skin
+from portrait360.pipeline.avatar.beard.choice import choose_beard
+from portrait360.pipeline.avatar.beard.colours import meet_hair
+from portrait360.pipeline.avatar.beard.fit import fit_growth, trim_whiskers
+from portrait360.pipeline.avatar.clothes.collar import FITTED_COLLARS, choose_collar
+from portrait360.pipeline.avatar.clothes.colours import refine_clothes
+from portrait360.pipeline.avatar.clothes.neckline import fit_neckline
 from portrait360.pipeline.avatar.colours import bake_photo, calibrate
-from portrait360.pipeline.avatar.drawn_layers import draw_locks, hide_features, measure_gloss
-from portrait360.pipeline.avatar.exposure import is_hair
-from portrait360.pipeline.avatar.facial_hair import choose_beard
-from portrait360.pipeline.avatar.glasses_photo import (
-    choose_glasses,
-    drop_clear_lenses,
-    mark_frames,
-    put_glasses_on,
-    take_frames_off,
-    take_glasses_off,
-)
-from portrait360.pipeline.avatar.hair_ears import clear_ears
-from portrait360.pipeline.avatar.hair_fit import drape_strands, fit_below_hat, fit_strands
-from portrait360.pipeline.avatar.hair_level import level_hair
-from portrait360.pipeline.avatar.hair_shade import shade_locks
-from portrait360.pipeline.avatar.hair_waves import find_waves
-from portrait360.pipeline.avatar.hat_outline import fit_hat_outline
-from portrait360.pipeline.avatar.hat_search import choose_hat
-from portrait360.pipeline.avatar.key_light import add_key_light
-from portrait360.pipeline.avatar.light_fit import fit_light
-from portrait360.pipeline.avatar.mouth import seat_teeth
-from portrait360.pipeline.avatar.neckline import fit_neckline
-from portrait360.pipeline.avatar.outline_fit import fit_outline
-from portrait360.pipeline.avatar.overruled_photo import (
-    NO_CONFLICT,
-    Conflict,
-    find_conflict,
-    keep_looks,
-    leave_out_conflict,
-    leave_out_things,
-)
+from portrait360.pipeline.avatar.drawing.layers import draw_locks, hide_features, measure_gloss
+from portrait360.pipeline.avatar.drawing.painted_face import follow_jaw, is_painted
+from portrait360.pipeline.avatar.drawing.painted_labels import paint_face
+from portrait360.pipeline.avatar.hair.chosen import ChosenHair, choose_hair
+from portrait360.pipeline.avatar.hair.ears import clear_ears
+from portrait360.pipeline.avatar.hair.fit import drape_strands, fit_below_hat, fit_strands
+from portrait360.pipeline.avatar.hair.level import level_hair
+from portrait360.pipeline.avatar.hair.shade import shade_locks
+from portrait360.pipeline.avatar.hair.waves import find_waves
 from portrait360.pipeline.avatar.overrules import NOTHING, Overrules, find_changes
-from portrait360.pipeline.avatar.painted_face import follow_jaw, is_painted
-from portrait360.pipeline.avatar.painted_labels import paint_face
 from portrait360.pipeline.avatar.person import (
     SEED,
     describe_person,
@@ -65,10 +42,33 @@ from portrait360.pipeline.avatar.person import (
     shows_beard,
     shows_hat,
 )
-from portrait360.pipeline.avatar.photo import CLOTHES, Photo, open_hair, read_photo
-from portrait360.pipeline.avatar.skin_fit import SkinFit, fit_skin
-from portrait360.pipeline.avatar.skin_level import level_skin
-from portrait360.pipeline.avatar.worn import FITTED_COLLARS, choose_collar
+from portrait360.pipeline.avatar.photo.exposure import is_hair
+from portrait360.pipeline.avatar.photo.key_light import add_key_light
+from portrait360.pipeline.avatar.photo.light_fit import fit_light
+from portrait360.pipeline.avatar.photo.overruled_photo import (
+    NO_CONFLICT,
+    Conflict,
+    find_conflict,
+    keep_looks,
+    leave_out_conflict,
+    leave_out_things,
+)
+from portrait360.pipeline.avatar.photo.pixels import CLOTHES, Photo, open_hair, read_photo
+from portrait360.pipeline.avatar.skin.alignment import find_similarity, move_scene
+from portrait360.pipeline.avatar.skin.fit import SkinFit, fit_skin
+from portrait360.pipeline.avatar.skin.level import level_skin
+from portrait360.pipeline.avatar.skin.mouth import seat_teeth
+from portrait360.pipeline.avatar.skin.outline_fit import fit_outline
+from portrait360.pipeline.avatar.worn.glasses_photo import (
+    choose_glasses,
+    drop_clear_lenses,
+    mark_frames,
+    put_glasses_on,
+    take_frames_off,
+    take_glasses_off,
+)
+from portrait360.pipeline.avatar.worn.hat_outline import fit_hat_outline
+from portrait360.pipeline.avatar.worn.hat_search import choose_hat
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import estimate_reference_camera
 from portrait360.pipeline.proxy.animal_shape import is_animal

@@ -11,8 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from portrait360.pipeline.avatar.head_cloth import find_two_colours
-from portrait360.pipeline.avatar.photo import CLOTHES, HAIR, SKIN, Photo
+from portrait360.pipeline.avatar.photo.pixels import CLOTHES, HAIR, SKIN, Photo
+from portrait360.pipeline.avatar.worn.head_cloth import find_two_colours
 from portrait360.pipeline.reading.reading import HAT_SHARE, Reading
 from portrait360.synth.sampling.parameters import (
     Clothes,

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera
-from portrait360.pipeline.avatar.exposure import look_up_points, to_albedo
+from portrait360.pipeline.avatar.photo.exposure import look_up_points, to_albedo
 from portrait360.pipeline.views.view_set import View
 from portrait360.synth.render.bake import PORTRAIT, PreparedScene, prepare_scene
 from portrait360.synth.render.renderer import render_linear

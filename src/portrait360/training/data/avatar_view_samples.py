@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, make_avatar
-from portrait360.pipeline.avatar.view import PhotoProjection, render_avatar
+from portrait360.pipeline.avatar.view.render import PhotoProjection, render_avatar
 from portrait360.pipeline.proxy.from_portrait import proxy_from_photo
 from portrait360.synth.build import build
 from portrait360.synth.head.bare_head import make_head

@@ -14,11 +14,11 @@ import numpy as np
 
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.colours import calibrate
-from portrait360.pipeline.avatar.key_light import add_key_light
-from portrait360.pipeline.avatar.light_fit import fit_light
 from portrait360.pipeline.avatar.person import settle_labels
-from portrait360.pipeline.avatar.photo import Photo
-from portrait360.pipeline.avatar.view import PhotoProjection
+from portrait360.pipeline.avatar.photo.key_light import add_key_light
+from portrait360.pipeline.avatar.photo.light_fit import fit_light
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.view.render import PhotoProjection
 from portrait360.pipeline.proxy.proxy import LAYOUT, Proxy
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head, assemble_head

@@ -18,7 +18,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import RADIUS
-from portrait360.pipeline.avatar.scan_model import load_scan_model, turn_terms
+from portrait360.pipeline.avatar.skin.scan_model import load_scan_model, turn_terms
 from portrait360.pipeline.portrait.face_detection import find_landmarks
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.synth.build import build

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 from scipy.spatial import KDTree
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
-from portrait360.pipeline.avatar.alignment import Similarity, find_similarity
 from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.skin.alignment import Similarity, find_similarity
 from portrait360.synth.head.fitted_head import load_linear_head, make_fitted_head
 from portrait360.synth.head.scan_shape import close_mouth, find_ball
 from portrait360.synth.head_pack import HeadPack, load_pack

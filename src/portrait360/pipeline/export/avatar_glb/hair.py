@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import pixel_centres
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.skin_mesh import coarse_count
+from portrait360.pipeline.avatar.skin.mesh import coarse_count
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck
 from portrait360.pipeline.export.avatar_glb.card_texture import CUTOFF, finish_texture
 from portrait360.pipeline.export.avatar_glb.hair_cards import make_cards

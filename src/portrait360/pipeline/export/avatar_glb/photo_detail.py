@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.cloth_pattern import ClothPattern, find_shown_cloth, lay_pattern
-from portrait360.pipeline.avatar.exposure import View, blur, find_seen, log_ratio, look_up_points
-from portrait360.pipeline.avatar.photo import CLOTHES
+from portrait360.pipeline.avatar.clothes.pattern import ClothPattern, find_shown_cloth, lay_pattern
+from portrait360.pipeline.avatar.photo.exposure import View, blur, find_seen, log_ratio, look_up_points
+from portrait360.pipeline.avatar.photo.pixels import CLOTHES
 from portrait360.synth.render.renderer import render_linear
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import smoothstep

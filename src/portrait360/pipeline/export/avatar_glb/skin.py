@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.skin_mesh import skin_sizes
+from portrait360.pipeline.avatar.skin.mesh import skin_sizes
 from portrait360.pipeline.export.avatar_glb.expression import Rig
 from portrait360.pipeline.export.avatar_glb.skin_uv import skin_uv, subdivide_uv
 from portrait360.synth.head.average_head import load_average_head

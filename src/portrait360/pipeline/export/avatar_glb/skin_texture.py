@@ -8,7 +8,7 @@ import numpy as np
 
 from portrait360.geometry import rasterizer, rasterizer_kernels
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.skin_mesh import skin_sizes
+from portrait360.pipeline.avatar.skin.mesh import skin_sizes
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, find_openness, show
 from portrait360.pipeline.export.avatar_glb.photo_detail import PhotoDetail
 from portrait360.pipeline.export.avatar_glb.skin import find_skin

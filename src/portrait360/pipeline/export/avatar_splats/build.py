@@ -15,7 +15,7 @@ from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov
 from portrait360.geometry.canonical_frame import FOV, RADIUS
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.view import LAYER_OF_LABEL
+from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
 from portrait360.pipeline.export.avatar_splats.choice import (
     AvatarView,
     Shares,

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.view import LAYER_OF_LABEL
+from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
 from portrait360.pipeline.export.avatar_splats.shapes import draw_cells
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.synth.render.renderer import render_linear

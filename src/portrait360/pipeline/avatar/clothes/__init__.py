@@ -1,0 +1,1 @@
+"""The clothes of an avatar: their neckline, colours and pattern."""

@@ -1,0 +1,1 @@
+"""Flat drawings: their faces, labels and layers."""

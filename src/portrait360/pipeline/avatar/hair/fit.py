@@ -1,0 +1,125 @@
+"""Fit the strands of a hairstyle to a photo: its outline, its depth, its hairline, and nothing astray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from portrait360.pipeline.avatar.hair.bridge import bridge_gap
+from portrait360.pipeline.avatar.hair.buns import find_masses, hide_masses
+from portrait360.pipeline.avatar.hair.cover import cover_skin
+from portrait360.pipeline.avatar.hair.crown import fill_crown
+from portrait360.pipeline.avatar.hair.depth import (
+    close_gap,
+    drape,
+    drop_loops,
+    drop_strays,
+    find_side_reach,
+    recede,
+    settle_behind,
+    tidy_nape,
+)
+from portrait360.pipeline.avatar.hair.edges import drop_islands, taper_edges
+from portrait360.pipeline.avatar.hair.line import soften_line
+from portrait360.pipeline.avatar.hair.line_hairs import grow_line_hairs
+from portrait360.pipeline.avatar.hair.locks import form_locks
+from portrait360.pipeline.avatar.hair.nape import grow_nape
+from portrait360.pipeline.avatar.hair.outline import (
+    clean_hair,
+    make_frame,
+    meet_outline,
+    trace_outline,
+    trim_strands,
+)
+from portrait360.pipeline.avatar.hair.profile import round_profile
+from portrait360.pipeline.avatar.hair.split import split_strands
+from portrait360.pipeline.avatar.hair.texture import curl_tied, read_grain
+from portrait360.pipeline.avatar.hair.top import hold_within_outline
+from portrait360.pipeline.avatar.hair.undercoat import STEPS, lay_undercoat
+from portrait360.pipeline.avatar.hair.waves import Waves, sway
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.scene import Strands
+
+HELD = 0.035  # canonical: strands that begin further than this from the skin belong to a bun
+BETWEEN = 0.3  # share of the strands beside the parting over a shoulder that hang down on it
+SHORT = -0.20  # height that no strand of short hair reaches
+
+
+def fit_strands(
+    strands: Sequence[Strands], head: Head, photo: Photo, *, trust: float = 1.0, waves: Waves | None = None
+) -> list[Strands]:
+    """Return strands that agree with the photo, and hang in waves.
+
+    `trust` (0..1) is how far they may be moved to meet its outline.
+    """
+    groups = [group for group in strands if len(group.points)]
+    held = [group for group in groups if _is_held(group, head)]
+    loose = [group for group in groups if not _is_held(group, head)]
+    if not loose:
+        return groups
+    is_short = all(group.points[..., 1].min() > SHORT for group in loose)
+    seen = hide_masses(photo, find_masses(photo, head)) if held else photo
+    if held:
+        loose = [drop_loops(group, head) for group in loose]
+    loose = meet_outline(loose, head, seen, trust=trust)
+    loose = [recede(group if held else close_gap(group), head, photo.camera) for group in loose]
+    loose = round_profile(loose, head, photo.camera, find_side_reach(loose, head))
+    loose = loose if held else fill_crown(loose, head)
+    if held:
+        grain = read_grain(photo)[0]
+        loose = [curl_tied(group, head, grain) for group in loose]
+    # hair under tension lies as it is drawn, and is densest at its knot
+    loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, waves, is_short)
+    bridge = [group for group in trim_strands(bridge_gap(loose, head, photo), head, photo) if len(group.points)]
+    nape = grow_nape(loose, head) if is_short and not held else []
+    undercoat = trim_strands([*nape, *lay_undercoat([*loose, *bridge], head)], head, photo)
+    cover = trim_strands(cover_skin([*loose, *held], head, photo, lies=bool(held)), head, photo)
+    fine = [split_strands(group, seed) for seed, group in enumerate([*loose, *cover, *bridge])]
+    # a bridge comes last: it must not lead to a tuft, nor be one
+    first, under = len(fine) - len(bridge), len(undercoat) - len(bridge)
+    hair = drop_islands([*drop_islands([*fine[:first], *undercoat[:under]]), *fine[first:], *undercoat[under:]])
+    fringe = trim_strands(grow_line_hairs([*loose, *bridge], head), head, photo)
+    return [*merge_alike([*soften_line(hair, head), *fringe]), *held]
+
+
+def merge_alike(groups: Sequence[Strands]) -> list[Strands]:
+    """Return groups in which short strands with as many points are one: each group is coloured by itself, slowly."""
+    short = [g for g in groups if len(g.points) and g.points.shape[1] == STEPS + 1 and g.normals is not None]
+    rest = [g for g in groups if not any(g is other for other in short)]
+    if len({(int(g.material[0]), int(g.part[0]), g.label) for g in short}) != 1:
+        return list(groups)
+    names = ("points", "widths", "albedo", "part", "material", "normals")
+    columns = {name: np.concatenate([getattr(g, name) for g in short]) for name in names}
+    return [*rest, replace(short[0], **columns)]
+
+
+def fit_below_hat(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
+    """Return strands of which the photo sees only what a hat leaves: its outline says nothing, but bare skin does."""
+    loose = drape_strands([group for group in strands if len(group.points)], head, photo)
+    loose = drop_islands(drop_strays(trim_strands(loose, head, photo)))
+    return [*loose, *trim_strands(lay_undercoat(loose, head), head, photo)]
+
+
+def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | None, is_short: bool) -> list[Strands]:
+    """Return hair in locks, over the shoulders or close to the neck, without what strays."""
+    strands = sway([form_locks(group, head, seed) for seed, group in enumerate(strands)], head, waves)
+    strands = drape_strands(strands, head, photo)
+    if is_short:
+        side = find_side_reach(strands, head)
+        strands = [tidy_nape(settle_behind(group, head, side), head) for group in strands]
+    strands = drop_strays(trim_strands(hold_within_outline(strands, head, photo), head, photo))
+    return taper_edges(strands, head) if is_short else strands
+
+
+def drape_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
+    """Let hair fall over the shoulders before or behind them, as the photo shows it."""
+    frame = make_frame(photo.camera)
+    in_front = trace_outline(clean_hair(photo.labels), frame).in_front
+    return [drape(group, head, in_front, frame.axes[0], between=BETWEEN) for group in strands]
+
+
+def _is_held(group: Strands, head: Head) -> bool:
+    return float(np.median(head.field.distance(group.points[:, 0]))) > HELD

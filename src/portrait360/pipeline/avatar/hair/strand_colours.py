@@ -1,0 +1,237 @@
+"""Colours of the strands of an avatar, point by point: what the photo shows, carried on from strand to strand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from scipy.spatial import KDTree
+
+from portrait360.pipeline.avatar.hair.contact import lift_contact_shade
+from portrait360.pipeline.avatar.hair.detail import Example, lay_detail, read_detail
+from portrait360.pipeline.avatar.hair.donors import borrow_colours
+from portrait360.pipeline.avatar.hair.gloss import add_gloss
+from portrait360.pipeline.avatar.photo.exposure import (
+    FEW,
+    HEAD_CENTRE,
+    View,
+    blur,
+    cosine_to_camera,
+    find_seen,
+    find_side_lights,
+    look_up_points,
+    shrink,
+    to_albedo,
+    to_hair_albedo,
+)
+from portrait360.pipeline.avatar.photo.pixels import BEARD, HAIR
+from portrait360.synth.meshes import unit
+from portrait360.synth.render.lights import LUMINANCE
+from portrait360.synth.scene import Part, Strands
+from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.parallel.threads import count_threads
+from portrait360.utils.portrait_labels import Label
+
+STRAND_LABELS = {Part.HAIR: HAIR, Part.BEARD: BEARD, Part.BROWS: (Label.BROW,)}
+BAKED_STRANDS = (Part.HAIR, Part.BEARD)
+BROAD = {Part.HAIR: 0.35, Part.BEARD: 0.7}  # share of the broad differences in brightness that is light, not hair
+SIDE_LIGHT = 1.0  # the same for those between left and right
+HAIR_GAIN = (float(np.log(0.25)), float(np.log(2.6)))
+HUE = 1.7  # greatest gain of one channel against their mean
+DIM, GREY = 0.004, 0.012  # radiance below which the brightness of hair, and its colour, are not compared
+QUIET = 0.001  # least radiance of a render whose colour is compared
+DYED = (0.25, 0.45)  # spread of the colours of hair, logarithms, from which they are dyes
+REACH = 0.05  # canonical distance over which colours are those of the nearest strands that the photo shows
+ALONG, OWN_REACH = 0.02, 0.20  # canonical lengths of a strand over which its gains are smoothed, and carried on
+DETAIL = 0.8  # share of what a photo shows more finely than that
+LACK = (-0.15, 0.35)  # range of the correction of borrowed gains
+HUE_CALM, SEEN_CALM, BEARD_CALM = 0.6, 0.5, 0.85  # share of the differences in hue taken off: of natural hair that
+# is not seen, and that is, and of a beard
+BORROWED_CALM = 0.55  # share of the invented differences of strands that borrowed ones replace
+PURE = 0.9  # purity of hair whose locks are taken
+FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its own locks, and shows them fully
+ANCHORS = 4  # points of a strand that exchange gains with other strands
+TOGETHER = 256  # strands smoothed at once: what lies between them stays in the processor's cache
+
+
+def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) -> Strands:
+    """Give strands the photo's colours; hair also takes its `locks`, where the photo does not show its own well.
+
+    `clear` (s, s) is where the photo tells the colour of hair, see `stains`.
+    """
+    part = Part(int(group.part[0]))
+    if part not in BAKED_STRANDS:
+        return group
+    labels = STRAND_LABELS[part]
+    inside = view.photo.mask(labels, inset=3) * np.isin(view.whole.labels, labels)
+    # where skin shines through, a pixel has not the whiskers' colour
+    inside = inside * (view.photo.pure if part == Part.BEARD else clear)
+    if inside.sum() < FEW:
+        return group
+    count, k, _ = group.points.shape
+    points = group.points.reshape(-1, 3)
+    weight = find_seen(points, unit(points - HEAD_CENTRE), view, view.whole, 0.02, inside).reshape(count, k)
+    facing = cosine_to_camera(points, unit(points - HEAD_CENTRE), view).reshape(count, k)
+    uv, _ = view.photo.camera.project(points)
+    ratio = strand_ratio(view, inside, BROAD[part])
+    ratio = lift_contact_shade(ratio, view.photo, inside) if part == Part.HAIR else ratio
+    gain = look_up_points(ratio, uv).reshape(count, k, 3)
+    uneven = _find_side_colour(points, weight.ravel(), gain.reshape(-1, 3), may_be_dyed=part == Part.HAIR)
+    gain = np.asarray(gain - SIDE_LIGHT * uneven.reshape(gain.shape), np.float32)
+    if part == Part.HAIR and locks is not None:
+        own = look_up_points(locks.detail, uv)[:, :3].reshape(gain.shape)
+        return _colour(group, weight, facing, gain - own, _mix_locks(group.points, weight * facing, own, locks))
+    return _colour(group, weight, facing, gain, 0.0)
+
+
+def _mix_locks(points: F32, facing: Floats, own: F32, locks: Example) -> F32:
+    """Return the locks of hair: its own where the photo faces it, elsewhere, where these would be smears, others."""
+    laid = lay_detail(points, locks)
+    return np.asarray(laid + smoothstep(*FACED, facing)[..., None] * (own - laid), np.float32)
+
+
+def _colour(group: Strands, weight: F32, facing: Floats, gain: F32, locks: F32 | float) -> Strands:
+    """Give strands the gains that the photo shows, carried on to what it does not show, and locks."""
+    is_hair = group.part[0] == Part.HAIR
+    along, known, own = _smooth_along(group.points, weight, gain)
+    seen = np.asarray(along + weight[..., None] * (clip_gain(gain) - along) * DETAIL, np.float32)
+    sure = known[..., None]
+    dyed = _find_dyed(seen[weight > 0.5]) if is_hair else 0.0
+    calm = SEEN_CALM * (1 - dyed) if is_hair else BEARD_CALM  # skin shines through a beard
+    even, seen = _calm_hues(along, calm, known), _calm_hues(seen, calm, weight)
+    carried, near = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), even)
+    borrowed = borrow_colours(group.points, known, seen, dyed)
+    if borrowed is not None:
+        borrowed = _calm_hues(borrowed, HUE_CALM * (1 - dyed))
+        borrowed = borrowed + _find_lack(seen, weight, borrowed, 1 - near[..., 0])
+        carried = near * carried + (1 - near) * borrowed
+    carried = carried + own[..., None] * (along - carried)
+    mean = group.albedo.mean(0)
+    calm = 0.7 * sure if borrowed is None else np.maximum(0.7 * sure, BORROWED_CALM * (1 - near))
+    invented = np.log(group.albedo / mean) * (1 - calm)  # light and dark strands, where the photo shows its own
+    albedo = mean * np.exp(invented + carried + sure * (seen - carried) + locks)
+    if is_hair:
+        albedo = albedo + (1 - sure) * add_gloss(group.points, to_albedo(albedo))
+    return replace(group, albedo=to_hair_albedo(albedo) if is_hair else to_albedo(albedo))
+
+
+def read_locks(view: View, unstained: F32) -> Example | None:
+    """Return what the locks of the photo's hair look like, where that is `unstained` (s, s); None of too little."""
+    pure = view.photo.shows(*HAIR) & (np.minimum(view.photo.pure, unstained) > PURE)
+    return read_detail(view.photo, shrink(pure, 3))
+
+
+def _find_dyed(gain: F32) -> float:
+    """Return how surely (0..1) hair with these gains (n, 3) is dyed in different colours."""
+    if len(gain) < FEW:
+        return 0.0
+    return float(smoothstep(*DYED, np.asarray((gain - gain.mean(1, keepdims=True)).std(0).mean())))
+
+
+def _calm_hues(gain: F32, calm: float, weight: F32 | None = None) -> F32:
+    """Take a share `calm` off what gains (s, k, 3) differ by in hue from those of other strands."""
+    hue = gain - gain.mean(-1, keepdims=True)
+    usual = hue.mean(0) if weight is None else np.average(hue, axis=(0, 1), weights=weight + 1e-9)
+    return np.asarray(gain - calm * (hue - usual), np.float32)
+
+
+def _find_lack(seen: F32, weight: F32, borrowed: F32, far: F32) -> float:
+    """Return by how much borrowed gains are darker on average than what the photo shows."""
+    lack = np.average(seen.mean(-1), weights=weight + 1e-9) - np.average(borrowed.mean(-1), weights=far + 1e-9)
+    return float(np.clip(lack, *LACK))
+
+
+def clip_gain(gain: Floats) -> Floats:
+    """Return gains (..., 3) within the range of hair: narrow in brightness, wide in colour, for it may be dyed."""
+    light = gain.mean(-1, keepdims=True)
+    return np.clip(light, *HAIR_GAIN) + np.clip(gain - light, -HUE, HUE)
+
+
+def _find_side_colour(points: F32, weight: F32, gain: F32, *, may_be_dyed: bool) -> F32:
+    """Return by how much the colours (n, 3) of hair differ broadly between left and right; dyes may differ."""
+    gain = clip_gain(gain)
+    light = gain.mean(1)
+    colour = gain - light[:, None]
+    hues = float(colour[weight > 0.5].std(0).mean()) if may_be_dyed and (weight > 0.5).any() else 0.0
+    natural = 1 - float(smoothstep(*DYED, np.array(hues)))
+    *uneven, broad = find_side_lights(points, [*colour.T, light], weight)
+    return np.stack([natural * channel for channel in uneven], 1) + broad[:, None]
+
+
+def strand_ratio(view: View, inside: F32, light_share: float) -> F32:
+    """Return log(photo / render) for hair (s, s, 3): its brightness fine, its colour coarse, highlights held back."""
+    light, drawn = (np.log(_measure_luminance(a) + DIM) for a in (view.photo.radiance, view.whole.radiance))
+    level, broad = blur(light, inside, 7.0), blur(light - drawn, inside, 24.0)
+    usual = np.average(broad, weights=inside + 1e-9)
+    above = cv2.GaussianBlur(light, (0, 0), 0.7) - level
+    above = np.where(above > 0.35, 0.35 + 0.3 * (above - 0.35), above)
+    dark = inside * np.exp(-np.clip(light - level, 0, 2))  # gloss has the colour of the light, not of the hair
+    colours = blur(compare_hues(view.photo.radiance, view.whole.radiance), dark, 5.0)
+    brightness = level + above - blur(drawn, inside, 4.0) - light_share * (broad - usual)
+    return np.asarray(colours + brightness[..., None], np.float32)
+
+
+def compare_hues(radiance: F32, drawn: F32) -> F32:
+    """Return log(photo / render) of each channel against their brightness (s, s, 3), less where the photo is dark.
+
+    There it says nothing, not that hair is grey: the render is compared as dark as the photo is.
+    """
+    luminance = _measure_luminance(radiance)
+    as_dark = np.maximum(drawn, 0) * (luminance / np.maximum(_measure_luminance(drawn), QUIET))[..., None]
+    return np.log((np.maximum(radiance, 0) + GREY) / (as_dark + GREY)).astype(np.float32)
+
+
+def _measure_luminance(radiance: F32) -> F32:
+    return np.maximum(radiance @ LUMINANCE.astype(np.float32), 0)
+
+
+def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32, F32]:
+    """Return the gains smoothed along each strand (s, k, 3), and how well each point knows its own (s, k).
+
+    The last is how far it knows them from another point of its strand.
+    """
+    step = np.linalg.norm(np.diff(points, axis=1), axis=-1).mean(1)
+    steps = np.arange(points.shape[1])
+    share = np.exp(-np.minimum(steps * step[:, None] / ALONG, 60)).astype(np.float32)  # of a point so many steps away
+    apart, gain = np.abs(np.subtract.outer(steps, steps)), clip_gain(gain)
+    summed, total = np.empty(gain.shape, np.float32), np.empty(weight.shape, np.float32)
+    for first in range(0, len(points), TOGETHER):
+        rows = slice(first, first + TOGETHER)
+        kernel = np.take(share[rows], apart, axis=1) * weight[rows, None, :]
+        summed[rows], total[rows] = kernel @ gain[rows], kernel.sum(-1)
+    along = np.asarray(summed / np.maximum(total, 1e-30)[..., None], np.float32)
+    known = np.clip(total, 0, 1)
+    own = np.where(total > 1e-20, np.maximum(known, 1e-20), 1e-20) ** (ALONG / OWN_REACH)
+    return along, known, np.asarray(np.where(total > 1e-20, own, 0), np.float32)
+
+
+def _carry_between_strands(points: F32, known: Floats, gain: F32) -> tuple[F32, F32]:
+    """Return for every point the gain of strands around it that the photo shows, and how near these are (s, k, 1).
+
+    Of the two sides of the head, a seen one stands in for the other.
+    """
+    k = points.shape[1]
+    at = np.linspace(0, k - 1, min(ANCHORS, k)).round().astype(int)
+    places, sure, gains = points[:, at].reshape(-1, 3), known[:, at].ravel(), gain[:, at].reshape(-1, 3)
+    rows = np.flatnonzero(sure > 0.5)
+    if len(rows) < 20:
+        return np.zeros_like(gain), np.zeros_like(gain[..., :1])
+    rows = rows[:: max(len(rows) // 20000, 1)]
+    tree, near = KDTree(places[rows]), min(12, len(rows))
+    found, distances = [], []
+    for side, detour in ((1.0, 0.0), (-1.0, 0.15)):
+        distance, index = tree.query(places * np.array([side, 1, 1]), k=near, workers=count_threads())
+        share = np.exp(-(distance - distance[:, :1]) / 0.03)
+        share /= share.sum(1, keepdims=True)
+        found.append(np.einsum("ij,ijc->ic", share, gains[rows][index]))
+        distances.append(distance[:, 0] + detour)
+    nearest = np.minimum(*distances)
+    width = 0.03 + 0.4 * nearest  # far off, both sides mix
+    trust = [np.exp((nearest - distance) / width) for distance in distances]
+    carried = (found[0] * trust[0][:, None] + found[1] * trust[1][:, None]) / (trust[0] + trust[1])[:, None]
+    rise = np.stack([np.interp(np.arange(k), at, row) for row in np.eye(len(at))], 1).astype(np.float32)
+    both = np.column_stack([carried, np.exp(-nearest / REACH)]).reshape(len(points), len(at), 4)
+    filled = np.asarray(np.einsum("kj,sjc->skc", rise, both), np.float32)
+    return filled[..., :3], filled[..., 3:]

@@ -1,0 +1,78 @@
+"""Give long wavy hair waves that are seen from afar: locks that hang side by side sway alike.
+
+A hairstyle winds each lock by itself. From afar that is straight hair with a rough surface; what makes hair wavy are
+crests that run on from lock to lock, and gleam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.pipeline.avatar.hair.donors import measure_along
+from portrait360.pipeline.avatar.hair.texture import read_grain
+from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.meshes import unit
+from portrait360.synth.noise import noise
+from portrait360.synth.sampling.hairstyles import HairStyle
+from portrait360.synth.scene import Strands
+from portrait360.utils.array_types import F32
+from portrait360.utils.image_ops import smoothstep
+
+MOST_TURNS, MOST = 4.5, 0.12  # a head height: more are curls, not waves; greatest radius times turns of waves
+HIGH, FRONT = (0.13, 0.0), (0.11, -0.02)  # heights, and z, over which hair on top and before the face comes to sway
+LONG = (0.08, 0.25)  # canonical way from the root over which hair comes to sway: short hair does not
+OUTWARD = 0.55  # share of the sway that stands off the head: it is what gleams
+ROUND, PHASES, SHIFT = 0.15, 16.0, 1.8  # canonical radius at which locks are told apart, their number per unit; turns
+NEAREST = 0.006  # canonical; how close to the skin hair may come
+
+
+class Waves(NamedTuple):
+    """Waves of hair, canonical."""
+
+    length: float
+    height: float
+
+
+def find_waves(style: HairStyle, photo: Photo) -> Waves | None:
+    """Return the waves that a photo shows of hair of this style; None of straight hair, of curls and of ties."""
+    radius, turns = style.wave
+    if not 0 < turns <= MOST_TURNS or radius <= 0 or style.locks != "none" or style.ties:
+        return None
+    return Waves(HEAD_HEIGHT / turns, HEAD_HEIGHT * min(max(radius * turns, read_grain(photo)[0]), MOST) / turns)
+
+
+def sway(groups: Sequence[Strands], head: Head, waves: Waves | None) -> list[Strands]:
+    """Return hair in these waves."""
+    if waves is None:
+        return list(groups)
+    return [_sway(group, head, waves) if len(group.points) else group for group in groups]
+
+
+def _sway(group: Strands, head: Head, waves: Waves) -> Strands:
+    points = group.points.astype(np.float64)
+    distance = head.field.distance(points)
+    turn = 2 * np.pi * (_find_shift(group.points) - points[..., 1] / waves.length)
+    free = smoothstep(*HIGH, points[..., 1]) * smoothstep(*FRONT, points[..., 2])
+    free *= smoothstep(*LONG, measure_along(group.points))
+    size = waves.height * gaussian_filter1d(free, 1.0, axis=1, mode="nearest")[..., None]
+    outward = unit((points - HEAD_CENTRE) * np.array([1.0, 0.2, 1.0]))
+    aside = np.cross(unit(np.gradient(points, axis=1)), outward)
+    moved = points + size * (np.sin(turn)[..., None] * aside + OUTWARD * np.cos(turn)[..., None] * outward)
+    moved = head.field.push_out(moved, np.clip(distance, -1.0, NEAREST))
+    moved[:, 0] = points[:, 0]
+    return replace(group, points=np.asarray(moved, np.float32))
+
+
+def _find_shift(points: F32) -> F32:
+    """Return how many turns higher the waves of each strand lie (s, 1); strands side by side sway alike."""
+    middle = points[:, points.shape[1] // 2] - HEAD_CENTRE
+    place = ROUND * unit(middle * np.array([1.0, 0.0, 1.0]) + 1e-9)
+    return np.asarray(SHIFT * noise(place.astype(np.float32), PHASES, 83), np.float32)[:, None]

@@ -1,0 +1,1 @@
+"""What the photo of an avatar shows, in which light, and against which background."""

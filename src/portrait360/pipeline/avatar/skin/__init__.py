@@ -1,0 +1,1 @@
+"""The skin of an avatar, its eyes, lips and teeth: their shape and colours."""

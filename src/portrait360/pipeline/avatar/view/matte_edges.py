@@ -1,0 +1,88 @@
+"""Outlines from aside: without the haze of a matte, in the colours of what lies within, and without loose specks.
+
+A soft edge of a matte holds some of the wall behind. At the photo's own camera it is the photo's; a little aside,
+before another background or over layers of the head, it would be a halo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from portrait360.pipeline.avatar.photo.pixels import CLOTHES, SKIN, WORN, Photo
+from portrait360.pipeline.avatar.view.relief_trust import find_pure
+from portrait360.synth.render.tone_mapping import srgb_to_radiance
+from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.portrait_labels import Label
+
+HAZE = (0.15, 0.7)  # alpha over which a matte becomes solid: less is haze
+INNER = (0.8, 0.97)  # share of the subject in a pixel over which its colour becomes the subject's own
+HALF, DEEP = 0.5, (0.01, 0.02)  # alpha within a matte, and picture sides from its edge at which no wall is seen
+EVEN = 0.003  # picture sides over which colours from within are evened
+HAIRY = 0.03  # picture sides beside hair in which what is soft is taken for haze
+OTHERS = (*SKIN, *CLOTHES, *WORN)
+STAINED, SOFT = 2, 1.0  # pixels of the photo within its matte that are stained by the wall, and of a soft edge
+ASIDE = (0.5, 1.5)  # degrees from the photo's direction over which its edges are cleared
+SPECK = (0.15, 0.0012)  # alpha from which it is seen, and share of a view below which what hangs alone is a speck
+
+
+def clear_edges(photo: Photo) -> Photo:
+    """Return a photo as it is shown from aside: loose hair without haze and in the colours within it.
+
+    Other edges are sharp, and what is soft there may well be a part of them.
+    """
+    hair = photo.shows(Label.HAIR)
+    share = np.asarray(photo.alpha * find_pure(photo), np.float32)
+    sure = find_core(share >= INNER[1], hair)
+    if not hair.any() or not sure.any():
+        return photo
+    width = 2 * round(HAIRY * photo.size) + 1
+    near = cv2.dilate(hair.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+    near = cv2.GaussianBlur(near * ~photo.shows(*OTHERS), (0, 0), SOFT)
+    alpha = photo.alpha + near * (smoothstep(*HAZE, photo.alpha) - photo.alpha)
+    rows, columns = np.asarray(ndimage.distance_transform_edt(~sure, return_distances=False, return_indices=True))
+    within = cv2.GaussianBlur(photo.rgb.astype(np.float32)[rows, columns], (0, 0), EVEN * photo.size)
+    own = smoothstep(*INNER, share) * cv2.GaussianBlur(sure.astype(np.float32), (0, 0), SOFT)
+    depth = cv2.distanceTransform((photo.alpha >= HALF).astype(np.uint8), cv2.DIST_L2, 5) / photo.size
+    stained = near * (1 - np.maximum(own, smoothstep(*DEEP, depth)))
+    rgb = np.asarray(photo.rgb + stained[..., None] * (within - photo.rgb), np.float32)
+    return replace(photo, rgb=rgb, radiance=srgb_to_radiance(rgb), alpha=np.asarray(alpha, np.float32))
+
+
+def find_core(sure: Bools, hair: Bools) -> Bools:
+    """Return a mask without the rim of hair, which has the wall's colour, too; a single lock, all rim, stays."""
+    core = cv2.erode(sure.astype(np.uint8), np.ones((2 * STAINED + 1,) * 2, np.uint8))
+    near = cv2.dilate(core, np.ones((4 * STAINED + 3,) * 2, np.uint8))
+    return sure & ((core > 0) | (near == 0) | ~hair)
+
+
+def mix_photos(first: Photo, second: Photo, share: float) -> Photo:
+    """Return what lies between two photos of the same labels, at the `share` of the second."""
+    if share in (0, 1):
+        return second if share else first
+    pairs = ((getattr(first, name), getattr(second, name)) for name in ("rgb", "radiance", "alpha"))
+    rgb, radiance, alpha = (np.asarray(a + share * (b - a), np.float32) for a, b in pairs)
+    return replace(first, rgb=rgb, radiance=radiance, alpha=alpha)
+
+
+def measure_turn(angle: Floats, alpha: Floats) -> float:
+    """Return 0 where a view (s, s) has the photo's own direction, 1 from a little aside on."""
+    seen = angle[alpha > 0]
+    return float(smoothstep(*ASIDE, np.atleast_1d(np.median(seen)))[0]) if len(seen) else 0.0
+
+
+def drop_specks(alpha: Floats) -> F32:
+    """Return a view's alpha (s, s) without small parts that hang alone: torn off as the view turns, or strays."""
+    seen = (alpha > SPECK[0]).astype(np.uint8)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(seen, connectivity=8)
+    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < SPECK[1] * alpha.size
+    small[0] = False
+    if not small.any():
+        return np.asarray(alpha, np.float32)
+    speck = small[np.asarray(parts, np.int32)]
+    near = cv2.dilate(speck.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # with its soft edge
+    return np.asarray(np.where(near & (speck | (seen == 0)), 0, alpha), np.float32)

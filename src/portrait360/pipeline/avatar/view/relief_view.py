@@ -1,0 +1,259 @@
+"""Near the photo's direction, the photo's relief over the layers.
+
+Hair, hats and cloth of the generator never lie quite as those of the photo do. Up to about 35 degrees from there the
+photo looks right on a surface that is only roughly so; beyond, the layers take over.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.geometry.cameras import Camera, pixel_centres
+from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
+from portrait360.pipeline.avatar.view.relief import STEP, Relief
+from portrait360.pipeline.avatar.view.relief_trust import drop_islands, leave_out_ink, soften_edges
+from portrait360.pipeline.avatar.view.relight import leave_deep_shade, relight
+from portrait360.pipeline.avatar.worn.glasses_photo import find_frames_before
+from portrait360.synth.render.compositing import Film
+from portrait360.utils.array_types import F32, Bools, Bytes, Floats
+from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.portrait_labels import Label
+from portrait360.utils.vectors import measure_length, sum_products
+
+OWN = (0.4, 1.2)  # degrees up to which the view is the photo's own
+OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
+SLIT = 0.03  # picture sides: widest gap in the relief that another hat may fill
+HOLE = 0.02  # picture sides: half the width of holes, through which nothing but background would be seen
+TEAR = 0.008  # picture sides: half the width of tears through which what is torn is still seen
+TORN = (4.0, 8.0)  # degrees over which that ends: a ray then misses its pixel
+THREAD = 0.006  # picture sides: half the width of what is left of a hole's filling that cannot close it
+SOFT = 0.8  # pixels over which what is cut away ends
+BORDER = 0.05  # picture sides from the photo's edge over which it fades in
+STEPS = 0.0025  # picture sides by which steps in depth are blurred: about a cell of the relief
+POOR_END = (23.0, 24.5)  # degrees over which the photo of what the layers have otherwise ends: both would be a ghost
+HAIR_ON_HAT = (32.0, 37.0)  # degrees over which the photo's hair over a hat ends
+LOOSE = (3.0, 7.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
+HAZE = (0.2, 0.8)  # share of a matte over which its edge becomes solid: less is haze
+SOLID = (0.35, 0.75)  # that of a softened matte further round: half-transparent outlines look like ghosts
+BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
+
+
+class Eyes(Protocol):
+    """Something that has moved since the photo was taken."""
+
+    def find_eyes(self, rest: Floats, camera: Camera) -> Floats:
+        """Return where a camera stands to what was at points (.., 3) in the photo, as if that had not moved."""
+        ...
+
+
+class Colours(NamedTuple):
+    """A picture, and how much of each pixel is the photo's."""
+
+    rgb: Floats  # (s, s, 3)
+    alpha: Floats  # (s, s)
+    share: Floats  # (s, s)
+    depth: Floats  # (s, s) 0 beside the head
+    own: Floats  # (s, s) how much of each pixel is what the photo shows of the same layer
+
+
+def lay_relief_over(
+    layers: Colours,
+    film: Film,
+    behind: Floats,
+    photo: Photo,
+    gains: F32,
+    layer_of_label: NDArray[np.int8],
+    relief: Relief,
+    camera: Camera,
+    motion: Eyes | None = None,
+) -> Colours:
+    """Show the photo's relief over the layers near the photo's direction, but for what they have before it.
+
+    What the photo sees, it knows better: only what lies far enough `behind` the first surface there can hide it.
+    """
+    turned = _view_angle(camera, photo.camera)
+    if turned > relief.end[1]:
+        return layers
+    size = len(layers.alpha)
+    uv, firm, distance, shift, kept = relief.draw_moved(camera, size)
+    whole_cells, torn = (distance > 0)[..., None], find_tears(distance) * (turned > OWN[0])
+    distance = np.where(torn > 0, torn, distance)
+    drawn = (distance > 0)[..., None]
+    points = camera.unproject(pixel_centres(size, size), np.where(drawn[..., 0], distance, camera.radius))
+    rest = points if shift is None else points - shift
+    eye = camera.position if motion is None else motion.find_eyes(rest, camera)
+    angle = measure_angles(points if motion is None else rest, photo.camera.position, eye)
+    # at the photo's own camera every ray shows its pixel, also where the relief is torn
+    straight = photo.camera.project(rest)[0]
+    uv = np.where(whole_cells, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
+    hidden = (film.alpha > 0.5) & (film.depth < distance - BEFORE) & (behind > BEFORE)
+    shows = drawn[..., 0] * ~hidden * np.where(torn > 0, (1 - layers.alpha) * (1 - smoothstep(*TORN, angle)), 1)
+    seen = np.maximum(shows, 1 - smoothstep(*OWN, angle))
+    labels = look_up_labels(photo, uv)
+    shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
+    known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
+    whole = seen * known * fade_out(relief, shown, angle, turned) * leave_out_ink(relief.shows, uv, angle)
+    skin, lit = layer_of_label[Label.FACE], leave_deep_shade(relief.shows.deep, uv, angle)
+    whole = whole * np.where((shown == skin) & (beneath == skin), lit, 1)
+    whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
+    whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))
+    firm = np.where(torn > 0, 1, firm)
+    trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
+    colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 2, -1), uv, angle)
+    colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
+    kept_alpha = layers.alpha * (1 - find_strange(relief, film, layer_of_label, turned, distance > 0))
+    layers = layers._replace(own=layers.own + trust * ((shown == beneath) - layers.own), alpha=kept_alpha)
+    return blend_over(layers, colours, trust, make_opaque(trust, angle), distance)
+
+
+def find_tears(depth: F32) -> F32:
+    """Return the depth of what lies beside thin tears in the relief (s, s), 0 elsewhere.
+
+    Thin locks of hair tear along the cells of the relief; there each ray shows its own pixel of the photo.
+    """
+    drawn, width = (depth > 0).astype(np.uint8), 2 * max(round(TEAR * len(depth)), 1) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    torn = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, disc) > drawn
+    if not torn.any():
+        return np.zeros_like(depth)
+    _, nearest = cv2.distanceTransformWithLabels(1 - drawn, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    nearest = np.asarray(nearest, np.int32)
+    depths = np.zeros(int(nearest.max()) + 1, np.float32)
+    depths[nearest[drawn > 0]] = depth[drawn > 0]
+    return np.where(torn, depths[nearest], np.float32(0))
+
+
+class Place(NamedTuple):
+    """What the photo shows of the relief at each pixel of a view (s, s)."""
+
+    uv: Floats  # (s, s, 2) where it does
+    angle: Floats  # degrees from its direction
+    labels: Bytes
+    shown: NDArray[np.int8]  # the layer that it shows
+    beneath: NDArray[np.int8]  # the layer that lies there
+
+
+def trust_relief(
+    whole: Floats, firm: Floats, relief: Relief, place: Place, layers: Floats, layer_of_label: NDArray[np.int8]
+) -> Floats:
+    """Return a share (s, s) of the relief, without scraps of it and without holes through the `layers` (s, s).
+
+    Args:
+        whole: The share of it that the photo would allow.
+        firm: 0 where it is torn, 1 inside.
+        relief: The relief.
+        place: What the photo shows of it.
+        layers: How far the layers cover each pixel.
+        layer_of_label: The layer that each label names.
+    """
+    bare = place.beneath == layer_of_label[Label.FACE]
+    trust = soften_edges(whole, firm, relief.shows, place.uv, place.angle, bare & (place.shown == place.beneath))
+    scraps = bare & np.isin(place.labels, (Label.HAIR, Label.BEARD))  # of hair that the layers lack
+    fitting = ~np.isin(place.beneath, list(relief.poor))
+    trust = drop_islands(trust, layers * ~scraps, place.angle, fitting)
+    return close_holes(trust, whole, layers)
+
+
+def close_holes(trust: Floats, whole: Floats, layers: Floats) -> Floats:
+    """Return a share (s, s) of the photo that is not less than the `whole` in small holes through the `layers`."""
+    covered = np.maximum(trust, layers).astype(np.float32)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(HOLE * len(trust)) + 1,) * 2)
+    missing = cv2.morphologyEx(covered, cv2.MORPH_CLOSE, disc) - covered
+    filled = np.maximum(trust, whole * smoothstep(0.0, 0.5, missing))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(THREAD * len(trust)) + 1,) * 2)
+    wide = cv2.morphologyEx(np.maximum(filled, layers).astype(np.float32), cv2.MORPH_OPEN, disc)
+    return np.minimum(filled, np.maximum(trust, wide))  # no threads around what stays open
+
+
+def fade_out(relief: Relief, shown: NDArray[np.int8], angle: Floats, turned: float) -> Floats:
+    """Return 1 near the photo's direction, 0 further round (s, s), for what the photo shows of each layer.
+
+    What the layers have otherwise goes all at once, at one turn of the view, lest half of each be seen.
+    """
+    poor = np.isin(shown, list(relief.poor))
+    return 1 - np.where(poor, smoothstep(*POOR_END, np.asarray(turned)), smoothstep(*relief.end, angle))
+
+
+def uncover_hat(labels: Bytes, beneath: Bytes, clear: Floats, angle: Floats) -> Floats:
+    """Return 0 for the photo's hair over a hat further round (s, s): half of each would be a ghost's for long.
+
+    Also for what is not `clear` of the hat's own edge at that hair.
+    """
+    stained = np.where(labels == Label.HAT, 1 - clear, labels == Label.HAIR) * (beneath == Label.HAT)
+    return 1 - stained * smoothstep(*HAIR_ON_HAT, angle)
+
+
+def look_up_labels(photo: Photo, uv: Floats) -> Bytes:
+    x, y = (np.clip((uv[..., i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
+    return photo.labels[y, x]
+
+
+def find_known(photo: Photo, uv: Floats, labels: Bytes, angle: Floats) -> Floats:
+    """Return how far the photo shows the head at uv (s, s), less where the user has overruled it."""
+    fade = np.where(labels == VOID, 1 - smoothstep(*OVERRULED, angle), 1)
+    return fade * look_up(photo.known, uv) * look_up(photo.alpha, uv) * fade_at_border(uv, angle)
+
+
+def blend_over(layers: Colours, colours: Floats, trust: Floats, opaque: Floats, depth: Floats) -> Colours:
+    """Return the layers with colours over them; where there are no layers, as `opaque` (s, s) and at this depth."""
+    rgb = layers.rgb + trust[..., None] * (colours - layers.rgb)
+    room = np.clip(np.maximum(opaque, layers.alpha) - layers.alpha, 0, 1)
+    alpha = layers.alpha + room
+    rgb = (rgb * layers.alpha[..., None] + colours * room[..., None]) / np.maximum(alpha, 1e-4)[..., None]
+    depth = np.where(layers.depth > 0, layers.depth, np.where(trust > 0, depth, 0))
+    return Colours(rgb, alpha, layers.share + trust * (1 - layers.share), depth, layers.own)
+
+
+def fade_at_border(uv: Floats, angle: Floats) -> F32:
+    """Return 1 inside the photo, falling smoothly to 0 at its edge, but for the photo's own direction."""
+    inside = smoothstep(0.0, BORDER, np.minimum(uv, 1 - uv).min(-1))
+    return np.asarray(1 - smoothstep(*OWN, angle) * (1 - inside), np.float32)
+
+
+def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], turned: float, drawn: Bools) -> Floats:
+    """Return 1 where a hat is seen that is not like the photo's, beside the relief, near the photo's direction."""
+    worn = int(layer_of_label[Label.HAT])
+    if worn not in relief.unlike:
+        return np.zeros(drawn.shape)
+    width = 2 * round(SLIT * len(drawn)) + 1
+    closed = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((width, width), np.uint8)) > 0
+    hat = cv2.dilate((layer_of_label[film.labels] == worn).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    beside = cv2.GaussianBlur((hat & ~closed).astype(np.float32), (0, 0), SOFT)
+    return beside * sharpen(1 - smoothstep(*POOR_END, np.asarray(turned)))
+
+
+def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
+    """Blur colours (s, s, 3) where one part of the relief ends before another: its triangles have hard edges."""
+    steps = cv2.morphologyEx(distance, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > STEP
+    wide = max(0.9, STEPS * len(distance))
+    soft = cv2.GaussianBlur(cv2.dilate(steps.astype(np.float32), np.ones((3, 3))), (0, 0), 0.7 * wide) * share
+    return colours + np.clip(1.5 * soft, 0, 1)[..., None] * (cv2.GaussianBlur(colours, (0, 0), wide) - colours)
+
+
+def make_opaque(trust: Floats, angle: Floats) -> Floats:
+    """Return how far a share of the photo hides what lies behind it: loose hair is soft near its direction alone."""
+    loose = smoothstep(*HAZE, trust)
+    soft = cv2.GaussianBlur(np.asarray(trust, np.float32), (0, 0), SOFT)
+    solid = np.asarray(smoothstep(*SOLID, np.asarray(soft, np.float32)), np.float32)
+    return loose + smoothstep(*LOOSE, angle) * (solid - loose)
+
+
+def sharpen(share: Floats) -> F32:
+    """Return a share with a short way from 0 to 1: half-transparent outlines look like ghosts."""
+    return np.asarray(smoothstep(0.45, 0.75, share), np.float32)
+
+
+def measure_angles(points: Floats, first: Floats, second: Floats) -> F32:
+    """Return the angle in degrees under which two places, for all or for each, are seen from points (.., 3)."""
+    a, b = first - points, second - points
+    cosine = sum_products(a, b) / (measure_length(a) * measure_length(b))
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
+
+
+def _view_angle(a: Camera, b: Camera) -> float:
+    cosine = float(a.position @ b.position / (np.linalg.norm(a.position) * np.linalg.norm(b.position)))
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))

@@ -1,0 +1,125 @@
+"""Bring the broad light of a photo to that of the layers beneath it, the more, the further from its direction.
+
+The layers are lit more evenly than the photo, such that their unseen sides look like their seen ones; between the two
+lies a smooth change of light, not an edge. Highlights move with the eye: skin that is laid on them has few.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from portrait360.pipeline.avatar.photo.exposure import QUIET, blur, log_ratio, look_up_points
+from portrait360.pipeline.avatar.photo.pixels import SKIN, Photo
+from portrait360.pipeline.avatar.skin.patches import carry_across, find_shade, keep_own
+from portrait360.synth.meshes import unit
+from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.tone_mapping import tone_map
+from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.portrait_labels import Label
+
+BROAD = 0.03  # picture sides: detail finer than this stays the photo's
+FACING = (0.6, 0.9)  # cosines to the camera below, and above which a surface is turned away, and is not
+PASS = 0.012  # picture sides over which the light of one label passes into that of the next
+MOST = 1.6  # logarithm of a gain
+FEWEST = 200  # pixels of a layer from which its light is known
+DEEP = (0.7, 1.2)  # gain from which skin lies in a deep shade
+FALSE = (0.15, 0.45)  # logarithm of red over blue by which its hue is off the face's even in the layers' light
+DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo in which broad hues are looked at
+ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades, and all edges of light and shade
+TURN = (8.0, 45.0)  # degrees from the photo's direction over which it takes the light of the layers
+OPENINGS = (Label.EYE, Label.MOUTH)
+SOFT = 0.004  # picture sides over which what is known ends
+BESIDE = 0.004  # picture sides around these over which what differs may be their place, not light
+
+
+def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], layers: int) -> F32:
+    """Return the broad gain from the photo to a render for each layer (s, s, layers + 2, 3), logarithms.
+
+    The last two are that of the layer that the photo's label names, smoothly from one label to the next: first with
+    the photo's highlights and the edges of its shade, for near its direction, then without them.
+    """
+    side = (photo.size, photo.size)
+    drawn, normals = (
+        np.asarray(cv2.resize(a, side, interpolation=cv2.INTER_AREA), np.float32)
+        for a in (film.radiance, film.normals)
+    )
+    names = np.asarray(cv2.resize(film.labels, side, interpolation=cv2.INTER_NEAREST), np.uint8)
+    ratio = np.clip(log_ratio(drawn, photo.radiance), -MOST, MOST)
+    shown, rendered = layer_of_label[photo.labels], layer_of_label[names]
+    facing = cv2.GaussianBlur(normals, (0, 0), BROAD * photo.size) @ unit(photo.camera.position).astype(np.float32)
+    gains, levelled = [], []
+    for layer in range(layers):
+        agree = cv2.erode(((shown == layer) & (rendered == layer)).astype(np.uint8), np.ones((5, 5), np.uint8))
+        weight = (agree * photo.known).astype(np.float32)
+        broad = blur(ratio, weight, BROAD * photo.size) * (weight.sum() > FEWEST)
+        gains.append(broad)
+        if layer == layer_of_label[Label.FACE]:
+            over = (broad - ratio) * cv2.GaussianBlur(weight, (0, 0), SOFT * photo.size)[..., None]
+            openings = np.isin(photo.labels, OPENINGS) | np.isin(names, (*OPENINGS, Label.BROW))
+            shade = find_shade(-broad.mean(-1), weight)
+            broad = broad + carry_across(level_light(over, facing, shade), openings, BESIDE, weight)
+        levelled.append(broad)
+    shares = np.stack(
+        [cv2.GaussianBlur((shown == i).astype(np.float32), (0, 0), PASS * photo.size) for i in range(layers)], -1
+    )
+    shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-4)
+    mixed, smoother = (np.einsum("yxl,yxlc->yxc", shares, np.stack(g, 2)) for g in (gains, levelled))
+    return np.stack([*levelled, mixed, smoother], 2).astype(np.float32)
+
+
+def level_light(over: F32, facing: Floats, shade: F32) -> F32:
+    """Return gains (s, s, 3) against highlights, which move with the eye, and all light where the head turns away.
+
+    `over` (s, s, 3) is by how much the photo is brighter than beside it, `facing` the cosine to its camera, and
+    `shade` (s, s) 1 for what lies in the shade.
+    """
+    aslant = (1 - np.asarray(smoothstep(*FACING, facing), np.float32))[..., None]
+    return keep_own(over, shade, 1 - aslant) - over
+
+
+def leave_deep_shade(deep: F32, uv: Floats, angle: Floats) -> Floats:
+    """Return how much of the skin at uv (s, s) is to be seen of the photo, which shows some in `deep` shade (k, k).
+
+    What has a false hue when it is lightened, the layers show better.
+    """
+    turn = np.asarray(smoothstep(*ASIDE, angle))
+    if not turn.any():
+        return 1 - turn
+    return 1 - turn * look_up(deep, uv)
+
+
+def find_deep_shade(photo: Photo, gain: F32) -> F32:
+    """Return 1 where the photo's skin lies in a deep shade of another hue than the face's (SMALL, SMALL), else 0."""
+    side = (SMALL, SMALL)
+    radiance, small_gain = (cv2.resize(a, side, interpolation=cv2.INTER_AREA) for a in (photo.radiance, gain))
+    face = cv2.resize(photo.labels, side, interpolation=cv2.INTER_NEAREST) == Label.FACE
+    red, _, blue = np.moveaxis(np.log(np.maximum(radiance, 0) + DIM) + small_gain, -1, 0)
+    hue = cv2.GaussianBlur(np.asarray(red - blue, np.float32), (0, 0), 1.0)
+    usual = float(np.median(hue[face])) if face.any() else 0.0
+    return np.asarray(smoothstep(*DEEP, small_gain.mean(-1)) * smoothstep(*FALSE, np.abs(hue - usual)), np.float32)
+
+
+def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:
+    """Return the photo's colours at uv, sRGB, in the light that the layers receive."""
+    rgb, turn = look_up(photo.rgb, uv), smoothstep(*TURN, angle) * (layer >= 0)
+    rows, columns = np.nonzero(turn > 0)
+    if len(rows) == 0:
+        return rgb
+    places, gain = uv[rows, columns], np.zeros((len(rows), 3), np.float32)
+    layers = layer[rows, columns]
+    for i in range(gains.shape[2] - 2):
+        gain[layers == i] = look_up_points(gains[:, :, i], places[layers == i])
+    relief = layers >= gains.shape[2] - 2
+    near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (-2, -1))
+    gain[relief] = near + smoothstep(*ASIDE, angle[rows, columns][relief])[:, None] * (far - near)
+    gain = turn[rows, columns, None] * gain
+    skin = look_up_points(photo.shows(*SKIN).astype(np.float32), places)[:, None]
+    lifted = skin * QUIET * np.maximum(np.expm1(gain), 0)  # gains are found with as much light added to both
+    radiance = (look_up_points(photo.radiance, places) * np.exp(gain) + lifted)[:, None]
+    out = np.zeros((len(rows), 1, 3), np.float32)
+    tone_map(radiance.astype(np.float32), out)
+    rgb[rows, columns] = out[:, 0]
+    return rgb

@@ -1,0 +1,1 @@
+"""What an avatar wears on its head: hats, wound cloth and glasses."""

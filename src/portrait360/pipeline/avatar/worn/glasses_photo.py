@@ -1,0 +1,142 @@
+"""Take the frames of glasses off a photo: near its direction they are its own, further round a frame before the face.
+
+A frame that is painted on the skin is seen to be so from aside, and its lines are stains on the layers beneath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from portrait360.geometry import rasterizer
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.worn.glasses_fit import DIM, find_glasses
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.tone_mapping import srgb_to_radiance
+from portrait360.synth.sampling.parameters import HeadParameters, Wear
+from portrait360.synth.scene import Material, Mesh, Scene
+from portrait360.synth.wear.glasses import THICK_FRAME, WIRE_FRAME, find_frame, make_glasses
+from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.portrait_labels import SKIN_LABELS, Label
+
+LIKELY, DRAWN = 0.33, 0.6  # the reader's probability of glasses, and share of their rims that the photo must show
+THICK = 0.012  # head heights from which a rim is not a wire
+REFLECTS = 0.8  # albedo of a frame per unit of what a photo shows of it
+SLACK, BRIDGE = 5.0, 14.0  # pixels of 512 by which the photo's frame may lie beside the fitted one, and its bridge
+LINE = 9.0  # pixels of 512: what is narrower is a line
+DISTINCT = 0.08  # logarithm by which it differs from what lies beside it
+MIDDLE = 0.67  # quantile of how much the pixels of a frame differ from which they are its middle
+AROUND = 3.0  # pixels from which what lies beneath is taken
+OWN = (10.0, 13.0)  # degrees from the photo's direction over which its frame gives way to that of the layers
+CLEAR = 0.5  # opacity of a lens below which the photo shows what lies behind it
+
+
+def choose_glasses(head: Head, photo: Photo, wear: Wear, answers: dict[str, float]) -> Wear:
+    """Return what is worn, with glasses as the photo shows them; `answers` holds the reader's probabilities."""
+    if wear.glasses == "none" and 1 - answers.get("none", 1.0) < LIKELY or is_dark(wear.glasses):
+        return wear
+    found = find_glasses(head, photo)
+    if found.drawn < DRAWN:
+        return wear
+    kind = WIRE_FRAME if found.rim < THICK else THICK_FRAME
+    worn = replace(wear, glasses=kind, glasses_fit=found.fit(kind))
+    shown = find_frame_pixels(head, photo, HeadParameters(wear=worn))
+    if not shown.any():
+        return wear
+    lines = measure_lines(photo)
+    sure = shown & (lines >= np.quantile(lines[shown], MIDDLE))
+    r, g, b = (float(v) for v in np.clip(REFLECTS * np.median(photo.radiance[sure], 0), 0.003, 0.85))
+    return replace(worn, glasses_colour=(r, g, b))
+
+
+def is_dark(kind: str) -> bool:
+    """Return whether glasses hide the eyes."""
+    return kind != "none" and find_frame(kind).opacity > CLEAR
+
+
+def mark_frames(photo: Photo, head: Head, parameters: HeadParameters) -> Photo:
+    """Return the photo in which only the frame is labelled as glasses, not what is seen through the lenses."""
+    kind = parameters.wear.glasses
+    if kind == "none" or is_dark(kind):
+        return photo
+    labels = np.where(photo.shows(Label.GLASSES), np.uint8(Label.FACE), photo.labels)
+    photo = replace(photo, labels=labels)
+    labels[find_frame_pixels(head, photo, parameters)] = Label.GLASSES
+    return photo
+
+
+def find_frame_pixels(head: Head, photo: Photo, parameters: HeadParameters) -> Bools:
+    """Return the lines of a photo (s, s) that lie on bare skin near a frame as it is worn."""
+    meshes = [mesh for mesh in make_glasses(head, parameters) if mesh.material[0] != Material.GLASS]
+    firsts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    triangles = np.concatenate([mesh.triangles + first for mesh, first in zip(meshes, firsts[:-1], strict=True)])
+    vertices = np.concatenate([mesh.vertices for mesh in meshes])
+    scale, size = photo.size / 512, photo.size
+    drawn = rasterizer.rasterise(vertices, triangles, photo.camera, size).ids >= 0
+    near = cv2.dilate(drawn.astype(np.uint8), _disc(SLACK * scale)) > 0
+    bridge = rasterizer.rasterise(meshes[-1].vertices, meshes[-1].triangles, photo.camera, size).ids >= 0
+    near |= cv2.dilate(bridge.astype(np.uint8), _disc(BRIDGE * scale)) > 0
+    lines = (measure_lines(photo) > DISTINCT) & near
+    lines = cv2.dilate(lines.astype(np.uint8), _disc(1.0)) > 0
+    return lines & photo.shows(*(label for label in SKIN_LABELS if label != Label.EYE), Label.GLASSES)
+
+
+def measure_lines(photo: Photo) -> F32:
+    """Return by how much pixels differ from what lies on both sides of them (s, s), logarithms."""
+    light = np.log(np.maximum(photo.radiance, 0).mean(-1) + DIM).astype(np.float32)
+    wide = _disc(0.5 * LINE * photo.size / 512)
+    dark, bright = (cv2.morphologyEx(light, kind, wide) for kind in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT))
+    return np.maximum(dark, bright)
+
+
+def _disc(radius: float) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(radius) + 1,) * 2)
+
+
+def take_frames_off(photo: Photo, kind: str) -> Photo:
+    """Return the photo with the skin that lies beneath a frame of this kind, smooth between what lies beside it."""
+    frame = photo.shows(Label.GLASSES)
+    if kind == "none" or is_dark(kind) or not frame.any():
+        return photo
+    picture = np.round(np.clip(photo.rgb, 0, 1) * 255).astype(np.uint8)
+    beneath = cv2.inpaint(picture, frame.astype(np.uint8), AROUND, cv2.INPAINT_TELEA).astype(np.float32) / 255
+    rgb = np.where(frame[..., None], beneath, photo.rgb).astype(np.float32)
+    labels = np.where(frame, np.uint8(Label.FACE), photo.labels)
+    return replace(photo, rgb=rgb, radiance=srgb_to_radiance(rgb), labels=labels)
+
+
+def take_glasses_off(scene: Scene) -> Scene:
+    """Return a scene without glasses, whose lenses shine and would be seen in the colours beneath."""
+    return replace(scene, meshes=tuple(mesh for mesh in scene.meshes if not _is_glasses(mesh)))
+
+
+def drop_clear_lenses(meshes: Sequence[Mesh]) -> list[Mesh]:
+    """Return the meshes without lenses that one looks through: the gloss on them hides what the photo shows."""
+    return [mesh for mesh in meshes if mesh.material[0] != Material.GLASS or mesh.opacity[0] > CLEAR]
+
+
+def put_glasses_on(scene: Scene, built: Scene) -> Scene:
+    """Return a scene with the glasses of the scene that it was before, in the same places of the list."""
+    others = iter(scene.meshes)
+    return replace(scene, meshes=tuple(mesh if _is_glasses(mesh) else next(others) for mesh in built.meshes))
+
+
+def _is_glasses(mesh: Mesh) -> bool:
+    return mesh.labels is not None and len(mesh.labels) > 0 and int(mesh.labels[0]) == Label.GLASSES
+
+
+def find_frames_before(film: Film, angle: Floats) -> F32:
+    """Return how far frames of the layers are shown before the photo's skin (s, s): not near its direction."""
+    frames = cv2.dilate((film.labels == Label.GLASSES).astype(np.float32), np.ones((3, 3), np.uint8))
+    soft = cv2.GaussianBlur(frames, (0, 0), 0.6)
+    return np.asarray(np.minimum(1.3 * soft, 1) * smoothstep(*OWN, angle), np.float32)
+
+
+def show_own_frame(worn: F32, angle: Floats) -> F32:
+    """Return what a photo's own frame (s, s, 3) adds to colours, which only views near its direction show."""
+    return np.asarray(worn * (1 - smoothstep(*OWN, angle))[..., None], np.float32)

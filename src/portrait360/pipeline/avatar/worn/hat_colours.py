@@ -1,0 +1,108 @@
+"""Give a hat the photo's colours: all of it is of one material, whose usual colour goes on where the photo ends.
+
+Where the photo shows it, what differs from that, a band or a shade, stays, and fades beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import splu
+
+from portrait360.pipeline.avatar.clothes.colours import Calm, calm_edges
+from portrait360.pipeline.avatar.photo.exposure import DARKEST, View, find_seen, look_up_points, shrink, smooth_ratio
+from portrait360.pipeline.avatar.photo.pixels import BEARD, HAIR, Photo
+from portrait360.pipeline.avatar.skin.mesh import graph_laplacian
+from portrait360.pipeline.avatar.worn.head_cloth import find_two_colours
+from portrait360.synth.meshes import vertex_normals
+from portrait360.synth.render.lights import LUMINANCE
+from portrait360.synth.scene import Material, Mesh
+from portrait360.utils.array_types import F32, Bools
+from portrait360.utils.portrait_labels import SKIN_LABELS, Label
+
+HAT = (Label.HAT,)
+CLEAR = 0.02  # picture sides from skin and hair, which shade a hat and are confused with it
+FEWEST = 0.002  # share of the picture from which a hat's colour is told by it
+TOLERANCE, SEEN = 0.012, 0.3  # canonical depth behind the first surface; weight from which a vertex is seen
+UNEVEN = 0.3  # largest logarithm by which it differs, broadly, from its usual colour: more is light or a fold
+REACH = 0.06  # canonical distance over which what differs fades
+PATTERN = 0.5  # exponent of the pattern that the mesh has of itself: the photo's hat may have another
+FAIREST = 0.72, 0.85  # greatest luminance and greatest channel of the albedo of cloth or straw
+CALM = Calm((0.035, 0.08), 0.05, 0.12)
+
+
+class Shown(NamedTuple):
+    """What the photo shows of a mesh's vertices."""
+
+    colour: F32  # (n, 3) logarithm of the albedo
+    weight: F32  # (n,) how well
+    length: float  # of the edges
+
+
+def bake_hat(meshes: Sequence[Mesh], view: View) -> list[Mesh]:
+    """Return the meshes, those of a hat with the photo's colours."""
+    worn = [mesh for mesh in meshes if is_hat(mesh)]
+    known = find_sure_hat(view.photo)
+    if not worn or known.mean() < FEWEST:
+        return list(meshes)
+    inside = known.astype(np.float32) * np.isin(view.bare.labels, HAT)
+    shown = {id(mesh): measure_hat(mesh, view, inside) for mesh in worn}
+    colours, weights = (np.concatenate([getattr(s, name) for s in shown.values()]) for name in ("colour", "weight"))
+    if (weights > SEEN).sum() == 0:
+        return list(meshes)
+    usual = np.median(colours[weights > SEEN], 0).astype(np.float32)
+    return [_colour(mesh, shown[id(mesh)], usual) if id(mesh) in shown else mesh for mesh in meshes]
+
+
+def is_hat(mesh: Mesh) -> bool:
+    """Return whether a mesh is of a hat's cloth: metal keeps its colour."""
+    shines = mesh.material[0] in (Material.METAL, Material.GLASS)
+    return mesh.labels is not None and int(mesh.labels[0]) == Label.HAT and not shines
+
+
+def has_one_material(photo: Photo) -> bool:
+    """Return whether the photo's hat is not of two cloths."""
+    return find_two_colours(photo.rgb, photo.radiance, photo.labels) is None
+
+
+def find_sure_hat(photo: Photo) -> Bools:
+    """Return where the photo surely shows a hat, away from skin and hair."""
+    other = photo.shows(*SKIN_LABELS, *HAIR, *BEARD)
+    clear = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, 3) > CLEAR * photo.size
+    return shrink(photo.shows(*HAT), 3) & clear
+
+
+def measure_hat(mesh: Mesh, view: View, inside: F32) -> Shown:
+    normals = vertex_normals(mesh.vertices, mesh.triangles) if mesh.normals is None else mesh.normals
+    weight = find_seen(mesh.vertices, normals, view, view.bare, TOLERANCE, inside)
+    edges, camera = mesh.vertices[mesh.triangles[:, [0, 1]]], view.photo.camera
+    length = float(np.linalg.norm(np.diff(edges, axis=1), axis=-1).mean())
+    pixels = length * camera.focal / camera.radius * view.photo.size  # what is finer would alias
+    ratio = smooth_ratio(view.photo.radiance, view.bare.radiance, inside, max(0.5 * pixels, 0.8))
+    ratio = calm_edges(ratio, inside, view.photo, CALM)
+    gain = look_up_points(ratio, camera.project(mesh.vertices)[0])
+    return Shown(np.log(np.maximum(mesh.albedo, DARKEST)) + gain, weight, length)
+
+
+def _colour(mesh: Mesh, shown: Shown, usual: F32) -> Mesh:
+    own = np.log(np.maximum(mesh.albedo, DARKEST))
+    pattern = ((own - np.median(own, 0)) @ LUMINANCE)[:, None] * PATTERN
+    off = UNEVEN * np.tanh((shown.colour - usual) / UNEVEN)
+    edges = np.unique(np.sort(mesh.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1), axis=0)
+    weight = shown.weight.astype(np.float64)
+    fade = (shown.length / REACH) ** 2
+    system = sp.diags(0.3 * weight + fade) + graph_laplacian(edges, np.ones(len(edges)), len(weight))
+    carried = splu(sp.csc_matrix(system)).solve((0.3 * weight)[:, None] * off.astype(np.float64))
+    albedo = np.exp(usual + carried + (1 - np.minimum(weight, 1))[:, None] * pattern)
+    return replace(mesh, albedo=limit_fairness(albedo))
+
+
+def limit_fairness(albedo: np.ndarray) -> F32:
+    """Return albedo (n, 3) that is no fairer than cloth can be, of the same hue: clipped channels would be white."""
+    most = np.maximum(albedo @ LUMINANCE / FAIREST[0], albedo.max(-1) / FAIREST[1])
+    return np.maximum(albedo / np.maximum(most, 1.0)[:, None], DARKEST).astype(np.float32)
