@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from portrait360.pipeline.avatar.photo.closed_form_matting import solve_alpha
+from portrait360.pipeline.avatar.photo.foreground import colour_loose_hair
 from portrait360.pipeline.avatar.photo.loose_hair import refine_hair
 from portrait360.pipeline.avatar.photo.pixels import find_loose_hair
 from portrait360.utils.portrait_labels import Label
@@ -108,3 +109,16 @@ def test_what_is_cut_out_stays_cut_out_and_a_picture_with_its_own_matte_keeps_it
     assert found[70:85, 70:120].min() > 0.9
     portrait.rgb = np.where(portrait.alpha[..., None] == 0, np.float32(0.5), rgb)
     assert find_loose_hair(portrait, shares, seen, cut) is None
+
+
+def test_loose_hair_has_the_hue_of_the_hair_beside_it():
+    alpha = draw_curls()
+    seen = alpha[..., None] * HAIR + (1 - alpha[..., None]) * WALL  # as if no background had been taken out
+    hair = alpha > 0.3
+    found = colour_loose_hair(seen.astype(np.float32), alpha, hair)
+    hue, true = found / found.sum(-1, keepdims=True), HAIR / HAIR.sum()
+    loose = hair & (alpha < 0.6)
+    before = np.abs(seen / seen.sum(-1, keepdims=True) - true).max(-1)[loose]
+    assert loose.sum() > 50 and np.abs(hue - true).max(-1)[loose].mean() < 0.2 * before.mean()
+    np.testing.assert_array_equal(found[alpha > 0.98], seen.astype(np.float32)[alpha > 0.98])
+    np.testing.assert_array_equal(colour_loose_hair(seen, alpha, np.zeros_like(hair)), seen)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from portrait360.geometry.cameras import Camera
-from portrait360.pipeline.avatar.photo.foreground import estimate_foreground, open_gaps
+from portrait360.pipeline.avatar.photo.foreground import colour_loose_hair, estimate_foreground, open_gaps
 from portrait360.pipeline.avatar.photo.loose_hair import refine_hair
 from portrait360.pipeline.avatar.worn.enclosed_background import cut_enclosed_background
 from portrait360.pipeline.avatar.worn.head_cloth import uncover_head_cloth
@@ -93,6 +93,7 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     loose = find_loose_hair(portrait, shares, cleared, alpha)
     shown = open_gaps(alpha, pure, labels == Label.HAIR) if loose is None else loose
     rgb = estimate_foreground(portrait.rgb.astype(np.float32), shown)
+    rgb = rgb if loose is None else colour_loose_hair(rgb, loose, labels == Label.HAIR)
     flow = np.moveaxis(flow, 0, -1)
     return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, flow, camera, loose=loose)
 
