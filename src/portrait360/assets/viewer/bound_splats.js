@@ -24,6 +24,7 @@ class BoundSplats {
       this.addGroup(first, first + group.count, group);
       first += group.count;
     }
+    this.inside = [groups[0].count, this.count];
     this.follow((name) => mesh.photo[name]);
   }
 
@@ -71,6 +72,11 @@ class BoundSplats {
       high = Math.max(high, range[1]);
     }
     return low < high ? [low, high] : null;
+  }
+
+  // Whether something inside is shown.
+  get open() {
+    return this.groups.slice(1).some(({ shown }) => shown > 0);
   }
 
   moveGroup(group, points, moved, weigh) {

@@ -6,6 +6,9 @@ const ROW = 512; // splats in a row of the table, three texels each, and of the 
 const METRES = 0.24 / 0.46; // of a unit of the splats
 const NEAR = 0.01;
 const STILL = { lift: 0, turn: Array(9).fill(0), neck: [0, 0, 0] }; // how the head sways
+const EYE = ["view", "shift", "focal", "size", "sway", "neck"];
+const DEEPEST = 16; // depth that is kept of the skin
+const BEHIND = [2e-3 / METRES, 4e-3 / METRES]; // depths behind the skin between which what lies inside disappears
 const GONE = -0.6, WHOLE = -0.46; // heights between which a bust fades: it is cut off at -.62, below any framed view
 
 // Splats have x right, y down, z forward; `focal` is in pixels, so pixels are square in any window.
@@ -19,6 +22,7 @@ uniform vec3 neck;
 uniform float focal;
 uniform vec2 size;
 uniform usampler2D table, order;
+uniform highp sampler2D skin; // its depths
 flat out vec4 colour;
 out vec2 offset;
 float kept(vec3 place) { return smoothstep(${GONE}, ${WHOLE}, place.y); }
@@ -31,13 +35,18 @@ void main() {
   ivec2 at = ivec2(int(index % ${ROW}u) * 3, int(index / ${ROW}u));
   uvec4 first = texelFetch(table, at, 0);
   vec4 a = uintBitsToFloat(texelFetch(table, at + ivec2(1, 0), 0)); // and how far it follows the head
-  vec3 b = uintBitsToFloat(texelFetch(table, at + ivec2(2, 0), 0).xyz);
+  vec4 b = uintBitsToFloat(texelFetch(table, at + ivec2(2, 0), 0)); // and whether it lies inside
   uvec4 rgba = (uvec4(first.w) >> uvec4(0, 8, 16, 24)) & 255u;
   colour = vec4(rgba) / 255.0;
   colour.a *= kept(uintBitsToFloat(first.xyz));
   vec3 place = uintBitsToFloat(first.xyz);
   place = seen(place + a.w * (sway * (place - neck)));
   if (place.z < ${NEAR} || colour.a < 1.0 / 255.0) { gl_Position = vec4(0, 0, 2, 1); return; }
+  if (b.w > 0.5) {
+    ivec2 spot = ivec2(clamp(0.5 * size + focal * place.xy / place.z * vec2(1, -1), vec2(0), size - 1.0));
+    colour.a *= 1.0 - smoothstep(${BEHIND}, place.z - ${DEEPEST}.0 * texelFetch(skin, spot, 0).x);
+    if (colour.a < 1.0 / 255.0) { gl_Position = vec4(0, 0, 2, 1); return; }
+  }
 
   // Beside the image the projection's slope grows without bound; it is held as where splats are fitted.
   vec2 limit = 0.65 * size / focal;
@@ -85,15 +94,26 @@ function compile(gl, vertex, fragment) {
   return program;
 }
 
+function findPlaces(gl, program, names) {
+  return Object.fromEntries(names.map((name) => [name, gl.getUniformLocation(program, name)]));
+}
+
+// From where one looks, and how the head sways.
+function placeEye(gl, places, { view, shift, focal, size, turn, neck }) {
+  gl.uniformMatrix3fv(places.view, true, view);
+  gl.uniform3fv(places.shift, shift);
+  gl.uniformMatrix3fv(places.sway, false, turn);
+  gl.uniform3fv(places.neck, neck);
+  gl.uniform1f(places.focal, focal);
+  gl.uniform2fv(places.size, size);
+}
+
 class SplatLayer {
   constructor(gl, splats, changed) {
     this.gl = gl;
     this.count = splats.count;
     this.program = compile(gl, SPLAT_VERTEX, SPLAT_FRAGMENT);
-    this.places = {};
-    for (const name of ["view", "shift", "focal", "size", "sway", "neck", "table", "order"]) {
-      this.places[name] = gl.getUniformLocation(this.program, name);
-    }
+    this.places = findPlaces(gl, this.program, [...EYE, "table", "order", "skin"]);
     this.rows = Math.ceil(splats.count / ROW);
     this.table = this.texture(gl.RGBA32UI, 3 * ROW);
     this.order = this.texture(gl.R32UI, ROW);
@@ -124,7 +144,7 @@ class SplatLayer {
 
   // Write the table's rows with the splats from `first` to before `end`.
   upload(first, end) {
-    const { gl, bits, splats: { count, means, covariances, colours, shares } } = this;
+    const { gl, bits, splats: { count, means, covariances, colours, shares, inside } } = this;
     const row = Math.floor(first / ROW), rows = Math.ceil(Math.min(end, count) / ROW) - row;
     const floats = new Float32Array(bits.buffer), rgba = new Uint8Array(bits.buffer);
     for (let n = first; n < end; n++) {
@@ -136,6 +156,7 @@ class SplatLayer {
       }
       for (let i = 0; i < 4; i++) rgba[4 * at + 12 + i] = colours[4 * n + i];
       floats[at + 7] = shares ? shares[n] / 255 : 1;
+      floats[at + 11] = inside && n >= inside[0] && n < inside[1] ? 1 : 0;
     }
     const part = bits.subarray(12 * ROW * row, 12 * ROW * (row + rows));
     gl.bindTexture(gl.TEXTURE_2D, this.table);
@@ -199,21 +220,20 @@ class SplatLayer {
   }
 
   // True when the picture is final for its camera.
-  draw(camera, width, height, { lift, turn, neck } = STILL) {
+  draw(camera, size, { lift, turn, neck } = STILL, bound = null) {
     const { gl, places } = this, axes = camera.matrixWorld.elements;
     const forward = [-axes[8], -axes[9], -axes[10]];
     const sorted = this.sort(forward);
     const rows = [axes[0], axes[1], axes[2], -axes[4], -axes[5], -axes[6], ...forward];
     const { x, z } = camera.position, y = camera.position.y - lift * METRES; // all of it rises as the shoulders do
+    const shift = [0, 3, 6].map((i) => -(rows[i] * x + rows[i + 1] * y + rows[i + 2] * z) / METRES);
+    const focal = 0.5 * size[1] / Math.tan(camera.fov / 2 * RADIANS), eye = { view: rows, shift, focal, size, turn, neck };
+    if (bound?.open) (this.skin ??= new SkinDepth(gl, bound.mesh)).draw(bound.last, eye);
     gl.useProgram(this.program);
-    gl.uniformMatrix3fv(places.view, true, rows);
-    gl.uniform3fv(places.shift, [0, 3, 6].map((i) => -(rows[i] * x + rows[i + 1] * y + rows[i + 2] * z) / METRES));
-    gl.uniformMatrix3fv(places.sway, false, turn);
-    gl.uniform3fv(places.neck, neck);
-    gl.uniform1f(places.focal, 0.5 * height / Math.tan(camera.fov / 2 * RADIANS));
-    gl.uniform2f(places.size, width, height);
-    gl.uniform1i(places.table, 0);
-    gl.uniform1i(places.order, 1);
+    placeEye(gl, places, eye);
+    ["table", "order", "skin"].forEach((name, unit) => gl.uniform1i(places[name], unit));
+    gl.activeTexture(gl.TEXTURE2);
+    gl.bindTexture(gl.TEXTURE_2D, this.skin?.texture ?? null);
     gl.activeTexture(gl.TEXTURE1);
     gl.bindTexture(gl.TEXTURE_2D, this.order);
     gl.activeTexture(gl.TEXTURE0);

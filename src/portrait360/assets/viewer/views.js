@@ -19,7 +19,7 @@ class SplatView {
   // Move these splats with the face from now on.
   attach(bound, face) {
     Object.assign(this, { bound, face });
-    Object.assign(this.splats, { bound: bound.count, shares: bound.shares });
+    Object.assign(this.splats, { bound: bound.count, inside: bound.inside, shares: bound.shares });
     this.layer.upload(0, this.splats.count);
     face.bind(bound.mesh);
   }
@@ -35,11 +35,11 @@ class SplatView {
     if (gl.isContextLost()) return false;
     gl.viewport(0, 0, width, height);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    if (!this.bound) return this.layer.draw(camera, width, height);
+    if (!this.bound) return this.layer.draw(camera, [width, height]);
     const { bound, face } = this;
     const range = bound.follow((name, turns) => face.weigh(name, turns), face.gaze);
     if (range) this.layer.move(range);
-    return this.layer.draw(camera, width, height, { ...face.sway, neck: bound.mesh.pivot });
+    return this.layer.draw(camera, [width, height], { ...face.sway, neck: bound.mesh.pivot }, bound);
   }
 
   setBackground() {} // it is behind the canvas

@@ -26,8 +26,8 @@ from portrait360.utils.files import atomic_write, translate_write_errors
 from portrait360.utils.images import to_uint8
 
 SCRIPTS = (
-    "camera.js", "file.js", "unpack_splats.js", "sort_splats.js", "splats.js", "moving_mesh.js", "bound_splats.js",
-    "studio.js", "surfaces.js", "views.js", "face.js", "panel.js", "tools.js", "page.js",
+    "camera.js", "file.js", "unpack_splats.js", "sort_splats.js", "splats.js", "skin_depth.js", "moving_mesh.js",
+    "bound_splats.js", "studio.js", "surfaces.js", "views.js", "face.js", "panel.js", "tools.js", "page.js",
 )  # fmt: skip
 PHOTO_SIDE, QUALITY = 512, 82  # of the photo's WebP
 

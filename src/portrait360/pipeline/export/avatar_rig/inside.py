@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
@@ -18,7 +20,6 @@ from portrait360.pipeline.export.avatar_splats.layers import thin_out
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs
 from portrait360.synth.render.tone_mapping import linear_to_srgb, srgb_to_linear
 from portrait360.utils.array_types import F32, F64, Bools, Floats
-from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.vectors import measure_length
 
 SPACINGS = {EYES[0]: 0.6, EYES[1]: 0.6, TEETH[0]: 0.9, TEETH[1]: 0.9, TONGUE: 1.4}  # millimetres
@@ -32,7 +33,8 @@ FOLD = 1.0 * MILLIMETRE  # that lids move when they close, from which they are d
 VIEWS = ((0, 0), (-35, 0), (35, 0), (0, -25))
 BESIDE, AROUND = 48, 400  # Gaussians from which the light on skin and eyes, and that on a mouth, is taken
 ENOUGH = 40  # Gaussians on teeth and tongue that know the light there
-DEEP, DARKEST = (2 * MILLIMETRE, 24 * MILLIMETRE), 0.2  # depths behind the lips over which it gets dark, and how dark
+OPEN, DARKEST = 8 * MILLIMETRE, 0.06  # behind lips it gets dark as behind a hole of this radius, and no darker
+ACROSS = 0.5 * MILLIMETRE  # from the middle, beyond which it is a side
 FLESH = np.array([0.2, 0.055, 0.05], np.float32)  # linear; of a mouth, of which no photo shows enough
 SOLID = 0.5  # least opacity of Gaussians that know the light
 
@@ -130,8 +132,23 @@ def find_opened(mesh: MovingMesh, seen: Bools, points: F32, opening: Opening) ->
         folded = measure_moves(mesh, rest, points) > FOLD
         return (moved & shown & (~seen | stretched | folded)) | _find_fronts(mesh, points)
     # triangles too small to be seen lie among those that are
-    found = _widen(_widen(moved & shown & ~_widen(seen, mesh), mesh), mesh)
-    return found | (shown & mesh.mark(opening.parts))
+    found = _widen(_widen(mesh.mark((SKIN,)) & shown & ~_widen(seen, mesh), mesh), mesh)
+    return _drop_nostrils(found, mesh) | (shown & mesh.mark(opening.parts))
+
+
+def _drop_nostrils(chosen: Bools, mesh: MovingMesh) -> Bools:
+    """Return these triangles (m,) without connected pieces that lie on one side and reach higher than the teeth."""
+    rows = np.flatnonzero(chosen)
+    corners, teeth = mesh.triangles[rows], mesh.neutral[mesh.triangles[mesh.mark(TEETH)], 1]
+    ends = np.concatenate([corners[:, :2], corners[:, 1:]])
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(mesh.neutral),) * 2)
+    pieces = connected_components(graph, directed=False)[1][corners]
+    x, y = mesh.neutral[corners, 0], mesh.neutral[corners, 1]
+    left, right, high = (pieces[found] for found in (x > ACROSS, x < -ACROSS, y > teeth.max(initial=-np.inf)))
+    nostril = np.isin(pieces[:, 0], high) & ~(np.isin(pieces[:, 0], left) & np.isin(pieces[:, 0], right))
+    out = chosen.copy()
+    out[rows[nostril]] = False
+    return out
 
 
 def _widen(chosen: Bools, mesh: MovingMesh) -> Bools:
@@ -190,9 +207,11 @@ class Light:
             return self._compare(points, self._inner, BESIDE).mean(1, keepdims=True)
         if not self._skin.any() or not len(points):
             return np.ones((len(points), 1), np.float32)
-        near = self._find_near(points.mean(0, keepdims=True), self._skin, AROUND)[0]
+        lips = points[points[:, 2] >= np.quantile(points[:, 2], 0.9)].mean(0, keepdims=True)
+        near = self._find_near(lips, self._skin, AROUND)[0]
         front = float(np.quantile(self._points[near, 2], 0.9))
-        shade = 1 - (1 - DARKEST) * smoothstep(*DEEP, front - points[:, 2])
+        depth = np.maximum(front - points[:, 2], 0)
+        shade = np.maximum(1 / (1 + (depth / OPEN) ** 2), DARKEST)
         light = self._shown[near].mean() / max(float(self._plain[near].mean()), 1e-3)
         return (light * shade)[:, None].astype(np.float32)
 
