@@ -9,8 +9,15 @@ import pytest
 
 from portrait360.pipeline.export.avatar_glb.document import pack_pieces
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
-from portrait360.pipeline.export.avatar_rig.binding import MILLIMETRE, NEAR, bind, find_moved, spread_points
-from portrait360.pipeline.export.avatar_rig.inside import LIDS, draw_inside
+from portrait360.pipeline.export.avatar_rig.binding import (
+    MILLIMETRE,
+    NEAR,
+    bind,
+    find_moved,
+    is_painted,
+    spread_points,
+)
+from portrait360.pipeline.export.avatar_rig.inside import LIDS, Light, _drop_nostrils, draw_inside
 from portrait360.pipeline.export.avatar_rig.moving_mesh import read_moving_mesh
 from portrait360.pipeline.export.avatar_rig.packing import make_rig
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs
@@ -121,6 +128,35 @@ def test_a_blink_brings_lids_before_the_eyes(splats, mesh):
         eye = mesh.pose(mesh.weights)[mesh.parts[1].vertices]
         assert over.any() and inside.splats.means[skin][over][:, 2].min() > eye[:, 2].max() - 0.02
     assert inside.weights["eyeBlinkLeft"] == 1
+
+
+def test_a_face_whose_eyes_are_painted_on_it_stays_still(mesh):
+    assert not is_painted(mesh)
+    neutral = mesh.neutral.copy()
+    neutral[mesh.parts[1].vertices.start :] *= 0.5  # behind the skin
+    hidden = replace(mesh, neutral=neutral)
+    assert is_painted(hidden)
+    assert not is_painted(replace(hidden, weights=mesh.weights | {"eyeBlinkLeft": 1.0}))  # closed eyes are none
+
+
+def test_a_mouth_gets_darker_with_depth(splats, mesh):
+    grey = replace(splats, colours=np.full_like(splats.colours, 0.5))
+    light = Light(grey, bind(grey, mesh), mesh, np.zeros(len(mesh.triangles), bool))
+    front = MOUTH + np.linspace(0, 30, 16)[:, None] * [[0, 0, -MILLIMETRE]]
+    found = light.find_inner(front)[:, 0]
+    assert (np.diff(found) <= 0).all() and found[4] < 0.7 * found[0]
+    assert found[-1] < 0.15 * found[0]
+
+
+def test_nostrils_are_no_part_of_the_mouth(mesh):
+    """A piece on one side that reaches higher than the teeth is left out; a corner of the lips is not."""
+    teeth = replace(mesh, parts=[mesh.parts[0], replace(mesh.parts[1], name="upper_teeth")])
+    middle = teeth.neutral[teeth.triangles].mean(1)
+    mouth, corner, nostril = (
+        np.linalg.norm(middle - place, axis=1) < 0.03 for place in (MOUTH, [0.12, -0.11, 0.09], [0.07, 0.15, 0.11])
+    )
+    assert mouth.any() and corner.any() and nostril.any()
+    assert (_drop_nostrils(mouth | corner | nostril, teeth) == (mouth | corner)).all()
 
 
 def test_a_rig_keeps_all_splats_and_reads_back(splats):

@@ -11,7 +11,7 @@ from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
 from portrait360.geometry.canonical_frame import FOV
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.geometry.rasterizer import rasterise
-from portrait360.pipeline.export.avatar_rig.moving_mesh import FRINGE, MovingMesh
+from portrait360.pipeline.export.avatar_rig.moving_mesh import EYES, FRINGE, MovingMesh
 from portrait360.pipeline.export.units import METRES
 from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
@@ -24,6 +24,7 @@ STILL = 0.1 * MILLIMETRE  # what no unit moves further stays
 NEAR, FAR = 2.5 * MILLIMETRE, 6 * MILLIMETRE
 """Distances from skin between which what lies on it fades into what hangs before it, such as hair and glasses."""
 FRINGE_SPARE = 2.0 * MILLIMETRE  # lashes and beards bind what lies nearer to them than to skin by so much
+SHUT = 0.5  # weight of blinks from which lids hide the eyes
 VIEWS = ((0, 0), (-35, 0), (35, 0), (0, -25), (-70, 0), (70, 0))  # azimuth and elevation
 FIELD, SIZE = 0.6 * FOV, 640  # of a view: the face, at half a millimetre a pixel
 
@@ -61,6 +62,13 @@ def bind(splats: GaussianSplats, mesh: MovingMesh) -> Binding:
 def find_moved(binding: Binding, mesh: MovingMesh) -> Bools:
     """Return which Gaussians (n,) some unit moves."""
     return (binding.weights > 0) & (mesh.find_reach()[mesh.triangles[binding.triangles]].max(1) > STILL)
+
+
+def is_painted(mesh: MovingMesh) -> bool:
+    """Return whether eyes and mouth are painted on the face, as in a drawing: open lids show nothing of the eyes."""
+    eyes = mesh.mark(EYES)
+    shut = max(mesh.weights.get(f"eyeBlink{side}", 0.0) for side in ("Left", "Right"))
+    return bool(eyes.any() and shut < SHUT and not (find_seen(mesh, mesh.pose(mesh.weights)) & eyes).any())
 
 
 def find_seen(mesh: MovingMesh, points: F32, views: tuple[tuple[int, int], ...] = VIEWS) -> Bools:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
-from portrait360.pipeline.export.avatar_rig.binding import Binding, bind, find_moved
+from portrait360.pipeline.export.avatar_rig.binding import Binding, bind, find_moved, is_painted
 from portrait360.pipeline.export.avatar_rig.inside import OPENINGS, draw_inside
 from portrait360.pipeline.export.avatar_rig.moving_mesh import MovingMesh, read_head_share, read_moving_mesh
 from portrait360.pipeline.export.avatar_splats.shapes import join_splats
@@ -36,9 +36,12 @@ def make_rig(splats: GaussianSplats, glb: bytes) -> Rig | None:
     moving = find_moved(binding, mesh)
     if not moving.any():
         return None
+    openings = OPENINGS
+    if is_painted(mesh):  # lids and lips would tear what is painted; the head still sways
+        moving, openings = np.zeros_like(moving), ()
     rows = np.flatnonzero(moving)
     rows = rows[np.argsort(splats.means[rows, 1], kind="stable")]  # what moves together is sent together
-    inside = [draw_inside(splats, binding, mesh, opening) for opening in OPENINGS]
+    inside = [draw_inside(splats, binding, mesh, opening) for opening in openings]
     inside = [part for part in inside if len(part.splats)]
     joined = join_splats([splats[rows], *(part.splats for part in inside), splats[np.flatnonzero(~moving)]])
     bindings = [binding.select(rows), *(part.binding for part in inside)]
