@@ -39,10 +39,12 @@ from portrait360.utils.errors import UserError
 from portrait360.utils.files import lock_folder, sha256
 from portrait360.utils.progress import event_printer
 from tests.fixtures.engines import Here
+from tests.fixtures.paths import QUICK_PROGRAMS
 from tests.fixtures.photos import ASTRONAUT, IMAGE
 from tests.fixtures.runs import CROP, left, use_small_crops, use_tiny_fits
 
 LOOK = MakeOptions(views=4, size=64, fit=False, method="proxy")  # what a run does takes no hair
+TINY = MakeOptions(views=8, size=64, method="proxy")
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +75,33 @@ def looked(photo, tmp_path_factory) -> tuple[Path, MakeResult]:
 
 @pytest.fixture
 def tiny(monkeypatch):
-    use_tiny_fits(monkeypatch)
-    monkeypatch.setattr(writer, "FILM", 64)
-    monkeypatch.setattr(writer, "FRAMES", 8)
-    monkeypatch.setattr(stages, "run_sheet", lambda views, head: views.views[0].rgb)
-    return MakeOptions(views=8, size=64, method="proxy")
+    make_tiny(monkeypatch)
+    return TINY
+
+
+def make_tiny(patch: pytest.MonkeyPatch) -> None:
+    use_tiny_fits(patch)
+    patch.setattr(writer, "FILM", 64)
+    patch.setattr(writer, "FRAMES", 8)
+    patch.setattr(stages, "run_sheet", lambda views, head: views.views[0].rgb)
+
+
+@pytest.fixture(scope="module")
+def fitted(photo, looked, tmp_path_factory) -> tuple[Path, MakeResult]:
+    """A finished run with a fit."""
+    folder = Path(shutil.copytree(looked[0], tmp_path_factory.mktemp("fitted") / "out"))
+    with pytest.MonkeyPatch.context() as patch:
+        make_tiny(patch)
+        return folder, make(photo, folder, TINY)
+
+
+@pytest.fixture(scope="module")
+def meshed(photo, fitted, tmp_path_factory) -> tuple[Path, MakeResult]:
+    """The same run after only its mesh was asked for."""
+    folder = Path(shutil.copytree(fitted[0], tmp_path_factory.mktemp("meshed") / "out"))
+    with pytest.MonkeyPatch.context() as patch:
+        make_tiny(patch)
+        return folder, make(photo, folder, replace(TINY, results=("mesh",)))
 
 
 def told(into: list):
@@ -126,16 +150,15 @@ def test_views_are_an_orbit_of_the_size_asked_for(looked):
     assert [(shot.width, shot.height) for shot in shots] == [(64, 64)] * 4 + [(CROP, CROP)]
 
 
-def test_with_a_fit_every_file_of_the_design_is_there(photo, tiny, begun):
-    made = make(photo, begun, tiny)
+def test_with_a_fit_every_file_of_the_design_is_there(fitted, meshed):
+    folder, made = fitted
     for name in ("sheet.png", "turntable.mp4", "viewer.html", "head.ply", "head.glb", "field.safetensors"):
-        assert (begun / name).stat().st_size > 100, name
+        assert (folder / name).stat().st_size > 100, name
     assert made.head is not None and made.head.mesh is not None
-    make(photo, begun, replace(tiny, results=("mesh",)))
-    assert (begun / "head.glb").is_file() and not (begun / "head.ply").exists()
+    assert (meshed[0] / "head.glb").is_file() and not (meshed[0] / "head.ply").exists()
 
 
-def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, begun, tmp_path, monkeypatch):
+def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, meshed, tmp_path, monkeypatch):
     """Without --refine what an earlier run refined does not stay."""
 
     def refine(folder, output, request, *, settings, results, device, on_step):
@@ -148,7 +171,7 @@ def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, begun, t
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"known by its content")
     wish, events = replace(tiny, results=("mesh",), refine=True, refine_with=weights), []
-    before = make(photo, begun, replace(tiny, results=("mesh",))).head
+    begun, before = shutil.copytree(meshed[0], tmp_path / "begun"), meshed[1].head
     plain = sha256(begun / "head.glb")
     after = make(photo, begun, wish, told(events)).head
     assert ("fit", "kept") in events and ("refine", "done") in events and ("files", "done") in events
@@ -197,10 +220,9 @@ class Stop(Exception):
     """As if the process had been ended there."""
 
 
-def test_a_run_stopped_anywhere_ends_with_the_same_bytes(photo, tiny, begun, tmp_path):
+def test_a_run_stopped_anywhere_ends_with_the_same_bytes(photo, tiny, fitted, tmp_path):
     """One folder is stopped again and again, each time a little later, and goes on every time."""
-    make(photo, begun, tiny)
-    whole, stops = left(begun), 0
+    whole, stops = left(fitted[0]), 0
     for moment in range(0, 400, 18):
         count = iter(range(1000))
 
@@ -441,12 +463,13 @@ def command(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(line, capture_output=True, text=True, timeout=300, **options)
 
 
+QUICK = {"PYTHONPATH": os.pathsep.join(filter(None, (str(QUICK_PROGRAMS), os.environ.get("PYTHONPATH"))))}
 STAGES = ["portrait", "proxy", "back", "views", "files"]
 LITTLE = ("--no-fit", "--views", 3, "--size", 64, "--method", "proxy")
 
 
 def test_json_lines_tell_everything_and_end_with_nothing_left(photo, tmp_path):
-    done = command(photo, "-o", tmp_path / "out", "--json", *LITTLE)
+    done = command(photo, "-o", tmp_path / "out", "--json", *LITTLE, env=os.environ | QUICK)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0 and done.stderr == ""
     assert [e["stage"] for e in events if e["state"] == "done"] == [*STAGES, "run"]
@@ -454,7 +477,9 @@ def test_json_lines_tell_everything_and_end_with_nothing_left(photo, tmp_path):
     assert events[-1] == {"stage": "run", "state": "done", "what": str(tmp_path / "out"), "left": 0.0}
     failed = command(tmp_path, "-o", tmp_path / "out", "--json")
     assert failed.returncode == 2 and json.loads(failed.stdout)["state"] == "failed"
-    again = CliRunner().invoke(app, ["make", *map(str, (photo, "-o", tmp_path / "out", "--quiet", *LITTLE))])
+    again = CliRunner().invoke(
+        app, ["make", *map(str, (photo, "-o", tmp_path / "out", "--quiet", *LITTLE, "--views", 4))]
+    )
     assert again.exit_code == 0 and again.stdout == ""
 
 
