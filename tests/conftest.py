@@ -220,7 +220,7 @@ def rig(rig_head):
 @pytest.fixture(scope="module")
 def few_styles():
     """What must hold of an avatar does so whatever its hair; fewer styles, and fewer steps, are sooner tried."""
-    from portrait360.pipeline.avatar import hair_search
+    from portrait360.pipeline.avatar.hair import search as hair_search
 
     def choose(*given, choose_all=hair_search.choose_styles):
         return choose_all(*given)[:2]
