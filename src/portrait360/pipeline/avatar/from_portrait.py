@@ -148,11 +148,12 @@ def make_avatar(
     scene = draw_locks(scene, measure_gloss(bare)) if photo.painted else shade_locks(scene)
     scene = level_hair(scene, bare)
     scene = put_glasses_on(replace(scene, strands=tuple(meet_hair(scene.strands))), built)
+    photo = open_hair(photo)
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)
     proxy = proxy if ablation.cover else empty_cover(proxy)
-    return Avatar(person.parameters, scene, round_photo(open_hair(photo)), proxy, fit)
+    return Avatar(person.parameters, scene, round_photo(photo), proxy, fit)
 
 
 def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, Photo, Reading]:
