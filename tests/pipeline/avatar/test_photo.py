@@ -68,18 +68,6 @@ def test_what_has_the_colours_of_the_other_side_of_a_neckline_lies_beyond_it(rea
     assert (corrected[rows, 51:55] == true).mean() > 0.9
 
 
-@pytest.mark.parametrize("goes_over", [True, False])
-def test_a_sleeve_beside_long_hair_is_cloth_and_dyed_ends_are_hair(goes_over):
-    labels, rgb = draw(0.2, 0.7)
-    labels[100:], rgb[100:] = Label.CLOTHES, 0.45
-    labels[60:, 10:40], rgb[60:100, 10:40] = Label.HAIR, 0.2
-    if not goes_over:
-        rgb[100:, 36:44] = rgb[100:, :10] = 0.2
-    corrected = correct_by_colour(labels, rgb, CAMERA)
-    assert (corrected[103:123, 13:33] == (Label.CLOTHES if goes_over else Label.HAIR)).all()
-    assert (corrected[62:97, 12:38] == Label.HAIR).all()
-
-
 def test_crumbs_of_cloth_on_a_neck_are_skin_and_others_stay():
     labels = np.zeros((SIDE, SIDE), np.uint8)
     labels[60:], labels[60:90, 40:90] = Label.CLOTHES, Label.SKIN

@@ -240,19 +240,7 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
     brim = compare_colours(labels, rgb, (Label.HAIR, Label.HAT), everywhere)
     if brim is not None:  # much of a brim may have been read as hair: that is not typical of hair
         labels = reassign(labels, rgb, (Label.HAIR, Label.HAT), everywhere, brim < 0)
-    labels = uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb)
-    return uncover_clothes(labels, rgb, above)
-
-
-def uncover_clothes(labels: Bytes, rgb: F32, above: Bools) -> Bytes:
-    """Call hair clothes that has their colours, not those of the hair `above` the eyes: a sleeve beside long hair.
-
-    It must go over into clothes without an edge: the ends of dyed hair may have any colour.
-    """
-    odds = compare_colours(labels, rgb, (Label.HAIR, Label.CLOTHES), above)
-    if odds is None:
-        return labels
-    return go_over(labels, rgb, ~above & (odds > CLEARLY), (Label.HAIR, Label.CLOTHES))
+    return uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb)
 
 
 def take_hats_off_chests(labels: Bytes) -> Bytes:
@@ -282,30 +270,27 @@ def uncover_skin(labels: Bytes, rgb: F32) -> Bytes:
         return labels
     density = log_density(rgb, rgb[necks])
     for alike in (density > np.quantile(density[necks], RARE), has_skin_tone(rgb, necks | faces)):
-        labels = go_over(labels, rgb, alike, (Label.CLOTHES, Label.SKIN))
+        labels = _go_over(labels, rgb, alike)
     return labels
 
 
-def go_over(labels: Bytes, rgb: F32, alike: Bools, pair: tuple[Label, Label]) -> Bytes:
-    """Give those parts of a mask of the first label to the second that go over into it without an edge.
-
-    If most of the first label were such, all stays.
-    """
-    first, second = (labels == label for label in pair)
-    alike = cv2.morphologyEx((first & alike).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
-    if alike.sum() > MOST * first.sum() and first.sum() > LARGE * first.size:
+def _go_over(labels: Bytes, rgb: F32, alike: Bools) -> Bytes:
+    """Call clothes skin in those parts of a mask that go over into skin without an edge, unless most are such."""
+    skin, cloth = labels == Label.SKIN, labels == Label.CLOTHES
+    alike = cv2.morphologyEx((cloth & alike).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
+    if alike.sum() > MOST * cloth.sum() and cloth.sum() > LARGE * cloth.size:
         return labels
     size, (_, parts) = 2 * round(BESIDE * len(labels)) + 1, cv2.connectedComponents(alike.astype(np.uint8))
-    near = [cv2.boxFilter(mask.astype(np.float32), -1, (size, size)) for mask in (second, alike)]
-    shade = [cv2.boxFilter(rgb * mask[..., None], -1, (size, size)) for mask in (second, alike)]
+    near = [cv2.boxFilter(mask.astype(np.float32), -1, (size, size)) for mask in (skin, alike)]
+    shade = [cv2.boxFilter(rgb * mask[..., None], -1, (size, size)) for mask in (skin, alike)]
     step = np.abs(shade[0] / np.maximum(near[0], 1e-3)[..., None] - shade[1] / np.maximum(near[1], 1e-3)[..., None])
     border = alike & (near[0] > 0.2)
     part = np.asarray(parts, np.int32)
     count = np.bincount(part[border], minlength=int(part.max()) + 1)
     mean = np.bincount(part[border], step.max(-1)[border], len(count)) / np.maximum(count, 1)
-    one = (count > size) & (mean < NO_EDGE)
-    one[0] = False
-    return np.where(one[part], np.uint8(pair[1]), labels)
+    bare = (count > size) & (mean < NO_EDGE)
+    bare[0] = False
+    return np.where(bare[part], np.uint8(Label.SKIN), labels)
 
 
 def uncover_ears(labels: Bytes, rgb: F32) -> Bytes:
