@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ def bind(splats: GaussianSplats, mesh: MovingMesh) -> Binding:
     """
     points = mesh.pose(mesh.weights)
     fringe = mesh.mark(FRINGE)
-    surface = find_seen(mesh, points) & ~fringe  # also what keeps still: else it would hang on what moves beside it
+    surface = find_shown(mesh) & ~fringe  # also what keeps still: else it would hang on what moves beside it
     triangles, places, distance = _find_nearest(splats.means, points, mesh, np.flatnonzero(surface))
     if fringe.any():
         others, spots, beside = _find_nearest(splats.means, points, mesh, np.flatnonzero(fringe))
@@ -68,7 +69,13 @@ def is_painted(mesh: MovingMesh) -> bool:
     """Return whether eyes and mouth are painted on the face, as in a drawing: open lids show nothing of the eyes."""
     eyes = mesh.mark(EYES)
     shut = max(mesh.weights.get(f"eyeBlink{side}", 0.0) for side in ("Left", "Right"))
-    return bool(eyes.any() and shut < SHUT and not (find_seen(mesh, mesh.pose(mesh.weights)) & eyes).any())
+    return bool(eyes.any() and shut < SHUT and not (find_shown(mesh) & eyes).any())
+
+
+@lru_cache(maxsize=1)
+def find_shown(mesh: MovingMesh) -> Bools:
+    """Return which triangles (m,) are seen in the photo's expression; several steps ask for the same mesh."""
+    return find_seen(mesh, mesh.pose(mesh.weights))
 
 
 def find_seen(mesh: MovingMesh, points: F32, views: tuple[tuple[int, int], ...] = VIEWS) -> Bools:

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
-from portrait360.pipeline.export.avatar_rig.binding import MILLIMETRE, Binding, find_seen, spread_points
+from portrait360.pipeline.export.avatar_rig.binding import MILLIMETRE, Binding, find_seen, find_shown, spread_points
 from portrait360.pipeline.export.avatar_rig.moving_mesh import EYES, SKIN, TEETH, TONGUE, MovingMesh
 from portrait360.pipeline.export.avatar_splats.choice import paint
 from portrait360.pipeline.export.avatar_splats.layers import thin_out
@@ -77,7 +77,7 @@ def draw_inside(splats: GaussianSplats, binding: Binding, mesh: MovingMesh, open
     weights = {name: 0.0 if name.startswith(opening.units) else weight for name, weight in mesh.weights.items()}
     weights |= {name: weight for name, weight in opening.pose.items() if name in mesh.moves}
     rest, points = mesh.pose(mesh.weights), mesh.pose(weights)
-    seen = find_seen(mesh, rest)
+    seen = find_shown(mesh)
     rows = np.flatnonzero(find_opened(mesh, seen, points, opening))
     corners = points[mesh.triangles[rows]].astype(np.float64)
     spacing = find_spacing(points, mesh)
