@@ -163,8 +163,9 @@ def merge_photo_samples(first: SurfaceSamples, second: SurfaceSamples) -> Surfac
     shared = (first.trust > 0.3) & (second.trust > 0.3)
     gain = np.ones(3)
     if shared.sum() >= MIN_SHARED_CELLS:
-        ratio = np.median(first.rgb[shared], 0) / np.maximum(np.median(second.rgb[shared], 0), 0.02)
-        gain = ratio.clip(1 / MAX_GAIN, MAX_GAIN)
+        # cell by cell: the two medians may be of different things where half of what both show is hair, half skin
+        ratio = np.maximum(first.rgb[shared], 0.02) / np.maximum(second.rgb[shared], 0.02)
+        gain = np.median(ratio, 0).clip(1 / MAX_GAIN, MAX_GAIN)
     weight = second.trust * (1 - first.trust)
     total = first.trust + weight
     share = np.where(total > 1e-6, weight / np.maximum(total, 1e-6), 0)[..., None]
