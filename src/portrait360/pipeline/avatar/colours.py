@@ -42,7 +42,7 @@ from portrait360.pipeline.avatar.skin.colours import (
     bake_skin,
     skin_kinds,
 )
-from portrait360.pipeline.avatar.skin.eye_colours import tint_whites
+from portrait360.pipeline.avatar.skin.eye_colours import tint_eyes
 from portrait360.pipeline.avatar.skin.mesh import graph_laplacian, skin_sizes, soften
 from portrait360.pipeline.avatar.worn.hat_colours import bake_hat, has_one_material
 from portrait360.pipeline.avatar.worn.head_cloth import find_two_colours
@@ -239,7 +239,7 @@ def _bake_meshes(scene: Scene, view: View, *, alone: bool) -> list[Mesh]:
     whiskers = np.concatenate([np.zeros((0, 3), np.float32), *beards])
     meshes = [_bake_mesh(mesh, view, whiskers) for mesh in scene.meshes]
     meshes = bake_hat(meshes, view) if has_one_material(view.photo) else meshes
-    return bake_clothes(tint_whites(meshes, view), view, carry=alone)
+    return bake_clothes(tint_eyes(meshes, view), view, carry=alone)
 
 
 def _bake_strands(scene: Scene, view: View) -> list[Strands]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 
 from portrait360.pipeline.avatar.photo.pixels import CLOTHES, HAIR, SKIN, Photo
+from portrait360.pipeline.avatar.skin.eye_colours import read_iris
 from portrait360.pipeline.avatar.worn.head_cloth import find_two_colours
 from portrait360.pipeline.reading.reading import HAT_SHARE, Reading
 from portrait360.synth.sampling.parameters import (
@@ -41,10 +41,6 @@ DARK_LENSES, HIDDEN_EYES = 0.12, 0.01  # pixels of glasses (frames alone: 0.09) 
 UNSEEN_CLOTH = 0.022  # dark, in the tint of the photo: that goes with any
 IRIS: Colour = (0.09, 0.045, 0.02)
 IRIS_REFLECTS = 1.4  # its albedo per unit of what a photo shows of it: lids shade it
-IRIS_RADIUS = 0.36  # of the height of the open eye
-BRIGHTER, MIDDLE = (0.5, 0.92), (0.2, 0.6)  # quantiles of the brightness of an iris and what surrounds it
-LESS_RED = 0.4  # share of the brighter colours that is not lid
-FEWEST_OF_EYE = 20  # pixels
 
 
 def describe_person(photo: Photo, reading: Reading, tone: Colour) -> HeadParameters:
@@ -98,29 +94,9 @@ def find_colour(photo: Photo, labels: tuple[Label, ...]) -> np.ndarray | None:
 
 
 def find_iris(photo: Photo) -> Colour:
-    """Return the colour of the irises; a brown where no eye is open. An iris is what reflects least red of an eye."""
-    count, parts, sizes, _ = cv2.connectedComponentsWithStats(photo.shows(Label.EYE).astype(np.uint8))
-    found = []
-    for i in sorted(range(1, count), key=lambda i: -int(sizes[i, cv2.CC_STAT_AREA]))[:2]:
-        y, x = np.nonzero(parts == i)
-        if len(y) < FEWEST_OF_EYE:
-            continue
-        radius = max(IRIS_RADIUS * int(sizes[i, cv2.CC_STAT_HEIGHT]), 1.5)
-        inside = cv2.GaussianBlur((parts == i).astype(np.float32), (0, 0), 0.6 * radius)
-        red = cv2.GaussianBlur(photo.radiance[..., 0] * (parts == i), (0, 0), 0.6 * radius)
-        darkest = int(np.argmin((red / np.maximum(inside, 1e-3) + 0.3 * (1 - inside))[y, x]))
-        colours = photo.radiance[y, x][np.hypot(x - x[darkest], y - y[darkest]) < radius]
-        found.append(_mix_iris(colours))
-    return to_colour(IRIS_REFLECTS * np.mean(found, 0)) if found else IRIS
-
-
-def _mix_iris(colours: np.ndarray) -> np.ndarray:
-    """Return the mean of the colours (n, 3) of an iris; blue ones are brighter than lashes, brown ones are not."""
-    order = np.argsort(colours.mean(-1))
-    brighter, middle = (colours[order[int(a * len(order)) : int(b * len(order)) + 1]] for a, b in (BRIGHTER, MIDDLE))
-    redness = brighter[:, 0] / brighter.sum(1)
-    cool = brighter[redness <= np.quantile(redness, LESS_RED)].mean(0)
-    return np.asarray(cool if cool[0] < cool[2] else middle.mean(0))
+    """Return the albedo of the irises; a brown where no eye is open."""
+    seen = read_iris(photo.radiance, photo.shows(Label.EYE))
+    return IRIS if seen is None else to_colour(IRIS_REFLECTS * seen)
 
 
 def to_colour(values: np.ndarray) -> Colour:

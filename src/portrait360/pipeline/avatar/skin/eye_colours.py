@@ -1,16 +1,17 @@
-"""Colours of the whites of the eyes and of the teeth of an avatar, which are rarely white in a photo."""
+"""Colours of the eyes and teeth of an avatar: whites are rarely white in a photo, and lids shade irises."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from portrait360.pipeline.avatar.photo.exposure import FEW, View, to_albedo, trimmed_mean
 from portrait360.synth.head.eyes import SCLERA
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.scene import Material, Mesh, Part
-from portrait360.utils.array_types import Floats
+from portrait360.utils.array_types import Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
@@ -22,12 +23,20 @@ FAIR = (0.9, 0.99)  # quantiles of the brightness of a face whose colour stands 
 PALE_TEETH = 0.5  # share of the tint of eyes that teeth have
 TEETH_LIMITS = (0.6, 1.1)  # of their gain: the photo may show more of a dark mouth than of them
 PALE = 0.6  # how much of that colour white takes
+IRIS_RADIUS = 0.36  # of the height of the open eye
+BRIGHTER, MIDDLE = (0.5, 0.92), (0.2, 0.6)  # quantiles of the brightness of an iris and what surrounds it
+LESS_RED = 0.4  # share of the brighter colours that is not lid
+FEWEST_OF_EYE = 20  # pixels
+IRIS_LIMITS = (0.1, 1.3)  # of its gain
+SORE = 0.4  # least gain of a channel against the largest: redder, eyes would look sore
+PUPIL = 0.02  # quantile of an eye's light that is its pupil's: what the cornea reflects
 
 
-def tint_whites(meshes: list[Mesh], view: View) -> list[Mesh]:
+def tint_eyes(meshes: list[Mesh], view: View) -> list[Mesh]:
     """Give eyeballs and teeth the colour of the brightest parts of the photo's; hidden teeth, that of eyes.
 
-    Where the eyes are too small to tell, white takes a part of the tint of the fairest skin.
+    Where the eyes are too small to tell, white takes a part of the tint of the fairest skin. Irises are made to look
+    as they do in the photo: how much light lids leave them differs from eye to eye.
     """
     eyes = _find_gain(view, Label.EYE, EYE_QUANTILES, FEW_OF_EYE)
     eyes = _find_tint(view) if eyes is None else eyes
@@ -35,17 +44,60 @@ def tint_whites(meshes: list[Mesh], view: View) -> list[Mesh]:
     # what the mouth shows beside the teeth falsifies their tint, and eyes are bloodshot
     teeth = (eyes / max(float(eyes @ LUMINANCE), 1e-3)) ** PALE_TEETH
     teeth = teeth if gain is None else teeth * np.clip(float(gain @ LUMINANCE), *TEETH_LIMITS)
-    return [_tint(mesh, eyes, teeth) for mesh in meshes]
+    irises = _find_iris_gain(view)
+    return [_tint(mesh, eyes, irises, teeth) for mesh in meshes]
 
 
-def _tint(mesh: Mesh, eyes: Floats, teeth: Floats) -> Mesh:
+def _tint(mesh: Mesh, eyes: Floats, irises: Floats, teeth: Floats) -> Mesh:
     if mesh.material[0] != Material.EYE:
         return mesh
     if mesh.part[0] != Part.EYES:
         return replace(mesh, albedo=to_albedo(mesh.albedo * teeth))
     white = smoothstep(*WHITE, mesh.albedo @ LUMINANCE / float(SCLERA @ LUMINANCE))
-    blend = 1 + np.asarray(white)[:, None] * (eyes - 1)
-    return replace(mesh, albedo=to_albedo(mesh.albedo * blend))
+    return replace(mesh, albedo=to_albedo(mesh.albedo * (irises + np.asarray(white)[:, None] * (eyes - irises))))
+
+
+def _find_iris_gain(view: View) -> Floats:
+    """Return photo / render of the irises, both without what the cornea of the render reflects."""
+    in_film = view.bare.labels == Label.EYE
+    seen, drawn = (
+        read_iris(picture.radiance, mask)
+        for picture, mask in ((view.photo, view.photo.shows(Label.EYE)), (view.bare, in_film))
+    )
+    if seen is None or drawn is None:
+        return np.ones(3)
+    reflected = np.quantile(view.bare.radiance[in_film], PUPIL, axis=0)
+    gain = np.clip((seen - reflected) / np.maximum(drawn - reflected, 1e-4), *IRIS_LIMITS)
+    return np.maximum(gain, SORE * gain.max())
+
+
+def read_iris(radiance: Floats, eyes: Bools) -> Floats | None:
+    """Return the colour of the irises of a picture; None where no eye is open.
+
+    An iris is what reflects least red of an eye.
+    """
+    count, parts, sizes, _ = cv2.connectedComponentsWithStats(eyes.astype(np.uint8))
+    found = []
+    for i in sorted(range(1, count), key=lambda i: -int(sizes[i, cv2.CC_STAT_AREA]))[:2]:
+        y, x = np.nonzero(parts == i)
+        if len(y) < FEWEST_OF_EYE:
+            continue
+        radius = max(IRIS_RADIUS * int(sizes[i, cv2.CC_STAT_HEIGHT]), 1.5)
+        inside = cv2.GaussianBlur((parts == i).astype(np.float32), (0, 0), 0.6 * radius)
+        red = cv2.GaussianBlur(np.asarray(radiance[..., 0], np.float32) * (parts == i), (0, 0), 0.6 * radius)
+        darkest = int(np.argmin((red / np.maximum(inside, 1e-3) + 0.3 * (1 - inside))[y, x]))
+        colours = radiance[y, x][np.hypot(x - x[darkest], y - y[darkest]) < radius]
+        found.append(_mix_iris(colours))
+    return np.mean(found, 0) if found else None
+
+
+def _mix_iris(colours: Floats) -> Floats:
+    """Return the mean of the colours (n, 3) of an iris; blue ones are brighter than lashes, brown ones are not."""
+    order = np.argsort(colours.mean(-1))
+    brighter, middle = (colours[order[int(a * len(order)) : int(b * len(order)) + 1]] for a, b in (BRIGHTER, MIDDLE))
+    redness = brighter[:, 0] / brighter.sum(1)
+    cool = brighter[redness <= np.quantile(redness, LESS_RED)].mean(0)
+    return np.asarray(cool if cool[0] < cool[2] else middle.mean(0))
 
 
 def _find_gain(view: View, label: Label, quantiles: tuple[float, float], few: int) -> Floats | None:
