@@ -4,8 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # A build of torch that is already in $(VENV) is kept, so a CUDA build can be put there first.
 TORCH  ?= torch==2.13.0
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test setup lint style types pytest looks docs wheel clean
+.PHONY: demo test test-all setup lint style types pytest pytest-all looks docs wheel clean
 demo: setup
 	$(BIN)/portrait360 doctor
 	$(BIN)/portrait360 make examples/astronaut.png -o out --as mesh,splats,nerf --formats ply,spz --overwrite
@@ -25,7 +26,14 @@ types: setup
 	$(BIN)/pyright
 
 pytest: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" --durations 10
+	$(PYTEST) -m "not long and not slow and not gpu" --durations 10
+
+# The same, and the tests that take seconds each: about twenty minutes (docs/testing.md).
+test-all: setup style
+	$(MAKE) --jobs 2 types pytest-all
+
+pytest-all: setup
+	$(PYTEST) -m "not slow and not gpu" --durations 10
 
 # Whether heads look worse than those accepted last (benchmarks/looks_accepted.json): about four minutes on two cores.
 looks: setup

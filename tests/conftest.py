@@ -24,6 +24,7 @@ from portrait360.pipeline.reading.reading import Reading  # noqa: E402
 from portrait360.utils.files import atomic_write  # noqa: E402
 from portrait360.utils.images import Picture, load_picture  # noqa: E402
 from tests.fixtures.photos import ASTRONAUT, IMAGE  # noqa: E402
+from tests.long_tests import is_long, load_long_tests  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -52,6 +53,11 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long_tests = load_long_tests()
+    for item in items:
+        if is_long(item.nodeid, long_tests):
+            item.add_marker(pytest.mark.long)
+
     def rank(item: pytest.Item) -> int:
         name = item.nodeid.split("::")[0].removeprefix("tests/")
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)
