@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from portrait360.pipeline.animate.lighting import make_studio, parse_light
+from portrait360.pipeline.animate.moving_parts import find_first
 from portrait360.pipeline.animate.neck import NeckTurn, neck_vector
 from portrait360.pipeline.animate.pose import PosedAvatar, make_puppet, pose_avatar, read_weights
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.drawing.layers import hide_features
+from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.synth.build import HeadGeometry
 from portrait360.synth.render.renderer import render_linear
 from portrait360.utils.errors import UserError
@@ -99,6 +101,19 @@ def test_closed_lids_leave_no_gap(avatar):
 
     assert count(avatar.prepared_scene) > 60
     assert count(posed.scene) <= 2
+
+
+def test_closed_lids_are_even_and_no_other_skin_changes_its_colour(avatar):
+    """Open eyes show folds and lashes on lids, which closing them would stretch into streaks."""
+    puppet, skin = make_puppet(avatar), find_skin(avatar)
+    one = read_weights({"eyeBlinkLeft": 1.0}, puppet.names, puppet.weights)
+    rows = slice(first := find_first(avatar, skin), first + len(skin.vertices))
+    change = puppet.openings.calm_lids(one)
+    lids = puppet.openings.lids[0, rows].any(-1)
+    assert lids.sum() > 50 and (skin.vertices[lids, 0] > 0).all() and not change[rows][~lids].any(-1).any()
+    before = skin.albedo[lids]
+    assert (before + change[rows][lids]).std(0).max() < 0.8 * before.std(0).max()
+    assert not puppet.openings.calm_lids(puppet.weights).any()
 
 
 def test_turned_eyes_leave_the_photos_lids_alone(avatar):

@@ -14,6 +14,8 @@ from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.skin.mouth import find_rim, find_rim_rows, lies_above
 from portrait360.pipeline.export.avatar_glb.face import name_mouth_parts, shade_mouth
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
+from portrait360.pipeline.export.avatar_glb.skin_texture import calm_lids, find_lids
+from portrait360.synth.head_pack import load_pack
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.mesh_buffers import AMBIENT
@@ -50,6 +52,7 @@ class Openings:
     masks: F32  # (3, n) of the surface: lids, and lips with what is inside
     change: F32  # (n, 3) of the ambient light between the photo's expression and open mouth and closed eyes
     units: tuple[int, ...]  # whose weights tell how far they are closed or open
+    lids: F32  # (2, n, 3) change of albedo of closed lids: closing stretches the folds and lashes that open ones show
     lips: F32  # (n, 3) change of albedo where lips and lining have taken the colour of teeth in the photo
     teeth: F32  # (n,) 1 for teeth and tongue
     gap: F32  # (k,) between the lips, in the photo
@@ -88,10 +91,19 @@ class Openings:
         dark = opened * DARK * float(1 - smoothstep(*PARTED_LIPS, gap))
         return (1 - dark * self.teeth)[:, None].astype(np.float32)
 
+    def calm_lids(self, weights: Floats) -> F32:
+        """Return what closing the eyes adds to the albedo (n, 3) with an expression (52,)."""
+        closed = self._measure_way(weights)[:2].clip(0, 1)
+        return np.asarray((closed[:, None, None] * self.lids).sum(0), np.float32)
+
+    def _measure_way(self, weights: Floats) -> Floats:
+        """Return how far (3,) from the photo's expression eyes are closed and the mouth is open."""
+        room = np.array([1.0, 1.0, OPEN_JAW]) - self.start
+        return np.clip((np.asarray(weights)[list(self.units)] - self.start) / np.maximum(room, 1e-3), -0.5, 1)
+
     def light(self, ambient: F32, weights: Floats) -> F32:
         """Return the shares (n, 3) of the ambient light on the surface with an expression (52,)."""
-        room = np.array([1.0, 1.0, OPEN_JAW]) - self.start
-        way = np.clip((np.asarray(weights)[list(self.units)] - self.start) / np.maximum(room, 1e-3), -0.5, 1)
+        way = self._measure_way(weights)
         share = (way[:, None] * np.asarray(smoothstep(*REACH, self.masks))).sum(0)
         return np.clip(ambient + share[:, None] * self.change, 0, 1).astype(np.float32)
 
@@ -109,12 +121,12 @@ def find_openings(avatar: Avatar, parts: MovingParts) -> Openings:
     ordered = sorted(parts.eyes, key=lambda eye: -float(eye.middle[0]))[:2]
     eyes = tuple(eye.rows for eye in ordered)
     change = (other - rest) * _shade_teeth(avatar, len(rest))
-    lips = _recolour_lips(avatar, len(rest))
+    lids, lips = _even_lids(avatar, len(rest)), _recolour_lips(avatar, len(rest))
     retreat, gaps = _push_back_teeth(avatar, len(rest)), _find_gaps(avatar, parts)
     heights = np.concatenate([mesh.vertices[:, 1] for mesh in avatar.scene.meshes])
     gap, teeth = heights[gaps[2][0]] - heights[gaps[2][1]], _find_teeth(avatar, len(rest))
     start, tongue = parts.rig.weights[list(units)], _find_tongue(avatar)
-    return Openings(masks, change, units, lips, teeth, gap, retreat, start, gaps, eyes, tongue)
+    return Openings(masks, change, units, lids, lips, teeth, gap, retreat, start, gaps, eyes, tongue)
 
 
 def find_whiteness(photo: Photo, film: Film) -> float:
@@ -157,6 +169,16 @@ def _push_back_teeth(avatar: Avatar, count: int) -> F32:
     middle, half = (rim[:, 0].max() + rim[:, 0].min()) / 2, np.ptp(rim[:, 0]) / 2
     for rows, mesh in _walk_mouth(avatar):
         out[rows, 2] = -BACK * smoothstep(*CORNERS, np.abs(mesh.vertices[:, 0] - middle) / half)
+    return out
+
+
+def _even_lids(avatar: Avatar, count: int) -> F32:
+    """Return what is added to the albedo (2, n, 3) of the left and the right lids when they have closed."""
+    skin, out = find_skin(avatar), np.zeros((2, count, 3), np.float32)
+    level = 1 if len(skin.vertices) == len(load_pack().mask("eyelids")) else 2
+    change = calm_lids(skin.albedo, find_lids(level), 1.0) - skin.albedo
+    first, left = find_first(avatar, skin), skin.vertices[:, :1] > 0
+    out[:, first : first + len(change)] = change * left, change * ~left
     return out
 
 

@@ -163,6 +163,7 @@ class PosedAvatar:
         values[:, NORMAL] = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
         values[:, AMBIENT] = self.puppet.openings.light(values[:, AMBIENT], self.weights)
         values[:, ALBEDO] += self.opening[2] * self.puppet.openings.lips
+        values[:, ALBEDO] += self.puppet.openings.calm_lids(self.weights)
         values[:, ALBEDO] *= self.puppet.openings.dim_teeth(self.shift, float(self.opening[2]))
         for row in self.puppet.parts.teeth:
             values[row.rows, ALBEDO] *= 1 + self.opening[2] * (self.puppet.whiteness - 1)

@@ -86,9 +86,9 @@ def find_lids(level: int) -> F32:
     return np.asarray(smoothstep(*LIDS, pack.subdivide(reach / reach.max(), level)), np.float32)
 
 
-def calm_lids(albedo: F32, lids: F32) -> F32:
-    """Return albedos (n, 3) with even lids: closing stretches the folds and lashes that open eyes show there."""
+def calm_lids(albedo: F32, lids: F32, even: float = EVEN) -> F32:
+    """Return albedos (n, 3) with more even lids: closing stretches the folds and lashes that open eyes show there."""
     if not (lids > 0.5).any():
         return albedo
     usual = np.quantile(albedo[lids > 0.5], BRIGHT_LID, axis=0)
-    return np.asarray(albedo + EVEN * lids[:, None] * (usual - albedo), np.float32)
+    return np.asarray(albedo + even * lids[:, None] * (usual - albedo), np.float32)
