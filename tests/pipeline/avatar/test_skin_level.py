@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.skin.colours import calm_and_even
-from portrait360.pipeline.avatar.skin.level import RANGE, level_skin
+from portrait360.pipeline.avatar.skin.level import FAIREST, RANGE, level_skin
 from portrait360.pipeline.avatar.skin.lip_shade import lighten_lips
 from portrait360.pipeline.avatar.skin.mesh import coarse_count
 from portrait360.synth.head.average_head import load_average_head
@@ -58,6 +59,18 @@ def test_skin_in_profile_becomes_as_bright_as_the_photo_s_within_bounds():
     assert (dark.mean(), bright.mean()) == pytest.approx(RANGE, abs=1e-3)
     gain = find_gain(photograph((0.4, 0.38, 0.36)))
     assert gain[0] > gain[1] > gain[2]  # and of its hue
+
+
+def test_shade_on_a_face_does_not_make_its_unseen_skin_dark():
+    lit = photograph((0.45, 0.3, 0.25))
+    radiance = lit.radiance.copy()
+    radiance[:, : SIDE // 3] *= np.array([0.3, 0.15, 0.1], np.float32)
+    np.testing.assert_allclose(find_gain(replace(lit, radiance=radiance)), find_gain(lit), atol=0.02)
+
+
+def test_over_exposed_skin_is_as_fair_as_skin_can_be():
+    white, fair = (find_gain(photograph((light,) * 3)) for light in (3.0, FAIREST))
+    assert white == pytest.approx(fair, abs=0.01) and fair.mean() < RANGE[1] + 1e-3
 
 
 def test_a_photo_without_a_face_changes_no_skin():

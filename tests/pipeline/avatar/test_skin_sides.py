@@ -145,6 +145,19 @@ def test_dark_skin_takes_the_hue_of_the_layers():
     np.testing.assert_allclose(found, wanted, atol=0.02)
 
 
+def test_pupils_and_lashes_in_the_shade_stay_black():
+    """What is added to the light of skin in the shade would make them grey."""
+    size, far = 64, np.full((64, 64), 60.0)
+    uv, layer = pixel_centres(size, size), np.zeros((size, size), np.int8)
+    gains = np.full((size, size, 3, 3), np.log(4.0), np.float32)
+    for label, light in ((Label.EYE, 0.004), (Label.BROW, 0.015), (Label.FACE, 0.002)):
+        radiance, labels = np.full((size, size, 3), light, np.float32), np.full((size, size), label, np.uint8)
+        photo = replace(photograph(0.0, 0.0), rgb=0 * radiance, radiance=radiance, labels=labels)
+        four_times, wanted = 4 * radiance, np.zeros((size, size, 3), np.float32)
+        tone_map(four_times, wanted)
+        np.testing.assert_allclose(relight(photo, gains, layer, uv, far), wanted, atol=0.055)
+
+
 def test_layers_show_no_shadow_with_edges():
     photo = photograph(0.0, 0.0)
     inside, shadow = (photo.labels == Label.FACE).astype(np.float32), make_differences(6, (-0.6, -0.6, -0.6))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.pipeline.avatar.photo.exposure import QUIET, blur, log_ratio, look_up_points
-from portrait360.pipeline.avatar.photo.pixels import SKIN, Photo
+from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.skin.patches import carry_across, find_shade, keep_own
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.compositing import Film
@@ -29,8 +29,9 @@ DEEP = (0.7, 1.2)  # gain from which skin lies in a deep shade
 FALSE = (0.15, 0.45)  # logarithm of red over blue by which its hue is off the face's even in the layers' light
 DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo in which broad hues are looked at
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades, and all edges of light and shade
-TURN = (8.0, 45.0)  # degrees from the photo's direction over which it takes the light of the layers
+TURN = (8.0, 60.0)  # degrees from the photo's direction over which it takes the light of the layers
 OPENINGS = (Label.EYE, Label.MOUTH)
+BARE = (Label.FACE, Label.EAR, Label.SKIN)
 SOFT = 0.004  # picture sides over which what is known ends
 BESIDE = 0.004  # picture sides around these over which what differs may be their place, not light
 
@@ -116,9 +117,11 @@ def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle
     near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (-2, -1))
     gain[relief] = near + smoothstep(*ASIDE, angle[rows, columns][relief])[:, None] * (far - near)
     gain = turn[rows, columns, None] * gain
-    skin = look_up_points(photo.shows(*SKIN).astype(np.float32), places)[:, None]
-    lifted = skin * QUIET * np.maximum(np.expm1(gain), 0)  # gains are found with as much light added to both
-    radiance = (look_up_points(photo.radiance, places) * np.exp(gain) + lifted)[:, None]
+    skin = look_up_points(photo.shows(*BARE).astype(np.float32), places)[:, None]
+    shown = look_up_points(photo.radiance, places)
+    # gains are found with as much light added to both; but pupils, lashes and brows stay black
+    lifted = skin * np.minimum(shown.mean(1, keepdims=True), QUIET) * np.maximum(np.expm1(gain), 0)
+    radiance = (shown * np.exp(gain) + lifted)[:, None]
     out = np.zeros((len(rows), 1, 3), np.float32)
     tone_map(radiance.astype(np.float32), out)
     rgb[rows, columns] = out[:, 0]
