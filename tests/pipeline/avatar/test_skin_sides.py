@@ -32,7 +32,14 @@ from portrait360.pipeline.avatar.skin.mesh import (
 )
 from portrait360.pipeline.avatar.skin.patches import find_shade, keep_own
 from portrait360.pipeline.avatar.view.relief_trust import find_clear_skin
-from portrait360.pipeline.avatar.view.relight import DEEP, find_deep_shade, leave_deep_shade, level_light, relight
+from portrait360.pipeline.avatar.view.relight import (
+    DEEP,
+    dim_glare,
+    find_deep_shade,
+    leave_deep_shade,
+    level_light,
+    relight,
+)
 from portrait360.pipeline.avatar.view.render import judge_facing
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.render.tone_mapping import tone_map
@@ -156,6 +163,14 @@ def test_pupils_and_lashes_in_the_shade_stay_black():
         four_times, wanted = 4 * radiance, np.zeros((size, size, 3), np.float32)
         tone_map(four_times, wanted)
         np.testing.assert_allclose(relight(photo, gains, layer, uv, far), wanted, atol=0.055)
+
+
+def test_a_bright_spot_in_the_shade_is_not_lifted_above_skin_in_the_light():
+    spot, lift = np.full((4, 4, 3), 0.6, np.float32), np.full((4, 4, 3), 1.0, np.float32)
+    assert (spot + dim_glare(spot, lift)).max() < 0.2
+    for over, gain in ((spot, -lift), (0.1 * spot, lift), (-spot, lift)):  # in the light; a blemish; a mole
+        assert (dim_glare(over, gain) == 0).all()
+    assert dim_glare(spot, 0.1 * lift) == pytest.approx(-0.1)  # it is not made darker than it is shown
 
 
 def test_layers_show_no_shadow_with_edges():

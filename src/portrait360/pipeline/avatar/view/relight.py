@@ -29,6 +29,7 @@ DEEP = (0.7, 1.2)  # gain from which skin lies in a deep shade
 FALSE = (0.15, 0.45)  # logarithm of red over blue by which its hue is off the face's even in the layers' light
 DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo in which broad hues are looked at
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades, and all edges of light and shade
+BRIGHTER = 0.15  # logarithm by which the skin's own spots are brighter than the skin around them
 TURN = (8.0, 60.0)  # degrees from the photo's direction over which it takes the light of the layers
 OPENINGS = (Label.EYE, Label.MOUTH)
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
@@ -61,7 +62,9 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
             over = (broad - ratio) * cv2.GaussianBlur(weight, (0, 0), SOFT * photo.size)[..., None]
             openings = np.isin(photo.labels, OPENINGS) | np.isin(names, (*OPENINGS, Label.BROW))
             shade = find_shade(-broad.mean(-1), weight)
-            broad = broad + carry_across(level_light(over, facing, shade), openings, BESIDE, weight)
+            levelling = level_light(over, facing, shade)
+            levelling = levelling + dim_glare(over + levelling, broad)
+            broad = broad + carry_across(levelling, openings, BESIDE, weight)
         levelled.append(broad)
     shares = np.stack(
         [cv2.GaussianBlur((shown == i).astype(np.float32), (0, 0), PASS * photo.size) for i in range(layers)], -1
@@ -79,6 +82,12 @@ def level_light(over: F32, facing: Floats, shade: F32) -> F32:
     """
     aslant = (1 - np.asarray(smoothstep(*FACING, facing), np.float32))[..., None]
     return keep_own(over, shade, 1 - aslant) - over
+
+
+def dim_glare(over: F32, gain: F32) -> F32:
+    """Return what to add to gains (s, s, 3) lest a bright spot in the shade be lifted above skin in the light."""
+    lifted, brighter = np.maximum(gain.mean(-1), 0), np.maximum(over.mean(-1) - BRIGHTER, 0)
+    return -np.minimum(lifted, brighter)[..., None]
 
 
 def leave_deep_shade(deep: F32, uv: Floats, angle: Floats) -> Floats:
