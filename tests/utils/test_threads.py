@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from portrait360.utils.parallel.threads import LIMIT, make_ahead, map_in_threads, run_beside
+from portrait360.utils.parallel.threads import LIMIT, map_in_threads, run_beside
 
 
 @pytest.fixture(params=["1", "2"])
@@ -44,16 +44,3 @@ def test_two_functions_return_what_they_return_alone(threads):
     for functions in ((lambda: 1 / 0, lambda: 2), (lambda: 1, lambda: 2 / 0)):
         with pytest.raises(ZeroDivisionError):
             run_beside(*functions)
-
-
-def test_items_made_ahead_come_in_their_order_and_so_do_errors(threads):
-    def items():
-        yield from range(5)
-        raise ValueError("none left")
-
-    found = []
-    with pytest.raises(ValueError, match="none left"):
-        for item in make_ahead(items()):
-            found.append(item)
-    assert found == [0, 1, 2, 3, 4] and list(make_ahead([])) == []
-    assert next(make_ahead(iter(range(100)))) == 0  # whoever stops early waits for no more than is at work

@@ -129,37 +129,49 @@ def _blend(lines, free, first, last, width, left, top, a, b, c, peak, red, green
     return total
 
 
+@njit(error_model="numpy", fastmath=LOOSE, nogil=True, **WITHOUT_WRAPPERS)
+def _draw_tile(tile, means, conics, opacities, colours, depths, boxes, starts, ids, out):  # noqa: ANN001, ANN202 (numba)
+    size = out.shape[0]
+    across = (size + TILE - 1) // TILE
+    top, left = tile // across * TILE, tile % across * TILE
+    height, width = min(TILE, size - top), min(TILE, size - left)
+    lines, free = np.zeros((TILE, 6 * TILE), np.float32), np.full(TILE, width)
+    for y in range(TILE):
+        for x in range(TILE):
+            lines[y, x] = ONE if x < width else ZERO
+            lines[y, 5 * TILE + x] = np.float32(x) + HALF
+    open_pixels = height * width
+    for k in range(starts[tile], starts[tile + 1]):
+        if open_pixels == 0:
+            break
+        n = ids[k]
+        first, last = max(top, boxes[n, 2]) - top, min(top + height, boxes[n, 3]) - top
+        x, y = np.float32(left) - means[n, 0], np.float32(top) + HALF - means[n, 1]
+        a, b, c = -HALF * conics[n, 0], -conics[n, 1], -HALF * conics[n, 2]
+        open_pixels -= _blend(
+            lines, free, first, last, TILE, x, y, SIXTEENTH * a, SIXTEENTH * b, SIXTEENTH * c,
+            opacities[n], colours[n, 0], colours[n, 1], colours[n, 2], depths[n],
+        )  # fmt: skip
+    for y in range(height):
+        for x in range(width):
+            for channel in range(3):
+                out[top + y, left + x, channel] = lines[y, (1 + channel) * TILE + x]
+            out[top + y, left + x, 3] = ONE - lines[y, x]
+            out[top + y, left + x, 4] = lines[y, 4 * TILE + x]
+
+
 @cached_njit(parallel=True, fastmath=LOOSE, error_model="numpy")
 def draw(means, conics, opacities, colours, depths, boxes, starts, ids, out):  # noqa: ANN001, ANN201 (numba)
     """Blend the splats of every tile into out (s, s, 5): premultiplied colour, alpha, depth of the surface."""
-    size = out.shape[0]
-    across = (size + TILE - 1) // TILE
-    for tile in prange(across * across):
-        top, left = tile // across * TILE, tile % across * TILE
-        height, width = min(TILE, size - top), min(TILE, size - left)
-        lines, free = np.zeros((TILE, 6 * TILE), np.float32), np.full(TILE, width)
-        for y in range(TILE):
-            for x in range(TILE):
-                lines[y, x] = ONE if x < width else ZERO
-                lines[y, 5 * TILE + x] = np.float32(x) + HALF
-        open_pixels = height * width
-        for k in range(starts[tile], starts[tile + 1]):
-            if open_pixels == 0:
-                break
-            n = ids[k]
-            first, last = max(top, boxes[n, 2]) - top, min(top + height, boxes[n, 3]) - top
-            x, y = np.float32(left) - means[n, 0], np.float32(top) + HALF - means[n, 1]
-            a, b, c = -HALF * conics[n, 0], -conics[n, 1], -HALF * conics[n, 2]
-            open_pixels -= _blend(
-                lines, free, first, last, TILE, x, y, SIXTEENTH * a, SIXTEENTH * b, SIXTEENTH * c,
-                opacities[n], colours[n, 0], colours[n, 1], colours[n, 2], depths[n],
-            )  # fmt: skip
-        for y in range(height):
-            for x in range(width):
-                for channel in range(3):
-                    out[top + y, left + x, channel] = lines[y, (1 + channel) * TILE + x]
-                out[top + y, left + x, 3] = ONE - lines[y, x]
-                out[top + y, left + x, 4] = lines[y, 4 * TILE + x]
+    for tile in prange(len(starts) - 1):
+        _draw_tile(tile, means, conics, opacities, colours, depths, boxes, starts, ids, out)
+
+
+@cached_njit(nogil=True, fastmath=LOOSE, error_model="numpy")
+def draw_alone(means, conics, opacities, colours, depths, boxes, starts, ids, out):  # noqa: ANN001, ANN201 (numba)
+    """Do the same on one core, for threads that each draw a view of their own."""
+    for tile in range(len(starts) - 1):
+        _draw_tile(tile, means, conics, opacities, colours, depths, boxes, starts, ids, out)
 
 
 @cached_njit(parallel=True, fastmath=True)

@@ -1,12 +1,14 @@
 """Gaussians in a view, without gradients: projected several times as fast as with them, and sorted into tiles once
-for whatever is then drawn or measured."""
+for whatever is then drawn or measured.
+
+All of it works on one core: there are many views, and threads that each draw their own share no work.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numba import prange
 from scipy.spatial.transform import Rotation
 
 from portrait360.geometry.cameras import Camera
@@ -66,15 +68,15 @@ def draw(flat: FlatGaussians, colours: F32) -> tuple[F32, F32]:
     """Return straight rgb (s, s, 3) and alpha (s, s) of Gaussians in these colours (n, 3)."""
     out = np.zeros((flat.size, flat.size, 5), np.float32)
     values = flat.means, flat.conics, flat.opacities, colours, flat.depths
-    kernels.draw(*values, flat.boxes, flat.starts, flat.ids, out)
+    kernels.draw_alone(*values, flat.boxes, flat.starts, flat.ids, out)
     alpha = out[..., 3]
     return (out[..., :3] / np.maximum(alpha, 1e-6)[..., None]).clip(0, 1), alpha
 
 
-@cached_njit(parallel=True)
+@cached_njit(nogil=True)
 def _project(points, covariances, peaks, pose, lens, means, conics, extents, opacities, depths):  # noqa: ANN001, ANN202 (numba)
     focal, least = lens[0], np.float32(LOW_PASS)
-    for n in prange(len(points)):
+    for n in range(len(points)):
         x, y, z = points[n, 0] - pose[0, 3], points[n, 1] - pose[1, 3], points[n, 2] - pose[2, 3]
         right = pose[0, 0] * x + pose[1, 0] * y + pose[2, 0] * z
         down = pose[0, 1] * x + pose[1, 1] * y + pose[2, 1] * z

@@ -31,7 +31,7 @@ from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import translate_write_errors
 from portrait360.utils.images import over_grey, save_picture
-from portrait360.utils.parallel.threads import make_ahead
+from portrait360.utils.parallel.threads import map_in_threads
 
 FORMATS = (*SPLAT_FORMATS, "glb", "obj", *AVATAR_FORMATS, "field", "html", "mp4", "webp", "gif", "scene", "sheet")
 DEFAULT_FORMATS = ("ply", "glb", "html", "mp4", "sheet")
@@ -190,8 +190,11 @@ def draw_frames(head: Head, cameras: Sequence[Camera], size: int) -> Iterator[Fl
         yield from (render_over_grey(head, camera, size) for camera in cameras)
         return
     splats, covariances = head.splats, find_covariances(head.splats)
-    flats = (flatten(splats, covariances, camera, size) for camera in cameras)
-    yield from make_ahead(over_grey(*draw(flat, splats.colours)) for flat in flats)
+
+    def draw_frame(camera: Camera) -> Floats:
+        return over_grey(*draw(flatten(splats, covariances, camera, size), splats.colours))
+
+    yield from map_in_threads(draw_frame, cameras, lone_first=False)
 
 
 def render_over_grey(head: Head, camera: Camera, size: int) -> Floats:

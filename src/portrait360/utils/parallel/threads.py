@@ -6,14 +6,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar, cast
+from typing import TypeVar
 
-END = object()
 S = TypeVar("S")
 T = TypeVar("T")
 LIMIT = "OMP_NUM_THREADS"  # how many threads a process may use; workers of a batch have one each
 MOST = 4  # each holds a render's buffers
-AHEAD = 2
 
 
 def count_threads() -> int:
@@ -30,19 +28,6 @@ def run_beside(first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(second)
         return first(), other.result()
-
-
-def make_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield items that one other thread makes, a few ahead, while they are used here."""
-    if count_threads() == 1:
-        yield from items
-        return
-    rest = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        ahead = deque(pool.submit(next, rest, END) for _ in range(AHEAD))
-        while (item := ahead.popleft().result()) is not END:
-            ahead.append(pool.submit(next, rest, END))
-            yield cast(T, item)
 
 
 def map_in_threads(function: Callable[[S], T], items: Iterable[S], *, lone_first: bool = True) -> Iterator[T]:

@@ -71,7 +71,8 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
     )
     shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-4)
     mixed, smoother = (np.einsum("yxl,yxlc->yxc", shares, np.stack(g, 2)) for g in (gains, levelled))
-    return np.stack([*levelled, mixed, smoother], 2).astype(np.float32)
+    together = np.stack([*levelled, mixed, smoother]).astype(np.float32)
+    return np.moveaxis(together, 0, 2)  # each is looked up by itself, from memory that is its own
 
 
 def level_light(over: F32, facing: Floats, shade: F32) -> F32:

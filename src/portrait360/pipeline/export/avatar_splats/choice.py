@@ -113,14 +113,14 @@ def sharpen(splats: GaussianSplats, views: list[AvatarView], trust: Floats) -> G
 def _gather_all(
     splats: GaussianSplats, views: list[AvatarView], draw_over: Callable[[AvatarView, FlatGaussians], Floats]
 ) -> Iterator[tuple[AvatarView, F32]]:
-    """Yield each view, and what `gather` finds in it of what is drawn over it.
-
-    Only `gather` works in threads: kernels that use all cores themselves must not run twice at once.
-    """
+    """Yield each view, and what `gather` finds in it of what is drawn over it."""
     covariances = find_covariances(splats)
-    flats = ((shot, flatten(splats, covariances, shot.camera, shot.size)) for shot in views)
-    pictures = ((flat, draw_over(shot, flat)) for shot, flat in flats)
-    return zip(views, map_in_threads(lambda pair: gather(*pair), pictures, lone_first=False), strict=True)
+
+    def gather_view(shot: AvatarView) -> F32:
+        flat = flatten(splats, covariances, shot.camera, shot.size)
+        return gather(flat, draw_over(shot, flat))
+
+    return zip(views, map_in_threads(gather_view, views, lone_first=False), strict=True)
 
 
 def paint(splats: GaussianSplats, colours: Floats) -> GaussianSplats:
