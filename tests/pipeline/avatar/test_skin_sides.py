@@ -36,6 +36,7 @@ from portrait360.pipeline.avatar.view.relight import (
     DEEP,
     dim_glare,
     find_deep_shade,
+    find_relight,
     leave_deep_shade,
     level_light,
     relight,
@@ -163,6 +164,27 @@ def test_pupils_and_lashes_in_the_shade_stay_black():
         four_times, wanted = 4 * radiance, np.zeros((size, size, 3), np.float32)
         tone_map(four_times, wanted)
         np.testing.assert_allclose(relight(photo, gains, layer, uv, far), wanted, atol=0.055)
+
+
+def test_drawn_eyes_keep_their_colour_where_the_layers_have_skin():
+    skin, blue = np.array([0.5, 0.4, 0.35], np.float32), np.array([0.05, 0.1, 0.3], np.float32)
+    labels, layer_of_label = np.full((SIDE, SIDE), Label.FACE, np.uint8), np.zeros(256, np.int8)
+    film = SimpleNamespace(
+        radiance=np.tile(skin, (SIDE, SIDE, 1)),
+        normals=np.tile(np.array([0, 0, 1], np.float32), (SIDE, SIDE, 1)),
+        labels=labels,
+    )
+    eye = np.hypot(*(np.indices((SIDE, SIDE)) - SIDE // 2)) < SIDE // 12
+    radiance = np.where(eye[..., None], blue, skin)
+    shown = np.where(eye, np.uint8(Label.EYE), labels)
+    photo = replace(photograph(0.0, 0.0), radiance=radiance, labels=shown, known=np.ones((SIDE, SIDE), np.float32))
+    gains = find_relight(photo, film, layer_of_label, 1)
+    assert np.abs(gains[eye]).max() < 0.05
+    blush = np.hypot(*(np.indices((SIDE, SIDE)) - SIDE // 4)) < SIDE // 16
+    photo = replace(photo, radiance=np.where(blush[..., None], 3 * skin, radiance))
+    drawn, shot = (find_relight(replace(photo, painted=p), film, layer_of_label, 1) for p in (True, False))
+    for gains, levelled in ((drawn, False), (shot, True)):  # the light that moves with the eye is no drawing's
+        assert bool(np.abs(gains[:, :, -1] - gains[:, :, -2]).max() > 0.1) == levelled
 
 
 def test_a_bright_spot_in_the_shade_is_not_lifted_above_skin_in_the_light():

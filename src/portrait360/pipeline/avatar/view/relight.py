@@ -31,7 +31,7 @@ DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades, and all edges of light and shade
 BRIGHTER = 0.15  # logarithm by which the skin's own spots are brighter than the skin around them
 TURN = (8.0, 60.0)  # degrees from the photo's direction over which it takes the light of the layers
-OPENINGS = (Label.EYE, Label.MOUTH)
+OPENINGS = (Label.EYE, Label.MOUTH)  # against skin their colours say nothing of its light
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
 SOFT = 0.004  # picture sides over which what is known ends
 BESIDE = 0.004  # picture sides around these over which what differs may be their place, not light
@@ -50,7 +50,8 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
     )
     names = np.asarray(cv2.resize(film.labels, side, interpolation=cv2.INTER_NEAREST), np.uint8)
     ratio = np.clip(log_ratio(drawn, photo.radiance), -MOST, MOST)
-    shown, rendered = layer_of_label[photo.labels], layer_of_label[names]
+    opened, drawn_open = (np.isin(labels, OPENINGS) for labels in (photo.labels, names))
+    shown, rendered = layer_of_label[photo.labels], np.where(opened == drawn_open, layer_of_label[names], -1)
     facing = cv2.GaussianBlur(normals, (0, 0), BROAD * photo.size) @ unit(photo.camera.position).astype(np.float32)
     gains, levelled = [], []
     for layer in range(layers):
@@ -58,11 +59,10 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
         weight = (agree * photo.known).astype(np.float32)
         broad = blur(ratio, weight, BROAD * photo.size) * (weight.sum() > FEWEST)
         gains.append(broad)
-        if layer == layer_of_label[Label.FACE]:
+        if layer == layer_of_label[Label.FACE] and not photo.painted:  # a drawn face has neither gloss nor shadows
             over = (broad - ratio) * cv2.GaussianBlur(weight, (0, 0), SOFT * photo.size)[..., None]
-            openings = np.isin(photo.labels, OPENINGS) | np.isin(names, (*OPENINGS, Label.BROW))
-            shade = find_shade(-broad.mean(-1), weight)
-            levelling = level_light(over, facing, shade)
+            openings = opened | drawn_open | (names == Label.BROW)
+            levelling = level_light(over, facing, find_shade(-broad.mean(-1), weight))
             levelling = levelling + dim_glare(over + levelling, broad)
             broad = broad + carry_across(levelling, openings, BESIDE, weight)
         levelled.append(broad)
