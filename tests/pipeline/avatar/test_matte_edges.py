@@ -1,14 +1,29 @@
 """Outlines from aside: no haze, no wall's colours, no specks, no ghosts."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.view.matte_edges import SPECK, clear_edges, drop_specks, measure_turn, mix_photos
-from portrait360.pipeline.avatar.view.relief_view import TEAR, THREAD, close_holes, find_tears
+from portrait360.pipeline.avatar.view.matte_edges import (
+    ASIDE,
+    SPECK,
+    clear_edges,
+    drop_specks,
+    measure_turn,
+    mix_photos,
+)
+from portrait360.pipeline.avatar.view.relief_view import (
+    ALONE,
+    THREAD,
+    Colours,
+    close_holes,
+    find_lone_strands,
+    thin_out,
+)
 from portrait360.pipeline.avatar.view.render import BESIDE, LEFT, RIM, leave_matte
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
@@ -51,10 +66,10 @@ def test_edges_of_cloth_stay_as_soft_as_they_are():
     np.testing.assert_array_equal(clear_edges(cloth).alpha, cloth.alpha)
 
 
-def test_at_its_own_camera_the_photo_is_itself_and_aside_the_clear_one():
+def test_near_its_own_camera_the_photo_is_itself_and_aside_the_clear_one():
     photo = draw_photo(4.0)
     clear, seen = clear_edges(photo), np.ones((8, 8))
-    own, aside = (mix_photos(photo, clear, measure_turn(np.full((8, 8), a), seen)) for a in (0.2, 3.0))
+    own, aside = (mix_photos(photo, clear, measure_turn(np.full((8, 8), a), seen, ASIDE)) for a in (5.0, 13.0))
     assert own is photo
     assert aside is clear
 
@@ -80,16 +95,24 @@ def test_layers_leave_the_matte_from_its_edge_outwards_and_opaque():
     assert (leave_matte(matte, beside, np.full(400, LEFT[1])) == 0).all()
 
 
-def test_thin_tears_have_the_depth_beside_them_and_wide_ones_stay_open():
-    depth = np.full((SIDE, SIDE), 2.0, np.float32)
-    depth[:, 150:] = 3.0
-    depth[40:44], depth[100:180], depth[:, 250:] = 0, 0, 0
-    torn = find_tears(depth)
-    assert 2 * TEAR * SIDE > 4
-    assert (torn[40:44, 10:140] == 2).all()
-    assert (torn[40:44, 155:240] == 3).all()
-    assert (torn[104:176] == 0).all()
-    assert (torn[depth > 0] == 0).all()
+def test_hair_in_the_air_gets_thinner_not_fainter():
+    lock = np.array([[0.0, 0.3, 1.0, 0.3, 0.0]])
+    kept, air = np.full_like(lock, 0.5), np.ones_like(lock)
+    np.testing.assert_allclose(thin_out(lock, kept, air), [[0, 0, 1, 0, 0]])
+    np.testing.assert_allclose(thin_out(lock, kept, 0 * air), 0.5 * lock)
+    np.testing.assert_allclose(thin_out(lock, 0 * kept + 1, air), lock, atol=1e-6)
+    assert (thin_out(lock, 0 * kept, air) == 0).all()
+
+
+def test_lone_strands_of_the_layers_beside_the_photo_are_found_and_broad_hair_is_not():
+    alpha, whole = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))
+    alpha[40:120, 40:120], alpha[160, 40:120], alpha[40:120, 200], whole[38:122, 190:212] = 1, 1, 1, 1
+    layers = Colours(np.zeros((SIDE, SIDE, 3)), alpha, *np.zeros((3, SIDE, SIDE)))
+    film = SimpleNamespace(labels=np.where(alpha > 0, Label.HAIR, Label.BACKGROUND))
+    lone = find_lone_strands(layers, film, whole, 5.0)
+    assert (lone[160, 40:120] == 1).all()
+    assert lone[45:115, 40:210].max() < 1e-6, "broad hair, and a strand within what the photo shows"
+    assert not any(find_lone_strands(layers, film, whole, turned).any() for turned in (0.0, ALONE[1]))
 
 
 def test_no_threads_are_left_around_a_hole_that_cannot_be_closed():

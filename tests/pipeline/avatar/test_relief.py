@@ -8,7 +8,14 @@ import pytest
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.view.relief import SIDE as VERTICES
-from portrait360.pipeline.avatar.view.relief import fill, find_depths, find_loose_locks, make_relief
+from portrait360.pipeline.avatar.view.relief import (
+    fill,
+    find_depths,
+    find_loose_locks,
+    go_beyond,
+    hang_locks,
+    make_relief,
+)
 from portrait360.pipeline.avatar.view.relief_trust import ISLAND, SLIVER, calm, find_pure, measure_density
 from portrait360.pipeline.avatar.view.relief_view import Colours, lay_relief_over
 from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
@@ -113,6 +120,29 @@ def test_thin_long_locks_and_crumbs_are_loose_and_the_rest_of_the_hair_is_not():
     assert not (loose & ~hair).any()
     assert loose[145:200, 80:84].all() and loose[221:230, 21:30].all()
     assert not loose[45:135, 65:195].any() and not loose[30:38, 120:123].any()
+
+
+def test_a_lock_that_hangs_is_one_smooth_piece_of_hair_however_it_is_read():
+    skin, hair = (int(LAYER_OF_LABEL[label]) for label in (Label.EAR, Label.HAIR))
+    layers = np.full((VERTICES, VERTICES), -1, np.int8)
+    layers[40:140, 60:200], layers[140:200, 80:84] = hair, hair
+    layers[140:200, 80:82][::2] = skin
+    depth = np.where(layers == hair, 2.0, 2.5).astype(np.float32)
+    named, smooth = hang_locks(layers, depth, hair)
+    assert (named[142:200, 80:84] == hair).all()
+    np.testing.assert_allclose(smooth[142:200, 80:84], 2.0, atol=0.01)
+    np.testing.assert_array_equal(smooth[:135], depth[:135])
+    all_skin = np.where(layers == hair, np.int8(skin), layers)
+    np.testing.assert_array_equal(hang_locks(all_skin, depth, hair)[0], all_skin)
+
+
+def test_what_lies_beyond_the_outline_goes_on_from_it():
+    layers, depth = np.full((VERTICES, VERTICES), -1, np.int8), np.full((VERTICES, VERTICES), 9, np.float32)
+    layers[:, 60:100], layers[:, 100:140] = 0, 1
+    depth[:, 60:100], depth[:, 100:140] = 2, 3
+    named, deep = go_beyond(layers, depth)
+    np.testing.assert_array_equal(named, np.broadcast_to(np.arange(VERTICES) >= 100, named.shape))
+    np.testing.assert_array_equal(deep, 2 + named)
 
 
 @pytest.mark.parametrize(("depth", "put"), [(0.03, True), (0.3, False)])

@@ -20,7 +20,7 @@ SOLID = 0.995  # alpha from which a pixel shows nothing but the subject
 DEEP = (0.04, 0.06)  # crop sides within the matte in which no background is seen
 DOUBTFUL = 0.018  # share of the hair there with the background's colour from which colours do not tell
 SURE, LOOSE = 0.97, 0.6  # alpha of certain hair, and of hair whose colour is a guess
-BESIDE, AROUND, NEAR = 0.03, 0.1, 0.01  # crop sides over which certain hair tells the hue of loose hair, and its edge
+BESIDE, AROUND, NEAR = 0.03, 0.1, 0.02  # crop sides over which certain hair tells the hue of loose hair, and its edge
 ENOUGH = 0.02  # share of certain hair beside loose hair that tells its hue
 SHADES = (0.5, 1.6)  # light of loose hair in that of the certain hair beside it
 LIGHT = np.array([0.3, 0.59, 0.11], np.float32)  # of sRGB
@@ -64,10 +64,11 @@ def estimate_foreground(rgb: F32, alpha: F32) -> F32:
     return np.where(solid, rgb, np.clip(front, 0, 1)).astype(np.float32)
 
 
-def colour_loose_hair(rgb: F32, alpha: F32, hair: Bools) -> F32:
+def colour_loose_hair(rgb: F32, alpha: F32, hair: Bools, others: Bools) -> F32:
     """Return the colours (s, s, 3) with loose hair in the hue of the certain hair beside it.
 
-    A single hair is thinner than a pixel: what the background leaves of its hue is brown or grey.
+    A single hair is thinner than a pixel: what the background leaves of its hue is brown or grey, and of its light
+    nothing. `others` are the pixels of what else the matte holds.
     """
     core, size = (hair & (alpha > SURE)).astype(np.float32), len(rgb)
     if not core.any():
@@ -77,8 +78,10 @@ def colour_loose_hair(rgb: F32, alpha: F32, hair: Bools) -> F32:
     own = np.minimum(near[..., 3:] / ENOUGH, 1)
     near, far = (a[..., :3] / np.maximum(a[..., 3:], 1e-6) for a in (near, far))
     tone = own * near + (1 - own) * far
-    shade = np.clip((rgb @ LIGHT) / np.maximum(tone @ LIGHT, 1e-3), *SHADES)[..., None]
-    at_edge = np.minimum(3 * cv2.GaussianBlur(hair.astype(np.float32), (0, 0), NEAR * size), 1)
+    shade = np.clip((rgb @ LIGHT) / np.maximum(tone @ LIGHT, 1e-3), *SHADES)
+    shade = (1 + alpha * (shade - 1))[..., None]
+    at_edge, at_others = (cv2.GaussianBlur(a.astype(np.float32), (0, 0), NEAR * size) for a in (hair, others))
+    at_edge = np.minimum(3 * at_edge, 1) * at_edge / np.maximum(at_edge + at_others, 1e-6)
     share = ((1 - smoothstep(LOOSE, SURE, alpha)) * at_edge)[..., None]
     return np.asarray(rgb * (1 - share) + np.clip(tone * shade, 0, 1) * share, np.float32)
 

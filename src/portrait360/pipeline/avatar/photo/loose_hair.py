@@ -35,7 +35,7 @@ RARE = (0.01, 0.06)  # share of hair that looks like the background, and the rev
 COARSER = 4  # pixels per pixel of what varies slowly
 TELLS = 0.3  # weight of what a colour tells
 KEPT = (0.2, 0.01)  # and of what the networks are sure of, where colours do not tell, and where they do
-THIN = 0.01  # crop sides from what is hardly hair within which hair is loose
+CRISP = (0.007, 0.012)  # crop sides over which an edge goes from 0 to 1: hair that ends there is not loose, and is
 HAZE = (0.04, 0.94)  # alpha that is taken for none, and for all
 FEWEST = 200  # pixels of hair and background
 
@@ -54,7 +54,7 @@ def refine_hair(rgb: F32, alpha: F32, hair: F32, others: F32, inside: Bools) -> 
     back, core = (alpha < TRACE) & ~free & inside, (alpha > SURE) & ~free
     if min(back.sum(), (core & (hair > 0.5)).sum()) < FEWEST or not free.any():
         return alpha
-    guess, weight, tells, most = judge_colours(rgb, back, core & (hair > 0.5), core)
+    guess, weight, tells, (least, most) = judge_colours(rgb, back, core & (hair > 0.5), core)
     behind = ((guess < 0.5) & (weight > 0.5 * TELLS)).astype(np.uint8)
     free &= (hair >= others) | (alpha < 0.5) | (behind > 0)
     gaps = cv2.morphologyEx(behind, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) * find_loose_edge(
@@ -66,9 +66,18 @@ def refine_hair(rgb: F32, alpha: F32, hair: F32, others: F32, inside: Bools) -> 
     guess = (weight * guess + read * alpha) / np.maximum(weight + read, np.float32(1e-6))
     found = solve_alpha(rgb, alpha, free, guess.astype(np.float32), weight + read)
     found = np.clip((found - HAZE[0]) / (HAZE[1] - HAZE[0]), 0, 1)
-    thin = cv2.dilate((found < 0.5).astype(np.uint8), _disc(THIN * len(rgb))) > 0  # the colours within are the hair's
-    thin &= alpha < SURE
-    return np.where(free, np.where(thin, np.minimum(found, most), found), alpha).astype(np.float32)
+    found = alpha + smoothstep(*CRISP, measure_width(alpha)) * (np.clip(found, least, most) - alpha)
+    return np.where(free, found, alpha).astype(np.float32)
+
+
+def measure_width(alpha: F32) -> F32:
+    """Return over how many crop sides a matte (s, s) goes from 0 to 1 around each pixel.
+
+    Across a straight edge, the integral of alpha (1 - alpha) is a sixth of its width, and that of its slope is 1.
+    """
+    slope = np.hypot(*np.gradient(alpha)).astype(np.float32)
+    mixed, edge = (cv2.GaussianBlur(a, (0, 0), AROUND * len(alpha)) for a in (alpha * (1 - alpha), slope))
+    return np.asarray(6 * mixed / np.maximum(edge, 1e-4) / len(alpha), np.float32)
 
 
 def find_loose_edge(alpha: F32, hair: F32, others: F32, depth: float = 1) -> Bools:
@@ -87,10 +96,10 @@ def _disc(radius: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(round(radius), 1) + 1,) * 2)
 
 
-def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32, F32, F32, F32]:
+def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32, F32, F32, tuple[F32, F32]]:
     """Return what the colour of each pixel says of its alpha (s, s), how much that counts, and where colours tell.
 
-    Last comes the highest alpha that its hue allows.
+    Last come the lowest and the highest alpha that its hue allows.
 
     Args:
         rgb: The picture (s, s, 3).
@@ -118,7 +127,7 @@ def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32,
     tells = smoothstep(*OWN, apart / own) * smoothstep(2 * LIKE[1], 4 * LIKE[1], apart / noise)
     like, hued, unlike = np.moveaxis(np.stack([like, hued, unlike], -1) * rare * tells[..., None], -1, 0)
     weight = like + unlike + hued
-    most = 1 - hued * (1 - np.minimum(mixed / LOOSE, 1))
+    least = hued * np.minimum(mixed / LOOSE, 1)
     guess = (unlike + hued * np.minimum(mixed / DULL, 1)) / np.maximum(weight, 1e-6)
     weight = TELLS * np.minimum(weight, 1)
     # neither the background nor the hair around it nor a mix of both: another lock, or another thing
@@ -128,7 +137,7 @@ def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32,
         np.asarray(guess, np.float32),
         np.asarray(weight, np.float32),
         np.asarray(tells, np.float32),
-        np.asarray(most, np.float32),
+        (np.asarray(least, np.float32), np.asarray(least + 1 - hued, np.float32)),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.photo.foreground import colour_loose_hair, estimate_foreground, open_gaps
@@ -42,6 +42,7 @@ DIM, TONE = 0.03, (2.5, 3.0, 4.5)  # sRGB too dark to have a hue; deviations of 
 MOST, LARGE = 0.55, 0.04  # share of clothes of the skin's colours, and of the picture, from which clothes have them
 BESIDE, NO_EDGE = 0.008, 0.07  # crop sides beside a border, and the step of sRGB across it that is no edge
 LOWEST = 0.85  # quantile of the rows of a face below which nothing is part of a hat on the head
+NEXT = 0.006  # crop sides beside what is labelled within which the matte's edge is its own
 TELLING = 0.75  # share of hair and of face whose colours are more likely their own
 
 
@@ -93,7 +94,8 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     loose = find_loose_hair(portrait, shares, cleared, alpha)
     shown = open_gaps(alpha, pure, labels == Label.HAIR) if loose is None else loose
     rgb = estimate_foreground(portrait.rgb.astype(np.float32), shown)
-    rgb = rgb if loose is None else colour_loose_hair(rgb, loose, labels == Label.HAIR)
+    others = np.isin(labels, (*SKIN, *CLOTHES, *WORN))
+    rgb = rgb if loose is None else colour_loose_hair(rgb, loose, labels == Label.HAIR, others)
     flow = np.moveaxis(flow, 0, -1)
     return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, flow, camera, loose=loose)
 
@@ -120,8 +122,11 @@ def open_hair(photo: Photo) -> Photo:
     """Return a photo whose matte is open between locks: what is shown is; what is fitted to is the whole outline."""
     if photo.loose is None:
         return replace(photo, alpha=open_gaps(photo.alpha, photo.pure, photo.shows(Label.HAIR)))
-    single = (photo.labels == Label.BACKGROUND) & (photo.loose > 0.5)
-    labels, pure = np.where(single, np.uint8(Label.HAIR), photo.labels), np.where(single, np.float32(0), photo.pure)
+    beyond = photo.labels == Label.BACKGROUND
+    away, (rows, columns) = distance_transform_edt(beyond, return_indices=True)
+    names = np.where(np.asarray(away) <= NEXT * photo.size, photo.labels[rows, columns], np.uint8(Label.HAIR))
+    single = beyond & (photo.loose > 0.5)
+    labels, pure = np.where(single, names, photo.labels), np.where(single, np.float32(0), photo.pure)
     return replace(photo, alpha=photo.loose, labels=labels, pure=pure, loose=None)
 
 

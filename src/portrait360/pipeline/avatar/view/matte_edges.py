@@ -26,7 +26,8 @@ EVEN = 0.003  # picture sides over which colours from within are evened
 HAIRY = 0.03  # picture sides beside hair in which what is soft is taken for haze
 OTHERS = (*SKIN, *CLOTHES, *WORN)
 STAINED, SOFT = 2, 1.0  # pixels of the photo within its matte that are stained by the wall, and of a soft edge
-ASIDE = (0.5, 1.5)  # degrees from the photo's direction over which its edges are cleared
+ASIDE = (7.0, 12.0)  # degrees from the photo's direction over which its edges are cleared
+TURNED = (0.5, 1.5)  # those over which what the turn has torn off is dropped
 SPECK = (0.15, 0.0012)  # alpha from which it is seen, and share of a view below which what hangs alone is a speck
 
 
@@ -69,10 +70,10 @@ def mix_photos(first: Photo, second: Photo, share: float) -> Photo:
     return replace(first, rgb=rgb, radiance=radiance, alpha=alpha)
 
 
-def measure_turn(angle: Floats, alpha: Floats) -> float:
-    """Return 0 where a view (s, s) has the photo's own direction, 1 from a little aside on."""
+def measure_turn(angle: Floats, alpha: Floats, over: tuple[float, float]) -> float:
+    """Return 0 where a view (s, s) has the photo's own direction, and 1 after a turn `over` some degrees."""
     seen = angle[alpha > 0]
-    return float(smoothstep(*ASIDE, np.atleast_1d(np.median(seen)))[0]) if len(seen) else 0.0
+    return float(smoothstep(*over, np.atleast_1d(np.median(seen)))[0]) if len(seen) else 0.0
 
 
 def drop_specks(alpha: Floats) -> F32:

@@ -42,6 +42,7 @@ SEAM = 9  # cells along a seam that are torn together
 EDGE = 3.0  # cells over which a torn edge can be soft
 CRUMB = 0.004  # share of the cells that a part torn off must have to be kept further round
 THIN, LONG = 9, 12  # vertices across and along of locks that hang alone
+HAIRY = 0.3  # share of hair in a part that hangs alone from which it is a lock
 RIM = 2  # vertices by which the relief goes on beyond the matte
 STILL, NEAR_BY = 1e-4, 0.03  # canonical move that is none, and picture sides around what moves
 
@@ -104,6 +105,8 @@ def make_relief(
     """
     layers = layer_of_label[_pick(photo.labels)]
     depth, overlaps = find_depths(photo, film, skin, layer_of_label, cover)
+    layers, depth = hang_locks(layers, depth, layer_of_label[Label.HAIR])
+    layers, depth = go_beyond(layers, depth)
     inside = (_shrink(photo.alpha) > 0.02) & (_shrink(photo.known) > 0.02) & bool(cover.visible.any())
     inside = cv2.dilate(inside.astype(np.uint8), np.ones((2 * RIM + 1,) * 2)) > 0
     y, x = np.indices((SIDE, SIDE))
@@ -167,8 +170,32 @@ def find_depths(
             out[region] = fill(everywhere, region, BROAD)[region]
     sunk = np.where((shown >= 0) & (skin > 0), np.maximum(out - skin, 0), 0)
     out = out - sunk * (1 - smoothstep(*SUNK, sunk))
-    subject = shown >= 0
-    return np.where(subject, out, fill(out, subject) if subject.any() else out), overlaps
+    return out, overlaps
+
+
+def hang_locks(layers: NDArray[np.int8], depth: F32, hair: int) -> tuple[NDArray[np.int8], F32]:
+    """Return layers and depth (SIDE, SIDE) in which a lock that hangs alone is one piece of hair, however it is read.
+
+    It lies as deep as the hair around it: what a label makes of single pixels would tear it.
+    """
+    alone = find_loose_locks(layers >= 0)
+    _, parts = cv2.connectedComponents(alone.astype(np.uint8), connectivity=8)
+    part = np.asarray(parts, np.int32)
+    share = np.bincount(part[layers == hair], minlength=int(part.max()) + 1) / np.bincount(part.ravel())
+    locks = alone & (share > HAIRY)[part]
+    head = (layers == hair) & ~locks
+    if not locks.any() or not head.any():
+        return layers, depth
+    return np.where(locks, np.int8(hair), layers), np.where(locks, fill(depth, head), depth)
+
+
+def go_beyond(layers: NDArray[np.int8], depth: F32) -> tuple[NDArray[np.int8], F32]:
+    """Return layers and depth (SIDE, SIDE) that go on beyond the outline: its soft edge is not torn off."""
+    subject = layers >= 0
+    if not subject.any():
+        return layers, depth
+    rows, columns = find_nearest(subject)
+    return layers[rows, columns], depth[rows, columns]
 
 
 def fill(values: F32, known: Bools, reaches: Reaches = REACHES) -> F32:

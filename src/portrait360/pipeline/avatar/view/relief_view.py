@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
 from portrait360.pipeline.avatar.view.relief import STEP, Relief
-from portrait360.pipeline.avatar.view.relief_trust import drop_islands, leave_out_ink, soften_edges
+from portrait360.pipeline.avatar.view.relief_trust import SOFT_EDGE, drop_islands, leave_out_ink, soften_edges
 from portrait360.pipeline.avatar.view.relight import leave_deep_shade, relight
 from portrait360.pipeline.avatar.worn.glasses_photo import find_frames_before
 from portrait360.synth.render.compositing import Film
@@ -28,17 +28,17 @@ OWN = (0.4, 1.2)  # degrees up to which the view is the photo's own
 OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
 SLIT = 0.03  # picture sides: widest gap in the relief that another hat may fill
 HOLE = 0.02  # picture sides: half the width of holes, through which nothing but background would be seen
-TEAR = 0.008  # picture sides: half the width of tears through which what is torn is still seen
-TORN = (4.0, 8.0)  # degrees over which that ends: a ray then misses its pixel
 THREAD = 0.006  # picture sides: half the width of what is left of a hole's filling that cannot close it
 SOFT = 0.8  # pixels over which what is cut away ends
 BORDER = 0.05  # picture sides from the photo's edge over which it fades in
 STEPS = 0.0025  # picture sides by which steps in depth are blurred: about a cell of the relief
 POOR_END = (23.0, 24.5)  # degrees over which the photo of what the layers have otherwise ends: both would be a ghost
 HAIR_ON_HAT = (32.0, 37.0)  # degrees over which the photo's hair over a hat ends
-LOOSE = (3.0, 7.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
-HAZE = (0.2, 0.8)  # share of a matte over which its edge becomes solid: less is haze
+LOOSE = (9.0, 14.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
+HAZE = (0.06, 0.94)  # share of a matte over which its edge becomes solid: less is haze
 SOLID = (0.35, 0.75)  # that of a softened matte further round: half-transparent outlines look like ghosts
+AIRY = (8.0, 13.5)  # degrees over which the photo of hair ends that hangs beside the layers, with nothing beneath
+STRAND, ALONE = 0.006, (8.0, 14.0)  # picture sides: half the width of lone strands; degrees up to which they are none
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
 
 
@@ -80,8 +80,6 @@ def lay_relief_over(
         return layers
     size = len(layers.alpha)
     uv, firm, distance, shift, kept = relief.draw_moved(camera, size)
-    whole_cells, torn = (distance > 0)[..., None], find_tears(distance) * (turned > OWN[0])
-    distance = np.where(torn > 0, torn, distance)
     drawn = (distance > 0)[..., None]
     points = camera.unproject(pixel_centres(size, size), np.where(drawn[..., 0], distance, camera.radius))
     rest = points if shift is None else points - shift
@@ -89,9 +87,9 @@ def lay_relief_over(
     angle = measure_angles(points if motion is None else rest, photo.camera.position, eye)
     # at the photo's own camera every ray shows its pixel, also where the relief is torn
     straight = photo.camera.project(rest)[0]
-    uv = np.where(whole_cells, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
+    uv = np.where(drawn, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
     hidden = (film.alpha > 0.5) & (film.depth < distance - BEFORE) & (behind > BEFORE)
-    shows = drawn[..., 0] * ~hidden * np.where(torn > 0, (1 - layers.alpha) * (1 - smoothstep(*TORN, angle)), 1)
+    shows = drawn[..., 0] & ~hidden
     seen = np.maximum(shows, 1 - smoothstep(*OWN, angle))
     labels = look_up_labels(photo, uv)
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
@@ -101,30 +99,13 @@ def lay_relief_over(
     whole = whole * np.where((shown == skin) & (beneath == skin), lit, 1)
     whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
     whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))
-    firm = np.where(torn > 0, 1, firm)
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - 2, -1), uv, angle)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
+    layers = layers._replace(alpha=layers.alpha * (1 - find_lone_strands(layers, film, whole, turned)))
     kept_alpha = layers.alpha * (1 - find_strange(relief, film, layer_of_label, turned, distance > 0))
     layers = layers._replace(own=layers.own + trust * ((shown == beneath) - layers.own), alpha=kept_alpha)
     return blend_over(layers, colours, trust, make_opaque(trust, angle), distance)
-
-
-def find_tears(depth: F32) -> F32:
-    """Return the depth of what lies beside thin tears in the relief (s, s), 0 elsewhere.
-
-    Thin locks of hair tear along the cells of the relief; there each ray shows its own pixel of the photo.
-    """
-    drawn, width = (depth > 0).astype(np.uint8), 2 * max(round(TEAR * len(depth)), 1) + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    torn = cv2.morphologyEx(drawn, cv2.MORPH_CLOSE, disc) > drawn
-    if not torn.any():
-        return np.zeros_like(depth)
-    _, nearest = cv2.distanceTransformWithLabels(1 - drawn, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    nearest = np.asarray(nearest, np.int32)
-    depths = np.zeros(int(nearest.max()) + 1, np.float32)
-    depths[nearest[drawn > 0]] = depth[drawn > 0]
-    return np.where(torn, depths[nearest], np.float32(0))
 
 
 class Place(NamedTuple):
@@ -151,11 +132,31 @@ def trust_relief(
         layer_of_label: The layer that each label names.
     """
     bare = place.beneath == layer_of_label[Label.FACE]
-    trust = soften_edges(whole, firm, relief.shows, place.uv, place.angle, bare & (place.shown == place.beneath))
+    air = (1 - layers) * np.isin(place.shown, (-1, layer_of_label[Label.HAIR]))  # and what is hair by its edge
+    later = np.interp(place.angle, AIRY, SOFT_EDGE)
+    aside = place.angle + air * (later - place.angle)
+    trust = soften_edges(whole, firm, relief.shows, place.uv, aside, bare & (place.shown == place.beneath))
     scraps = bare & np.isin(place.labels, (Label.HAIR, Label.BEARD))  # of hair that the layers lack
     fitting = ~np.isin(place.beneath, list(relief.poor))
-    trust = drop_islands(trust, layers * ~scraps, place.angle, fitting)
-    return close_holes(trust, whole, layers)
+    trust = drop_islands(trust, layers * ~scraps, aside, fitting)
+    kept = np.where(whole > 0, trust / np.maximum(whole, 1e-6), 0)
+    return close_holes(thin_out(whole, kept, air), whole, layers)
+
+
+def thin_out(whole: Floats, kept: Floats, air: Floats) -> Floats:
+    """Return a share (s, s) of which as much is `kept`; in the `air`, hair gets thinner instead of fainter."""
+    thinner = np.clip((whole - (1 - kept)) / np.maximum(kept, 1e-3), 0, 1)
+    return whole * kept + air * (thinner - whole * kept)
+
+
+def find_lone_strands(layers: Colours, film: Film, whole: Floats, turned: float) -> Floats:
+    """Return 1 for strands of the layers that stick out of the photo's hair near its direction (s, s), else 0."""
+    if not OWN[0] < turned < ALONE[1]:
+        return np.zeros_like(whole)
+    covered = np.maximum(layers.alpha, whole).astype(np.float32)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(STRAND * len(whole)) + 1,) * 2)
+    lone = (covered - cv2.morphologyEx(covered, cv2.MORPH_OPEN, disc)) * (film.labels == Label.HAIR)
+    return np.clip(2 * lone, 0, 1) * (1 - smoothstep(*ALONE, np.asarray(turned)))
 
 
 def close_holes(trust: Floats, whole: Floats, layers: Floats) -> Floats:

@@ -22,7 +22,16 @@ from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, SKIN,
 from portrait360.pipeline.avatar.skin.detail import SkinDetail, coarser, look_up_detail, make_detail
 from portrait360.pipeline.avatar.skin.eye_shade import shade_eyes
 from portrait360.pipeline.avatar.skin.lip_shade import lighten_lips
-from portrait360.pipeline.avatar.view.matte_edges import clear_edges, drop_specks, measure_turn, mix_photos
+from portrait360.pipeline.avatar.view.matte_edges import ASIDE as CLEARED
+from portrait360.pipeline.avatar.view.matte_edges import (
+    TURNED as DROPPED,
+)
+from portrait360.pipeline.avatar.view.matte_edges import (
+    clear_edges,
+    drop_specks,
+    measure_turn,
+    mix_photos,
+)
 from portrait360.pipeline.avatar.view.relief import SIDE, Relief, make_relief
 from portrait360.pipeline.avatar.view.relief_trust import CLEAN, TURNED, leave_out_ink
 from portrait360.pipeline.avatar.view.relief_view import (
@@ -195,7 +204,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     angle, layer = measure_angles(points, projection.photo.camera.position, eye), LAYER_OF_LABEL[film.labels]
     near, behind = 1 - smoothstep(*NEAR, angle), depth - look_up_nearest(projection.depth, uv)
     density = _relative_resolution(film, points, projection.photo.camera, camera)
-    turn = measure_turn(angle, film.alpha)
+    turn = measure_turn(angle, film.alpha, CLEARED)
     photo = mix_photos(projection.photo, projection.clear, turn) if turn else projection.photo
     matte = look_up(photo.alpha, uv)
     share = trust_photo(projection, film, uv, angle, near, behind, density, matte)
@@ -220,7 +229,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     shown = photo, projection.gains, LAYER_OF_LABEL, relief
     rgb, alpha, share, depth, own = lay_relief_over(layers, film, behind, *shown, camera, motion)
     rgb = hide_seams(rgb, bare, film, share, own)
-    alpha = alpha + turn * (drop_specks(alpha) - alpha)
+    alpha = alpha + measure_turn(angle, film.alpha, DROPPED) * (drop_specks(alpha) - alpha)
     if projection.worn is not None:
         rgb = rgb + show_own_frame(look_up(projection.worn, uv), angle) * (alpha > 0)[..., None]
     return ProxyView(
