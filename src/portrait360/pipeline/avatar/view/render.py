@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.clothes.pattern import ClothPattern, find_shown_cloth, lay_pattern, make_pattern
+from portrait360.pipeline.avatar.hair.curls import Curls, find_curls, look_up_curls
 from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.skin.detail import SkinDetail, coarser, look_up_detail, make_detail
 from portrait360.pipeline.avatar.skin.eye_shade import shade_eyes
@@ -159,6 +160,10 @@ class PhotoProjection:
         return make_detail(self.photo, Label.HAT) if has_one_material(self.photo) else None
 
     @cached_property
+    def curls(self) -> Curls | None:
+        return None if self.drawn else find_curls(self.photo, self.scene.curves)
+
+    @cached_property
     def pattern(self) -> ClothPattern | None:
         return None if self.drawn else make_pattern(self.photo, self.depth)
 
@@ -215,6 +220,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     shade = shade_eyes(film, pixel) * lighten_lips(film, pixel)
     grain = _vary_skin(projection, film, points, 1 - share, eye, camera)
     grain *= _vary_cloth(projection, film, points, behind, camera)
+    grain *= _vary_hair(projection, film, points, (1 - share) * (1 - near), eye, camera)
     tone_map(film.radiance * shade * grain, rgb)
     near, first = near.astype(np.float32), (1 - smoothstep(*GAP, behind)).astype(np.float32)
     bare, rgb = rgb, rgb + share[..., None] * (relight(photo, projection.gains, layer, uv, angle) - rgb)
@@ -366,6 +372,20 @@ def _vary_cloth(projection: PhotoProjection, film: Film, points: Floats, behind:
     step = float(camera.radius) / (camera.focal * len(out) * pattern.pixel)
     seen = find_shown_cloth(projection.photo, points[cloth], film.normals[cloth], behind[cloth])
     out[cloth] = np.exp((1 - seen)[:, None] * lay_pattern(pattern, points[cloth], film.normals[cloth], step))
+    return out
+
+
+def _vary_hair(
+    projection: PhotoProjection, film: Film, points: Floats, share: Floats, eye: Floats, camera: Camera
+) -> F32:
+    """Return the same (s, s, 3) for hair: the curls of the photo's."""
+    out = np.ones_like(film.radiance)
+    seen = (film.labels == Label.HAIR) & (share * film.alpha > 0)
+    curls = projection.curls if seen.any() else None
+    if curls is not None:
+        step = float(camera.radius) / (camera.focal * len(out))
+        away = np.broadcast_to(eye, points.shape)[seen]
+        out[seen] = np.exp(share[seen][:, None] * look_up_curls(curls, points[seen], away, step))
     return out
 
 
