@@ -88,6 +88,12 @@ def test_hair_above_other_hair_has_its_tone(curtain):
     assert tone_locks(curtain).std() > 0.3
 
 
+def test_locks_are_set_off_from_one_another(curtain):
+    tones = tone_locks(curtain)
+    assert np.abs(np.diff(tones[::3], axis=0)).mean() > 0.1 * tones.std()
+    assert tones.mean() == pytest.approx(0, abs=1e-5)
+
+
 @pytest.mark.parametrize("turns", [3, 6])
 def test_curls_gleam_once_a_turn_where_they_face_outwards(curtain, turns):
     angle = 2 * np.pi * turns * np.linspace(0, 1, 41)

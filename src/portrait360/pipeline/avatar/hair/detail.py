@@ -34,8 +34,9 @@ CURLED = 2.0  # stretch below which hair is curled, ever more down to 1
 LEAST_STRETCH, SLOW = 4.0, 0.3  # of patches, even over curls; pace along strands of the photo's places
 FINE, TURNS = 0.8, 0.9  # shares of the detail, and of the turns of curls in its spread
 MIXED = 0.3  # share of the tones of broad locks that curls, which mix, have not
-TONES = ((14.0, 1.9), (34.0, 1.7))  # of broad locks: per canonical unit; range, in the spread of the detail
-ALONG, ROUND = 0.12, 0.12  # how much slower they change along strands; canonical radius at which they are counted
+TONES = ((14.0, 2.6), (34.0, 2.4))  # of broad locks: per canonical unit; range, in the spread of the detail
+GAP, NARROW = 1.4, 0.035  # how dark it is between those, in that spread, and how narrow, in the range of their tones
+ALONG, ROUND = 0.04, 0.12  # how much slower they change along strands; canonical radius at which they are counted
 TURN, LEAST_TURN = 0.02, 0.003  # canonical: half a turn of a curl, and how far one stands out at least
 PATCHES = 2  # that blend at a point
 FEWEST, PLACES = 0.002, 4096  # share of the picture that must show hair, and how many places of it are tried
@@ -111,8 +112,12 @@ def tone_locks(points: F32) -> F32:
     place = ROUND * unit(side + side.mean(1, keepdims=True) + 1e-9)
     place[..., 1] = ALONG * off[..., 1]
     flat = place.reshape(-1, 3).astype(np.float32)
-    tones = [size * (noise(flat, across, 71 + row) - 0.5) for row, (across, size) in enumerate(TONES)]
-    return np.sum(tones, 0).reshape(*points.shape[:2], 1).astype(np.float32)
+    locks = [noise(flat, across, 71 + row) - 0.5 for row, (across, _) in enumerate(TONES)]
+    tones = [
+        size * lock - GAP * np.exp(-((lock / NARROW) ** 2)) for lock, (_, size) in zip(locks, TONES, strict=True)
+    ]
+    tone = np.sum(tones, 0)
+    return (tone - tone.mean()).reshape(*points.shape[:2], 1).astype(np.float32)
 
 
 def _lay_along_strands(points: F32, example: Example) -> F32:
