@@ -9,6 +9,7 @@ import numpy as np
 from portrait360.geometry.cameras import orbit
 from portrait360.geometry.canonical_frame import FRAME_MARGIN, HEAD_HEIGHT, RADIUS, SHOULDER_HEIGHT
 from portrait360.pipeline.avatar.avatar import CoarseHead
+from portrait360.utils.parallel.threads import map_in_threads
 
 SHARE = 0.7  # of the picture's height, from the chin to the top of the hair, as in the papers
 CLOSEST = 1.5  # times the focal length of the portrait
@@ -30,8 +31,8 @@ def _find_focal(head: CoarseHead) -> float:
     focal = head.camera.focal
     top, wide = 0.0, 0.0
     shoulders = 0.5 - SHOULDER_HEIGHT * focal / RADIUS  # picture row, in sides
-    for camera in orbit(SIDES, focal=focal):
-        rows, columns = np.nonzero(head.render(camera, SIZE).mask > 0.5)
+    for view in map_in_threads(lambda camera: head.render(camera, SIZE), orbit(SIDES, focal=focal)):
+        rows, columns = np.nonzero(view.mask > 0.5)
         above = (rows + 0.5) / SIZE < shoulders
         if above.any():
             top = max(top, 0.5 - rows[above].min() / SIZE)

@@ -19,6 +19,7 @@ from portrait360.synth.scene import Part, Scene, Strands
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.parallel.threads import run_beside
+from portrait360.utils.vectors import sum_products
 
 DARKEST, FAIREST = 0.0015, 0.95  # albedo
 FAIR_HAIR = (0.65, 0.8)  # greatest luminance and greatest channel of the albedo of hair
@@ -71,7 +72,7 @@ def find_seen(
 
 def cosine_to_camera(points: F32, normals: F32, view: View) -> Floats:
     """Return the cosine between each normal and the direction of the photo's camera."""
-    return (normals * unit(view.photo.camera.position - points)).sum(-1)
+    return sum_products(normals, unit(view.photo.camera.position - points))
 
 
 def look_up_points(picture: Floats, uv: Floats) -> F32:

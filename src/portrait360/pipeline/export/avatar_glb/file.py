@@ -64,31 +64,39 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
         raise UserError(f"The detail of a mesh must lie between {DETAILS[0]:g} and {DETAILS[1]:g}, not {detail:g}.")
     rig = make_rig(avatar)
     neck = make_neck(rig)
-    photo = find_photo_detail(avatar)
-    skin, (pieces, eyes) = run_beside(
-        lambda: bake_skin_texture(avatar, photo, unlit=unlit),
-        lambda: make_pieces(avatar, rig, neck, photo, detail, unlit=unlit),
+    photo, (face, eyes) = run_beside(
+        lambda: find_photo_detail(avatar), lambda: make_face(avatar, rig, neck, detail, unlit=unlit)
     )
-    images = {"skin": skin, **eyes}
+    skin, others = run_beside(
+        lambda: bake_skin_texture(avatar, photo, unlit=unlit),
+        lambda: make_others(avatar, face, neck, photo, detail, unlit=unlit),
+    )
+    pieces, images = face + others, {"skin": skin, **eyes}
     images |= {piece.look.texture: piece.image for piece in pieces if piece.look.texture and piece.image is not None}
     return Parts(pieces, images, neck.pivot, dict(zip(rig.names, rig.weights.tolist(), strict=True)))
 
 
-def make_pieces(
-    avatar: Avatar, rig: Rig, neck: Neck, photo: PhotoDetail, detail: float, *, unlit: bool
+def make_face(
+    avatar: Avatar, rig: Rig, neck: Neck, detail: float, *, unlit: bool
 ) -> tuple[list[Piece], dict[str, Bytes]]:
-    """Return all meshes, and the textures of the eyes by name."""
+    """Return what expressions move, and the textures of the eyes by name."""
     images: dict[str, Bytes] = {}
     pieces = [make_skin_piece(avatar, rig, detail)]
     pieces += make_eyes(avatar, rig, images, unlit=unlit)
     pieces += make_mouth(avatar, rig, unlit=unlit)
     pieces += make_face_hair(avatar, rig, neck, detail, unlit=unlit)
-    pieces += make_worn(avatar, neck, photo, detail, unlit=unlit)
-    base = close_bust(avatar, pieces, unlit=unlit)
-    pieces += [] if base is None else [base]
-    left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in pieces)
-    pieces += make_hair(avatar, neck, left, unlit=unlit)
     return pieces, images
+
+
+def make_others(
+    avatar: Avatar, face: list[Piece], neck: Neck, photo: PhotoDetail, detail: float, *, unlit: bool
+) -> list[Piece]:
+    """Return what is worn, what closes the bust, and hair of the triangles that are left."""
+    pieces = make_worn(avatar, neck, photo, detail, unlit=unlit)
+    base = close_bust(avatar, face + pieces, unlit=unlit)
+    pieces += [] if base is None else [base]
+    left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in face + pieces)
+    return pieces + make_hair(avatar, neck, left, unlit=unlit)
 
 
 def close_bust(avatar: Avatar, pieces: list[Piece], *, unlit: bool) -> Piece | None:

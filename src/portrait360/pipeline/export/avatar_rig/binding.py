@@ -16,7 +16,7 @@ from portrait360.pipeline.export.avatar_rig.moving_mesh import EYES, FRINGE, Mov
 from portrait360.pipeline.export.units import METRES
 from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
-from portrait360.utils.parallel.threads import count_threads
+from portrait360.utils.parallel.threads import count_threads, map_in_threads
 
 MILLIMETRE = 1e-3 / METRES
 SPACING = 0.6 * MILLIMETRE  # of points over the triangles, the nearest of which binds a Gaussian
@@ -82,10 +82,14 @@ def find_seen(mesh: MovingMesh, points: F32, views: tuple[tuple[int, int], ...] 
     """Return which triangles (m,) are seen from the front or the sides, with the vertices at these points."""
     rows = np.flatnonzero(~mesh.mark(FRINGE))
     seen = np.zeros(len(mesh.triangles), bool)
-    for azimuth, elevation in views:
-        camera = Camera(look_at(azimuth, elevation), focal_from_fov(FIELD))
-        ids = rasterise(points, mesh.triangles[rows], camera, SIZE).ids
-        seen[rows[np.unique(ids[ids >= 0])]] = True
+    triangles = mesh.triangles[rows]
+
+    def find_front(view: tuple[int, int]) -> np.ndarray:
+        ids = rasterise(points, triangles, Camera(look_at(*view), focal_from_fov(FIELD)), SIZE).ids
+        return np.unique(ids[ids >= 0])
+
+    for front in map_in_threads(find_front, views, lone_first=False):
+        seen[rows[front]] = True
     return seen
 
 

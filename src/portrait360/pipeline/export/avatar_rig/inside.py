@@ -20,6 +20,7 @@ from portrait360.pipeline.export.avatar_splats.layers import thin_out
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs
 from portrait360.synth.render.tone_mapping import linear_to_srgb, srgb_to_linear
 from portrait360.utils.array_types import F32, F64, Bools, Floats
+from portrait360.utils.parallel.threads import count_threads
 from portrait360.utils.vectors import measure_length
 
 SPACINGS = {EYES[0]: 0.6, EYES[1]: 0.6, TEETH[0]: 0.9, TEETH[1]: 0.9, TONGUE: 1.4}  # millimetres
@@ -223,5 +224,5 @@ class Light:
 
     def _find_near(self, points: Floats, known: Bools, count: int) -> np.ndarray:
         rows = np.flatnonzero(known)
-        near = KDTree(self._points[rows]).query(points, k=min(count, len(rows)))[1]
+        near = KDTree(self._points[rows]).query(points, k=min(count, len(rows)), workers=count_threads())[1]
         return rows[np.asarray(near).reshape(len(points), -1)]

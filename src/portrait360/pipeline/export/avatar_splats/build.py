@@ -112,10 +112,9 @@ def _draw_all(
     """Return Gaussians that may be seen, the share of each that must lie over the subject, how far the front's views
     are trusted with its colour, and of which there may be fewer."""
     pixel = RADIUS / (focal_from_fov(FOV) * SIZE)
-    sheet = find_sheet(avatar, SIZE)
-    front, supported = draw_sheet(sheet, photo.view)
-    (strands, hairy), (discs, labels) = run_beside(
-        lambda: draw_strands(avatar.prepared_scene, pixel), lambda: draw_surfaces(avatar.prepared_scene, pixel, rng)
+    scene, sheet = avatar.prepared_scene, find_sheet(avatar, SIZE)
+    ((front, supported), (strands, hairy)), (discs, labels) = run_beside(
+        lambda: (draw_sheet(sheet, photo.view), draw_strands(scene, pixel)), lambda: draw_surfaces(scene, pixel, rng)
     )
     layers, labels = join_splats([strands, discs]), np.concatenate([hairy, labels])
     seen = np.flatnonzero(~find_covered(sheet, layers.means) & find_near_surface(layers.means, shots))

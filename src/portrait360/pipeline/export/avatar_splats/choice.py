@@ -15,7 +15,7 @@ from portrait360.pipeline.export.avatar_splats.blending import gather
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.images import over_grey
-from portrait360.utils.parallel.threads import map_in_threads
+from portrait360.utils.parallel.threads import count_threads, map_in_threads
 
 LEAST = 0.12  # pixels in the view that shows most of it, below which a Gaussian is left out
 MOST_CHANGE = 0.1  # of a colour in a step
@@ -48,12 +48,16 @@ class Shares:
 
 def find_near_surface(points: Floats, views: list[AvatarView]) -> Bools:
     """Return which points are near the first surface in some view."""
-    found = np.zeros(len(points), bool)
-    for shot in views:
-        rest = np.flatnonzero(~found)
-        depth = np.asarray(shot.view.depth, np.float32)
-        found[rest] = rasterizer.visible(points[rest], depth, shot.camera, tolerance=BEHIND)
-    return found
+
+    def find(part: Floats) -> Bools:
+        found = np.zeros(len(part), bool)
+        for shot in views:
+            rest = np.flatnonzero(~found)
+            depth = np.asarray(shot.view.depth, np.float32)
+            found[rest] = rasterizer.visible(part[rest], depth, shot.camera, tolerance=BEHIND)
+        return found
+
+    return np.concatenate(list(map_in_threads(find, np.array_split(points, count_threads()), lone_first=False)))
 
 
 def measure_shares(splats: GaussianSplats, views: list[AvatarView], trust: Floats) -> Shares:
