@@ -30,6 +30,8 @@ HUES = (
     4.0,
     8.0,
 )  # deviations of a background's colour by which the hair's hue differs where it tells shade from hair
+STRAY = (0.1, 0.4)  # alpha from which background is taken for hair
+CLEAR = (0.14, 0.19)  # sRGB by which hues differ clearly: pale hair and a pale wall never do
 ONE_HUE = (0.8, 0.92)  # length of the mean hue of hair, of the mean length: it has one hue
 RARE = (0.01, 0.06)  # share of hair that looks like the background, and the reverse, up to which colours tell
 COARSER = 4  # pixels per pixel of what varies slowly
@@ -54,7 +56,7 @@ def refine_hair(rgb: F32, alpha: F32, hair: F32, others: F32, inside: Bools) -> 
     back, core = (alpha < TRACE) & ~free & inside, (alpha > SURE) & ~free
     if min(back.sum(), (core & (hair > 0.5)).sum()) < FEWEST or not free.any():
         return alpha
-    guess, weight, tells, (least, most) = judge_colours(rgb, back, core & (hair > 0.5), core)
+    guess, weight, tells, (least, most, clear) = judge_colours(rgb, back, core & (hair > 0.5), core)
     behind = ((guess < 0.5) & (weight > 0.5 * TELLS)).astype(np.uint8)
     free &= (hair >= others) | (alpha < 0.5) | (behind > 0)
     gaps = cv2.morphologyEx(behind, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)) * find_loose_edge(
@@ -66,7 +68,8 @@ def refine_hair(rgb: F32, alpha: F32, hair: F32, others: F32, inside: Bools) -> 
     guess = (weight * guess + read * alpha) / np.maximum(weight + read, np.float32(1e-6))
     found = solve_alpha(rgb, alpha, free, guess.astype(np.float32), weight + read)
     found = np.clip((found - HAZE[0]) / (HAZE[1] - HAZE[0]), 0, 1)
-    found = alpha + smoothstep(*CRISP, measure_width(alpha)) * (np.clip(found, least, most) - alpha)
+    found += np.where(alpha < SURE, 1, clear) * (np.clip(found, least, most) - found)
+    found = alpha + smoothstep(*CRISP, measure_width(alpha)) * (found - alpha)
     return np.where(free, found, alpha).astype(np.float32)
 
 
@@ -96,10 +99,10 @@ def _disc(radius: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(round(radius), 1) + 1,) * 2)
 
 
-def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32, F32, F32, tuple[F32, F32]]:
+def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32, F32, F32, tuple[F32, F32, F32]]:
     """Return what the colour of each pixel says of its alpha (s, s), how much that counts, and where colours tell.
 
-    Last come the lowest and the highest alpha that its hue allows.
+    Last come the lowest and the highest alpha that its hue allows, and how clearly hues differ.
 
     Args:
         rgb: The picture (s, s, 3).
@@ -119,7 +122,7 @@ def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32,
     like = 1 - smoothstep(*LIKE, away)
     unlike = smoothstep(*UNLIKE, way) * smoothstep(2 * LIKE[1], 4 * LIKE[1], away)
     unlike = unlike * (1 - smoothstep(*LIKE, measure_colour(rgb - front) / own))
-    mixed, hued = judge_hue(rgb, behind, front, noise, hair)
+    mixed, hued, clear = judge_hue(rgb, behind, front, noise, hair)
     wrong = np.stack([like, hued * (1 - np.minimum(mixed / DULL, 1)), unlike], -1)
     seen = np.dstack([_spread(wrong[..., :2], core, BROAD), _spread(wrong[..., 2:], back, BROAD)])
     rare = 1 - smoothstep(*RARE, seen)
@@ -128,6 +131,9 @@ def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32,
     like, hued, unlike = np.moveaxis(np.stack([like, hued, unlike], -1) * rare * tells[..., None], -1, 0)
     weight = like + unlike + hued
     least = hued * np.minimum(mixed / LOOSE, 1)
+    most = least + 1 - hued
+    strays = smoothstep(*STRAY, least)  # a wall in many colours has some of the hair's hue
+    least *= 1 - smoothstep(*RARE, _spread(strays[..., None], back, BROAD)[..., 0])
     guess = (unlike + hued * np.minimum(mixed / DULL, 1)) / np.maximum(weight, 1e-6)
     weight = TELLS * np.minimum(weight, 1)
     # neither the background nor the hair around it nor a mix of both: another lock, or another thing
@@ -137,14 +143,15 @@ def judge_colours(rgb: F32, back: Bools, hair: Bools, core: Bools) -> tuple[F32,
         np.asarray(guess, np.float32),
         np.asarray(weight, np.float32),
         np.asarray(tells, np.float32),
-        (np.asarray(least, np.float32), np.asarray(least + 1 - hued, np.float32)),
+        (np.asarray(least, np.float32), np.asarray(most, np.float32), clear),
     )
 
 
-def judge_hue(rgb: F32, behind: F32, front: F32, noise: F32, hair: Bools) -> tuple[F32, F32]:
+def judge_hue(rgb: F32, behind: F32, front: F32, noise: F32, hair: Bools) -> tuple[F32, F32, F32]:
     """Return what the hue of each pixel says of its alpha (s, s), whatever its shade, and how much that counts.
 
-    It tells where all the hair has one hue, quite another than the background's.
+    It tells where all the hair has one hue, quite another than the background's. Last comes 1 where that is so much
+    another that no gloss has it.
     """
     tone = behind / np.maximum(np.sqrt((behind**2).sum(-1, keepdims=True)), 1e-3)
     light = (rgb * tone).sum(-1) / np.maximum((behind * tone).sum(-1), 1e-3)
@@ -154,7 +161,8 @@ def judge_hue(rgb: F32, behind: F32, front: F32, noise: F32, hair: Bools) -> tup
     other = measure_colour(other)
     even = other / np.maximum(_spread(measure_colour(hue)[..., None], hair, AROUND_HAIR)[..., 0], 1e-3)
     tells = lit * smoothstep(*HUES, other / noise) * smoothstep(*ONE_HUE, even)
-    return np.asarray(np.maximum(share, 0), np.float32), np.asarray(tells, np.float32)
+    clear = smoothstep(*CLEAR, other)
+    return np.asarray(np.maximum(share, 0), np.float32), np.asarray(tells, np.float32), np.asarray(clear, np.float32)
 
 
 def measure_colour(colour: Floats) -> Floats:

@@ -106,6 +106,7 @@ def make_relief(
     layers = layer_of_label[_pick(photo.labels)]
     depth, overlaps = find_depths(photo, film, skin, layer_of_label, cover)
     layers, depth = hang_locks(layers, depth, layer_of_label[Label.HAIR])
+    rim = layers < 0
     layers, depth = go_beyond(layers, depth)
     inside = (_shrink(photo.alpha) > 0.02) & (_shrink(photo.known) > 0.02) & bool(cover.visible.any())
     inside = cv2.dilate(inside.astype(np.uint8), np.ones((2 * RIM + 1,) * 2)) > 0
@@ -124,7 +125,7 @@ def make_relief(
         triangles.append(numbers.reshape(kept.shape) + sum(map(len, vertices)))
         vertices.append(photo.camera.unproject(uv, sheet).reshape(-1, 3)[used])
         places.append(nearest.ravel()[used])
-        firm.append((measure_firmness(solid) * ~loose).ravel()[used])
+        firm.append((measure_firmness(solid) * ~(loose | rim)).ravel()[used])
     empty = np.zeros((0, 3))
     rows = np.concatenate(places or [np.zeros(0, np.int64)])
     return Relief(

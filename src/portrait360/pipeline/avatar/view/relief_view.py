@@ -38,6 +38,7 @@ LOOSE = (9.0, 14.0)  # degrees up to which loose hair is as soft as in the photo
 HAZE = (0.06, 0.94)  # share of a matte over which its edge becomes solid: less is haze
 SOLID = (0.35, 0.75)  # that of a softened matte further round: half-transparent outlines look like ghosts
 AIRY = (8.0, 13.5)  # degrees over which the photo of hair ends that hangs beside the layers, with nothing beneath
+SEEN = 0.35  # share of the photo from which its hair is seen
 STRAND, ALONE = 0.006, (8.0, 14.0)  # picture sides: half the width of lone strands; degrees up to which they are none
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
 
@@ -156,7 +157,7 @@ def find_lone_strands(layers: Colours, film: Film, whole: Floats, turned: float)
     covered = np.maximum(layers.alpha, whole).astype(np.float32)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(STRAND * len(whole)) + 1,) * 2)
     lone = (covered - cv2.morphologyEx(covered, cv2.MORPH_OPEN, disc)) * (film.labels == Label.HAIR)
-    return np.clip(2 * lone, 0, 1) * (1 - smoothstep(*ALONE, np.asarray(turned)))
+    return np.clip(2 * lone, 0, 1) * (1 - np.minimum(whole / SEEN, 1)) * (1 - smoothstep(*ALONE, np.asarray(turned)))
 
 
 def close_holes(trust: Floats, whole: Floats, layers: Floats) -> Floats:
