@@ -134,6 +134,7 @@ def trust_relief(
     """
     bare = place.beneath == layer_of_label[Label.FACE]
     air = (1 - layers) * np.isin(place.shown, (-1, layer_of_label[Label.HAIR]))  # and what is hair by its edge
+    air = air * (place.angle < AIRY[1])
     later = np.interp(place.angle, AIRY, SOFT_EDGE)
     aside = place.angle + air * (later - place.angle)
     trust = soften_edges(whole, firm, relief.shows, place.uv, aside, bare & (place.shown == place.beneath))
