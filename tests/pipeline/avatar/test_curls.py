@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair import curls
 from portrait360.pipeline.avatar.hair.curls import TURNING, find_curls, lay_patches, look_up_curls, measure_turning
 from portrait360.pipeline.avatar.hair.detail import Example
 from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
@@ -88,14 +89,24 @@ def test_only_wound_strands_are_curled():
     assert measure_turning(grow(0)) < low < high < measure_turning(grow(8))
 
 
-def test_straight_strands_get_no_curls_whatever_the_photo_looks_like():
+def photograph_spots() -> Photo:
     rgb, one = np.zeros((SIDE, SIDE, 3), np.float32), np.ones((SIDE, SIDE), np.float32)
     rgb += np.asarray(0.1 * np.exp(make_spots())[..., None], np.float32)
     labels, flow = np.full((SIDE, SIDE), Label.HAIR, np.uint8), np.zeros((SIDE, SIDE, 2), np.float32)
-    photo = Photo(rgb, rgb, one, one, labels, one, flow, Camera(look_at(0, 0), FOCAL))
+    return Photo(rgb, rgb, one, one, labels, one, flow, Camera(look_at(0, 0), FOCAL))
+
+
+def test_straight_strands_get_no_curls_whatever_the_photo_looks_like():
+    photo = photograph_spots()
     assert find_curls(photo, grow(0)) is None
     found = find_curls(photo, grow(8))
     assert found is not None and found.strength > 0.5
+
+
+def test_locks_that_are_combed_are_no_curls(monkeypatch):
+    photo = photograph_spots()
+    monkeypatch.setattr(curls, "read_grain", lambda photo: (0.15, 1.0))
+    assert find_curls(photo, grow(8)) is None
 
 
 def test_curls_are_the_same_each_time():
