@@ -16,6 +16,7 @@ from portrait360.geometry.gaussians.projection import project
 from portrait360.geometry.gaussians.rasterizer import rasterize, render_image
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.avatar_splats.blending import gather
+from portrait360.pipeline.export.avatar_splats.build import _choose
 from portrait360.pipeline.export.avatar_splats.choice import (
     AvatarView,
     drop_most_hidden,
@@ -169,3 +170,18 @@ def test_a_refinement_makes_them_more_alike_and_is_deterministic(scene, drawn, v
     assert all(np.array_equal(getattr(refined, f.name), getattr(again, f.name)) for f in fields(GaussianSplats))
     assert np.array_equal(refined.colours[~free], painted.colours[~free])
     assert np.array_equal(refined.means[~free], painted.means[~free])
+
+
+def test_clothes_stay_where_there_are_too_many_splats(drawn, views):
+    """Fewer and larger discs show less for their size; they are not the ones to go then."""
+    hair = drawn[np.arange(len(drawn) // 2)]
+    both = join_splats([hair, drawn])
+    coarse = np.arange(len(both)) >= len(hair)
+    shares = measure_shares(both, views, np.ones(len(both)))
+    useful = find_useful(shares, np.full(len(both), 0.5))
+    before = useful[coarse[useful]]
+    kept, chosen = _choose(both, shares, useful, coarse, len(useful) // 3)
+    cloth = chosen[coarse[chosen]]
+    assert len(chosen) <= len(useful) // 3 and (np.diff(chosen) > 0).all()
+    spacing = 2 * kept.scales[cloth].max()
+    assert np.quantile(KDTree(kept.means[cloth]).query(both.means[before])[0], 0.99) < 1.5 * spacing

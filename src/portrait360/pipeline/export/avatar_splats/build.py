@@ -130,10 +130,13 @@ def _choose(
     splats: GaussianSplats, shares: Shares, useful: np.ndarray, coarse: Bools, count: int
 ) -> tuple[GaussianSplats, np.ndarray]:
     """Return the Gaussians, and the indices of at most `count` of them: of cloth and hats fewer and larger ones."""
-    rows = useful[coarse[useful]]
-    if len(useful) > count and len(rows):
-        kept, factor = coarsen(splats, rows, len(useful) - count)
-        useful = np.sort(np.concatenate([useful[~coarse[useful]], kept]))
+    if len(useful) <= count:
+        return splats, useful
+    fine, rows = useful[~coarse[useful]], useful[coarse[useful]]
+    if len(rows):
+        rows, factor = coarsen(splats, rows, len(useful) - count)
+        rows = drop_most_hidden(splats, shares, rows, count // 2)
         scales = splats.scales * np.where(coarse, factor, 1)[:, None].astype(np.float32)
         splats = replace(splats, scales=scales)
-    return splats, drop_most_hidden(splats, shares, useful, count)
+    # what is coarse already stays: each of these Gaussians shows much for its size no more, and leaves a hole
+    return splats, np.sort(np.concatenate([rows, drop_most_hidden(splats, shares, fine, count - len(rows))]))
