@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.hair import curls
 from portrait360.pipeline.avatar.hair.curls import TURNING, find_curls, lay_patches, look_up_curls, measure_turning
 from portrait360.pipeline.avatar.hair.detail import Example
 from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
@@ -101,12 +100,6 @@ def test_straight_strands_get_no_curls_whatever_the_photo_looks_like():
     assert find_curls(photo, grow(0)) is None
     found = find_curls(photo, grow(8))
     assert found is not None and found.strength > 0.5
-
-
-def test_locks_that_are_combed_are_no_curls(monkeypatch):
-    photo = photograph_spots()
-    monkeypatch.setattr(curls, "read_grain", lambda photo: (0.15, 1.0))
-    assert find_curls(photo, grow(8)) is None
 
 
 def test_curls_are_the_same_each_time():

@@ -13,6 +13,7 @@ from portrait360.pipeline.avatar.view.matte_edges import (
     SPECK,
     clear_edges,
     drop_specks,
+    find_cleared,
     measure_turn,
     mix_photos,
 )
@@ -69,9 +70,23 @@ def test_edges_of_cloth_stay_as_soft_as_they_are():
 def test_near_its_own_camera_the_photo_is_itself_and_aside_the_clear_one():
     photo = draw_photo(4.0)
     clear, seen = clear_edges(photo), np.ones((8, 8))
-    own, aside = (mix_photos(photo, clear, measure_turn(np.full((8, 8), a), seen, ASIDE)) for a in (5.0, 13.0))
+    own, aside = (
+        mix_photos(photo, clear, measure_turn(np.full((8, 8), a), seen, tuple(ASIDE[1]))) for a in (5.0, 13.0)
+    )
     assert own is photo
     assert aside is clear
+
+
+def test_a_soft_edge_in_the_hue_of_hair_is_haze_and_cleared_at_once():
+    """Where the wall shows through loose hair, its rim has the wall's hue."""
+    size = 64
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    alpha = np.clip((0.3 - np.hypot(x, y)) * 12, 0, 1).astype(np.float32)
+    labels, one = np.full((size, size), Label.HAIR, np.uint8), np.ones((size, size), np.float32)
+    picture, flow = np.zeros((size, size, 3), np.float32), np.zeros((size, size, 2), np.float32)
+    for pure, wanted in ((one, ASIDE[0]), (alpha * alpha, ASIDE[1])):
+        photo = Photo(picture, picture, alpha, one, labels, pure, flow, Camera(look_at(0), 3.0))
+        np.testing.assert_allclose(find_cleared(photo), wanted, atol=0.01)
 
 
 def test_specks_go_and_what_hangs_on_something_stays():

@@ -16,7 +16,6 @@ from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.hair.detail import CURLED, Example, read_detail
 from portrait360.pipeline.avatar.hair.stains import find_clear_hair
-from portrait360.pipeline.avatar.hair.texture import read_grain
 from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE, look_up_points, shrink
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
 from portrait360.synth.meshes import unit
@@ -32,8 +31,8 @@ SOFT = 0.35  # width of their edges, in the distance between them
 NEAREST = 3  # that blend at a point
 WHORL = np.array([0.0, 1.0, -0.35])  # towards which patches are the right way up
 GRAZING = (0.1, 0.45)  # cosine to the camera under which curls fade: narrower than a pixel, they would be stripes
-TURNING = (8.0, 15.0)  # radians per canonical unit: straight hair turns as the head is round, by 5; curls by 20 to 60
-CURLY = (0.18, 0.24)  # of `read_grain` over which hair is curled: locks of short hair that is combed have 0.15
+TURNING = (16.0, 28.0)  # radians per canonical unit: straight hair turns as the head is round, by 5, short locks that
+# are combed several ways by 15; curls by 20 to 60
 PURE = 0.9  # purity of hair whose curls are taken
 
 
@@ -60,11 +59,10 @@ def find_curls(photo: Photo, curves: Curves) -> Curls | None:
         return None
     pure = photo.shows(*HAIR) & (np.minimum(photo.pure, find_clear_hair(photo)) > PURE)
     example = read_detail(photo, shrink(pure, 3))
-    curly = float(smoothstep(*CURLY, np.asarray(read_grain(photo)[0])))
-    if example is None or example.stretch >= CURLED or curly == 0:
+    if example is None or example.stretch >= CURLED:
         return None
     curls = lay_patches(example)
-    return replace(curls, strength=turning * curly * curls.strength)
+    return replace(curls, strength=turning * curls.strength)
 
 
 def measure_turning(curves: Curves) -> float:

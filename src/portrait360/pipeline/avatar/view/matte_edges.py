@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from portrait360.pipeline.avatar.photo.pixels import CLOTHES, SKIN, WORN, Photo
+from portrait360.pipeline.avatar.photo.pixels import CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.view.relief_trust import find_pure
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.utils.array_types import F32, Bools, Floats
@@ -26,7 +26,10 @@ EVEN = 0.003  # picture sides over which colours from within are evened
 HAIRY = 0.03  # picture sides beside hair in which what is soft is taken for haze
 OTHERS = (*SKIN, *CLOTHES, *WORN)
 STAINED, SOFT = 2, 1.0  # pixels of the photo within its matte that are stained by the wall, and of a soft edge
-ASIDE = (7.0, 12.0)  # degrees from the photo's direction over which its edges are cleared
+ASIDE = np.array([[0.5, 1.5], [7.0, 12.0]])
+"""Degrees from the photo's direction over which its edges are cleared: of hair that looks like haze, and of hair that
+can be told from the wall."""
+TOLD, RIM = (0.7, 0.8), 0.01  # mean purity of the hair's rim where hues tell, and width of that in picture sides
 TURNED = (0.5, 1.5)  # those over which what the turn has torn off is dropped
 SPECK = (0.15, 0.0012)  # alpha from which it is seen, and share of a view below which what hangs alone is a speck
 
@@ -52,6 +55,18 @@ def clear_edges(photo: Photo) -> Photo:
     stained = near * (1 - np.maximum(own, smoothstep(*DEEP, depth)))
     rgb = np.asarray(photo.rgb + stained[..., None] * (within - photo.rgb), np.float32)
     return replace(photo, rgb=rgb, radiance=srgb_to_radiance(rgb), alpha=np.asarray(alpha, np.float32))
+
+
+def find_cleared(photo: Photo) -> tuple[float, float]:
+    """Return the degrees over which the edges of a photo are cleared.
+
+    Where the wall shows through loose hair, the rim has its hue. A soft rim in the hair's own hue is haze or paint.
+    """
+    depth = cv2.distanceTransform((photo.alpha > 0.1).astype(np.uint8), cv2.DIST_L2, 3) / photo.size
+    rim = photo.shows(*HAIR) & (depth < RIM)
+    told = 1 - float(smoothstep(*TOLD, np.asarray(photo.pure[rim].mean()))) if rim.any() else 0.0
+    begin, end = ASIDE[0] + told * (ASIDE[1] - ASIDE[0])
+    return float(begin), float(end)
 
 
 def find_core(sure: Bools, hair: Bools) -> Bools:

@@ -23,13 +23,13 @@ from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, SKIN,
 from portrait360.pipeline.avatar.skin.detail import SkinDetail, coarser, look_up_detail, make_detail
 from portrait360.pipeline.avatar.skin.eye_shade import shade_eyes
 from portrait360.pipeline.avatar.skin.lip_shade import lighten_lips
-from portrait360.pipeline.avatar.view.matte_edges import ASIDE as CLEARED
 from portrait360.pipeline.avatar.view.matte_edges import (
     TURNED as DROPPED,
 )
 from portrait360.pipeline.avatar.view.matte_edges import (
     clear_edges,
     drop_specks,
+    find_cleared,
     measure_turn,
     mix_photos,
 )
@@ -152,6 +152,10 @@ class PhotoProjection:
         return clear_edges(self.photo)
 
     @cached_property
+    def clearing(self) -> tuple[float, float]:
+        return find_cleared(self.photo)
+
+    @cached_property
     def detail(self) -> SkinDetail | None:
         return None if self.photo.painted else make_detail(self.photo)
 
@@ -209,7 +213,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     angle, layer = measure_angles(points, projection.photo.camera.position, eye), LAYER_OF_LABEL[film.labels]
     near, behind = 1 - smoothstep(*NEAR, angle), depth - look_up_nearest(projection.depth, uv)
     density = _relative_resolution(film, points, projection.photo.camera, camera)
-    turn = measure_turn(angle, film.alpha, CLEARED)
+    turn = measure_turn(angle, film.alpha, projection.clearing)
     photo = mix_photos(projection.photo, projection.clear, turn) if turn else projection.photo
     matte = look_up(photo.alpha, uv)
     share = trust_photo(projection, film, uv, angle, near, behind, density, matte)

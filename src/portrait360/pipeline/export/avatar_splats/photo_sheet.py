@@ -33,6 +33,8 @@ FACING = 0.4  # cosine from which it does
 RIM = 3  # pixels inside the outline of the photo's subject in which layers, where there are some, show it
 NEAR = 0.06  # canonical depth between the sheet and the layers that it may stand for
 
+COVERED = 0.5  # share of a pixel that layers cover where they lie beneath what the photo shows
+
 
 class Sheet(NamedTuple):
     """The surface that the photo shows, pixel by pixel."""
@@ -42,6 +44,7 @@ class Sheet(NamedTuple):
     normals: F64  # (s, s, 3)
     skin: Bools  # (s, s) where it is the skin's own surface
     layers: NDArray[np.int8]  # (s, s) index of the layer that the photo shows, -1 where there is none
+    beneath: F32  # (s, s) depth of the avatar's own layers, 0 where there is none
 
 
 def find_sheet(avatar: Avatar, size: int) -> Sheet:
@@ -61,7 +64,7 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     towards = camera.position - points
     normals = normals * np.where((normals * towards).sum(-1, keepdims=True) < 0, -1, 1)
     normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    return Sheet(camera, depth, normals, skin, shown)
+    return Sheet(camera, depth, normals, skin, shown, np.where(film.alpha > COVERED, film.depth, np.float32(0)))
 
 
 def _find_rim(depth: F32, shown: NDArray[np.int8]) -> Bools:
@@ -88,7 +91,7 @@ def draw_sheet(sheet: Sheet, view: ProxyView) -> tuple[GaussianSplats, Bools]:
     towards = _unit(sheet.camera.position - points)
     normals = sheet.normals[row, column]
     cosine = (normals * towards).sum(1, keepdims=True)
-    layers = np.asarray(view.depth)[row, column]
+    layers = sheet.beneath[row, column]
     supported = (layers > 0) & (np.abs(depth - layers) < NEAR)
     normals = _unit(normals + towards * np.maximum(STEEP - cosine, 0) * 1.3)
     sizes = side * depth / (sheet.camera.focal * len(sheet.depth))
