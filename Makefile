@@ -52,11 +52,11 @@ wheel: setup
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
-	@echo "Installing portrait360 into $(VENV), which takes a few minutes the first time."
+	@echo "Installing into $(VENV): a few minutes, about 3 GB (more with CUDA)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install $(TORCH)
+	$(BIN)/python -m pip install --editable ".[dev]"
 	touch $@
 
 clean:

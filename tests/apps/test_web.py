@@ -646,6 +646,19 @@ def test_what_comes_from_outside_stays_text(shelf):
         assert "<img src=x" not in shown and not re.search(r"[{}$`@]|onerror=alert\(1\)>", shown)
 
 
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "texts"),
+    [
+        (0.5, -0.5, ("in front", "level")),
+        (0.6, -0.6, ("1° to the subject's left", "1° below")),
+        (-179.6, 12.4, ("behind", "12° above")),
+    ],
+)
+def test_an_angle_that_is_shown_as_nothing_has_no_side(azimuth, elevation, texts):
+    shown = check_panel.render_check({"azimuth": azimuth, "elevation": elevation}, Choice())
+    assert tuple(re.findall(r"<span>([^<]*)</span>", shown)) == texts
+
+
 def test_warnings_are_a_list_that_has_a_name_and_outlast_the_server(shelf):
     """A job shows them whatever becomes of it; of a run of an earlier day the record has them, if it is whole."""
     job = Job("1", Path("1"), [], state="running")

@@ -327,7 +327,7 @@ def test_two_runs_in_one_folder_at_once(photo, tmp_path):
 # warnings
 
 
-TEXTS = ("no face was found; `azimuth=` says where the camera stands", "the picture was reduced <b>")
+TEXTS = ("no face found; use `azimuth=` to say where the camera was", "the picture was reduced <b>")
 
 
 def warn_in_portrait(folder: Path, key: str, texts: tuple[str, ...]) -> None:

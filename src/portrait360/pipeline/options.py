@@ -94,7 +94,7 @@ class MakeOptions:
         form=8,
     )
     hair_length: float | None = option(
-        None, "Factor for the estimated hair length, 0.1 to 4.", AVATAR, metavar="FACTOR", label="Hair length", form=9
+        None, "Scale the estimated hair length, by 0.1 to 4.", AVATAR, metavar="FACTOR", label="Hair length", form=9
     )
     parameters: Path | None = option(
         None,
@@ -116,8 +116,8 @@ class MakeOptions:
     )
     formats: tuple[str, ...] = option(
         SPLAT_FORMATS[:1],
-        f"Comma-separated file formats of the splats ({', '.join(SPLAT_FORMATS)}), and of an avatar's mesh "
-        f"besides .glb ({', '.join(AVATAR_FORMATS)}).",
+        f"Comma-separated file formats of the splats ({', '.join(SPLAT_FORMATS)}), and extra mesh formats for "
+        f"avatars ({', '.join(AVATAR_FORMATS)}).",
         HEAD,
         metavar="TEXT",
         label="File formats",
@@ -148,8 +148,8 @@ class MakeOptions:
     )
     hints: Path | None = option(
         None,
-        "With published networks: a folder with pictures of another head in equal steps around it, starting at the "
-        "front, which show the cameras to the networks. Default: a generated or a synthetic head.",
+        "With published networks: folder of equally spaced views of some other head, front view first, used as "
+        "camera conditioning. Default: a generated or a synthetic head.",
         ADVANCED,
         metavar="DIR",
     )

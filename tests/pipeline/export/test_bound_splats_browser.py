@@ -113,8 +113,11 @@ def test_breath_sways_the_head(tab):
 
 
 def test_another_light_shows_the_mesh(tab):
-    assert tab.run("document.getElementById('alive').checkVisibility()")
+    note = "document.getElementById('alive').checkVisibility({ visibilityProperty: true })"
+    assert tab.run(note)
     tab.run("(s => { s.value = 0.5; s.dispatchEvent(new Event('input')) })(document.getElementById('strength'))")
     lit = "const look = () => portrait360.mode() == 'lit' ? done() : setTimeout(look, 30); look()"
     tab.run(f"new Promise(done => {{ {lit} }})")
+    assert not tab.run(note)  # there is nothing to switch to any more
     tab.run("portrait360.setMode('splats')")
+    assert tab.run(note)

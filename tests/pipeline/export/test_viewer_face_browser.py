@@ -244,15 +244,19 @@ def test_a_phone_shows_every_preset_without_scrolling(browser, page, width, heig
 
 
 def test_it_says_that_it_loads_until_there_is_something_to_see(browser, page):
+    """From the first paint: before a script has run, it says so, and nothing of what only the scripts can know."""
     tab = Tab(browser, 200, 200)
-    note = "waits.push(...changes.filter(change => change.target.id == 'wait').map(change => change.target.hidden))"
-    watch = (
-        f"new MutationObserver(changes => {note}).observe(document, {{subtree: true, attributeFilter: ['hidden']}})"
+    note = (
+        "for (const { target, addedNodes } of changes) for (const one of [target, ...addedNodes]) {"
+        " if (one.id == 'wait') waits.push(one.hidden); if (one.id == 'note') notes.push(one.hidden); }"
     )
+    options = "{subtree: true, childList: true, attributeFilter: ['hidden']}"
+    watch = f"window.notes = []; new MutationObserver(changes => {{ {note} }}).observe(document, {options})"
     tab.call("Page.addScriptToEvaluateOnNewDocument", source=f"window.waits = []; {watch}")
     tab.open(page)
     tab.run("portrait360.ready")
     assert tab.run("waits[0]") is False and tab.run("waits.at(-1)") is True
+    assert tab.run("notes[0]") is True
     tab.close()
 
 

@@ -77,7 +77,7 @@ def _render_faces(faces: Any, choice: Choice) -> str:
         _button(_image(face, f"Face {i}"), Choice(face=i), pressed=i == (choice.face or 1))
         for i, face in enumerate(faces, 1)
     )
-    return f'<h4>Whose head?</h4><div class="p360-faces">{buttons}</div>'
+    return f'<h4>Which face?</h4><div class="p360-faces">{buttons}</div>'
 
 
 def _render_angles(found: dict[str, Any], choice: Choice, *, has_face: bool) -> str:
@@ -104,11 +104,12 @@ def _describe_angle(name: str, value: float) -> str:
         if name == "azimuth"
         else ("level", "above", "below")
     )
-    if abs(value) < 0.5:
+    degrees = round(value)
+    if degrees == 0:
         return sides[0]
-    if name == "azimuth" and abs(value) > 179.5:
+    if name == "azimuth" and abs(degrees) == 180:
         return "behind"
-    return f"{abs(value):.0f}° {sides[1] if value > 0 else sides[2]}"
+    return f"{abs(degrees)}° {sides[1] if degrees > 0 else sides[2]}"
 
 
 def _move(choice: Choice, azimuth: float, elevation: float, name: str, value: float) -> Choice:

@@ -132,10 +132,10 @@ class Page:
             if field[-1].form <= SHOWN:
                 inputs[field[0]] = self._add_input(*field)
         with gr.Row(elem_id="p360-buttons"):
-            make = gr.Button("Make", variant="primary", elem_id="p360-make")
+            make = gr.Button("Make 3D head", variant="primary", elem_id="p360-make")
             cancel = gr.Button("Cancel", visible=False, elem_id="p360-cancel")
-        with gr.Accordion("The same head from behind", open=False):
-            self.back = self._add_photo("A photo from behind, if you have one", 200, "p360-back")
+        with gr.Accordion("Add a photo from behind (optional)", open=False):
+            self.back = self._add_photo("Photo from behind", 200, "p360-back")
         with gr.Accordion("More settings", open=False, elem_id="p360-more"):
             for field in form_fields():
                 if field[-1].form > SHOWN:
@@ -180,7 +180,7 @@ class Page:
             styles = [(AS_FOUND, ""), *((result_panel.name_style(style), style) for style in list_styles())]
             return gr.Dropdown(styles, value="", label=info.label, elem_id=id)
         if name == "hair_length":
-            return gr.Slider(*LENGTHS, 1.0, step=0.05, label=f"{info.label}, as a factor", elem_id=id)
+            return gr.Slider(*LENGTHS, 1.0, step=0.05, label=f"{info.label} (× estimate)", elem_id=id)
         if kind is bool:
             return gr.Checkbox(default, label=f"{info.label}: {info.help}", elem_id=id)
         if info.low is not None:

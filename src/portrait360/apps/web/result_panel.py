@@ -9,8 +9,8 @@ from portrait360.apps.web.jobs import Job
 from portrait360.apps.web.markup import escape, run_url
 from portrait360.apps.web.run_store import COMPARISON, EVERYTHING, FILES, PAGE, SHEET, ZIP, PastRun
 
-EMPTY = """<div class="p360-stage p360-empty"><p>The head appears here.</p>
-<p>Choose a photo with a clearly visible face, then press Make.</p></div>"""
+EMPTY = """<div class="p360-stage p360-empty"><p>Your 3D head will appear here.</p>
+<p>Choose a photo with a clearly visible face, then press Make 3D head.</p></div>"""
 COMING = """<p class="p360-note">You can already turn the head and try expressions. The other files are still being
 written.</p>"""
 LENGTHS = ((0.5, "half as long"), (0.75, "shorter"), (1.0, "as it is"), (1.35, "longer"), (2.0, "twice as long"))
@@ -26,7 +26,7 @@ def render_viewer(id: str) -> str:
 def render_previews(job: Job, names: Sequence[str]) -> str:
     """Return the views so far in a grid, with empty cells for those to come."""
     if not names:
-        return '<div class="p360-stage p360-empty"><p>The head appears here as soon as it is ready to turn.</p></div>'
+        return '<div class="p360-stage p360-empty"><p>Your 3D head will appear here in the last stage.</p></div>'
     remaining = max((job.of if job.stage == "views" else 0) - len(names), 0)
     images = "".join(f'<img src="{run_url(job.id, name)}" alt="View {i + 1}">' for i, name in enumerate(names))
     across = ceil((1.4 * (len(names) + remaining)) ** 0.5)  # columns, so that all fit into the box, which is wide
@@ -90,13 +90,14 @@ def _render_hair(run: PastRun, styles: Sequence[str]) -> str:
     """Return controls that make the head again with other hair."""
     if not (run.style and run.name and styles):
         return ""
-    now = f"As it is ({name_style(run.style).lower()})"
+    now = f"Keep ({name_style(run.style).lower()})"
     options = f'<option value="">{escape(now)}</option>'
     options += "".join(f'<option value="{escape(style)}">{escape(name_style(style))}</option>' for style in styles)
     lengths = "".join(
         f'<option value="{factor:g}"{" selected" * (factor == 1)}>{text}</option>' for factor, text in LENGTHS
     )
-    return f"""<h3>Other hair</h3><div class="p360-hair"><label>Style<select data-style>{options}</select></label>
+    return f"""<h3>Change the hair</h3>
+<div class="p360-hair"><label>Style<select data-style>{options}</select></label>
 <label>Length<select data-length>{lengths}</select></label>{_action("hair", run.id, "Make again")}</div>
 <p class="p360-note">This makes a new head; the current one stays in the list below.</p>"""
 

@@ -34,7 +34,6 @@ class Page {
     new Tools(this);
     this.setIdle(!this.calm);
     if (!this.face && !this.calm) this.turn(FIRST_TURN);
-    byId("wait").hidden = false;
     await this.show(this.modes[0]);
     byId("wait").hidden = true;
     await this.settled();
@@ -81,6 +80,7 @@ class Page {
     if (!this.modes.includes(mode)) throw new TypeError(`no way to show it as ${mode}`);
     this.wanted = mode;
     document.querySelector(`#modes [value="${mode}"]`).checked = true;
+    byId("note").classList.toggle("gone", mode !== "splats"); // keeps its place: the light below it may be in hand
     const kind = mode === "splats" ? "splats" : "mesh";
     await this.view(kind);
     if (this.wanted !== mode) return;

@@ -165,10 +165,10 @@ def _place_by_outline(picture: Picture, azimuth: float | None, elevation: float 
     x, y = (coordinate / matte.scale for coordinate in head.center)
     side = head.height / matte.scale * RADIUS / (focal * HEAD_HEIGHT)
     model = load_morphable().skin
-    warning = "no face was found, so the outline places the head"
+    warning = "no face found; the head was placed by its outline"
     if azimuth is None:
         warning += (
-            "; `azimuth=` and `elevation=` say where the camera stands (a profile: 90 or -90, from behind: 180)"
+            ". Use `azimuth=` and `elevation=` to say where the camera was (a profile: 90 or -90, from behind: 180)"
         )
     return _Placement(
         CropSquare((x - side / 2, y - side / 2), side),
