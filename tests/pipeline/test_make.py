@@ -360,7 +360,7 @@ def test_every_warning_of_the_portrait_is_told_everywhere(photo, begun, capsys, 
     for line in printed.out.splitlines():
         job.on_output(line.encode())
     shown = render_status(job, 0)
-    assert "<li>No face was found; --azimuth says" in shown and "<li>The picture was reduced &lt;b&gt;.</li>" in shown
+    assert "<li>No face found; use --azimuth" in shown and "<li>The picture was reduced &lt;b&gt;.</li>" in shown
 
 
 def test_every_warning_of_the_portrait_is_in_the_row_of_a_batch(photo, begun, tmp_path, monkeypatch):
