@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from portrait360.pipeline.avatar.view.relief_view import (
     thin_out,
 )
 from portrait360.pipeline.avatar.view.render import BESIDE, LEFT, RIM, leave_matte
+from portrait360.synth.render.compositing import Film
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 
@@ -123,7 +125,7 @@ def test_lone_strands_of_the_layers_beside_the_photo_are_found_and_broad_hair_is
     alpha, whole = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))
     alpha[40:120, 40:120], alpha[160, 40:120], alpha[40:120, 200], whole[38:122, 190:212] = 1, 1, 1, 1
     layers = Colours(np.zeros((SIDE, SIDE, 3)), alpha, *np.zeros((3, SIDE, SIDE)))
-    film = SimpleNamespace(labels=np.where(alpha > 0, Label.HAIR, Label.BACKGROUND))
+    film = cast(Film, SimpleNamespace(labels=np.where(alpha > 0, Label.HAIR, Label.BACKGROUND)))
     lone = find_lone_strands(layers, film, whole, 5.0)
     assert (lone[160, 40:120] == 1).all()
     assert lone[45:115, 40:210].max() < 1e-6, "broad hair, and a strand within what the photo shows"
