@@ -78,7 +78,8 @@ def measure_width(alpha: F32) -> F32:
 
     Across a straight edge, the integral of alpha (1 - alpha) is a sixth of its width, and that of its slope is 1.
     """
-    slope = np.hypot(*np.gradient(alpha)).astype(np.float32)
+    down, across = np.gradient(alpha)
+    slope = np.hypot(down, across).astype(np.float32)
     mixed, edge = (cv2.GaussianBlur(a, (0, 0), AROUND * len(alpha)) for a in (alpha * (1 - alpha), slope))
     return np.asarray(6 * mixed / np.maximum(edge, 1e-4) / len(alpha), np.float32)
 

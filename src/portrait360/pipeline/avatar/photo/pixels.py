@@ -123,8 +123,9 @@ def open_hair(photo: Photo) -> Photo:
     if photo.loose is None:
         return replace(photo, alpha=open_gaps(photo.alpha, photo.pure, photo.shows(Label.HAIR)))
     beyond = photo.labels == Label.BACKGROUND
-    away, (rows, columns) = distance_transform_edt(beyond, return_indices=True)
-    names = np.where(np.asarray(away) <= NEXT * photo.size, photo.labels[rows, columns], np.uint8(Label.HAIR))
+    rows, columns = np.asarray(distance_transform_edt(beyond, return_distances=False, return_indices=True))
+    near = np.asarray(distance_transform_edt(beyond)) <= NEXT * photo.size
+    names = np.where(near, photo.labels[rows, columns], np.uint8(Label.HAIR))
     single = beyond & (photo.loose > 0.5)
     labels, pure = np.where(single, names, photo.labels), np.where(single, np.float32(0), photo.pure)
     return replace(photo, alpha=photo.loose, labels=labels, pure=pure, loose=None)
