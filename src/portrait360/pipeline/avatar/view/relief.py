@@ -182,7 +182,8 @@ def hang_locks(layers: NDArray[np.int8], depth: F32, hair: int) -> tuple[NDArray
     alone = find_loose_locks(layers >= 0)
     _, parts = cv2.connectedComponents(alone.astype(np.uint8), connectivity=8)
     part = np.asarray(parts, np.int32)
-    share = np.bincount(part[layers == hair], minlength=int(part.max()) + 1) / np.bincount(part.ravel())
+    count = np.bincount(part.ravel())
+    share = np.bincount(part[layers == hair], minlength=len(count)) / np.maximum(count, 1)
     locks = alone & (share > HAIRY)[part]
     head = (layers == hair) & ~locks
     if not locks.any() or not head.any():
