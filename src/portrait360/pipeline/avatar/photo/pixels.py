@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from portrait360.pipeline.avatar.worn.head_cloth import uncover_head_cloth
 from portrait360.pipeline.portrait.crop import cut_centre
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
-from portrait360.utils.array_types import F32, Bools, Bytes, Floats
+from portrait360.utils.array_types import F32, I32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.parallel.threads import map_in_threads
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
@@ -123,8 +124,8 @@ def open_hair(photo: Photo) -> Photo:
     if photo.loose is None:
         return replace(photo, alpha=open_gaps(photo.alpha, photo.pure, photo.shows(Label.HAIR)))
     beyond = photo.labels == Label.BACKGROUND
-    rows, columns = np.asarray(distance_transform_edt(beyond, return_distances=False, return_indices=True))
-    near = np.asarray(distance_transform_edt(beyond)) <= NEXT * photo.size
+    away, (rows, columns) = cast(tuple[Floats, I32], distance_transform_edt(beyond, return_indices=True))
+    near = away <= NEXT * photo.size
     names = np.where(near, photo.labels[rows, columns], np.uint8(Label.HAIR))
     single = beyond & (photo.loose > 0.5)
     labels, pure = np.where(single, names, photo.labels), np.where(single, np.float32(0), photo.pure)

@@ -138,5 +138,5 @@ def _choose(
         rows = drop_most_hidden(splats, shares, rows, count // 2)
         scales = splats.scales * np.where(coarse, factor, 1)[:, None].astype(np.float32)
         splats = replace(splats, scales=scales)
-    # what is coarse already stays: each of these Gaussians shows much for its size no more, and leaves a hole
+    # enlarged discs show little for their size and would be dropped first, but each of them would leave a hole
     return splats, np.sort(np.concatenate([rows, drop_most_hidden(splats, shares, fine, count - len(rows))]))
