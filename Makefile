@@ -1,4 +1,4 @@
-# The two commands: `make demo` and `make test`. Both set up .venv first, once.
+# The two commands: `make demo` and `make test`. Each first installs what it needs into .venv, once.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -6,8 +6,14 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all setup lint style types pytest pytest-all looks docs wheel clean
-demo: setup
+define PREPARE
+test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python -m pip install --quiet --upgrade pip
+$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install $(TORCH)
+endef
+
+.PHONY: demo test test-all install setup lint style types pytest pytest-all looks docs wheel clean
+demo: install
 	$(BIN)/portrait360 doctor
 	$(BIN)/portrait360 make examples/astronaut.png -o out --as mesh,splats,nerf --formats ply,spz --overwrite
 
@@ -49,15 +55,23 @@ wheel: setup
 	rm -rf dist && $(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 	PYTHON=$(PYTHON) TORCH="$(TORCH)" sh tests/wheel.sh dist/portrait360-*.whl
 
+# What users need, with the web app and batches.
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@echo "Installing into $(VENV): a few minutes, about 2 GB (more with CUDA)"
+	$(PREPARE)
+	$(BIN)/python -m pip install --editable ".[scale,spz,web]"
+	touch $@
+
+# The same, and what tests and tools need.
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
 	@echo "Installing into $(VENV): a few minutes, about 3 GB (more with CUDA)"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/python -m pip install $(TORCH)
+	$(PREPARE)
 	$(BIN)/python -m pip install --editable ".[dev]"
-	touch $@
+	touch $(VENV)/.installed $@
 
 clean:
 	rm -rf $(VENV) out dist site .pytest_cache .ruff_cache .hypothesis

@@ -130,6 +130,8 @@ def test_a_stage_that_reports_no_steps_has_its_lines_too(monkeypatch, capsys):
     monkeypatch.setattr(progress, "LINE_INTERVAL", 0.2)
     monkeypatch.setattr(progress, "TICK", 0.05)
     with event_printer("lines") as on_event:
+        time.sleep(0.5)
+        assert re.match(r"Loading: \d+ s so far\n", capsys.readouterr().err)
         on_event(Event("film", "begin", left=9.0))
         deadline = time.monotonic() + 20
         lines = []
@@ -139,7 +141,7 @@ def test_a_stage_that_reports_no_steps_has_its_lines_too(monkeypatch, capsys):
         on_event(Event("film", "done", seconds=1.0))
         capsys.readouterr()
         time.sleep(0.5)
-    assert all(re.fullmatch(r"film: \d+ s so far, about 9 s left", line) for line in lines) and len(lines) >= 2
+    assert all(re.fullmatch(r"video: \d+ s so far, about 9 s left", line) for line in lines) and len(lines) >= 2
     assert capsys.readouterr().err == ""  # nothing runs any more
     with progress_bar("Photos", 1) as bar:
         time.sleep(0.5)

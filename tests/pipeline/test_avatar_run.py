@@ -160,7 +160,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(photo, made, tmp_path):
     record = json.loads((made[0] / "run.json").read_text())
     record["stages"] = {name: record["stages"][name] for name in ("portrait", "proxy")}
     (stopped / "run.json").write_text(json.dumps(record))
-    for stage in ("avatar", "splats", "back", "film", "files"):
+    for stage in ("avatar", "splats", "page", "back", "film", "files"):
 
         def stop(event, stage=stage):
             if event.stage == stage and event.state in ("step", "begin"):
@@ -170,7 +170,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(photo, made, tmp_path):
             make(photo, stopped, WISH, stop)
         stops += 1
     make(photo, stopped, WISH)
-    assert stops == 5 and left(stopped) == left(made[0])
+    assert stops == 6 and left(stopped) == left(made[0])
 
 
 def test_the_time_left_falls_to_nothing(photo, folder):

@@ -1,4 +1,4 @@
-"""The stages that write files straight from an avatar: mesh, page, splats, film and sheet."""
+"""The stages that write files straight from an avatar: mesh, splats, page, sheet and film."""
 
 from __future__ import annotations
 
@@ -91,32 +91,29 @@ def run_avatar_film(run: Run, avatar: Avatar, splats: GaussianSplats) -> None:
     run.stage("film", {}, ("splats",), compute, lambda: None, outputs=(FILM,))
 
 
-def run_avatar_files(
-    run: Run,
-    portrait: Portrait,
-    views: ViewSet,
-    splats: GaussianSplats | None,
-    fitted: Head | None,
-    *,
-    title: str,
-    mesh: bool,
-) -> None:
-    """Write the page, the sheet, and what was fitted to the views. Without splats the film shows the views."""
-    film, page = splats is None, mesh or splats is not None
-    outputs = [SHEET, *FITTED, *[FILM] * film, PAGE]
+def run_avatar_page(run: Run, portrait: Portrait, splats: GaussianSplats | None, *, title: str, mesh: bool) -> None:
+    """Write the page with the mesh, the splats or both, as soon as they are there."""
+
+    def compute() -> None:
+        glb = (run.folder / MESH).read_bytes() if mesh else None
+        save_viewer(run.folder / PAGE, splats=splats, glb=glb, portrait=portrait, title=title)
+
+    depends_on = [*["splats"] * (splats is not None), *["avatar"] * mesh]
+    run.stage("page", {"title": title}, depends_on, compute, lambda: None, outputs=(PAGE,))
+
+
+def run_avatar_files(run: Run, views: ViewSet, fitted: Head | None, *, film: bool) -> None:
+    """Write the sheet, what was fitted to the views, and, if there is no film of splats, one of the views."""
 
     def compute() -> None:
         if film:
             save_view_turntable(run.folder / FILM, views)
-        if page:
-            glb = (run.folder / MESH).read_bytes() if mesh else None
-            save_viewer(run.folder / PAGE, splats=splats, glb=glb, portrait=portrait, title=title)
         if fitted is not None:
             write_head(Head(field=fitted.field), run.folder, ("field",))
             assert fitted.splats is not None
             write_ply(run.folder / FITTED_SPLATS, fitted.splats)
         save_picture(run.folder / SHEET, run_sheet(views, None))
 
-    depends_on = ["views", *["splats"] * (splats is not None), *["avatar"] * mesh]
+    depends_on = ["views"]
     depends_on += [] if fitted is None else ["refine" if "refine" in run.record["stages"] else "fit"]
-    run.stage("files", {"title": title}, depends_on, compute, lambda: None, outputs=outputs)
+    run.stage("files", {"film": film}, depends_on, compute, lambda: None, outputs=(SHEET, *FITTED, *[FILM] * film))

@@ -17,7 +17,7 @@ from portrait360.pipeline.stage_costs import load_costs, save_cost, scale_costs
 from portrait360.utils.progress import Event, EventHandler
 
 # usual seconds of each stage on two cores of an AMD EPYC
-PORTRAIT, PROXY, AVATAR, SPLATS, BACK, VIEW, FILM, FILES = 1.3, 12.0, 6.0, 9.0, 0.2, 0.12, 9.0, 7.0
+PORTRAIT, PROXY, AVATAR, SPLATS, PAGE, BACK, VIEW, FILM, FILES = 1.3, 12.0, 6.0, 9.0, 1.5, 0.2, 0.12, 9.0, 7.0
 DENOISED_VIEW = 1.0  # a view by the small network
 # seconds more in the first run after an installation, which compiles kernels
 COMPILING = {"proxy": 22.0, "avatar": 3.0, "splats": 3.0, "film": 1.0}
@@ -46,12 +46,13 @@ def usual_seconds(options: MakeOptions, *, from_avatar: bool, compiles: bool = F
         "proxy": PROXY,
         "avatar": AVATAR if "mesh" in results and options.proxy_method == "avatar" else 0.0,
         "splats": SPLATS if has_splats else 0.0,
+        "page": PAGE if from_avatar and ("mesh" in results or has_splats) else 0.0,
         "back": PORTRAIT if options.back else BACK,
         "views": options.views * (DENOISED_VIEW if options.uses_denoiser else VIEW) * (options.pixels / 256) ** 2,
         "film": FILM if has_splats else 0.0,
         "fit": fit if fits else 0.0,
         "refine": REFINE + fit if options.refine else 0.0,
-        "files": FILES if fits and not from_avatar else 2.0,
+        "files": FILES if fits and not from_avatar else 1.0,
     }
     more = COMPILING if compiles else {}
     return {stage: usual + more.get(stage, 0.0) for stage, usual in seconds.items() if usual}

@@ -10,13 +10,19 @@ from portrait360.geometry.numba_jit import is_cached
 from portrait360.geometry.rasterizer_kernels import draw
 from portrait360.pipeline.avatar.avatar import Avatar, CoarseHead
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar
-from portrait360.pipeline.avatar_stages import run_avatar_files, run_avatar_film, run_avatar_mesh, run_avatar_splats
+from portrait360.pipeline.avatar_stages import (
+    run_avatar_files,
+    run_avatar_film,
+    run_avatar_mesh,
+    run_avatar_page,
+    run_avatar_splats,
+)
 from portrait360.pipeline.eta import EtaEstimator
 from portrait360.pipeline.loaded_head import LoadedHead
 from portrait360.pipeline.options import FITTED_RESULTS, MakeOptions, content_hash
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.reconstruction.head import Head
-from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, SOLIDS, SPLATS, Run
+from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, PAGE, SOLIDS, SPLATS, Run
 from portrait360.pipeline.stage_costs import costs_file
 from portrait360.pipeline.stages import (
     run_files,
@@ -105,6 +111,10 @@ def _run_avatar(
     else:
         run.forget("splats", SPLATS)
         run.forget("film", ())
+    if "mesh" in results or splats is not None:
+        run_avatar_page(run, portrait, splats, title=title, mesh="mesh" in results)
+    else:
+        run.forget("page", (PAGE,))
     if not options.back:
         run_back_view(run, portrait, avatar)
     views, fitted = run_views(run, portrait, avatar, options, fits=fits), None
@@ -112,7 +122,7 @@ def _run_avatar(
         run_avatar_film(run, avatar, splats)
     if fits:
         fitted = run_refine(run, run_fit(run, views, options, FITTED_RESULTS), options, FITTED_RESULTS)
-    run_avatar_files(run, portrait, views, splats, fitted, title=title, mesh="mesh" in results)
+    run_avatar_files(run, views, fitted, film=splats is None)
     return views, LoadedHead(run.folder, avatar, fitted or Head(), splats)
 
 
@@ -127,7 +137,7 @@ def _run_fitted(
     title: str,
 ) -> tuple[ViewSet, LoadedHead | None]:
     """A head fitted to its views: those of published networks, or of a head that is no avatar."""
-    for stage in ("splats", "film"):
+    for stage in ("splats", "page", "film"):
         run.forget(stage, ())
     if isinstance(proxy, Avatar):
         run_avatar_mesh(run, proxy, page=(portrait, title))

@@ -19,6 +19,8 @@ LOADING = "Loading"  # title of a bar before its first stage
 TICK = 1.0  # seconds after which it is looked whether a line is due
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
 
+TITLES = {"proxy": "head", "avatar": "mesh", "film": "video"}  # of stages that files and programs know by other names
+
 ProgressCallback = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 
@@ -69,6 +71,10 @@ class ProgressBar:
             task = self._task(self._progress, self._title, self._total)
             text = escape_controls(f"{self._title} {what}")
             self._progress.update(task, description=text, advance=count, total=self._total)
+
+    def describe(self, what: str) -> None:
+        """Say what is being worked on."""
+        self.advance(what, 0)
 
     def update(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` steps of a stage are done: a `ProgressCallback`."""
@@ -171,7 +177,7 @@ def _event_bars() -> Iterator[EventHandler]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task("", total=None, left="")
+        task = progress.add_task(LOADING, total=None, left="")
 
         def on_event(event: Event) -> None:
             if event.stage == "run":
@@ -179,10 +185,9 @@ def _event_bars() -> Iterator[EventHandler]:
             if event.state in ("done", "kept", "warning"):
                 progress.console.print(_format_event(event), highlight=False, markup=False)
             elif event.state == "begin":
-                progress.reset(task, description=event.stage, total=None, left=_format_time_left(event))
+                progress.reset(task, description=name_stage(event.stage), total=None, left=_format_time_left(event))
             else:
-                text = f"{event.stage}: {event.what} {event.done}/{event.of}"
-                left = _format_time_left(event)
+                text, left = describe_step(event), _format_time_left(event)
                 progress.update(task, description=text, completed=event.done, total=event.of, left=left)
 
         yield on_event
@@ -193,7 +198,7 @@ class _LinePrinter:
 
     def __init__(self) -> None:
         self.last = self.stage_start = time.monotonic()
-        self.event: Event | None = None  # the latest of the stage that runs
+        self.event: Event | None = Event(LOADING, "begin")  # the latest of the stage that runs
         self.lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
@@ -219,8 +224,10 @@ class _LinePrinter:
         event, now = self.event, time.monotonic()
         if event is None or now - self.last < LINE_INTERVAL:
             return
-        step = f"{event.what} {event.done}/{event.of}" if event.of else f"{now - self.stage_start:.0f} s so far"
-        self._print(f"{event.stage}: {', '.join(part for part in (step, _format_time_left(event)) if part)}")
+        step = (
+            describe_step(event) if event.of else f"{name_stage(event.stage)}: {now - self.stage_start:.0f} s so far"
+        )
+        self._print(", ".join(part for part in (step, _format_time_left(event)) if part))
 
     def _print(self, text: str) -> None:
         self.last = time.monotonic()
@@ -230,7 +237,19 @@ class _LinePrinter:
 def _format_event(event: Event) -> str:
     if event.state == "warning":
         return f"warning: {escape_controls(name_flags(event.what))}"
-    return f"{event.stage}: there already" if event.state == "kept" else f"{event.stage}: {event.seconds or 0:.1f} s"
+    done = "there already" if event.state == "kept" else f"{event.seconds or 0:.1f} s"
+    return f"{name_stage(event.stage)}: {done}"
+
+
+def name_stage(stage: str) -> str:
+    """Return what people call a stage."""
+    return TITLES.get(stage, stage)
+
+
+def describe_step(event: Event) -> str:
+    """Return where in its stage a run is."""
+    step = [f"{event.what} {event.done}/{event.of}"] * bool(event.of)
+    return ": ".join([name_stage(event.stage), *step])
 
 
 def _format_time_left(event: Event) -> str:

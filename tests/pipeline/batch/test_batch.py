@@ -6,6 +6,8 @@ import csv
 import gc
 import io
 import os
+import subprocess
+import sys
 import time
 import tracemalloc
 from dataclasses import dataclass
@@ -24,7 +26,9 @@ from portrait360.pipeline.batch.inputs import Item, read_items
 from portrait360.pipeline.batch.runner import ROW, Batch, run_batch
 from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.errors import UserError
+from portrait360.utils.parallel.activity import ActivityBoard
 from portrait360.utils.parallel.process_pool import ProcessPool
+from portrait360.utils.progress import Event, ignore_event
 from portrait360.utils.storage import Storage
 from tests.fixtures.engines import Here
 
@@ -35,7 +39,7 @@ class Stub:
 
     said: str = ""
 
-    def __call__(self, photo: str, folder: Path, wish: MakeOptions) -> None:
+    def __call__(self, photo: str, folder: Path, wish: MakeOptions, on_event=ignore_event) -> None:
         text = Path(photo).read_text()
         if text == "bad":
             raise UserError("No head was found.")
@@ -181,7 +185,7 @@ def test_a_stopped_batch_leaves_the_table_of_what_was_done(photos, tmp_path):
 
 @dataclass(frozen=True)
 class Halfway:
-    def __call__(self, photo: str, folder: Path, wish: MakeOptions) -> None:
+    def __call__(self, photo: str, folder: Path, wish: MakeOptions, on_event=ignore_event) -> None:
         (folder / "head").write_text("half")
         raise UserError("The disk is full.")
 
@@ -223,7 +227,7 @@ def test_memory_does_not_grow_with_the_list(tmp_path):
 
 
 class Missing:
-    def __call__(self, photo, folder, wish):
+    def __call__(self, photo, folder, wish, on_event):
         raise UserError("There is none.")
 
 
@@ -255,7 +259,7 @@ def test_a_cluster_is_told_whole_paths(photos):
 def run_command(monkeypatch, photos, output, *words):
     """Run `batch` in this process; a photo of text "photo 0" has views, others a head."""
 
-    def make(photo, folder, options, *, overwrite):
+    def make(photo, folder, options, on_event, *, overwrite):
         Stub()(photo, folder, options)
         if not Path(photo).read_text().endswith("0"):
             (folder / "head.glb").write_text("")
@@ -275,6 +279,23 @@ def test_the_command_names_each_failed_photo_and_its_reason(photos, tmp_path, mo
         (photos / name).unlink()
     again = run_command(monkeypatch, photos, tmp_path / "out")
     assert again.exit_code == 0 and "4 kept from an earlier batch" in again.stdout and again.stderr == ""
+
+
+def test_the_line_of_a_batch_says_what_each_living_worker_does(tmp_path):
+    board = ActivityBoard(tmp_path)
+    with runner._post_progress(board, "photos/anna.jpg") as on_event:
+        on_event(Event("film", "begin"))
+        assert board.describe() == "anna.jpg: video"
+        on_event(Event("film", "step", "frame", 3, 8))  # too soon after the last
+        assert board.describe() == "anna.jpg: video"
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        (tmp_path / str(ended.pid)).write_text("bob.jpg: views")
+        (tmp_path / str(os.getppid())).write_text("eve.jpg: views")
+        assert sorted(board.read()) == ["anna.jpg: video", "eve.jpg: views"]
+    assert board.describe() == "eve.jpg: views"
+    with runner._post_progress(ActivityBoard(tmp_path / "gone"), "anna.jpg") as on_event:
+        on_event(Event("film", "begin"))  # a worker of another machine
 
 
 def test_both_tables_say_the_same(photos, tmp_path, monkeypatch):

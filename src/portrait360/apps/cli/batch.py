@@ -12,6 +12,7 @@ from portrait360.pipeline.batch.inputs import check_inputs
 from portrait360.pipeline.options import OVERRULES, RUN, MakeOptions
 from portrait360.utils.option_fields import name_flags
 from portrait360.utils.parallel.ray_pool import create_engine
+from portrait360.utils.progress import progress_bar
 from portrait360.utils.terminal import escape_controls
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def batch(
     engine = create_engine(workers, ray, gpus, (inputs, output))
     check_inputs(inputs)
 
-    from portrait360.pipeline.batch.runner import make_all
+    with progress_bar():
+        from portrait360.pipeline.batch.runner import make_all  # takes seconds
 
     started = time.monotonic()
     summary = make_all(inputs, output, options, engine)

@@ -42,8 +42,6 @@ def detect_device() -> tuple[str, str, str]:
         name, memory = torch.cuda.get_device_name(), torch.cuda.get_device_properties(0).total_memory
         precision = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
         return "cuda", precision, f"{name} with {memory / 1e9:.0f} GB, in {precision}"
-    if torch.backends.mps.is_available():
-        return "mps", "float16", "the Mac's own GPU, in float16"
     return "cpu", "float32", f"the CPU ({os.cpu_count()} cores), in float32"
 
 

@@ -22,6 +22,7 @@ from portrait360.apps.web.uploads import UploadLimit, answer, create_uploads_fol
 from portrait360.utils.errors import Interrupted, UserError
 from portrait360.utils.files import lock_folder
 from portrait360.utils.local_server import HOST, free_port
+from portrait360.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -64,7 +65,9 @@ def serve(folder: Path, port: int) -> None:
         with lock_folder(uploads), _resume_jobs(jobs):
             with contextlib.suppress(KeyboardInterrupt, Interrupted):  # the usual way to stop the server
                 token = secrets.token_urlsafe(24)
-                _run_server(create_app(jobs, uploads, token, checks), free_port(port), store.folder, token)
+                with progress_bar():  # its libraries take seconds to load
+                    app = create_app(jobs, uploads, token, checks)
+                _run_server(app, free_port(port), store.folder, token)
             jobs.close()
     finally:
         checks.close()

@@ -26,7 +26,7 @@ def render_viewer(id: str) -> str:
 def render_previews(job: Job, names: Sequence[str]) -> str:
     """Return the views so far in a grid, with empty cells for those to come."""
     if not names:
-        return '<div class="p360-stage p360-empty"><p>Your 3D head will appear here in the last stage.</p></div>'
+        return '<div class="p360-stage p360-empty"><p>Your 3D head will appear here as soon as it is made.</p></div>'
     remaining = max((job.of if job.stage == "views" else 0) - len(names), 0)
     images = "".join(f'<img src="{run_url(job.id, name)}" alt="View {i + 1}">' for i, name in enumerate(names))
     across = ceil((1.4 * (len(names) + remaining)) ** 0.5)  # columns, so that all fit into the box, which is wide

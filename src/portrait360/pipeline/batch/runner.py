@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,22 +19,24 @@ from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.run import FIELD, MESH, SPLATS, read_warnings
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import lock_folder
+from portrait360.utils.parallel.activity import ActivityBoard
 from portrait360.utils.parallel.ray_pool import NEEDS_SCALE
 from portrait360.utils.parallel.scheduler import TRIES, Engine
-from portrait360.utils.progress import progress_bar
+from portrait360.utils.progress import Event, EventHandler, call_regularly, describe_step, ignore_event, progress_bar
 from portrait360.utils.resume import cache_key
 from portrait360.utils.storage import Storage
 from portrait360.utils.version import __version__
 
-Make = Callable[[str, Path, MakeOptions], Any]
+Make = Callable[[str, Path, MakeOptions, EventHandler], Any]
 ROW = "batch.json"  # in every head's folder
+POST_INTERVAL = 0.5  # seconds between two messages of a worker
 MOST_FAILURES = 50  # that are named at the end; the table has them all
 WORKER_LOST = f"Its process died {TRIES} times; it may need more memory than is free."
 
 
-def make_anew(photo: str, folder: Path, options: MakeOptions) -> None:
+def make_anew(photo: str, folder: Path, options: MakeOptions, on_event: EventHandler) -> None:
     """Make a head, and replace the one of another photo in the same folder."""
-    make(photo, folder, options, overwrite=True)
+    make(photo, folder, options, on_event, overwrite=True)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Batch:
     storage: Storage
     options: MakeOptions
     make: Make = make_anew
+    board: ActivityBoard | None = None  # where workers say what they are doing
 
     def items(self) -> Iterator[Item]:
         """Yield each item once; only a number is stored for each."""
@@ -97,12 +101,33 @@ def _make_head(item: Item, batch: Batch, row: Row, start: float) -> Row:
     options = item.apply_to(batch.options)
     batch.storage.remove(row_file)
     with batch.storage.open_folder(item.name) as folder:
-        batch.make(item.photo, folder, options)
+        with _post_progress(batch.board, item.photo) as on_event:
+            batch.make(item.photo, folder, options, on_event)
         warnings = "; ".join(read_warnings(folder))
         made = "head" if any((folder / name).is_file() for name in (MESH, FIELD, *SPLATS)) else "views"
     row = replace(row, seconds=round(time.monotonic() - start, 2), warnings=warnings, made=made)
     batch.storage.write(row_file, row.pack())
     return row
+
+
+@contextmanager
+def _post_progress(board: ActivityBoard | None, photo: str) -> Iterator[EventHandler]:
+    """Yield what posts a run's events on the board, if there is one."""
+    if board is None:
+        yield ignore_event
+        return
+    last = -POST_INTERVAL
+
+    def post(event: Event) -> None:
+        nonlocal last
+        if event.state in ("begin", "step") and time.monotonic() - last >= POST_INTERVAL:
+            board.post(f"{Path(photo).name}: {describe_step(event)}")
+            last = time.monotonic()
+
+    try:
+        yield post
+    finally:
+        board.clear()
 
 
 def item_key(item: Item, options: MakeOptions) -> str:
@@ -150,16 +175,27 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
     """Make a head of every photo, and return what was made."""
     if find_spec("pyarrow") is None:
         raise UserError(NEEDS_SCALE)
-    batch = Batch(check_inputs(inputs), Storage(output), options.validate())
+    count = sum(1 for _ in read_items(check_inputs(inputs)))
+    storage, options = Storage(output), options.validate()
     summary, start = Summary(f"{output.rstrip('/')}/{CSV_TABLE}"), time.monotonic()
-    with lock_output(batch.storage), progress_bar("Photos", sum(1 for _ in read_items(inputs))) as bar:
+    with (
+        lock_output(storage),
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        progress_bar("Photos", count) as bar,
+    ):
+        board = ActivityBoard(Path(folder))
+
+        def describe() -> str:
+            done = summary.heads + summary.views
+            pace = [f"{3600 * done / max(time.monotonic() - start, 1e-3):.0f} an hour"] * bool(done)
+            return ", ".join([*pace, *[f"now {now}" for now in [board.describe()] if now]])
 
         def on_row(row: Row) -> None:
             summary.add(row)
-            per_hour = 3600 * (summary.heads + summary.views) / max(time.monotonic() - start, 1e-3)
-            bar.advance(f"{per_hour:.0f} an hour")
+            bar.advance(describe())
 
-        run_batch(batch, engine, on_row)
+        with call_regularly(lambda: bar.describe(describe())):
+            run_batch(Batch(inputs, storage, options, board=board), engine, on_row)
     return summary
 
 
