@@ -28,7 +28,7 @@ from portrait360.pipeline.export.avatar_splats.choice import (
 )
 from portrait360.pipeline.export.avatar_splats.layers import PIECE, coarsen, draw_strands, draw_surfaces, find_spacing
 from portrait360.pipeline.export.avatar_splats.refinement import refine
-from portrait360.pipeline.export.avatar_splats.shapes import join_splats
+from portrait360.pipeline.export.avatar_splats.shapes import draw_discs, find_normals, join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.synth.render.bake import PreparedScene, prepare_scene
 from portrait360.synth.render.renderer import render
@@ -101,10 +101,24 @@ def test_discs_cover_a_surface_without_a_hole_and_lie_flat_in_it(scene):
 
 def test_fewer_discs_become_larger_and_still_cover(scene):
     splats, labels = draw_surfaces(scene, PIXEL, np.random.default_rng(0))
-    rows, factor = coarsen(splats, np.arange(len(splats)), len(splats) // 2)
-    assert len(rows) < 0.6 * len(splats) and len(np.unique(rows)) == len(rows) and 1.3 < factor < 2
-    spacing = factor * find_spacing(labels[:1], PIXEL)[0]
+    rows, factors = coarsen(splats, splats.colours, np.arange(len(splats)), len(splats) // 2)
+    assert len(rows) < 0.6 * len(splats) and len(np.unique(rows)) == len(rows) and 1.3 < np.median(factors) < 2
+    spacing = factors.max() * find_spacing(labels[:1], PIXEL)[0]
     assert KDTree(splats.means[rows]).query(splats.means)[0].max() < 1.5 * spacing
+
+
+def test_discs_stay_small_where_a_surface_bends_and_where_it_is_printed():
+    x, y = (values.ravel() for values in np.mgrid[-30:30, -30:30] * 2.0 * PIXEL + 0.3 * PIXEL)
+    roof = np.stack([x, y, -np.abs(x)], 1)
+    normals = np.stack([np.sign(x), np.zeros(len(x)), np.ones(len(x))], 1)
+    splats = draw_discs(roof, normals, np.full(len(x), 2.0 * PIXEL), np.ones(len(x)))
+    assert np.allclose(find_normals(splats.rotations), normals / np.sqrt(2), atol=1e-3)
+    colours = np.where((y > 20 * PIXEL) & (y < 24 * PIXEL), 0.2, 0.6)[:, None] * np.ones(3)
+    rows, factors = coarsen(splats, colours, np.arange(len(x)), 4 * len(x) // 5)
+    at_ridge, at_print = np.abs(x) < 2 * PIXEL, np.isclose(y, (y[y > 20 * PIXEL]).min())
+    small = rows[factors == 1]
+    assert np.isin(np.flatnonzero(at_ridge | at_print), small).all()
+    assert len(small) < 0.5 * len(x) and (factors > 1.2).any() and len(rows) < 0.6 * len(x)
 
 
 def test_weights_are_the_gradients_of_the_picture_by_the_colours():

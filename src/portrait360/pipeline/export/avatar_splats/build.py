@@ -129,14 +129,15 @@ def _draw_all(
 def _choose(
     splats: GaussianSplats, shares: Shares, useful: np.ndarray, coarse: Bools, count: int
 ) -> tuple[GaussianSplats, np.ndarray]:
-    """Return the Gaussians, and the indices of at most `count` of them: of cloth and hats fewer and larger ones."""
+    """Return the Gaussians, and the indices of at most `count` of them: on even cloth and hats fewer, larger ones."""
     if len(useful) <= count:
         return splats, useful
     fine, rows = useful[~coarse[useful]], useful[coarse[useful]]
     if len(rows):
-        rows, factor = coarsen(splats, rows, len(useful) - count)
+        rows, factors = coarsen(splats, shares.colours, rows, len(useful) - count)
+        scales = splats.scales.copy()
+        scales[rows] *= factors[:, None].astype(np.float32)
         rows = drop_most_hidden(splats, shares, rows, count // 2)
-        scales = splats.scales * np.where(coarse, factor, 1)[:, None].astype(np.float32)
         splats = replace(splats, scales=scales)
     # enlarged discs show little for their size and would be dropped first, but each of them would leave a hole
     return splats, np.sort(np.concatenate([rows, drop_most_hidden(splats, shares, fine, count - len(rows))]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
-from portrait360.pipeline.export.avatar_splats.shapes import DISC, draw_discs, draw_lines
+from portrait360.pipeline.export.avatar_splats.shapes import DISC, draw_discs, draw_lines, find_normals
 from portrait360.synth.render.bake import PreparedScene
 from portrait360.synth.render.mesh_buffers import NORMAL, OPACITY, POSITION
-from portrait360.utils.array_types import F64, Bytes, Floats
+from portrait360.utils.array_types import F64, Bools, Bytes, Floats
 from portrait360.utils.portrait_labels import Label
+from portrait360.utils.vectors import measure_length
 
 PIECE = 7.0  # pixels: longest piece of a strand
 MOST_PIECES = 8  # of a segment
@@ -19,6 +20,8 @@ FINE = 1.2
 """Pixels between points on a surface, by label; a face, eyes and what is worn before them are finest."""
 SPARE = 5.0  # points tried per point kept, so that few gaps stay
 WIDER, MOST_COARSE = 1.1, 2.5  # factors of the spacing of discs where there are too many
+BENT, PRINTED = 0.012, 0.035
+"""Where normals turn by more, as a lack of the length of their mean, or colours vary by more, discs stay small."""
 MOST_POINTS = 2_000_000  # tried in all
 
 
@@ -65,17 +68,50 @@ def find_spacing(labels: Bytes, pixel: float) -> Floats:
 
 def thin_out(points: F64, spacing: Floats) -> np.ndarray:
     """Return the indices, in order, of the first point in each cube of its own spacing."""
+    return np.sort(np.unique(_find_cubes(points, spacing), return_index=True)[1])
+
+
+def _find_cubes(points: F64, spacing: Floats) -> np.ndarray:
+    """Return the number of the cube, of its own spacing, in which each point lies."""
     cubes = np.floor(points / spacing[:, None]).astype(np.int64) + (1 << 19)
     key = (cubes[:, 0] << 40) + (cubes[:, 1] << 20) + cubes[:, 2]
     kind = np.unique(spacing, return_inverse=True)[1]
-    return np.sort(np.unique(key + (kind.astype(np.int64) << 60), return_index=True)[1])
+    return key + (kind.astype(np.int64) << 60)
 
 
-def coarsen(splats: GaussianSplats, rows: np.ndarray, excess: int) -> tuple[np.ndarray, float]:
-    """Return which of the discs `rows` stay, and how much larger they get, for about `excess` fewer of them."""
+def coarsen(splats: GaussianSplats, colours: Floats, rows: np.ndarray, excess: int) -> tuple[np.ndarray, Floats]:
+    """Return which of the discs `rows` stay, and how much larger each gets, for about `excess` fewer of them.
+
+    Only discs of even ground get larger: on a collar or a fold they would stand out like a fringe, and blur a print.
+    """
     factor = WIDER * np.sqrt(len(rows) / max(len(rows) - excess, len(rows) / MOST_COARSE**2))
-    spacing = factor * splats.scales[rows, 0].astype(np.float64) / DISC
-    return rows[thin_out(splats.means[rows].astype(np.float64), spacing)], float(WIDER * factor)
+    places, spacing = splats.means[rows].astype(np.float64), splats.scales[rows, 0].astype(np.float64) / DISC
+    even = find_even(places, find_normals(splats.rotations[rows]), colours[rows], factor * spacing)
+    kept = even.copy()
+    kept[even] = False
+    kept[np.flatnonzero(even)[thin_out(places[even], (factor * spacing)[even])]] = True
+    kept |= ~even
+    return rows[kept], np.where(even[kept], WIDER * factor, 1.0)
+
+
+def find_even(points: F64, normals: Floats, colours: Floats, spacing: Floats) -> Bools:
+    """Return which points have around them, within their spacing, normals and colours that hardly vary.
+
+    Two grids of cubes look for it, so that no edge is missed because it lies between two cubes.
+    """
+    return np.all([_is_even(points + shift * spacing[:, None], normals, colours, spacing) for shift in (0.0, 0.5)], 0)
+
+
+def _is_even(points: F64, normals: Floats, colours: Floats, spacing: Floats) -> Bools:
+    cube = np.unique(_find_cubes(points, spacing), return_inverse=True)[1]
+    count = np.bincount(cube).astype(np.float64)
+
+    def average(values: Floats) -> F64:
+        return np.stack([np.bincount(cube, column) for column in values.T], 1) / count[:, None]
+
+    bent = 1 - measure_length(average(normals))
+    spread = np.sqrt(np.maximum(average(colours**2) - average(colours) ** 2, 0)).max(1)
+    return ((bent < BENT) & (spread < PRINTED))[cube]
 
 
 def _spread(count: int, rng: np.random.Generator) -> F64:

@@ -71,6 +71,13 @@ def find_quaternions(frames: Floats) -> F32:
     return Rotation.from_matrix(frames).as_quat()[:, [3, 0, 1, 2]].astype(np.float32)
 
 
+def find_normals(rotations: F32) -> Floats:
+    """Return the unit normals (n, 3) of flat Gaussians of these quaternions w x y z."""
+    if not len(rotations):
+        return np.zeros((0, 3))
+    return Rotation.from_quat(rotations[:, [1, 2, 3, 0]]).as_matrix()[:, :, 2]
+
+
 def join_splats(parts: list[GaussianSplats]) -> GaussianSplats:
     names = ("means", "scales", "rotations", "opacities", "colours")
     return GaussianSplats(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
