@@ -27,6 +27,7 @@ from portrait360.pipeline.export.avatar_splats.choice import (
     sharpen,
 )
 from portrait360.pipeline.export.avatar_splats.layers import PIECE, coarsen, draw_strands, draw_surfaces, find_spacing
+from portrait360.pipeline.export.avatar_splats.lining import LINED, paint_lining, select_lining
 from portrait360.pipeline.export.avatar_splats.refinement import refine
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs, find_normals, join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
@@ -35,6 +36,7 @@ from portrait360.synth.render.renderer import render
 from portrait360.synth.scene import Part, Scene
 from portrait360.utils.images import over_grey
 from portrait360.utils.parallel.threads import LIMIT
+from portrait360.utils.portrait_labels import Label
 from tests.fixtures.scenes import FOCAL, WHITE, ball, hair
 from tests.fixtures.splats import matrices, some_splats
 
@@ -199,3 +201,24 @@ def test_clothes_stay_where_there_are_too_many_splats(drawn, views):
     assert len(chosen) <= len(useful) // 3 and (np.diff(chosen) > 0).all()
     spacing = 2 * kept.scales[cloth].max()
     assert np.quantile(KDTree(kept.means[cloth]).query(both.means[before])[0], 0.99) < 1.5 * spacing
+
+
+def test_a_lining_lies_beneath_all_skin_and_nowhere_else(scene):
+    discs, labels = draw_surfaces(scene, PIXEL, np.random.default_rng(0))
+    for label, spacing in LINED.items():
+        lining, kinds = select_lining(discs, np.full_like(labels, label), PIXEL)
+        assert (kinds == label).all()
+        depth = 0.2 - np.linalg.norm(lining.means, axis=1)
+        assert np.allclose(depth, 1.5 * PIXEL, atol=0.3 * PIXEL)
+        assert KDTree(lining.means).query(discs.means)[0].max() < 1.8 * spacing * PIXEL
+    assert not len(select_lining(discs, np.full_like(labels, Label.EYE), PIXEL)[0])
+
+
+def test_a_lining_is_as_dark_as_what_lies_before_it_and_ends_beneath_clothes(scene):
+    discs, labels = draw_surfaces(scene, PIXEL, np.random.default_rng(0))
+    lining, kinds = select_lining(discs, np.full_like(labels, Label.SKIN), PIXEL)
+    red = np.where(np.arange(len(discs))[:, None] % 2, [0.5, 0.1, 0.1], [0.9, 0.5, 0.5])
+    before, covers = paint(discs, red), np.where(discs.means[:, 1] > 0, Label.SKIN, Label.CLOTHES)
+    painted = paint_lining(lining, kinds, before, covers)
+    assert 0 < len(painted) < len(lining) and painted.means[:, 1].min() > -2 * PIXEL
+    assert np.isclose(painted.colours, [0.5, 0.1, 0.1]).all(1).mean() > 0.8

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,11 +28,12 @@ from portrait360.pipeline.export.avatar_splats.choice import (
     sharpen,
 )
 from portrait360.pipeline.export.avatar_splats.layers import coarsen, draw_strands, draw_surfaces
+from portrait360.pipeline.export.avatar_splats.lining import paint_lining, select_lining
 from portrait360.pipeline.export.avatar_splats.photo_sheet import draw_sheet, find_covered, find_sheet, find_strange
 from portrait360.pipeline.export.avatar_splats.refinement import refine
 from portrait360.pipeline.export.avatar_splats.shapes import join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
-from portrait360.utils.array_types import Bools, Floats
+from portrait360.utils.array_types import Bools, Bytes, Floats
 from portrait360.utils.parallel.threads import map_in_threads, run_beside
 from portrait360.utils.portrait_labels import Label
 
@@ -72,18 +74,22 @@ def splats_from_avatar(
     shots = [_weigh(camera, view) for camera, view in views or render_views(avatar, refine_steps, on_view)]
     photo = AvatarView(avatar.camera, avatar.render(avatar.camera, SIZE), PHOTO_WEIGHT, front=True)
     shots.append(photo)
-    splats, least_inside, trust, coarse = _draw_all(avatar, shots, photo, np.random.default_rng(seed))
-    shares = measure_shares(splats, shots, trust)
-    splats, chosen = _choose(splats, shares, find_useful(shares, least_inside), coarse, count)
+    drawn = _draw_all(avatar, shots, photo, np.random.default_rng(seed))
+    shares, lined = measure_shares(drawn.splats, shots, drawn.trust), len(drawn.lining)
+    useful = find_useful(shares, drawn.least_inside)
+    splats, chosen = _choose(drawn.splats, shares, useful, drawn.coarse, max(count - lined, count // 2))
     splats = paint(splats[chosen], shares.colours[chosen])
+    lining = paint_lining(drawn.lining, drawn.lining_labels, splats, drawn.labels[chosen])
+    lining = lining[np.arange(min(len(lining), count - len(splats)))]
+    splats, trust = join_splats([splats, lining]), np.concatenate([drawn.trust[chosen], np.ones(len(lining))])
     for _ in range(SHARPENING):
-        splats = sharpen(splats, shots, trust[chosen])
+        splats = sharpen(splats, shots, trust)
     if not refine_steps:
         return splats
     # views of a hat that is none of the layers' and of theirs are of no single head
     another = int(LAYER_OF_LABEL[Label.HAT]) in avatar.projection.relief.poor
     shots = [shot for shot in shots if not (another and shot.front)]
-    return refine(splats, shots, trust[chosen] < 1, refine_steps, seed=seed)
+    return refine(splats, shots, trust < 1, refine_steps, seed=seed)
 
 
 def render_views(
@@ -106,24 +112,38 @@ def _weigh(camera: Camera, view: ProxyView) -> AvatarView:
     return AvatarView(camera, view, FRONT_WEIGHT if front else 1.0, front)
 
 
-def _draw_all(
-    avatar: Avatar, shots: list[AvatarView], photo: AvatarView, rng: np.random.Generator
-) -> tuple[GaussianSplats, Floats, Floats, Bools]:
-    """Return Gaussians that may be seen, the share of each that must lie over the subject, how far the front's views
-    are trusted with its colour, and of which there may be fewer."""
+class Drawn(NamedTuple):
+    """Gaussians that may be seen, and a lining beneath them."""
+
+    splats: GaussianSplats
+    labels: Bytes  # 0 for what the photo shows
+    least_inside: Floats  # the share of each that must lie over the subject
+    trust: Floats  # how far the front's views are trusted with its colour
+    coarse: Bools  # of which there may be fewer
+    lining: GaussianSplats
+    lining_labels: Bytes
+
+
+def _draw_all(avatar: Avatar, shots: list[AvatarView], photo: AvatarView, rng: np.random.Generator) -> Drawn:
     pixel = RADIUS / (focal_from_fov(FOV) * SIZE)
     scene, sheet = avatar.prepared_scene, find_sheet(avatar, SIZE)
     ((front, supported), (strands, hairy)), (discs, labels) = run_beside(
         lambda: (draw_sheet(sheet, photo.view), draw_strands(scene, pixel)), lambda: draw_surfaces(scene, pixel, rng)
     )
+    lining, lining_labels = select_lining(discs, labels, pixel)
     layers, labels = join_splats([strands, discs]), np.concatenate([hairy, labels])
     seen = np.flatnonzero(~find_covered(sheet, layers.means) & find_near_surface(layers.means, shots))
     layers, labels = layers[seen], labels[seen]
     strange = find_strange(sheet, layers.means, labels)
-    trust = np.concatenate([np.ones(len(front)), np.where(strange, STRANGE, LAYER_TRUST)])
-    needed = [np.where(supported, LAYER_INSIDE, SHEET_INSIDE), np.full(len(layers), LAYER_INSIDE)]
-    coarse = np.concatenate([np.zeros(len(front), bool), (seen >= len(strands)) & np.isin(labels, COARSE)])
-    return join_splats([front, layers]), np.concatenate(needed), trust, coarse
+    return Drawn(
+        join_splats([front, layers]),
+        np.concatenate([np.zeros(len(front), np.uint8), labels]),
+        np.concatenate([np.where(supported, LAYER_INSIDE, SHEET_INSIDE), np.full(len(layers), LAYER_INSIDE)]),
+        np.concatenate([np.ones(len(front)), np.where(strange, STRANGE, LAYER_TRUST)]),
+        np.concatenate([np.zeros(len(front), bool), (seen >= len(strands)) & np.isin(labels, COARSE)]),
+        lining,
+        lining_labels,
+    )
 
 
 def _choose(
