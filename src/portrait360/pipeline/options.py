@@ -87,7 +87,7 @@ class MakeOptions:
     )
     hair: str | None = option(
         None,
-        "Hairstyle to use instead of the estimated one: bob, long, crew and so on.",
+        "Hairstyle to use instead of the estimated one: bob, long, crew, ...; an unknown name lists them all.",
         AVATAR,
         metavar="STYLE",
         label="Hairstyle",

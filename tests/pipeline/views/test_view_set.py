@@ -9,6 +9,7 @@ import pytest
 
 from portrait360.geometry.camera_files import frame_entry
 from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at, orbit
+from portrait360.pipeline.export.contact_sheet import run_sheet
 from portrait360.pipeline.reconstruction.fit import fit_head
 from portrait360.pipeline.views import view_set
 from portrait360.pipeline.views.view_set import KNOWN, View, ViewSet, save_view
@@ -179,3 +180,13 @@ def test_a_set_of_ours_may_hold_fewer_views_than_a_fit_needs(tmp_path, sheet, co
     assert len(ViewSet.load(tmp_path).views) == count
     with pytest.raises(UserError, match="has 2 views; provide 3 to 1000"):
         fit_head(few)
+
+
+def test_the_sheet_shows_nothing_that_was_added_beyond_the_photo():
+    grey, red = np.full((8, 8, 3), 0.5), np.full((8, 8, 3), [0.9, 0.1, 0.1])
+    camera = Camera(look_at(0), 1.0)
+    known = np.ones((8, 8), np.float32)
+    known[4:] = 0
+    views = tuple(View(grey, np.ones((8, 8)), camera) for _ in range(14))
+    photo = run_sheet(ViewSet(views, View(red, np.ones((8, 8)), camera, known)), None, 4)[:8, :8]
+    assert np.allclose(photo[:4], red[0, 0], atol=0.01) and np.allclose(photo[4:], 0.5, atol=0.01)

@@ -19,7 +19,8 @@ def write_comparison(folder: Path) -> None:
     avatar = Avatar.load(folder / "proxy")
     view = avatar.render(avatar.camera, SIDE)
     (folder / COMPARISON[0]).parent.mkdir(exist_ok=True)
-    save_picture(folder / COMPARISON[0], Portrait.load(folder / "portrait").rgb)
+    portrait = Portrait.load(folder / "portrait")
+    save_picture(folder / COMPARISON[0], over_grey(portrait.rgb, portrait.inside_photo))
     save_picture(folder / COMPARISON[1], over_grey(view.rgb, view.mask))
 
 

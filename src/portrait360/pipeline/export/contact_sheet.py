@@ -18,7 +18,7 @@ from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.pipeline.reading.overlay import draw_labels, draw_legend
 from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.views.framing import frame_focal
-from portrait360.pipeline.views.view_set import ViewSet
+from portrait360.pipeline.views.view_set import View, ViewSet
 from portrait360.utils.array_types import Floats
 from portrait360.utils.images import Picture, over_grey
 
@@ -56,11 +56,16 @@ def run_sheet(views: ViewSet, head: Head | None, size: int = 320) -> Floats:
         cameras = orbit(12, focal=focal) + [orbit(1, elevation=30, start=a, focal=focal)[0] for a in (30, 210)]
         cells = [render_over_grey(head, camera, size) for camera in cameras]
     assert views.reference is not None
-    photo = _fit_to_cell(over_grey(views.reference.rgb, views.reference.alpha), 2 * size)
+    photo = _fit_to_cell(_show_photo(views.reference), 2 * size)
     right = [np.concatenate(cells[i : i + 4], 1) for i in (0, 4)]
     rows = [np.concatenate([photo, np.concatenate(right)], 1)]
     rows += [np.concatenate(cells[8:], 1)] if len(cells) > 8 else []
     return np.clip(np.concatenate(rows), 0, 1).astype(np.float32)
+
+
+def _show_photo(photo: View) -> Floats:
+    """Return the subject over grey, without what has been added beyond the photo's edges."""
+    return over_grey(photo.rgb, photo.alpha if photo.known_mask is None else photo.alpha * photo.known_mask)
 
 
 def save_view_turntable(path: Path, views: ViewSet, seconds: float = 6.0) -> None:
