@@ -15,6 +15,7 @@ from portrait360.geometry.gaussians.flat_gaussians import find_covariances, flat
 from portrait360.geometry.gaussians.projection import project
 from portrait360.geometry.gaussians.rasterizer import rasterize, render_image
 from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
 from portrait360.pipeline.export.avatar_splats.blending import gather
 from portrait360.pipeline.export.avatar_splats.build import _choose
 from portrait360.pipeline.export.avatar_splats.choice import (
@@ -28,6 +29,7 @@ from portrait360.pipeline.export.avatar_splats.choice import (
 )
 from portrait360.pipeline.export.avatar_splats.layers import PIECE, coarsen, draw_strands, draw_surfaces, find_spacing
 from portrait360.pipeline.export.avatar_splats.lining import LINED, paint_lining, select_lining
+from portrait360.pipeline.export.avatar_splats.photo_sheet import find_left_out
 from portrait360.pipeline.export.avatar_splats.refinement import refine
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs, find_normals, join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
@@ -222,3 +224,16 @@ def test_a_lining_is_as_dark_as_what_lies_before_it_and_ends_beneath_clothes(sce
     painted = paint_lining(lining, kinds, before, covers)
     assert 0 < len(painted) < len(lining) and painted.means[:, 1].min() > -2 * PIXEL
     assert np.isclose(painted.colours, [0.5, 0.1, 0.1]).all(1).mean() > 0.8
+
+
+def test_the_sheet_leaves_out_crumbs_in_the_air_and_the_rim_of_hair_but_keeps_broad_parts():
+    hair, cloth = LAYER_OF_LABEL[Label.HAIR], LAYER_OF_LABEL[Label.CLOTHES]
+    depth, shown, beneath = np.zeros((120, 120), np.float32), np.full((120, 120), -1, np.int8), np.zeros((120, 120))
+    lock, mass, wing, rag = np.s_[10:60, 4:9], np.s_[10:60, 20:70], np.s_[80:115, 4:40], np.s_[80:115, 60:64]
+    for part, layer in ((lock, hair), (mass, hair), (wing, cloth), (rag, cloth)):
+        depth[part], shown[part] = 2.5, layer
+    beneath[mass] = 2.8  # strands far behind what the photo shows
+    kept = ~find_left_out(depth, shown, beneath.astype(np.float32)) & (depth > 0)
+    assert not kept[lock].any() and not kept[rag].any()  # nothing lies behind them
+    assert kept[mass][8:-8, 8:-8].all() and not kept[mass][:, :5].any() and not kept[mass][:5].any()
+    assert kept[wing].mean() > 0.9

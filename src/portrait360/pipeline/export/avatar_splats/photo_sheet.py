@@ -20,6 +20,7 @@ from portrait360.pipeline.export.avatar_splats.shapes import draw_cells
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.synth.render.renderer import render_linear
 from portrait360.utils.array_types import F32, F64, Bools, Bytes, Floats
+from portrait360.utils.portrait_labels import Label
 from portrait360.utils.vectors import measure_length
 
 SIDES = (4, 2, 1)  # of cells in pixels, the largest first
@@ -31,6 +32,9 @@ SKIN_TOLERANCE, TOLERANCE = 0.012, 0.025  # canonical depth behind the sheet up 
 BEFORE = 0.05  # the same before it, but for skin: the avatar shows the relief over what is that near to it
 FACING = 0.4  # cosine from which it does
 RIM = 3  # pixels inside the outline of the photo's subject in which layers, where there are some, show it
+HAIR_RIM = 6  # the same for hair, wherever layers lie behind it
+HAIR_BREADTH, BREADTH = 25, 9  # pixels: hair, and what else lies beyond the layers, is left out where it is narrower
+LEAST, LEAST_HAIR = 0.15, 0.7  # of the matte: single hairs would be a pale veil when seen from the side
 NEAR = 0.06  # canonical depth between the sheet and the layers that it may stand for
 
 COVERED = 0.5  # share of a pixel that layers cover where they lie beneath what the photo shows
@@ -56,7 +60,8 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     depth = np.where(skin, film.depth, np.where(relief > 0, relief, film.depth))
     # a hat that is none of the layers' would stand beside theirs
     depth = np.where(np.isin(shown, list(avatar.projection.relief.poor)), 0, depth).astype(np.float32)
-    depth = np.where(_find_rim(depth, shown) & (np.abs(depth - film.depth) < NEAR), np.float32(0), depth)
+    left_out = find_left_out(depth, shown, np.where(film.alpha > COVERED, film.depth, np.float32(0)))
+    depth = np.where(left_out, np.float32(0), depth)
     smooth = cv2.GaussianBlur(np.where(depth > 0, depth, np.float32(camera.radius)), (0, 0), SMOOTH)
     points = camera.unproject(pixel_centres(size, size), smooth)
     normals = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1))
@@ -67,10 +72,35 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     return Sheet(camera, depth, normals, skin, shown, np.where(film.alpha > COVERED, film.depth, np.float32(0)))
 
 
-def _find_rim(depth: F32, shown: NDArray[np.int8]) -> Bools:
-    """Return where the photo's outline is near: the background shines through there."""
+def find_left_out(depth: F32, shown: NDArray[np.int8], beneath: F32) -> Bools:
+    """Return which pixels of a sheet stay without Gaussians: rims that layers show, and what is too narrow.
+
+    From the side, loose hair would be crumbs in the air, and the edge of hair a pale thread on what is behind it.
+
+    Args:
+        depth: 0 where the sheet has nothing to show.
+        shown: index of the layer that the photo shows.
+        beneath: depth of the avatar's own layers, 0 where there is none.
+    """
+    near = (beneath > 0) & (np.abs(depth - beneath) < NEAR)
+    hair = (shown == LAYER_OF_LABEL[Label.HAIR]) & (depth > 0)
+    alone = (depth > 0) & (beneath == 0)
+    thin = ~_find_broad(hair, HAIR_BREADTH)
+    loose = np.where(alone, thin, _find_rim(depth, shown, HAIR_RIM) | (thin & ~near))
+    crumbs = alone & ~_find_broad(alone, BREADTH)
+    return (_find_rim(depth, shown, RIM) & near) | (hair & loose) | crumbs
+
+
+def _find_rim(depth: F32, shown: NDArray[np.int8], width: int) -> Bools:
+    """Return where the photo's outline is within `width` pixels: the background shines through there."""
     inside = ((depth > 0) & (shown >= 0)).astype(np.uint8)
-    return cv2.erode(inside, np.ones((2 * RIM + 1,) * 2, np.uint8), borderValue=1) == 0
+    return cv2.erode(inside, np.ones((2 * width + 1,) * 2, np.uint8), borderValue=1) == 0
+
+
+def _find_broad(inside: Bools, breadth: int) -> Bools:
+    """Return what is nowhere narrower than this many pixels."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (breadth, breadth))
+    return np.asarray(cv2.morphologyEx(inside.astype(np.uint8), cv2.MORPH_OPEN, disc)) > 0
 
 
 def _look_up_labels(avatar: Avatar, size: int) -> Bytes:
@@ -104,12 +134,13 @@ def split_cells(sheet: Sheet, view: ProxyView) -> F64:
     """Return centres in pixels and sides (n, 3) of cells that cover the subject, like the leaves of a quadtree."""
     picture = np.concatenate([view.rgb, view.mask[..., None]], -1)
     free, cells = np.ones(sheet.depth.shape, bool), []
+    least = np.where(sheet.layers == LAYER_OF_LABEL[Label.HAIR], LEAST_HAIR, LEAST)
     for side in SIDES:
         even = np.sqrt(_blocks(picture, side).var((1, 3)).sum(-1)) < EVEN
         depth, cover = _blocks(sheet.depth, side), _blocks(view.mask, side).min((1, 3))
         flat = np.ptp(depth, axis=(1, 3)) < FLAT * side
         fine = _blocks(sheet.skin, side).any((1, 3)) & (side > 2)
-        whole = even & flat & ~fine & (cover > 0.95) if side > 1 else cover > 0.15
+        whole = even & flat & ~fine & (cover > 0.95) if side > 1 else cover > least
         chosen = whole & (depth > 0).all((1, 3)) & _blocks(free, side).all((1, 3))
         free &= ~np.kron(chosen, np.ones((side, side), bool))
         row, column = np.nonzero(chosen)
