@@ -56,6 +56,7 @@ from portrait360.pipeline.avatar.photo.overruled_photo import (
 from portrait360.pipeline.avatar.photo.pixels import CLOTHES, Photo, open_hair, read_photo
 from portrait360.pipeline.avatar.skin.alignment import find_similarity, move_scene
 from portrait360.pipeline.avatar.skin.fit import SkinFit, fit_skin
+from portrait360.pipeline.avatar.skin.gaze import find_gaze
 from portrait360.pipeline.avatar.skin.level import level_skin
 from portrait360.pipeline.avatar.skin.mouth import seat_teeth
 from portrait360.pipeline.avatar.skin.outline_fit import fit_outline
@@ -81,7 +82,7 @@ from portrait360.synth.head.ear_folds import fold_ears
 from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.head.flat_face import flatten_face
 from portrait360.synth.head_pack import load_pack
-from portrait360.synth.sampling.parameters import HeadParameters
+from portrait360.synth.sampling.parameters import HeadParameters, Pose
 from portrait360.synth.scene import Light, Part, Scene
 from portrait360.utils.parallel.threads import run_beside
 from portrait360.utils.portrait_labels import Label
@@ -130,7 +131,8 @@ def make_avatar(
     )
     on_step(READ, WHOLE)
     coarse, fine = (make_head_of(fit, level, painted=photo.painted) for level in (COARSE, FINE))
-    person = describe_head(coarse, photo, reading, overrules, ablation)
+    gaze = (0.0, 0.0) if photo.painted else find_gaze(coarse, photo.camera, portrait.landmarks)
+    person = describe_head(coarse, photo, reading, overrules, ablation, gaze)
     on_step(DESCRIBED, WHOLE)
     scene = grow_scene(fold_ears(fine), coarse, person, warp=ablation.warp)
     on_step(GROWN, WHOLE)
@@ -176,11 +178,17 @@ def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, P
 
 
 def describe_head(
-    coarse: Head, photo: Photo, reading: Reading, overrules: Overrules, ablation: Ablation = FULL
+    coarse: Head,
+    photo: Photo,
+    reading: Reading,
+    overrules: Overrules,
+    ablation: Ablation = FULL,
+    gaze: tuple[float, float] = (0.0, 0.0),
 ) -> DescribedHead:
     """Say in parameters what a head is: what its photo shows, and what the user says otherwise."""
     light, tone = fit_light(coarse, photo) if ablation.light and not photo.painted else assume_light(photo)
-    shown = dress(describe_person(photo, reading, tone), coarse, photo, reading)
+    described = replace(describe_person(photo, reading, tone), pose=Pose(gaze=gaze))
+    shown = dress(described, coarse, photo, reading)
     parameters = overrules.apply(shown)
     conflict = find_conflict(find_changes(shown, parameters))
     photo = mark_frames(photo, coarse, shown)
