@@ -35,8 +35,10 @@ from portrait360.pipeline.avatar.view.relief_trust import find_clear_skin
 from portrait360.pipeline.avatar.view.relight import (
     DEEP,
     dim_glare,
+    dim_whites,
     find_deep_shade,
     find_relight,
+    find_rim,
     leave_deep_shade,
     level_light,
     relight,
@@ -104,6 +106,15 @@ def test_shade_and_the_edges_of_light_have_no_hue_of_the_skin():
         beside[:, : SIDE // 2] *= -1  # an edge, and the freckle on it
         kept = keep_own(beside + freckle, shade)[lit]
         assert np.ptp(kept, axis=1).max() < 0.2 * np.ptp(freckle[lit], axis=1).max()
+
+
+def test_spots_in_the_shade_are_faint_and_lines_stay():
+    spot, line = (make_differences(1, (-0.4,) * 3) for _ in range(2))
+    line[:, SIDE // 2 :] = 0  # one pixel
+    middle = SIDE // 2 - 1
+    for shade, kept in ((LIT, (0.35, 0.45)), (LIT + 1, (0.0, 0.08))):
+        assert kept[0] < -keep_own(spot, shade)[middle, middle, 0] < kept[1]
+    assert -keep_own(line, LIT + 1)[middle, middle, 0] > 0.15  # half of it may be grain
 
 
 def test_shade_is_what_is_darker_than_usual_skin():
@@ -184,7 +195,7 @@ def test_drawn_eyes_keep_their_colour_where_the_layers_have_skin():
     photo = replace(photo, radiance=np.where(blush[..., None], 3 * skin, radiance))
     drawn, shot = (find_relight(replace(photo, painted=p), film, layer_of_label, 1) for p in (True, False))
     for gains, levelled in ((drawn, False), (shot, True)):  # the light that moves with the eye is no drawing's
-        assert bool(np.abs(gains[:, :, -1] - gains[:, :, -2]).max() > 0.1) == levelled
+        assert bool(np.abs(gains[:, :, -2] - gains[:, :, -3]).max() > 0.1) == levelled
 
 
 def test_a_bright_spot_in_the_shade_is_not_lifted_above_skin_in_the_light():
@@ -193,6 +204,34 @@ def test_a_bright_spot_in_the_shade_is_not_lifted_above_skin_in_the_light():
     for over, gain in ((spot, -lift), (0.1 * spot, lift), (-spot, lift)):  # in the light; a blemish; a mole
         assert (dim_glare(over, gain) == 0).all()
     assert dim_glare(spot, 0.1 * lift) == pytest.approx(-0.1)  # it is not made darker than it is shown
+
+
+def test_the_rim_of_a_face_takes_the_light_within_it_and_only_aside():
+    """Light from behind lies at the outline from wherever one looks; on a cheek it would be a stripe."""
+    facing = np.clip((SIDE - np.arange(SIDE, dtype=np.float32)) / 40, 0, 1)[None].repeat(SIDE, 0)
+    bright, ones = facing < 0.35, np.ones((SIDE, SIDE), np.float32)
+    light = np.where(bright[..., None], 0.4, np.array([0.2, 0.2, 0.2])).astype(np.float32)
+    broad = np.log(0.3 / light).astype(np.float32)
+    rim = find_rim(broad, broad, facing, ones)
+    np.testing.assert_allclose(rim[bright], np.log(0.5), atol=0.05)
+    assert (rim[facing > 0.7] == 0).all()
+    photo = replace(photograph(0.0, 0.0), rgb=light, radiance=light, labels=np.full_like(LIT, Label.FACE, np.uint8))
+    gains, layer, uv = np.stack([broad] * 3 + [rim], 2), np.zeros((SIDE, SIDE), np.int8), pixel_centres(SIDE, SIDE)
+    before, aside = (relight(photo, gains, layer, uv, np.full((SIDE, SIDE), a)) for a in (0.0, 15.0))
+    np.testing.assert_allclose(before, light, atol=1e-6)
+    within, outer = aside[:, 0].mean(), aside[:, -1].mean()
+    assert abs(outer - within) < 0.05 * within
+
+
+def test_the_white_of_an_eye_in_the_shade_does_not_glare():
+    lift, skin = np.full((4, 4, 3), 1.0, np.float32), np.full((9, 3), 0.5, np.float32)
+    face = photograph(0.0, 0.0)
+    for label, light, wanted in ((Label.EYE, 0.4, 0.5), (Label.EYE, 0.05, None), (Label.FACE, 0.4, None)):
+        radiance = np.full((4, 4, 3), light, np.float32)
+        photo = replace(face, radiance=radiance, labels=np.full((4, 4), label, np.uint8))
+        lit = radiance * np.exp(dim_whites(lift, photo, skin))
+        np.testing.assert_allclose(lit, light * np.e if wanted is None else wanted, rtol=1e-4)
+        assert (dim_whites(-lift, photo, skin) == -lift).all()
 
 
 def test_layers_show_no_shadow_with_edges():

@@ -21,6 +21,10 @@ ACROSS = 0.012  # picture sides from which the light on features is taken
 COLOURFUL = 0.12  # the latter of what is narrow, such as freckles
 STRONG, BESIDE = (0.22, 0.4), 0.02  # difference from which a patch is light or shade, and picture sides to its edges
 SHADED = (0.5, 1.0)  # logarithm by which skin in the shade is darker than usual
+FAINT, SPOT = (
+    0.005,
+    0.06,
+)  # picture sides: half the width of spots; of those, what is the skin's own beside light and shade
 GRAINY = 0.5  # share of what is narrow in the shade that is the camera's noise, or a canvas's, lit up
 
 
@@ -36,6 +40,8 @@ def keep_own(over: F32, shade: F32, kept: Floats | float = 1.0) -> F32:
     broad_light, broad_hue = _split(patches)
     sure = 1 - np.maximum(find_edges(broad_light[..., 0]), shade)[..., None]
     own = _limit(broad_light, DISTINCT) + _limit(broad_hue, TINGED)
+    spots = find_patches(light, FAINT)
+    light = light - (1 - sure) * (spots - _limit(spots, SPOT))
     light = light * (1 - GRAINY * shade[..., None])
     return np.asarray(light + sure * (_limit(hue, COLOURFUL) + kept * own), np.float32)
 
@@ -55,12 +61,12 @@ def find_shade(light: F32, inside: Floats) -> F32:
     return np.asarray(smoothstep(*SHADED, usual - light), np.float32)
 
 
-def find_patches(over: F32) -> F32:
-    """Return differences (s, s, 3) without what is narrow: of patches and their edges, not of wrinkles."""
-    width = 2 * round(NARROW * len(over)) + 1
+def find_patches(over: F32, narrow: float = NARROW) -> F32:
+    """Return differences (s, s, c) without what is narrow: of patches and their edges, not of wrinkles."""
+    width = 2 * round(narrow * len(over)) + 1
     steps = np.clip(np.round(over / STEP) + 128, 0, 255).astype(np.uint8)
     median = (cv2.medianBlur(steps, width).astype(np.float32) - 128) * STEP
-    return np.asarray(cv2.GaussianBlur(median, (0, 0), 0.25 * NARROW * len(over)), np.float32)
+    return np.asarray(cv2.GaussianBlur(median, (0, 0), 0.25 * narrow * len(over)), np.float32).reshape(over.shape)
 
 
 def carry_across(values: F32, things: Bools, width: float, known: Floats) -> F32:

@@ -35,13 +35,18 @@ OPENINGS = (Label.EYE, Label.MOUTH)  # against skin their colours say nothing of
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
 SOFT = 0.004  # picture sides over which what is known ends
 BESIDE = 0.004  # picture sides around these over which what differs may be their place, not light
+RIM = (0.35, 0.7)  # cosines to the camera from which all light on skin is that of its rim, and none is
+WITHIN = 0.045  # picture sides over which the light within a rim is carried on to it
+RIM_TURN = (3.0, 14.0)  # degrees from the photo's direction over which a rim takes the light within it
+EXTRA = 3  # gains that are no layer's
 
 
 def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], layers: int) -> F32:
-    """Return the broad gain from the photo to a render for each layer (s, s, layers + 2, 3), logarithms.
+    """Return the broad gain from the photo to a render for each layer (s, s, layers + EXTRA, 3), logarithms.
 
-    The last two are that of the layer that the photo's label names, smoothly from one label to the next: first with
-    the photo's highlights and the edges of its shade, for near its direction, then without them.
+    Then follows that of the layer that the photo's label names, smoothly from one label to the next: first with
+    the photo's highlights and the edges of its shade, for near its direction, then without them. The last are what
+    gives the rim of a face the light within it.
     """
     side = (photo.size, photo.size)
     drawn, normals = (
@@ -53,7 +58,7 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
     opened, drawn_open = (np.isin(labels, OPENINGS) for labels in (photo.labels, names))
     shown, rendered = layer_of_label[photo.labels], np.where(opened == drawn_open, layer_of_label[names], -1)
     facing = cv2.GaussianBlur(normals, (0, 0), BROAD * photo.size) @ unit(photo.camera.position).astype(np.float32)
-    gains, levelled = [], []
+    gains, levelled, rim = [], [], np.zeros_like(ratio)
     for layer in range(layers):
         agree = cv2.erode(((shown == layer) & (rendered == layer)).astype(np.uint8), np.ones((5, 5), np.uint8))
         weight = (agree * photo.known).astype(np.float32)
@@ -64,14 +69,16 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
             openings = opened | drawn_open | (names == Label.BROW)
             levelling = level_light(over, facing, find_shade(-broad.mean(-1), weight))
             levelling = levelling + dim_glare(over + levelling, broad)
-            broad = broad + carry_across(levelling, openings, BESIDE, weight)
+            near, broad = broad, broad + carry_across(levelling, openings, BESIDE, weight)
+            broad = dim_whites(broad, photo, drawn[names == Label.FACE])
+            rim = find_rim(near, broad, facing, weight)
         levelled.append(broad)
     shares = np.stack(
         [cv2.GaussianBlur((shown == i).astype(np.float32), (0, 0), PASS * photo.size) for i in range(layers)], -1
     )
     shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-4)
     mixed, smoother = (np.einsum("yxl,yxlc->yxc", shares, np.stack(g, 2)) for g in (gains, levelled))
-    together = np.stack([*levelled, mixed, smoother]).astype(np.float32)
+    together = np.stack([*levelled, mixed, smoother, rim]).astype(np.float32)
     return np.moveaxis(together, 0, 2)  # each is looked up by itself, from memory that is its own
 
 
@@ -85,10 +92,40 @@ def level_light(over: F32, facing: Floats, shade: F32) -> F32:
     return keep_own(over, shade, 1 - aslant) - over
 
 
+def find_rim(broad: F32, levelled: F32, facing: Floats, weight: F32) -> F32:
+    """Return gains (s, s, 3) that give skin seen aslant the light of the skin within: its own glides along as it turns.
+
+    Light from behind a head, and the shade at its sides, lie at the outline wherever one stands. What the photo shows
+    of them would lie on a cheek a little aside, as a stripe.
+
+    Args:
+        broad: The broad gains to the layers' light.
+        levelled: Those that leave no patches of light.
+        facing: The cosine to the photo's camera (s, s).
+        weight: Where gains are known.
+    """
+    aslant = 1 - np.asarray(smoothstep(*RIM, facing), np.float32)
+    within = blur(broad, weight * (1 - aslant), WITHIN * len(broad))
+    sure = cv2.GaussianBlur(weight, (0, 0), SOFT * len(broad))
+    return np.asarray((aslant * sure)[..., None] * (levelled - within), np.float32)
+
+
 def dim_glare(over: F32, gain: F32) -> F32:
     """Return what to add to gains (s, s, 3) lest a bright spot in the shade be lifted above skin in the light."""
     lifted, brighter = np.maximum(gain.mean(-1), 0), np.maximum(over.mean(-1) - BRIGHTER, 0)
     return -np.minimum(lifted, brighter)[..., None]
+
+
+def dim_whites(gain: F32, photo: Photo, skin: Floats) -> F32:
+    """Return gains (s, s, 3) that lift no white of an eye above the light of most `skin` (n, 3) of the layers.
+
+    The light that reaches an eye in the shade is its glint's, and that of a lamp beside the photo's.
+    """
+    usual = float(np.median(skin.mean(-1))) if len(skin) else np.inf
+    room = np.log(usual / np.maximum(photo.radiance.mean(-1), QUIET))
+    most = np.maximum(gain.mean(-1), 0)
+    over = (most - np.clip(room, 0, most)) * photo.shows(Label.EYE)
+    return np.asarray(gain - over[..., None], np.float32)
 
 
 def leave_deep_shade(deep: F32, uv: Floats, angle: Floats) -> Floats:
@@ -115,18 +152,20 @@ def find_deep_shade(photo: Photo, gain: F32) -> F32:
 
 def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:
     """Return the photo's colours at uv, sRGB, in the light that the layers receive."""
-    rgb, turn = look_up(photo.rgb, uv), smoothstep(*TURN, angle) * (layer >= 0)
-    rows, columns = np.nonzero(turn > 0)
+    rgb, turn = look_up(photo.rgb, uv), smoothstep(*TURN, angle)
+    rows, columns = np.nonzero((layer >= 0) & (angle > RIM_TURN[0]))
     if len(rows) == 0:
         return rgb
     places, gain = uv[rows, columns], np.zeros((len(rows), 3), np.float32)
     layers = layer[rows, columns]
-    for i in range(gains.shape[2] - 2):
+    first = gains.shape[2] - EXTRA  # that is no layer's
+    for i in range(first):
         gain[layers == i] = look_up_points(gains[:, :, i], places[layers == i])
-    relief = layers >= gains.shape[2] - 2
-    near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (-2, -1))
-    gain[relief] = near + smoothstep(*ASIDE, angle[rows, columns][relief])[:, None] * (far - near)
-    gain = turn[rows, columns, None] * gain
+    relief, seen = layers >= first, angle[rows, columns][:, None]
+    near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (first, first + 1))
+    gain[relief] = near + smoothstep(*ASIDE, seen[relief]) * (far - near)
+    part = turn[rows, columns, None]
+    gain = part * gain + (1 - part) * smoothstep(*RIM_TURN, seen) * look_up_points(gains[:, :, -1], places)
     skin = look_up_points(photo.shows(*BARE).astype(np.float32), places)[:, None]
     shown = look_up_points(photo.radiance, places)
     # gains are found with as much light added to both; but pupils, lashes and brows stay black

@@ -72,7 +72,7 @@ BARE = (Label.FACE, Label.EAR, Label.SKIN)
 LIPPED = (Label.MOUTH, Label.LIPS)
 INNER_TOLERANCE = 0.08  # lids, lashes and teeth: their fit is coarser than their depth
 NEAR = (5.0, 16.0)  # degrees from the photo's direction: its colours whatever the label, then by label
-HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (80.0, 115.0), (25.0, 50.0), (40.0, 65.0)
+HAIR_END, SKIN_END, INNER_END, BROW_END = (22.0, 45.0), (80.0, 115.0), (50.0, 75.0), (40.0, 65.0)
 MOUTH_END = (30.0, 44.0)
 PAINTED_END = (115.0, 140.0)  # that of a painted face, on which nothing moves with the eye
 """Degrees from the photo's direction at which it fades."""
