@@ -33,6 +33,7 @@ RIDGES = (-0.01, 0.12)  # z from which hair falls before the shoulders, where th
 MIXED = 0.05  # canonical; so far about it strands mix
 PARTING = 0.08  # canonical: how far before and behind the ridge of the shoulders hair parts
 DRAPE_STEPS, MOST_DRAPED, LEAD = 24, 0.2, 0.24  # the latter two canonical; hair leans over for such a length before
+STIFF, LEAN = 0.6, 0.7  # how straight hair falls on a shoulder, and how far forward or back against down at most
 NAPE = (-0.075, -0.125)  # heights over which short hair comes close to the neck
 NAPE_THICKNESS = (0.08, 0.012)
 SIDES, LEAST_REACH = (0.0, 0.12), 0.028  # heights of the sides; least thickness of hair behind
@@ -115,7 +116,7 @@ def drape(
     """Let hair that comes into the shoulders fall before or behind them, as the photo shows it on either side.
 
     `in_front` is for the left and right of the picture, `right` the direction to its right. Where hair parts over
-    the shoulders, a share `between` of it also hangs there, and ends on them.
+    the shoulders, a share `between` of it also falls there, and lies on them.
     """
     points = group.points.astype(np.float64)
     low = points[..., 1] < NECK
@@ -133,16 +134,32 @@ def drape(
     rng = np.random.default_rng([len(points), 73])
     parts = np.abs(points[rows, crossing[rows], 2] - ridge[rows]) < PARTING
     hangs = parts & (rng.random(len(rows)) < between)
-    hung = points[rows[hangs]]
-    hung[..., 2] += move[hangs] * rng.random((int(hangs.sum()), 1))
+    hung, way = points[rows[hangs]], forward[rows][hangs] * rng.random((int(hangs.sum()), 1))
+    hung[..., 2] += np.abs(way) * move[hangs]
+    hung = lie_down(hung, crossing[rows][hangs], LEAN * way[:, 0], margin[rows][hangs], head)
     points[rows, :, 2] += move
     points, group = np.concatenate([points, hung]), _repeat(group, rows[hangs])
     low = points[..., 1] < NECK
     is_inside = np.zeros(low.shape, bool)
     is_inside[low] = head.field.distance(points[low]) < 0
-    short = np.where(np.arange(len(points)) < len(crossing), 0.5, 0.0)  # what ends on a shoulder leaves no gap there
-    last = np.where(is_inside.any(1), np.maximum(is_inside.argmax(1) - short, 0.5), points.shape[1] - 1)
+    last = np.where(is_inside.any(1), np.maximum(is_inside.argmax(1) - 0.5, 0.5), points.shape[1] - 1)
     return replace(group, points=shorten(points.astype(np.float32), last))
+
+
+def lie_down(points: F64, first: np.ndarray, lean: F64, height: F64, head: Head) -> F64:
+    """Return strands (n, k, 3) that fall freely from their `first` points (n,) on, and lie on what they fall on.
+
+    They `lean` forward (1) or back (-1), and lie at a `height` (n, 1) over the skin.
+    """
+    points, steps = points.copy(), measure_length(np.diff(points, axis=1))[..., None]
+    goal = unit(np.stack([np.zeros_like(lean), -np.ones_like(lean), lean], -1))
+    for j in range(2, points.shape[1]):
+        rows = np.flatnonzero(first < j)
+        before = points[rows, j - 1]
+        heading = STIFF * unit(before - points[rows, j - 2]) + (1 - STIFF) * goal[rows]
+        place = head.field.push_out(before + steps[rows, j - 1] * unit(heading), height[rows, 0])
+        points[rows, j] = before + steps[rows, j - 1] * unit(place - before)
+    return points
 
 
 def _repeat(group: Strands, rows: np.ndarray) -> Strands:

@@ -44,7 +44,7 @@ from portrait360.synth.head.bare_head import Head
 from portrait360.synth.scene import Strands
 
 HELD = 0.035  # canonical: strands that begin further than this from the skin belong to a bun
-BETWEEN = 0.3  # share of the strands beside the parting over a shoulder that hang down on it
+BETWEEN = 0.5  # share of the strands beside the parting over a shoulder that fall down on it
 SHORT = -0.20  # height that no strand of short hair reaches
 
 
