@@ -29,6 +29,7 @@ from portrait360.utils.image_ops import smoothstep
 MOST_TURNS, MOST = 4.5, 0.12  # a head height: more are curls, not waves; greatest radius times turns of waves
 HIGH, FRONT = (0.13, 0.0), (0.11, -0.02)  # heights, and z, over which hair on top and before the face comes to sway
 LONG = (0.08, 0.25)  # canonical way from the root over which hair comes to sway: short hair does not
+AWAY = 0.8  # share of the sway of hair before the head, which goes away from the camera: its outline is the photo's
 OUTWARD = 0.55  # share of the sway that stands off the head: it is what gleams
 ROUND, PHASES, SHIFT = 0.15, 16.0, 1.8  # canonical radius at which locks are told apart, their number per unit; turns
 NEAREST = 0.006  # canonical; how close to the skin hair may come
@@ -60,12 +61,16 @@ def _sway(group: Strands, head: Head, waves: Waves) -> Strands:
     points = group.points.astype(np.float64)
     distance = head.field.distance(points)
     turn = 2 * np.pi * (_find_shift(group.points) - points[..., 1] / waves.length)
-    free = smoothstep(*HIGH, points[..., 1]) * smoothstep(*FRONT, points[..., 2])
-    free *= smoothstep(*LONG, measure_along(group.points))
-    size = waves.height * gaussian_filter1d(free, 1.0, axis=1, mode="nearest")[..., None]
+    hangs = smoothstep(*HIGH, points[..., 1]) * smoothstep(*LONG, measure_along(group.points))
+    free = smoothstep(*FRONT, points[..., 2])
+    size, held = (
+        waves.height * gaussian_filter1d(hangs * share, 1.0, axis=1, mode="nearest")[..., None]
+        for share in (free, AWAY * (1 - free))
+    )
     outward = unit((points - HEAD_CENTRE) * np.array([1.0, 0.2, 1.0]))
     aside = np.cross(unit(np.gradient(points, axis=1)), outward)
     moved = points + size * (np.sin(turn)[..., None] * aside + OUTWARD * np.cos(turn)[..., None] * outward)
+    moved = moved + held * (np.sin(turn)[..., None] - 1) * np.array([0.0, 0.0, 1.0])
     moved = head.field.push_out(moved, np.clip(distance, -1.0, NEAREST))
     moved[:, 0] = points[:, 0]
     return replace(group, points=np.asarray(moved, np.float32))
