@@ -28,7 +28,10 @@ SCALES = (
     0.04,
 )  # radians, and canonical: of azimuth, height of the root, length, height of the middle
 MIRRORED = 1.0  # what a donor of the other side costs in dyed hair, in these scales
-LOCK = 26  # strands of a lock, on average
+LOCK, DYED_LOCK = (
+    26,
+    160,
+)  # strands of a lock, on average: of one colour, and of dyes, which in narrow locks would mix
 SHORT, STUBBLE = (0.03, 0.12), 0.4  # lengths over which strands differ fully; share to which the shortest do
 BANDS, CALM = 16, 0.85  # heights, and share of their common light that is taken off
 CHOICE, AROUND = 8, 4  # donors among which a lock chooses, and strands around that one from which its strands take
@@ -60,9 +63,10 @@ def borrow_colours(points: F32, known: Floats, profile: F32, dyed: float = 1.0) 
         return None
     places = locate(points)
     rng = np.random.default_rng(29)
-    chosen = _choose(places, donors, points, dyed * MIRRORED, rng)
+    chosen = _choose(places, donors, points, dyed, rng)
     along = measure_along(points)
-    gain = _calm_bands(_resample(profile[chosen], along[chosen], along), points[..., 1])
+    gain = _resample(profile[chosen], along[chosen], along)
+    gain = gain + (1 - dyed) * (_calm_bands(gain, points[..., 1]) - gain)  # dyes differ in brightness, too
     mean = gain.mean((0, 1))
     spread = STUBBLE + (1 - STUBBLE) * float(smoothstep(*SHORT, np.asarray(np.median(along[:, -1]))))
     return mean + np.float32(spread) * (gain - mean)
@@ -99,20 +103,22 @@ def fold(azimuth: F64, edges: F64) -> F64:
     return np.sign(azimuth) * np.where(size > last, behind, size)
 
 
-def _choose(places: Places, donors: np.ndarray, points: F32, mirrored: float, rng: np.random.Generator) -> np.ndarray:
+def _choose(places: Places, donors: np.ndarray, points: F32, dyed: float, rng: np.random.Generator) -> np.ndarray:
     """Return the donor (s,) of every strand; the strands of a lock take from neighbours."""
+    lock = round(LOCK + dyed * (DYED_LOCK - LOCK))
     edges = np.quantile(np.abs(places.azimuth[donors]), EDGES)
     table = places.features(fold(places.azimuth, edges))
     own = Places(places.azimuth[donors], places.others[donors])
-    offered = np.concatenate([own.features(own.azimuth), own.features(-own.azimuth, mirrored)])
+    offered = np.concatenate([own.features(own.azimuth), own.features(-own.azimuth, dyed * MIRRORED)])
     names = np.concatenate([donors, donors])
-    guides = rng.choice(len(points), max(len(points) // LOCK, 1), replace=False)
+    guides = rng.choice(len(points), max(len(points) // lock, 1), replace=False)
     _, found = KDTree(offered).query(table[guides], k=CHOICE)
     of_guide = names[np.asarray(found)[np.arange(len(guides)), rng.integers(CHOICE, size=len(guides))]]
     middle = points[:, points.shape[1] // 2]
-    _, lock = KDTree(middle[guides]).query(middle)
+    _, of_lock = KDTree(middle[guides]).query(middle)
     _, around = KDTree(middle[donors]).query(middle[of_guide], k=AROUND)
-    return donors[np.asarray(around)[lock, rng.integers(AROUND, size=len(middle))]]
+    beside = rng.integers(AROUND, size=len(middle)) * (rng.random(len(middle)) >= dyed)
+    return donors[np.asarray(around)[of_lock, beside]]
 
 
 def measure_along(points: F32) -> F64:

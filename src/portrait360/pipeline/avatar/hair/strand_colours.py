@@ -52,6 +52,8 @@ HUE_CALM, SEEN_CALM, BEARD_CALM = 0.6, 0.5, 0.85  # share of the differences in 
 BORROWED_CALM = 0.55  # share of the invented differences of strands that borrowed ones replace
 PURE = 0.9  # purity of hair whose locks are taken
 FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its own locks, and shows them fully
+MIXED, DETOUR = (0.03, 0.006), (0.15, 1.0)  # canonical distances over which strands mix, and to the other side of
+# the head: of natural hair, and of dyed
 ANCHORS = 4  # points of a strand that exchange gains with other strands
 TOGETHER = 256  # strands smoothed at once: what lies between them stays in the processor's cache
 
@@ -101,7 +103,7 @@ def _colour(group: Strands, weight: F32, facing: Floats, gain: F32, locks: F32 |
     dyed = _find_dyed(seen[weight > 0.5]) if is_hair else 0.0
     calm = SEEN_CALM * (1 - dyed) if is_hair else BEARD_CALM  # skin shines through a beard
     even, seen = _calm_hues(along, calm, known), _calm_hues(seen, calm, weight)
-    carried, near = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), even)
+    carried, near = _carry_between_strands(group.points, known * smoothstep(0.35, 0.55, facing), even, dyed)
     borrowed = borrow_colours(group.points, known, seen, dyed)
     if borrowed is not None:
         borrowed = _calm_hues(borrowed, HUE_CALM * (1 - dyed))
@@ -207,11 +209,12 @@ def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32, F32
     return along, known, np.asarray(np.where(total > 1e-20, own, 0), np.float32)
 
 
-def _carry_between_strands(points: F32, known: Floats, gain: F32) -> tuple[F32, F32]:
+def _carry_between_strands(points: F32, known: Floats, gain: F32, dyed: float) -> tuple[F32, F32]:
     """Return for every point the gain of strands around it that the photo shows, and how near these are (s, k, 1).
 
-    Of the two sides of the head, a seen one stands in for the other.
+    Of the two sides of the head, a seen one stands in for the other. Of dyes neither sides nor neighbours mix.
     """
+    apart, detour = (natural + dyed * (own - natural) for natural, own in (MIXED, DETOUR))
     k = points.shape[1]
     at = np.linspace(0, k - 1, min(ANCHORS, k)).round().astype(int)
     places, sure, gains = points[:, at].reshape(-1, 3), known[:, at].ravel(), gain[:, at].reshape(-1, 3)
@@ -221,12 +224,12 @@ def _carry_between_strands(points: F32, known: Floats, gain: F32) -> tuple[F32, 
     rows = rows[:: max(len(rows) // 20000, 1)]
     tree, near = KDTree(places[rows]), min(12, len(rows))
     found, distances = [], []
-    for side, detour in ((1.0, 0.0), (-1.0, 0.15)):
+    for side in (1.0, -1.0):
         distance, index = tree.query(places * np.array([side, 1, 1]), k=near, workers=count_threads())
-        share = np.exp(-(distance - distance[:, :1]) / 0.03)
+        share = np.exp(-(distance - distance[:, :1]) / apart)
         share /= share.sum(1, keepdims=True)
         found.append(np.einsum("ij,ijc->ic", share, gains[rows][index]))
-        distances.append(distance[:, 0] + detour)
+        distances.append(distance[:, 0] + (detour if side < 0 else 0.0))
     nearest = np.minimum(*distances)
     width = 0.03 + 0.4 * nearest  # far off, both sides mix
     trust = [np.exp((nearest - distance) / width) for distance in distances]
