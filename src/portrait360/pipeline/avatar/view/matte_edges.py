@@ -80,9 +80,9 @@ def mix_photos(first: Photo, second: Photo, share: float) -> Photo:
     """Return what lies between two photos of the same labels, at the `share` of the second."""
     if share in (0, 1):
         return second if share else first
-    pairs = ((getattr(first, name), getattr(second, name)) for name in ("rgb", "radiance", "alpha"))
-    rgb, radiance, alpha = (np.asarray(a + share * (b - a), np.float32) for a, b in pairs)
-    return replace(first, rgb=rgb, radiance=radiance, alpha=alpha)
+    pairs = ((getattr(first, name), getattr(second, name)) for name in ("rgb", "radiance", "alpha", "known"))
+    rgb, radiance, alpha, known = (np.asarray(a + share * (b - a), np.float32) for a, b in pairs)
+    return replace(first, rgb=rgb, radiance=radiance, alpha=alpha, known=known)
 
 
 def measure_turn(angle: Floats, alpha: Floats, over: tuple[float, float]) -> float:

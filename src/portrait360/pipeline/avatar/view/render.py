@@ -19,6 +19,7 @@ from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.clothes.pattern import ClothPattern, find_shown_cloth, lay_pattern, make_pattern
 from portrait360.pipeline.avatar.hair.curls import Curls, find_curls, look_up_curls
+from portrait360.pipeline.avatar.hair.tone import Tone, find_tone, tone_hair
 from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.skin.detail import SkinDetail, coarser, look_up_detail, make_detail
 from portrait360.pipeline.avatar.skin.eye_shade import shade_eyes
@@ -33,6 +34,7 @@ from portrait360.pipeline.avatar.view.matte_edges import (
     measure_turn,
     mix_photos,
 )
+from portrait360.pipeline.avatar.view.photo_border import fray_border
 from portrait360.pipeline.avatar.view.relief import SIDE, Relief, make_relief
 from portrait360.pipeline.avatar.view.relief_trust import CLEAN, TURNED, leave_out_ink
 from portrait360.pipeline.avatar.view.relief_view import (
@@ -136,20 +138,26 @@ class PhotoProjection:
     def relief(self) -> Relief:
         return self._comparison[2]
 
+    @property
+    def tone(self) -> Tone | None:
+        return self._comparison[3]
+
     @cached_property
-    def _comparison(self) -> tuple[F32, F32, Relief]:
+    def _comparison(self) -> tuple[F32, F32, Relief, Tone | None]:
         film = render_linear(self.scene, self.photo.camera, DEPTH_SIZE)
+        tone = None if self.drawn else find_tone(self.photo, film)
+        film = tone_hair(film, tone)
         gains = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
         skin = draw_skin(self.scene, self.photo.camera)
         relief = make_relief(self.photo, film, skin, LAYER_OF_LABEL, self.cover, drawn=self.drawn)
         deep = find_deep_shade(self.photo, gains[:, :, LAYERS.index(SKIN)])
         relief = replace(relief, shows=relief.shows._replace(deep=deep))
-        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, relief
+        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, relief, tone
 
     @cached_property
     def clear(self) -> Photo:
         """The photo as it is shown from aside."""
-        return clear_edges(self.photo)
+        return fray_border(clear_edges(self.photo))
 
     @cached_property
     def clearing(self) -> tuple[float, float]:
@@ -206,6 +214,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     What has moved takes the photo with it.
     """
     film = render_linear(projection.scene if motion is None else motion.scene, camera, size)
+    film = tone_hair(film, projection.tone)
     points = camera.unproject(pixel_centres(size, size), _smooth_hair_depth(film, camera.radius))
     points, lost = (points, 0.0) if motion is None else motion.to_rest(film, points, camera)
     uv, depth = projection.photo.camera.project(points)
@@ -215,8 +224,8 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     density = _relative_resolution(film, points, projection.photo.camera, camera)
     turn = measure_turn(angle, film.alpha, projection.clearing)
     photo = mix_photos(projection.photo, projection.clear, turn) if turn else projection.photo
-    matte = look_up(photo.alpha, uv)
-    share = trust_photo(projection, film, uv, angle, near, behind, density, matte)
+    matte, known = look_up(photo.alpha, uv), look_up(photo.known, uv)
+    share = trust_photo(projection, film, uv, angle, near, behind, density, matte, known)
     if motion is not None:  # what the photo did not see comes into sight
         share *= (1 - look_up(motion.change_map, uv) * smoothstep(*HIDDEN, behind)) * (1 - lost)
     rgb = np.zeros_like(film.radiance)
@@ -260,6 +269,7 @@ def trust_photo(
     behind: Floats,
     density: Floats,
     matte: Floats,
+    known: Floats,
 ) -> F32:
     """Return the photo's share of each pixel.
 
@@ -272,6 +282,7 @@ def trust_photo(
         behind: How far the surface lies behind the first that the photo's ray meets.
         density: How many pixels of the photo show the surface per pixel of the view.
         matte: Alpha of what the photo shows at each pixel.
+        known: How far the photo reaches there.
     """
     photo, layer = projection.photo, LAYER_OF_LABEL[film.labels]
     inner = np.isin(film.labels, INNER)
@@ -295,7 +306,7 @@ def trust_photo(
     weight = weight * np.where(layer == LAYERS.index(SKIN), lit, 1)
     weight = weight + near * (1 - weight)
     inside = ((uv > 0.0005) & (uv < 0.9995)).all(-1)
-    known = look_up(photo.known, uv) * inside * fade_at_border(uv, angle)
+    known = known * inside * fade_at_border(uv, angle)
     share = (weight * visible * masks * known * (film.alpha > 0)).astype(np.float32)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(BETWEEN * len(share)) + 1,) * 2)
     opened = cv2.morphologyEx(share, cv2.MORPH_OPEN, disc)  # no skin between strands, nor strands alone

@@ -1,0 +1,91 @@
+"""The hue of hair by its brightness, as the photo shows it.
+
+Light that passes through much hair takes ever more of its colour, and gloss has little of it: shaded hair is deep in
+hue, lit hair pale. Strands that differ in brightness alone are of one hue: blond hair would have copper lights, and
+auburn hair pink ones.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from portrait360.pipeline.avatar.photo.exposure import FEW, shrink
+from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
+from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.lights import LUMINANCE
+from portrait360.utils.array_types import F32, F64, Bools, Floats
+from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.portrait_labels import Label
+
+LEVELS = np.array([0.04, 0.16, 0.33, 0.5, 0.67, 0.84, 0.96])  # quantiles of the brightness of the photo's hair
+WIDTH = 0.35  # logarithm of the brightness over which hues are averaged
+DIM = 0.002  # radiance below which hair is black
+BLACK = (0.004, 0.02)  # luminances over which hair comes to have a hue of its own: black hair reflects the wall
+DYED = (0.35, 0.6)  # spread of hues at one brightness, logarithms, from which hair is dyed: neither tells the other
+BARE, BESIDE = (
+    (Label.FACE, Label.EAR, Label.SKIN),
+    0.06,
+)  # picture sides from skin within which its hue is on the hair
+LEAST = 0.05  # weight of hair right beside skin
+PURE = 0.9  # purity of the photo's hair that counts
+MOST = 0.5  # greatest change of one channel, logarithm
+
+
+class Tone(NamedTuple):
+    """What the hue of rendered hair lacks to the photo's, by its brightness."""
+
+    levels: F64  # (n,) rising logarithms of luminance
+    change: F64  # (n, 3) logarithms
+
+
+def find_tone(photo: Photo, film: Film) -> Tone | None:
+    """Return by how much hues differ between a photo and a render at its camera; None of too little hair."""
+    side = (len(film.labels),) * 2
+    shown = shrink(photo.shows(*HAIR) & (np.minimum(photo.pure, photo.known) > PURE))
+    drawn = shrink(np.isin(film.labels, HAIR) & (film.alpha > PURE))
+    drawn &= cv2.resize(photo.shows(*HAIR).astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
+    if min(shown.sum(), drawn.sum()) < FEW:
+        return None
+    light, hue = _measure(photo.radiance, shown)
+    away = cv2.distanceTransform((~photo.shows(*BARE)).astype(np.uint8), cv2.DIST_L2, 3)[shown] / photo.size
+    free = LEAST + (1 - LEAST) * smoothstep(0.0, BESIDE, np.asarray(away))
+    levels = np.maximum.accumulate(np.quantile(light, LEVELS) + 1e-4 * np.arange(len(LEVELS)))
+    own, spread = _average(light, hue, free, levels)
+    rendered, _ = _average(*_measure(film.radiance, drawn), np.ones(drawn.sum()), levels)
+    natural = 1 - float(smoothstep(*DYED, np.asarray(spread)))
+    sure = natural * smoothstep(*BLACK, np.exp(levels) - DIM)
+    return Tone(levels, np.clip(own - rendered, -MOST, MOST) * sure[:, None])
+
+
+def tone_hair(film: Film, tone: Tone | None) -> Film:
+    """Return a render whose hair has the photo's hue at each brightness."""
+    hair = np.isin(film.labels, HAIR) & (film.alpha > 0)
+    if tone is None or not hair.any():
+        return film
+    radiance = film.radiance.copy()
+    shown = radiance[hair]
+    light = np.log(np.maximum(shown @ LUMINANCE, 0) + DIM)
+    change = np.stack([np.interp(light, tone.levels, channel) for channel in tone.change.T], -1)
+    toned = shown * np.exp(change)
+    kept = np.maximum(shown @ LUMINANCE, 1e-6) / np.maximum(toned @ LUMINANCE, 1e-6)
+    radiance[hair] = toned * kept[:, None]
+    return film._replace(radiance=radiance)
+
+
+def _measure(radiance: F32, mask: Bools) -> tuple[F64, F64]:
+    """Return the logarithms of the luminance (n,) of what is masked, and of its channels against that (n, 3)."""
+    colours = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 0.7)[mask], 0).astype(np.float64)
+    light = np.log(colours @ LUMINANCE + DIM)
+    return light, np.log(colours + DIM) - light[:, None]
+
+
+def _average(light: F64, hue: F64, weight: Floats, levels: F64) -> tuple[F64, float]:
+    """Return the mean hue (n, 3) at each of the levels, and how far hues are spread about it."""
+    near = (np.exp(-0.5 * ((light[:, None] - levels) / WIDTH) ** 2) + 1e-9) * weight[:, None]
+    near /= near.sum(0)
+    mean = near.T @ hue
+    rest = hue - np.stack([np.interp(light, levels, channel) for channel in mean.T], -1)
+    return mean, float(rest.std(0).mean())

@@ -1,0 +1,110 @@
+"""Long hair: its hue by its brightness, its dyes, its waves before the head, and where the photo cuts it off."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair.donors import borrow_colours
+from portrait360.pipeline.avatar.hair.tone import find_tone, tone_hair
+from portrait360.pipeline.avatar.hair.waves import Waves, sway
+from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.view.photo_border import UNEVEN, fray_border
+from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.lights import LUMINANCE
+from portrait360.utils.array_types import F32
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.hair import grow
+from tests.fixtures.photos import FOCAL
+
+SIDE = 128
+LIGHT = np.linspace(np.log(0.03), np.log(0.5), SIDE)
+
+
+def photograph(label: Label) -> Photo:
+    """Return a grey photo that shows one thing everywhere."""
+    grey, one = np.full((SIDE, SIDE, 3), 0.2, np.float32), np.ones((SIDE, SIDE), np.float32)
+    labels, flow = np.full((SIDE, SIDE), label, np.uint8), np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(grey, grey, one, one, labels, one, flow, Camera(look_at(0, 0, radius=2.7), FOCAL))
+
+
+def hang_ring(count: int) -> F32:
+    """Return straight strands that hang in a ring."""
+    around = np.linspace(-np.pi, np.pi, count, endpoint=False)
+    roots = np.stack([0.2 * np.sin(around), np.full(count, 0.1), 0.2 * np.cos(around)], -1)
+    return (roots[:, None] - np.linspace(0, 0.4, 9)[None, :, None] * np.array([0, 1, 0])).astype(np.float32)
+
+
+def paint(hue: F32, light: F32 = LIGHT) -> F32:
+    """Return rows of a luminance (s,) that rises to the right, whose channels differ by a hue (s, 3)."""
+    colours = np.exp(light[:, None] + hue)
+    colours *= (np.exp(light) / (colours @ LUMINANCE))[:, None]
+    return np.repeat(colours[None], SIDE, 0).astype(np.float32)
+
+
+def render(radiance: F32) -> Film:
+    one, flow = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
+    labels = np.full((SIDE, SIDE), Label.HAIR, np.uint8)
+    return Film(radiance, one, one, np.zeros_like(radiance), labels, labels, flow)
+
+
+def pale(saturation: float) -> F32:
+    """Return a warm hue that is weaker, the lighter (s, 3)."""
+    strength = 0.4 - saturation * (LIGHT - LIGHT.mean())
+    return (strength[:, None] * np.array([1.0, 0.0, -1.0])).astype(np.float32)
+
+
+def test_lit_hair_is_as_pale_as_the_photo_shows_it():
+    photo, film = replace(photograph(Label.HAIR), radiance=paint(pale(0.15))), render(paint(pale(0.0)))
+    toned = tone_hair(film, find_tone(photo, film)).radiance
+    inner = slice(10, -10)
+    before, after = (np.abs(np.log(a / photo.radiance))[10:-10, inner].max() for a in (film.radiance, toned))
+    assert before > 0.15 and after < 0.35 * before
+    np.testing.assert_allclose(toned @ LUMINANCE, film.radiance @ LUMINANCE, rtol=1e-3)
+
+
+@pytest.mark.parametrize("case", ["dyed", "black"])
+def test_hues_of_dyed_and_black_hair_stay(case):
+    film, radiance = render(paint(pale(0.0))), paint(pale(0.15))
+    if case == "dyed":
+        radiance = paint(3 * pale(0.0))
+        radiance[: SIDE // 2] = radiance[: SIDE // 2, :, ::-1]
+    else:
+        radiance, film = 0.005 * radiance, render(0.005 * film.radiance)
+    tone = find_tone(replace(photograph(Label.HAIR), radiance=radiance), film)
+    np.testing.assert_allclose(tone_hair(film, tone).radiance, film.radiance, rtol=0.02)
+
+
+def test_locks_of_dyed_hair_have_one_colour_each():
+    points = hang_ring(2000)
+    known = np.repeat((points[:, 0, 2] > 0.0)[:, None], 9, 1).astype(np.float32)
+    profile = np.random.default_rng(0).normal(0, 0.5, (20, 1, 3)).repeat(100, 0).repeat(9, 1).astype(np.float32)
+    behind = points[:, 0, 2] < -0.05
+    steps = []
+    for dyed in (0.0, 1.0):
+        gain = borrow_colours(points, known, profile, dyed)
+        assert gain is not None
+        steps.append(np.abs(np.diff(gain[behind], axis=0)).max((1, 2)) > 0.2)
+    assert steps[1].mean() < 0.5 * steps[0].mean()  # fewer borders between colours
+
+
+def test_wavy_hair_before_the_head_sways_away_from_the_camera(head):
+    drop = np.linspace(0, 0.5, 50)
+    line = np.stack(np.broadcast_arrays(np.array([[-0.16], [0.16]]), 0.05 - drop, 0.2), -1)
+    group = replace(grow(head, "long"), points=(HEAD_CENTRE + line).astype(np.float32))
+    moved = sway([group], head, Waves(0.15, 0.02))[0].points - group.points
+    assert np.abs(moved[..., :2]).max() < 1e-4 and moved[..., 2].max() < 1e-4
+    assert np.ptp(moved[:, 25:, 2], axis=1).min() > 0.015
+
+
+def test_a_photo_ends_lock_by_lock_in_the_hair_that_it_cuts_off():
+    known = np.ones((SIDE, SIDE), np.float32)
+    known[-16:] = 0
+    hair, cloth = (fray_border(replace(photograph(label), known=known)) for label in (Label.HAIR, Label.CLOTHES))
+    np.testing.assert_array_equal(cloth.known, known)
+    ends = (hair.known > 0.5).sum(0)
+    assert np.ptp(ends) > 0.3 * UNEVEN * SIDE and (hair.known <= known).all()
+    whole = photograph(Label.HAIR)
+    assert fray_border(whole) is whole
