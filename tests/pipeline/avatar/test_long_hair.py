@@ -7,6 +7,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.donors import borrow_colours
+from portrait360.pipeline.avatar.hair.strand_colours import HANGING, face_outward
 from portrait360.pipeline.avatar.hair.tone import find_tone, tone_hair
 from portrait360.pipeline.avatar.hair.waves import Waves, sway
 from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
@@ -88,6 +89,16 @@ def test_locks_of_dyed_hair_have_one_colour_each():
         assert gain is not None
         steps.append(np.abs(np.diff(gain[behind], axis=0)).max((1, 2)) > 0.2)
     assert steps[1].mean() < 0.5 * steps[0].mean()  # fewer borders between colours
+
+
+def test_hair_that_hangs_before_the_shoulders_is_seen_as_well_as_hair_beside_the_eyes():
+    beside, low = np.array([[0.1, 0.02, 0.08]]), np.array([[0.1, -0.4, 0.08]])
+    before = np.array([0.0, 0.0, 1.0])
+    facing = [float((face_outward(points.astype(np.float32), HANGING) @ before)[0]) for points in (beside, low)]
+    assert facing[1] > 0.75 * facing[0] > 0.5
+    assert float((face_outward(low.astype(np.float32), 1.0) @ before)[0]) < 0.4 * facing[1] + 0.1
+    above = np.array([[0.05, 0.2, 0.1]], np.float32)
+    np.testing.assert_allclose(face_outward(above, HANGING), face_outward(above, 1.0))
 
 
 def test_wavy_hair_before_the_head_sways_away_from_the_camera(head):

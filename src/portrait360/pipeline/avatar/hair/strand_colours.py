@@ -47,9 +47,10 @@ REACH = 0.05  # canonical distance over which colours are those of the nearest s
 ALONG, OWN_REACH = 0.02, 0.20  # canonical lengths of a strand over which its gains are smoothed, and carried on
 DETAIL = 0.8  # share of what a photo shows more finely than that
 LACK = (-0.15, 0.35)  # range of the correction of borrowed gains
-HUE_CALM, SEEN_CALM, BEARD_CALM = 0.6, 0.5, 0.85  # share of the differences in hue taken off: of natural hair that
+HUE_CALM, SEEN_CALM, BEARD_CALM = 0.6, 0.7, 0.85  # share of the differences in hue taken off: of natural hair that
 # is not seen, and that is, and of a beard
 BORROWED_CALM = 0.55  # share of the invented differences of strands that borrowed ones replace
+HANGING = 0.2  # how far long hair below the head's centre faces down, against a ball
 PURE = 0.9  # purity of hair whose locks are taken
 FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its own locks, and shows them fully
 MIXED, DETOUR = (0.03, 0.006), (0.15, 1.0)  # canonical distances over which strands mix, and to the other side of
@@ -74,8 +75,9 @@ def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) 
         return group
     count, k, _ = group.points.shape
     points = group.points.reshape(-1, 3)
-    weight = find_seen(points, unit(points - HEAD_CENTRE), view, view.whole, 0.02, inside).reshape(count, k)
-    facing = cosine_to_camera(points, unit(points - HEAD_CENTRE), view).reshape(count, k)
+    outward = face_outward(points, HANGING if part == Part.HAIR else 1.0)
+    weight = find_seen(points, outward, view, view.whole, 0.02, inside).reshape(count, k)
+    facing = cosine_to_camera(points, outward, view).reshape(count, k)
     uv, _ = view.photo.camera.project(points)
     ratio = strand_ratio(view, inside, BROAD[part])
     ratio = lift_contact_shade(ratio, view.photo, inside) if part == Part.HAIR else ratio
@@ -86,6 +88,16 @@ def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) 
         own = look_up_points(locks.detail, uv)[:, :3].reshape(gain.shape)
         return _colour(group, weight, facing, gain - own, _mix_locks(group.points, weight * facing, own, locks))
     return _colour(group, weight, facing, gain, 0.0)
+
+
+def face_outward(points: F32, hanging: float) -> Floats:
+    """Return the direction (n, 3) that the surface of hair faces at points (n, 3): a curtain below a ball.
+
+    `hanging` is how far what hangs below the head's centre faces down as if it lay on a ball.
+    """
+    off = points - HEAD_CENTRE
+    off[:, 1] *= np.where(off[:, 1] < 0, hanging, 1.0)
+    return unit(off)
 
 
 def _mix_locks(points: F32, facing: Floats, own: F32, locks: Example) -> F32:
