@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair.baldness import uncover_scalp
 from portrait360.pipeline.avatar.hair.depth import drop_loops, find_side_reach, settle_behind
 from portrait360.pipeline.avatar.hair.donors import borrow_colours, fold
 from portrait360.pipeline.avatar.hair.locks import form_locks
@@ -25,6 +26,7 @@ from portrait360.synth.sampling.hairstyles import find_style
 from portrait360.synth.sampling.parameters import Hair, HeadParameters, Wear
 from portrait360.synth.scene import Scene
 from portrait360.utils.array_types import F32
+from portrait360.utils.portrait_labels import Label
 from tests.fixtures.hair import grow
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
@@ -147,7 +149,8 @@ def test_loops_of_drawn_back_hair_are_dropped(head):
 
 
 @pytest.mark.parametrize(
-    ("name", "woman", "is_knot"), [("low_bun", 0.8, True), ("low_bun", 0.2, False), ("bob", 0.8, False)]
+    ("name", "woman", "is_knot"),
+    [("low_bun", 0.8, True), ("low_bun", 0.2, False), ("bob", 0.8, False), ("afro_medium", 0.8, False)],
 )
 def test_a_hidden_knot_is_a_womans_whose_neck_and_forehead_are_bare(head, name, woman, is_knot):
     found = find_hidden_knot(photograph(head, name), head, read(woman))
@@ -157,6 +160,32 @@ def test_a_hidden_knot_is_a_womans_whose_neck_and_forehead_are_bare(head, name, 
 
 def test_a_drawing_has_no_hidden_knot(head):
     assert find_hidden_knot(photograph(head, "low_bun"), head, read(0.8, toon=0.9)) is None
+
+
+@pytest.mark.parametrize("family", ["curly", "locks", "bald"])
+def test_hair_that_the_reader_is_sure_of_is_not_drawn_back(head, family):
+    photo = photograph(head, "low_bun")
+    sure, unsure = (
+        replace(read(0.8), answers={**read(0.8).answers, "family": {family: odds}}) for odds in (0.9, 0.5)
+    )
+    assert find_hidden_knot(photo, head, sure) is None
+    assert find_hidden_knot(photo, head, unsure) is not None
+
+
+def test_gloss_on_a_bald_head_is_no_hair(head):
+    photo = photograph(head, "bald")
+    labels = photo.labels.copy()
+    row, column = (int(np.median(axis)) for axis in np.nonzero(photo.shows(Label.FACE)))
+    labels[row - 30 : row - 20, column : column + 20] = Label.HAIR
+    glossy = replace(photo, labels=labels)
+    bald, hairy = (
+        replace(read(0.3), answers={**read(0.3).answers, "style": {"bald": odds, "stubbled": 0.1}})
+        for odds in (0.8, 0.3)
+    )
+    assert (uncover_scalp(glossy, bald).labels == photo.labels).all()
+    assert uncover_scalp(glossy, hairy) is glossy
+    crew = photograph(head, "crew")
+    assert uncover_scalp(crew, bald) is crew
 
 
 def test_curls_of_the_photo_stay():

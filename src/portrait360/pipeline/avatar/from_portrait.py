@@ -27,6 +27,7 @@ from portrait360.pipeline.avatar.colours import bake_photo, calibrate
 from portrait360.pipeline.avatar.drawing.layers import draw_locks, hide_features, measure_gloss
 from portrait360.pipeline.avatar.drawing.painted_face import follow_jaw, is_painted
 from portrait360.pipeline.avatar.drawing.painted_labels import paint_face
+from portrait360.pipeline.avatar.hair.baldness import uncover_scalp
 from portrait360.pipeline.avatar.hair.chosen import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.hair.ears import clear_ears
 from portrait360.pipeline.avatar.hair.fit import drape_strands, fit_below_hat, fit_strands
@@ -164,7 +165,7 @@ def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, P
     if not ablation.reader:
         portrait = read_without_network(portrait, fit)
     assert portrait.reading is not None
-    photo = read_photo(portrait, fit.camera)
+    photo = uncover_scalp(read_photo(portrait, fit.camera), portrait.reading)
     if is_painted(portrait, photo):
         assert portrait.landmarks is not None
         drawn = replace(portrait, landmarks=follow_jaw(portrait.landmarks, photo))

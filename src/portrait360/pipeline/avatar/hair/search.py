@@ -9,6 +9,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from portrait360.pipeline.avatar.hair.baldness import share_of_hair
 from portrait360.pipeline.avatar.hair.buns import Mass, find_masses, make_tied_style
 from portrait360.pipeline.avatar.hair.depth import drape
 from portrait360.pipeline.avatar.hair.outline import CENTRE, bare_skin, clean_hair, make_frame, trace_outline
@@ -149,7 +150,7 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
 
     What the base says of the hair's colours stays; what it wears on the head covers hair as in the photo.
     """
-    if only is None and _share_of_hair(photo) < BARE:
+    if only is None and share_of_hair(photo) < BARE:
         name = _bald_style(reading, base.wear.hat)
         return HairFit(replace(base.hair, style=name), find_style(name), 1.0)
     target = read_target(photo, _shown_masses(photo, head, base, reading))
@@ -231,11 +232,6 @@ def read_target(photo: Photo, masses: tuple[Mass, ...] = ()) -> Target:
         trace_outline(clean_hair(photo.labels), make_frame(photo.camera)).in_front,
         masses,
     )
-
-
-def _share_of_hair(photo: Photo) -> float:
-    head = photo.shows(Label.HAIR, Label.FACE, Label.EAR, Label.BROW, Label.EYE, Label.LIPS, Label.BEARD, Label.HAT)
-    return float(photo.shows(Label.HAIR).sum() / max(head.sum(), 1))
 
 
 def _bald_style(reading: Reading, hat: str) -> str:

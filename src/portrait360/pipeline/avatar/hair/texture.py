@@ -46,6 +46,8 @@ WOMAN, DOUBT = 0.55, 0.2  # least odds of a woman, and most of a drawing or an u
 JAW, HANGING = -0.11, 0.06  # height over the frame's centre, and share of the hair below it that counts as hanging
 FOREHEAD, FRINGE = (0.05, 0.045, 0.09), 0.15  # half its width, and its heights; share of it that a fringe covers
 TIED_OFFSET = (0.02, 0.15)  # head heights: range of the thickness of hair that is drawn back
+FLATTER = 0.8  # its thickness beside that of its outline, where single hairs stand off
+UNTIED, SURELY_UNTIED = ("curly", "locks", "bald"), 0.7  # families that show bare foreheads untied, and their odds
 
 
 def read_grain(photo: Photo) -> tuple[float, float]:
@@ -125,11 +127,12 @@ def _resample(values: F32, count: int) -> F32:
 def find_hidden_knot(photo: Photo, head: Head, reading: Reading) -> HairStyle | None:
     """Return the style of a woman's hair that leaves forehead and neck bare; None for other hair.
 
-    Such hair may well be a short cut, but hardly ever is.
+    Such hair may well be a short cut, but hardly ever is, unless it is thick or the reader is sure of its curls.
     """
     answers = reading.answers
     drawn, special = answers["kind"].get("toon", 0.0), answers["family"].get("special", 0.0)
-    if answers["woman"].get("yes", 0.0) < WOMAN or max(drawn, special) > DOUBT:
+    untied = sum(answers["family"].get(family, 0.0) for family in UNTIED)
+    if answers["woman"].get("yes", 0.0) < WOMAN or max(drawn, special) > DOUBT or untied > SURELY_UNTIED:
         return None
     frame = make_frame(photo.camera)
     right, up = np.moveaxis(
@@ -144,4 +147,7 @@ def find_hidden_knot(photo: Photo, head: Head, reading: Reading) -> HairStyle | 
     outline, reach = trace_outline(clean_hair(photo.labels), frame), trace_reach(head, frame)
     rows = outline.is_edge & (np.abs(CHAIN) < QUARTER)
     thickness = float(np.median((outline.hair - reach)[rows])) / HEAD_HEIGHT if rows.any() else 0.0
-    return replace(find_style(KNOT), offset=round(float(np.clip(0.8 * thickness, *TIED_OFFSET)), 4))
+    offset = FLATTER * thickness
+    if offset > TIED_OFFSET[1]:
+        return None  # an afro, say: what is drawn back lies close to the head
+    return replace(find_style(KNOT), offset=round(max(offset, TIED_OFFSET[0]), 4))
