@@ -26,6 +26,7 @@ from portrait360.pipeline.portrait.matting import (
     picture_over_grey,
 )
 from portrait360.pipeline.portrait.morphable_model import load_morphable
+from portrait360.pipeline.portrait.other_people import leave_out_others
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.pose_regression import (
     crop_upright_head,
@@ -81,7 +82,9 @@ def make_portrait(
         placement = _place_by_face(picture_over_grey(picture), points, azimuth, elevation, focal)
     else:
         placement = _place_by_outline(picture, azimuth, elevation, focal)
-    portrait = _cut_out(picture, replace(placement, warnings=warnings + placement.warnings), size)
+    others = tuple(found.points for i, (_, found) in enumerate(faces) if i != (face or 1) - 1)
+    placement = replace(placement, warnings=warnings + placement.warnings, others=others)
+    portrait = _cut_out(picture, placement, size)
     return replace(portrait, quarter_turns=quarters)
 
 
@@ -96,6 +99,7 @@ class _Placement:
     shape: Floats
     expression: Floats
     warnings: tuple[str, ...]
+    others: tuple[Floats, ...] = ()  # landmarks of the other faces, in photo pixels
 
 
 def _face_warnings(faces: list[tuple[Face, FaceLandmarks]], face: int | None) -> tuple[str, ...]:
@@ -190,6 +194,7 @@ def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
     camera, read_square = placement.camera, placement.square.scale(READ_SCALE)
     reading = read_crop(picture, read_square)
     matte = photo_matte(picture, placement.square, partial(resample_alpha, reading, read_square))
+    matte = matte if placement.points is None else leave_out_others(matte, placement.points, placement.others)
     factor = crop_scale_for_hair(matte, placement.square, camera)
     square = placement.square.scale(factor)
     if factor > READ_SCALE:  # hair reaches beyond what was read
