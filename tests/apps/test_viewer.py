@@ -40,7 +40,7 @@ def test_views_beside_the_head_that_they_show_differ_by_nothing(head):
 
 
 def test_all_that_lies_in_a_folder_is_found_and_nothing_is_told(head, tmp_path):
-    with pytest.raises(UserError, match="neither views nor a proxy nor a head"):
+    with pytest.raises(UserError, match="no views, proxy or head"):
         FolderContents.load(tmp_path)
     with pytest.raises(UserError, match="no "):
         FolderContents.load(tmp_path / "nowhere")

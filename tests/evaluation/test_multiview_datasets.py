@@ -69,7 +69,7 @@ def test_nersemble_takes_the_frame_and_the_sequence_that_are_named(films):
     assert psnr(0.5 * first, last) > 33
     with pytest.raises(UserError, match="ends before frame 3"):
         opened(load_nersemble(films, frame=3)).shots[0].load()
-    with pytest.raises(UserError, match="EMO-1.images holds no videos"):
+    with pytest.raises(UserError, match="EMO-1.images contains no videos"):
         opened(load_nersemble(films, "EMO-1"))
 
 
@@ -84,7 +84,7 @@ def test_nersemble_takes_the_frame_and_the_sequence_that_are_named(films):
         (lambda at: calibration(at, intrinsics=[[-1, 0, 0], [0, 1, 0], [0, 0, 1]]), "no intrinsics of 3 x 3"),
         (lambda at: calibration(at, world_2_cam={"222200": [[10**400]]}), "camera 222200, has no camera pose"),
         (lambda at: calibration(at, world_2_cam={"222200": np.ones((4, 4)).tolist()}), "not a rotation"),
-        (lambda at: calibration(at, world_2_cam={"9": np.eye(4).tolist()}), "holds no videos"),
+        (lambda at: calibration(at, world_2_cam={"9": np.eye(4).tolist()}), "contains no videos"),
         (lambda at: film(at).write_bytes(film(at).read_bytes()[:300]), "not a complete video"),
         (lambda at: film(at).write_bytes(b""), "not a complete video"),
         (lambda at: film(at).write_bytes(film(at).read_bytes()[:4000]), "cam_222200.mp4 is not a complete video"),
@@ -120,7 +120,7 @@ def test_folders_without_anybody(tmp_path, loader):
     with pytest.raises(UserError, match="There is no folder"):
         loader(tmp_path / "nowhere")
     (tmp_path / "raw").mkdir()
-    with pytest.raises(UserError, match="holds no (participants|actors)"):
+    with pytest.raises(UserError, match="has no (participants|actors)"):
         loader(tmp_path)
 
 
@@ -185,8 +185,8 @@ def change(path: Path, key: str, value) -> None:
         (lambda raw, anno: anno.unlink(), "no file .*_anno.smc"),
         (lambda raw, anno: anno.write_bytes(b"PK"), "_anno.smc is not a complete .smc"),
         (lambda raw, anno: raw.write_bytes(raw.read_bytes()[:5000]), "_raw.smc is not a complete .smc"),
-        (lambda raw, anno: change(raw, "Camera", None), "_raw.smc holds no pictures of frame 0"),
-        (lambda raw, anno: change(anno, "Calibration/01/K", None), "_anno.smc holds no Calibration/01/K"),
+        (lambda raw, anno: change(raw, "Camera", None), "_raw.smc contains no pictures of frame 0"),
+        (lambda raw, anno: change(anno, "Calibration/01/K", None), "_anno.smc contains no Calibration/01/K"),
         (lambda raw, anno: change(anno, "Calibration/01/K", "text"), "_anno.smc, camera 01 has no intrinsics"),
         (lambda raw, anno: change(anno, "Calibration/01/RT", np.ones((4, 4))), "camera 01, has a camera pose that"),
         (lambda raw, anno: change(anno, "Calibration/01/D", np.ones(3)), "camera 01 has a lens"),

@@ -266,7 +266,7 @@ def test_the_beginning_of_a_training_stays_one(exported, tmp_path):
         ({"_system": None}, "'None' is not a known kind"),
         ({"_origin": "nobody"}, "come from 'nobody'"),
         ({"_origin": ["import"]}, r"come from \['import'\]"),
-        ("[]", "vae holds no weights|unet holds no weights|text_encoder holds no weights"),
+        ("[]", "vae contains no weights|unet contains no weights|text_encoder contains no weights"),
         ("{", "model_index.json is damaged"),
         ('{"_portrait360": 1}', "model_index.json is damaged"),
         (" " * (MAX_INDEX + 1), "MB"),
@@ -298,7 +298,7 @@ def test_an_export_that_lacks_something_is_refused(exported, tmp_path):
     save_file({"empty_prompt": torch.zeros(1, 3, 32)}, broken / "empty_prompt.safetensors")
     with pytest.raises(UserError, match="no embedding of the empty prompt"):
         import_weights(broken, tmp_path / "out", system)
-    with pytest.raises(UserError, match="holds back-head, not sd15"):
+    with pytest.raises(UserError, match="contains back-head, not sd15"):
         import_weights(broken, tmp_path / "out", stock("sd15"))
     assert not (tmp_path / "out").exists()
 
@@ -316,7 +316,7 @@ def test_what_is_there_is_not_replaced(exported, tmp_path):
     imported, _, _ = exported("sd15")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("precious")
-    with pytest.raises(UserError, match="holds something else; choose another folder"):
+    with pytest.raises(UserError, match="contains other files; choose another folder"):
         export_diffusers(imported, tmp_path / "out")
     with pytest.raises(UserError, match="not a folder of weights"):
         export_diffusers(tmp_path, tmp_path / "other")

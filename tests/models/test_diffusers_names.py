@@ -106,7 +106,7 @@ def test_older_attention_names_load_too(folder, imported, tmp_path):
 
 def test_a_folder_without_a_part_is_said(folder, tmp_path):
     shutil.copytree(folder / "unet", tmp_path / "half" / "unet")
-    with pytest.raises(UserError, match="vae holds no weights"):
+    with pytest.raises(UserError, match="vae contains no weights"):
         import_weights(tmp_path / "half", tmp_path / "out", tiny.system("sd15"))
 
 

@@ -119,7 +119,7 @@ def test_another_network_and_another_place_are_refused(tmp_path):
         save_pretrained(nn.Linear(2, 2), tmp_path / "out")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "text").write_text("precious")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="contains other files"):
         save_pretrained(Restorer(SMALL_RESTORER), tmp_path / "thesis")
     for place in ("nowhere", "../x", "a/b/c"):
         with pytest.raises(UserError, match=f"There is no folder {place}"):
@@ -170,7 +170,7 @@ def test_a_folder_of_weights_with_its_card(imported, tmp_path, monkeypatch):
     assert find_weights("back-head") == imported
     with prefer_weights(tmp_path / "out"):
         assert find_weights("back-head") == folder
-    with prefer_weights(tmp_path):  # which holds none
+    with prefer_weights(tmp_path):  # which contains none
         assert find_weights("back-head") == imported
     assert find_weights("back-head") == imported
 

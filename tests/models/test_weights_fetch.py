@@ -194,7 +194,7 @@ def test_a_partial_file_that_is_too_long_begins_again(hub, order, content):
 def test_a_file_that_changed_its_size_meanwhile_is_not_taken(hub, order, content, change):
     found = find_file(order)
     hub.files[ON_HUB] = content + change if change else content[:-1]
-    with pytest.raises(UserError, match="does not have the announced size"):
+    with pytest.raises(UserError, match="does not have the size"):
         bring_file(order, found, ignore)
     assert not order.download_path.exists()
 

@@ -263,7 +263,7 @@ def test_a_damaged_or_missing_file_is_made_again(photo, looked, begun):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"portrait360": 1}', '{"portrait360": {"format": 1}, "stages": 3}'])
 def test_a_damaged_record_is_told(photo, tmp_path, text):
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UserError, match="already holds run.json"):
+    with pytest.raises(UserError, match="already contains run.json"):
         make(photo, tmp_path, LOOK)
 
 
@@ -272,7 +272,7 @@ def test_a_damaged_record_is_told(photo, tmp_path, text):
 
 def test_files_of_others_and_runs_of_other_photos_are_left_alone(photo, looked, tmp_path):
     (tmp_path / "sheet.png").write_bytes(b"mine")
-    with pytest.raises(UserError, match="already holds sheet.png.*`overwrite=True`"):
+    with pytest.raises(UserError, match="already contains sheet.png.*`overwrite=True`"):
         make(photo, tmp_path, LOOK)
     assert (tmp_path / "sheet.png").read_bytes() == b"mine"
     folder, _ = looked

@@ -261,7 +261,7 @@ def test_a_run_whose_files_are_deleted_while_it_is_at_work_does_not_end_well(tmp
 
 def test_a_name_of_the_folder_that_is_too_long_is_one_sentence(tmp_path):
     with (
-        pytest.raises(UserError, match="No file can be named"),
+        pytest.raises(UserError, match="is not a possible file name"),
         Run.open(tmp_path / ("x" * 300), "photo", {}, ignore_event, overwrite=False),
     ):
         pass

@@ -98,9 +98,9 @@ def test_textures_change_the_colour_of_skin_and_nothing_else(tmp_path):
 
 
 def test_bad_folders_are_explained_in_a_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"^There is no folder .*missing; give one that holds skin textures\.$"):
+    with pytest.raises(UserError, match=r"^There is no folder .*missing; give one that contains skin textures\.$"):
         load_skins(tmp_path / "missing")
-    with pytest.raises(UserError, match="holds no skin textures"):
+    with pytest.raises(UserError, match="contains no skin textures"):
         load_skins(tmp_path)
     (tmp_path / "a.webp").write_bytes(b"RIFF\x00\x00no picture")
     with pytest.raises(UserError, match="is not a JPEG"):

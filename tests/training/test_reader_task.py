@@ -153,7 +153,7 @@ def test_a_file_that_is_no_reader_is_refused(tmp_path):
     from portrait360.models.weights.tensor_files import write_half
 
     write_half(torch.nn.Linear(2, 2), tmp_path / "other.safetensors", {})
-    with pytest.raises(UserError, match="holds no portrait reader"):
+    with pytest.raises(UserError, match="contains no portrait reader"):
         load_reader(tmp_path / "other.safetensors")
 
 

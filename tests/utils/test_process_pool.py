@@ -68,7 +68,7 @@ def test_a_lost_worker_takes_nothing_with_it_but_what_ends_every_worker(tmp_path
     assert all(done.result == done.job for done in found if not done.lost)
     asked = Counter(map(int, (tmp_path / "asked").read_text().split()))
     assert TRIES <= asked[5] <= TRIES + 2 and max(asked.values()) <= TRIES + 2
-    with pytest.raises(WorkerLostError, match="5 ended its process"):
+    with pytest.raises(WorkerLostError, match="5 crashed its worker"):
         list(require_all([JobResult(5, None, lost=True)]))
 
 

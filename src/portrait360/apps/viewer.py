@@ -55,7 +55,7 @@ class FolderContents:
         """Load everything in a folder, or the head in a file."""
         path = Path(path)
         if not path.exists():
-            raise UserError(f"There is no {path}.")
+            raise UserError(f"There is no file or folder {path}.")
         view_set = proxy = None
         if path.is_dir():
             proxy = Proxy.load(path / "proxy") if (path / "proxy" / "proxy.npz").is_file() else None
@@ -64,7 +64,9 @@ class FolderContents:
                 view_set = render_proxy_views(Portrait.load(path / "portrait"), proxy)
         head = _load_results(path) if _has_head(path) else None
         if not (view_set or proxy or head):
-            raise UserError(f"{path} holds neither views nor a proxy nor a head; make one with `portrait360 proxy`.")
+            raise UserError(
+                f"{path} has no views, proxy or head to show; choose the folder of a run of `portrait360 make`."
+            )
         return cls(view_set, proxy, head)
 
 

@@ -65,7 +65,9 @@ def load_nersemble(folder: Path, sequence: str | None = None, frame: int = 0) ->
     """Return the participants of NeRSemble (version 2) by number, with those cameras that have films."""
     people = [person for person in _list_folders(Path(folder)) if person.name.isdigit()]
     if not people:
-        raise UserError(f"{folder} holds no participants of NeRSemble (folders such as 017).")
+        raise UserError(
+            f"{folder} has no participants of NeRSemble (folders such as 017); give the folder that does."
+        )
     return {person.name: partial(_load_participant, person, sequence, frame) for person in people}
 
 
@@ -73,12 +75,12 @@ def _load_participant(person: Path, sequence: str | None, frame: int) -> CameraR
     poses, K = _load_nersemble_calibration(person / "calibration" / "camera_params.json")
     names = [path.name for path in _list_folders(person / "sequences") if path.name != NERSEMBLE_EMPTY]
     if not names:
-        raise UserError(f"{person / 'sequences'} holds no sequences.")
+        raise UserError(f"{person / 'sequences'} contains no sequences; download one.")
     sequence = sequence or (NERSEMBLE_FIRST if NERSEMBLE_FIRST in names else names[0])
     paths = {serial: person / "sequences" / sequence / "images" / f"cam_{serial}.mp4" for serial in sorted(poses)}
     films = {serial: path for serial, path in paths.items() if path.is_file()}
     if not films:
-        raise UserError(f"{person / 'sequences' / sequence / 'images'} holds no videos of the calibrated cameras.")
+        raise UserError(f"{person / 'sequences' / sequence / 'images'} contains no videos of the calibrated cameras.")
     shots = [
         RigFrame(
             serial,
@@ -164,7 +166,9 @@ def load_renderme360(folder: Path, part: str | None = None, frame: int = 0) -> S
     """Return the actors of RenderMe-360 by number. Without a `part`, the first of their expressions is used."""
     actors = _list_folders(Path(folder) / "raw")
     if not actors:
-        raise UserError(f"{Path(folder) / 'raw'} holds no actors of RenderMe-360 (folders such as 0026).")
+        raise UserError(
+            f"{Path(folder) / 'raw'} has no actors of RenderMe-360 (folders such as 0026); download some."
+        )
     return {actor.name: partial(_load_actor, Path(folder), actor.name, part, frame) for actor in actors}
 
 
@@ -173,7 +177,7 @@ def _load_actor(folder: Path, actor: str, part: str | None, frame: int) -> Camer
     files = sorted((folder / "raw" / actor).glob(f"{start}*{end}"))
     parts = [file.name[len(start) : -len(end)] for file in files]
     if not parts:
-        raise UserError(f"{folder / 'raw' / actor} holds no files such as {start}{RENDERME_FIRST}{end}.")
+        raise UserError(f"{folder / 'raw' / actor} contains no files such as {start}{RENDERME_FIRST}{end}.")
     expressions = [name for name in parts if name.startswith("e")] or parts
     part = part or (RENDERME_FIRST if RENDERME_FIRST in parts else expressions[0])
     raw = folder / "raw" / actor / f"{start}{part}{end}"
@@ -181,7 +185,7 @@ def _load_actor(folder: Path, actor: str, part: str | None, frame: int) -> Camer
     with _open_smc(raw) as file:
         cameras = [name for name in RENDERME_CAMERAS if f"Camera/{name}/color/{frame}" in file]
     if not cameras:
-        raise UserError(f"{raw} holds no pictures of frame {frame}.")
+        raise UserError(f"{raw} contains no pictures of frame {frame}.")
     with _open_smc(anno) as file:
         K, D, RT = ([_read_array(file, f"Calibration/{name}/{key}") for name in cameras] for key in ("K", "D", "RT"))
     sources = [f"{anno}, camera {name}" for name in cameras]
@@ -242,7 +246,7 @@ def _open_smc(path: Path) -> Iterator[Any]:
 def _read_array(file: Any, key: str) -> NDArray[Any]:
     """Read a data set of this very file, after checking its size."""
     if key not in file:
-        raise UserError(f"{file.filename} holds no {key}.")
+        raise UserError(f"{file.filename} contains no {key}.")
     dataset = file[key]
     if dataset.file.filename != file.filename or dataset.external or dataset.is_virtual:
         raise UserError(f"{key} of {file.filename} refers to another file.")

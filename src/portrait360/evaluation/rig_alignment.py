@@ -88,7 +88,9 @@ def align_rig(rig: CameraRig, index: int, portrait: Portrait) -> Alignment:
     # a plane picture shows what lies off its axis larger: by 1 / cos across and 1 / cos^2 along the line to it
     focal = math.sqrt(shot.K[0, 0] * shot.K[1, 1]) / float(ray @ axes[:, 2]) ** 1.5 / portrait.side
     if np.linalg.norm(meeting - position - distance * ray) * focal > distance:  # more than the crop's side away
-        raise UserError(f"The portrait's crop does not show what the cameras of {rig.name} look at.")
+        raise UserError(
+            f"The portrait's crop misses the point that the cameras of {rig.name} look at; choose another portrait."
+        )
     camera = portrait.camera
     return Alignment(
         center=position + distance * ray,
@@ -114,7 +116,7 @@ def _rotate_to(axes: F64, direction: F64, name: str) -> F64:
     forward = direction / np.linalg.norm(direction)
     cosine = float(axes[:, 2] @ forward)
     if cosine <= 0:
-        raise UserError(f"Camera {name} looks away from the head.")
+        raise UserError(f"Camera {name} looks away from the head; check its pose.")
     x, y, z = np.cross(axes[:, 2], forward)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return (np.eye(3) + cross + cross @ cross / (1 + cosine)) @ axes  # Rodrigues
@@ -141,7 +143,7 @@ def nearest_front(rig: CameraRig) -> int:
     scores = [max(map(_score_frontal, find_faces(rgb)), default=-1.0) for rgb in pictures]
     best = int(np.argmax(scores))
     if scores[best] < 0:
-        raise UserError(f"No face was found in the pictures of {rig.name}.")
+        raise UserError(f"No face was found in the pictures of {rig.name}; name the portrait with --portrait.")
     return best
 
 

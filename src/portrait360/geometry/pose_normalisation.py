@@ -29,12 +29,14 @@ def normalise_shots(shots: Sequence[Shot], path: Path) -> list[Shot]:
         raise UserError(f"A camera of {path} is at the point that it looks at; check the poses.")
     up = -poses[:, :3, 1].mean(0)
     if np.linalg.norm(up) < 0.1:
-        raise UserError(f"The cameras of {path} do not agree on which way is up.")
+        raise UserError(f"The cameras of {path} do not agree on which way is up; check the poses.")
     back = poses[0, :3, 3] - origin
     y = up / np.linalg.norm(up)
     x = np.cross(y, back)
     if np.linalg.norm(x) < 1e-3 * np.linalg.norm(back):
-        raise UserError(f"The first camera of {path} looks straight down, so the front is unknown.")
+        raise UserError(
+            f"The first camera of {path} looks straight down, so the front is unknown; begin with another one."
+        )
     x /= np.linalg.norm(x)
     rotation = np.stack([x, y, np.cross(x, y)])  # world to canonical
     half_sides = distances * [min(shot.width / shot.fx, shot.height / shot.fy) / 2 for shot in shots]
@@ -56,5 +58,5 @@ def focus_point(poses: F64, path: Path | str) -> F64:
         raise UserError(f"The cameras of {path} all look in the same direction; use views from around the head.")
     origin = np.linalg.solve(total, (projectors @ positions[..., None]).sum(0)[:, 0])
     if (((origin - positions) * axes).sum(1) <= 0).any():
-        raise UserError(f"Some cameras of {path} look away from what the others look at.")
+        raise UserError(f"Some cameras of {path} look away from the point that the others look at; check the poses.")
     return origin

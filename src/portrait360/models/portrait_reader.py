@@ -151,9 +151,9 @@ def _parse_outputs(metadata: dict[str, str], path: Path) -> ReaderOutputs:
         mean, deviation = (tuple(map(float, record[name])) for name in ("mean", "deviation"))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path} does not say what it reads, so it holds no portrait reader; train one with "
+            f"{path} lists no outputs, so it contains no portrait reader; train one with "
             "`portrait360 train run reader`."
         ) from error
     if not len(numbers) == len(mean) == len(deviation):
-        raise UserError(f"{path} is damaged: its lists of what it reads have different lengths.")
+        raise UserError(f"{path} is damaged: its lists of outputs have different lengths; train it again.")
     return ReaderOutputs(classes, numbers, mean, deviation)

@@ -126,7 +126,7 @@ class LoadedHead:
                 (.hdr). Default: the light of the photo.
         """
         if not 1 <= size <= LARGEST:
-            raise UserError(f"A picture of {size} pixels cannot be drawn; choose 1 to {LARGEST}.")
+            raise UserError(f"A picture of {size} pixels cannot be rendered; choose 1 to {LARGEST}.")
         place = camera if isinstance(camera, Camera) else Camera(look_at(*camera), self.focal)
         if self.avatar is None:
             if expression or light is not None:

@@ -94,7 +94,7 @@ class MakeOptions:
         form=8,
     )
     hair_length: float | None = option(
-        None, "Scale the estimated hair length, by 0.1 to 4.", AVATAR, metavar="FACTOR", label="Hair length", form=9
+        None, "Factor for the estimated hair length, 0.1 to 4.", AVATAR, metavar="FACTOR", label="Hair length", form=9
     )
     parameters: Path | None = option(
         None,
@@ -108,15 +108,15 @@ class MakeOptions:
     orbit_elevation: float = option(0.0, "Elevation of the orbit's cameras in degrees.", VIEW)
     results: tuple[str, ...] | None = option(
         None,
-        "Comma-separated results: mesh, splats, nerf; or `views`, to stop after them. Default: mesh and splats; all "
-        "three if there is no avatar.",
+        "Results, separated by commas: mesh, splats, nerf; or `views`, to make only views. Default: mesh and splats; "
+        "all three if there is no avatar.",
         HEAD,
         flags=("--as",),
         metavar="TEXT",
     )
     formats: tuple[str, ...] = option(
         SPLAT_FORMATS[:1],
-        f"Comma-separated file formats of the splats ({', '.join(SPLAT_FORMATS)}), and extra mesh formats for "
+        f"File formats of the splats, separated by commas ({', '.join(SPLAT_FORMATS)}), and extra mesh formats for "
         f"avatars ({', '.join(AVATAR_FORMATS)}).",
         HEAD,
         metavar="TEXT",
@@ -163,19 +163,19 @@ class MakeOptions:
         preset = self._validate_method()
         multiple = LATENT_MULTIPLE if preset.latent else DENOISER_MULTIPLE if self.uses_denoiser else 1
         if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
-            raise UserError(f"`steps={self.steps}` does not work; choose 1 to {MOST_STEPS}.")
+            raise UserError(f"`steps={self.steps}` is not possible; choose 1 to {MOST_STEPS}.")
         if self.pixels % multiple:
-            raise UserError(f"`size={self.pixels}` does not work; choose a multiple of {multiple} pixels.")
+            raise UserError(f"`size={self.pixels}` is not possible; choose a multiple of {multiple} pixels.")
         if not 1 <= self.views <= MOST_VIEWS or (self.may_fit and self.views < 4 and not self.orbit):
             raise UserError(
-                f"`views={self.views}` does not work; choose 4 to {MOST_VIEWS}, or 1 or more with `fit=False`."
+                f"`views={self.views}` is not possible; choose 4 to {MOST_VIEWS}, or 1 or more with `fit=False`."
             )
         if not SIZES[0] <= self.pixels <= SIZES[1]:
-            raise UserError(f"`size={self.size}` does not work; choose {SIZES[0]} to {SIZES[1]} pixels.")
+            raise UserError(f"`size={self.size}` is not possible; choose {SIZES[0]} to {SIZES[1]} pixels.")
         if not -60 <= self.orbit_elevation <= 60:
-            raise UserError(f"`orbit_elevation={self.orbit_elevation:g}` does not work; choose -60 to 60 degrees.")
+            raise UserError(f"`orbit_elevation={self.orbit_elevation:g}` is not possible; choose -60 to 60 degrees.")
         if not 0 <= self.seed < 2**31:
-            raise UserError(f"`seed={self.seed}` does not work; choose 0 to {2**31 - 1}.")
+            raise UserError(f"`seed={self.seed}` is not possible; choose 0 to {2**31 - 1}.")
         self._validate_refinement()
         if self.results != ():
             parse_results(",".join(self.results or RESULTS))

@@ -186,9 +186,9 @@ def _find_conflict(folder: Path, record: Mapping[str, Any], photo: str) -> str |
     """What lies in the folder that is not this run's; None if nothing does."""
     if record:  # a run that made nothing blocks nobody
         other = record.get("photo") != photo and record["stages"]
-        return f"{folder} holds a run of another photo" if other else None
+        return f"{folder} contains a run of another photo" if other else None
     existing = [name for name in OWN if (folder / name).exists()]
-    return f"{folder} already holds {existing[0]}, which no run of `portrait360 make` wrote" if existing else None
+    return f"{folder} already contains {existing[0]}, which no run of `portrait360 make` wrote" if existing else None
 
 
 def _clear(folder: Path) -> None:

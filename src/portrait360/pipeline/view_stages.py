@@ -139,7 +139,7 @@ def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOpti
     if fits and len(cameras) < FEW_CAMERAS:
         run.warn(
             "views",
-            f"{len(cameras)} cameras are few for a fit: the head may look torn between them; use {FEW_CAMERAS} or "
+            f"{len(cameras)} cameras are few for a fit, so the head may have gaps between them; use {FEW_CAMERAS} or "
             "more",
         )
 
@@ -204,8 +204,8 @@ def run_published_views(
     if options.faithful and len(cameras) > WINDOW and len(cameras) % WINDOW:
         run.warn(
             "views",
-            f"{len(cameras)} views is not a multiple of {WINDOW}; the published program would drop the last "
-            f"{len(cameras) % WINDOW}, here windows overlap",
+            f"{len(cameras)} views are not a multiple of {WINDOW}: the authors' program would drop the last "
+            f"{len(cameras) % WINDOW}; here, windows overlap instead",
         )
     depends_on, back = ["portrait", "proxy"], None
     if options.back:

@@ -103,7 +103,7 @@ class _State:
         differences = [name for name, value in settings.items() if previous.get(name) != value]
         if differences:
             raise UserError(
-                f"{path.parent} holds a run of {previous.get('recipe')!r} that was started with another "
+                f"{path.parent} contains a run of {previous.get('recipe')!r} that was started with another "
                 f"{differences[0]}; continue with the same, or choose another folder with -o."
             )
         for name, module in (("network", self.network), ("averaged", self.averaged)):

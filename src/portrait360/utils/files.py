@@ -102,11 +102,11 @@ def check_name(path: Path) -> None:
     try:
         os.stat(path)
     except ValueError as error:  # a zero byte
-        raise UserError(f"No file can be named {str(path)!r}; give another name.") from error
+        raise UserError(f"{str(path)!r} is not a possible file name; choose another.") from error
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             raise UserError(
-                f"No file can be named {str(path)[:80]!r} ({error.strerror}); give another name."
+                f"{str(path)[:80]!r} is not a possible file name ({error.strerror}); choose another."
             ) from error
 
 
@@ -117,7 +117,7 @@ def check_size(path: Path, limit: int) -> int:
         raise UserError(f"There is no file {path}.")
     size = path.stat().st_size
     if size > limit:
-        raise UserError(f"{path} has {size >> 20} MB; use one of at most {limit >> 20} MB.")
+        raise UserError(f"{path} is {size >> 20} MB large; use a file of at most {limit >> 20} MB.")
     return size
 
 

@@ -55,7 +55,7 @@ def load_picture(path: Path) -> Picture:
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path} has {path.stat().st_size >> 20} MB; use one of at most {MAX_BYTES >> 20} MB.")
+        raise UserError(f"{path} has {path.stat().st_size >> 20} MB; use a file of at most {MAX_BYTES >> 20} MB.")
     return _load(path, path)
 
 

@@ -51,7 +51,7 @@ class Stub:
         (folder / "head").write_text(f"{text} {wish.seed} {wish.views}{self.said}")
 
 
-def told(batch: Batch) -> list[dict]:
+def run_and_read_report(batch: Batch) -> list[dict]:
     """The table that a batch leaves."""
     run_batch(batch, Here())
     return parquet.read_table(io.BytesIO(batch.storage.read("report.parquet") or b"")).to_pylist()
@@ -71,7 +71,7 @@ def photos(tmp_path) -> Path:
 def test_one_bad_photo_is_a_row_and_a_stopped_batch_goes_on(photos, tmp_path, where):
     place = Storage(where if "://" in where else str(tmp_path / where))
     batch = Batch(str(photos), place, MakeOptions(), Stub())
-    rows = {Path(row["photo"]).name: row for row in told(batch)}
+    rows = {Path(row["photo"]).name: row for row in run_and_read_report(batch)}
     assert len(rows) == 6 and [row["state"] for row in rows.values()].count("done") == 4
     assert rows["3.png"]["sentence"] == "No head was found."
     assert rows["4.png"]["sentence"] == "ZeroDivisionError: division by zero"
@@ -79,20 +79,20 @@ def test_one_bad_photo_is_a_row_and_a_stopped_batch_goes_on(photos, tmp_path, wh
     (photos / "3.png").write_text("a head after all")
     os.utime(photos / "1.png", (1, 1))
     place.write(f"{rows['2.png']['name']}/{ROW}", b'{"cut')  # as a kill leaves it
-    again = {Path(row["photo"]).name: row["state"] for row in told(batch)}
+    again = {Path(row["photo"]).name: row["state"] for row in run_and_read_report(batch)}
     made = {"1.png": "done", "2.png": "done", "3.png": "done", "4.png": "failed"}
     assert again == made | {"0.png": "kept", "5.png": "kept"}
-    other = told(Batch(str(photos), place, MakeOptions(seed=1), Stub()))
+    other = run_and_read_report(Batch(str(photos), place, MakeOptions(seed=1), Stub()))
     assert [row["state"] for row in other].count("done") == 5  # another wish
 
 
 def test_lists_say_what_is_wished_for_a_photo_alone(photos, tmp_path):
     (photos / "list.csv").write_text("photo,views,seed\n0.png,8,\n1.png,,5\n0.png,8,\n2.png,many,\n")
-    rows = told(Batch(str(photos / "list.csv"), Storage(str(tmp_path / "out")), MakeOptions(), Stub()))
+    rows = run_and_read_report(Batch(str(photos / "list.csv"), Storage(str(tmp_path / "out")), MakeOptions(), Stub()))
     heads = sorted((tmp_path / "out" / row["name"] / "head").read_text() for row in rows if row["state"] == "done")
     assert heads == ["photo 0 0 8", "photo 1 5 32"] and len(rows) == 3  # none twice
     assert [row["sentence"] for row in rows if row["state"] == "failed"] == [
-        "views 'many' does not work; give a number."
+        "views 'many' is not a valid number; correct it."
     ]
     listed = pa.table({"photo": ["0.png", "1.png"], "views": [8, None], "seed": [None, 5]})
     parquet.write_table(listed, photos / "list.parquet")
@@ -108,7 +108,7 @@ def test_lists_as_other_programs_save_them(photos):
     (item,) = read_items(str(photos / "excel.csv"))
     wish = item.apply_to(MakeOptions())
     assert (wish.views, wish.back) == (8, photos / "1.png")
-    with pytest.raises(UserError, match="views '8.5' does not work"):
+    with pytest.raises(UserError, match="views '8.5' is not a valid number"):
         Item("x.png", (("views", "8.5"),)).apply_to(MakeOptions())
     for name, values, words in (
         ("comma.csv", b"photo,views\na,b.png,8\n", "line 2, has more cells than columns"),
@@ -123,7 +123,7 @@ def test_lists_as_other_programs_save_them(photos):
 @pytest.mark.parametrize("text", ["inf", "-inf", "nan", "1e999", "9" * 5000, "seven"])
 def test_numbers_that_are_none_are_one_short_sentence(text):
     for name in ("views", "seed", "azimuth"):
-        with pytest.raises(UserError, match=rf"^{name} '{text[:40]}' does not work; give a number.$"):
+        with pytest.raises(UserError, match=rf"^{name} '{text[:40]}' is not a valid number; correct it.$"):
             Item("x.png", ((name, text),)).apply_to(MakeOptions())
 
 
@@ -151,10 +151,10 @@ def test_a_parquet_file_that_unpacks_to_more_than_it_is_is_refused(tmp_path, mon
 def test_a_head_that_is_made_anew_is_whole_or_nothing(photos, tmp_path):
     """What an earlier batch said of a folder does not outlive the first change in it."""
     place, one = Storage(str(tmp_path / "out")), str(photos / "0.png")
-    (first,) = told(Batch(one, place, MakeOptions(), Stub()))
-    (second,) = told(Batch(one, place, MakeOptions(seed=1), Halfway()))
+    (first,) = run_and_read_report(Batch(one, place, MakeOptions(), Stub()))
+    (second,) = run_and_read_report(Batch(one, place, MakeOptions(seed=1), Halfway()))
     assert (first["state"], second["state"]) == ("done", "failed")
-    (third,) = told(Batch(one, place, MakeOptions(), Stub()))
+    (third,) = run_and_read_report(Batch(one, place, MakeOptions(), Stub()))
     assert third["state"] == "done" and place.read(f"{first['name']}/head") == b"photo 0 0 32"
 
 
@@ -167,7 +167,7 @@ def test_a_place_that_fails_once_costs_one_photo(photos, tmp_path, monkeypatch):
         write(self, name, values)
 
     monkeypatch.setattr(Storage, "write", fails)
-    rows = told(Batch(str(photos), place, MakeOptions(), Stub()))
+    rows = run_and_read_report(Batch(str(photos), place, MakeOptions(), Stub()))
     assert len(rows) == 6 and [row["state"] for row in rows].count("failed") == 3
 
 
@@ -201,7 +201,7 @@ def test_ten_thousand_cost_little_time_each(tmp_path):
     (tmp_path / "list.txt").write_text("".join(f"{i}.png\n" for i in range(10_000)))
     begun = time.process_time()
     batch = Batch(str(tmp_path / "list.txt"), Storage(str(tmp_path / "out")), MakeOptions(), Missing())
-    assert len(told(batch)) == 10_000 and time.process_time() - begun < 10_000 * 0.005
+    assert len(run_and_read_report(batch)) == 10_000 and time.process_time() - begun < 10_000 * 0.005
 
 
 def test_memory_does_not_grow_with_the_list(tmp_path):
@@ -241,7 +241,7 @@ def test_over_processes_the_same(photos, tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [("nothing", "contains no photo"), ("none.csv", "There is no file"), ("bad.csv", "has no column 'photo'"),
-     ("odd.csv", "a column 'nose'"), ("x" * 300, "No file can be named")],
+     ("odd.csv", "a column 'nose'"), ("x" * 300, "is not a possible file name")],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
     (tmp_path / "bad.csv").write_text("path\nx.png\n")

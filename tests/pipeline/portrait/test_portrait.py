@@ -95,7 +95,7 @@ def test_a_damaged_folder_is_one_sentence(tmp_path, portrait, damage):
 
 
 def test_a_foreign_folder_and_a_folder_that_cannot_be(tmp_path, portrait):
-    with pytest.raises(UserError, match="holds no portrait"):
+    with pytest.raises(UserError, match="contains no portrait"):
         Portrait.load(tmp_path)
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another folder"):

@@ -108,6 +108,6 @@ def test_the_avatar_moves_towards_what_the_priors_say(run, weights, monkeypatch)
 
 def test_a_run_without_an_avatar_is_one_sentence(run, weights, tmp_path):
     ViewSet.load(run / "views").save(tmp_path / "run" / "views")
-    with pytest.raises(UserError, match="holds no avatar"):
+    with pytest.raises(UserError, match="contains no avatar"):
         refine_folder(tmp_path / "run", tmp_path / "out", RefineRequest(HOW, weights, begin="avatar"))
     assert avatar_stage.hash_avatar(run)

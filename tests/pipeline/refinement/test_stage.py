@@ -96,7 +96,7 @@ def test_what_cannot_be_refined_is_one_sentence(run, weights, tmp_path, monkeypa
     for place in (run, run / "head", run / "views"):
         with pytest.raises(UserError, match="choose another folder"):
             refine_folder(run, place, asked)
-    with pytest.raises(UserError, match="holds no views"):
+    with pytest.raises(UserError, match="contains no views"):
         refine_folder(tmp_path, tmp_path / "out", asked)
     monkeypatch.setattr(refinement, "HYBRID_PRIORS", tmp_path / "none")
     with pytest.raises(UserError, match="no weights of the hybrid priors"):

@@ -329,7 +329,7 @@ def test_views_that_make_no_whole_windows_are_said(at_home, finished, tmp_path, 
     told = []
     make(ASTRONAUT, copied(finished, tmp_path / "run"), wish(faithful=True, method="proxy", steps=1), told.append)
     warnings = [event.what for event in told if event.state == "warning"]
-    assert any("3 views is not a multiple of 2" in text and "would drop the last 1" in text for text in warnings)
+    assert any("3 views are not a multiple of 2" in text and "would drop the last 1" in text for text in warnings)
 
 
 def test_cameras_of_an_earlier_run_stay_where_they_are(faithful_run, tmp_path):

@@ -60,8 +60,8 @@ def batch(
 ) -> None:
     """Turn many photos into heads.
 
-    DIR/report.csv and DIR/report.parquet list them. A stopped batch resumes. A photo that fails does not stop the
-    others; the command names it at the end and exits with 2.
+    DIR/report.csv and DIR/report.parquet list the results. A stopped batch resumes. A photo that fails does not stop
+    the others; the command names it at the end and exits with 2.
 
     In a .csv or .parquet file, columns named like the options of `make` (views, seed, face, azimuth, …) set them for
     a single photo.

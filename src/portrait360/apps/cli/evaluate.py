@@ -58,7 +58,7 @@ def evaluate(
         bool,
         typer.Option(
             help="Also fit a small radiance field to the views and measure how well they agree (refit PSNR, warp "
-            "error, seam), where the protocol does so. It takes most of the time.",
+            "error, seam), where the protocol does so. This takes most of the time.",
             rich_help_panel=EVALUATION,
         ),
     ] = True,

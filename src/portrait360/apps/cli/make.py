@@ -68,7 +68,7 @@ def serve(
 ) -> None:
     """Start the web app for a browser on this machine.
 
-    Upload a photo, watch the progress, turn the head, download the files. Other machines cannot open it.
+    Upload a photo, watch the progress, turn the head, download the files. Other machines cannot open the page.
 
     Needs `pip install 'portrait360[web]'`.
 

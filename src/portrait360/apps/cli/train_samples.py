@@ -75,7 +75,7 @@ def train_samples(
     real: Annotated[
         float | None,
         typer.Option(
-            help="For avatar-views: share of people for whom all real stages are run.",
+            help="For avatar-views: share of people who pass through the real pipeline.",
             min=0,
             max=1,
             rich_help_panel=INPUT,

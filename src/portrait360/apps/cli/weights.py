@@ -49,7 +49,7 @@ def weights_fetch(
 ) -> None:
     """Download published files, check them, and import them.
 
-    A download that was cut off continues where it was. Names: diffportrait360, back-head, panohead, diffportrait3d,
+    An interrupted download continues where it stopped. Names: diffportrait360, back-head, panohead, diffportrait3d,
     sd15, animatediff. Needs `pip install 'portrait360[hub]'`, except with --from.
 
     Examples:

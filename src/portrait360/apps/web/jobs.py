@@ -45,7 +45,7 @@ REMEMBERED = 50  # finished jobs whose result can still be queried
 MOST_WARNINGS = 20  # of a job
 GRACE = 4.0  # seconds between asking a process to end and killing it
 MESSAGE_PREFIX = "portrait360: "  # of error messages of the command
-TOO_MANY = f"{MOST_WAITING} photos are already waiting; try again when some of them are done."
+TOO_MANY = f"{MOST_WAITING} photos are already waiting; try again later."
 WHOLE_RUN = "run"  # stage of the last event
 
 

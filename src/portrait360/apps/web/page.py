@@ -293,7 +293,7 @@ class Page:
         """Return the photos and the form's values of a run, as uploads that are new."""
         request = self.jobs.store.request(id)
         if request is None:
-            raise UserError("The photo of this run is no longer in its folder.")
+            raise UserError("The photo of this run is no longer in its folder; choose it again.")
         photo = str(add_copy(request.photo, self.uploads))
         back = None if request.behind is None else str(add_copy(request.behind, self.uploads))
         return (photo, back, *fill_form(request.options), photo)
@@ -302,7 +302,7 @@ class Page:
         """Make a run again with other hair."""
         request = self.jobs.store.request(said["run"])
         if request is None:
-            raise UserError("The photo of this run is no longer in its folder.")
+            raise UserError("The photo of this run is no longer in its folder; choose it again.")
         options = request.options
         if said["style"]:
             options = replace(options, hair=said["style"])

@@ -18,7 +18,7 @@ STAGES = {
     "proxy": "Shaping the head",
     "avatar": "Writing the animatable mesh",
     "splats": "Making the splats",
-    "page": "Writing the page that shows the head",
+    "page": "Writing the web page",
     "views": "Making the views",
     "film": "Rendering the video",
     "fit": "Fitting the 3D head",

@@ -61,7 +61,7 @@ def _render_bar(run: PastRun) -> str:
     """Return what can be done with the whole run."""
     title = escape(run.name or run.date)
     note = (
-        '<p class="p360-note">This run was stopped early; the files it had written are kept.</p>'
+        '<p class="p360-note">This run was stopped early; the files written so far are kept.</p>'
         if run.is_partial
         else ""
     )

@@ -103,7 +103,7 @@ class RunStore:
             try:
                 stack.enter_context(lock_folder(folder))
             except UserError as error:
-                raise UserError("This run is in use; delete it when it has ended.") from error
+                raise UserError("This run is in use; wait until it has finished, then delete it.") from error
             stack.enter_context(translate_write_errors(folder))
             for path in (folder / name for name in (*OWN, INPUT, COMPARE)):
                 if path.is_dir() and not path.is_symlink():

@@ -57,7 +57,7 @@ def add_copy(photo: Path, uploads: Path) -> Path:
         shutil.copyfile(photo, path)
         os.utime(path.parent)
     except OSError as error:
-        raise UserError(f"{photo.name} is no longer there.") from error
+        raise UserError(f"{photo.name} is no longer there; choose it again.") from error
     return path
 
 
@@ -95,7 +95,7 @@ class UploadLimit:
             return await self.app(scope, receive, send)
         length = dict(scope["headers"]).get(b"content-length", b"")
         if not length.isdigit() or int(length[:20]) > MAX_REQUEST:
-            return await answer(send, 413, f"Photos can have at most {MAX_REQUEST - 1 >> 20} MB.")
+            return await answer(send, 413, f"Choose a photo of at most {MAX_REQUEST - 1 >> 20} MB.")
         prune_uploads(self.uploads)
         size, count = _usage(self.uploads)
         if size + self.pending + int(length) > MAX_BYTES or count >= MAX_COUNT:

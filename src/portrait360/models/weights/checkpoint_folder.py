@@ -74,7 +74,7 @@ def require_free_name(target: Path, origin: Origin) -> None:
             if not names or names <= _replaceable_names(origin, target):
                 return
         if target.exists() or target.is_symlink():
-            raise UserError(f"{target} holds something else; choose another folder.")
+            raise UserError(f"{target} contains other files; choose another folder.")
     except OSError as error:
         raise UserError(f"{target} cannot be written ({error.strerror}); choose another folder.") from error
 

@@ -63,7 +63,9 @@ def export_diffusers(
     if problems := find_size_mismatches(source):
         raise UserError(f"{source}: {problems[0]}; import these weights again.")
     if not {"unet.safetensors", "vae.safetensors"} <= record["files"].keys():
-        raise UserError(f"{source} holds {record['system']}, which has no diffusion network to export.")
+        raise UserError(
+            f"{source} contains {record['system']}, which has no diffusion network to export; choose other weights."
+        )
     system = load_spec(source)
     parts = list_parts(system)
     total = sum(file["bytes"] for file in record["files"].values())

@@ -152,7 +152,7 @@ class DiffusersFolder:
         paths = [self.path / folder / name for name in (*names, "pytorch_model.bin")]
         paths = [path for path in paths if path.is_file()]
         if not paths:
-            raise UserError(f"{self.path / folder} holds no weights; expected {names[0]} or {names[1]} there.")
+            raise UserError(f"{self.path / folder} contains no weights; expected {names[0]} or {names[1]} there.")
         file = TensorFile(paths[0])
         self._source |= {rename(name): (file, name) for name in file.specs}
 

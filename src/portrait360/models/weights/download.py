@@ -170,7 +170,9 @@ def _append(remote: Remote, file: IO[bytes], have: int, digest: Any, on_bytes: O
         return digest, f"{remote.url} cannot be reached ({_reason(error)})"
     with answer:
         if _size_in_all(answer) != remote.size:
-            raise UserError(f"{remote.url} does not have the announced size; run the same command again.")
+            raise UserError(
+                f"{remote.url} does not have the size that its server states; run the same command again."
+            )
         if answer.status != 206 and have:  # a server that knows no ranges sends all of it again
             file.truncate(0)
             on_bytes(-have)

@@ -79,5 +79,5 @@ class ExportedFolder:
         """Return the embedding of the empty prompt, which stands in for the text encoder."""
         file, shape = TensorFile(self.path / PROMPT), (1, self._system.text.tokens, self._system.text.width)
         if "empty_prompt" not in file.specs or file.specs["empty_prompt"].shape != shape:
-            raise UserError(f"{file.path} holds no embedding of the empty prompt; export the weights again.")
+            raise UserError(f"{file.path} contains no embedding of the empty prompt; export the weights again.")
         return file.read("empty_prompt")

@@ -93,11 +93,11 @@ def _open(source: Path, system: ModelSpec) -> Source:
     if source.is_dir():
         if (export := read_export_index(source)) is not None:
             if export.system != system.name:
-                raise UserError(f"{source} holds {export.system}, not {system.name}; import it without --as.")
+                raise UserError(f"{source} contains {export.system}, not {system.name}; import it without --as.")
             return ExportedFolder(source, system)
         if system.denoiser is not None or system.name == MOTION:
             raise UserError(
-                f"{source} is a folder; a folder is Stable Diffusion 1.5 in diffusers' layout, or an export."
+                f"{source} is a folder; use a file, an export, or Stable Diffusion 1.5 in diffusers' layout."
             )
         return DiffusersFolder(source, system.unet, system.vae)
     return TensorFile(source)
@@ -153,7 +153,7 @@ def _convert(tensor: Tensor, name: str, dtype: torch.dtype) -> Tensor:
     """Convert a tensor to another type; a value that does not fit is an error instead of becoming infinite."""
     result = tensor.to(dtype)
     if not torch.isfinite(result).all():
-        raise UserError(f"{name} holds values that are not finite or do not fit into {dtype}; use an intact file.")
+        raise UserError(f"{name} contains values that are not finite or do not fit into {dtype}; use an intact file.")
     return result
 
 

@@ -71,7 +71,7 @@ def import_source(source: Path | None, kind: str, system: ModelSpec) -> Iterator
     """Yield the folder of an imported source; a published file is imported into a temporary folder."""
     if source is None or (source / MANIFEST).is_file():
         if source is not None and (name := load_spec(source).name) != kind:
-            raise UserError(f"{source} holds {name}; use {kind}.")
+            raise UserError(f"{source} contains {name}; use {kind}.")
         yield source
         return
     with tempfile.TemporaryDirectory(prefix="portrait360-") as folder:

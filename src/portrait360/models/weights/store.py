@@ -69,7 +69,7 @@ def load_view_denoiser(folder: Path) -> ViewDenoiser:
     """Load the view denoiser of an import, in the precision of its files."""
     system = load_spec(folder)
     if system.denoiser is None:
-        raise UserError(f"{folder} holds {system.name}, which has no view denoiser.")
+        raise UserError(f"{folder} contains {system.name}, which has no view denoiser.")
     with torch.device("meta"):
         network = ViewDenoiser(system.denoiser)
     parts = ("unet", "appearance", "control")
@@ -89,7 +89,7 @@ def load_generator(folder: Path) -> GAN3D:
     """Load the generator of an imported 3D GAN, such as PanoHead."""
     config = load_spec(folder).gan
     if config is None:
-        raise UserError(f"{folder} holds no 3D GAN.")
+        raise UserError(f"{folder} contains no 3D GAN.")
     with torch.device("meta"):
         network = GAN3D(config)
     load_into(network, read_part(folder, "generator"), str(folder / "generator.safetensors"))

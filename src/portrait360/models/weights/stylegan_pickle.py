@@ -208,7 +208,7 @@ class GanFile:
             content = unpickle(file, str(self.path))
         generator = content.get(GENERATOR) if isinstance(content, dict) else None
         if not isinstance(generator, Record):
-            raise UserError(f"{self.path} holds no generator ({GENERATOR}); use PanoHead's file.")
+            raise UserError(f"{self.path} contains no generator ({GENERATOR}); use PanoHead's file.")
         try:
             state = dict(iterate_tensors(generator, set()))
             self._state = {name: value for name, value in state.items() if name not in UNUSED_TENSORS}

@@ -73,7 +73,7 @@ class TensorFile:
         unsupported = {s.get_dtype() for s in slices.values()} - set(DTYPES)
         if unsupported:
             raise UserError(
-                f"{self.path} holds {min(unsupported)} tensors, which are not supported; use a file in fp16 or fp32."
+                f"{self.path} has {min(unsupported)} tensors, which are not supported; use a file in fp16 or fp32."
             )
         return {name: Spec(tuple(s.get_shape()), DTYPES[s.get_dtype()]) for name, s in slices.items()}
 
@@ -96,8 +96,8 @@ def _load_torch(path: Path) -> Any:
         imported = match[1] if match else _first_global(path)
         if imported:
             raise UserError(
-                f"{path} wants to run code ({imported}) when it is opened, so it was not opened; "
-                "use a file that holds only tensors, preferably a .safetensors file."
+                f"{path} would run code ({imported}) when opened, so it was not opened; "
+                "use a file that contains only tensors, preferably a .safetensors file."
             ) from error
         raise UserError(f"{path} is not a complete torch checkpoint; download or make it again.") from error
 
@@ -141,13 +141,13 @@ def _flat_state(loaded: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, Mapping):
-        raise UserError(f"{path} holds no named tensors, only a {type(loaded).__name__}.")
+        raise UserError(f"{path} contains no named tensors, only a {type(loaded).__name__}.")
     state = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
     if not state:
-        raise UserError(f"{path} holds no named tensors.")
+        raise UserError(f"{path} contains no named tensors.")
     for name, value in state.items():
         if value.layout != torch.strided or value.dtype not in DTYPE_NAMES:
-            raise UserError(f"{path} holds {name} as {value.layout}, {value.dtype}, which is not supported.")
+            raise UserError(f"{path} contains {name} as {value.layout}, {value.dtype}, which is not supported.")
     return state
 
 

@@ -42,7 +42,7 @@ class AnimateRequest:
         """Raise a UserError for what cannot be done, before anything slow begins."""
         sources = [self.video, self.expressions, self.preset]
         if sum(source is not None for source in sources) != 1:
-            raise UserError("Choose what drives the head: one of --video, --expressions and --preset.")
+            raise UserError("Choose how the head moves: with --video, --expressions or --preset.")
         if self.output.suffix.lower() not in (*FILMS, ".glb"):
             raise UserError(f"An animation can be an {', '.join(FILMS)} or .glb, not {self.output.name}.")
         if self.light is not None and self.environment is not None:
@@ -89,7 +89,7 @@ def find_avatar(folder: Path) -> Path:
         if (place / NAME).is_file():
             return place
     raise UserError(
-        f"{folder} holds no head that can be animated; make one from a photo of a person with "
+        f"{folder} contains no head that can be animated; make one from a photo of a person with "
         "`portrait360 make` or `portrait360 proxy`."
     )
 

@@ -38,7 +38,7 @@ def read_arkit_csv(path: Path, rate: float | None = None) -> Performance:
     names, lower = unit_names(), {name.strip().lower(): i for i, name in reversed(list(enumerate(header)))}
     known = [name for name in names if name.lower() in lower]
     if len(known) < FEWEST_UNITS:
-        raise UserError(f"{path} has {len(known)} of ARKit's 52 units as columns; {EXPORT}.")
+        raise UserError(f"{path} has columns for only {len(known)} of ARKit's 52 blend shapes; {EXPORT}.")
     weights = np.zeros((len(rows), len(names)))
     for name in known:
         weights[:, names.index(name)] = _read_column(path, rows, lower[name.lower()], name)

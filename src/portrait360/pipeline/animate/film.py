@@ -48,7 +48,9 @@ class Shot:
 
 def check_size(size: int) -> None:
     if not SIZES[0] <= size <= SIZES[1] or size % 2:
-        raise UserError(f"The side of a video must be an even number of {SIZES[0]} to {SIZES[1]} pixels, not {size}.")
+        raise UserError(
+            f"The size of a video must be an even number of pixels from {SIZES[0]} to {SIZES[1]}, not {size}."
+        )
 
 
 def write_film(

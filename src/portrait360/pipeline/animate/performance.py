@@ -49,7 +49,7 @@ def unit_names() -> tuple[str, ...]:
 def check_rate(rate: float) -> float:
     """Return a rate, or raise a UserError for one that no video has."""
     if not RATES[0] <= rate <= RATES[1]:
-        raise UserError(f"A video can have {RATES[0]:g} to {RATES[1]:g} frames a second, not {rate:g}.")
+        raise UserError(f"A video can have {RATES[0]:g} to {RATES[1]:g} frames per second, not {rate:g}.")
     return rate
 
 

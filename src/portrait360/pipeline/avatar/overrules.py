@@ -116,7 +116,7 @@ def make_overrules(hair: str | None, hair_length: float | None, parameters: Path
             raise UserError(f"There is no hairstyle {_shorten(hair)}; choose from {_list('hair.style')}.")
         tree = {**tree, "hair": {**tree.get("hair", {}), "style": hair}}
     if hair_length is not None and not LENGTHS[0] <= hair_length <= LENGTHS[1]:
-        raise UserError(f"`hair_length={hair_length:g}` does not work; choose {LENGTHS[0]:g} to {LENGTHS[1]:g}.")
+        raise UserError(f"`hair_length={hair_length:g}` is not possible; choose {LENGTHS[0]:g} to {LENGTHS[1]:g}.")
     return Overrules(tree, hair_length)
 
 
@@ -140,7 +140,7 @@ def check_tree(tree: Any, name: str) -> dict[str, Any]:
     """Return a tree of parameters as it is, or raise a UserError that begins with the name of where it comes from."""
     try:
         if not isinstance(tree, dict):
-            raise _WrongError(f'it holds {_describe(tree)}, not parameters like {{"hair": {{"style": "bob"}}}}')
+            raise _WrongError(f'it contains {_describe(tree)}, not parameters like {{"hair": {{"style": "bob"}}}}')
         _check(HeadParameters, tree, "")
         if tree.get("kind") == "animal" or tree.get("animal") is not None:
             raise _WrongError("an avatar is made from a face, so it cannot be an animal")

@@ -80,7 +80,7 @@ class Item:
             try:
                 changes[name] = PARSERS[name](text)
             except ValueError as error:
-                raise UserError(f"{name} {text[:40]!r} does not work; give a number.") from error
+                raise UserError(f"{name} {text[:40]!r} is not a valid number; correct it.") from error
         return replace(defaults, **changes)
 
 
@@ -150,13 +150,13 @@ def _read_parquet(path: Path) -> Iterator[Item]:
     plain = [types.is_integer, types.is_floating, types.is_string, types.is_large_string, types.is_null]
     for column in schema:
         if not any(is_kind(column.type) for is_kind in plain):
-            raise UserError(f"{path} holds {column.name} as {column.type}; save it as text or numbers.")
+            raise UserError(f"{path} contains {column.name} as {column.type}; save it as text or numbers.")
     # repeated texts stay in one dictionary until a row is read: a small file may repeat a long one very often
     file = parquet.ParquetFile(path, read_dictionary=schema.names)
     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
     parts = (group.column(i) for group in groups for i in range(group.num_columns))
     if max((part.total_uncompressed_size for part in parts), default=0) > MAX_COLUMN_BYTES:
-        raise UserError(f"{path} holds more than {MAX_COLUMN_BYTES >> 20} MB in one piece; write smaller row groups.")
+        raise UserError(f"{path} has a row group of more than {MAX_COLUMN_BYTES >> 20} MB; write smaller row groups.")
     for rows in file.iter_batches(ROWS):
         _check_cells(rows, path)
         for i in range(rows.num_rows):
@@ -180,7 +180,7 @@ def _check_cells(rows: RecordBatch, path: Path) -> None:
 def _check_columns(columns: object, path: Path) -> None:
     names = list(columns)  # pyright: ignore[reportArgumentType, reportCallIssue]
     if PHOTO not in names:
-        raise UserError(f"{path} has no column {PHOTO!r}.")
+        raise UserError(f"{path} has no column {PHOTO!r}; add one with the paths of the photos.")
     unknown = [name for name in names if name != PHOTO and name not in PARSERS]
     if unknown:
         raise UserError(f"{path} has a column {unknown[0]!r}; choose from {', '.join((PHOTO, *PARSERS))}.")

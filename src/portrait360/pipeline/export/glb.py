@@ -93,7 +93,7 @@ class Document:
         """Return an accessor's values (count, width); normalised integers are scaled to [0, 1] or [-1, 1]."""
         accessor = _get_item(self.tree["accessors"], index)
         if "sparse" in accessor or "bufferView" not in accessor:
-            raise Broken("holds sparse data")
+            raise Broken("contains sparse data")
         data, stride = self.read_view(accessor["bufferView"])
         kind, width, count = np.dtype(TYPES[accessor["componentType"]]), WIDTHS[accessor["type"]], accessor["count"]
         row = kind.itemsize * width

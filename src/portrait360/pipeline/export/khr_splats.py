@@ -95,7 +95,7 @@ def _extract(path: Path, document: Document) -> GaussianSplats:
                 count += _count(document, primitive)
                 parts.append(_read_primitive(document, primitive, pose))
     if not parts:
-        raise Broken("holds no Gaussians")
+        raise Broken("contains no Gaussians")
     return splats_from_file(path, *(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
@@ -108,7 +108,9 @@ def _count(document: Document, primitive: dict[str, Any]) -> int:
     counts = {document.tree["accessors"][attributes[name]]["count"] for name in WIDTHS}
     count = counts.pop()
     if counts or count > MAX_SPLATS:
-        raise Broken("has attributes of different lengths" if counts else f"holds more than {MAX_SPLATS} Gaussians")
+        raise Broken(
+            "has attributes of different lengths" if counts else f"contains more than {MAX_SPLATS} Gaussians"
+        )
     return count
 
 
@@ -116,7 +118,7 @@ def _read_primitive(document: Document, primitive: dict[str, Any], pose: F64) ->
     """Return places, scales, rotations w x y z, opacities and colours of a primitive, in its scene."""
     details = primitive["extensions"][EXTENSION]
     if primitive.get("mode") != POINTS or details.get("kernel", "ellipse") != "ellipse" or details.get("extensions"):
-        raise Broken("holds Gaussians of another kind")
+        raise Broken("contains Gaussians of another kind")
     decode: dict[str, Callable[[F64], F64]] = {SRGB: lambda colours: colours, LINEAR: _linear_to_srgb}
     if details.get("colorSpace", SRGB) not in decode:
         raise Broken("has colours that are not sRGB")

@@ -104,10 +104,10 @@ def _extract_mesh(document: Document) -> TexturedMesh:
     tree = document.tree
     primitives = [(p, pose) for index, pose in find_meshes(tree) for p in tree["meshes"][index]["primitives"]]
     if len(primitives) != 1:
-        raise Broken(f"holds {len(primitives)} meshes")
+        raise Broken(f"contains {len(primitives)} meshes")
     primitive, pose = primitives[0]
     if primitive.get("mode", TRIANGLES) != TRIANGLES:
-        raise Broken("holds no plain triangles")
+        raise Broken("contains no plain triangles")
     attributes = primitive["attributes"]
     material = tree["materials"][primitive["material"]] if "material" in primitive else {}
     texture = material.get("pbrMetallicRoughness", {}).get("baseColorTexture")
@@ -136,7 +136,7 @@ def _check_mesh(
 ) -> TexturedMesh:
     uv = uv - np.floor(uv.mean(0))  # some programs add whole repeats of the texture
     if normals.shape != points.shape or not all(np.isfinite(v).all() for v in (points, normals, uv)):
-        raise Broken("holds numbers that are not finite")
+        raise Broken("contains numbers that are not finite")
     if uv.min() < -0.01 or uv.max() > 1.01:
         raise Broken("repeats its texture")
     unit = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

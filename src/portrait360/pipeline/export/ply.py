@@ -82,7 +82,7 @@ def read_ply(path: Path) -> GaussianSplats:
     names = (*MEAN, *SCALE, *ROTATION, "opacity", *COLOUR)
     missing = [name for name in names if name not in header.properties]
     if missing:
-        raise UserError(f"{path} has no property {missing[0]}: it does not hold 3D Gaussians.")
+        raise UserError(f"{path} has no property {missing[0]}, so it contains no 3D Gaussians; use another file.")
     columns = _read_columns(path, header, names, size - header.length)
     means, scales, rotations, opacity, colours = np.split(columns, [3, 6, 10, 11], axis=1)
     with np.errstate(over="ignore"):
@@ -115,9 +115,7 @@ def _parse_header(path: Path, start: bytes) -> Header:
             case _:
                 raise UserError(f"{path} has an unreadable header: {line[:80].strip()!r}.")
     if order is None or element != "vertex" or not 0 <= count <= MAX_SPLATS:
-        raise UserError(
-            f"{path} does not begin with at most {MAX_SPLATS} vertices, so it does not hold 3D Gaussians."
-        )
+        raise UserError(f"{path} does not begin with up to {MAX_SPLATS} vertices, so it contains no 3D Gaussians.")
     return Header(order, count, properties, length, up)
 
 
@@ -145,5 +143,5 @@ def _read_text_numbers(path: Path, start: int, count: int) -> NDArray[np.float64
     except ValueError:
         numbers = np.empty(0)
     if len(numbers) != count:
-        raise UserError(f"{path} does not hold the {count} numbers that its header declares; copy it again.")
+        raise UserError(f"{path} does not contain the {count} numbers that its header declares; copy it again.")
     return numbers

@@ -40,6 +40,6 @@ def read_splat(path: Path, *, up: Up = "-y") -> GaussianSplats:
     rows = np.frombuffer(data, ROW)
     rgba, rotations = rows["rgba"] / 255, (rows["rotation"] - 128.0) / 128
     if (rows["scale"] < 0).any():
-        raise UserError(f"{path} holds negative scales: it is not a .splat file.")
+        raise UserError(f"{path} contains negative scales: it is not a .splat file.")
     splats = splats_from_file(path, rows["mean"], rows["scale"], rotations, rgba[:, 3], rgba[:, :3])
     return turn_up(splats, up, back=True)

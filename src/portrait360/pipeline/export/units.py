@@ -71,8 +71,8 @@ def splats_from_file(
         values[0], values[1] = values[0] / METRES, values[1] / METRES
         singles = [v.astype(np.float32) for v in values]
     if not len(singles[0]):
-        raise UserError(f"{path} holds no Gaussians.")
+        raise UserError(f"{path} contains no Gaussians.")
     if not all(np.isfinite(v).all() for v in singles):
-        raise UserError(f"{path} holds numbers that are not finite; export it again.")
+        raise UserError(f"{path} contains numbers that are not finite; export it again.")
     singles[3] = np.clip(singles[3], OPACITY_MARGIN, 1 - OPACITY_MARGIN)
     return GaussianSplats(*singles)

@@ -13,8 +13,10 @@ def check_crop(azimuth: float | None, elevation: float | None, size: int, name: 
     `name` is what the caller's user calls the size.
     """
     if not CROP_SIZES[0] <= size <= CROP_SIZES[1]:
-        raise UserError(f"`{name}={size}` does not work; choose {CROP_SIZES[0]} to {CROP_SIZES[1]} pixels.")
+        raise UserError(f"`{name}={size}` is not possible; choose {CROP_SIZES[0]} to {CROP_SIZES[1]} pixels.")
     if azimuth is not None and not -360 <= azimuth <= 360:
-        raise UserError(f"`azimuth={azimuth:g}` does not work; 0 is the front, 90 the subject's left, 180 the back.")
+        raise UserError(
+            f"`azimuth={azimuth:g}` is not possible; 0 is the front, 90 the subject's left, 180 the back."
+        )
     if elevation is not None and not -89 <= elevation <= 89:
-        raise UserError(f"`elevation={elevation:g}` does not work; choose -89 (from below) to 89 (from above).")
+        raise UserError(f"`elevation={elevation:g}` is not possible; choose -89 (from below) to 89 (from above).")

@@ -75,7 +75,9 @@ def make_portrait(
     warnings = picture.warnings + (("the photo was rotated to make the face upright",) if quarters else ())
     if face is not None and not 1 <= face <= len(faces):
         count = {0: "is no face", 1: "is 1 face"}.get(len(faces), f"are {len(faces)} faces")
-        raise UserError(f"There {count} in {picture.name}, so `face={face}` does not exist.")
+        raise UserError(
+            f"There {count} in {picture.name}, so `face={face}` does not exist; choose another, or leave it out."
+        )
     if faces:
         warnings += _face_warnings(faces, face)
         points = faces[(face or 1) - 1][1].points[:, :2].astype(np.float64)
@@ -155,7 +157,8 @@ def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
         )
     if fit.error > POOR_FIT:
         return (
-            "the head fits the face badly, so check the sheet; if it is a profile, add `azimuth=90` or `azimuth=-90`",
+            "the 3D face does not match the photo well, so check the contact sheet; for a profile, add "
+            "`azimuth=90` or `azimuth=-90`",
         )
     return ()
 

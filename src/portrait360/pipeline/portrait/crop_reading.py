@@ -41,7 +41,7 @@ def find_reading_warnings(
     if share_of(edges["bottom"], FACE_LABELS) > CUT:
         warnings.append("the face is cut off at the bottom, so the rest of it is guessed")
     if has_face and shows_animal(reading, has_face=True):
-        warnings.append("the head is an animal's, so it becomes one surface without expressions")
+        warnings.append("this is an animal's head, so it becomes one surface without expressions")
     turn = abs(azimuth_between(0, azimuth))
     if has_face and turn > FAR_TURN:
         warnings.append(f"the face is turned {turn:.0f} degrees, so its other half is guessed")

@@ -91,7 +91,7 @@ class Portrait:
     def load(cls, folder: Path) -> Portrait:
         folder = Path(folder)
         if not (folder / "portrait.json").is_file():
-            raise UserError(f"{folder} holds no portrait; make one with `portrait360 align PHOTO -o {folder}`.")
+            raise UserError(f"{folder} contains no portrait; make one with `portrait360 align PHOTO -o {folder}`.")
         try:
             return cls._read(folder, json.loads((folder / "portrait.json").read_text()))
         except (OSError, ValueError, KeyError, TypeError, RecursionError, UserError) as error:

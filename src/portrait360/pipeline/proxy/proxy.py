@@ -85,7 +85,7 @@ class Proxy:
     def load(cls, folder: Path) -> Proxy:
         path = Path(folder) / "proxy.npz"
         if not path.is_file():
-            raise UserError(f"{folder} holds no proxy; make one with `portrait360 proxy PHOTO -o {folder}`.")
+            raise UserError(f"{folder} contains no proxy; make one with `portrait360 proxy PHOTO -o {folder}`.")
         try:
             with np.load(path, allow_pickle=False) as data:
                 if int(data["format"]) != FORMAT:

@@ -47,7 +47,7 @@ class Head:
         folder = Path(folder)
         names = [name for name in RESULTS if (folder / f"{name}.safetensors").is_file()]
         if not names:
-            raise UserError(f"{folder} holds no fitted head; make one with `portrait360 fit VIEWS -o {folder}`.")
+            raise UserError(f"{folder} contains no fitted head; make one with `portrait360 fit VIEWS -o {folder}`.")
         return cls(**{name: _READERS[name](folder / f"{name}.safetensors") for name in names})
 
 

@@ -23,7 +23,9 @@ def hash_avatar(folder: Path) -> str:
     """Hash the avatar of a run."""
     path = folder / "proxy" / NAME
     if not path.is_file():
-        raise UserError(f"{folder} holds no avatar; begin with a run of `portrait360 make` on a photo with a face.")
+        raise UserError(
+            f"{folder} contains no avatar; begin with a run of `portrait360 make` on a photo with a face."
+        )
     return sha256(path)
 
 

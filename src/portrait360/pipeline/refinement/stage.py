@@ -94,14 +94,14 @@ def load_base_volume(folder: Path, begin: str, device: torch.device | str = "cpu
         fitted = Head.load(folder / "head").field if (folder / "head").is_dir() else None
         if fitted is None:
             raise UserError(
-                f"{folder} holds no fitted field; begin with a run of `portrait360 make`, or `begin=proxy`."
+                f"{folder} contains no fitted field; begin with a run of `portrait360 make`, or `begin=proxy`."
             )
         return fitted.to(device)
     if begin == "proxy":
         return ProxyVolume(unwrap_head(load_coarse_head(folder / "proxy"))).to(device)
     path = folder / "proxy" / HEAD_FILE
     if not path.is_file():
-        raise UserError(f"{folder} holds no generated head; begin with `portrait360 make --method gan`.")
+        raise UserError(f"{folder} contains no generated head; begin with `portrait360 make --method gan`.")
     return GeneratedVolume(GanHead.load(path, device))
 
 
@@ -174,10 +174,10 @@ def refine_folder(
     request = request.validate()
     run_folders = (folder.resolve() / name for name in OWN if name != "refined")
     if output.resolve() in (folder.resolve(), *run_folders):
-        raise UserError(f"{output} holds the head that is to be refined; choose another folder.")
+        raise UserError(f"{output} contains the head that is to be refined; choose another folder.")
     view_set, start_time = load_folder_views(folder), time.perf_counter()
     if view_set is None:
-        raise UserError(f"{folder} holds no views; begin with a run of `portrait360 make`.")
+        raise UserError(f"{folder} contains no views; begin with a run of `portrait360 make`.")
     torch_device = select_device(device)
     volume = None if request.begin == "avatar" else load_base_volume(folder, request.begin, torch_device)
     guide = load_guide(request.weights)

@@ -72,4 +72,6 @@ def _check_settings(storage: Storage, record: dict[str, object]) -> None:
     if existing is None:
         storage.write(SHARDS, json.dumps(record, indent=1).encode())
     elif json.loads(existing) != record:
-        raise UserError(f"{storage.root} holds heads made with other settings; choose another folder or delete it.")
+        raise UserError(
+            f"{storage.root} contains heads made with other settings; choose another folder or delete it."
+        )

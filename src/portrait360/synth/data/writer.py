@@ -49,7 +49,7 @@ class WriteSettings:
     def __post_init__(self) -> None:
         if not -89 <= self.elevation <= 89:
             raise UserError(
-                f"`elevation={self.elevation:g}` does not work; choose -89 (from below) to 89 (from above)."
+                f"`elevation={self.elevation:g}` is not possible; choose -89 (from below) to 89 (from above)."
             )
         if self.random_cameras and self.elevation < 0:
             raise UserError("With `random_cameras=True`, `elevation=` bounds them up and down: choose 0 to 89.")
@@ -88,7 +88,7 @@ def write_dataset(output: Path, *, engine: Engine | None = None, **options: Any)
     """
     seeds, settings = write_options(**options)
     if (output / SHARDS).exists():
-        raise UserError(f"{output} holds heads in tar files; continue with `shard=`, or choose another folder.")
+        raise UserError(f"{output} contains heads in tar files; continue with `shard=`, or choose another folder.")
     with translate_write_errors(output):
         return _write_all(output, seeds, engine, settings)
 
@@ -154,7 +154,7 @@ def _is_complete(folder: Path, settings: WriteSettings) -> bool:
     path, marker = folder / "transforms.json", folder / MARK
     if not path.exists() and not marker.exists():
         if folder.is_dir() and any(folder.iterdir()):
-            raise UserError(f"{folder} holds other files; choose an empty folder.")
+            raise UserError(f"{folder} contains other files; choose an empty folder.")
         return False
     try:
         record = json.loads((path if path.exists() else marker).read_text())
@@ -163,7 +163,7 @@ def _is_complete(folder: Path, settings: WriteSettings) -> bool:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} was not written by `portrait360 synth`; choose an empty folder.") from error
     if existing != asdict(settings):
-        raise UserError(f"{folder} holds heads made with other settings; choose another folder or delete it.")
+        raise UserError(f"{folder} contains heads made with other settings; choose another folder or delete it.")
     return path.exists() and all((folder / name).is_file() for name in names)
 
 

@@ -54,10 +54,10 @@ def load_skins(folder: Path) -> SkinTextures:
     """Load all textures of a folder; a UserError says what is wrong with it."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}; give one that holds skin textures.")
+        raise UserError(f"There is no folder {folder}; give one that contains skin textures.")
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise UserError(f"{folder} holds no skin textures ({', '.join(SUFFIXES)}).")
+        raise UserError(f"{folder} contains no skin textures ({', '.join(SUFFIXES)}).")
     textures = [_load_texture(file) for file in files]
     tones, details = zip(*textures, strict=True)
     stacks = {level: np.stack([detail[level] for detail in details]).astype(np.float16) for level in BLUR}

@@ -88,9 +88,9 @@ def read_orbits(folder: Path) -> list[Orbit]:
     orbits += [orbit for path in paths if path.suffix == ".tar" for orbit in read_tar_orbits(path)]
     if len(orbits) < 2:
         raise UserError(
-            f"{folder} holds {len(orbits)} orbits: folders of {MIN_IMAGES} pictures or more, from cameras within "
-            f"{MAX_ELEVATION:g} degrees of the horizon, with no gap of more than {MAX_GAP:g} degrees between two; at "
-            "least two heads are needed, since each is shown another one's views as hints."
+            f"{folder} contains {len(orbits)} usable orbits, but training needs at least 2: folders of {MIN_IMAGES} "
+            f"pictures or more, from cameras within {MAX_ELEVATION:g} degrees of the horizon and at most {MAX_GAP:g} "
+            "degrees apart."
         )
     return orbits
 

@@ -93,7 +93,7 @@ class DenoiserTask:
         if denoiser is None:
             raise UserError(f"{init_from} is not a checkpoint to train from; make one with `portrait360 train init`.")
         if (denoiser.cross_view is None) != self.stage.back_view:
-            raise UserError(f"The recipe {name} does not train {load_spec(init_from).name}, which {init_from} holds.")
+            raise UserError(f"The recipe {name} cannot train {load_spec(init_from).name}, which is in {init_from}.")
         # DiffPortrait3D has no reference from behind, and the back-view network generates it
         cross_view = denoiser.cross_view
         self.references = 2 if cross_view is not None and cross_view.layout == "diffportrait360" else 1

@@ -96,5 +96,5 @@ def require_all(results: Iterable[JobResult[J, R]]) -> Iterator[tuple[J, R]]:
     """Jobs and their results; raises a WorkerLostError if any was lost."""
     for result in results:
         if result.lost:
-            raise WorkerLostError(f"{result.job} ended its process {TRIES} times")
+            raise WorkerLostError(f"{result.job} crashed its worker {TRIES} times")
         yield result.job, result.result  # pyright: ignore[reportReturnType] (it was not lost)
