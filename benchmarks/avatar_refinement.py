@@ -11,7 +11,7 @@ import argparse
 from dataclasses import replace
 from functools import partial
 
-from benchmarks.small import PROTOCOL, Row, for_all, rendered, tell
+from benchmarks.small import PROTOCOL, Row, print_means, render_views, run_for_all
 from portrait360.evaluation.cases import cameras_for_crop, make_synthetic_case, render_synthetic_photo
 from portrait360.evaluation.measure import compare_with_truth
 from portrait360.evaluation.protocols import Heads
@@ -49,7 +49,7 @@ def measure(index: int, rounds: int) -> dict[str, Row]:
         both = refine_avatar(both, views)
     made["both"] = both
     targets = [view.camera for view in case.targets]
-    return {name: compare_with_truth(rendered(one, targets), case.targets) for name, one in made.items()}
+    return {name: compare_with_truth(render_views(one, targets), case.targets) for name, one in made.items()}
 
 
 def main() -> None:
@@ -58,9 +58,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--processes", type=int, default=2)
     a = parser.parse_args()
-    rows = for_all(partial(measure, rounds=a.rounds), a.count, a.processes)
+    rows = run_for_all(partial(measure, rounds=a.rounds), a.count, a.processes)
     print(f"{a.count} heads; front / side / back")
-    tell(rows, FIGURES)
+    print_means(rows, FIGURES)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.small import PROTOCOL, Row, for_all, rendered, tell
+from benchmarks.small import PROTOCOL, Row, print_means, render_views, run_for_all
 from portrait360.evaluation.cases import FOCAL, make_synthetic_case, render_synthetic_photo
 from portrait360.evaluation.measure import compare_with_truth
 from portrait360.pipeline.portrait.portrait import Portrait
@@ -39,16 +39,16 @@ def measure(index: int) -> dict[str, Row]:
     )
     made = {
         "proxy": proxy,
-        "true shape": replaced(case.portrait, proxy, truth.radius, proxy.colours),
-        "true colours": replaced(case.portrait, proxy, proxy.radius, truth.rgb),
-        "roughly true colours": replaced(case.portrait, proxy, proxy.radius, proxy.colours + rough),
-        "both": replaced(case.portrait, proxy, truth.radius, truth.rgb),
+        "true shape": change_proxy(case.portrait, proxy, truth.radius, proxy.colours),
+        "true colours": change_proxy(case.portrait, proxy, proxy.radius, truth.rgb),
+        "roughly true colours": change_proxy(case.portrait, proxy, proxy.radius, proxy.colours + rough),
+        "both": change_proxy(case.portrait, proxy, truth.radius, truth.rgb),
     }
     cameras = [view.camera for view in case.targets]
-    return {name: compare_with_truth(rendered(one, cameras), case.targets) for name, one in made.items()}
+    return {name: compare_with_truth(render_views(one, cameras), case.targets) for name, one in made.items()}
 
 
-def replaced(portrait: Portrait, proxy: Proxy, radius: Floats, colours: Floats) -> Proxy:
+def change_proxy(portrait: Portrait, proxy: Proxy, radius: Floats, colours: Floats) -> Proxy:
     photos = sample_photos(portrait, np.asarray(radius, np.float32), clean=proxy.photo)
     return photos.proxy(portrait, radius, paste_photo(np.clip(colours, 0, 1), photos.all))
 
@@ -58,9 +58,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=12)
     parser.add_argument("--processes", type=int, default=2)
     a = parser.parse_args()
-    rows = for_all(measure, a.count, a.processes)
+    rows = run_for_all(measure, a.count, a.processes)
     print(f"{a.count} heads; front / side / back")
-    tell(rows, FIGURES)
+    print_means(rows, FIGURES)
 
 
 if __name__ == "__main__":

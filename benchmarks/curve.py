@@ -18,7 +18,7 @@ Line = dict[str, float]
 PLAIN = {"step", "minutes", "loss"}
 
 
-def summed(lines: Iterable[Line]) -> Iterator[Line]:
+def add_hours(lines: Iterable[Line]) -> Iterator[Line]:
     """With hours since the very beginning."""
     before = last = 0.0
     for line in lines:
@@ -28,7 +28,7 @@ def summed(lines: Iterable[Line]) -> Iterator[Line]:
         yield line | {"hours": (before + last) / 60}
 
 
-def table(lines: list[Line], batch: int, every: int) -> Iterator[str]:
+def format_table(lines: list[Line], batch: int, every: int) -> Iterator[str]:
     """A row each time the network was validated."""
     judged = [line for line in lines if len(line.keys() - PLAIN - {"hours"}) > 0][::every]
     names = [name for name in (judged[0] if judged else {}) if name not in PLAIN | {"hours"}]
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="validations of which one is shown")
     a = parser.parse_args()
     said: list[Line] = [json.loads(line) for line in (a.run / CURVE).read_text().splitlines()]
-    for row in table(list(summed(said)), a.batch, a.every):
+    for row in format_table(list(add_hours(said)), a.batch, a.every):
         print(row)
 
 

@@ -49,7 +49,7 @@ def cameras() -> list[Camera]:
     return orbit(VIEWS, focal=FOCAL) + orbit(VIEWS, start=180 / VIEWS, focal=FOCAL) + tilted
 
 
-def damaged(views: list[View], rng: np.random.Generator) -> list[View]:
+def damage_views(views: list[View], rng: np.random.Generator) -> list[View]:
     out = []
     for i, view in enumerate(views):
         both = np.concatenate([view.rgb * view.alpha[..., None], view.alpha[..., None]], -1)
@@ -70,7 +70,7 @@ def measure(seed: int, harm: bool, sheet: Path | None) -> Row:
     truth = [(c, render(head, c, SIZE)) for c in cameras()]
     views = [View(t.rgb, t.alpha, c) for c, t in truth[:VIEWS]]
     if harm:
-        views = damaged(views, np.random.default_rng(seed))
+        views = damage_views(views, np.random.default_rng(seed))
     settings, row = FitSettings(), {}
     begin = time.perf_counter()
     field, corrections = fit_field(views, settings.field)
@@ -89,7 +89,7 @@ def measure(seed: int, harm: bool, sheet: Path | None) -> Row:
     rows = []
     for name, show in shows.items():
         pictures = [show(c) for c, _ in truth[VIEWS:]]
-        row |= compared(name, pictures, [t for _, t in truth[VIEWS:]])
+        row |= compare_pictures(name, pictures, [t for _, t in truth[VIEWS:]])
         rows.append(np.concatenate([over_grey(p[0], p[1]) for p in pictures[::6]], 1))
     if sheet:
         sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def measure(seed: int, harm: bool, sheet: Path | None) -> Row:
     return row
 
 
-def compared(name: str, pictures: list, truth: list) -> Row:
+def compare_pictures(name: str, pictures: list, truth: list) -> Row:
     errors, inside, depths, covers = [], [], [], []
     for (rgb, alpha, depth), goal in zip(pictures, truth, strict=True):
         ours, true, solid = over_grey(rgb, alpha), over_grey(goal.rgb, goal.alpha), goal.alpha > 0.5

@@ -139,7 +139,7 @@ def yaw(arguments: argparse.Namespace, pool: Pool) -> None:
     off: list[float] = []
     missed = 0
     with vision.FaceLandmarker.create_from_options(options) as landmarker:
-        for seed, turn, picture in pool.imap_unordered(turned, range(arguments.count)):
+        for seed, turn, picture in pool.imap_unordered(render_turned, range(arguments.count)):
             answer = landmarker.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=picture))
             if not answer.facial_transformation_matrixes:
                 missed += 1
@@ -152,7 +152,7 @@ def yaw(arguments: argparse.Namespace, pool: Pool) -> None:
     print(f"{np.percentile(off, 95):.1f} (95 %); {np.mean(np.array(off) <= 6):.1%} within 6")
 
 
-def turned(seed: int) -> tuple[int, float, np.ndarray]:
+def render_turned(seed: int) -> tuple[int, float, np.ndarray]:
     turn = float(np.random.default_rng(seed).uniform(-40, 40))
     seen = view(prepare_scene(build(sample(seed, "human"))), turn, size=512)
     return (

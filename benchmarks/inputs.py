@@ -48,7 +48,7 @@ def sixteen_bits(path: Path) -> None:
     Image.fromarray(np.asarray(SMALL.convert("L")).astype(np.uint16) * 257).save(path)
 
 
-def turned(path: Path) -> None:
+def save_turned(path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     SMALL.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
@@ -66,41 +66,41 @@ def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:30_000])
 
 
-def saved(image: Callable[[], Image.Image], **options: object) -> Callable[[Path], None]:
+def save_as(image: Callable[[], Image.Image], **options: object) -> Callable[[Path], None]:
     return lambda path: image().save(path, **options)
 
 
 CASES: dict[str, tuple[str, Callable[[Path], None], tuple[str, ...], int]] = {
     # what it is: (file, how it is made, options, exit code)
-    "a face": ("face.jpg", saved(lambda: SMALL), (), GOOD),
-    "two faces": ("two.jpg", saved(couple), (), GOOD),
-    "two faces, the third asked for": ("two.jpg", saved(couple), ("--face", "3"), BAD),
-    "a side, told": ("side.png", saved(lambda: head("human", 5, 90)), ("--azimuth", "90"), GOOD),
-    "a back, told": ("back.png", saved(lambda: head("human", 5, 180)), ("--azimuth", "180"), GOOD),
-    "a cartoon": ("toon.png", saved(lambda: head("toon", 4)), (), GOOD),
-    "an animal": ("animal.png", saved(lambda: head("animal", 2)), (), GOOD),
-    "a statue": ("statue.png", saved(lambda: head("statue", 3)), (), GOOD),
-    "no head": ("plain.png", saved(lambda: Image.new("RGB", (300, 300), (90, 120, 60))), (), BAD),
-    "49 megapixels": ("huge.png", saved(lambda: ASTRONAUT.resize((7000, 7000))), (), GOOD),
-    "a bomb of 400 megapixels": ("bomb.png", saved(lambda: Image.new("1", (20000, 20000))), (), BAD),
-    "one pixel": ("dot.png", saved(lambda: Image.new("RGB", (1, 1))), (), BAD),
-    "48 pixels": ("tiny.png", saved(lambda: ASTRONAUT.crop((130, 0, 330, 200)).resize((48, 48))), (), GOOD),
+    "a face": ("face.jpg", save_as(lambda: SMALL), (), GOOD),
+    "two faces": ("two.jpg", save_as(couple), (), GOOD),
+    "two faces, the third asked for": ("two.jpg", save_as(couple), ("--face", "3"), BAD),
+    "a side, told": ("side.png", save_as(lambda: head("human", 5, 90)), ("--azimuth", "90"), GOOD),
+    "a back, told": ("back.png", save_as(lambda: head("human", 5, 180)), ("--azimuth", "180"), GOOD),
+    "a cartoon": ("toon.png", save_as(lambda: head("toon", 4)), (), GOOD),
+    "an animal": ("animal.png", save_as(lambda: head("animal", 2)), (), GOOD),
+    "a statue": ("statue.png", save_as(lambda: head("statue", 3)), (), GOOD),
+    "no head": ("plain.png", save_as(lambda: Image.new("RGB", (300, 300), (90, 120, 60))), (), BAD),
+    "49 megapixels": ("huge.png", save_as(lambda: ASTRONAUT.resize((7000, 7000))), (), GOOD),
+    "a bomb of 400 megapixels": ("bomb.png", save_as(lambda: Image.new("1", (20000, 20000))), (), BAD),
+    "one pixel": ("dot.png", save_as(lambda: Image.new("RGB", (1, 1))), (), BAD),
+    "48 pixels": ("tiny.png", save_as(lambda: ASTRONAUT.crop((130, 0, 330, 200)).resize((48, 48))), (), GOOD),
     "cut off": ("cut.png", cut_off, (), BAD),
     "text": ("text.jpg", lambda path: path.write_text("not a picture") and None, (), BAD),
     "empty": ("empty.png", lambda path: path.write_bytes(b"") and None, (), BAD),
-    "an animation": ("moving.gif", saved(lambda: SMALL, save_all=True, append_images=[SMALL.rotate(9)]), (), GOOD),
-    "CMYK": ("cmyk.jpg", saved(lambda: SMALL.convert("CMYK")), (), GOOD),
+    "an animation": ("moving.gif", save_as(lambda: SMALL, save_all=True, append_images=[SMALL.rotate(9)]), (), GOOD),
+    "CMYK": ("cmyk.jpg", save_as(lambda: SMALL.convert("CMYK")), (), GOOD),
     "16 bits": ("sixteen.png", sixteen_bits, (), GOOD),
-    "turned by EXIF": ("turned.jpg", turned, (), GOOD),
+    "turned by EXIF": ("turned.jpg", save_turned, (), GOOD),
     "cut out": ("alpha.png", cut_out, (), GOOD),
-    "a folder that is a file": ("face.jpg", saved(lambda: SMALL), ("-o", "taken"), BAD),
-    "a folder that cannot be written": ("face.jpg", saved(lambda: SMALL), ("-o", "/proc/out"), BAD),
-    "no GPU": ("face.jpg", saved(lambda: SMALL), ("--device", "cuda"), BAD),
-    "a preset that cannot run": ("face.jpg", saved(lambda: SMALL), ("--preset", "sd15"), BAD),
+    "a folder that is a file": ("face.jpg", save_as(lambda: SMALL), ("-o", "taken"), BAD),
+    "a folder that cannot be written": ("face.jpg", save_as(lambda: SMALL), ("-o", "/proc/out"), BAD),
+    "no GPU": ("face.jpg", save_as(lambda: SMALL), ("--device", "cuda"), BAD),
+    "a preset that cannot run": ("face.jpg", save_as(lambda: SMALL), ("--preset", "sd15"), BAD),
 }
 
 
-def tried(place: Path, number: int, name: str) -> bool:
+def try_case(place: Path, number: int, name: str) -> bool:
     """One case, told in a line; whether it ended as it should."""
     file, write, options, code = CASES[name]
     write(place / file)
@@ -138,7 +138,7 @@ def main() -> None:
         place = a.keep or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         (place / "taken").write_text("mine")
-        right = [tried(place, number, name) for number, name in enumerate(CASES)]
+        right = [try_case(place, number, name) for number, name in enumerate(CASES)]
         kept = (place / "taken").read_text() == "mine"
         print(
             f"{sum(right)} of {len(right)} end as they should; what was there is {'' if kept else 'NOT '}still there"

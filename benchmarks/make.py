@@ -41,20 +41,20 @@ class Usage(NamedTuple):
     memory: int  # MB
 
 
-def started(photo: Path, folder: Path, options: tuple[str, ...]) -> subprocess.Popen:
+def start_make(photo: Path, folder: Path, options: tuple[str, ...]) -> subprocess.Popen:
     command = [sys.executable, "-m", "portrait360", "make", str(photo), "-o", str(folder), "--quiet", *options]
     return subprocess.Popen(command)
 
 
-def left(folder: Path) -> dict[str, str]:
+def hash_files(folder: Path) -> dict[str, str]:
     files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name != "run.json")
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-def timed(photo: Path, options: tuple[str, ...], folder: Path) -> Usage:
+def measure_run(photo: Path, options: tuple[str, ...], folder: Path) -> Usage:
     """Measure from the start of the process to its end."""
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    if started(photo, folder, options).wait():
+    if start_make(photo, folder, options).wait():
         raise SystemExit(f"make {' '.join(options)} failed")
     seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     stages = json.loads((folder / "run.json").read_text())["stages"]
@@ -80,7 +80,7 @@ def report(photo: Path, work: Path) -> None:
     gflops = measure_gflops()
     print(f"{gflops:.0f} GFLOPS; load of {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores before the first run")
     for name, (options, aim, begun) in RUNS.items():
-        usage = timed(photo, options, work / (begun or name).split()[0])
+        usage = measure_run(photo, options, work / (begun or name).split()[0])
         print(
             f"{name:28s} {usage.seconds:6.1f} s (aim {aim} s), {usage.cpu:.1f} s of a CPU, "
             f"{usage.seconds * gflops:.0f} s x GFLOPS, {usage.memory} MB (aim {MOST_MEMORY} MB)",
@@ -88,15 +88,15 @@ def report(photo: Path, work: Path) -> None:
         )
 
 
-def kills(photo: Path, work: Path, count: int, options: tuple[str, ...], seed: int) -> None:
+def kill_and_resume(photo: Path, work: Path, count: int, options: tuple[str, ...], seed: int) -> None:
     """The run is killed at random moments of its whole length, and begun again until it ends by itself."""
-    whole = timed(photo, options, work / "whole").seconds
-    goal, rng = left(work / "whole"), random.Random(seed)
+    whole = measure_run(photo, options, work / "whole").seconds
+    goal, rng = hash_files(work / "whole"), random.Random(seed)
     killed = ended = same = 0
     while killed < count:
         folder = work / f"killed{ended}"
         while True:
-            process = started(photo, folder, options)
+            process = start_make(photo, folder, options)
             try:
                 if process.wait(rng.uniform(0, whole) if killed < count else None):
                     raise SystemExit("a resumed run failed")
@@ -105,7 +105,7 @@ def kills(photo: Path, work: Path, count: int, options: tuple[str, ...], seed: i
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 killed += 1
-        ended, same = ended + 1, same + (left(folder) == goal)
+        ended, same = ended + 1, same + (hash_files(folder) == goal)
         print(f"{killed} kills, {ended} runs ended, {same} with the bytes of the undisturbed one", flush=True)
         shutil.rmtree(folder)
 
@@ -119,7 +119,7 @@ def main() -> None:
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         if a.kills:
-            kills(a.photo, Path(work), a.kills, tuple(a.options.split()), a.seed)
+            kill_and_resume(a.photo, Path(work), a.kills, tuple(a.options.split()), a.seed)
         else:
             report(a.photo, Path(work))
 

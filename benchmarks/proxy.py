@@ -66,17 +66,18 @@ def measure(job: tuple[int, Path | None]) -> Row | None:
     scale = PHOTO / portrait.side
     row = {"seconds": seconds, "azimuth": abs(azimuth_between(true.azimuth, portrait.camera.azimuth))}
     row["elevation"] = abs(true.elevation - portrait.camera.elevation)
-    return row | own_view(portrait, proxy) | compared(proxy, truth, scale, sheets and sheets / f"{index:03d}.png")
+    row |= compare_own_view(portrait, proxy)
+    return row | compare_views(proxy, truth, scale, sheets and sheets / f"{index:03d}.png")
 
 
-def own_view(portrait: Portrait, proxy: Proxy) -> Row:
+def compare_own_view(portrait: Portrait, proxy: Proxy) -> Row:
     """The photo given back at its own camera."""
     view, inside = proxy.render(portrait.camera, PHOTO), portrait.alpha > 0.5
     whole = portrait.alpha > 0.9  # softer pixels show the background too
     return {"own": psnr(view.rgb, portrait.rgb, whole), "own IoU": mask_iou(view.mask > 0.5, inside)}
 
 
-def compared(proxy: Proxy, truth: list, scale: float, sheet: Path | None) -> Row:
+def compare_views(proxy: Proxy, truth: list, scale: float, sheet: Path | None) -> Row:
     row, errors, depths, pictures = {}, {}, [], []
     for azimuth, goal, camera in zip(AZIMUTHS, truth, orbit(len(AZIMUTHS), focal=FOCAL), strict=True):
         view, inside = proxy.render(camera, SIZE), goal.alpha > 0.5
@@ -99,7 +100,7 @@ def compared(proxy: Proxy, truth: list, scale: float, sheet: Path | None) -> Row
     return row | {"depth": float(np.median(depths))}
 
 
-def speed(proxy: Proxy, views: int = 24) -> float:
+def measure_speed(proxy: Proxy, views: int = 24) -> float:
     cameras = orbit(views, focal=FOCAL)
     proxy.render(cameras[0], SIZE)
     begin = time.perf_counter()
@@ -152,9 +153,8 @@ def main() -> None:
     if arguments.sheets:
         (arguments.sheets / "rows.json").write_text(json.dumps(found, indent=1))
     astronaut = Path(__file__).parent.parent / "examples" / "astronaut.png"
-    print(
-        f"renders a second at {SIZE} x {SIZE}, one process: {speed(proxy_from_photo(make_portrait(astronaut))):.0f}"
-    )
+    speed = measure_speed(proxy_from_photo(make_portrait(astronaut)))
+    print(f"renders a second at {SIZE} x {SIZE}, one process: {speed:.0f}")
 
 
 if __name__ == "__main__":

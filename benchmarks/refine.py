@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.small import FIGURES, Row, for_all, rendered, tell
+from benchmarks.small import FIGURES, Row, print_means, render_views, run_for_all
 from portrait360.evaluation.cases import Case, make_synthetic_case
 from portrait360.evaluation.measure import (
     compare_with_truth,
@@ -99,7 +99,7 @@ def measure(
             views = make(name)
             keep_line(place / f"{name}.png", views)
             with atomic_write(place / f"{name}.json") as temporary:
-                temporary.write_text(json.dumps(judged(case, views)))
+                temporary.write_text(json.dumps(judge_views(case, views)))
     lines = [load_picture(place / f"{name}.png").rgb for name in ("truth", *names)]
     save_picture(place / "sheet.png", np.concatenate(lines))
     return {name: json.loads((place / f"{name}.json").read_text()) for name in names}
@@ -112,21 +112,21 @@ def maker(
     proxy = build_proxy(case.portrait, method="completed")
     sheet = render_proxy_views(case.portrait, proxy)
     cameras = [*(view.camera for view in case.targets), case.portrait.camera]
-    field, guide = fitted(sheet, place / "head"), load_guide(weights)
+    field, guide = fit_field(sheet, place / "head"), load_guide(weights)
     assert case.oracle is not None
     looks = {
-        "led by the proxy": lambda _, cameras, size: rendered(proxy, cameras, size),
+        "led by the proxy": lambda _, cameras, size: render_views(proxy, cameras, size),
         "led by the truth": case.oracle,
     }
     guides = {name: Knowing(network=guide.network, portrait=case.portrait, look=look) for name, look in looks.items()}
 
     def make(name: str) -> list[View]:
         if name == "proxy":
-            return rendered(proxy, cameras)
+            return render_views(proxy, cameras)
         if name == "fitted":
             return [View(*field.render_image(camera, PROTOCOL.size)[:2], camera) for camera in cameras]
         refinery = RefineRequest(asked[name], weights, restorer)
-        return list(refine_views(field, asked_for(sheet, cameras), guides.get(name, guide), refinery).views)
+        return list(refine_views(field, blank_views(sheet, cameras), guides.get(name, guide), refinery).views)
 
     return make
 
@@ -135,19 +135,19 @@ def keep_line(path: Path, views: Sequence[View]) -> None:
     save_picture(path, np.concatenate([composite_over_grey(view) for view in views[: PROTOCOL.orbit]], 1))
 
 
-def fitted(sheet: ViewSet, folder: Path) -> RadianceField:
+def fit_field(sheet: ViewSet, folder: Path) -> RadianceField:
     field = fit_head(sheet, fit_settings(0), folder=folder, results=()).field
     assert field is not None
     return field
 
 
-def asked_for(sheet: ViewSet, cameras: Sequence[Camera]) -> ViewSet:
+def blank_views(sheet: ViewSet, cameras: Sequence[Camera]) -> ViewSet:
     """The views that are to be judged, whose pictures are not asked."""
     nothing = np.zeros((PROTOCOL.size, PROTOCOL.size, 3), np.float32)
     return replace(sheet, views=tuple(View(nothing, nothing[..., 0], camera) for camera in cameras))
 
 
-def judged(case: Case, views: Sequence[View]) -> Row:
+def judge_views(case: Case, views: Sequence[View]) -> Row:
     """Of the views at the targets' cameras, and the last at the photo's."""
     own, bands = views[:-1], [band_of(view.camera.azimuth) for view in case.targets]
     ours, truth = ([composite_over_grey(view) for view in some] for some in (own, case.targets))
@@ -172,9 +172,9 @@ def main() -> None:
     one = partial(
         measure, weights=a.weights, variants=a.variants, restorer=a.restorer, steps=a.steps, output=a.output
     )
-    rows = for_all(one, a.count, a.processes)
+    rows = run_for_all(one, a.count, a.processes)
     print(f"{a.count} heads, {PROTOCOL.orbit} views; front / side / back")
-    tell(rows, FIGURES)
+    print_means(rows, FIGURES)
     for name in rows[0]:
         at_photo = float(np.mean([row[name]["reference PSNR"] for row in rows]))
         print(f"{name:20s} reference PSNR {at_photo:.2f} dB")

@@ -62,15 +62,15 @@ def measure(
     cameras = [view.camera for view in case.targets]
     proxy = proxy_from_photo(case.portrait)
     assert case.oracle is not None
-    made = {"oracle": case.oracle(case.portrait, cameras, PROTOCOL.size), "proxy": rendered(proxy, cameras)}
+    made = {"oracle": case.oracle(case.portrait, cameras, PROTOCOL.size), "proxy": render_views(proxy, cameras)}
     for path in weights:
         better = complete_with_network(case.portrait, proxy, network=load_completer(path), steps=steps)
-        made[named(path)] = rendered(better, cameras)
+        made[name_weights(path)] = render_views(better, cameras)
     completed = complete_with_network(case.portrait, proxy) if views else proxy
     for path in views:
-        made[named(path)] = refined(case.portrait, completed, cameras, path, levels)
+        made[name_weights(path)] = denoise_with(case.portrait, completed, cameras, path, levels)
         if plain:
-            made[f"{named(path)}, plain"] = refined(case.portrait, proxy, cameras, path, levels)
+            made[f"{name_weights(path)}, plain"] = denoise_with(case.portrait, proxy, cameras, path, levels)
     if sheets:
         rows = [
             np.concatenate([composite_over_grey(view) for view in row], 1) for row in (case.targets, *made.values())
@@ -95,7 +95,7 @@ def measure_arc(path: Path, views: list[Path], levels: int, sheets: Path | None)
     truth, made = list(map(as_view, true, cameras)), {"coarse": list(map(as_view, coarse, cameras))}
     for weights in views:
         ablated = ablate_inputs(inputs, read_ablations(weights))
-        made[named(weights)] = denoise_prepared(ablated, cameras, load_view_weights(weights), steps=levels)
+        made[name_weights(weights)] = denoise_prepared(ablated, cameras, load_view_weights(weights), steps=levels)
     if sheets:
         rows = [np.concatenate([composite_over_grey(view) for view in views], 1) for views in (truth, *made.values())]
         save_picture(sheets / f"{path.stem}.png", np.concatenate(rows))
@@ -116,29 +116,29 @@ def measure_warps(views: Sequence[View], depth: np.ndarray) -> list[float]:
     return [warp_error(small[i - 1], small[i], depths[i - 1], depths[i]) for i in range(1, len(views))]
 
 
-def named(path: Path) -> str:
+def name_weights(path: Path) -> str:
     return path.parent.name if path.stem == "weights" else path.stem
 
 
-def rendered(proxy: CoarseHead, cameras: Sequence[Camera], size: int = PROTOCOL.size) -> list[View]:
+def render_views(proxy: CoarseHead, cameras: Sequence[Camera], size: int = PROTOCOL.size) -> list[View]:
     seen = ((proxy.render(camera, size), camera) for camera in cameras)
     return [View(view.rgb, view.mask, camera) for view, camera in seen]
 
 
-def refined(portrait: Portrait, proxy: Proxy, cameras: list[Camera], path: Path, levels: int) -> list[View]:
+def denoise_with(portrait: Portrait, proxy: Proxy, cameras: list[Camera], path: Path, levels: int) -> list[View]:
     """Denoise with the inputs that the weights were trained with, beside neighbours as near as those of an orbit."""
     close, weights = orbit(CLOSER * len(cameras), focal=cameras[0].focal), load_view_weights(path)
     views = denoise_without(portrait, proxy, close, weights, read_ablations(path), size=PROTOCOL.size, steps=levels)
     return views[::CLOSER]
 
 
-def for_all(one: Callable[[int], dict[str, Row]], count: int, processes: int) -> list[dict[str, Row]]:
+def run_for_all(one: Callable[[int], dict[str, Row]], count: int, processes: int) -> list[dict[str, Row]]:
     """Of every head, by its place, the figures of all rows."""
     found = dict(require_all(ProcessPool(processes).run(one, range(count))))
     return [found[place] for place in range(count)]
 
 
-def tell(rows: list[dict[str, Row]], figures: Sequence[str]) -> None:
+def print_means(rows: list[dict[str, Row]], figures: Sequence[str]) -> None:
     """Means over the heads, a line each row."""
     for name in rows[0]:
         cells = []
@@ -168,14 +168,14 @@ def main() -> None:
         on_arc = partial(measure_arc, views=a.views, levels=a.levels, sheets=a.sheets)
         found = dict(require_all(ProcessPool(a.processes).run(on_arc, paths)))
         print(f"{len(paths)} arcs of {ARC} views; front / side / back")
-        tell([found[path] for path in paths], (*FIGURES, "warp error"))
+        print_means([found[path] for path in paths], (*FIGURES, "warp error"))
         return
     one = partial(
         measure, weights=a.weights, views=a.views, plain=a.plain, steps=a.steps, levels=a.levels, sheets=a.sheets
     )
-    rows = for_all(one, a.count, a.processes)
+    rows = run_for_all(one, a.count, a.processes)
     print(f"{a.count} heads, {VIEWS} views; front / side / back")
-    tell(rows, FIGURES)
+    print_means(rows, FIGURES)
 
 
 if __name__ == "__main__":

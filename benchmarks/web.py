@@ -82,7 +82,7 @@ class Server:
     def job(self, id: str) -> dict[str, Any]:
         return self._ask(f"/jobs/{id}") or {}
 
-    def ended(self, id: str, seconds: float = 120) -> dict[str, Any]:
+    def wait_for_end(self, id: str, seconds: float = 120) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while (job := self.job(id)).get("state") in ("waiting", "running") and time.monotonic() < end:
             time.sleep(0.1)
@@ -134,7 +134,7 @@ def measure(server: Server, count: int, views: int) -> None:
             while server.job(id).get("stage") != "proxy" and server.job(id).get("state") in ("waiting", "running"):
                 time.sleep(0.1)
             server.cancel(id)
-        ends[kind, server.ended(id).get("state", "lost")] += 1
+        ends[kind, server.wait_for_end(id).get("state", "lost")] += 1
         if i in (0, 4, count // 2, count - 1):
             print(
                 f"{i + 1:4d} uploads: {server.memory() / 1e6:.0f} MB, {time.perf_counter() - begin:.0f} s", flush=True

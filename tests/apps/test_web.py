@@ -762,7 +762,7 @@ def test_many_who_upload_at_once_lose_nothing(server):
     assert len(set(ids)) == 12 and all(server.job(id) for id in ids if id) and all(ids)
     for id in reversed(ids):
         server.cancel(id)
-    assert all(server.ended(id)["state"] in ("failed", "cancelled") for id in ids)
+    assert all(server.wait_for_end(id)["state"] in ("failed", "cancelled") for id in ids)
 
 
 def test_headers_of_a_proxy_change_nothing_in_the_page(server):
@@ -926,7 +926,7 @@ def test_a_killed_server_is_followed_by_one_that_goes_on(tmp_path, monkeypatch):
     with Server(tmp_path / "runs", free_port(8873)) as server, Server(tmp_path / "runs", free_port(8874)) as other:
         assert server.job(id)["state"] in ("waiting", "running") and other.job(id) == {}
         server.cancel(id)
-        assert server.ended(id)["state"] == "cancelled" and list((tmp_path / "runs").iterdir()) == []
+        assert server.wait_for_end(id)["state"] == "cancelled" and list((tmp_path / "runs").iterdir()) == []
 
 
 def odd_pictures() -> dict[str, Image.Image | bytes]:
@@ -970,7 +970,7 @@ def test_odd_pictures_end_in_a_result_or_in_one_sentence(server, tmp_path):
         if isinstance(picture, Image.Image):
             picture.save(tmp_path / name)
             picture = (tmp_path / name).read_bytes()
-        job = server.ended(server.make(server.upload(picture, name)))
+        job = server.wait_for_end(server.make(server.upload(picture, name)))
         ends[name] = job["state"]
         assert bool(job["sentence"]) == (job["state"] == "failed") and "\n" not in job["sentence"], job
         assert "mistake" not in job["sentence"] and str(server.folder) not in job["sentence"], job

@@ -53,12 +53,12 @@ def use(server: Server, kind: str, data: bytes) -> str:
         second = server.make(place, views=4)
         assert second is not None
         server.cancel(second)
-        assert server.ended(second)["state"] == "cancelled"
+        assert server.wait_for_end(second)["state"] == "cancelled"
     if kind == "cancelled at work":
         assert until(lambda: server.job(id)["stage"], 300, 0.1)
     if kind not in ENDS:
         server.cancel(id)
-    return server.ended(id, 1800)["state"]
+    return server.wait_for_end(id, 1800)["state"]
 
 
 def take_stock(server: Server, temporary: Path) -> dict[str, object]:

@@ -26,10 +26,11 @@ EVEN = 0.003  # picture sides over which colours from within are evened
 HAIRY = 0.03  # picture sides beside hair in which what is soft is taken for haze
 OTHERS = (*SKIN, *CLOTHES, *WORN)
 STAINED, SOFT = 2, 1.0  # pixels of the photo within its matte that are stained by the wall, and of a soft edge
-ASIDE = np.array([[0.5, 1.5], [7.0, 12.0]])
+CLEAR_ANGLES = np.array([[0.5, 1.5], [7.0, 12.0]])
 """Degrees from the photo's direction over which its edges are cleared: of hair that looks like haze, and of hair that
 can be told from the wall."""
-TOLD, RIM = (0.7, 0.8), 0.01  # mean purity of the hair's rim where hues tell, and width of that in picture sides
+RIM_PURITY = (0.7, 0.8)  # mean purity of the hair's rim over which it loses the wall's hue
+RIM = 0.01  # width of that in picture sides
 TURNED = (0.5, 1.5)  # those over which what the turn has torn off is dropped
 SPECK = (0.15, 0.0012)  # alpha from which it is seen, and share of a view below which what hangs alone is a speck
 
@@ -64,8 +65,8 @@ def find_cleared(photo: Photo) -> tuple[float, float]:
     """
     depth = cv2.distanceTransform((photo.alpha > 0.1).astype(np.uint8), cv2.DIST_L2, 3) / photo.size
     rim = photo.shows(*HAIR) & (depth < RIM)
-    told = 1 - float(smoothstep(*TOLD, np.asarray(photo.pure[rim].mean()))) if rim.any() else 0.0
-    begin, end = ASIDE[0] + told * (ASIDE[1] - ASIDE[0])
+    wall_share = 1 - float(smoothstep(*RIM_PURITY, np.asarray(photo.pure[rim].mean()))) if rim.any() else 0.0
+    begin, end = CLEAR_ANGLES[0] + wall_share * (CLEAR_ANGLES[1] - CLEAR_ANGLES[0])
     return float(begin), float(end)
 
 
