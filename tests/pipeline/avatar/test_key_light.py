@@ -44,6 +44,16 @@ def test_lamps_stand_above_and_on_both_sides_of_the_head():
     assert key[0] * fill[0] < 0 < key[0] * other[0]
 
 
+@pytest.mark.parametrize("sideways", [-0.1, 0.0, 0.1])
+def test_a_profile_gets_darker_from_face_to_nape(sideways):
+    """Lit from where one looks, it would be flat."""
+    light = add_key_light(make_light(sideways))
+    for side in (-1, 1):
+        azimuth = side * np.radians([50.0, 90.0, 130.0])
+        face, cheek, nape = reflect(light, np.stack([np.sin(azimuth), 0 * azimuth, np.cos(azimuth)], 1))[:, 0]
+        assert face > cheek > nape and face > 1.4 * nape
+
+
 @pytest.mark.parametrize("sideways", [-0.3, 0.3])
 def test_a_side_in_the_shade_is_much_less_dark_than_in_the_photo(sideways):
     sides = np.array([[-1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])

@@ -36,13 +36,14 @@ class Lamp(NamedTuple):
 
 LAMPS = (
     Lamp(0.2, 0.2, 2.3, 0.0, 28.0, 0.5),
-    Lamp(0.23, 0.15, 2.3, -95.0, 34.0, 0.5),
-    Lamp(0.1, 0.18, 2.3, 70.0, 34.0, 0.5),
+    Lamp(0.23, 0.15, 2.3, -82.0, 34.0, 0.5),
+    Lamp(0.1, 0.18, 2.3, 54.0, 34.0, 0.5),
     Lamp(0.08, 0.08, 1.6, 160.0, 35.0, 0.5),
 )
 """A key before the head, one on each side, without which a profile has no form, and a weak light behind it.
 
-They stand so high that cheekbones and jaws throw a shade. In light from the side the stronger one stands on that
+They stand so high that cheekbones and jaws throw a shade, and so far before the head that a profile gets darker from
+the face to the nape: lit from where one looks, it is flat. In light from the side the stronger one stands on that
 side: what the photo shows in the shade does not lie in the light when the head turns.
 """
 
