@@ -93,7 +93,7 @@ def level_light(over: F32, facing: Floats, shade: F32) -> F32:
 
 
 def find_rim(broad: F32, levelled: F32, facing: Floats, weight: F32) -> F32:
-    """Return gains (s, s, 3) that give skin seen aslant the light of the skin within: its own glides along as it turns.
+    """Return gains (s, s, 3) that give skin seen aslant the light of the skin within; its own stays at the outline.
 
     Light from behind a head, and the shade at its sides, lie at the outline wherever one stands. What the photo shows
     of them would lie on a cheek a little aside, as a stripe.
