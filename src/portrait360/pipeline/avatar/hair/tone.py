@@ -52,7 +52,7 @@ def find_tone(photo: Photo, film: Film) -> Tone | None:
     light, hue = _measure(photo.radiance, shown)
     away = cv2.distanceTransform((~photo.shows(*BARE)).astype(np.uint8), cv2.DIST_L2, 3)[shown] / photo.size
     free = LEAST + (1 - LEAST) * smoothstep(0.0, BESIDE, np.asarray(away))
-    levels = np.maximum.accumulate(np.quantile(light, LEVELS) + 1e-4 * np.arange(len(LEVELS)))
+    levels = np.quantile(light, LEVELS) + 1e-4 * np.arange(len(LEVELS))  # rising
     own, spread = _average(light, hue, free, levels)
     rendered, _ = _average(*_measure(film.radiance, drawn), np.ones(drawn.sum()), levels)
     natural = 1 - float(smoothstep(*DYED, np.asarray(spread)))
