@@ -157,12 +157,13 @@ def test_hair_that_is_lighter_beside_the_face_stays_so():
     np.testing.assert_allclose(lift_contact_shade(ratio, photo, inside), ratio, atol=1e-3)
 
 
-def test_hair_under_hair_is_darker_and_what_is_seen_stays_as_light():
+@pytest.mark.parametrize("part", [Part.HAIR, Part.BEARD])
+def test_hair_under_hair_is_darker_and_what_is_seen_stays_as_light(part):
     turns = np.linspace(0, 360, 2000)
     outer, inner = (np.concatenate([hang(turn, radius) for turn in turns]) for radius in (0.22, 0.205))
-    hair, beard = make_group(np.concatenate([outer, inner])), make_group(outer, Part.BEARD)
-    shaded, same = shade_locks(Scene((), (hair, beard), WHITE)).strands
+    hair, brows = make_group(np.concatenate([outer, inner]), part), make_group(outer, Part.BROWS)
+    shaded, same = shade_locks(Scene((), (hair, brows), WHITE)).strands
     light = shaded.albedo[:, 10:-10].mean((1, 2)) / 0.1
     assert 0.8 < light[: len(turns)].mean() < 1.25
     assert light[len(turns) :].mean() < 0.93 * light[: len(turns)].mean()
-    np.testing.assert_array_equal(same.albedo, beard.albedo)
+    np.testing.assert_array_equal(same.albedo, brows.albedo)

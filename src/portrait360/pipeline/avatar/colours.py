@@ -17,7 +17,14 @@ from portrait360.pipeline.avatar.clothes.colours import Calm, bake_clothes, calm
 from portrait360.pipeline.avatar.clothes.neck_shade import shade_neck
 from portrait360.pipeline.avatar.hair.evening import even_groups
 from portrait360.pipeline.avatar.hair.stains import find_clear_hair, find_dense_strands
-from portrait360.pipeline.avatar.hair.strand_colours import DIM, SIDE_LIGHT, STRAND_LABELS, bake_strands, read_locks
+from portrait360.pipeline.avatar.hair.strand_colours import (
+    BAKED_STRANDS,
+    DIM,
+    SIDE_LIGHT,
+    STRAND_LABELS,
+    bake_strands,
+    read_locks,
+)
 from portrait360.pipeline.avatar.photo.exposure import (
     FEW,
     GAIN,
@@ -244,8 +251,12 @@ def _bake_meshes(scene: Scene, view: View, *, alone: bool) -> list[Mesh]:
 
 def _bake_strands(scene: Scene, view: View) -> list[Strands]:
     unstained = find_clear_hair(view.photo)
-    locks, clear = read_locks(view, unstained), unstained * find_dense_strands(scene.strands, view)
-    return even_groups([bake_strands(group, view, locks, clear) for group in scene.strands])
+    clear = unstained * find_dense_strands(scene.strands, view)
+    parts = {Part(int(group.part[0])) for group in scene.strands} & set(BAKED_STRANDS)
+    locks = {p: read_locks(view, unstained if p == Part.HAIR else clear * 0 + 1, STRAND_LABELS[p]) for p in parts}
+    return even_groups(
+        [bake_strands(group, view, locks.get(Part(int(group.part[0]))), clear) for group in scene.strands]
+    )
 
 
 def shows_brows(view: View) -> bool:

@@ -24,7 +24,10 @@ from portrait360.utils.array_types import F32, Bools, Floats
 
 MOST = 18000  # whiskers of a fitted beard
 DENSEST, LYING, LAYERS = 0.96, 0.7, 60.0  # greatest share that is covered; length as seen; layers per head height
-TINT = 1.1  # of the skin beneath them
+TINT, SPARSE = 1.1, 1.6  # of the skin beneath them, and the power of their share with which that begins
+FLYAWAY, STRAIGHT = 0.14, 0.93  # share of whiskers that stand out, and how straight short ones of these are
+OUTWARD, FURTHER = (0.5, 1.3), 1.35  # how far those do, and how much longer they are
+FINER = 0.6  # width of single whiskers, of that of dense ones
 FITTED_STEPS = 5, 9  # of short whiskers, and of long ones
 LEAN = 1.15  # length of a whisker, of how far it reaches off the skin
 LONG = 0.03  # length from which whiskers wave
@@ -168,7 +171,7 @@ def make_fitted_beard(
     head: Head, parameters: HeadParameters, fitted: BeardGrowth, rng: np.random.Generator
 ) -> tuple[list[Strands], F32]:
     """Return a beard that grows as `fitted` says, and how strongly its colour tints the skin beneath (m,)."""
-    style, tint = BEARDS[parameters.facial.beard], np.minimum(fitted.share * TINT, 0.75)
+    style, tint = BEARDS[parameters.facial.beard], np.minimum(TINT * fitted.share**SPARSE, 0.75)
     stand = fitted.reach if fitted.stand is None else fitted.stand
     aside = measure_way_to_lips(head, head.rest)
     length = _usual_length(head.rest, fitted.share, fitted.reach, fitted.least, aside)
@@ -190,7 +193,8 @@ def make_fitted_beard(
     if style.wave[0] > 0 and usual > LONG:
         points = curl(points, *style.wave, clump_index, rng)
     dye = Dye(parameters.facial.beard_colour, grey=parameters.hair.grey * 0.8, vary=0.45, root=0.85)
-    width, last = _thickness(growth.length / HEAD_HEIGHT), find_last_before_mouth(head, points, fitted.overhang)
+    width = _thickness(growth.length / HEAD_HEIGHT) * (FINER + (1 - FINER) * smoothstep(0.05, 0.6, share))
+    last = find_last_before_mouth(head, points, fitted.overhang)
     points = shorten(points, np.maximum(last, 0))
     return [_make_whiskers(head, points, roots, width, 0.4 + 0.5 * share, dye, rng, last > 0)], tint
 
@@ -268,25 +272,27 @@ def _fitted_growth(
     count, x, y = len(roots), np.abs(roots.rest[:, 0]), roots.rest[:, 1]
     lip, hangs = find_moustache(roots.rest), smoothstep(0.03, 0.08, reach) * smoothstep(-0.38, -0.46, y)
     length = length * np.exp(rng.normal(0, 0.16, count))
+    bristly = smoothstep(0.04, 0.012, length)
+    away = (rng.random(count) < FLYAWAY) * (1 - lip) * (0.3 + 0.7 * bristly)
+    length = length * (1 + (FURTHER - 1) * away)
     comb = np.zeros((count, len(COMB)), np.float32)
     comb[:, COMB.index("down")] = 1.0 + lip * (0.45 + 0.45 * overhang - 1.0)
     side = 0.12 * smoothstep(0.02, 0.08, x)
     comb[:, COMB.index("side")] = side + lip * (1.1 - 0.4 * overhang - side)
     comb[:, COMB.index("forward")] = 0.25 * smoothstep(*BESIDE_LIPS[1:], aside) * (1 - lip)
     comb[:, COMB.index("inward")], comb[:, COMB.index("vertical")] = GATHER * hangs, -HANG * hangs
-    bristly = smoothstep(0.04, 0.012, length)
     off = np.minimum(stand, THICKEST) * (1 - lip) + lip * MOUSTACHE[1] * overhang
     return Growth(
         length=(length * HEAD_HEIGHT).astype(np.float32),
         comb=comb,
-        lift=((0.40 + 0.35 * bristly) * (1 - 0.5 * lip)).astype(np.float32),
+        lift=((0.40 + 0.35 * bristly) * (1 - 0.5 * lip) + away * rng.uniform(*OUTWARD, count)).astype(np.float32),
         gravity=(0.35 * (1 - bristly) + lip * (0.1 - 0.35 * (1 - bristly))).astype(np.float32),
-        stiff=np.full(count, 0.7, np.float32),
+        stiff=(0.7 + (STRAIGHT - 0.7) * away).astype(np.float32),
         offset=((0.002 + off) * HEAD_HEIGHT * rng.uniform(0.1, 1, count)).astype(np.float32),
         cut=np.full(count, NOWHERE, np.float32),
         avoid_face=np.zeros(count, np.float32),
         side=np.where(roots.rest[:, 0] > 0, 1, -1).astype(np.float32),
-        jitter=rng.normal(0, 0.16, (count, 3)).astype(np.float32),
+        jitter=(rng.normal(0, 0.16, (count, 3)) * (1 + away)[:, None]).astype(np.float32),
     )
 
 

@@ -41,8 +41,18 @@ FACING = (0.12, 0.35)  # cosine to the camera from which, and up to which, a ver
 HIDDEN = 0.02  # canonical depth behind the skin's first surface
 ALONG = np.array([1.0, 1.0, 0.45])  # how far apart points of the average head are: least from front to back
 BURNS = 0.07  # head heights by which a beard may reach up before the ears, to the hair
-BEHIND = (-0.01, 0.08)  # head heights before its hindmost line over which a beard gets as dense as it is
-FRAYED = (0.06, 0.035)  # head heights: how far its end lies here and there, and how wide a tuft is
+BEHIND = (0.0, 0.05)  # head heights before its hindmost line over which a beard gets as dense as it is
+FRAYED = (0.09, 0.045)  # head heights: how far its end lies here and there, and how wide a tuft is
+EDGE = 28  # steps of diffusion over which a beard thins out within its edge
+THINNING = (0.3, 0.9)  # diffused share at which it begins, and is as dense as it is
+CHEEKS, THROAT = (0.08, 0.14), (-0.46, -0.52)  # x and y from which it does: moustache and chin end as they are seen
+TEMPLE = (-0.12, -0.05), (0.16, 0.11)  # y and z from which a beard goes on as hair
+FOOT, STRIP = (
+    (-0.32, -0.24, 0.11, 0.19),
+    (0.14, 0.10),
+)  # y and z where a sideburn meets the beard; z before which it ends
+JOINED, BALD = 0.8, 0.05  # density of such a sideburn, of the beard's; pixels of hair per pixel of the face
+LOOSE = 0.006  # picture sides by which the longest whiskers may hang out of a beard's outline, which is no cut
 STRAY, STRAYS = 0.2, 15  # share of stray whiskers around it, and steps of diffusion to there
 SIDES, ALIKE = (0.04, 0.09), 0.9  # x from which the sides of a beard are alike, and how much: one lies in the shade
 SCATTERED = (0.05, 0.25)  # share under which whiskers are too few to be seen
@@ -79,6 +89,8 @@ def fit_growth(head: Head, photo: Photo, skin: SkinOfPixels, whiskers: F32) -> B
     share = share * smoothstep(*SCATTERED, share) * limit_beard(frayed, BURNS) * _thin_behind(frayed) * free
     other = mirror_vertices() if len(free) == coarse_count() else mirror_fine_vertices()
     share = np.maximum(share, ALIKE * smoothstep(*SIDES, np.abs(head.rest[:, 0])) * share[other])
+    share = share * _thin_edge(share, bare, head)
+    share = np.maximum(share, _join_hair(share, head, photo) * free)
     share = np.maximum(share, STRAY * soften(np.minimum(share, 1), STRAYS) * np.sqrt(limit) * free)
     inner = smoothstep(*INNER, soften(np.maximum(np.minimum(1.6 * share, 1), bare), BORDER))
     around = _spread(inner > 0)
@@ -107,6 +119,29 @@ def _fray(rest: F32) -> F32:
 def _thin_behind(rest: F32) -> F32:
     """Return how dense a beard is (n,), 0..1: it thins out towards the ears and the rear of the jaw."""
     return np.asarray(smoothstep(*BEHIND, rest[:, 2] - find_rear(rest)), np.float32)
+
+
+def _thin_edge(share: F32, bare: F32, head: Head) -> F32:
+    """Return how dense a beard is near its edge (n,), 0..1: hairs get fewer there, and none ends in a line."""
+    x, y, z = np.abs(head.rest[:, 0]), head.rest[:, 1], head.rest[:, 2]
+    hair = smoothstep(*TEMPLE[0], y) * smoothstep(*TEMPLE[1], z)
+    behind = smoothstep(*BEHIND[::-1], z - find_rear(head.rest))  # where it thins out anyway
+    within = np.max([np.minimum(1.5 * share, 1), bare, head.mask("ears"), hair, behind], 0)
+    thin = smoothstep(*THINNING, soften(within, EDGE))
+    free = np.maximum(smoothstep(*CHEEKS, x), smoothstep(*THROAT, y))
+    return np.asarray(1 - free * (1 - thin), np.float32)
+
+
+def _join_hair(share: F32, head: Head, photo: Photo) -> F32:
+    """Return how dense sideburns are (n,) that lead from a dense beard up to hair, where the photo sees neither."""
+    y, z = head.rest[:, 1], head.rest[:, 2]
+    foot = (y > FOOT[0]) & (y < FOOT[1]) & (z > FOOT[2]) & (z < FOOT[3]) & (head.mask("ears") < 0.1)
+    if photo.shows(Label.HAIR).sum() < BALD * photo.shows(Label.FACE).sum() or not foot.any():
+        return np.zeros_like(share)
+    strip = smoothstep(*STRIP, z) * smoothstep(*FOOT[:2], y) * limit_beard(_fray(head.rest), BURNS)
+    unseen = 1 - soften(_see(head, photo)[1], SMOOTH)
+    dense = JOINED * float(smoothstep(0.15, 0.5, np.asarray(share[foot].mean())))
+    return np.asarray(dense * strip * _thin_behind(head.rest) * unseen, np.float32)
 
 
 def carry_share(head: Head, photo: Photo, whiskers: F32, within: Bools) -> F32:
@@ -268,10 +303,14 @@ def trim_whiskers(group: Strands, head: Head, photo: Photo) -> Strands:
     drawn = cv2.dilate((buffers.ids >= 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     other = (photo.shows(*BESIDE) & ~(photo.shows(Label.BACKGROUND) & drawn)) & (photo.known > 0.5)
     other = cv2.erode(other.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    far = cv2.distanceTransform(other.astype(np.uint8), cv2.DIST_L2, 3) / photo.size
+    far = np.where(photo.shows(Label.LIPS, Label.MOUTH) & other, 1, far)
+    loose = LOOSE * np.random.default_rng(count).random((count, 1)) ** 20
     surface = np.where(buffers.ids >= 0, buffers.depth, np.inf)
     uv, depth = photo.camera.project(group.points.reshape(-1, 3).astype(np.float64))
     x, y = (np.clip((uv[:, i] * photo.size).astype(int), 0, photo.size - 1) for i in (0, 1))
-    astray = (other[y, x] & (depth < surface[y, x] + HIDDEN / 2)).reshape(count, k)
+    before = (depth < surface[y, x] + HIDDEN / 2).reshape(count, k)
+    astray = other[y, x].reshape(count, k) & before & (far[y, x].reshape(count, k) > loose)
     last = np.where(astray.any(1), astray.argmax(1) - 0.5, k - 1)
     kept = select(group, last > 0)
     return replace(kept, points=shorten(kept.points, last[last > 0]))

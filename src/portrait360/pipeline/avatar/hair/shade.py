@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE, is_hair, to_hair_albedo
+from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE, to_hair_albedo
 from portrait360.synth.meshes import unit
-from portrait360.synth.scene import Scene, Strands
+from portrait360.synth.scene import Part, Scene, Strands
 from portrait360.utils.array_types import F32, Floats
 
 CELL = 0.006  # canonical
@@ -25,21 +25,29 @@ DENSE = 3.0  # area of hair over a place at which light has fallen to 1 / e of t
 
 
 def shade_locks(scene: Scene) -> Scene:
-    """Return a scene in which hair that lies under hair is darker, and what is seen of it on average as bright."""
-    hair = [group for group in scene.strands if is_hair(group)]
+    """Return a scene in which hair that lies under hair is darker, and what is seen of it on average as bright.
+
+    Whiskers lie under whiskers in the same way.
+    """
+    strands = scene.strands
+    for part in (Part.HAIR, Part.BEARD):
+        shaded = iter(_shade([group for group in strands if _is_of(group, part)]))
+        strands = tuple(next(shaded) if _is_of(group, part) else group for group in strands)
+    return replace(scene, strands=strands)
+
+
+def _is_of(group: Strands, part: Part) -> bool:
+    return len(group.part) > 0 and int(group.part[0]) == part
+
+
+def _shade(hair: Sequence[Strands]) -> list[Strands]:
     if not hair:
-        return scene
+        return []
     depths = measure_depth(hair)
     seen = sum(float(np.exp(-depth).sum()) for depth in depths)
     usual = sum(float((np.exp(-depth) * _dim(depth)).sum()) for depth in depths) / max(seen, 1e-6)
-    rest = iter(depths)
-    shaded = [
-        replace(group, albedo=to_hair_albedo(group.albedo * np.exp(_dim(next(rest)) - usual)[..., None]))
-        if is_hair(group)
-        else group
-        for group in scene.strands
-    ]
-    return replace(scene, strands=tuple(shaded))
+    gains = [np.exp(_dim(depth) - usual)[..., None] for depth in depths]
+    return [replace(g, albedo=to_hair_albedo(g.albedo * gain)) for g, gain in zip(hair, gains, strict=True)]
 
 
 def _dim(depth: F32) -> F32:

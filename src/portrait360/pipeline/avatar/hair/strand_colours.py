@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from scipy.spatial import KDTree
 
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.hair.contact import lift_contact_shade
 from portrait360.pipeline.avatar.hair.detail import Example, lay_detail, read_detail
 from portrait360.pipeline.avatar.hair.donors import borrow_colours
@@ -55,12 +56,13 @@ PURE = 0.9  # purity of hair whose locks are taken
 FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its own locks, and shows them fully
 MIXED, DETOUR = (0.03, 0.006), (0.15, 1.0)  # canonical distances over which strands mix, and to the other side of
 # the head: of natural hair, and of dyed
+LOCKS_FROM = (0.025, 0.075)  # head heights: length of whiskers
 ANCHORS = 4  # points of a strand that exchange gains with other strands
 TOGETHER = 256  # strands smoothed at once: what lies between them stays in the processor's cache
 
 
 def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) -> Strands:
-    """Give strands the photo's colours; hair also takes its `locks`, where the photo does not show its own well.
+    """Give strands the photo's colours, and the `locks` of their part where it does not show its own well.
 
     `clear` (s, s) is where the photo tells the colour of hair, see `stains`.
     """
@@ -84,9 +86,11 @@ def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) 
     gain = look_up_points(ratio, uv).reshape(count, k, 3)
     uneven = _find_side_colour(points, weight.ravel(), gain.reshape(-1, 3), may_be_dyed=part == Part.HAIR)
     gain = np.asarray(gain - SIDE_LIGHT * uneven.reshape(gain.shape), np.float32)
-    if part == Part.HAIR and locks is not None:
+    if locks is not None:
         own = look_up_points(locks.detail, uv)[:, :3].reshape(gain.shape)
-        return _colour(group, weight, facing, gain - own, _mix_locks(group.points, weight * facing, own, locks))
+        thick = 1.0 if part == Part.HAIR else _find_thick(group)
+        own, mixed = thick * own, thick * _mix_locks(group.points, weight * facing, own, locks)
+        return _colour(group, weight, facing, gain - own, mixed)
     return _colour(group, weight, facing, gain, 0.0)
 
 
@@ -98,6 +102,12 @@ def face_outward(points: F32, hanging: float) -> Floats:
     off = points - HEAD_CENTRE
     off[:, 1] *= np.where(off[:, 1] < 0, hanging, 1.0)
     return unit(off)
+
+
+def _find_thick(beard: Strands) -> float:
+    """Return how far a beard is long enough to form locks, 0..1: the blots of a short one are skin."""
+    usual = float(np.median(np.linalg.norm(np.diff(beard.points, axis=1), axis=-1).sum(1)))
+    return float(smoothstep(*LOCKS_FROM, np.asarray(usual / HEAD_HEIGHT)))
 
 
 def _mix_locks(points: F32, facing: Floats, own: F32, locks: Example) -> F32:
@@ -131,9 +141,9 @@ def _colour(group: Strands, weight: F32, facing: Floats, gain: F32, locks: F32 |
     return replace(group, albedo=to_hair_albedo(albedo) if is_hair else to_albedo(albedo))
 
 
-def read_locks(view: View, unstained: F32) -> Example | None:
+def read_locks(view: View, unstained: F32, labels: tuple[Label, ...] = HAIR) -> Example | None:
     """Return what the locks of the photo's hair look like, where that is `unstained` (s, s); None of too little."""
-    pure = view.photo.shows(*HAIR) & (np.minimum(view.photo.pure, unstained) > PURE)
+    pure = view.photo.shows(*labels) & (np.minimum(view.photo.pure, unstained) > PURE)
     return read_detail(view.photo, shrink(pure, 3))
 
 
