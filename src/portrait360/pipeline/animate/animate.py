@@ -42,7 +42,7 @@ class AnimateRequest:
         """Raise a UserError for what cannot be done, before anything slow begins."""
         sources = [self.video, self.expressions, self.preset]
         if sum(source is not None for source in sources) != 1:
-            raise UserError("Choose how the head moves: with --video, --expressions or --preset.")
+            raise UserError("Choose how the head moves: give exactly one of --video, --expressions and --preset.")
         if self.output.suffix.lower() not in (*FILMS, ".glb"):
             raise UserError(f"An animation can be an {', '.join(FILMS)} or .glb, not {self.output.name}.")
         if self.light is not None and self.environment is not None:
