@@ -10,7 +10,7 @@ import numpy as np
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.view.matte_edges import (
-    ASIDE,
+    CLEAR_ANGLES,
     SPECK,
     clear_edges,
     drop_specks,
@@ -73,7 +73,7 @@ def test_near_its_own_camera_the_photo_is_itself_and_aside_the_clear_one():
     photo = draw_photo(4.0)
     clear, seen = clear_edges(photo), np.ones((8, 8))
     own, aside = (
-        mix_photos(photo, clear, measure_turn(np.full((8, 8), a), seen, tuple(ASIDE[1]))) for a in (5.0, 13.0)
+        mix_photos(photo, clear, measure_turn(np.full((8, 8), a), seen, tuple(CLEAR_ANGLES[1]))) for a in (5.0, 13.0)
     )
     assert own is photo
     assert aside is clear
@@ -86,7 +86,7 @@ def test_a_soft_edge_in_the_hue_of_hair_is_haze_and_cleared_at_once():
     alpha = np.clip((0.3 - np.hypot(x, y)) * 12, 0, 1).astype(np.float32)
     labels, one = np.full((size, size), Label.HAIR, np.uint8), np.ones((size, size), np.float32)
     picture, flow = np.zeros((size, size, 3), np.float32), np.zeros((size, size, 2), np.float32)
-    for pure, wanted in ((one, ASIDE[0]), (alpha * alpha, ASIDE[1])):
+    for pure, wanted in ((one, CLEAR_ANGLES[0]), (alpha * alpha, CLEAR_ANGLES[1])):
         photo = Photo(picture, picture, alpha, one, labels, pure, flow, Camera(look_at(0), 3.0))
         np.testing.assert_allclose(find_cleared(photo), wanted, atol=0.01)
 
