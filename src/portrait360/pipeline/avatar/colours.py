@@ -18,7 +18,6 @@ from portrait360.pipeline.avatar.clothes.neck_shade import shade_neck
 from portrait360.pipeline.avatar.hair.evening import even_groups
 from portrait360.pipeline.avatar.hair.stains import find_clear_hair, find_dense_strands
 from portrait360.pipeline.avatar.hair.strand_colours import (
-    BAKED_STRANDS,
     DIM,
     SIDE_LIGHT,
     STRAND_LABELS,
@@ -252,8 +251,9 @@ def _bake_meshes(scene: Scene, view: View, *, alone: bool) -> list[Mesh]:
 def _bake_strands(scene: Scene, view: View) -> list[Strands]:
     unstained = find_clear_hair(view.photo)
     clear = unstained * find_dense_strands(scene.strands, view)
-    parts = {Part(int(group.part[0])) for group in scene.strands} & set(BAKED_STRANDS)
-    locks = {p: read_locks(view, unstained if p == Part.HAIR else clear * 0 + 1, STRAND_LABELS[p]) for p in parts}
+    locks = {Part.HAIR: read_locks(view, unstained)}
+    if any(int(group.part[0]) == Part.BEARD for group in scene.strands):
+        locks[Part.BEARD] = read_locks(view, np.ones_like(clear), BEARD)
     return even_groups(
         [bake_strands(group, view, locks.get(Part(int(group.part[0]))), clear) for group in scene.strands]
     )
