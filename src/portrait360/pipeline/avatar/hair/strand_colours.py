@@ -77,7 +77,9 @@ def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) 
         return group
     count, k, _ = group.points.shape
     points = group.points.reshape(-1, 3)
-    outward = face_outward(points, HANGING if part == Part.HAIR else 1.0)
+    # drawn hair has few colours, and what hangs low has those of drawn cloth beside it
+    hangs = part == Part.HAIR and not view.photo.painted
+    outward = face_outward(points, HANGING if hangs else 1.0)
     weight = find_seen(points, outward, view, view.whole, 0.02, inside).reshape(count, k)
     facing = cosine_to_camera(points, outward, view).reshape(count, k)
     uv, _ = view.photo.camera.project(points)
