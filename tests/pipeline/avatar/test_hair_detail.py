@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.hair.detail import find_bulges, lay_detail, read_detail, tone_locks
+from portrait360.pipeline.avatar.hair.detail import find_bulges, lay_detail, read_detail, share_tones, tone_locks
 from portrait360.pipeline.avatar.hair.strand_colours import GREY, compare_hues
 from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
 from portrait360.pipeline.avatar.photo.pixels import Photo
@@ -92,6 +92,26 @@ def test_locks_are_set_off_from_one_another(curtain):
     tones = tone_locks(curtain)
     assert np.abs(np.diff(tones[::3], axis=0)).mean() > 0.1 * tones.std()
     assert tones.mean() == pytest.approx(0, abs=1e-5)
+
+
+def test_short_hair_has_no_seams_from_crown_to_nape(curtain):
+    """Its tones differ as much from row to row as along a row."""
+    short = curtain[:, :1] + 0.1 * (curtain - curtain[:, :1])
+    rows = [tone_locks((short - np.array([0, drop, 0])).astype(np.float32)) for drop in np.linspace(0, 0.3, 12)]
+    tones = np.stack(rows)[..., 20, 0]
+    assert tones.std(0).mean() > 0.7 * tones.std()
+    assert np.ptp(rows[0], axis=1).max() < 1e-5
+
+
+def test_strands_that_lie_together_have_most_of_their_tone_in_common(curtain):
+    rng = np.random.default_rng(11)
+    lock = np.sin(20 * np.arctan2(curtain[..., 0], curtain[..., 2]))
+    gains = np.repeat((lock + rng.normal(size=(len(curtain), 1)))[..., None], 3, -1).astype(np.float32)
+    shared = share_tones(curtain, gains)
+    assert shared.std() == pytest.approx(gains.std(), rel=1e-3)
+    apart = [np.diff(each[:, 20, 0]).std() for each in (gains, shared)]
+    assert apart[1] < 0.8 * apart[0]
+    assert np.corrcoef(shared[..., 0].ravel(), lock.ravel())[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("turns", [3, 6])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.hair.donors import measure_along
@@ -22,6 +22,7 @@ from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.meshes import unit
 from portrait360.synth.noise import noise
 from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
+from portrait360.utils.image_ops import smoothstep
 
 APART = 0.035  # canonical distance between the centres of patches
 SOFT = 0.5  # width of their edges, in that distance
@@ -36,12 +37,15 @@ FINE, TURNS = 0.8, 0.9  # shares of the detail, and of the turns of curls in its
 MIXED = 0.3  # share of the tones of broad locks that curls, which mix, have not
 TONES = ((14.0, 2.6), (34.0, 2.4))  # of broad locks: per canonical unit; range, in the spread of the detail
 GAP, NARROW = 1.4, 0.035  # how dark it is between those, in that spread, and how narrow, in the range of their tones
+LONG = (0.08, 0.22)  # canonical lengths from which strands form such locks, and form them fully
 ALONG, ROUND = 0.04, 0.12  # how much slower they change along strands; canonical radius at which they are counted
 TURN, LEAST_TURN = 0.02, 0.003  # canonical: half a turn of a curl, and how far one stands out at least
 PATCHES = 2  # that blend at a point
 FEWEST, PLACES = 0.002, 4096  # share of the picture that must show hair, and how many places of it are tried
 GRAIN = 0.016  # picture sides within which strands are combed alike in straight hair
 COMBED, STRETCH = (0.4, 0.8), (1.0, 5.0)  # how alike curls and straight hair are combed, and how long patches get
+WIDTH, NEAR = 0.005, 1.0  # canonical side of a cell, and the cells over which strands share their tones
+OWN = 0.5  # share of what differs within that from strand to strand that stays
 EVERY = 3  # points of a strand that look for their patches together
 
 
@@ -99,25 +103,43 @@ def lay_detail(points: F32, example: Example) -> F32:
     curled = np.float32((CURLED - min(example.stretch, CURLED)) / (CURLED - 1))
     locks = _lay_along_strands(points, replace(example, stretch=max(example.stretch, LEAST_STRETCH)))
     turns = curled * find_bulges(points) if curled > 0 else 0.0
-    return np.asarray(FINE * locks + spread * (TURNS * turns + (1 - MIXED * curled) * tone_locks(points)), np.float32)
+    tones = FINE * locks + spread * (1 - MIXED * curled) * tone_locks(points)
+    return np.asarray(share_tones(points, tones) + spread * TURNS * turns, np.float32)
 
 
 def tone_locks(points: F32) -> F32:
     """Return how much lighter or darker broad locks are (s, k, 1), which run from the crown to the ends.
 
-    Strands that lie above one another come from different heights, but from the same side of the whorl.
+    Strands that lie above one another come from different heights, but from the same side of the whorl. Locks of
+    short hair are no longer than its strands, and leave no gaps: these would be seams from the crown to the nape.
     """
     off = points - HEAD_CENTRE
     side = unit(off * np.array([1.0, 0.0, 1.0]) + 1e-9)
+    long = smoothstep(*LONG, measure_along(points)[:, -1:])
     place = ROUND * unit(side + side.mean(1, keepdims=True) + 1e-9)
-    place[..., 1] = ALONG * off[..., 1]
-    flat = place.reshape(-1, 3).astype(np.float32)
+    place[..., 1] = long * ALONG * off[..., 1] + (1 - long) * off[..., 1].mean(1, keepdims=True)
+    flat, gap = place.reshape(-1, 3).astype(np.float32), GAP * np.repeat(long, points.shape[1])
     locks = [noise(flat, across, 71 + row) - 0.5 for row, (across, _) in enumerate(TONES)]
     tones = [
-        size * lock - GAP * np.exp(-((lock / NARROW) ** 2)) for lock, (_, size) in zip(locks, TONES, strict=True)
+        size * lock - gap * np.exp(-((lock / NARROW) ** 2)) for lock, (_, size) in zip(locks, TONES, strict=True)
     ]
     tone = np.sum(tones, 0)
     return (tone - tone.mean()).reshape(*points.shape[:2], 1).astype(np.float32)
+
+
+def share_tones(points: F32, gains: F32) -> F32:
+    """Return gains (s, k, 3) of which strands that lie together have most in common, with their spread kept."""
+    low = points.reshape(-1, 3).min(0) - 3 * WIDTH
+    cells = ((points - low) / WIDTH).astype(int)
+    size = tuple(cells.reshape(-1, 3).max(0) + 4)
+    row = np.ravel_multi_index(tuple(np.moveaxis(cells, -1, 0)), size).ravel()
+    count = int(np.prod(size))
+    crowd = gaussian_filter(np.bincount(row, minlength=count).astype(np.float32).reshape(size), NEAR)
+    sums = [np.bincount(row, gains[..., a].ravel(), count).reshape(size).astype(np.float32) for a in range(3)]
+    around = np.stack([(gaussian_filter(grid, NEAR) / np.maximum(crowd, 1e-3)).ravel()[row] for grid in sums], -1)
+    around = around.reshape(gains.shape)
+    mixed = around + OWN * (gains - around)
+    return np.asarray(mixed * (gains.std() / max(float(mixed.std()), 1e-6)), np.float32)
 
 
 def _lay_along_strands(points: F32, example: Example) -> F32:
