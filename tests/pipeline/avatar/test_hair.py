@@ -13,7 +13,7 @@ from portrait360.pipeline.avatar.hair.depth import drop_loops, find_side_reach, 
 from portrait360.pipeline.avatar.hair.donors import borrow_colours, fold
 from portrait360.pipeline.avatar.hair.locks import form_locks
 from portrait360.pipeline.avatar.hair.outline import clean_hair, make_frame, trace_outline
-from portrait360.pipeline.avatar.hair.search import choose_styles, find_hair, read_target
+from portrait360.pipeline.avatar.hair.search import choose_styles, find_hair, read_target, soften_style
 from portrait360.pipeline.avatar.hair.texture import add_curls, find_hidden_knot, order_strands, size_curls
 from portrait360.pipeline.avatar.hair.undercoat import lay_undercoat
 from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
@@ -231,9 +231,25 @@ def test_as_many_strands_wind_together_as_grow_over_the_width_of_a_curl():
 
 def test_hair_that_is_combed_alike_lies_in_order():
     messy = find_style("messy")
-    assert order_strands(messy, 0.0) == messy
-    assert order_strands(messy, 1.0).frizz < 0.5 * messy.frizz
-    assert order_strands(find_style("long"), 1.0) == find_style("long")
+    assert order_strands(messy, Hair(), 0.1, 0.0) == messy
+    assert order_strands(messy, Hair(), 0.1, 1.0).frizz < 0.5 * messy.frizz
+    assert order_strands(find_style("long"), Hair(), 0.1, 1.0) == find_style("long")
+
+
+def test_short_hair_that_is_combed_alike_has_neither_tufts_nor_short_waves():
+    messy = find_style("messy")
+    smooth = order_strands(messy, Hair(), 0.1, 1.0)
+    assert max(smooth.clump / messy.clump, smooth.wave[0] / messy.wave[0]) < 0.5
+    for other in (order_strands(messy, Hair(), 0.25, 1.0), order_strands(messy, Hair(length=2.0), 0.1, 1.0)):
+        assert (other.clump, other.wave) == (messy.clump, messy.wave)  # curled in the photo, or long
+
+
+@pytest.mark.parametrize("name", ["quiff", "side_part", "comb_over", "pompadour"])
+def test_hair_behind_is_no_stubble_below_long_hair_and_falls(name):
+    style = soften_style(find_style(name))
+    top, side, back, nape = style.lengths
+    assert top > back >= max(side, nape, 0.35 * top)
+    assert style.gravity > 0.1  # from where on hair behind is combed down
 
 
 def test_hair_that_the_photo_cuts_off_hangs_before_the_shoulders(head):

@@ -12,6 +12,7 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.contact import lift_contact_shade
 from portrait360.pipeline.avatar.hair.crown import MIDDLE, fill_crown
 from portrait360.pipeline.avatar.hair.edges import taper_edges
+from portrait360.pipeline.avatar.hair.grade import grade_back
 from portrait360.pipeline.avatar.hair.outline import CENTRE, CHAIN, Shift, displace, make_frame
 from portrait360.pipeline.avatar.hair.shade import shade_locks
 from portrait360.pipeline.avatar.hair.top import hold_within_outline
@@ -115,6 +116,22 @@ def test_hair_beyond_the_outline_lies_down_on_top_and_stays_whole(head):
     reach = [np.linalg.norm(CAMERA.project(g.points)[0] - middle, axis=-1).max() for g in (group, held)]
     assert reach[0] > 1.15 * (middle[1] - top) > 1.08 * reach[1]
     np.testing.assert_array_equal(held.points[:, 0], group.points[:, 0])
+
+
+def test_hair_of_the_crown_ends_at_no_step_over_shorter_hair(head):
+    group = grow(head, "side_part")
+    graded = grade_back([group], head)[0].points
+    height, end = group.points[:, 0, 1], group.points[:, -1]
+    low = (height > 0.06) & (height < 0.14) & (end[:, 2] < -0.08)  # hair that is the longer the higher it grows
+    assert graded[low, -1, 1].std() > 1.4 * end[low, 1].std()
+    before = group.points[:, -1, 2] > 0
+    np.testing.assert_allclose(graded[before], group.points[before], atol=1e-6)
+
+
+def test_hair_of_one_length_stays_as_long_behind(head):
+    group = grow(head, "buzz")
+    ways = [np.linalg.norm(np.diff(g.points, axis=1), axis=2).sum(1) for g in (group, grade_back([group], head)[0])]
+    assert np.median(ways[1] / ways[0]) > 0.95
 
 
 def test_tips_at_the_back_lean_as_their_neighbours_do(head):

@@ -75,6 +75,14 @@ def test_strands_are_fine_at_the_hairline_alone(head, cap):
     assert (np.diff(soft.widths[away == 0], axis=1) >= 0).all()
 
 
+def test_hair_drawn_back_leaves_the_skin_finer_still(head, cap):
+    loose, drawn = (soften_line([cap], head, drawn=is_drawn)[0].widths for is_drawn in (False, True))
+    line = measure_from_line(cap.points[:, 0], head) < 0.004
+    assert drawn[line, 0].mean() < 0.6 * loose[line, 0].mean()
+    inner = measure_from_line(cap.points[:, 0], head) > 0.02
+    np.testing.assert_array_equal(drawn[inner], loose[inner])
+
+
 def test_fine_hairs_lie_on_the_skin_along_the_hairline(head, cap):
     hairs = grow_line_hairs([cap], head)[0]
     height = head.field.distance(hairs.points)

@@ -22,6 +22,7 @@ from portrait360.pipeline.avatar.hair.depth import (
     tidy_nape,
 )
 from portrait360.pipeline.avatar.hair.edges import drop_islands, taper_edges
+from portrait360.pipeline.avatar.hair.grade import grade_back
 from portrait360.pipeline.avatar.hair.line import soften_line
 from portrait360.pipeline.avatar.hair.line_hairs import grow_line_hairs
 from portrait360.pipeline.avatar.hair.locks import form_locks
@@ -82,7 +83,7 @@ def fit_strands(
     first, under = len(fine) - len(bridge), len(undercoat) - len(bridge)
     hair = drop_islands([*drop_islands([*fine[:first], *undercoat[:under]]), *fine[first:], *undercoat[under:]])
     fringe = trim_strands(grow_line_hairs([*loose, *bridge], head), head, photo)
-    return [*merge_alike([*soften_line(hair, head), *fringe]), *held]
+    return [*merge_alike([*soften_line(hair, head, drawn=bool(held)), *fringe]), *held]
 
 
 def merge_alike(groups: Sequence[Strands]) -> list[Strands]:
@@ -111,7 +112,8 @@ def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | No
         side = find_side_reach(strands, head)
         strands = [tidy_nape(settle_behind(group, head, side), head) for group in strands]
     strands = drop_strays(trim_strands(hold_within_outline(strands, head, photo), head, photo))
-    return taper_edges(strands, head) if is_short else strands
+    strands = fill_crown(strands, head)  # which all this has opened once more
+    return taper_edges(grade_back(strands, head), head) if is_short else strands
 
 
 def drape_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:

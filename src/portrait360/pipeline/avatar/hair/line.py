@@ -18,6 +18,7 @@ AROUND = 24  # roots around one
 OPEN = np.radians(130.0)  # angle without any root from which one lies at the hairline
 ALL = 0.05  # canonical distance from the hairline when there is none
 SOFT, ROOT = (0.0, 0.012), (0.3, 0.02)  # canonical distance from it of fine hairs; their width there, and along which
+DRAWN = (0.0, 0.018), (0.1, 0.045)  # the same of hair drawn back from it, or along it, over which nothing else lies
 
 
 def measure_from_line(roots: F32, head: Head) -> F32:
@@ -41,22 +42,23 @@ def measure_from_line(roots: F32, head: Head) -> F32:
     return np.asarray(KDTree(line).query(roots)[0], np.float32)
 
 
-def soften_line(groups: Sequence[Strands], head: Head) -> list[Strands]:
-    """Return strands that are fine where they leave the skin at the hairline."""
+def soften_line(groups: Sequence[Strands], head: Head, *, drawn: bool = False) -> list[Strands]:
+    """Return strands that are fine where they leave the skin at the hairline, finest if they are `drawn` back."""
+    soft, root = DRAWN if drawn else (SOFT, ROOT)
     full = [group.points[:, 0] for group in groups if len(group.points)]
     if not full:
         return list(groups)
     away, first, out = measure_from_line(np.concatenate(full), head), 0, []
     for group in groups:
-        within = smoothstep(*SOFT, away[first : first + len(group.points)])
+        within = smoothstep(*soft, away[first : first + len(group.points)])
         first += len(group.points)
-        out.append(replace(group, widths=_thin(group, within)) if len(group.points) else group)
+        out.append(replace(group, widths=_thin(group, within, root)) if len(group.points) else group)
     return out
 
 
-def _thin(group: Strands, within: Floats) -> F32:
+def _thin(group: Strands, within: Floats, root: tuple[float, float]) -> F32:
     steps = np.linalg.norm(np.diff(group.points, axis=1), axis=2)
     way = np.concatenate([np.zeros((len(steps), 1)), np.cumsum(steps, 1)], 1)
-    fine, reach = ROOT
+    fine, reach = root
     least = fine + (1 - fine) * within[:, None]
     return np.asarray(group.widths * (least + (1 - least) * smoothstep(0.0, reach, way)), np.float32)

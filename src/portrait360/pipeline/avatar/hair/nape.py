@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from portrait360.pipeline.avatar.hair.undercoat import copy_look, find_inner, walk_over_skin
+from portrait360.pipeline.avatar.hair.line import measure_from_line
+from portrait360.pipeline.avatar.hair.undercoat import copy_look, walk_over_skin
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32
 
 COUNT, STEPS = 4500, 3  # hairs, and their segments
-LOW, BEHIND, EDGE = 0.05, -0.02, 0.45  # height below which, z behind which, and how near the hairline they grow
-REACH, LEAST = 0.010, 0.3  # canonical: how far below it they begin, on average; share of a length at the end
+LOW, BEHIND, EDGE = 0.05, -0.02, 0.012  # canonical: height below which, z behind which, and how near the hairline
+REACH, LEAST = 0.012, 0.3  # canonical: how far below it they begin, on average; share of a length at the end
 LENGTHS = (0.012, 0.024)  # canonical
 WIDTH, TONE = 0.0007, 0.15  # canonical; how far their brightness differs, logarithm
 SPREAD = 0.007  # canonical, beside the root of a strand
@@ -27,7 +28,7 @@ def grow_nape(groups: Sequence[Strands], head: Head) -> list[Strands]:
         return []
     group = max(groups, key=lambda each: len(each.points))
     roots = group.points[:, 0]
-    rows = np.flatnonzero((find_inner(roots) < EDGE) & (roots[:, 1] < LOW) & (roots[:, 2] < BEHIND))
+    rows = np.flatnonzero((measure_from_line(roots, head) < EDGE) & (roots[:, 1] < LOW) & (roots[:, 2] < BEHIND))
     if len(rows) == 0:
         return []
     rng = np.random.default_rng(53)

@@ -56,7 +56,8 @@ TIED_FAMILIES, TIED, SHOWN_TIED = ("bun", "tail"), 0.15, 0.35  # what a tie cost
 TOP_KNOT, SIDE_KNOTS = "top_knot", "space_buns"  # names of styles whose ties are measured in the photo
 LIKELY_TIED = 0.12  # the reader's least probability of a knot on top
 PLAINER, SPECIAL = 0.015, 0.06  # what the plain styles of a family are given, and what special ones cost
-STUBBLE, SIDE_SHARE, NAPE_SHARE = 0.045, 0.2, 0.12  # head heights, and shares of the top: sides and nape are longer
+STUBBLE, SIDE_SHARE, BACK_SHARE, NAPE_SHARE = 0.045, 0.2, 0.4, 0.12  # head heights; least shares of the top's length
+FALLING = 0.12  # least gravity on hair combed back, which falls behind the whorl
 CALMER, CURLED_WAVE = 0.6, 0.12  # share of a style's clumping that stays; radius times turns of curls, which stay
 POOR, PLAINEST_STEPS = 0.5, (("length", (0.75, 1.3)), ("volume", (0.75,)))  # overlap below which no style is found
 MENS_TIES = ("top_knot", "half_bun", "locs_tied", "braids_tied")
@@ -173,7 +174,7 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
         best = max(map(search.rate, plain), key=lambda match: match.score)
         best = search.refine(best, PLAINEST_STEPS)
     style = add_curls(search.style_of(best.hair.style), best.hair, target.curl)
-    style = order_strands(size_curls(style, best.hair, target.curl, reading), target.trust)
+    style = order_strands(size_curls(style, best.hair, target.curl, reading), best.hair, target.curl, target.trust)
     score = best.overlap if target.knot is None else max(best.overlap, SURE_KNOT)
     return HairFit(replace(best.hair, flyaway=0.0 if style.ties else FLYAWAY), style, score)
 
@@ -251,8 +252,10 @@ def soften_style(style: HairStyle) -> HairStyle:
     if style.count == 0 or max(style.lengths) < SHORT or style.region == "strip":
         return style
     top, side, back, nape = style.lengths
-    least, shortest = max(STUBBLE, SIDE_SHARE * top), max(STUBBLE, NAPE_SHARE * top)
-    return replace(style, lengths=(top, max(side, least), max(back, least), max(nape, shortest)), fade=0.0)
+    shares = (SIDE_SHARE, BACK_SHARE, NAPE_SHARE)
+    least = (max(length, STUBBLE, share * top) for length, share in zip((side, back, nape), shares, strict=True))
+    gravity = max(style.gravity, FALLING) if style.comb.get("back") else style.gravity
+    return replace(style, lengths=(top, *least), fade=0.0, gravity=gravity)
 
 
 def _coarsen(style: HairStyle) -> HairStyle:

@@ -35,6 +35,7 @@ SURELY_CURLY, STRAIGHT = 0.21, 0.10  # radius times turns: of the photo, and of 
 SHORTEST_CURL = 0.11  # head heights of the hair on top; shorter hair shows no curls
 CURLS = {"wave": (0.034, 12.0), "clump": 0.6, "frizz": 0.012}  # of hair whose style has none
 ORDERLY, LEAST_FRIZZ = 0.8, 0.004  # share of a style's frizz that hair combed alike has not; what any hair has
+SMOOTH, LAYERED = 0.7, 0.5  # the same of its tufts and short waves; head heights of the hair that shows tips all over
 CURLY_ODDS, COILY = 0.5, 0.7  # least odds of curly hair whose curls are measured; most of coils that are curls
 TURNS, CURL_RADIUS, CLUMP = (4.0, 14.0), (0.018, 0.045), (0.55, 0.8)  # a head height; head heights; how they cling
 LOOSE = {"count": 6500, "width": 0.0125, "frizz": 0.010, "lift": 1.2}  # of curls, where a style has coils
@@ -97,10 +98,18 @@ def size_curls(style: HairStyle, hair: Hair, curl: float, reading: Reading) -> H
     return replace(style, **changes)
 
 
-def order_strands(style: HairStyle, trust: float) -> HairStyle:
-    """Return the style with strands that lie as much in order as the photo shows it: `trust` is that of its flow."""
+def order_strands(style: HairStyle, hair: Hair, curl: float, trust: float) -> HairStyle:
+    """Return the style with strands that lie as much in order as the photo shows it: `trust` is that of its flow.
+
+    Short hair ends all over the head: tips that come together in tufts, each waved by itself, would be a thatch.
+    """
     calm = 1 - ORDERLY * trust
-    return replace(style, frizz=max(calm * style.frizz, min(style.frizz, LEAST_FRIZZ)))
+    style = replace(style, frizz=max(calm * style.frizz, min(style.frizz, LEAST_FRIZZ)))
+    is_curled = style.texture in ("curly", "coily") or curl >= SURELY_CURLY or style.locks != "none"
+    if is_curled or style.ties or max(style.lengths) * hair.length > LAYERED:
+        return style
+    (radius, turns), smooth = style.wave, 1 - SMOOTH * trust
+    return replace(style, clump=smooth * style.clump, wave=(smooth * radius, turns))
 
 
 def curl_tied(group: Strands, head: Head, shown: float) -> Strands:
