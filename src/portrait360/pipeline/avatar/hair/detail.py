@@ -37,7 +37,8 @@ FINE, TURNS = 0.8, 0.9  # shares of the detail, and of the turns of curls in its
 MIXED = 0.3  # share of the tones of broad locks that curls, which mix, have not
 TONES = ((14.0, 2.6), (34.0, 2.4))  # of broad locks: per canonical unit; range, in the spread of the detail
 GAP, NARROW = 1.4, 0.035  # how dark it is between those, in that spread, and how narrow, in the range of their tones
-LONG = (0.08, 0.22)  # canonical lengths from which strands form such locks, and form them fully
+LONG, SHORT = (0.08, 0.22), 0.6  # canonical lengths from which strands form such locks, and form them fully; the
+# share of their tones that short hair has: more would be blotches
 ALONG, ROUND = 0.04, 0.12  # how much slower they change along strands; canonical radius at which they are counted
 TURN, LEAST_TURN = 0.02, 0.003  # canonical: half a turn of a curl, and how far one stands out at least
 PATCHES = 2  # that blend at a point
@@ -123,7 +124,7 @@ def tone_locks(points: F32) -> F32:
     tones = [
         size * lock - gap * np.exp(-((lock / NARROW) ** 2)) for lock, (_, size) in zip(locks, TONES, strict=True)
     ]
-    tone = np.sum(tones, 0)
+    tone = np.sum(tones, 0) * (SHORT + (1 - SHORT) * np.repeat(long, points.shape[1]))
     return (tone - tone.mean()).reshape(*points.shape[:2], 1).astype(np.float32)
 
 
