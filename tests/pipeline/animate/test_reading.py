@@ -130,7 +130,7 @@ def test_degrees_are_told_from_radians_and_absent_units_from_absent_tables(tmp_p
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name,age\nAnna,3\n", "0 of ARKit's 52 units"),
+        ("name,age\nAnna,3\n", "0 of ARKit's 52 blend shapes"),
         ("", "no rows"),
         (",".join(NAMES) + "\n", "no rows"),
         (",".join(NAMES) + "\n" + ",".join(["x"] * 52), "Row 2"),

@@ -56,7 +56,7 @@ def test_eyes_are_the_photos_own_up_to_three_quarters_and_the_layers_in_profile(
     masks = np.ones((side, side, len(LAYERS)), np.float32)
     projection = SimpleNamespace(photo=photo, masks=masks, face_mask=ones, relief=SimpleNamespace(shows=shows))
     shares = [
-        trust_photo(projection, film, pixel_centres(side, side), a * ones, still, still, ones, ones)[24, 24]
+        trust_photo(projection, film, pixel_centres(side, side), a * ones, still, still, ones, ones, ones)[24, 24]
         for a in (30.0, 45.0, 60.0, 80.0)
     ]
     assert shares[1] > 0.95 and 0.2 < shares[2] < 1 and shares[3] < 0.01

@@ -68,7 +68,7 @@ def test_what_lies_beyond_the_photo_stays_unknown(tmp_path, sheet):
     replace(sheet, reference=replace(sheet.reference, known_mask=np.ones_like(known))).save(tmp_path)
     assert ViewSet.load(tmp_path).reference.known_mask is None
     save_picture(tmp_path / KNOWN, np.ones((80, 80, 3), np.float32))
-    with pytest.raises(UserError, match="not of the same size"):
+    with pytest.raises(UserError, match="differ in size"):
         ViewSet.load(tmp_path)
 
 

@@ -115,7 +115,9 @@ def _parse_header(path: Path, start: bytes) -> Header:
             case _:
                 raise UserError(f"{path} has an unreadable header: {line[:80].strip()!r}.")
     if order is None or element != "vertex" or not 0 <= count <= MAX_SPLATS:
-        raise UserError(f"{path} does not begin with up to {MAX_SPLATS} vertices, so it contains no 3D Gaussians.")
+        raise UserError(
+            f"{path} does not begin with at most {MAX_SPLATS:,} vertices, so it contains no 3D Gaussians."
+        )
     return Header(order, count, properties, length, up)
 
 

@@ -20,7 +20,7 @@ from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.vectors import measure_length
 
 AROUND = 12  # roots about its end whose hair a strand is compared with
-BEHIND = (0.0, -0.06)  # z of its end from which on the photo does not show it, and it is cut fully
+BEHIND = (-0.06, -0.12)  # z of its end from which on the photo does not show it, and it is cut fully
 LOWEST, WHORL = 0.05, 0.21  # heights of roots up to which hair is as short as what it falls on, and of those uncut
 UNEVEN = 0.6  # how far that differs from strand to strand
 
