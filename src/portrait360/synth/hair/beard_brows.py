@@ -274,7 +274,7 @@ def _fitted_growth(
     length = length * np.exp(rng.normal(0, 0.16, count))
     bristly = smoothstep(0.04, 0.012, length)
     away = (rng.random(count) < FLYAWAY) * (1 - lip) * (0.3 + 0.7 * bristly)
-    length = length * (1 + (FURTHER - 1) * away)
+    length = np.asarray(length * (1 + (FURTHER - 1) * away), np.float32)
     comb = np.zeros((count, len(COMB)), np.float32)
     comb[:, COMB.index("down")] = 1.0 + lip * (0.45 + 0.45 * overhang - 1.0)
     side = 0.12 * smoothstep(0.02, 0.08, x)

@@ -125,7 +125,7 @@ def _thin_edge(share: F32, bare: F32, head: Head) -> F32:
     """Return how dense a beard is near its edge (n,), 0..1: hairs get fewer there, and none ends in a line."""
     x, y, z = np.abs(head.rest[:, 0]), head.rest[:, 1], head.rest[:, 2]
     hair = smoothstep(*TEMPLE[0], y) * smoothstep(*TEMPLE[1], z)
-    behind = smoothstep(*BEHIND[::-1], z - find_rear(head.rest))  # where it thins out anyway
+    behind = smoothstep(BEHIND[1], BEHIND[0], z - find_rear(head.rest))  # where it thins out anyway
     within = np.max([np.minimum(1.5 * share, 1), bare, head.mask("ears"), hair, behind], 0)
     thin = smoothstep(*THINNING, soften(within, EDGE))
     free = np.maximum(smoothstep(*CHEEKS, x), smoothstep(*THROAT, y))

@@ -92,7 +92,7 @@ def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) 
         own = look_up_points(locks.detail, uv)[:, :3].reshape(gain.shape)
         thick = 1.0 if part == Part.HAIR else _find_thick(group)
         own, mixed = thick * own, thick * _mix_locks(group.points, weight * facing, own, locks)
-        return _colour(group, weight, facing, gain - own, mixed)
+        return _colour(group, weight, facing, np.asarray(gain - own, np.float32), mixed)
     return _colour(group, weight, facing, gain, 0.0)
 
 
