@@ -131,7 +131,7 @@ def test_a_stage_that_reports_no_steps_has_its_lines_too(monkeypatch, capsys):
     monkeypatch.setattr(progress, "TICK", 0.05)
     with event_printer("lines") as on_event:
         time.sleep(0.5)
-        assert re.match(r"Loading: \d+ s so far\n", capsys.readouterr().err)
+        assert re.match(r"Loading libraries: \d+ s so far\n", capsys.readouterr().err)
         on_event(Event("film", "begin", left=9.0))
         deadline = time.monotonic() + 20
         lines = []
@@ -189,7 +189,7 @@ def test_progress_is_shown_before_the_first_step(monkeypatch, capsys):
     monkeypatch.setattr(progress, "TICK", 0.05)
     with progress_bar():
         time.sleep(0.5)
-    assert re.match(r"Loading: \d+ s so far\n", capsys.readouterr().err)
+    assert re.match(r"Loading libraries: \d+ s so far\n", capsys.readouterr().err)
 
 
 def test_the_events_in_the_docs_are_those_that_are_printed(capsys):

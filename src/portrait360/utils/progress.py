@@ -15,7 +15,8 @@ from portrait360.utils.option_fields import name_flags
 from portrait360.utils.terminal import escape_controls
 
 LINE_INTERVAL = 5.0  # seconds between two lines of one stage without a terminal
-LOADING = "Loading"  # title of a bar before its first stage
+LOADING = "Loading libraries"  # title of a bar before its first stage
+STALE = 15.0  # seconds after which an estimate that nothing has renewed is left out
 TICK = 1.0  # seconds after which it is looked whether a line is due
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
 
@@ -199,6 +200,7 @@ class _LinePrinter:
     def __init__(self) -> None:
         self.last = self.stage_start = time.monotonic()
         self.event: Event | None = Event(LOADING, "begin")  # the latest of the stage that runs
+        self.event_time = self.stage_start
         self.lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
@@ -211,8 +213,8 @@ class _LinePrinter:
                 self.event = None
                 self._print(_format_event(event))
             else:
-                self.event, starts = event, event.state == "begin"
-                self.stage_start = time.monotonic() if starts else self.stage_start
+                self.event, self.event_time = event, time.monotonic()
+                self.stage_start = self.event_time if event.state == "begin" else self.stage_start
                 self._print_if_due()
 
     def print_if_due(self) -> None:
@@ -224,10 +226,10 @@ class _LinePrinter:
         event, now = self.event, time.monotonic()
         if event is None or now - self.last < LINE_INTERVAL:
             return
-        step = (
-            describe_step(event) if event.of else f"{name_stage(event.stage)}: {now - self.stage_start:.0f} s so far"
-        )
-        self._print(", ".join(part for part in (step, _format_time_left(event)) if part))
+        title, spent = describe_step(event), f"{now - self.stage_start:.0f} s so far"
+        left = _format_time_left(event) if now - self.event_time < STALE else ""
+        parts = ", ".join(part for part in (spent, left) if part)
+        self._print(f"{title}, {parts}" if event.of else f"{title}: {parts}")
 
     def _print(self, text: str) -> None:
         self.last = time.monotonic()

@@ -66,7 +66,7 @@ def build_proxy(
     if method == "avatar" and can_fit_avatar(portrait):
         cover = partial(proxy_from_photo, portrait, others)
         return make_avatar(
-            portrait, cover, others, overrules, on_step=lambda done, total: on_step("avatar", done, total, 0.0)
+            portrait, cover, others, overrules, on_step=lambda done, total: on_step("step", done, total, 0.0)
         )
     proxy = proxy_from_photo(portrait, others)
     return proxy if method == "proxy" else complete_with_network(portrait, proxy, others, seed=seed)

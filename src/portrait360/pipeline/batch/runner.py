@@ -158,6 +158,10 @@ class Summary:
     warned: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)  # photo and reason of the first ones
 
+    @property
+    def is_empty(self) -> bool:
+        return not (self.heads or self.views or self.kept or self.failed)
+
     def add(self, row: Row) -> None:
         self.warned += bool(row.warnings)
         if row.state == "failed":
@@ -188,7 +192,9 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
         def describe() -> str:
             done = summary.heads + summary.views
             pace = [f"{3600 * done / max(time.monotonic() - start, 1e-3):.0f} an hour"] * bool(done)
-            return ", ".join([*pace, *[f"now {now}" for now in [board.describe()] if now]])
+            now = board.describe()
+            starts = ["workers are starting"] * (not now and summary.is_empty)
+            return ", ".join([*pace, *[f"now {now}"] * bool(now), *starts])
 
         def on_row(row: Row) -> None:
             summary.add(row)

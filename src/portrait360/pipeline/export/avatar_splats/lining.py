@@ -20,12 +20,18 @@ from portrait360.utils.portrait_labels import Label
 LINED = {Label.FACE: 3.0, Label.SKIN: 4.0, Label.HAIR: 4.0, Label.EAR: 2.0}  # pixels between discs, by label
 SUNK = 1.5  # pixels
 HIDING = (Label.CLOTHES, Label.HAT)  # beneath which nothing is lined
+OPENING, CLEAR = (Label.EYE, Label.LIPS, Label.MOUTH), 14.0
+"""Within so many pixels of these there is no lining: lids and lips would spread dark colours when they close."""
 BESIDE, DARKER = 8, 2  # Gaussians before a disc, and which of them in order of lightness colours it
 
 
 def select_lining(discs: GaussianSplats, labels: Bytes, pixel: float) -> tuple[GaussianSplats, Bytes]:
     """Return larger discs, and their labels, below those of the skin among discs all over the surfaces."""
     rows = np.flatnonzero(np.isin(labels, list(map(int, LINED))))
+    moving = discs.means[np.isin(labels, OPENING)]
+    if len(moving):
+        far = KDTree(moving).query(discs.means[rows], distance_upper_bound=CLEAR * pixel, workers=count_threads())[0]
+        rows = rows[np.isinf(far)]
     table = np.zeros(256)
     table[list(map(int, LINED))] = [spacing * pixel for spacing in LINED.values()]
     spacing = table[labels[rows]]
