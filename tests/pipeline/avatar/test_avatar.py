@@ -119,7 +119,7 @@ def test_an_avatar_says_how_far_it_is(avatar, steps, portrait, proxy, monkeypatc
     monkeypatch.setattr(methods, "make_avatar", lambda *_, on_step: on_step(1, 3))
     told = []
     build_proxy(portrait, on_step=lambda *event: told.append(event))
-    assert told == [("avatar", 1, 3, 0.0)]
+    assert told == [("step", 1, 3, 0.0)]
 
 
 def test_a_portrait_without_a_face_becomes_a_completed_proxy(portrait):
