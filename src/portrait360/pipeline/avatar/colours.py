@@ -17,13 +17,7 @@ from portrait360.pipeline.avatar.clothes.colours import Calm, bake_clothes, calm
 from portrait360.pipeline.avatar.clothes.neck_shade import shade_neck
 from portrait360.pipeline.avatar.hair.evening import even_groups
 from portrait360.pipeline.avatar.hair.stains import find_clear_hair, find_dense_strands
-from portrait360.pipeline.avatar.hair.strand_colours import (
-    DIM,
-    SIDE_LIGHT,
-    STRAND_LABELS,
-    bake_strands,
-    read_locks,
-)
+from portrait360.pipeline.avatar.hair.strand_colours import DIM, SIDE_LIGHT, STRAND_LABELS, bake_strands, read_locks
 from portrait360.pipeline.avatar.photo.exposure import (
     FEW,
     GAIN,

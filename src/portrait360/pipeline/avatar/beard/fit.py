@@ -47,10 +47,8 @@ EDGE = 28  # steps of diffusion over which a beard thins out within its edge
 THINNING = (0.3, 0.9)  # diffused share at which it begins, and is as dense as it is
 CHEEKS, THROAT = (0.08, 0.14), (-0.46, -0.52)  # x and y from which it does: moustache and chin end as they are seen
 TEMPLE = (-0.12, -0.05), (0.16, 0.11)  # y and z from which a beard goes on as hair
-FOOT, STRIP = (
-    (-0.32, -0.24, 0.11, 0.19),
-    (0.14, 0.10),
-)  # y and z where a sideburn meets the beard; z before which it ends
+FOOT = (-0.32, -0.24, 0.11, 0.19)  # y and z where a sideburn meets the beard
+STRIP = (0.14, 0.10)  # z before which it ends
 JOINED, BALD = 0.8, 0.05  # density of such a sideburn, of the beard's; pixels of hair per pixel of the face
 LOOSE = 0.006  # picture sides by which the longest whiskers may hang out of a beard's outline, which is no cut
 STRAY, STRAYS = 0.2, 15  # share of stray whiskers around it, and steps of diffusion to there

@@ -28,10 +28,7 @@ SCALES = (
     0.04,
 )  # radians, and canonical: of azimuth, height of the root, length, height of the middle
 MIRRORED = 1.0  # what a donor of the other side costs in dyed hair, in these scales
-LOCK, DYED_LOCK = (
-    26,
-    160,
-)  # strands of a lock, on average: of one colour, and of dyes, which in narrow locks would mix
+LOCK, DYED_LOCK = 26, 160  # strands of a lock, on average: of one colour, and of dyes, which would mix in narrow ones
 SHORT, STUBBLE = (0.03, 0.12), 0.4  # lengths over which strands differ fully; share to which the shortest do
 BANDS, CALM = 16, 0.85  # heights, and share of their common light that is taken off
 CHOICE, AROUND = 8, 4  # donors among which a lock chooses, and strands around that one from which its strands take

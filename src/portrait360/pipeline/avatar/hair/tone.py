@@ -25,10 +25,8 @@ WIDTH = 0.35  # logarithm of the brightness over which hues are averaged
 DIM = 0.002  # radiance below which hair is black
 BLACK = (0.004, 0.02)  # luminances over which hair comes to have a hue of its own: black hair reflects the wall
 DYED = (0.35, 0.6)  # spread of hues at one brightness, logarithms, from which hair is dyed: neither tells the other
-BARE, BESIDE = (
-    (Label.FACE, Label.EAR, Label.SKIN),
-    0.06,
-)  # picture sides from skin within which its hue is on the hair
+BARE = (Label.FACE, Label.EAR, Label.SKIN)
+BESIDE = 0.06  # picture sides from skin within which its hue is on the hair
 LEAST = 0.05  # weight of hair right beside skin
 PURE = 0.9  # purity of the photo's hair that counts
 MOST = 0.5  # greatest change of one channel, logarithm

@@ -21,10 +21,8 @@ ACROSS = 0.012  # picture sides from which the light on features is taken
 COLOURFUL = 0.12  # the latter of what is narrow, such as freckles
 STRONG, BESIDE = (0.22, 0.4), 0.02  # difference from which a patch is light or shade, and picture sides to its edges
 SHADED = (0.5, 1.0)  # logarithm by which skin in the shade is darker than usual
-FAINT, SPOT = (
-    0.005,
-    0.06,
-)  # picture sides: half the width of spots; of those, what is the skin's own beside light and shade
+FAINT = 0.005  # picture sides: half the width of spots
+SPOT = 0.06  # of those, what is the skin's own beside light and shade
 GRAINY = 0.5  # share of what is narrow in the shade that is the camera's noise, or a canvas's, lit up
 
 

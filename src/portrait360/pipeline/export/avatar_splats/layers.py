@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
@@ -59,10 +61,10 @@ def draw_surfaces(scene: PreparedScene, pixel: float, rng: np.random.Generator) 
     return draw_discs(points[kept], normals, spacing[rows], opacity), surface.labels[rows]
 
 
-def find_spacing(labels: Bytes, pixel: float) -> Floats:
-    """Return how far points on triangles of these labels lie apart."""
+def find_spacing(labels: Bytes, pixel: float, spacing: Mapping[Label, float] = SPACING) -> Floats:
+    """Return how far points with these labels lie apart; `spacing` has pixels by label, FINE for others."""
     table = np.full(256, FINE)
-    table[list(map(int, SPACING))] = list(SPACING.values())
+    table[list(map(int, spacing))] = list(spacing.values())
     return table[labels] * pixel
 
 
@@ -87,10 +89,8 @@ def coarsen(splats: GaussianSplats, colours: Floats, rows: np.ndarray, excess: i
     factor = WIDER * np.sqrt(len(rows) / max(len(rows) - excess, len(rows) / MOST_COARSE**2))
     places, spacing = splats.means[rows].astype(np.float64), splats.scales[rows, 0].astype(np.float64) / DISC
     even = find_even(places, find_normals(splats.rotations[rows]), colours[rows], factor * spacing)
-    kept = even.copy()
-    kept[even] = False
+    kept = ~even
     kept[np.flatnonzero(even)[thin_out(places[even], (factor * spacing)[even])]] = True
-    kept |= ~even
     return rows[kept], np.where(even[kept], WIDER * factor, 1.0)
 
 

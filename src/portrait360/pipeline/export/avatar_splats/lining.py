@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.avatar_splats.choice import paint
-from portrait360.pipeline.export.avatar_splats.layers import thin_out
+from portrait360.pipeline.export.avatar_splats.layers import find_spacing, thin_out
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs, find_normals
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.utils.array_types import F64, Bytes
@@ -32,9 +32,7 @@ def select_lining(discs: GaussianSplats, labels: Bytes, pixel: float) -> tuple[G
     if len(moving):
         far = KDTree(moving).query(discs.means[rows], distance_upper_bound=CLEAR * pixel, workers=count_threads())[0]
         rows = rows[np.isinf(far)]
-    table = np.zeros(256)
-    table[list(map(int, LINED))] = [spacing * pixel for spacing in LINED.values()]
-    spacing = table[labels[rows]]
+    spacing = find_spacing(labels[rows], pixel, LINED)
     kept = thin_out(discs.means[rows].astype(np.float64), spacing)
     rows, spacing = rows[kept], spacing[kept]
     normals = find_normals(discs.rotations[rows])

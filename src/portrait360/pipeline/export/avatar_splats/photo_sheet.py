@@ -60,8 +60,8 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     depth = np.where(skin, film.depth, np.where(relief > 0, relief, film.depth))
     # a hat that is none of the layers' would stand beside theirs
     depth = np.where(np.isin(shown, list(avatar.projection.relief.poor)), 0, depth).astype(np.float32)
-    left_out = find_left_out(depth, shown, np.where(film.alpha > COVERED, film.depth, np.float32(0)))
-    depth = np.where(left_out, np.float32(0), depth)
+    beneath = np.where(film.alpha > COVERED, film.depth, np.float32(0))
+    depth = np.where(find_left_out(depth, shown, beneath), np.float32(0), depth)
     smooth = cv2.GaussianBlur(np.where(depth > 0, depth, np.float32(camera.radius)), (0, 0), SMOOTH)
     points = camera.unproject(pixel_centres(size, size), smooth)
     normals = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1))
@@ -69,7 +69,7 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     towards = camera.position - points
     normals = normals * np.where((normals * towards).sum(-1, keepdims=True) < 0, -1, 1)
     normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    return Sheet(camera, depth, normals, skin, shown, np.where(film.alpha > COVERED, film.depth, np.float32(0)))
+    return Sheet(camera, depth, normals, skin, shown, beneath)
 
 
 def find_left_out(depth: F32, shown: NDArray[np.int8], beneath: F32) -> Bools:
