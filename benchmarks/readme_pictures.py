@@ -141,7 +141,7 @@ def shrink(picture: Floats) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("readme-pictures"))
+    parser.add_argument("--work", type=Path, default=Path("build/readme-pictures"))
     parser.add_argument("--only", choices=[*SUBJECTS, "photos", "examples"])
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
