@@ -14,6 +14,7 @@ from portrait360.pipeline.avatar.view.matte_edges import (
     SPECK,
     clear_edges,
     drop_specks,
+    even_outline,
     find_cleared,
     measure_turn,
     mix_photos,
@@ -124,7 +125,7 @@ def test_hair_in_the_air_gets_thinner_not_fainter():
 def test_lone_strands_of_the_layers_beside_the_photo_are_found_and_broad_hair_is_not():
     alpha, whole = np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))
     alpha[40:120, 40:120], alpha[160, 40:120], alpha[40:120, 200], whole[38:122, 190:212] = 1, 1, 1, 1
-    layers = Colours(np.zeros((SIDE, SIDE, 3)), alpha, *np.zeros((3, SIDE, SIDE)))
+    layers = Colours(np.zeros((SIDE, SIDE, 3)), alpha, *np.zeros((4, SIDE, SIDE)))
     film = cast(Film, SimpleNamespace(labels=np.where(alpha > 0, Label.HAIR, Label.BACKGROUND)))
     lone = find_lone_strands(layers, film, whole, 5.0)
     assert (lone[160, 40:120] == 1).all()
@@ -138,3 +139,16 @@ def test_no_threads_are_left_around_a_hole_that_cannot_be_closed():
     whole[120:128, 102:104] = 1  # the photo shows a thread across it alone
     assert THREAD * SIDE > 1
     assert (close_holes(np.zeros_like(layers), whole, layers)[122:126, 100:108] == 0).all()
+
+
+def test_ragged_outlines_are_evened_in_their_own_colours_where_nothing_is_fine():
+    size, rng = 256, np.random.default_rng(4)
+    alpha = np.zeros((size, size), np.float32)
+    ends = 128 + rng.integers(-1, 2, size)
+    alpha[np.arange(size)[None] < ends[:, None]] = 1
+    rgb = np.where(alpha[..., None] > 0, np.float32(0.6), np.float32(0.0)).repeat(3, -1)
+    out, even = even_outline(rgb, alpha, np.ones_like(alpha))
+    ragged, smooth = (np.abs(np.diff(a[8:-8].sum(1))).mean() for a in (alpha, even))
+    assert smooth < 0.4 * ragged
+    np.testing.assert_allclose(out[even > 0.05], 0.6, atol=0.02)
+    np.testing.assert_array_equal(even_outline(rgb, alpha, np.zeros_like(alpha))[1], alpha)

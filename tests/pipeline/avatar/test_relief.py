@@ -17,7 +17,7 @@ from portrait360.pipeline.avatar.view.relief import (
     make_relief,
 )
 from portrait360.pipeline.avatar.view.relief_trust import ISLAND, SLIVER, calm, find_pure, measure_density
-from portrait360.pipeline.avatar.view.relief_view import Colours, lay_relief_over
+from portrait360.pipeline.avatar.view.relief_view import Colours, lay_relief_over, make_opaque
 from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
 from portrait360.pipeline.avatar.view.seams import hide_seams
 from portrait360.utils.portrait_labels import Label
@@ -100,7 +100,7 @@ def test_a_fill_is_smooth_and_keeps_what_is_known():
 @pytest.mark.parametrize(("turn", "shown"), [(0.0, 1.0), (25.0, 0.5), (60.0, 0.0)])
 def test_the_photo_fades_with_the_angle_and_nothing_it_sees_hides_it(relief, labels, turn, shown):
     photo, camera = make_photo(labels), CAMERA.orbit_to(azimuth=CAMERA.azimuth + turn, elevation=5)
-    black = Colours(np.zeros((SIDE, SIDE, 3)), np.ones((SIDE, SIDE)), *np.zeros((3, SIDE, SIDE)))
+    black = Colours(np.zeros((SIDE, SIDE, 3)), np.ones((SIDE, SIDE)), *np.zeros((4, SIDE, SIDE)))
     film = SimpleNamespace(alpha=black.alpha, depth=np.full((SIDE, SIDE), 0.5, np.float32), labels=labels)
     gains = np.zeros((SIDE, SIDE, 6, 3), np.float32)
     view = lay_relief_over(black, film, black.share, photo, gains, LAYER_OF_LABEL, relief, camera)
@@ -212,3 +212,33 @@ def test_layers_take_the_broad_colour_of_the_photo_beside_them_and_the_photo_sta
     np.testing.assert_allclose(out[:, 120:], bare[:, 120:], atol=1e-3)
     other = hide_seams(rgb, bare, film, share, np.zeros(shape))
     np.testing.assert_array_equal(other, rgb)  # what is not the layer's own says nothing of its colour
+
+
+def test_layers_in_the_shade_change_by_as_large_a_part_as_the_photo_beside_them():
+    """A difference that is taken off all colours alike would leave the shade grey."""
+    shape, skin = (128, 128), np.array([0.8, 0.6, 0.45], np.float32)
+    film = SimpleNamespace(labels=np.full(shape, Label.SKIN, np.uint8), alpha=np.ones(shape, np.float32))
+    share = np.repeat((np.arange(128) < 64).astype(np.float32)[None], 128, 0)
+    bare = (skin * np.where(share, 1, 0.5)[..., None]).astype(np.float32)
+    rgb = bare * np.where(share, 0.75, 1)[..., None].astype(np.float32)
+    shaded = hide_seams(rgb, bare, film, share, share)[64, 64]
+    np.testing.assert_allclose(shaded, 0.5 * 0.75 * skin, rtol=0.08)
+
+
+def test_the_line_between_two_groups_is_a_mix_of_both_in_their_change():
+    """A pixel on the edge of a jaw shows jaw and neck; the change of one alone would be a dotted line along it."""
+    labels, size = np.full((128, 128), Label.FACE, np.uint8), 128
+    labels[64:] = Label.SKIN
+    film = SimpleNamespace(labels=labels, alpha=np.ones((size, size), np.float32))
+    share = np.repeat((np.arange(size) < 64).astype(np.float32)[None], size, 0)
+    bare = np.full((size, size, 3), 0.4, np.float32)
+    rgb = bare + share[..., None] * np.where(labels == Label.FACE, 0.2, 0.0)[..., None]
+    steps = np.diff(hide_seams(rgb, bare, film, share, share)[:, 65, 0])
+    assert np.abs(steps).max() < 0.75 * np.abs(steps.sum())
+
+
+def test_skin_and_cloth_of_the_photo_are_never_half_there_a_little_aside():
+    trust = np.full((32, 32), 0.4)
+    for fine, angle, alpha in ((0, 5.0, (0.0, 0.05)), (1, 5.0, (0.3, 0.45)), (0, 0.5, (0.3, 0.45))):
+        opaque = make_opaque(trust, np.full((32, 32), angle), np.full((32, 32), fine))
+        assert alpha[0] <= opaque.min() and opaque.max() <= alpha[1]

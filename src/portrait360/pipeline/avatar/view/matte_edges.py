@@ -32,6 +32,7 @@ can be told from the wall."""
 RIM_PURITY = (0.7, 0.8)  # mean purity of the hair's rim over which it loses the wall's hue
 RIM = 0.01  # width of that in picture sides
 TURNED = (0.5, 1.5)  # those over which what the turn has torn off is dropped
+EVEN_EDGE, EDGE = 0.004, (0.3, 0.7)  # picture sides over which outlines are evened, and the alpha of their soft edge
 SPECK = (0.15, 0.0012)  # alpha from which it is seen, and share of a view below which what hangs alone is a speck
 
 
@@ -103,3 +104,19 @@ def drop_specks(alpha: Floats) -> F32:
     speck = small[np.asarray(parts, np.int32)]
     near = cv2.dilate(speck.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # with its soft edge
     return np.asarray(np.where(near & (speck | (seen == 0)), 0, alpha), np.float32)
+
+
+def even_outline(rgb: Floats, alpha: Floats, share: Floats) -> tuple[Floats, Floats]:
+    """Return a view (s, s, 3), (s, s) with a `share` (s, s) of its outlines without teeth, chips and haze.
+
+    Torn edges of the photo and cut ones of the layers are ragged, but skin and cloth are not.
+    """
+    if not share.any():
+        return rgb, alpha
+    weight, sigma = np.asarray(alpha, np.float32), EVEN_EDGE * len(alpha)
+    soft = cv2.GaussianBlur(weight, (0, 0), sigma)
+    even = np.asarray(weight + share * (smoothstep(*EDGE, soft) - weight), np.float32)
+    around = cv2.GaussianBlur((rgb * weight[..., None]).astype(np.float32), (0, 0), sigma)
+    around = around / np.maximum(soft, 1e-3)[..., None]
+    added = np.maximum(even - weight, 0) / np.maximum(even, 1e-3)
+    return rgb + added[..., None] * (around - rgb), even

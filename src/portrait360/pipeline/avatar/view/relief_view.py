@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera, pixel_centres
-from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
+from portrait360.pipeline.avatar.photo.pixels import BEARD, HAIR, VOID, Photo
 from portrait360.pipeline.avatar.view.relief import STEP, Relief
 from portrait360.pipeline.avatar.view.relief_trust import SOFT_EDGE, drop_islands, leave_out_ink, soften_edges
 from portrait360.pipeline.avatar.view.relight import EXTRA, leave_deep_shade, relight
@@ -35,6 +35,9 @@ STEPS = 0.0025  # picture sides by which steps in depth are blurred: about a cel
 POOR_END = (23.0, 24.5)  # degrees over which the photo of what the layers have otherwise ends: both would be a ghost
 HAIR_ON_HAT = (32.0, 37.0)  # degrees over which the photo's hair over a hat ends
 LOOSE = (9.0, 14.0)  # degrees up to which loose hair is as soft as in the photo's matte; further round, a ghost's
+FIRM = (1.0, 3.0)  # degrees up to which skin and cloth are as soft as in the photo's matte
+FINE_THINGS = (*HAIR, *BEARD, Label.GLASSES, Label.JEWELLERY)
+AROUND, FEW = 0.01, (0.03, 0.2)  # picture sides around a pixel, and share of fine things there from which edges stay
 HAZE = (0.06, 0.94)  # share of a matte over which its edge becomes solid: less is haze
 SOLID = (0.35, 0.75)  # that of a softened matte further round: half-transparent outlines look like ghosts
 AIRY = (8.0, 13.5)  # degrees over which the photo of hair ends that hangs beside the layers, with nothing beneath
@@ -59,6 +62,7 @@ class Colours(NamedTuple):
     share: Floats  # (s, s)
     depth: Floats  # (s, s) 0 beside the head
     own: Floats  # (s, s) how much of each pixel is what the photo shows of the same layer
+    fine: Floats  # (s, s) 1 beside hair and other fine things
 
 
 def lay_relief_over(
@@ -105,8 +109,9 @@ def lay_relief_over(
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
     layers = layers._replace(alpha=layers.alpha * (1 - find_lone_strands(layers, film, whole, turned)))
     kept_alpha = layers.alpha * (1 - find_strange(relief, film, layer_of_label, turned, distance > 0))
-    layers = layers._replace(own=layers.own + trust * ((shown == beneath) - layers.own), alpha=kept_alpha)
-    return blend_over(layers, colours, trust, make_opaque(trust, angle), distance)
+    own, fine = layers.own + trust * ((shown == beneath) - layers.own), find_fine(labels, film)
+    layers = layers._replace(own=own, alpha=kept_alpha, fine=fine)
+    return blend_over(layers, colours, trust, make_opaque(trust, angle, fine), distance)
 
 
 class Place(NamedTuple):
@@ -208,7 +213,7 @@ def blend_over(layers: Colours, colours: Floats, trust: Floats, opaque: Floats, 
     alpha = layers.alpha + room
     rgb = (rgb * layers.alpha[..., None] + colours * room[..., None]) / np.maximum(alpha, 1e-4)[..., None]
     depth = np.where(layers.depth > 0, layers.depth, np.where(trust > 0, depth, 0))
-    return Colours(rgb, alpha, layers.share + trust * (1 - layers.share), depth, layers.own)
+    return layers._replace(rgb=rgb, alpha=alpha, share=layers.share + trust * (1 - layers.share), depth=depth)
 
 
 def fade_at_border(uv: Floats, angle: Floats) -> F32:
@@ -237,12 +242,26 @@ def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
     return colours + np.clip(1.5 * soft, 0, 1)[..., None] * (cv2.GaussianBlur(colours, (0, 0), wide) - colours)
 
 
-def make_opaque(trust: Floats, angle: Floats) -> Floats:
-    """Return how far a share of the photo hides what lies behind it: loose hair is soft near its direction alone."""
+def find_fine(shown: Bytes, film: Film) -> F32:
+    """Return 1 where photo or layers show hair, glasses or jewellery around a pixel (s, s), whose edges are fine."""
+    fine = np.isin(shown, FINE_THINGS) | (np.isin(film.labels, FINE_THINGS) & (film.alpha > 0))
+    something = (shown != Label.BACKGROUND) | (film.alpha > 0)
+    around, all_around = (
+        cv2.GaussianBlur(mask.astype(np.float32), (0, 0), AROUND * len(shown)) for mask in (fine, something)
+    )
+    return np.asarray(smoothstep(*FEW, around / np.maximum(all_around, 1e-3)), np.float32)
+
+
+def make_opaque(trust: Floats, angle: Floats, fine: Floats) -> Floats:
+    """Return how far a share of the photo hides what lies behind it: loose hair is soft near its direction alone.
+
+    Skin and cloth, which are not `fine`, are never half there: a collar that fades is a ghost's.
+    """
     loose = smoothstep(*HAZE, trust)
     soft = cv2.GaussianBlur(np.asarray(trust, np.float32), (0, 0), SOFT)
     solid = np.asarray(smoothstep(*SOLID, np.asarray(soft, np.float32)), np.float32)
-    return loose + smoothstep(*LOOSE, angle) * (solid - loose)
+    turn = smoothstep(*LOOSE, angle)
+    return loose + np.maximum(turn, (1 - fine) * smoothstep(*FIRM, angle)) * (solid - loose)
 
 
 def sharpen(share: Floats) -> F32:

@@ -30,6 +30,7 @@ from portrait360.pipeline.avatar.view.matte_edges import (
 from portrait360.pipeline.avatar.view.matte_edges import (
     clear_edges,
     drop_specks,
+    even_outline,
     find_cleared,
     measure_turn,
     mix_photos,
@@ -41,6 +42,7 @@ from portrait360.pipeline.avatar.view.relief_view import (
     Colours,
     Eyes,
     fade_at_border,
+    find_fine,
     lay_relief_over,
     measure_angles,
 )
@@ -243,12 +245,14 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     outside = np.maximum(first * left, find_beyond(beside, angle, layer))
     outside = outside * look_up(projection.photo.known, uv)
     seen = share * (film.alpha > 0)
-    layers = Colours(rgb, film.alpha * (1 - outside), seen, film.depth, seen)
+    layers = Colours(rgb, film.alpha * (1 - outside), seen, film.depth, seen, find_fine(film.labels, film))
     relief = projection.relief if motion is None else motion.relief
     shown = photo, projection.gains, LAYER_OF_LABEL, relief
-    rgb, alpha, share, depth, own = lay_relief_over(layers, film, behind, *shown, camera, motion)
+    rgb, alpha, share, depth, own, fine = lay_relief_over(layers, film, behind, *shown, camera, motion)
     rgb = hide_seams(rgb, bare, film, share, own)
-    alpha = alpha + measure_turn(angle, film.alpha, DROPPED) * (drop_specks(alpha) - alpha)
+    turned = measure_turn(angle, film.alpha, DROPPED)
+    alpha = alpha + turned * (drop_specks(alpha) - alpha)
+    rgb, alpha = even_outline(rgb, alpha, turned * (1 - fine))
     if projection.worn is not None:
         rgb = rgb + show_own_frame(look_up(projection.worn, uv), angle) * (alpha > 0)[..., None]
     return ProxyView(

@@ -14,11 +14,13 @@ from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
-WIDE = 0.04  # picture sides: the band of broad colour
-CELL = 4  # pixels along a side of those in which it is measured
-MOST = 0.3  # largest change, sRGB
+REACHES = ((0.005, 1.0), (0.014, 0.03), (0.04, 0.001))  # picture sides, and weight: far only where nothing is near
+CELL = 2  # pixels along a side of those in which colours are measured
+MOST = (-0.9, 0.5)  # logarithms of the largest changes: what is lifted further shows the noise of its shade
+QUIET = 0.05  # sRGB that is added to both colours: the ratio of two blacks says nothing
 SURE = (0.6, 0.95)  # share of the photo from which its colours count: its edges are other things', too
-HELD = 0.6  # share of its brightness that the darkest keeps
+HELD = 0.45  # share of its brightness that the darkest keeps
+MIXED = 0.7  # pixels along whose edges two groups are mixed
 FEW = 0.02  # share of the photo that is none
 GROUPS = np.full(256, -1, np.int8)  # labels whose colours have to do with each other; the neck often lies in shade
 for _i, _labels in enumerate(
@@ -45,11 +47,14 @@ def hide_seams(rgb: Floats, bare: F32, film: Film, share: Floats, own: Floats) -
         own: How much of that shows what the layer there is, not, say, hair before skin.
     """
     change, groups = np.zeros_like(bare), GROUPS[film.labels]
-    step, own = (rgb - bare).astype(np.float32), np.asarray(smoothstep(*SURE, own), np.float32)
+    step = np.log((np.maximum(rgb, 0) + QUIET) / (np.maximum(bare, 0) + QUIET)).astype(np.float32)
+    own = np.asarray(smoothstep(*SURE, own), np.float32)
     for group in np.unique(groups[(own > FEW) & (groups >= 0)]):
         mask = ((groups == group) * film.alpha).astype(np.float32)
         change += mask[..., None] * _spread(step, own, mask)
-    return np.maximum(rgb + ((1 - share) * (film.alpha > 0))[..., None] * change, HELD * rgb)
+    change = cv2.GaussianBlur(change, (0, 0), MIXED)
+    added = (bare + QUIET) * np.expm1(change)
+    return np.maximum(rgb + ((1 - share) * (film.alpha > 0))[..., None] * added, HELD * rgb)
 
 
 def _spread(step: F32, own: F32, mask: F32) -> F32:
@@ -57,9 +62,12 @@ def _spread(step: F32, own: F32, mask: F32) -> F32:
     size = len(mask)
     side = (max(size // CELL, 1),) * 2
     stacked = np.dstack([step * (own * mask)[..., None], own * mask, mask])
-    small = cv2.GaussianBlur(cv2.resize(stacked, side, interpolation=cv2.INTER_AREA), (0, 0), WIDE * side[0])
-    known, all_of_it = small[..., 3:4], small[..., 4:5]
-    broad = np.clip(small[..., :3] / np.maximum(known, 1e-4), -MOST, MOST)
+    small = cv2.resize(stacked, side, interpolation=cv2.INTER_AREA)
+    total = np.full((*small.shape[:2], 4), 1e-9, np.float32)
+    for reach, weight in REACHES:
+        near = cv2.GaussianBlur(small, (0, 0), reach * side[0])
+        total += weight * near[..., :4]
+    broad = np.clip(total[..., :3] / total[..., 3:], *MOST)
     # half of the pixels around the edge are the photo's
-    fading = broad * np.clip(2 * known / np.maximum(all_of_it, 1e-4), 0, 1)
+    fading = broad * np.clip(2 * near[..., 3:4] / np.maximum(near[..., 4:5], 1e-4), 0, 1)
     return np.asarray(cv2.resize(fading, (size, size)), np.float32)
