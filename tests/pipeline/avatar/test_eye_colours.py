@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from portrait360.pipeline.avatar.photo.exposure import View
-from portrait360.pipeline.avatar.skin.eye_colours import read_iris, tint_eyes
+from portrait360.pipeline.avatar.skin.eye_colours import find_white, limit_red, read_iris, tint_eyes
+from portrait360.synth.head.eyes import SCLERA, SPOKES
 from portrait360.synth.meshes import make_mesh
+from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.scene import Material, Part
 from portrait360.utils.portrait_labels import Label
 
@@ -42,9 +44,24 @@ def test_an_iris_that_is_drawn_too_bright_and_grey_becomes_the_photos(colour):
     (seen, mask), (drawn, same) = draw_eyes(colour), draw_eyes(REFLECTED + 0.8 * grey)
     photo = SimpleNamespace(radiance=seen, shows=lambda *labels: mask & (Label.EYE in labels))
     film = SimpleNamespace(radiance=drawn, labels=np.where(same, Label.EYE, Label.FACE))
-    vertices = np.eye(3, 3, dtype=np.float32)
-    eye = make_mesh(vertices, np.array([[0, 1, 2]]), np.array([WHITE, grey, grey]), Material.EYE, Part.EYES)
+    albedo = np.repeat([WHITE, grey, grey], SPOKES, 0)
+    eye = make_mesh(np.zeros((len(albedo), 3)), np.array([[0, 1, 2]]), albedo, Material.EYE, Part.EYES)
     (tinted,) = tint_eyes([eye], cast(View, SimpleNamespace(photo=photo, whole=film, bare=film)))
-    before, after = (np.abs(REFLECTED + 0.8 * a - colour).max() for a in (grey, tinted.albedo[1:]))
+    before, after = (np.abs(REFLECTED + 0.8 * a - colour).max() for a in (grey, tinted.albedo[SPOKES:]))
     assert after < 0.25 * before
-    assert np.allclose(tinted.albedo[0], WHITE, rtol=0.05)
+    assert np.allclose(tinted.albedo[:SPOKES], WHITE, rtol=0.05)
+
+
+def test_the_white_of_an_eye_is_white_under_a_lid_too():
+    rings = np.stack([0.15 * np.ones(SPOKES), np.ones(SPOKES)])  # iris, white
+    rings[:, : SPOKES // 3] *= 0.3
+    white = find_white(rings.reshape(-1, 1) * SCLERA).reshape(2, -1)
+    assert (white[0] == 0).all() and (white[1] == 1).all()
+
+
+def test_brown_irises_are_never_red_and_no_others_change():
+    colours = np.array([[0.1, 0.01, 0.006], [0.1, 0.05, 0.02], [0.1, 0.16, 0.2]])
+    limited = limit_red(colours)
+    np.testing.assert_allclose(limited @ LUMINANCE, colours @ LUMINANCE)
+    assert limited[0, 1] > 0.35 * limited[0, 0]
+    np.testing.assert_allclose(limited[1:], colours[1:])

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from portrait360.pipeline.avatar.photo.exposure import FEW, View, to_albedo, trimmed_mean
-from portrait360.synth.head.eyes import SCLERA
+from portrait360.synth.head.eyes import SCLERA, SPOKES
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.utils.array_types import Bools, Floats
@@ -27,7 +27,9 @@ IRIS_RADIUS = 0.36  # of the height of the open eye
 BRIGHTER, MIDDLE = (0.5, 0.92), (0.2, 0.6)  # quantiles of the brightness of an iris and what surrounds it
 LESS_RED = 0.4  # share of the brighter colours that is not lid
 FEWEST_OF_EYE = 20  # pixels
-IRIS_LIMITS = (0.1, 1.3)  # of its gain
+IRIS_LIMITS = (0.1, 1.3)  # of its gain; its hue is the photo's at any brightness
+REDDEST = np.array([1.0, 0.36, 0.13])  # the generator's darkest brown; in dim eyes, hues are noise
+LIT = 0.75  # quantile of the brightness along a ring that no lid shades
 SORE = 0.4  # least gain of a channel against the largest: redder, eyes would look sore
 PUPIL = 0.02  # quantile of an eye's light that is its pupil's: what the cornea reflects
 
@@ -53,8 +55,23 @@ def _tint(mesh: Mesh, eyes: Floats, irises: Floats, teeth: Floats) -> Mesh:
         return mesh
     if mesh.part[0] != Part.EYES:
         return replace(mesh, albedo=to_albedo(mesh.albedo * teeth))
-    white = smoothstep(*WHITE, mesh.albedo @ LUMINANCE / float(SCLERA @ LUMINANCE))
-    return replace(mesh, albedo=to_albedo(mesh.albedo * (irises + np.asarray(white)[:, None] * (eyes - irises))))
+    white, iris = find_white(mesh.albedo)[:, None], limit_red(mesh.albedo * irises)
+    return replace(mesh, albedo=to_albedo(iris + white * (mesh.albedo * eyes - iris)))
+
+
+def find_white(albedo: Floats) -> Floats:
+    """Return 1 for vertices of the white of an eye, 0 for iris and pupil (n,), ring by ring about its line of sight.
+
+    Under the lids white is as dark as an iris; on the same ring, it lies free elsewhere.
+    """
+    rings = (albedo @ LUMINANCE).reshape(-1, SPOKES) / float(SCLERA @ LUMINANCE)
+    return np.repeat(smoothstep(*WHITE, np.quantile(rings, LIT, axis=1)), SPOKES)
+
+
+def limit_red(albedo: Floats) -> Floats:
+    """Return the albedo of an iris (n, 3), as bright, but not redder than brown ever is."""
+    brown = np.maximum(albedo, albedo[:, :1] * REDDEST)
+    return brown * (albedo @ LUMINANCE / np.maximum(brown @ LUMINANCE, 1e-6))[:, None]
 
 
 def _find_iris_gain(view: View) -> Floats:
@@ -67,8 +84,10 @@ def _find_iris_gain(view: View) -> Floats:
     if seen is None or drawn is None:
         return np.ones(3)
     reflected = np.quantile(view.bare.radiance[in_film], PUPIL, axis=0)
-    gain = np.clip((seen - reflected) / np.maximum(drawn - reflected, 1e-4), *IRIS_LIMITS)
-    return np.maximum(gain, SORE * gain.max())
+    wanted, own = np.maximum(seen - reflected, 1e-4), np.maximum(drawn - reflected, 1e-4)
+    level = np.clip(float(wanted @ LUMINANCE) / float(own @ LUMINANCE), *IRIS_LIMITS)
+    hue = np.maximum(wanted / own, SORE * (wanted / own).max())
+    return level * hue * float(own @ LUMINANCE) / float(own * hue @ LUMINANCE)
 
 
 def read_iris(radiance: Floats, eyes: Bools) -> Floats | None:
