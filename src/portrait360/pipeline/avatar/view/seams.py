@@ -14,8 +14,8 @@ from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
-REACHES = ((0.005, 1.0), (0.014, 0.03), (0.04, 0.001))  # picture sides, and weight: far only where nothing is near
-CELL = 2  # pixels along a side of those in which colours are measured
+REACHES = ((0.005, 1.0, 2), (0.014, 0.03, 4), (0.04, 0.001, 8))
+"""Picture sides, weights (far only where nothing is near), and pixels along a side of the cells that are blurred."""
 MOST = (-0.9, 0.5)  # logarithms of the largest changes: what is lifted further shows the noise of its shade
 QUIET = 0.05  # sRGB that is added to both colours: the ratio of two blacks says nothing
 SURE = (0.6, 0.95)  # share of the photo from which its colours count: its edges are other things', too
@@ -47,25 +47,27 @@ def hide_seams(rgb: Floats, bare: F32, film: Film, share: Floats, own: Floats) -
         own: How much of that shows what the layer there is, not, say, hair before skin.
     """
     change, groups = np.zeros_like(bare), GROUPS[film.labels]
-    step = np.log((np.maximum(rgb, 0) + QUIET) / (np.maximum(bare, 0) + QUIET)).astype(np.float32)
+    step = np.log((np.asarray(rgb, np.float32).clip(0) + QUIET) / (bare + QUIET))
     own = np.asarray(smoothstep(*SURE, own), np.float32)
     for group in np.unique(groups[(own > FEW) & (groups >= 0)]):
         mask = ((groups == group) * film.alpha).astype(np.float32)
         change += mask[..., None] * _spread(step, own, mask)
-    change = cv2.GaussianBlur(change, (0, 0), MIXED)
-    added = (bare + QUIET) * np.expm1(change)
-    return np.maximum(rgb + ((1 - share) * (film.alpha > 0))[..., None] * added, HELD * rgb)
+    layers = np.asarray((1 - share) * (film.alpha > 0), np.float32)[..., None]
+    added = (bare + QUIET) * np.expm1(cv2.GaussianBlur(change, (0, 0), MIXED))
+    return np.maximum(rgb + layers * added, HELD * rgb)
 
 
 def _spread(step: F32, own: F32, mask: F32) -> F32:
     """Return the steps of colour (s, s, 3) of a mask's pixels where the photo is, fading beside it."""
     size = len(mask)
-    side = (max(size // CELL, 1),) * 2
     stacked = np.dstack([step * (own * mask)[..., None], own * mask, mask])
+    side = (max(size // REACHES[0][2], 1),) * 2
     small = cv2.resize(stacked, side, interpolation=cv2.INTER_AREA)
-    total = np.full((*small.shape[:2], 4), 1e-9, np.float32)
-    for reach, weight in REACHES:
-        near = cv2.GaussianBlur(small, (0, 0), reach * side[0])
+    total, near = np.full((*small.shape[:2], 4), 1e-9, np.float32), small
+    for reach, weight, cell in REACHES:
+        cells = (max(size // cell, 1),) * 2
+        near = cv2.GaussianBlur(cv2.resize(small, cells, interpolation=cv2.INTER_AREA), (0, 0), reach * cells[0])
+        near = cv2.resize(near, side)
         total += weight * near[..., :4]
     broad = np.clip(total[..., :3] / total[..., 3:], *MOST)
     # half of the pixels around the edge are the photo's
