@@ -157,3 +157,14 @@ def test_hair_far_from_ears_stays(head):
     crown = replace(group, points=group.points[far])
     kept = clear_ears([crown], head, photograph(Label.EAR))
     np.testing.assert_array_equal(kept[0].points, crown.points)
+
+
+def test_hair_that_goes_round_an_ear_stays_over_the_skin(head):
+    comb = comb_over_ear(head)
+    points = comb.points.copy()
+    points[..., 1] += 0.5 * (points[..., 1].max() - points[..., 1].min())  # it lies over ear and head
+    points = head.field.push_out(points, 0.0)
+    off = head.field.distance(points)[..., None]
+    comb = replace(comb, points=np.asarray(points + (0.006 - off) * head.field.gradient(points), np.float32))
+    left = clear_ears([comb], head, photograph(Label.EAR))
+    assert min(head.field.distance(group.points).min() for group in left) > -0.001

@@ -30,6 +30,7 @@ ROOTED = 0.85  # radii within which nothing grows before an ear
 CUT = 0.55  # radii within which hair is cut rather than led round
 BESIDE, LOW = 1.5, 0.3  # radii up to which hair beside an ear lies closer, and share of its distance that it keeps
 CLOSER = 0.015  # canonical: by how much at most
+OVER_SKIN = 0.003  # canonical distance from the skin at which that ends: beneath it hair would leave the skin bare
 ROOT = 0.010  # canonical: how far within the outermost of an ear hair lies behind it
 CELLS = 14  # of a side of the grid on which the covered share of an ear is measured
 
@@ -57,7 +58,7 @@ def clear_ears(groups: Sequence[Strands], head: Head, photo: Photo) -> list[Stra
     for ear, own, other in zip(ears, shown, shown[::-1], strict=True):
         is_free = own > FREE or (other > FREE and not own <= PARTLY)
         if is_free or _find_covered_share(out, ear) < FEW:
-            out = [_lead_round(group, ear) for group in out]
+            out = [_lead_round(group, ear, head) for group in out]
     return [group for group in out if len(group.points)]
 
 
@@ -106,7 +107,7 @@ def _find_covered_share(groups: Sequence[Strands], ear: Ear) -> float:
     return float(cells[inside].mean())
 
 
-def _lead_round(group: Strands, ear: Ear) -> Strands:
+def _lead_round(group: Strands, ear: Ear, head: Head) -> Strands:
     """Return strands that go round an ear, without those that are rooted before it; what lies deep in it is cut."""
     place = ear.place(group.points)
     radius = np.linalg.norm(place, axis=-1)
@@ -122,6 +123,8 @@ def _lead_round(group: Strands, ear: Ear) -> Strands:
     moved[..., [2, 1]] = ear.centre + (moved[..., [2, 1]] - ear.centre) * scale
     closer = np.minimum((1 - LOW) * outside, CLOSER)  # seen from behind it would still lie over the ear
     moved[..., 0] -= ear.side * closer
+    off = head.field.distance(group.points[touched])
+    moved[touched] = head.field.push_out(moved[touched], np.clip(off, 0, OVER_SKIN))
     keep = (last > 0.5) & ~(before[:, 0] & (radius[:, 0] < ROOTED))
     points = np.where(touched[:, None, None], shorten(moved.astype(np.float32), last), group.points)
     points = points.astype(np.float32)
