@@ -1,0 +1,198 @@
+"""Grow the loose hair that a photo shows: wisps beside the outline, and locks that hang from it, seen from all sides.
+
+Where the photo shows them, strands run along its own. Their likes grow all around: the outline of the hair is as
+uneven from behind as the photo's, for each of its wisps stands for those that point towards the camera and away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
+from scipy.spatial import KDTree
+
+from portrait360.geometry.rasterizer import rasterise
+from portrait360.pipeline.avatar.hair.loose_paths import POINTS, LoosePaths, follow_loose_hair
+from portrait360.pipeline.avatar.hair.outline import Frame, make_frame, trim_strands
+from portrait360.pipeline.avatar.hair.undercoat import copy_look
+from portrait360.pipeline.avatar.photo.pixels import Photo, open_hair
+from portrait360.synth.hair.face_guard import covers_face
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.meshes import unit
+from portrait360.synth.noise import noise
+from portrait360.synth.scene import Material, Strands
+from portrait360.utils.array_types import F32, F64
+from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.portrait_labels import Label
+
+FAINT = 0.05  # alpha of hair that the labels do not name
+GRID, DENSE, BARE = 256, 0.5, 0.25
+"""Cells of the picture a side, points in one from which hair covers it, and share of a path that no hair covers."""
+BORDER = 0.03  # picture sides from the photo's edge, which cuts hair off
+CELLS = 96  # of the picture, in which the depth of hair is read
+DEPTHS = (0.1, 0.6)  # share of the way from its first strand to its last at which loose hair leaves it
+HANGING = (0.07, 0.12)  # picture sides below its root from which hair hangs: before the ears, beside the face
+EAR, ABOVE = 0.35, 0.02
+"""Share of ears in the skin's mask; canonical height over their middle below which other hair comes from behind."""
+DEEP, TUFTS = 26.0, 28.0  # tufts per picture side that share a depth, and per canonical unit that are copied as one
+SPREAD = 0.006  # canonical: how far strands of a tuft lie apart in depth
+BENDS = 7.0  # points of a path over which its bends are taken off
+CLEAR, OVER, BESIDE = 0.005, 0.025, 0.06  # canonical distances before skin that is less than the last from it
+WIDTH, BEGIN, TIP = 0.0020, 0.3, 0.3  # canonical; shares of it at root and tip
+COPIES, SHORT = 2, 0.13  # of each tuft all around; canonical length up to which it has any
+HULL, AROUND, OUTER = 6000, 40, 0.42  # points of hair, points around one, and how far off these its hull lies
+HIDDEN = -0.2  # cosine to the camera of places that it does not see: elsewhere it shows all loose hair that there is
+ALIKE, MOST = (0.05, 0.3), 1.5  # canonical heights, and cosines, over which places on the hull are unlike; their sum
+
+
+def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
+    """Return the loose hair of a photo over these groups, with their looks. Carved and drawn hair has none."""
+    groups = [group for group in groups if len(group.points) and int(group.material[0]) == Material.HAIR]
+    if not groups or photo.painted:
+        return []
+    shown = open_hair(photo)
+    hair = shown.shows(Label.HAIR) | (shown.shows(Label.BACKGROUND) & (shown.alpha > FAINT))
+    cloud = np.concatenate([group.points.reshape(-1, 3) for group in groups])
+    paths = leave_covered(follow_loose_hair(shown.alpha, shown.rgb.mean(-1), hair), cloud, photo)
+    paths, skin = leave_hairline(paths, head, photo)
+    if len(paths.uv) == 0:
+        return []
+    own = place_paths(paths, cloud, head, photo, skin)
+    more = copy_around(own, paths, cloud, head, make_frame(photo.camera))
+    first = _dress(own, groups, head)
+    return [group for group in (first, *trim_strands([_dress(more, groups, head)], head, photo)) if len(group.points)]
+
+
+def leave_covered(paths: LoosePaths, cloud: F32, photo: Photo) -> LoosePaths:
+    """Return whole paths that leave the hair, points (m, 3), in the picture: thin hair may be its side alone."""
+    uv = photo.camera.project(cloud)[0]
+    at = np.floor(uv[((uv > 0) & (uv < 1)).all(1)] * GRID).astype(int)
+    count = np.bincount(at @ np.array([1, GRID]), minlength=GRID * GRID).reshape(GRID, GRID)
+    dense = uniform_filter(count.astype(np.float32), 3) > DENSE
+    x, y = np.moveaxis(np.clip((paths.uv * GRID).astype(int), 0, GRID - 1), -1, 0)
+    inside = np.abs(paths.uv - 0.5).max((1, 2)) < 0.5 - BORDER
+    keep = inside & ((~dense[y, x]).mean(1) > BARE)
+    return LoosePaths(paths.uv[keep], paths.outward[keep])
+
+
+def leave_hairline(paths: LoosePaths, head: Head, photo: Photo) -> tuple[LoosePaths, F64]:
+    """Return paths beside the head, and those before it that hang; and the depth of the skin at each point (n, k)."""
+    buffers = rasterise(head.body, head.triangles, photo.camera, photo.size)
+    x, y = np.moveaxis(np.clip((paths.uv * photo.size).astype(int), 0, photo.size - 1), -1, 0)
+    skin = np.where(buffers.ids >= 0, buffers.depth, np.inf)[y, x]
+    keep = (np.isfinite(skin).mean(1) < 0.5) | (_measure_hang(paths) > 0.5)
+    return LoosePaths(paths.uv[keep], paths.outward[keep]), skin[keep]
+
+
+def _measure_hang(paths: LoosePaths) -> F64:
+    return smoothstep(*HANGING, paths.uv[..., 1].max(1, initial=0) - paths.uv[:, 0, 1])
+
+
+def place_paths(paths: LoosePaths, cloud: F32, head: Head, photo: Photo, skin: F64) -> F32:
+    """Return paths as strands (n, k, 3): they leave the hair, points (m, 3), at its depth.
+
+    They hang before `skin`, whose depth is given at each point (n, k), unless they come from behind the ears.
+    """
+    rng, camera, root = np.random.default_rng(73), photo.camera, paths.uv[:, 0]
+    x, y = np.clip((root * CELLS).astype(int), 0, CELLS - 1).T
+    near, far = (depth[y, x] for depth in _read_depths(cloud, photo))
+    tuft = noise(np.column_stack([root, np.zeros(len(root))]), DEEP, 79)
+    hangs = _measure_hang(paths)
+    height = camera.unproject(root, near)[:, 1] - np.median(head.body[head.mask("ears") > EAR, 1])
+    low = smoothstep(ABOVE + 0.01, ABOVE - 0.01, height) * (1 - hangs)
+    share = (DEPTHS[0] + (DEPTHS[1] - DEPTHS[0]) * smoothstep(0.2, 0.8, tuft)) * (1 - hangs)
+    depth = near + (share + low * (1 - share)) * (far - near) + SPREAD * rng.normal(0, 1, len(root)).clip(-2, 2)
+    depth = np.repeat(depth[:, None], paths.uv.shape[1], 1)
+    depth = depth + _bend_in_depth(camera.unproject(paths.uv, depth))
+    before = skin - depth
+    move = np.where(np.abs(before) < BESIDE, before - np.clip(before, CLEAR, OVER), 0) * (1 - low[:, None])
+    depth = depth + gaussian_filter1d(move, 1.5, axis=1, mode="nearest")
+    return np.asarray(head.field.push_out(camera.unproject(paths.uv, depth), CLEAR), np.float32)
+
+
+def _read_depths(cloud: F32, photo: Photo) -> tuple[F64, F64]:
+    """Return the depth of the first and the last hair in each cell of the picture (c, c), or else of those around."""
+    uv, depth = photo.camera.project(cloud)
+    at = np.floor(uv * CELLS).astype(int)
+    inside = ((at >= 0) & (at < CELLS)).all(-1)
+    cell, depth = at[inside] @ np.array([1, CELLS]), depth[inside]
+    near, far = np.full(CELLS * CELLS, np.inf), np.full(CELLS * CELLS, -np.inf)
+    np.minimum.at(near, cell, depth)
+    np.maximum.at(far, cell, depth)
+    known = np.isfinite(near)
+    places = np.stack(np.divmod(np.arange(CELLS * CELLS), CELLS), -1)
+    nearest = KDTree(places[known]).query(places)[1]
+    near, far = (gaussian_filter(a[known][nearest].reshape(CELLS, CELLS), 1.0) for a in (near, far))
+    return near, far
+
+
+def _bend_in_depth(points: F64) -> F64:
+    """Return how far strands wind in depth (s, k): as far as they do in the picture, a quarter of a turn later."""
+    off = points - gaussian_filter1d(points, BENDS, axis=1, mode="nearest")
+    steepness = np.gradient(off, axis=1)
+    size, steep = (np.sqrt((a**2).sum(-1).mean(1)) for a in (off, steepness))
+    lean = steepness[..., 0] * np.sign(points[:, -1:, 0] - points[:, :1, 0]) + steepness[..., 1]
+    along = np.linspace(0, 1, points.shape[1])
+    return lean * (size / np.maximum(steep, 1e-9))[:, None] * smoothstep(0.0, 0.2, along)
+
+
+def copy_around(own: F32, paths: LoosePaths, cloud: F32, head: Head, frame: Frame) -> F32:
+    """Return copies (m, k, 3) of short tufts, at hidden places as high, whose hull faces as far up."""
+    length = np.linalg.norm(np.diff(own, axis=1), axis=2).sum(1)
+    rows = np.flatnonzero(length < SHORT)
+    places, normals = _find_hull(cloud)
+    hidden = normals @ frame.axes[2] < HIDDEN
+    places, normals = places[hidden], normals[hidden]
+    if len(rows) == 0 or len(places) == 0:
+        return np.zeros((0, POINTS, 3), np.float32)
+    rng = np.random.default_rng(83)
+    across = unit(paths.outward @ (frame.axes[:2] * np.array([[1.0], [-1.0]])))[rows]
+    cells = np.floor(own[rows, 0] * TUFTS).astype(int)
+    _, first, tuft = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    tuft = tuft.ravel()
+    root, out = own[rows[first], 0].astype(np.float64), across[first]
+    unlike = np.abs(root[:, None, 1] - places[None, :, 1]) / ALIKE[0]
+    unlike = np.hypot(unlike, (out[:, None, 1] - normals[None, :, 1]) / ALIKE[1])
+    score = -(unlike**2) + rng.gumbel(0, 1, unlike.shape)
+    chosen = np.argsort(-score, axis=1)[:, :COPIES]
+    fits = np.take_along_axis(unlike, chosen, 1) < MOST
+    axes, goal = _make_axes(out), _make_axes(normals)
+    copies = []
+    for i in range(COPIES):
+        at = chosen[tuft, i]
+        local = np.einsum("skc,sdc->skd", own[rows] - root[tuft][:, None], axes[tuft])
+        local[..., 2] *= rng.choice([-1.0, 1.0], len(root))[tuft][:, None]
+        moved = places[at][:, None] + np.einsum("skd,sdc->skc", local, goal[at])
+        copies.append(moved[fits[tuft, i]])
+    points = np.asarray(head.field.push_out(np.concatenate(copies), CLEAR), np.float32)
+    return points[~covers_face(head, points)]
+
+
+def _find_hull(cloud: F32) -> tuple[F64, F64]:
+    """Return points of hair that lie at its outside, and the way out of it there."""
+    rng = np.random.default_rng(89)
+    some = cloud[rng.choice(len(cloud), min(HULL, len(cloud)), replace=False)].astype(np.float64)
+    away, nearest = (np.asarray(a) for a in KDTree(some).query(some, k=min(AROUND, len(some))))
+    off = some - some[nearest].mean(1)
+    beside = np.linalg.norm(off, axis=1) / np.maximum(away.mean(1), 1e-6)
+    out = unit(off[nearest[:, : AROUND // 2]].mean(1))
+    outside = (beside > OUTER) & ((out * some).sum(1) > 0)
+    return some[outside], out[outside]
+
+
+def _make_axes(out: F64) -> F64:
+    """Return axes (n, 3, 3) at places whose way out is given: out, upwards, and the third."""
+    up = np.array([0.0, 1.0, -0.3])
+    upward = unit(up - (out @ up)[:, None] * out)
+    return np.stack([out, upward, np.cross(out, upward)], 1)
+
+
+def _dress(points: F32, groups: Sequence[Strands], head: Head) -> Strands:
+    """Return loose strands along points (s, k, 3), with the looks of the nearest strands."""
+    largest = max(groups, key=lambda group: len(group.points))
+    rows = KDTree(largest.points[:, 1]).query(points[:, 1])[1] if len(points) else np.zeros(0, int)
+    t = np.linspace(0, 1, points.shape[1])
+    width = np.broadcast_to(WIDTH * np.minimum(BEGIN + 3 * t, 1) * (1 - (1 - TIP) * t**2), points.shape[:2])
+    normals = head.field.gradient(points[:, 0]).astype(np.float32)
+    return copy_look(largest, np.asarray(rows), points, width, 1.0 + np.zeros((len(points), 1, 1)), normals)
