@@ -12,13 +12,14 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.drawing.layers import draw_locks, hide_features, measure_gloss
 from portrait360.pipeline.avatar.drawing.painted_face import EYES, follow_jaw, is_painted
-from portrait360.pipeline.avatar.drawing.painted_labels import find_chest, find_ink, paint_face
+from portrait360.pipeline.avatar.drawing.painted_labels import find_chest, find_cut_off, find_ink, paint_face
 from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
 from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.view.relief import press_on
 from portrait360.pipeline.avatar.view.relief_trust import find_shown, leave_out_ink
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.synth.build import build_person
-from portrait360.synth.head.flat_face import find_features, flatten_face
+from portrait360.synth.head.flat_face import find_features, flatten_face, round_cheeks
 from portrait360.synth.sampling.parameters import Hair, HeadParameters
 from portrait360.synth.scene import Light, Part, Scene
 from portrait360.utils.portrait_labels import Label
@@ -136,9 +137,10 @@ def test_the_line_of_a_jaw_is_shown_at_its_own_camera_only(landmarks, drawing):
 
 
 def test_a_flat_face_has_no_hollows_and_a_small_nose(head):
-    flat = flatten_face(head)
+    flat = flatten_face(head, CAMERA.position)
     own, count = find_features(), head.pack.body
-    np.testing.assert_allclose(flat.base[:count][~own], head.base[:count][~own], atol=0.004)
+    behind = ~own & (head.base[:count, 2] < 0)
+    np.testing.assert_allclose(flat.base[:count][behind], head.base[:count][behind], atol=0.004)
     seen = rasterise(flat.body, flat.triangles, CAMERA, 512).depth
     uv, depth = CAMERA.project(flat.body[:count][own].astype(np.float64))
     x, y = (uv * 512).astype(int).T
@@ -148,9 +150,64 @@ def test_a_flat_face_has_no_hollows_and_a_small_nose(head):
     assert cheek < flat.base[tip, 2] < head.base[tip, 2] - 0.01
 
 
+def test_the_cheeks_of_a_flat_face_fall_back_and_keep_its_outline(head):
+    skin = head.base[: head.pack.body].astype(np.float64)
+    moved = round_cheeks(skin, CAMERA.position)
+    np.testing.assert_allclose(CAMERA.project(moved)[0], CAMERA.project(skin)[0], atol=1e-6)
+    x, y, z = skin.T
+    face = (z > 0.05) & (np.abs(y) < 0.15)
+    back = (z - moved[:, 2])[face] / z[face]
+    middle, cheek = np.abs(x[face]) < 0.02, np.abs(x[face]) > 0.12
+    assert back[middle].max() < 0.01 and back[cheek].min() > 0.15 and back.min() > -1e-6
+    low = y < -0.3
+    np.testing.assert_allclose(moved[low], skin[low])
+
+
+def test_a_drawn_fringe_lies_on_the_face_and_hair_far_before_it_hangs_there():
+    skin, depth = np.full((8, 8), 2.0, np.float32), np.full((8, 8), 2.0, np.float32)
+    depth[:4], depth[4:], skin[:, :2] = 1.98, 1.8, 0
+    pressed = press_on(depth, skin)
+    assert (pressed[:4, 2:] > 1.99).all() and (pressed[:4, 2:] < 2).all()
+    np.testing.assert_array_equal(pressed[4:], depth[4:])
+    np.testing.assert_array_equal(pressed[:, :2], depth[:, :2])
+
+
+def test_what_a_drawing_does_not_tell_for_sure_is_not_pure(landmarks, drawing):
+    labels, rgb, alpha = drawing.labels.copy(), drawing.rgb.copy(), drawing.alpha.copy()
+    labels[:, :60], rgb[:, :60] = Label.HAIR, DARK
+    rgb[20:30, 80:160] = FAIR  # gloss on the crown
+    rgb[-40:, 20:45] = FAIR  # something pale among the hair below
+    alpha[:, :10], alpha[:, 10] = 0.5, 0.5  # haze, ten pixels wide
+    alpha[:10] = 0
+    alpha[10] = 0.5  # and the drawing's own edge
+    pure = paint_face(replace(drawing, labels=labels, rgb=rgb, alpha=alpha), landmarks).pure
+    assert (pure[20:30, 80:160] == 1).all() and (pure[-35:-5, 25:40] == 0).all()
+    assert (pure[20:200, 1:9] == 0).all() and (pure[10, 60:200] == 1).all() and (pure[60:200, 15:18] == 1).all()
+
+
+def test_what_haze_cuts_off_from_clothes_is_a_scrap_and_what_hair_cuts_off_is_not():
+    cloth, haze = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
+    cloth[30:, :40], haze[30:, 30:34] = True, True
+    cloth[30:40, 50:56] = True  # beyond a lock
+    cut = find_cut_off(cloth, haze)
+    assert cut[30:, 34:40].all() and not cut[:, :30].any() and not cut[:, 50:].any()
+
+
+@pytest.mark.parametrize("bearded", [False, True])
+def test_dark_cloth_below_a_drawn_jaw_is_neither_neck_nor_beard(landmarks, drawing, bearded):
+    labels, rgb = drawing.labels.copy(), drawing.rgb.copy()
+    low = int(np.nonzero(find_chest(drawing, landmarks).all(1))[0][0]) + 60
+    rgb[low:, :40], rgb[low:, 200:], labels[low:, 200:] = DARK / 2, DARK / 2, Label.BEARD
+    labels[-20:], rgb[-20:] = Label.CLOTHES, DARK / 2
+    painted = paint_face(replace(drawing, labels=labels, rgb=rgb), landmarks, bearded=bearded)
+    assert np.isin(painted.labels[low + 5 : -25, 5:35], (Label.HAIR, Label.CLOTHES)).all()
+    assert ((painted.labels[low + 5 : -25, 205:] == Label.BEARD) == bearded).all()
+    assert (painted.labels[low + 5 : -25, 100:150] == Label.SKIN).all()
+
+
 def test_the_layers_of_a_drawing_are_one_skin_and_large_locks(head):
     person = HeadParameters(hair=Hair(style="bob"))
-    geometry = build_person(flatten_face(head), person, np.random.default_rng(0))
+    geometry = build_person(flatten_face(head, CAMERA.position), person, np.random.default_rng(0))
     hidden = hide_features(geometry, person.skin.tone)
     skin = max(hidden.meshes, key=lambda mesh: (mesh.part[0] == Part.SKIN) * len(mesh.vertices))
     assert skin.labels is not None and not np.isin(skin.labels, (Label.LIPS, Label.MOUTH, Label.BROW)).any()

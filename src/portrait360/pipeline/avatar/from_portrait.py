@@ -170,7 +170,8 @@ def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, P
         assert portrait.landmarks is not None
         drawn = replace(portrait, landmarks=follow_jaw(portrait.landmarks, photo))
         fit = fit_skin(drawn, tuple(load_pack().units), snap=ablation.snap)
-        photo = paint_face(replace(photo, camera=fit.camera), portrait.landmarks)
+        bearded = shows_beard(photo, portrait.reading)
+        photo = paint_face(replace(photo, camera=fit.camera), portrait.landmarks, bearded=bearded)
     fit = fit_outline(fit, photo)
     if shows_beard(photo, portrait.reading):
         skin = trace_skin(make_head_of(fit, COARSE), photo)
@@ -232,7 +233,7 @@ def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading
 def make_head_of(fit: SkinFit, level: int, *, painted: bool = False) -> Head:
     """Return the head of a fit, its face smooth if eyes and mouth are `painted` on it."""
     head = make_fitted_head(fit.shape, fit.expression, offset=fit.offset, level=level)
-    return flatten_face(head) if painted else head
+    return flatten_face(head, fit.camera.position) if painted else head
 
 
 def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = True) -> Scene:

@@ -15,12 +15,15 @@ from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.bare_head import Head, assemble_head
 from portrait360.synth.head.scan_shape import find_ball
 from portrait360.synth.head_pack import load_pack
-from portrait360.utils.array_types import F64, Bools
+from portrait360.synth.noise import smoothstep
+from portrait360.utils.array_types import F64, Bools, Floats
 
 EYE = (0.125, 0.10)  # half-axes of what is filled around an eye, head heights
 MOUTH, LIPS = (0.15, 0.10), (0.0, -0.325)  # those around the middle of the mouth
 NOSE, TIP = (0.13, 0.15), (0.0, -0.14)
 FRONT = 0.15  # least depth of what is filled, but for the lining of the mouth
+CHEEK, FALL = 0.40, 0.45  # half the width of a face, and the share of its depth by which that is rounder there
+LOW, HIGH = (-0.62, -0.48), (0.40, 0.52)  # heights between which it is: from below the chin to the crown
 RIM = 6  # edges around what is filled from which its curve goes on
 LOOSE = 0.02  # hold of what is filled against its bending, in that of the skin around it
 SMALL = 0.45  # height of the nose, in that of the one which is taken away
@@ -39,13 +42,16 @@ class Filler:
     smooth: SuperLU
 
 
-def flatten_face(head: Head) -> Head:
-    """Return a head without sockets of eyes, lips and mouth: the skin goes on smoothly over them."""
+def flatten_face(head: Head, eye: Floats) -> Head:
+    """Return a head without sockets of eyes, lips and mouth: the skin goes on smoothly over them.
+
+    Its cheeks fall back along the rays to an `eye` (3,), from which the face keeps its outline.
+    """
     base, body = head.base.copy(), head.pack.body
     skin = base[:body].astype(np.float64)
     filled = fill_features(skin)
     tip = skin[head.pack.landmarks["nose_tip"]]
-    base[:body] = add_nose(filled, tip)
+    base[:body] = round_cheeks(add_nose(filled, tip), eye)
     return replace(assemble_head(head.pack, base.astype(np.float32), head.level), eyes=head.eyes)
 
 
@@ -73,6 +79,17 @@ def add_nose(skin: F64, tip: F64) -> F64:
     bump = np.exp(-((off[:, 0] / WIDE) ** 2) - (off[:, 1] / length) ** 2) * find_features()
     below = skin[np.argmax(bump), 2]
     return skin + SMALL * max(float(tip[2] - below), 0) * bump[:, None] * np.array([0, 0, 1])
+
+
+def round_cheeks(skin: F64, eye: Floats) -> F64:
+    """Return a skin (n, 3) that falls back beside its middle: large eyes reach around the face of a drawing.
+
+    On a person's cheeks, which hardly do, hair that covers them up to the eyes hides all of the face in profile.
+    """
+    x, y, z = skin.T / HEAD_HEIGHT
+    share = FALL * np.minimum(np.abs(x) / CHEEK, 1) ** 2 * smoothstep(*LOW, y) * (1 - smoothstep(*HIGH, y))
+    ray = skin - eye
+    return skin + (share * np.maximum(z, 0) * HEAD_HEIGHT / np.maximum(-ray[:, 2], 0.1))[:, None] * ray
 
 
 @lru_cache(maxsize=1)

@@ -25,13 +25,18 @@ APART, MINOR = (
     2.5,
     0.35,
 )  # distance of two colours in their spreads, and share of the hair up to which one is not hair's
+SHOULDER = 0.5  # way from between the eyes to the chin below which lie shoulders: a head leans towards one
+SHADES = 0.2, 0.5  # sRGB of hair and of a neck in the deepest shade, in that of lit hair and of the face
+SCRAP = 0.2  # share of connected cloth below which what haze cuts off is a scrap
+HAZE, WIDE = (0.04, 0.96), 0.006  # alpha of a drawing's own edges, and half the picture sides from which one is none
 INK = (0.004, 0.009)  # picture sides from the line between face and neck up to which it reaches, and where it ends
 
 
-def paint_face(photo: Photo, landmarks: Floats) -> Photo:
+def paint_face(photo: Photo, landmarks: Floats, *, bearded: bool = False) -> Photo:
     """Return the photo of a painted face: all within its jaw is one skin, and nothing of it lies below the jaw.
 
-    What has been read as face there is neck, hair or cloth; and a fringe has been read as face.
+    What has been read as face there is neck, hair or cloth, and so is a beard unless it is `bearded`; and a fringe
+    has been read as face. What its colours or its matte do not tell for sure is not pure.
     """
     beyond, above = find_sides(photo, landmarks)
     features = photo.shows(*FEATURES)
@@ -42,21 +47,42 @@ def paint_face(photo: Photo, landmarks: Floats) -> Photo:
     inner = cv2.erode(hair.astype(np.uint8), np.ones((2 * round(RIM * photo.size) + 1,) * 2)) > 0
     masks = (labels == Label.SKIN) & beyond, inner, labels == Label.CLOTHES
     beside = np.stack([measure_odds(photo, mask) for mask in masks])
-    out = np.where(np.isin(labels, FACE_LABELS) & beyond, np.array(BESIDE, np.uint8)[beside.argmax(0)], labels)
+    wrong = np.isin(labels, (*FACE_LABELS, *(() if bearded else (Label.BEARD,)))) & beyond
+    out = np.where(wrong, np.array(BESIDE, np.uint8)[beside.argmax(0)], labels)
     out[face & above & ~near & (beside[1] - skin > EVIDENT)] = Label.HAIR
-    out = np.where(find_clothes(photo, out, find_chest(photo, landmarks), above), np.uint8(Label.CLOTHES), out)
-    return replace(photo, labels=out, painted=True)
+    neck = np.where(beside[1] > beside[2], np.uint8(Label.HAIR), np.uint8(Label.CLOTHES))
+    out = np.where(find_dark_neck(photo, out, above, face & ~beyond & ~above & ~near), neck, out)
+    strange = find_strange(photo, out, above)
+    out = np.where(find_clothes(out, strange, find_chest(photo, landmarks)), np.uint8(Label.CLOTHES), out)
+    stained = (out == Label.HAIR) & (strange > 0) & ~above
+    haze = find_haze(photo)
+    pure = photo.pure * ~(stained | haze | find_cut_off(out == Label.CLOTHES, haze))
+    return replace(photo, labels=out, pure=np.asarray(pure, np.float32), painted=True)
 
 
-def find_clothes(photo: Photo, labels: Bytes, chest: Bools, above: Bools) -> Bools:
-    """Return which hair on the chest is cloth: a sleeve beside hair of another colour.
+def find_dark_neck(photo: Photo, labels: Bytes, above: Bools, face: Bools) -> Bools:
+    """Return which skin below the jaw (s, s) has the colour of the hair `above`, not of the `face`, in any shade."""
+    top, neck = (labels == Label.HAIR) & above, labels == Label.SKIN
+    if min(top.sum(), face.sum()) < FEWEST:
+        return np.zeros(neck.shape, np.bool_)
+    soft = cv2.GaussianBlur(photo.rgb.astype(np.float32), (0, 0), GRAIN * photo.size)
+    off = []
+    for mask, darkest in ((top, SHADES[0]), (face, SHADES[1])):
+        usual = np.median(soft[mask], 0)
+        light = np.clip(soft @ usual / max(float(usual @ usual), 1e-3), darkest, 1)
+        off.append(np.linalg.norm(soft - light[..., None] * usual, axis=-1))
+    return neck & (off[0] < off[1])
 
-    Where a drawing's hair has two colours that lie far apart, the one that is not usual `above` the eyes and runs on
-    into clothes of that colour is theirs: gloss on hair ends before it does.
+
+def find_strange(photo: Photo, labels: Bytes, above: Bools) -> F32:
+    """Return how far the colour of each pixel (s, s) is from that of the hair, less what hair has; 0 or less: hair's.
+
+    Where a drawing's hair has two colours that lie far apart, the one that is usual `above` the eyes is the hair's.
+    Elsewhere all is hair's.
     """
     hair, top = labels == Label.HAIR, (labels == Label.HAIR) & above
-    if min(top.sum(), (labels == Label.CLOTHES).sum(), (hair & chest).sum()) < FEWEST:
-        return np.zeros(hair.shape, np.bool_)
+    if top.sum() < FEWEST:
+        return np.full(hair.shape, -1, np.float32)
     soft = cv2.GaussianBlur(photo.rgb.astype(np.float32), (0, 0), GRAIN * photo.size)
     off = np.linalg.norm(soft - np.median(soft[top], 0), axis=-1) / np.sqrt(3)
     steps = (255 * np.clip(off, 0, 1)).astype(np.uint8)
@@ -64,19 +90,45 @@ def find_clothes(photo: Photo, labels: Bytes, chest: Bools, above: Bools) -> Boo
     usual, other = off[hair & (off <= between)], off[hair & (off > between)]
     apart = float(other.mean() - usual.mean()) / max(float(np.hypot(other.std(), usual.std())), 1e-3)
     if apart < APART or len(other) > MINOR * hair.sum():
-        return np.zeros(hair.shape, np.bool_)
-    cloth = (labels == Label.CLOTHES) & (off > between)
-    found = hair & chest & (off > (usual.mean() + between) / 2)  # cloth in the shade, too
-    across = np.ones((2 * round(INK[1] * photo.size / 2) + 1,) * 2, np.uint8)  # the lines that part folds of cloth
+        return np.full(hair.shape, -1, np.float32)
+    return np.asarray(off - (usual.mean() + between) / 2, np.float32)  # cloth in the shade, too
+
+
+def find_clothes(labels: Bytes, strange: F32, chest: Bools) -> Bools:
+    """Return which hair on the chest is cloth: a sleeve beside hair of another colour.
+
+    It is as `strange` as they are, and runs on into clothes: gloss on hair ends before it does.
+    """
+    found = (labels == Label.HAIR) & chest & (strange > 0)
+    cloth = (labels == Label.CLOTHES) & (strange > 0)
+    across = np.ones((2 * round(INK[1] * len(labels) / 2) + 1,) * 2, np.uint8)  # the lines that part folds of cloth
     part = np.asarray(cv2.connectedComponents(cv2.dilate((cloth | found).astype(np.uint8), across))[1], np.int32)
     return np.asarray(found & (np.bincount(part[cloth], minlength=int(part.max()) + 1) >= FEWEST)[part])
 
 
+def find_haze(photo: Photo) -> Bools:
+    """Return where a drawing's matte is unsure over some width (s, s): not along its own edges, which are thin."""
+    alpha = photo.alpha if photo.loose is None else photo.loose
+    unsure = ((alpha > HAZE[0]) & (alpha < HAZE[1])).astype(np.uint8)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(WIDE * photo.size) + 1,) * 2)
+    wide = cv2.morphologyEx(unsure, cv2.MORPH_OPEN, disc)
+    return np.asarray((cv2.dilate(wide, disc) > 0) & (unsure > 0))
+
+
+def find_cut_off(cloth: Bools, haze: Bools) -> Bools:
+    """Return which cloth (s, s) is cut off by haze from most of that with which it goes: a scrap."""
+    whole = np.asarray(cv2.connectedComponents(cloth.astype(np.uint8), connectivity=4)[1], np.int32)
+    part = np.asarray(cv2.connectedComponents((cloth & ~haze).astype(np.uint8), connectivity=4)[1], np.int32)
+    area, area_of_all = np.bincount(part.ravel()), np.bincount(whole.ravel())
+    return (part > 0) & (area[part] < SCRAP * area_of_all[whole])
+
+
 def find_chest(photo: Photo, landmarks: Floats) -> Bools:
-    """Return which pixels lie lower than the drawn chin, as the head is held."""
+    """Return which pixels lie so low, as the head is held, that they can be of a shoulder."""
     frame, size, ahead = find_frame(landmarks), photo.size, np.zeros(1)
     chin = float((frame.reach(ahead) * measure_jaw(frame, photo, ahead))[0])
-    return np.asarray((pixel_centres(size, size) - frame.middle) @ frame.down > chin).reshape(size, size)
+    low = (pixel_centres(size, size) - frame.middle) @ frame.down > SHOULDER * chin
+    return np.asarray(low).reshape(size, size)
 
 
 def find_sides(photo: Photo, landmarks: Floats) -> tuple[Bools, Bools]:

@@ -56,7 +56,7 @@ class Photo:
     alpha: Floats  # (s, s)
     known: Floats  # (s, s) 1 inside the photo, 0 in the padding beyond it
     labels: Bytes  # (s, s) Label, VOID beyond the photo
-    pure: Floats  # (s, s) 1 where a pixel of hair shows hair, 0 where the background shines through it
+    pure: Floats  # (s, s) 1 where a pixel of hair shows hair, 0 where the background shines through; painted: of all
     flow: Floats  # (s, s, 2) cos and sin of twice the angle of the hair, shorter where unsure
     camera: Camera  # in the frame of the head at its own size
     painted: bool = False  # whether eyes and mouth are painted on the face, as in a flat drawing
@@ -75,7 +75,7 @@ class Photo:
         kernel = np.ones((2 * inset + 1, 2 * inset + 1), np.uint8)
         hard = cv2.erode(self.shows(*labels).astype(np.uint8), kernel).astype(np.float32)
         soft = np.clip(cv2.GaussianBlur(hard, (0, 0), blur) * 1.15, 0, 1).astype(np.float32) * self.known
-        return soft * self.pure if Label.HAIR in labels else soft
+        return soft * self.pure if self.painted or Label.HAIR in labels else soft
 
 
 def read_photo(portrait: Portrait, camera: Camera) -> Photo:

@@ -31,6 +31,7 @@ END, DRAWN_END = (42.0, 56.0), (46.0, 58.0)  # degrees from the photo's directio
 SIDE = 256  # vertices along a side of the photo
 STEP, WITHIN = 0.025, 0.1  # canonical depth between neighbours of two layers, and of one, at which the relief is torn
 SUNK = (0.07, 0.13)  # canonical depth behind the skin from which something hangs behind it, and is not put on it
+FLAT, AHEAD = 0.3, (0.03, 0.08)  # share of its canonical depth before the skin that drawn hair keeps; up to how much
 POOR, UNLIKE = 0.6, 0.45  # overlap of a layer with the photo's below which its depth is the proxy's; it is another's
 STEEP, EASE = 0.06, 3.5  # canonical depth between neighbours where none is known, and vertices over which it is eased
 Reaches = tuple[tuple[float, float], ...]  # vertices, and weight
@@ -171,7 +172,13 @@ def find_depths(
             out[region] = fill(everywhere, region, BROAD)[region]
     sunk = np.where((shown >= 0) & (skin > 0), np.maximum(out - skin, 0), 0)
     out = out - sunk * (1 - smoothstep(*SUNK, sunk))
-    return out, overlaps
+    return press_on(out, skin) if photo.painted else out, overlaps
+
+
+def press_on(depth: F32, skin: F32) -> F32:
+    """Return the depth (SIDE, SIDE) of a drawing, whose fringe is drawn on the face: gaps behind it would be rags."""
+    ahead = np.where(skin > 0, np.maximum(skin - depth, 0), 0)
+    return np.asarray(depth + (1 - FLAT) * ahead * (1 - smoothstep(*AHEAD, ahead)), np.float32)
 
 
 def hang_locks(layers: NDArray[np.int8], depth: F32, hair: int) -> tuple[NDArray[np.int8], F32]:
