@@ -145,8 +145,9 @@ def proxy(portrait):
 @pytest.fixture(scope="session")
 def quick_avatar(portrait, proxy, shared_folder):
     """The astronaut's avatar without a search for the hair; one process makes it, the other one loads it."""
+    from portrait360.pipeline.avatar import NAME
     from portrait360.pipeline.avatar.ablation import Ablation
-    from portrait360.pipeline.avatar.avatar import NAME, Avatar
+    from portrait360.pipeline.avatar.avatar import Avatar
     from portrait360.pipeline.avatar.from_portrait import make_avatar
 
     folder = shared_folder / "quick_avatar"
@@ -159,7 +160,8 @@ def quick_avatar(portrait, proxy, shared_folder):
 @pytest.fixture(scope="session")
 def light_avatars(shared_folder):
     """Make avatars of small portraits, light ones; of each portrait once, whatever is said of its head."""
-    from portrait360.pipeline.avatar.avatar import NAME, Avatar
+    from portrait360.pipeline.avatar import NAME
+    from portrait360.pipeline.avatar.avatar import Avatar
     from tests.fixtures.light_avatars import make_light_avatar
 
     def make(portrait, cover, *_, known={}, **__):  # noqa: B006

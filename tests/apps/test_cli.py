@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 
 from portrait360.apps.cli import doctor, main
 from portrait360.models.weights import importer, registry
+from portrait360.pipeline.export import FORMATS
+from portrait360.synth.sampling.style_descriptor import ALL_STYLES
 from portrait360.utils.progress import Event, ProgressBar, event_printer
 from tests.fixtures import tiny
 from tests.fixtures.cli_surface import SURFACE
@@ -173,6 +176,42 @@ def test_a_missing_option_value_exits_with_2(monkeypatch, capsys):
     assert run(monkeypatch, capsys, "weights", "import")[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "choices"),
+    [
+        ("make a.jpg --views lots", "a whole number: 4 to 360, or 1 or more with --no-fit"),
+        ("make a.jpg --views=3", "4 to 360, or 1 or more with --no-fit"),
+        ("make a.jpg --hair-length long", "a number: 0.1 to 4"),
+        ("make a.jpg --face 0", "1 for the largest face, 2 for the next one, and so on"),
+        ("make a.jpg --as gltf", "mesh, splats, nerf, or several of them with commas between, or views"),
+        ("make a.jpg --formats=obj", "from ply, splat, spz, splats.glb, usdz, stl"),
+        ("make a.jpg --preset large", "from small, sd15, diffportrait3d"),
+        ("views a --size big", "a whole number: 64 to 1024 pixels"),
+        ("batch a -o b --workers 0", "1 or more"),
+        ("view a --port x", "a whole number: 1 to 65535"),
+        ("align a -o b --crop x", "a whole number: 64 to 2048"),
+        ("fit . --only sphere", "from field, splats, mesh"),
+        ("export a --detail 9", "0.25 to 8"),
+        ("export . --format docx", f"from {', '.join(FORMATS)}"),
+        ("export . --sh 2", "0 or 3"),
+        ("export . --up z", "y or -y"),
+        ("export . --spz-version 3", "2 or 4"),
+        ("animate a -o a.mp4 --preset talk --size 5", "an even number of pixels from 64 to 2048"),
+        ("animate a -o a.mp4 --preset talk --rate 99", "1 to 60 frames per second"),
+    ],
+)
+def test_a_wrong_value_is_answered_by_the_option_and_its_values(monkeypatch, capsys, words, choices):
+    flag, value = words.replace("=", " ").split()[-2:]
+    sentence = f"portrait360: {flag} {value} is not possible; choose {choices}.\n"
+    assert run(monkeypatch, capsys, *words.split()) == (2, "", sentence)
+
+
+@pytest.mark.parametrize("command", ["make", "proxy", "views", "batch"])
+def test_every_command_that_takes_a_hairstyle_lists_all_of_them(monkeypatch, capsys, command):
+    code, out, _ = run(monkeypatch, capsys, command, "--hair", "list")
+    assert code == 0 and set(ALL_STYLES) <= set(re.findall(r"\w+", out))
+
+
 def test_doctor_says_what_is_missing(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))
     code, out, _ = run(monkeypatch, capsys, "doctor")
@@ -187,6 +226,23 @@ def test_doctor_says_what_is_missing(monkeypatch, capsys, tmp_path):
         "model_state-340000.th, 10.8 GB" in out
         and "panohead: easy-khair-180-gpc0.8-trans10-025000.pkl, 0.6 GB" in out
     )
+
+
+def test_doctor_names_every_extra_that_users_may_want_and_its_packages(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(tmp_path))
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    lists = re.findall(r"^([\w-]+) = \[(.*?)\] *(?:#[^\n]*)?$", project, re.M | re.S)
+    declared = {name: sorted(re.findall(r'"([\w.-]+)[^"]*"', text)) for name, text in lists}
+    assert declared["dependencies"] == sorted(doctor.REQUIRED)
+    table = project.split("[project.optional-dependencies]")[1].split("[project.scripts]")[0]
+    assert set(re.findall(r"^(\w+) = \[", table, re.M)) == {*doctor.EXTRAS, "docs", "dev"}
+    assert all(declared[extra] == sorted(packages) for extra, (_, packages) in doctor.EXTRAS.items())
+    found = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda name: None if name == "gradio" else found(name))
+    _, out, _ = run(monkeypatch, capsys, "doctor")
+    assert "  --  web (the web app, `portrait360 serve`): without gradio; pip install 'portrait360[web]'\n" in out
+    headings = [line for line in out.splitlines() if line and not line.startswith("  ")]
+    assert len(headings) == 6 and headings[-1] == doctor.LEGEND
 
 
 def test_doctor_sees_imported_weights(monkeypatch, capsys, tmp_path, small_back_head):
@@ -221,18 +277,27 @@ def test_the_console_script_is_there():
 
 WRONG = [
     ("make", "no.jpg", "-o", "x"),
+    ("make", "text.jpg", "-o", "x"),
+    ("make", "photo.png", "-o", "x", "--back", "text.jpg"),
     ("make", "photo.png", "-o", "x", "--views", "0"),
     ("make", "photo.png", "-o", "x", "--preset", "sd15"),
     ("make", "photo.png", "-o", "x", "--back", "no.jpg"),
     ("batch", "no.csv", "-o", "x"),
+    ("batch", "text.jpg", "-o", "x"),
     ("align", "no.jpg", "-o", "x"),
+    ("align", "text.jpg", "-o", "x"),
     ("align", "photo.png", "-o", "x", "--crop", "3"),
+    ("proxy", "text.jpg", "-o", "x"),
     ("proxy", "photo.png", "-o", "x", "--method", "magic"),
     ("proxy", "photo.png", "-o", "x", "--hair", "magic"),
     ("make", "photo.png", "-o", "x", "--hair", "bob", "--method", "completed"),
     ("make", "photo.png", "-o", "x", "--hair-length", "0"),
     ("batch", "photo.png", "-o", "x", "--parameters", "no.json"),
     ("views", "nowhere"),
+    ("views", "text.jpg"),
+    ("animate", "text.jpg", "--preset", "talk", "-o", "x"),
+    ("animate", "text.jpg", "--preset", "talk", "-o", "x.mp4"),
+    ("animate", ".", "--preset", "sing", "-o", "x.mp4"),
     ("fit", "nowhere", "-o", "x"),
     ("refine", "nowhere", "-o", "x"),
     ("export", "nowhere", "-o", "x"),
@@ -248,6 +313,7 @@ WRONG = [
 def test_a_wrong_argument_is_an_error_before_anything_heavy_is_loaded(arguments, tmp_path):
     """So it comes within a second, however slow the disk is."""
     Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
+    (tmp_path / "text.jpg").write_text("This is a text.")
     program = (
         "import sys\nfrom portrait360.apps.cli.main import main\n"
         f"sys.argv = {['portrait360', *arguments]!r}\n"

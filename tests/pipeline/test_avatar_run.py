@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from portrait360.apps.cli.main import app
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline import avatar_stages, loaded_head, stages
-from portrait360.pipeline.avatar import methods
-from portrait360.pipeline.avatar.avatar import NAME, Avatar
+from portrait360.pipeline.avatar import NAME, methods
+from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.export import writer
 from portrait360.pipeline.export.avatar_glb import file
 from portrait360.pipeline.export.avatar_splats import build

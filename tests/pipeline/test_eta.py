@@ -98,6 +98,15 @@ def test_a_second_is_never_shown_where_forty_are_left(seed, machine, case):
     assert (left[true > 40] > 5).all()
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), load=st.floats(4.0, 30.0))
+def test_on_a_machine_that_others_keep_busy_the_first_stage_tells_how_slow_the_next_will_be(seed, load):
+    """What is shown can hardly rise, so it must not begin far too low."""
+    slowdown = draw_slowdown(seed, load, np.log(1.3))
+    left, true = simulate(LOOK, slowdown).T
+    assert (left >= true / 2.5).all() and left[0] < 2 * true[0]
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), machine=st.floats(0.2, 6.0))
 def test_with_the_costs_of_earlier_runs_the_estimate_is_close_from_the_start(seed, machine, tmp_path_factory):

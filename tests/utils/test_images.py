@@ -1,5 +1,6 @@
 """The bad-input table for pictures: each ends in a picture or in one plain sentence."""
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import GifImagePlugin, Image, ImageCms, TiffImagePlugin
 from portrait360.utils import images
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_path, check_size, create_folder
-from portrait360.utils.images import load_picture, save_picture
+from portrait360.utils.images import check_picture, check_signature, load_picture, save_picture
 from tests.fixtures.memory import run_and_read
 
 GRADIENT = np.stack(np.meshgrid(np.linspace(0, 255, 64), np.linspace(0, 255, 48), indexing="xy") * 2, -1)[..., :3]
@@ -46,6 +47,32 @@ def test_exif_rotation_is_undone(tmp_path, orientation):
     stored = RGB if turned is None else RGB.transpose(Image.Transpose(turned))
     stored.save(tmp_path / "x.png", exif=exif)
     close(load_picture(tmp_path / "x.png").rgb)
+
+
+@pytest.mark.parametrize("format", images.FORMATS)
+def test_every_format_passes_the_early_checks(tmp_path, format):
+    RGB.save(tmp_path / "x", format=format)
+    check_signature(tmp_path / "x")
+    check_picture(tmp_path / "x")
+
+
+@pytest.mark.parametrize("content", [b"This is a text.", b"", b"%PDF-1.7 and so on", b"\0\0\0\x18ftypheic\0\0\0\0"])
+def test_what_is_no_picture_is_told_by_its_first_bytes_as_by_decoding_it(tmp_path, content):
+    (tmp_path / "x.jpg").write_bytes(content)
+    sentences = []
+    for check in (check_signature, check_picture, load_picture):
+        with pytest.raises(UserError) as refused:
+            check(tmp_path / "x.jpg")
+        sentences.append(str(refused.value).replace(f"{tmp_path}{os.sep}", ""))
+    assert len(set(sentences)) == 1 and sentences[0].startswith("x.jpg is ")
+
+
+def test_a_picture_that_is_cut_off_fails_the_early_check(tmp_path):
+    RGB.save(tmp_path / "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "x.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="damaged or cut off"):
+        check_picture(tmp_path / "x.png")
 
 
 def test_alpha_is_kept_straight(tmp_path):

@@ -10,7 +10,7 @@ from portrait360.pipeline.export.avatar_splats.build import splats_from_avatar
 from portrait360.pipeline.export.contact_sheet import run_sheet, save_view_turntable
 from portrait360.pipeline.export.html_viewer import save_viewer
 from portrait360.pipeline.export.ply import write_ply
-from portrait360.pipeline.export.units import SplatFileOptions
+from portrait360.pipeline.export.splat_options import SplatFileOptions
 from portrait360.pipeline.export.writer import open_head, write_head, write_splat_file
 from portrait360.pipeline.memory_budget import BASE_BYTES
 from portrait360.pipeline.options import MakeOptions

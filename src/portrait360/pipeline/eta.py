@@ -25,8 +25,10 @@ FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
 QUICK_FACTOR = 0.56  # a quick fit takes this share of FIT
 REFINE = 160.0  # on top of a second fit
 MEASURABLE = 0.5  # usual seconds from which a stage says something of this machine
-TRUSTED_SECONDS = 5.0  # of usual work that have to be done for this run's own pace to count as much as the costs
-MOST_SLOWDOWN = 6.0  # of a stage that counts for the others
+# Seconds of usual work that have to be done for this run's own pace to count as much as the costs. That other programs
+# slow it down is believed sooner: what is shown may fall quickly if they end, but it hardly rises.
+TRUSTED_SECONDS, SLOW_SECONDS = 5.0, 0.5
+MOST_SLOWDOWN = 40.0  # of a stage that counts for the others
 MOST_RISE = 1.1
 KNOWN_FRACTION = 0.05  # of a stage that nobody has measured, from which its own speed says how long it takes
 
@@ -163,7 +165,8 @@ class EtaEstimator:
     def _pace(self, actual: float = 0.0, expected: float = 0.0) -> float:
         """Return the seconds of this run for each expected one; `actual` and `expected` of the stage that runs."""
         actual, expected = self.actual_seconds + actual, self.expected_seconds + expected
-        return (actual + TRUSTED_SECONDS) / (expected + TRUSTED_SECONDS)
+        trusted = SLOW_SECONDS if actual > expected else TRUSTED_SECONDS
+        return (actual + trusted) / (expected + trusted)
 
     def _stage_fraction(self, event: Event) -> float:
         """Return how much of the stage is done, from 0 to 1."""

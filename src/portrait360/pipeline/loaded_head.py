@@ -23,17 +23,15 @@ from portrait360.geometry.volumes.radiance_field import RadianceField
 from portrait360.models.presets import PRESETS
 from portrait360.pipeline.animate.lighting import Studio, make_studio, parse_light, read_environment
 from portrait360.pipeline.animate.pose import pose_avatar
-from portrait360.pipeline.avatar.avatar import NAME, Avatar
-from portrait360.pipeline.export import AVATAR_FORMATS
+from portrait360.pipeline.avatar import NAME
+from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.export import AVATAR_FORMATS, DEFAULT_FORMATS, FORMATS, find_format
 from portrait360.pipeline.export.avatar_files import write_avatar_file
 from portrait360.pipeline.export.avatar_glb.file import write_avatar_glb
 from portrait360.pipeline.export.avatar_splats.build import splats_from_avatar
 from portrait360.pipeline.export.html_viewer import save_viewer
-from portrait360.pipeline.export.units import SplatFileOptions
+from portrait360.pipeline.export.splat_options import SplatFileOptions
 from portrait360.pipeline.export.writer import (
-    DEFAULT_FORMATS,
-    FORMATS,
-    find_format,
     missing_result,
     open_head,
     render_head,

@@ -43,7 +43,6 @@ from portrait360.pipeline.view_stages import (
 from portrait360.pipeline.views.published import ViewSynthesisConfig
 from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils.devices import select_device
-from portrait360.utils.images import load_picture
 from portrait360.utils.progress import EventHandler, ignore_event
 
 
@@ -81,7 +80,7 @@ def make(
         UserError: something cannot be read, written or made; its text is one plain sentence.
     """
     photo, folder, options = Path(photo), Path(folder), options.validate()
-    _check_inputs(options)
+    _check_inputs(photo, options)
     published, overrules = view_synthesis_config(options), options.read_overrules()
     eta = EtaEstimator(options, on_event, costs_file(), compiles=not is_cached(draw))
     with Run.open(folder, str(content_hash(photo)), options.record(), eta, overwrite=overwrite) as run:
@@ -156,12 +155,10 @@ def _run_fitted(
     return views, None if head is None else LoadedHead(run.folder, None, head)
 
 
-def _check_inputs(options: MakeOptions) -> None:
-    """Open whatever the options name, so that a bad file is an error before anything is made."""
+def _check_inputs(photo: Path, options: MakeOptions) -> None:
+    """Open whatever is named, so that a bad file is an error before anything is made."""
+    options.check_pictures(photo)
     select_device(options.device)
-    for photo in (*options.references, options.back):
-        if photo:
-            load_picture(photo)
     if options.orbit:
         read_orbit(options.orbit, 1.0)
     if options.refine:

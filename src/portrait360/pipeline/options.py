@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from portrait360.models.presets import PRESETS, Preset
 from portrait360.models.weights.installed import find_weights, require_weights
 from portrait360.pipeline.export import AVATAR_FORMATS, SPLAT_FORMATS
-from portrait360.pipeline.portrait import check_crop
+from portrait360.pipeline.portrait import ANGLES, check_crop
 from portrait360.pipeline.proxy import METHODS, check_method
 from portrait360.pipeline.reconstruction import RESULTS
 from portrait360.pipeline.refinement import require_priors
 from portrait360.pipeline.views import DEFAULT_VIEWS, DENOISED, DENOISER_MULTIPLE, MOST_VIEWS, require_view_denoiser
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_name, check_size, sha256
-from portrait360.utils.option_fields import option
+from portrait360.utils.option_fields import option, option_info
 
 if TYPE_CHECKING:
     from portrait360.pipeline.avatar.overrules import Overrules
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 CROP = 512  # pixels: side of the portrait
 SIZES = (64, 1024)  # pixels: side of a view
 MOST_STEPS = 200
+MOST_SEED = 2**31 - 1
 LATENT_MULTIPLE = 64  # pixels of a view that become one of the U-Net's coarsest
 RESULT_ALIASES = {"nerf": "field"}  # what a user may call a result
 VIEWS_ONLY = "views"  # what a user calls no result at all
+RESULT_CHOICES = f"mesh, splats, nerf, or several of them with commas between, or {VIEWS_ONLY}"
 AVATAR_RESULTS = ("splats", "mesh")  # that an avatar gives without a fit
 FITTED_RESULTS = ("field", "splats")  # what is fitted to an avatar's views: a mesh of them would lose its face
 PHOTO, AVATAR, VIEW, HEAD, RUN, ADVANCED = "Input", "Avatar", "Views", "Output", "Run", "Advanced"  # groups
@@ -57,23 +59,48 @@ class MakeOptions:
         flags=("--method", "--proxy"),
         metavar="NAME",
     )
-    views: int = option(DEFAULT_VIEWS, "Number of views on the orbit.", VIEW, label="Views", form=3, low=4, high=64)
-    size: int | None = option(None, "Width and height of a view in pixels. Default: the preset's (small: 256).", VIEW)
+    views: int = option(
+        DEFAULT_VIEWS,
+        "Number of views on the orbit.",
+        VIEW,
+        allowed=f"4 to {MOST_VIEWS}, or 1 or more with `fit=False`",
+        label="Views",
+        form=3,
+        low=4,
+        high=64,
+    )
+    size: int | None = option(
+        None,
+        "Width and height of a view in pixels. Default: the preset's (small: 256).",
+        VIEW,
+        allowed=f"{SIZES[0]} to {SIZES[1]} pixels",
+    )
     seed: int = option(
-        0, "Seed of all random numbers; the same seed gives the same files.", RUN, label="Seed", form=11
+        0,
+        "Seed of all random numbers; the same seed gives the same files.",
+        RUN,
+        allowed=f"0 to {MOST_SEED}",
+        label="Seed",
+        form=11,
     )
     back: Path | None = option(None, "A photo of the same head from behind.", PHOTO, metavar="PHOTO")
     references: tuple[Path, ...] = option(
         (), "Another photo of the same head; can be repeated.", PHOTO, flags=("--reference",), metavar="PHOTO"
     )
     face: int | None = option(
-        None, "Which face to use, if there are several; 1 is the largest.", PHOTO, label="Face", form=5
+        None,
+        "Which face to use, if there are several; 1 is the largest.",
+        PHOTO,
+        allowed="1 for the largest face, 2 for the next one, and so on",
+        label="Face",
+        form=5,
     )
     azimuth: float | None = option(
         None,
         "Direction of the photo's camera in degrees: 0 is in front, 90 on the subject's left, 180 behind. "
         "Default: estimated from the face.",
         PHOTO,
+        allowed=ANGLES["azimuth"],
         label="Azimuth, in degrees",
         form=6,
     )
@@ -82,19 +109,26 @@ class MakeOptions:
         "Elevation of the photo's camera in degrees: 0 is level, 89 above, -89 below. "
         "Default: estimated from the face.",
         PHOTO,
+        allowed=ANGLES["elevation"],
         label="Elevation, in degrees",
         form=7,
     )
     hair: str | None = option(
         None,
-        "Hairstyle to use instead of the estimated one: bob, long, crew, ...; an unknown name lists them all.",
+        "Hairstyle to use instead of the estimated one, such as bob, long or crew; `--hair list` prints all names.",
         AVATAR,
         metavar="STYLE",
         label="Hairstyle",
         form=8,
     )
     hair_length: float | None = option(
-        None, "Factor for the estimated hair length, 0.1 to 4.", AVATAR, metavar="FACTOR", label="Hair length", form=9
+        None,
+        "Factor for the estimated hair length, 0.1 to 4.",
+        AVATAR,
+        metavar="FACTOR",
+        allowed="0.1 to 4",
+        label="Hair length",
+        form=9,
     )
     parameters: Path | None = option(
         None,
@@ -105,7 +139,9 @@ class MakeOptions:
     orbit: Path | None = option(
         None, "File of cameras to use instead of an orbit, one `azimuth,elevation` per line.", VIEW, metavar="FILE"
     )
-    orbit_elevation: float = option(0.0, "Elevation of the orbit's cameras in degrees.", VIEW)
+    orbit_elevation: float = option(
+        0.0, "Elevation of the orbit's cameras in degrees.", VIEW, allowed="-60 to 60 degrees"
+    )
     results: tuple[str, ...] | None = option(
         None,
         "Results, separated by commas: mesh, splats, nerf; or `views`, to make only views. Default: mesh and splats; "
@@ -132,7 +168,9 @@ class MakeOptions:
         form=1,
     )
     quick: bool = option(False, "Shorter fit, for a first look.", HEAD, flags=("--quick",), label="Quick", form=2)
-    steps: int | None = option(None, "Number of sampler steps, if a network makes the views.", ADVANCED)
+    steps: int | None = option(
+        None, "Number of sampler steps, if a network makes the views.", ADVANCED, allowed=f"1 to {MOST_STEPS}"
+    )
     device: str | None = option(None, "cpu or cuda. Default: cuda if available.", RUN)
     faithful: bool = option(
         False,
@@ -163,19 +201,19 @@ class MakeOptions:
         preset = self._validate_method()
         multiple = LATENT_MULTIPLE if preset.latent else DENOISER_MULTIPLE if self.uses_denoiser else 1
         if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
-            raise UserError(f"`steps={self.steps}` is not possible; choose 1 to {MOST_STEPS}.")
+            raise self._refuse("steps")
         if self.pixels % multiple:
             raise UserError(f"`size={self.pixels}` is not possible; choose a multiple of {multiple} pixels.")
         if not 1 <= self.views <= MOST_VIEWS or (self.may_fit and self.views < 4 and not self.orbit):
-            raise UserError(
-                f"`views={self.views}` is not possible; choose 4 to {MOST_VIEWS}, or 1 or more with `fit=False`."
-            )
+            raise self._refuse("views")
         if not SIZES[0] <= self.pixels <= SIZES[1]:
-            raise UserError(f"`size={self.size}` is not possible; choose {SIZES[0]} to {SIZES[1]} pixels.")
+            raise self._refuse("size")
         if not -60 <= self.orbit_elevation <= 60:
-            raise UserError(f"`orbit_elevation={self.orbit_elevation:g}` is not possible; choose -60 to 60 degrees.")
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"`seed={self.seed}` is not possible; choose 0 to {2**31 - 1}.")
+            raise self._refuse("orbit_elevation")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise self._refuse("seed")
+        if self.face is not None and self.face < 1:
+            raise self._refuse("face")
         self._validate_refinement()
         if self.results != ():
             parse_results(",".join(self.results or RESULTS))
@@ -187,6 +225,18 @@ class MakeOptions:
                 check_file(file)
         self.read_overrules()
         return self
+
+    def _refuse(self, name: str) -> UserError:
+        """Return the error for a number that is out of its range."""
+        allowed = option_info(MakeOptions, name).allowed
+        return UserError(f"`{name}={getattr(self, name):g}` is not possible; choose {allowed}.")
+
+    def check_pictures(self, *photos: Path) -> None:
+        """Raise a UserError for a file that is no picture, among these photos and those of the options."""
+        from portrait360.utils.images import check_picture
+
+        for photo in (*photos, *self.references, *([self.back] if self.back else [])):
+            check_picture(photo)
 
     def read_overrules(self) -> Overrules:
         """Read what the user says that the head is, whatever the photo shows; a UserError if it cannot be that."""
@@ -200,10 +250,10 @@ class MakeOptions:
 
     def _validate_method(self) -> Preset:
         if self.preset not in PRESETS:
-            raise UserError(f"There is no preset {self.preset!r}; choose from {', '.join(PRESETS)}.")
+            raise UserError(f"`preset={self.preset}` is not possible; choose from {', '.join(PRESETS)}.")
         preset = PRESETS[self.preset]
         if self.method not in (None, DENOISED, *METHODS):
-            raise UserError(f"There is no method {self.method!r}; choose from {', '.join((*METHODS, DENOISED))}.")
+            raise UserError(f"`method={self.method}` is not possible; choose from {', '.join((*METHODS, DENOISED))}.")
         check_method(self.proxy_method)
         if preset.steps and self.uses_denoiser:
             raise UserError(f"`method={DENOISED}` is for the preset small; {preset.name} has networks of its own.")
@@ -316,9 +366,9 @@ def parse_results(text: str) -> tuple[str, ...]:
     names = {RESULT_ALIASES.get(word, word) for word in split_words(text)}
     unknown = sorted(names - {*RESULTS, VIEWS_ONLY})
     if unknown:
-        raise UserError(f"There is no result {unknown[0]!r}; choose from nerf, splats, mesh, or {VIEWS_ONLY}.")
+        raise UserError(f"`results={unknown[0]}` is not possible; choose {RESULT_CHOICES}.")
     if not names:
-        raise UserError(f"`results=` is empty; choose from nerf, splats, mesh, or {VIEWS_ONLY}.")
+        raise UserError(f"`results=` is empty; choose {RESULT_CHOICES}.")
     return tuple(name for name in RESULTS if name in names)
 
 
@@ -327,7 +377,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     names, known = dict.fromkeys(split_words(text)), (*SPLAT_FORMATS, *AVATAR_FORMATS)
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise UserError(f"Splats and avatars cannot be written as {unknown[0]!r}; choose from {', '.join(known)}.")
+        raise UserError(f"`formats={unknown[0]}` is not possible; choose from {', '.join(known)}.")
     return tuple(names)
 
 

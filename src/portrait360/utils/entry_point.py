@@ -38,8 +38,8 @@ def run_entry_point(run: Callable[[], object]) -> None:
         run()
     except UserError as error:
         exit_with(*error.sentences, code=2)
-    except Interrupted:
-        exit_with("Stopped. Run the same command again to resume.", code=130)
+    except Interrupted as stopped:
+        exit_with(str(stopped) or "Stopped. Run the same command again to resume.", code=130)
     except Exception as error:  # the message says how to see the traceback
         if os.environ.get("PORTRAIT360_DEBUG"):
             raise

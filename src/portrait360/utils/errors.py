@@ -16,4 +16,7 @@ class UserError(Exception):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or a signal stopped the command. It is no KeyboardInterrupt, since Typer catches that one silently."""
+    """Ctrl-C or a signal stopped the command; the text, if there is any, says how far it had come.
+
+    It is no KeyboardInterrupt, since Typer catches that one silently.
+    """

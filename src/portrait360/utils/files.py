@@ -128,6 +128,13 @@ def check_path(path: Path) -> None:
         raise UserError(f"There is no file or folder {path}.")
 
 
+def check_folder(path: Path, kind: str) -> None:
+    """Raise a UserError unless there is a folder; `kind` says what it should be."""
+    check_path(path)
+    if not path.is_dir():
+        raise UserError(f"{path} is a file; give {kind}.")
+
+
 def read_limited(path: Path, limit: int) -> bytes:
     check_size(path, limit)
     try:

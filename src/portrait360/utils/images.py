@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +21,15 @@ from portrait360.utils.memory import available_memory
 if TYPE_CHECKING:
     from PIL import Image  # imported where files are opened or written: training needs none on a bare machine
 
+T = TypeVar("T")
+
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # none that runs programs or fetches files
 MAX_BYTES = 256 << 20
 MAX_PIXELS = 150_000_000
 WORKING_SIDE = 4096  # pixels; larger pictures are reduced to this on loading
 MIN_SIDE = 16
 HEAD_BYTES = 12  # of a file, which tell its format
+SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|GIF8|BM|II|MM\0", re.DOTALL)  # of FORMATS
 PHONE_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 BYTES_PER_PIXEL = {"WEBP": 18}  # while a picture is decoded and reduced, at most; others need OTHER_BYTES
 OTHER_BYTES = 10
@@ -48,6 +53,30 @@ class Picture:
 
 def load_picture(path: Path) -> Picture:
     """Load the first frame of any common image file: upright, in sRGB, opaque or with straight alpha."""
+    return _open(_check_file(path), Path(path), _decode)
+
+
+def load_bytes(values: bytes, path: Path) -> Picture:
+    """Load a picture from bytes, for example of an archive member; messages call it `path`."""
+    return _open(io.BytesIO(values), path, _decode)
+
+
+def check_picture(path: Path) -> None:
+    """Raise a UserError unless `load_picture` can load this file, as far as that can be told within a moment.
+
+    Commands call it before they load libraries, which takes much longer.
+    """
+    _open(_check_file(path), Path(path), _try_decoding)
+
+
+def check_signature(path: Path) -> None:
+    """Raise a UserError, which leaves out the folder, if a file does not begin like a picture; nothing is decoded."""
+    head = _read_head(path)
+    if head is not None and not SIGNATURE.match(head):
+        raise UserError(_explain_failure(head, Path(path.name), is_known=False))
+
+
+def _check_file(path: Path) -> Path:
     path = Path(path)
     check_name(path)
     if path.is_dir():
@@ -56,22 +85,18 @@ def load_picture(path: Path) -> Picture:
         raise UserError(f"There is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} has {path.stat().st_size >> 20} MB; use a file of at most {MAX_BYTES >> 20} MB.")
-    return _load(path, path)
+    return path
 
 
-def load_bytes(values: bytes, path: Path) -> Picture:
-    """Load a picture from bytes, for example of an archive member; messages call it `path`."""
-    return _load(io.BytesIO(values), path)
-
-
-def _load(source: Path | io.BytesIO, path: Path) -> Picture:
+def _open(source: Path | io.BytesIO, path: Path, use: Callable[[Image.Image, Path], T]) -> T:
+    """Open a picture, and return what `use` makes of it."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns at a lower limit than ours
             with Image.open(source, formats=FORMATS) as image:
-                return _decode(image, path)
+                return use(image, path)
     except UserError:
         raise
     except Image.DecompressionBombError as error:
@@ -120,6 +145,14 @@ def _explain_failure(head: bytes | None, path: Path, *, is_known: bool) -> str:
 
 def _too_large(path: Path) -> UserError:
     return UserError(f"{path} has more than {MAX_PIXELS // 10**6} megapixels; make it smaller first.")
+
+
+def _try_decoding(image: Image.Image, path: Path) -> None:
+    _check_size(image, path)
+    _check_memory(image, path)
+    image.draft(None, (MIN_SIDE, MIN_SIDE))  # JPEG decodes at a fraction of its size
+    if image.width * image.height <= SMALL_PIXELS:
+        image.load()
 
 
 def _decode(image: Image.Image, path: Path) -> Picture:

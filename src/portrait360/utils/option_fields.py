@@ -29,6 +29,7 @@ class OptionInfo:
     group: str
     flags: tuple[str, ...] = ()  # derived from the name if empty
     metavar: str | None = None
+    allowed: str = ""  # values of a number, as `choose …` goes on where another one was given
     label: str = ""  # in the web form; empty where the form does not offer the field
     form: int = 0  # position in the web form
     low: float | None = None

@@ -9,10 +9,10 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.gaussians.rasterizer import render_image
+from portrait360.pipeline.avatar import NAME, methods
 from portrait360.pipeline.avatar import avatar as avatar_file
-from portrait360.pipeline.avatar import methods
 from portrait360.pipeline.avatar.ablation import PLAINEST, Ablation, skip_search
-from portrait360.pipeline.avatar.avatar import NAME, Avatar, load_coarse_head
+from portrait360.pipeline.avatar.avatar import Avatar, load_coarse_head
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, fit_photo, make_avatar
 from portrait360.pipeline.avatar.methods import build_proxy
 from portrait360.pipeline.avatar.overrules import FILE, Overrules, check_tree, make_overrules

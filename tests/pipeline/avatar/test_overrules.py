@@ -158,12 +158,12 @@ def test_options_say_the_style_and_the_length(write):
     assert overrules.tree["hair"] == {"style": "long", "volume": 1.2} and overrules.hair_length == 1.5
     assert overrules.style == "long" and overrules.names_hair and bool(overrules)
     assert not NOTHING and not Overrules({"hair": {"grey": 0.5}}).names_hair
-    with pytest.raises(UserError, match="no hairstyle 'bobb'; choose from afro"):
+    with pytest.raises(UserError, match="hair=bobb. is not possible; choose one of these styles: afro"):
         make_overrules("bobb", None, None)
     for factor in (float("nan"), -1.0, 50.0):
         with pytest.raises(UserError, match="hair_length"):
             make_overrules(None, factor, None)
-    with pytest.raises(UserError, match="no hairstyle"):
+    with pytest.raises(UserError, match="hair="):
         MakeOptions(hair="bobb").validate()
     with pytest.raises(UserError, match="`hair=bob` only works for avatars"):
         MakeOptions(hair="bob", method="completed").validate()

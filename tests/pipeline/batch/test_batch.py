@@ -11,6 +11,7 @@ import sys
 import time
 import tracemalloc
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,11 +24,13 @@ from portrait360.apps.cli import main
 from portrait360.pipeline.batch import inputs as batch_inputs
 from portrait360.pipeline.batch import runner
 from portrait360.pipeline.batch.inputs import Item, read_items
-from portrait360.pipeline.batch.runner import ROW, Batch, run_batch
+from portrait360.pipeline.batch.runner import ROW, Batch, make_all, run_batch
+from portrait360.pipeline.batch.table import Row
 from portrait360.pipeline.options import MakeOptions
-from portrait360.utils.errors import UserError
+from portrait360.utils.errors import Interrupted, UserError
 from portrait360.utils.parallel.activity import ActivityBoard
 from portrait360.utils.parallel.process_pool import ProcessPool
+from portrait360.utils.parallel.scheduler import JobResult
 from portrait360.utils.progress import Event, ignore_event
 from portrait360.utils.storage import Storage
 from tests.fixtures.engines import Here
@@ -183,6 +186,29 @@ def test_a_stopped_batch_leaves_the_table_of_what_was_done(photos, tmp_path):
     assert [row["state"] for row in rows] == ["done"] * 3 + ["failed"]
 
 
+class Stopped:
+    """An engine that is stopped after some photos."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def run(self, function, jobs):
+        for item in islice(jobs, self.count):
+            yield JobResult(item, Row(item.name, item.photo, "done"))
+        raise Interrupted
+
+
+def test_a_stopped_batch_says_how_far_it_came_and_keeps_an_earlier_table(photos, tmp_path):
+    with pytest.raises(
+        Interrupted, match=r"^Stopped after 2 of 6 photos; .*report\.csv\. Run the same command again"
+    ):
+        make_all(str(photos), str(tmp_path / "out"), MakeOptions(), Stopped(2))
+    table = (tmp_path / "out" / "report.csv").read_text()
+    with pytest.raises(Interrupted, match=r"^Stopped after 0 of 6 photos\. Run the same command again to resume\.$"):
+        make_all(str(photos), str(tmp_path / "out"), MakeOptions(), Stopped(0))
+    assert (tmp_path / "out" / "report.csv").read_text() == table and table.count("\n") == 3
+
+
 @dataclass(frozen=True)
 class Halfway:
     def __call__(self, photo: str, folder: Path, wish: MakeOptions, on_event=ignore_event) -> None:
@@ -266,6 +292,7 @@ def run_command(monkeypatch, photos, output, *words):
 
     monkeypatch.setattr(runner, "make", make)
     monkeypatch.setattr(cli_batch, "create_engine", lambda *_: Here())
+    monkeypatch.setattr(cli_batch, "check_pictures", lambda inputs: None)  # the photos of these tests are texts
     return CliRunner().invoke(main.app, ["batch", str(photos), "-o", str(output), *words])
 
 

@@ -15,8 +15,8 @@ from portrait360.apps.cli import main
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.geometry.gaussians.rasterizer import render_image
 from portrait360.geometry.volumes.radiance_field import FieldOptions
-from portrait360.pipeline.export import AVATAR_FORMATS, writer
-from portrait360.pipeline.export.writer import FORMATS, open_head, render_mesh, write_head
+from portrait360.pipeline.export import AVATAR_FORMATS, FORMATS, writer
+from portrait360.pipeline.export.writer import open_head, render_mesh, write_head
 from portrait360.pipeline.reconstruction import RESULTS, fit
 from portrait360.pipeline.reconstruction.fit import FitSettings, fit_head
 from portrait360.pipeline.reconstruction.gaussians import SplatFit, select_often_framed

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from portrait360.apps.cli.command_options import DRIVER, OUTPUT
-from portrait360.utils.files import check_path
+from portrait360.pipeline.animate.request import AnimateRequest, find_avatar
 
 CAMERA = "Camera and light"  # a group
 
@@ -91,15 +91,17 @@ def animate(
       portrait360 animate out --video me.mp4 -o me-as-her.mp4
       portrait360 animate out --expressions take.csv -o take.glb
     """
-    check_path(head)
-
-    from portrait360.pipeline.animate.animate import AnimateRequest, animate_head
-    from portrait360.utils.progress import progress_bar
-
     request = AnimateRequest(
         head, output, video, expressions, preset, size, rate, azimuth, elevation, light, environment
     )
+    request.check()
+    find_avatar(head)
+
+    from portrait360.utils.progress import progress_bar
+
     with progress_bar() as bar:
+        from portrait360.pipeline.animate.animate import animate_head  # takes seconds
+
         notes = animate_head(request, bar.update)
     for note in notes:
         typer.echo(note)

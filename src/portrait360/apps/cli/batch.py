@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from portrait360.apps.cli.command_options import OUTPUT, GroupedCommand, with_make_options
-from portrait360.pipeline.batch.inputs import check_inputs
+from portrait360.pipeline.batch.inputs import check_inputs, check_pictures
 from portrait360.pipeline.options import OVERRULES, RUN, MakeOptions
 from portrait360.utils.option_fields import name_flags
 from portrait360.utils.parallel.ray_pool import create_engine
@@ -75,6 +75,7 @@ def batch(
     options.validate()
     engine = create_engine(workers, ray, gpus, (inputs, output))
     check_inputs(inputs)
+    check_pictures(inputs)
 
     with progress_bar():
         from portrait360.pipeline.batch.runner import make_all  # takes seconds

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -46,16 +48,27 @@ GROUPS = (INPUT, HEADS, DRIVER, AVATAR, VIEW, OUTPUT, OTHERS, RUN, ADVANCED)  # 
 WIDTH = 100  # characters of `--help` at most
 TYPES = {"int": "INTEGER", "float": "NUMBER", "str": "TEXT", "path": "PATH"}
 EXAMPLE = re.compile(r"^(?=[ ]*(?:Example: )?portrait360 )", re.M)
+RANGE = re.compile(r"-?[\d.]+ to -?[\d.]+|at least -?[\d.]+")
+KINDS_OF_NUMBERS = {"integer": "a whole number", "number": "a number", "float": "a number"}  # by words of an error
 PARSERS = {"results": parse_results, "formats": parse_formats}
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help lists its options by group, and whose examples can be copied."""
+    """A command whose help lists its options by group, and that refuses a wrong value in one plain sentence."""
 
     def __init__(self, *args: Any, **values: Any) -> None:
         values["context_settings"] = {"max_content_width": WIDTH, **(values.get("context_settings") or {})}
         super().__init__(*args, **values)
         self.help = EXAMPLE.sub("\b\n", self.help or "", count=1)  # the formatter wraps no lines after a \b
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if sentence := explain_value(error, words, ctx):
+                raise UserError(sentence) from error
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         arguments = [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
@@ -81,6 +94,29 @@ class GroupedCommand(TyperCommand):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows, col_max=26)
+
+
+def explain_value(error: typer.BadParameter, words: list[str], ctx: Any) -> str | None:
+    """Return which values an option has instead of the one that was given, which is no number or out of range."""
+    param: Any = error.param
+    flag, value = find_value(words, (*param.opts, *param.secondary_opts)) if param is not None else ("", None)
+    if value is None:
+        return None
+    kind = next((text for word, text in KINDS_OF_NUMBERS.items() if word in error.message), "")
+    allowed = next((info.allowed for name, _, _, info in option_fields(MakeOptions) if name == param.name), "")
+    ranges = RANGE.findall(name_range((param.get_help_record(ctx) or ("", ""))[1]))
+    limits = allowed or re.sub("at least (.+)", r"\1 or more", ranges[-1] if ranges else "")
+    choices = ": ".join(part for part in (kind, limits) if part)
+    return f"{flag} {value} is not possible; choose {choices}." if choices else None
+
+
+def find_value(words: list[str], flags: Sequence[str]) -> tuple[str, str | None]:
+    """Return the last of these flags on a command line, and the value that follows it."""
+    for i, word in reversed(list(enumerate(words))):
+        flag, has_value, value = word.partition("=")
+        if flag in flags:
+            return flag, value if has_value else next(iter(words[i + 1 : i + 2]), None)
+    return "", None
 
 
 def name_types(text: str) -> str:
@@ -161,10 +197,24 @@ def _parameter(name: str, kind: Any, default: Any, info: Any) -> inspect.Paramet
         kind, default = (str | None, None) if default is None else (str, ",".join(default))
     elif get_origin(kind) is tuple:
         kind, default = list[get_args(kind)[0]] | None, None
-    option = typer.Option(*flags, help=info.help, metavar=info.metavar, rich_help_panel=info.group)
+    extra: dict[str, Any] = {"callback": show_hairstyles, "is_eager": True} if name == "hair" else {}
+    option = typer.Option(*flags, help=info.help, metavar=info.metavar, rich_help_panel=info.group, **extra)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
     )
+
+
+def show_hairstyles(value: str | None) -> str | None:
+    """Print all hairstyles, by family, and end, where the name of a style is `list`."""
+    if value != "list":
+        return value
+    from portrait360.synth.sampling.style_descriptor import FAMILIES
+
+    typer.echo("Hairstyles for --hair (docs/avatar.md shows a picture of each):\n")
+    for family, styles in FAMILIES.items():
+        lines = textwrap.wrap(styles.replace(" ", ", "), WIDTH - 10)
+        typer.echo("\n".join(f"  {title:8}{line}" for title, line in zip_longest([family], lines, fillvalue="")))
+    raise typer.Exit
 
 
 def _to_field(name: str, value: Any) -> Any:

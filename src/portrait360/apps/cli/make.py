@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from portrait360.apps.cli.command_options import GroupedCommand, ResumedFolder, with_make_options
-from portrait360.pipeline.options import RUN, MakeOptions, check_file
+from portrait360.pipeline.options import RUN, MakeOptions
 from portrait360.utils.errors import UserError
 from portrait360.utils.terminal import escape_controls
 
@@ -46,9 +46,9 @@ def make(
     with event_printer("json" if json else "quiet" if quiet else "bars") as on_event:
         try:
             options.validate()
-            check_file(photo)
+            options.check_pictures(photo)
 
-            from portrait360.pipeline.make import make as run  # takes a second; a wrong option should fail sooner
+            from portrait360.pipeline.make import make as run  # takes seconds; a wrong option should fail sooner
 
             run(photo, output, options, on_event, overwrite=overwrite)
         except UserError as error:

@@ -11,12 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from portrait360.apps.cli.command_options import INPUT, OUTPUT, with_make_options
-from portrait360.pipeline.options import CROP, OVERRULES, RUN, MakeOptions, check_file
+from portrait360.pipeline.export import DEFAULT_FORMATS, check_formats, find_format
+from portrait360.pipeline.export.splat_options import parse_splat_options
+from portrait360.pipeline.options import CROP, OVERRULES, RUN, MakeOptions
 from portrait360.pipeline.portrait import check_crop
 from portrait360.pipeline.proxy import check_method
+from portrait360.pipeline.reconstruction import check_results
 from portrait360.utils.entry_point import internal_error_message
 from portrait360.utils.errors import UserError
-from portrait360.utils.files import check_name, check_path
+from portrait360.utils.files import check_folder, check_name, check_path
 from portrait360.utils.option_fields import name_flags
 from portrait360.utils.terminal import escape_controls
 
@@ -104,6 +107,7 @@ def fit(
       portrait360 fit nerfstudio-folder -o head --only mesh
     """
     check_path(views)
+    check_results(only or ())
 
     from portrait360.pipeline.reconstruction.fit import fit_folder
 
@@ -255,19 +259,22 @@ def export(
     """
     check_path(head)
 
-    from portrait360.pipeline.export.units import parse_splat_options
-    from portrait360.pipeline.export.writer import DEFAULT_FORMATS, explain_missing, find_format
-    from portrait360.pipeline.loaded_head import load_head
-    from portrait360.utils.progress import progress_bar
-
     splat_options = parse_splat_options(sh, up, spz_version)
     one = output if output is not None and not output.is_dir() and find_format(output) else None
     if one is not None and format:
         raise UserError(f"{one} is a single file, so leave out --format, or choose a folder with -o.")
     formats = tuple(format or DEFAULT_FORMATS)
+    check_formats(formats)
     folder = output or (head if head.is_dir() else head.parent)
     if head.resolve() in [file.resolve() for file in ([one] if one else [folder / f"head.{n}" for n in formats])]:
         raise UserError(f"This would overwrite {head} itself; choose another folder with -o, or other formats.")
+
+    from portrait360.pipeline.export.camera_paths import parse_path
+    from portrait360.pipeline.export.writer import explain_missing
+    from portrait360.pipeline.loaded_head import load_head
+    from portrait360.utils.progress import progress_bar
+
+    parse_path(path, focal=1.0)
     loaded = load_head(head)
     with progress_bar("Writing", len(formats)) as bar:
         chosen: dict[str, Any] = {"path": path, "title": title, "detail": detail, "unlit": unlit}
@@ -307,7 +314,7 @@ def check_viewpoint(photos: list[Path], options: MakeOptions, size: int) -> dict
     """Return the options of `align` and `proxy`, checked before anything heavy is loaded."""
     check_crop(options.azimuth, options.elevation, size, "crop")
     if len(photos) == 1:
-        check_file(photos[0])
+        options.check_pictures(photos[0])
     return {name: getattr(options, name) for name in VIEWPOINT}
 
 
@@ -355,7 +362,7 @@ def views(
       portrait360 views out --hair long
     """
     options = replace(options, fit=False).validate()
-    check_path(folder)
+    check_folder(folder, "the folder of a run, or of `portrait360 proxy`")
 
     from portrait360.pipeline.avatar.methods import explain_no_effect, remake_avatar
     from portrait360.pipeline.views.proxy_views import write_proxy_views

@@ -27,6 +27,7 @@ from portrait360.apps.web.run_store import PAGE
 from portrait360.apps.web.uploads import add_copy, prune_uploads
 from portrait360.pipeline.export import AVATAR_FORMATS, SPLAT_FORMATS
 from portrait360.utils.errors import UserError
+from portrait360.utils.images import check_signature
 from portrait360.utils.option_fields import OptionInfo, name_flags
 
 if TYPE_CHECKING:
@@ -232,6 +233,7 @@ class Page:
         choice = Choice()
         try:
             choice = read_choice(face, azimuth, elevation)
+            check_signature(Path(photo))  # a moment, where the process of a check takes seconds to start
             return check_panel.render_check(self.checks.check(Path(photo), choice), choice)
         except UserError as error:
             return check_panel.render_problem(name_flags(str(error)), choice)

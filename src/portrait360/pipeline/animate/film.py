@@ -19,13 +19,10 @@ from portrait360.pipeline.animate.pose import pose_avatar
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.export.video import save_turntable
 from portrait360.utils.array_types import Floats
-from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, create_folder, lock_folder, translate_write_errors
 from portrait360.utils.images import load_picture, over_grey, save_picture
 from portrait360.utils.resume import RecordFile, cache_key
 
-FILMS = (".mp4", ".webp", ".gif")
-SIZES = (64, 2048)  # pixels of a frame's side, least and most
 DECIMALS = 4
 SAMPLES = 48_000  # of sound a second
 
@@ -44,13 +41,6 @@ class Shot:
             round(float(v), 6) for v in (*self.camera.cam2world.ravel(), self.camera.focal, *self.camera.center)
         ]
         return {"camera": camera, "size": self.size, "light": None if self.studio is None else self.studio.key}
-
-
-def check_size(size: int) -> None:
-    if not SIZES[0] <= size <= SIZES[1] or size % 2:
-        raise UserError(
-            f"The size of a video must be an even number of pixels from {SIZES[0]} to {SIZES[1]}, not {size}."
-        )
 
 
 def write_film(

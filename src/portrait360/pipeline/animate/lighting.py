@@ -14,6 +14,7 @@ import numpy as np
 
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.animate.pose import PosedAvatar
+from portrait360.pipeline.animate.request import read_light
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.synth.render.bake import PORTRAIT, PreparedScene, prepare_scene
@@ -115,16 +116,7 @@ def find_gain(old: Film, new: Film) -> F32:
 
 def parse_light(text: str) -> Light:
     """Return the light that `azimuth,elevation,warmth` names: degrees, and -1 (cool) to 1 (warm)."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) not in (2, 3) or not np.isfinite(values).all():
-        raise UserError(f'{text!r} is not a light; give azimuth, elevation and warmth, such as "40,30,0.5".')
-    azimuth, elevation, warmth = [*values, 0.0][:3]
-    if not (-360 <= azimuth <= 360 and -90 <= elevation <= 90 and -1 <= warmth <= 1):
-        raise UserError("A light needs an elevation from -90 to 90 degrees and a warmth from -1 to 1.")
-    return make_lamp(azimuth, elevation, warmth)
+    return make_lamp(*read_light(text))
 
 
 def make_lamp(azimuth: float, elevation: float, warmth: float) -> Light:

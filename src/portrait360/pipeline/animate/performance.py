@@ -10,9 +10,7 @@ from scipy.signal import savgol_filter
 
 from portrait360.synth.head_pack import load_pack
 from portrait360.utils.array_types import F64, Floats
-from portrait360.utils.errors import UserError
 
-RATES = (1.0, 60.0)  # frames a second, least and most
 USUAL_RATE = 30.0
 MOST_SECONDS = 600.0
 WINDOWS = {"neck": 0.3, "eyes": 0.12, "rest": 0.2}  # seconds over which a quadratic smooths
@@ -44,13 +42,6 @@ class Performance:
 def unit_names() -> tuple[str, ...]:
     """Return the names of the 52 units."""
     return load_pack().units
-
-
-def check_rate(rate: float) -> float:
-    """Return a rate, or raise a UserError for one that no video has."""
-    if not RATES[0] <= rate <= RATES[1]:
-        raise UserError(f"A video can have {RATES[0]:g} to {RATES[1]:g} frames per second, not {rate:g}.")
-    return rate
 
 
 def resample(times: Floats, values: Floats, rate: float) -> F64:

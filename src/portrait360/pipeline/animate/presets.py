@@ -8,8 +8,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from portrait360.pipeline.animate.performance import USUAL_RATE, Performance, unit_names
+from portrait360.pipeline.animate.request import check_preset
 from portrait360.utils.array_types import F64
-from portrait360.utils.errors import UserError
 
 SECONDS = {"talk": 10.0, "smile": 4.0, "surprise": 4.0, "blink": 3.0, "look": 6.0}
 SOUND = 0.13  # seconds
@@ -43,8 +43,7 @@ def make_preset(name: str, rate: float | None = None) -> Performance:
         "blink": lambda t: (_blink(t, (0.8, 2.1)), _still(t)),
         "look": _look,
     }
-    if name not in makers:
-        raise UserError(f"There is no preset {name!r}; choose from {', '.join(makers)}.")
+    check_preset(name)
     rate = rate or USUAL_RATE
     times = np.arange(round(SECONDS[name] * rate)) / rate
     weights, neck = makers[name](times)

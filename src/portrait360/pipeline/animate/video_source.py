@@ -11,7 +11,8 @@ import av
 import av.error
 import numpy as np
 
-from portrait360.pipeline.animate.performance import MOST_SECONDS, RATES, USUAL_RATE
+from portrait360.pipeline.animate.performance import MOST_SECONDS, USUAL_RATE
+from portrait360.pipeline.animate.request import RATES
 from portrait360.utils.array_types import Bytes
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_size

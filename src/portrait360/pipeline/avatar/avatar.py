@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.avatar import NAME
 from portrait360.pipeline.avatar.overrules import FILE
 from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
 from portrait360.pipeline.avatar.scene_file import pack_scene, unpack_scene
@@ -28,7 +29,6 @@ from portrait360.utils.images import to_uint8
 from portrait360.utils.portrait_labels import Label
 
 FORMAT = 2  # version of the file
-NAME = "avatar.npz"
 PICTURES = ("rgb", "alpha", "known", "pure")
 
 

@@ -12,7 +12,8 @@ import torch
 from portrait360.assets import COMPLETER
 from portrait360.models.weights.installed import MANIFEST, require_weights
 from portrait360.models.weights.store import load_generator
-from portrait360.pipeline.avatar.avatar import FORMAT, NAME, Avatar, CoarseHead
+from portrait360.pipeline.avatar import NAME
+from portrait360.pipeline.avatar.avatar import FORMAT, Avatar, CoarseHead
 from portrait360.pipeline.avatar.from_portrait import can_fit_avatar, make_avatar
 from portrait360.pipeline.avatar.overrules import FILE, NOTHING, Overrules
 from portrait360.pipeline.portrait.portrait import Portrait

@@ -113,7 +113,8 @@ def make_overrules(hair: str | None, hair_length: float | None, parameters: Path
     tree = read_tree(parameters) if parameters is not None else {}
     if hair is not None:
         if hair not in (find_choices("hair.style") or ()):
-            raise UserError(f"There is no hairstyle {_shorten(hair)}; choose from {_list('hair.style')}.")
+            name = _shorten(hair, quote=False)
+            raise UserError(f"`hair={name}` is not possible; choose one of these styles: {_list('hair.style')}.")
         tree = {**tree, "hair": {**tree.get("hair", {}), "style": hair}}
     if hair_length is not None and not LENGTHS[0] <= hair_length <= LENGTHS[1]:
         raise UserError(f"`hair_length={hair_length:g}` is not possible; choose {LENGTHS[0]:g} to {LENGTHS[1]:g}.")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from glob import iglob
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from portrait360.pipeline.options import MakeOptions, parse_formats, parse_results
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_name
+from portrait360.utils.images import check_picture
 from portrait360.utils.option_fields import option_fields
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def find_parsers() -> dict[str, Callable[[str], Any]]:
 PARSERS = find_parsers()
 FILE_OPTIONS = tuple(name for name, parser in PARSERS.items() if parser is Path)  # relative to the list, like photos
 MAX_STEM = 60  # characters of a photo's name in the name of its run
+FEW = 20  # photos that are looked at before a batch begins
 ROWS = 1000  # rows of a Parquet file read at a time
 MAX_COLUMN_BYTES = 64 << 20  # of a column in one row group of a Parquet file, unpacked
 MAX_CELL_BYTES = 8192  # of a Parquet file; a path has 4096 at most
@@ -132,6 +135,19 @@ def check_inputs(inputs: str) -> str:
             f"{inputs} contains no photo; give a folder, a pattern in quotes, or a .txt, .csv or .parquet."
         )
     return inputs
+
+
+def check_pictures(inputs: str) -> None:
+    """Raise a UserError if there are only a few photos and none of them can be read."""
+    items, problems = list(islice(read_items(inputs), FEW + 1)), []
+    if len(items) > FEW:
+        return
+    for item in items:
+        try:
+            return check_picture(Path(item.photo))
+        except UserError as error:
+            problems.append(str(error))
+    raise UserError(*problems)
 
 
 def _make_item(row: dict[str, str | None], folder: Path) -> Item:

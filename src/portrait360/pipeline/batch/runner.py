@@ -17,7 +17,7 @@ from portrait360.pipeline.batch.table import CSV_TABLE, Row, pack_tables
 from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.run import FIELD, MESH, SPLATS, read_warnings
-from portrait360.utils.errors import UserError
+from portrait360.utils.errors import Interrupted, UserError
 from portrait360.utils.files import lock_folder
 from portrait360.utils.parallel.activity import ActivityBoard
 from portrait360.utils.parallel.ray_pool import NEEDS_SCALE
@@ -60,18 +60,23 @@ class Batch:
 def run_batch(batch: Batch, engine: Engine, on_row: Callable[[Row], None] = lambda row: None) -> None:
     """Make all heads and write the tables. A batch that was interrupted resumes; failed photos are tried again."""
     errors: list[BaseException] = []
+    count = 0
 
     def collect_rows() -> Iterator[Row]:
+        nonlocal count
         try:
             for outcome in engine.run(partial(process_item, batch=batch), batch.items()):
                 row = outcome.result or Row(outcome.job.name, outcome.job.photo, "failed", WORKER_LOST)
                 on_row(row)
+                count += 1
                 yield row
         except BaseException as error:  # the table of the rows so far is still written
             errors.append(error)
 
-    for name, content in pack_tables(collect_rows()).items():
-        batch.storage.write(name, content)
+    tables = pack_tables(collect_rows())
+    if count or not errors:  # an empty table must not replace that of an earlier run
+        for name, content in tables.items():
+            batch.storage.write(name, content)
     if errors:
         raise errors[0]
 
@@ -159,8 +164,9 @@ class Summary:
     failures: list[tuple[str, str]] = field(default_factory=list)  # photo and reason of the first ones
 
     @property
-    def is_empty(self) -> bool:
-        return not (self.heads or self.views or self.kept or self.failed)
+    def count(self) -> int:
+        """How many photos are dealt with."""
+        return self.heads + self.views + self.kept + self.failed
 
     def add(self, row: Row) -> None:
         self.warned += bool(row.warnings)
@@ -193,7 +199,7 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
             done = summary.heads + summary.views
             pace = [f"{3600 * done / max(time.monotonic() - start, 1e-3):.0f} an hour"] * bool(done)
             now = board.describe()
-            starts = ["workers are starting"] * (not now and summary.is_empty)
+            starts = ["workers are starting"] * (not now and not summary.count)
             return ", ".join([*pace, *[f"now {now}"] * bool(now), *starts])
 
         def on_row(row: Row) -> None:
@@ -201,8 +207,18 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
             bar.advance(describe())
 
         with call_regularly(lambda: bar.describe(describe())):
-            run_batch(Batch(inputs, storage, options, board=board), engine, on_row)
+            try:
+                run_batch(Batch(inputs, storage, options, board=board), engine, on_row)
+            except Interrupted as error:
+                raise Interrupted(explain_stop(summary, count)) from error
     return summary
+
+
+def explain_stop(summary: Summary, total: int) -> str:
+    """Return what a batch had made when it was stopped."""
+    done = f"Stopped after {summary.count} of {total} photo{'s' * (total != 1)}"
+    place = f"; the finished ones are listed in {summary.table}" if summary.count else ""
+    return f"{done}{place}. Run the same command again to resume."
 
 
 @contextmanager

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.geometry.gaussians.splats import SH_C0, GaussianSplats
+from portrait360.pipeline.export.splat_options import Up
 from portrait360.pipeline.export.units import (
     MAX_BYTES,
     MAX_SPLATS,
     OPACITY_MARGIN,
-    Up,
     in_metres,
     splats_from_file,
     turn_up,

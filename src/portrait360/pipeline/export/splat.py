@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
-from portrait360.pipeline.export.units import MAX_SPLATS, Up, in_metres, splats_from_file, turn_up
+from portrait360.pipeline.export.splat_options import Up
+from portrait360.pipeline.export.units import MAX_SPLATS, in_metres, splats_from_file, turn_up
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, read_limited
 from portrait360.utils.images import to_uint8

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.pipeline.export.splat_options import Up
 from portrait360.utils.errors import UserError
 
 METRES = 0.24 / 0.46  # of one canonical unit: a head is about 0.46 units or 0.24 m high
 MAX_SPLATS = 20_000_000
 MAX_BYTES = 5 << 30  # of a file of Gaussians: MAX_SPLATS in the widest layout
 OPACITY_MARGIN = 2.0**-24  # distance of opacities from 0 and 1, whose logits are infinite
-Up = Literal["y", "-y"]
-"""The axis that points up in a file that does not say it itself."""
-
-
-@dataclass(frozen=True)
-class SplatFileOptions:
-    """How Gaussians are written where a format leaves a choice."""
-
-    sh_degree: Literal[0, 3] = 0  # .ply: 3 writes zeros for colour that depends on the view, as strict readers want
-    up: Up = "-y"  # .ply and .splat
-    spz_version: Literal[2, 4] = 2
-
-
-def parse_splat_options(sh_degree: int, up: str, spz_version: int) -> SplatFileOptions:
-    """Return the options that these values, as users type them, stand for."""
-    if sh_degree not in (0, 3):
-        raise UserError(f"Harmonics of degree {sh_degree} cannot be written; choose --sh 0 or --sh 3.")
-    if up not in ("y", "-y"):
-        raise UserError(f"{up!r} cannot be the axis that points up; choose --up y or --up -y.")
-    if spz_version not in (2, 4):
-        raise UserError(f"Version {spz_version} of .spz cannot be written; choose --spz-version 2 or 4.")
-    return SplatFileOptions(sh_degree, up, spz_version)
 
 
 def in_metres(splats: GaussianSplats, *, metres: float = METRES) -> GaussianSplats:

@@ -14,7 +14,7 @@ from portrait360.geometry.gaussians.flat_gaussians import draw, find_covariances
 from portrait360.geometry.gaussians.rasterizer import render_image
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.geometry.textured_mesh import TexturedMesh
-from portrait360.pipeline.export import AVATAR_FORMATS, SPLAT_FORMATS
+from portrait360.pipeline.export import AVATAR_FORMATS, DEFAULT_FORMATS, SPLAT_FORMATS, check_formats
 from portrait360.pipeline.export.camera_paths import parse_path
 from portrait360.pipeline.export.html_viewer import save_viewer
 from portrait360.pipeline.export.khr_splats import holds_splats, read_khr_splats, write_khr_splats
@@ -23,8 +23,8 @@ from portrait360.pipeline.export.nerfstudio_scene import View as SceneView
 from portrait360.pipeline.export.nerfstudio_scene import write_scene
 from portrait360.pipeline.export.ply import read_ply, write_ply
 from portrait360.pipeline.export.splat import read_splat, write_splat
+from portrait360.pipeline.export.splat_options import SplatFileOptions
 from portrait360.pipeline.export.spz import read_spz, write_spz
-from portrait360.pipeline.export.units import SplatFileOptions
 from portrait360.pipeline.export.video import save_turntable
 from portrait360.pipeline.reconstruction.head import Head, head_folder
 from portrait360.utils.array_types import Floats
@@ -33,8 +33,6 @@ from portrait360.utils.files import translate_write_errors
 from portrait360.utils.images import over_grey, save_picture
 from portrait360.utils.parallel.threads import map_in_threads
 
-FORMATS = (*SPLAT_FORMATS, "glb", "obj", *AVATAR_FORMATS, "field", "html", "mp4", "webp", "gif", "scene", "sheet")
-DEFAULT_FORMATS = ("ply", "glb", "html", "mp4", "sheet")
 MESH_FORMATS = ("glb", "obj")
 FILM, FRAMES, SECONDS = 448, 144, 6  # pixels, frames and seconds of a turntable
 CELL = 384  # pixels of an image in the contact sheet
@@ -69,9 +67,7 @@ def write_head(
     `path` is the camera path of turntables and `focal` their focal length, and `on_file` is called with the name of
     each format written.
     """
-    unknown = [name for name in formats if name not in FORMATS]
-    if unknown:
-        raise UserError(f"There is no format {unknown[0]!r}; choose from {', '.join(FORMATS)}.")
+    check_formats(formats)
     possible = [name for name in formats if missing_result(head, name) is None]
     if not possible:
         missing = missing_result(head, formats[0])
@@ -105,11 +101,6 @@ def explain_missing(result: str) -> str:
     if result == "avatar":
         return "`portrait360 make PHOTO -o DIR` gives one, of a photo with a face"
     return "make it with `portrait360 fit VIEWS`"
-
-
-def find_format(path: Path) -> str | None:
-    """Return the format that the ending of a file stands for."""
-    return next((name for name in sorted(FORMATS, key=len, reverse=True) if path.name.endswith(f".{name}")), None)
 
 
 def write_splat_file(file: Path, splats: GaussianSplats, name: str, options: SplatFileOptions) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.geometry.volumes.radiance_field import RadianceField
-from portrait360.pipeline.reconstruction import RESULTS
+from portrait360.pipeline.reconstruction import RESULTS, check_results
 from portrait360.pipeline.reconstruction.fit_record import FitRecord, hash_views
 from portrait360.pipeline.reconstruction.gaussians import SplatFit, fit_splats, init_splats
 from portrait360.pipeline.reconstruction.head import Head
@@ -22,7 +22,6 @@ from portrait360.pipeline.reconstruction.view_corrections import correct_views
 from portrait360.pipeline.views.proxy_views import load_or_render_views
 from portrait360.pipeline.views.view_set import View, ViewSet, require_views
 from portrait360.utils.devices import select_device
-from portrait360.utils.errors import UserError
 from portrait360.utils.progress import ProgressCallback, ignore_progress, progress_bar
 
 PHOTO_RAYS = 2.0  # weight of the photo's pixels in the field, where other views have 1
@@ -132,9 +131,7 @@ def fit_folder(
     views: Path, output: Path, *, quick: bool, only: tuple[str, ...], seed: int, device: str | None
 ) -> str:
     """Fit the views of a folder, save the head in `output`/head, and return a summary for the user."""
-    unknown = [name for name in only if name not in RESULTS]
-    if unknown:
-        raise UserError(f"There is no result {unknown[0]!r}; choose from {', '.join(RESULTS)}.")
+    check_results(only)
     torch_device, view_set = select_device(device), load_or_render_views(views)
     settings = fit_settings(seed, QUICK if quick else 1)
     start = time.perf_counter()

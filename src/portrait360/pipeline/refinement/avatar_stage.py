@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from portrait360.pipeline.avatar.avatar import NAME, Avatar
+from portrait360.pipeline.avatar import NAME
+from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.refinement.avatar_refinement import refine_with_priors
 from portrait360.pipeline.refinement.denoising_guide import SmallGuide
