@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 import portrait360
+from benchmarks import hairstyles
 from portrait360.apps.cli import main, photo_stages
 from portrait360.evaluation import evaluate
 from portrait360.evaluation.consistency import RefitSettings
@@ -23,6 +25,7 @@ from portrait360.pipeline.export.avatar_glb import file
 from portrait360.pipeline.export.avatar_splats import build
 from portrait360.pipeline.export.avatar_usdz import file as usdz
 from portrait360.pipeline.options import MakeOptions
+from portrait360.synth.sampling.style_descriptor import ALL_STYLES, FAMILIES
 from tests.fixtures.cli_surface import SURFACE
 from tests.fixtures.paths import ROOT
 from tests.fixtures.photos import ASTRONAUT
@@ -168,6 +171,17 @@ def small(word: str) -> str:
 def test_every_command_is_in_the_readme():
     text = (ROOT / "README.md").read_text()
     assert [name for name in SURFACE if f"portrait360 {name}" not in text] == []
+
+
+def test_the_docs_list_every_hairstyle_in_its_family():
+    page = (ROOT / "docs" / "avatar.md").read_text(encoding="utf-8")
+    table = page.split("## Hairstyles")[1].split("## ")[0]
+    rows = re.findall(r"^\| (\w+) \| (`.*`) \|$", table, re.M)
+    assert {family: " ".join(re.findall(r"`(\w+)`", names)) for family, names in rows} == FAMILIES
+    rows_of_pictures = -(-len(ALL_STYLES) // hairstyles.IN_A_ROW)
+    height = rows_of_pictures * (hairstyles.CELL + hairstyles.CAPTION)
+    assert Image.open(ROOT / "docs" / "img" / "hairstyles.webp").height == height
+    assert f"one of [these {len(ALL_STYLES)}](#hairstyles)" in page and f"has {len(ALL_STYLES)} styles" in page
 
 
 def test_the_examples_of_the_api_hold(shop, light_avatars, monkeypatch):
