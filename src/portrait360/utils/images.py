@@ -161,7 +161,7 @@ def _decode(image: Image.Image, path: Path) -> Picture:
     changes = []
     _check_size(image, path)
     if getattr(image, "is_animated", False) and image.format != "MPO":  # `n_frames` would look through all of them
-        changes.append("the picture has several frames or pages, and the first one was used")
+        changes.append("the picture has several frames or pages; only the first one was used")
     if max(image.size) > WORKING_SIDE:
         changes.append(f"the picture was reduced from {image.width} x {image.height}")
         image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # JPEG decodes at a fraction of its size

@@ -61,7 +61,7 @@ def test_uneven_frames_a_lack_of_sound_and_a_cut_are_told(tmp_path: Path):
     np.testing.assert_allclose(video.times, np.array(times) / 1000, atol=2e-3)
     assert len(frames) == 8
     uneven, silent = video.find_notes()
-    assert "unevenly" in uneven and "no sound" in silent
+    assert "variable frame rate" in uneven and "no sound" in silent
 
     whole = write_video(tmp_path / "whole.mp4", noise(48, 128, 128), movflags="+faststart")
     assert read_all(whole)[0].find_notes() == ()

@@ -51,15 +51,16 @@ def test_hair_within_the_photo_is_no_reason_to_warn():
     ("edges", "side"), [((0, 40, 210), "top"), ((20, 0, 210), "left"), ((20, 40, SIDE), "right")]
 )
 def test_hair_at_the_photos_edge_is_cut_off(edges, side):
-    assert f"hair is cut off at the {side}," in warn(head(*edges))
+    assert f"hair is cut off at the {side} of the photo," in warn(head(*edges))
 
 
 def test_several_cut_sides_are_a_list_and_animals_have_fur():
     labels = head(0, 0, 210)
-    assert "hair is cut off at the top and left," in warn(labels)
+    assert "hair is cut off at the top and left of the photo," in warn(labels)
     labels[200:, 40:90] = Label.HAIR
     warnings = find_reading_warnings(read(labels, "animal"), SQUARE, (SIDE, SIDE), 0.0, has_face=False)
-    assert warnings == ("fur is cut off at the top, left and bottom, so the rest of it is guessed",)
+    sides = "the top, left and bottom of the photo"
+    assert warnings == (f"the fur is cut off at {sides}, so the missing part is estimated",)
 
 
 def test_a_face_in_a_muzzle_is_told():
@@ -88,7 +89,7 @@ def test_hair_that_leaves_the_photo_below_is_told():
 def test_a_hat_is_called_a_hat_and_a_turned_face_is_told():
     labels = np.where(head(0, 40, 210) == Label.HAIR, Label.HAT, 0).astype(np.uint8)
     assert "the hat is cut off at the top" in warn(labels)
-    assert "turned 80 degrees" in warn(head(20, 40, 210), azimuth=280.0)
+    assert "turned by 80 degrees" in warn(head(20, 40, 210), azimuth=280.0)
     assert warn(head(20, 40, 210), azimuth=30.0) == ""
 
 

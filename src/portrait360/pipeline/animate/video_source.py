@@ -75,7 +75,7 @@ class VideoSource:
         notes = []
         steps = np.diff(self.times)
         if len(steps) > 2 and np.quantile(np.abs(steps * self.rate - 1), 0.75) > UNEVEN:
-            notes.append(f"The frames of {self.path} come unevenly; the result has a constant rate.")
+            notes.append(f"{self.path} has a variable frame rate; the result has a constant one.")
         lacking = 0.0 if self.seconds is None or not self.times else self.seconds - self.times[-1] - 1 / self.rate
         if self.damaged or lacking > CUT:
             read = self.times[-1] if self.times else 0.0
@@ -84,7 +84,8 @@ class VideoSource:
             notes.append(f"{self.path} has no sound, so the result has none.")
         if self.reduced is not None:
             width, height = self.reduced
-            notes.append(f"{self.path} has {width} x {height} pixels; its face is read at {WORKING_SIDE}.")
+            limit = f"at most {WORKING_SIDE} pixels per side"
+            notes.append(f"{self.path} has {width} x {height} pixels; the face is read at {limit}.")
         return tuple(notes)
 
 

@@ -37,21 +37,22 @@ def find_reading_warnings(
     sides = [side for side in SIDES if share_of(edges[side], COVERING) > CUT]
     if sides:
         where = " and ".join(filter(None, (", ".join(sides[:-1]), sides[-1])))
-        warnings.append(f"{_name_covering(reading)} is cut off at the {where}, so the rest of it is guessed")
+        what = f"{_name_covering(reading)} is cut off at the {where} of the photo"
+        warnings.append(f"{what}, so the missing part is estimated")
     if share_of(edges["bottom"], FACE_LABELS) > CUT:
-        warnings.append("the face is cut off at the bottom, so the rest of it is guessed")
+        warnings.append("the face is cut off at the bottom of the photo, so the missing part is estimated")
     if has_face and shows_animal(reading, has_face=True):
         warnings.append("this is an animal's head, so it becomes one surface without expressions")
     turn = abs(azimuth_between(0, azimuth))
     if has_face and turn > FAR_TURN:
-        warnings.append(f"the face is turned {turn:.0f} degrees, so its other half is guessed")
+        warnings.append(f"the face is turned by {turn:.0f} degrees, so its far side is estimated")
     return tuple(warnings)
 
 
 def _name_covering(reading: Reading) -> str:
     if reading.share(Label.HAT).sum() > reading.share(Label.HAIR).sum():
         return "the hat"
-    return "fur" if reading.best("kind")[0] == "animal" else "hair"
+    return "the fur" if reading.best("kind")[0] == "animal" else "the hair"
 
 
 def cut_edges(reading: Reading, square: CropSquare, photo_shape: tuple[int, int]) -> dict[str, Bytes]:

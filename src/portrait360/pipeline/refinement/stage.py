@@ -60,7 +60,7 @@ class RefineRequest:
 
     def validate(self) -> RefineRequest:
         if self.begin not in BEGIN_CHOICES:
-            raise UserError(f"Refining cannot begin with {self.begin!r}; choose from {', '.join(BEGIN_CHOICES)}.")
+            raise UserError(f"`begin={self.begin}` is not possible; choose from {', '.join(BEGIN_CHOICES)}.")
         require_priors(self.weights)
         if self.restorer is not None and not self.restorer.is_file():
             raise UserError(f"There is no file {self.restorer}.")
