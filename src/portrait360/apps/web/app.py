@@ -69,6 +69,8 @@ def serve(folder: Path, port: int) -> None:
                     app = create_app(jobs, uploads, token, checks)
                 _run_server(app, free_port(port), store.folder, token)
             jobs.close()
+            with contextlib.suppress(OSError):  # the terminal may be closed
+                print(f"Stopped. The runs stay in {store.folder}.", flush=True)
     finally:
         checks.close()
         if jobs is not None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 EXAMPLES = {name: HERE / "examples" / f"{name}.jpg" for name in check_panel.EXAMPLES}
+TITLE = "portrait360: a 3D head from one photo"  # in the browser's tab
 MAX_UPLOAD = "64mb"
 REFRESH_SECONDS = 0.7  # between two updates of a job
 CLEANUP_SECONDS, MAX_FILE_AGE = 600, 3600  # how often old temporary files are deleted, and their age in seconds
@@ -91,7 +92,9 @@ class Page:
         for handler in (self.open_run, self.act, self.choose, self.use_example):
             handler.__func__.__annotations__["event"] = gr.EventData  # gradio passes the event by this type
         with gr.Blocks(
-            title="portrait360", analytics_enabled=False, delete_cache=(CLEANUP_SECONDS, MAX_FILE_AGE)
+            title=TITLE,
+            analytics_enabled=False,
+            delete_cache=(CLEANUP_SECONDS, MAX_FILE_AGE),
         ) as blocks:
             gr.HTML(panels.HEADING, js_on_load=_read_script("blind.js"), apply_default_css=False)
             with gr.Row(elem_id="p360-main", equal_height=False):
