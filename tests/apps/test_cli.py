@@ -284,6 +284,7 @@ WRONG = [
     ("make", "photo.png", "-o", "x", "--back", "no.jpg"),
     ("batch", "no.csv", "-o", "x"),
     ("batch", "text.jpg", "-o", "x"),
+    ("batch", "photo.png", "-o", "text.jpg"),
     ("align", "no.jpg", "-o", "x"),
     ("align", "text.jpg", "-o", "x"),
     ("align", "photo.png", "-o", "x", "--crop", "3"),

@@ -25,8 +25,8 @@ FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
 QUICK_FACTOR = 0.56  # a quick fit takes this share of FIT
 REFINE = 160.0  # on top of a second fit
 MEASURABLE = 0.5  # usual seconds from which a stage says something of this machine
-# Seconds of usual work that have to be done for this run's own pace to count as much as the costs. That other programs
-# slow it down is believed sooner: what is shown may fall quickly if they end, but it hardly rises.
+# seconds of usual work that have to be done for this run's own pace to count as much as the costs; that a machine is
+# slow is believed sooner, since what is shown may fall quickly but hardly rises
 TRUSTED_SECONDS, SLOW_SECONDS = 5.0, 0.5
 MOST_SLOWDOWN = 40.0  # of a stage that counts for the others
 MOST_RISE = 1.1

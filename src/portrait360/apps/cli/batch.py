@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from portrait360.apps.cli.command_options import OUTPUT, GroupedCommand, with_make_options
 from portrait360.pipeline.batch.inputs import check_inputs, check_pictures
 from portrait360.pipeline.options import OVERRULES, RUN, MakeOptions
+from portrait360.utils.errors import UserError
 from portrait360.utils.option_fields import name_flags
 from portrait360.utils.parallel.ray_pool import create_engine
 from portrait360.utils.progress import progress_bar
@@ -73,6 +75,8 @@ def batch(
       portrait360 batch /shared/list.parquet -o /shared/heads --ray auto --workers 64
     """
     options.validate()
+    if Path(output).is_file():
+        raise UserError(f"{output} is a file, not a folder; choose another folder.")
     engine = create_engine(workers, ray, gpus, (inputs, output))
     check_inputs(inputs)
     check_pictures(inputs)

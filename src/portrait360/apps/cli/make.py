@@ -66,7 +66,7 @@ def serve(
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
     ] = 7860,
 ) -> None:
-    """Start the web app for a browser on this machine.
+    """Start the web app, for a browser on this machine.
 
     Upload a photo, watch the progress, turn the head, download the files. Other machines cannot open the page.
 
