@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.web import Server
+from portrait360.apps.web import app as web_app
 from portrait360.apps.web import check_panel, markup, page, panels, result_panel, uploads
 from portrait360.apps.web import checks as checking
 from portrait360.apps.web import jobs as machinery
@@ -50,7 +52,7 @@ from portrait360.apps.web.uploads import LATEST, PREFIX, YOUNG, UploadLimit, pru
 from portrait360.pipeline.export import AVATAR_FORMATS, SPLAT_FORMATS
 from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.entry_point import PARENT
-from portrait360.utils.errors import UserError
+from portrait360.utils.errors import Interrupted, UserError
 from portrait360.utils.files import lock_folder
 from portrait360.utils.local_server import free_port
 from portrait360.utils.option_fields import to_arguments
@@ -731,6 +733,26 @@ def test_strangers_get_nothing(server):
     assert server.make(str(ASTRONAUT)) is server.make("http://example.com/a.jpg") is None  # only uploads are opened
     connections = psutil.Process(server.process.pid).net_connections()
     assert connections and all(c.laddr.ip == "127.0.0.1" for c in connections)
+
+
+def test_a_file_that_is_no_picture_is_refused_without_starting_a_process(tmp_path):
+    (tmp_path / "text.jpg").write_text("This is a text.")
+    shown = page.Page(None, None, tmp_path, Checks(["no-such-program"]))  # type: ignore[arg-type]
+    html = shown.check(str(tmp_path / "text.jpg"), "", "", "")
+    assert "text.jpg is not a JPEG" in html and str(tmp_path) not in html
+
+
+@pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt])
+def test_a_server_that_is_stopped_says_so(tmp_path, monkeypatch, capsys, error):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(web_app, "create_app", lambda *_: None)
+    monkeypatch.setattr(web_app, "_run_server", stop)
+    web_app.serve(tmp_path / "runs", 7860)
+    assert capsys.readouterr().out == f"Stopped. The runs stay in {tmp_path / 'runs'}.\n"
 
 
 def test_only_who_knows_the_printed_address_gets_in(server):
