@@ -94,6 +94,8 @@ def translate_write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if folder.is_file():
+            raise UserError(f"{folder} is a file, not a folder; choose another folder.") from error
         raise UserError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
 
 

@@ -45,11 +45,13 @@ def animate(
         str | None,
         typer.Option(help="Built-in animation: talk, smile, surprise, blink or look.", rich_help_panel=DRIVER),
     ] = None,
-    size: Annotated[int, typer.Option(help="Width and height of the video in pixels.", rich_help_panel=OUTPUT)] = 512,
+    size: Annotated[
+        int, typer.Option(help="Width and height of the video in pixels, 64 to 2048.", rich_help_panel=OUTPUT)
+    ] = 512,
     rate: Annotated[
         int | None,
         typer.Option(
-            help="Frames per second; the movement is interpolated. Default: the video's, else 30.",
+            help="Frames per second, 1 to 60; the movement is interpolated. Default: the video's, else 30.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

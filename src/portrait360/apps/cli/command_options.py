@@ -48,7 +48,8 @@ GROUPS = (INPUT, HEADS, DRIVER, AVATAR, VIEW, OUTPUT, OTHERS, RUN, ADVANCED)  # 
 WIDTH = 100  # characters of `--help` at most
 TYPES = {"int": "INTEGER", "float": "NUMBER", "str": "TEXT", "path": "PATH"}
 EXAMPLE = re.compile(r"^(?=[ ]*(?:Example: )?portrait360 )", re.M)
-RANGE = re.compile(r"-?[\d.]+ to -?[\d.]+|at least -?[\d.]+")
+NUMBER = r"-?\d+(?:\.\d+)?"
+RANGE = re.compile(rf"{NUMBER} to {NUMBER}|at least {NUMBER}")
 KINDS_OF_NUMBERS = {"integer": "a whole number", "number": "a number", "float": "a number"}  # by words of an error
 PARSERS = {"results": parse_results, "formats": parse_formats}
 
@@ -99,11 +100,14 @@ class GroupedCommand(TyperCommand):
 def explain_value(error: typer.BadParameter, words: list[str], ctx: Any) -> str | None:
     """Return which values an option has instead of the one that was given, which is no number or out of range."""
     param: Any = error.param
-    flag, value = find_value(words, (*param.opts, *param.secondary_opts)) if param is not None else ("", None)
+    if param is None:
+        return None
+    flag, value = find_value(words, (*param.opts, *param.secondary_opts))
     if value is None:
         return None
     kind = next((text for word, text in KINDS_OF_NUMBERS.items() if word in error.message), "")
-    allowed = next((info.allowed for name, _, _, info in option_fields(MakeOptions) if name == param.name), "")
+    of_make = [info for name, *_, info in option_fields(MakeOptions) if (name, info.help) == (param.name, param.help)]
+    allowed = of_make[0].allowed if of_make else ""
     ranges = RANGE.findall(name_range((param.get_help_record(ctx) or ("", ""))[1]))
     limits = allowed or re.sub("at least (.+)", r"\1 or more", ranges[-1] if ranges else "")
     choices = ": ".join(part for part in (kind, limits) if part)

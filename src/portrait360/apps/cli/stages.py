@@ -17,6 +17,7 @@ from portrait360.pipeline.options import CROP, OVERRULES, RUN, MakeOptions
 from portrait360.pipeline.portrait import check_crop
 from portrait360.pipeline.proxy import check_method
 from portrait360.pipeline.reconstruction import check_results
+from portrait360.pipeline.refinement import check_begin
 from portrait360.utils.entry_point import internal_error_message
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_folder, check_name, check_path
@@ -106,7 +107,7 @@ def fit(
       portrait360 fit out
       portrait360 fit nerfstudio-folder -o head --only mesh
     """
-    check_path(views)
+    check_folder(views, "a folder with a proxy, or with pictures and cameras")
     check_results(only or ())
 
     from portrait360.pipeline.reconstruction.fit import fit_folder
@@ -165,6 +166,7 @@ def refine(
       portrait360 refine out -o refined --weights runs/hybrid/weights.safetensors --begin avatar
     """
     check_path(run)
+    check_begin(begin)
 
     from portrait360.pipeline.refinement.noise_resampling import RefineConfig
     from portrait360.pipeline.refinement.stage import RefineRequest, refine_folder

@@ -7,6 +7,14 @@ from pathlib import Path
 from portrait360.assets import HYBRID_PRIORS
 from portrait360.utils.errors import UserError
 
+BEGIN_CHOICES = ("field", "proxy", "gan", "avatar")  # of a run: fitted field, proxy, generated head, layers
+
+
+def check_begin(begin: str) -> None:
+    """Raise a UserError for a head from which refining cannot begin."""
+    if begin not in BEGIN_CHOICES:
+        raise UserError(f"`begin={begin}` is not possible; choose from {', '.join(BEGIN_CHOICES)}.")
+
 
 def require_priors(weights: Path | None) -> Path:
     """The path of the hybrid priors: a file of the user, or what comes with this package."""

@@ -21,7 +21,7 @@ from portrait360.pipeline.proxy.gan_head import HEAD_FILE, GanHead
 from portrait360.pipeline.reconstruction import RESULTS
 from portrait360.pipeline.reconstruction.fit import QUICK, FitSettings, fit_head, fit_settings
 from portrait360.pipeline.reconstruction.head import Head
-from portrait360.pipeline.refinement import require_priors
+from portrait360.pipeline.refinement import BEGIN_CHOICES, check_begin, require_priors
 from portrait360.pipeline.refinement.avatar_stage import hash_avatar, refine_avatar_folder
 from portrait360.pipeline.refinement.base_volumes import GeneratedVolume, ProxyVolume
 from portrait360.pipeline.refinement.denoising_guide import SMALL_HYBRID, Guide, SmallGuide
@@ -40,12 +40,6 @@ from portrait360.utils.resume import RecordFile, ResumeFile, cache_key
 RECORD = "refined.json"  # beside the views: what they were made from
 STATE, RESTORED = "refining.pt", "restored.pt"  # from which an interrupted run resumes
 MAX_BYTES = 1 << 20
-BEGIN_CHOICES = (
-    "field",
-    "proxy",
-    "gan",
-    "avatar",
-)  # of a run: the fitted field, the proxy, the generated head, layers
 
 
 @dataclass(frozen=True)
@@ -59,8 +53,7 @@ class RefineRequest:
     begin: str = BEGIN_CHOICES[0]
 
     def validate(self) -> RefineRequest:
-        if self.begin not in BEGIN_CHOICES:
-            raise UserError(f"`begin={self.begin}` is not possible; choose from {', '.join(BEGIN_CHOICES)}.")
+        check_begin(self.begin)
         require_priors(self.weights)
         if self.restorer is not None and not self.restorer.is_file():
             raise UserError(f"There is no file {self.restorer}.")
