@@ -8,17 +8,16 @@ from cv2 import dilate, erode
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.geometry.surfaces.visual_hull import visual_hull
 from portrait360.geometry.volumes.hash_grid import HashGrid, encode_positions
-from portrait360.geometry.volumes.radiance_field import FieldOptions, RadianceField
-from portrait360.geometry.volumes.ray_marching import march, march_in_torch
-from portrait360.geometry.volumes.volume import (
-    CELLS,
-    HALF,
-    STEP,
+from portrait360.geometry.volumes.radiance_field import FieldOptions, RadianceField, read_out
+from portrait360.geometry.volumes.ray_blending import (
     SURFACE_ALPHA,
-    Volume,
+    blend,
+    blend_in_torch,
     sample_weights,
     surface_distance,
 )
+from portrait360.geometry.volumes.ray_marching import march, march_in_torch
+from portrait360.geometry.volumes.volume import CELLS, HALF, STEP, Volume
 from tests.fixtures.viewer_scene import AXES, mesh
 
 FOCAL = focal_from_fov(18.8)
@@ -82,13 +81,61 @@ def test_weights_sum_to_what_a_ray_stops_and_surfaces_lie_where_their_share_is_r
         torch.testing.assert_close(got[ray == i], torch.exp(-before) * (1 - torch.exp(-own)))
     alpha = torch.zeros(4).index_add(0, ray, got)
     distance = torch.arange(len(ray)).float()
-    front = surface_distance(got, distance, ray, alpha)
+    front = surface_distance(got, distance, ray, alpha, STEP)
     assert front[1] == 0
     for i in (0, 2, 3):
         own = distance[ray == i].double().numpy()
         edges = np.concatenate([own - STEP / 2, own + STEP / 2]).reshape(2, -1).T.ravel()
         total = np.repeat(np.concatenate([[0], got[ray == i].double().cumsum(0).numpy()]), 2)[1:-1]
         assert float(front[i]) == pytest.approx(np.interp(SURFACE_ALPHA * total[-1], total, edges), abs=1e-5)
+
+
+def test_blending_in_kernels_agrees_with_the_formula_on_values_and_gradients():
+    generator = torch.Generator().manual_seed(4)
+    ray = torch.sort(torch.randint(0, 90, (2000,), generator=generator))[0]
+    ray = ray[ray != 7]  # one that meets nothing
+    thickness = (2 * torch.rand(len(ray), generator=generator) ** 3).requires_grad_()
+    colour = torch.rand(len(ray), 5, generator=generator).requires_grad_()
+    values = thickness, colour, ray, torch.arange(len(ray)).float(), 91, STEP
+    fast, slow = blend(*values), blend_in_torch(*values)
+    torch.testing.assert_close(fast, slow)
+    along = torch.randn(91, 5, generator=generator), torch.randn(91, generator=generator)
+    ours, theirs = (
+        torch.autograd.grad((rgb * along[0]).sum() + (alpha * along[1]).sum(), values[:2])
+        for rgb, alpha, _ in (fast, slow)
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_density_and_colour_of_kernels_agree_with_the_formula_and_so_do_gradients(seen: bool):
+    field, generator = RadianceField(SMALL), torch.Generator().manual_seed(5)
+    field.reset(generator)
+    with torch.no_grad():
+        field.grid.table.mul_(1e5)  # densities on both sides of their limit
+        field.last.bias[0] = 6.0
+    places = torch.rand(600, 3, generator=generator) - 0.5
+    directions = torch.randn(600, 3, generator=generator) if seen else None
+    hidden = field.second(field.first(field.grid(places + 0.5)).relu()).relu()
+    fast, slow = field(places, directions), read_out(field.last(hidden), directions)
+    torch.testing.assert_close(fast, slow)
+    along = torch.randn(600, generator=generator) / 100, torch.randn(600, 3, generator=generator)
+    ours, theirs = (
+        torch.autograd.grad((got[0] * along[0]).sum() + (got[1] * along[1]).sum(), list(field.parameters()))
+        for got in (fast, slow)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_cells_move_halfway_to_the_mean_of_what_is_found_in_them():
+    field = RadianceField(SMALL)
+    field.density.fill_(4.0)
+    at = torch.tensor([[0.001, 0.001, 0.001], [0.002, 0.001, 0.003], [-0.4, 0.2, 0.3]])
+    field.update_occupancy(at, torch.tensor([1.0, 3.0, 10.0]))
+    middle, low = CELLS // 2, [int((v + HALF) * CELLS) for v in (-0.4, 0.2, 0.3)]
+    assert float(field.density[middle, middle, middle]) == 3.0
+    assert float(field.density[tuple(low)]) == 7.0
+    assert int((field.density != 4.0).sum()) == 2
 
 
 def test_an_even_fog_stops_light_as_beer_and_lambert_say():

@@ -20,6 +20,7 @@ from portrait360.geometry.numba_jit import cached_njit
 PRIMES = (1, 2654435761, 805459861)
 UINT32_MASK = 0xFFFFFFFF
 ONE = np.float32(1)
+Y_PRIME, Z_PRIME = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 WIDTH = 2  # features in a row; the kernels are written for two
 BLOCK = 4096  # positions that a thread encodes at a time
 
@@ -95,56 +96,75 @@ class _EncodeOnCpu(torch.autograd.Function):
 
 
 @njit(inline="always")
-def _row_index(x, y, z, resolution, count):  # noqa: ANN001, ANN202 (numba)
-    if (resolution + 1) ** 3 <= count:
-        return x + (resolution + 1) * (y + (resolution + 1) * z)
-    hashed = (x & 0xFFFFFFFF) ^ ((y * 2654435761) & 0xFFFFFFFF) ^ ((z * 805459861) & 0xFFFFFFFF)
-    return hashed & (count - 1)
-
-
-@njit(inline="always")
 def _find_cell(value, resolution):  # noqa: ANN001, ANN202 (numba)
-    scaled = min(max(value, np.float32(0)), np.float32(1)) * np.float32(resolution)
-    low = min(np.int64(scaled), resolution - 1)
+    scaled = min(max(value, np.float32(0)), ONE) * np.float32(resolution)
+    low = min(np.int32(scaled), np.int32(resolution - 1))
     return low, scaled - np.float32(low)
 
 
-@cached_njit(parallel=True, fastmath=True)
+@njit(inline="always")
+def _find_rows(x, y, z, resolution, count):  # noqa: ANN001, ANN202 (numba)
+    """Return the rows of a cell's eight corners; x changes first. In 32 bits, for hashes need no more."""
+    x0, y0, z0 = np.uint32(x), np.uint32(y), np.uint32(z)
+    x1, one, side = x0 + np.uint32(1), np.uint32(1), np.uint32(resolution + 1)
+    if (resolution + 1) ** 3 <= count:
+        a, b = x0 + side * (y0 + side * z0), x0 + side * (y0 + one + side * z0)
+        c, d = a + side * side, b + side * side
+        return a, a + one, b, b + one, c, c + one, d, d + one
+    mask = np.uint32(count - 1)
+    y0, z0 = y0 * Y_PRIME, z0 * Z_PRIME
+    y1, z1 = y0 + Y_PRIME, z0 + Z_PRIME
+    a, b, c, d = y0 ^ z0, y1 ^ z0, y0 ^ z1, y1 ^ z1
+    return (
+        (x0 ^ a) & mask, (x1 ^ a) & mask, (x0 ^ b) & mask, (x1 ^ b) & mask,
+        (x0 ^ c) & mask, (x1 ^ c) & mask, (x0 ^ d) & mask, (x1 ^ d) & mask,
+    )  # fmt: skip
+
+
+@cached_njit(parallel=True, fastmath=True, error_model="numpy")
 def _gather(table, positions, resolutions, starts, out):  # noqa: ANN001, ANN202 (numba)
     """Encode a block level by level, so that a level's table stays in the cache."""
     blocks = (positions.shape[0] + BLOCK - 1) // BLOCK
     for block in prange(blocks):
         for level in range(len(resolutions)):
-            resolution, start = resolutions[level], starts[level]
-            count = starts[level + 1] - start
+            resolution, count = resolutions[level], starts[level + 1] - starts[level]
+            rows = table[starts[level] : starts[level + 1]]
             for n in range(block * BLOCK, min((block + 1) * BLOCK, positions.shape[0])):
                 x, fx = _find_cell(positions[n, 0], resolution)
                 y, fy = _find_cell(positions[n, 1], resolution)
                 z, fz = _find_cell(positions[n, 2], resolution)
-                first = second = np.float32(0)
-                for corner in range(8):
-                    i, j, k = corner & 1, corner >> 1 & 1, corner >> 2
-                    row = start + _row_index(x + i, y + j, z + k, resolution, count)
-                    weight = (fx if i else ONE - fx) * (fy if j else ONE - fy) * (fz if k else ONE - fz)
-                    first += weight * table[row, 0]
-                    second += weight * table[row, 1]
-                out[n, level * WIDTH] = first
-                out[n, level * WIDTH + 1] = second
+                a, b, c, d, e, f, g, h = _find_rows(x, y, z, resolution, count)
+                gx, gy, gz = ONE - fx, ONE - fy, ONE - fz
+                for i in range(WIDTH):
+                    near = (rows[a, i] * gx + rows[b, i] * fx) * gy + (rows[c, i] * gx + rows[d, i] * fx) * fy
+                    far = (rows[e, i] * gx + rows[f, i] * fx) * gy + (rows[g, i] * gx + rows[h, i] * fx) * fy
+                    out[n, level * WIDTH + i] = near * gz + far * fz
 
 
-@cached_njit(parallel=True, fastmath=True)
+@cached_njit(parallel=True, fastmath=True, error_model="numpy")
 def _scatter(grad_table, positions, resolutions, starts, grad_output):  # noqa: ANN001, ANN202 (numba)
-    """Process the levels in parallel: each owns its rows, so no two threads write the same one."""
-    for level in prange(len(resolutions)):
-        resolution, start = resolutions[level], starts[level]
-        count = starts[level + 1] - start
+    """Process the levels in parallel: each owns its rows, so no two threads write the same one.
+
+    A coarse level, which stays in the cache, takes turns with a fine one, so that threads have equal work.
+    """
+    for turn in prange(len(resolutions)):
+        level = turn // 2 if turn % 2 == 0 else len(resolutions) - 1 - turn // 2
+        resolution, count = resolutions[level], starts[level + 1] - starts[level]
+        rows = grad_table[starts[level] : starts[level + 1]]
         for n in range(positions.shape[0]):
             x, fx = _find_cell(positions[n, 0], resolution)
             y, fy = _find_cell(positions[n, 1], resolution)
             z, fz = _find_cell(positions[n, 2], resolution)
-            for corner in range(8):
-                i, j, k = corner & 1, corner >> 1 & 1, corner >> 2
-                row = start + _row_index(x + i, y + j, z + k, resolution, count)
-                weight = (fx if i else ONE - fx) * (fy if j else ONE - fy) * (fz if k else ONE - fz)
-                grad_table[row, 0] += weight * grad_output[n, level * WIDTH]
-                grad_table[row, 1] += weight * grad_output[n, level * WIDTH + 1]
+            a, b, c, d, e, f, g, h = _find_rows(x, y, z, resolution, count)
+            gx, gy, gz = ONE - fx, ONE - fy, ONE - fz
+            for i in range(WIDTH):
+                value = grad_output[n, level * WIDTH + i]
+                near, far = value * gz, value * fz
+                rows[a, i] += near * gy * gx
+                rows[b, i] += near * gy * fx
+                rows[c, i] += near * fy * gx
+                rows[d, i] += near * fy * fx
+                rows[e, i] += far * gy * gx
+                rows[f, i] += far * gy * fx
+                rows[g, i] += far * fy * gx
+                rows[h, i] += far * fy * fx

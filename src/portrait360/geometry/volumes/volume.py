@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from portrait360.geometry.cameras import Camera
+from portrait360.geometry.numba_jit import cached_njit
+from portrait360.geometry.volumes.ray_blending import blend
 from portrait360.geometry.volumes.ray_marching import march
 
 HALF = 0.5  # a volume fills the cube [-HALF, HALF]^3 of the canonical frame
@@ -24,9 +26,6 @@ DENSE = 0.5 / STEP  # density above which the empty corner of a cell could end a
 CELL_PROBES = (*product((0.02, 0.98), repeat=3), (0.5, 0.5, 0.5))  # corners and middle of a cell
 PROBE_CHUNK = 1 << 16  # points evaluated at a time
 UPDATE_RATE = 0.5  # weight of a new density in the running mean of its cell
-SURFACE_ALPHA = (
-    0.3  # share of a ray's alpha in front of its surface: a field is slightly soft, and 0.5 would lie too deep
-)
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,13 @@ class Volume(nn.Module):
         if len(ray) == 0:
             zero = sum(p.sum() for p in self.parameters()) * 0 + origins.new_zeros(count)
             return RayColours(zero[:, None].expand(-1, self.seen), zero, zero)
-        density, colour = self(origins[ray] + distance[:, None] * directions[ray], directions[ray])
+        along = directions.index_select(0, ray)
+        places = torch.addcmul(origins.index_select(0, ray), distance[:, None], along)
+        density, colour = self(places, along)
         if remember:
-            self.update_occupancy(origins[ray] + distance[:, None] * directions[ray], density.detach())
-        weight = sample_weights(density * STEP, ray)
-        values = weight[:, None] * torch.cat([colour, torch.ones_like(colour[:, :1])], 1)
-        total = torch.zeros(count, values.shape[1], device=origins.device).index_add(0, ray, values)
-        front = surface_distance(weight.detach(), distance, ray, total[:, -1].detach())
-        return RayColours(total[:, :-1], total[:, -1], front, len(ray))
+            self.update_occupancy(places, density.detach())
+        rgb, alpha, front = blend(density * STEP, colour, ray, distance, count, STEP)
+        return RayColours(rgb, alpha, front, len(ray))
 
     @torch.no_grad()
     def update_occupancy(self, points: Tensor, density: Tensor) -> None:
@@ -77,6 +75,10 @@ class Volume(nn.Module):
         cell = ((points + HALF) * (CELLS / (2 * HALF))).long().clamp(0, CELLS - 1)
         flat = (cell[:, 0] * CELLS + cell[:, 1]) * CELLS + cell[:, 2]
         stored = self.density.view(-1)
+        if not density.is_cuda:
+            sums, hits = np.zeros((2, len(stored)), np.float32)
+            _move_cells(stored.numpy(), flat.numpy(), density.numpy(), UPDATE_RATE, sums, hits)
+            return
         old = stored[flat]
         stored.scatter_reduce_(0, flat, old + UPDATE_RATE * (density - old), "mean", include_self=False)
 
@@ -117,27 +119,14 @@ class Volume(nn.Module):
         )
 
 
-def sample_weights(thickness: Tensor, ray: Tensor) -> Tensor:
-    """Return each sample's share (n,) in its ray's colour: w = T (1 - exp(-tau)), T = exp(-sum of tau before it)."""
-    total = torch.cumsum(thickness.double(), 0)
-    before = torch.cat([total.new_zeros(1), total[:-1]])
-    first = torch.cat([ray.new_ones(1, dtype=torch.bool), ray[1:] != ray[:-1]])
-    start = before[first][torch.cumsum(first, 0) - 1]  # the sum over all earlier rays
-    return (torch.exp(start - before) * -torch.expm1(-thickness.double())).float()
-
-
-def surface_distance(weight: Tensor, distance: Tensor, ray: Tensor, alpha: Tensor) -> Tensor:
-    """Return the distance (rays,) at which each ray reaches the share SHOWS of its alpha; 0 for rays without samples.
-
-    A sample stands for the step around it, in which its share grows linearly.
-    """
-    total = torch.cumsum(weight.double(), 0)
-    before = torch.cumsum(alpha.double(), 0) - alpha  # the sum over all earlier rays
-    inside = total - before[ray] >= SURFACE_ALPHA * alpha[ray]
-    first = inside & ~torch.cat(
-        [(inside[:-1] & (ray[1:] == ray[:-1])).new_zeros(1), inside[:-1] & (ray[1:] == ray[:-1])]
-    )
-    out = torch.zeros_like(alpha)
-    missing = (SURFACE_ALPHA * alpha[ray] - (total - before[ray] - weight))[first] / weight[first].clamp(min=1e-9)
-    out[ray[first]] = distance[first] + (missing.float() - 0.5) * STEP
-    return out
+@cached_njit(nogil=True)
+def _move_cells(stored, cells, density, rate, sums, hits):  # noqa: ANN001, ANN202 (numba)
+    """Move the stored densities of cells (n,) towards the mean of those found there; `sums` and `hits` are 0."""
+    for i in range(len(cells)):
+        sums[cells[i]] += density[i]
+        hits[cells[i]] += 1
+    for i in range(len(cells)):
+        n = cells[i]
+        if hits[n] > 0:
+            stored[n] += rate * (sums[n] / hits[n] - stored[n])
+            hits[n] = 0
