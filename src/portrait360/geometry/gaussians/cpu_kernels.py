@@ -174,53 +174,99 @@ def draw_alone(means, conics, opacities, colours, depths, boxes, starts, ids, ou
         _draw_tile(tile, means, conics, opacities, colours, depths, boxes, starts, ids, out)
 
 
-@cached_njit(parallel=True, fastmath=True)
+@njit(error_model="numpy", fastmath=LOOSE, nogil=True, **WITHOUT_WRAPPERS)
+def _blend_backward(lines, free, first, last, width, left, top, a, b, c, peak, red, green, blue, sums):  # noqa: ANN001, ANN202 (numba)
+    """Go over rows of a tile as `_blend` does, and add up what a splat's gradients are made of.
+
+    Those are, in `sums` (9,): the gradient of its exponent, times dx, dy, dx dx, dx dy and dy dy, and those of its
+    colour.
+    """
+    for y in range(first, last):
+        if free[y] == 0:
+            continue
+        dy = np.float32(y) + top
+        across, along, closed = b * dy, c * dy * dy, ZERO
+        slopes = slopes_x = slopes_xx = reds = greens = blues = ZERO
+        for x in range(width):
+            dx = lines[y, 6 * TILE + x] + left
+            power = (a * dx + across) * dx + along
+            alpha = peak * find_exponential(power if power > LEAST else LEAST)
+            before = lines[y, x]
+            is_drawn = (alpha >= MIN_ALPHA32) & (before >= MIN_TRANSMITTANCE32)
+            is_moved = is_drawn & (alpha < MAX_ALPHA32)
+            alpha = alpha if alpha < MAX_ALPHA32 else MAX_ALPHA32
+            alpha = alpha if is_drawn else ZERO
+            weight, after = alpha * before, before * (ONE - alpha)
+            grad_red, grad_green, grad_blue = lines[y, 3 * TILE + x], lines[y, 4 * TILE + x], lines[y, 5 * TILE + x]
+            dot = red * grad_red + green * grad_green + blue * grad_blue
+            behind = lines[y, TILE + x] - weight * dot
+            lines[y, x], lines[y, TILE + x] = after, behind
+            slope = before * dot + (lines[y, 2 * TILE + x] - behind) / (ONE - alpha)
+            slope = slope * alpha if is_moved else ZERO
+            slopes += slope
+            slopes_x += slope * dx
+            slopes_xx += slope * dx * dx
+            reds += weight * grad_red
+            greens += weight * grad_green
+            blues += weight * grad_blue
+            closed += ONE if (before >= MIN_TRANSMITTANCE32) & (after < MIN_TRANSMITTANCE32) else ZERO
+        free[y] -= np.int64(closed)
+        sums[0] += slopes
+        sums[1] += slopes_x
+        sums[2] += slopes * dy
+        sums[3] += slopes_xx
+        sums[4] += slopes_x * dy
+        sums[5] += slopes * dy * dy
+        sums[6] += reds
+        sums[7] += greens
+        sums[8] += blues
+
+
+@njit(error_model="numpy", nogil=True, **WITHOUT_WRAPPERS)
+def _read_gradients(lines, free, top, left, height, width, out, grad_output):  # noqa: ANN001, ANN202 (numba)
+    """Fill the rows of a tile: transmittance, the gradient of all splats to come, that of alpha times the
+    transmittance of all, those of the colours, and the middles of pixels."""
+    for y in range(TILE):
+        free[y] = width if y < height else 0
+        for x in range(TILE):
+            lines[y, x] = ONE if x < width else ZERO
+            lines[y, 6 * TILE + x] = np.float32(x) + HALF
+            if y >= height or x >= width:
+                continue
+            for channel in range(3):
+                slope = grad_output[top + y, left + x, channel]
+                lines[y, TILE + x] += out[top + y, left + x, channel] * slope
+                lines[y, (3 + channel) * TILE + x] = slope
+            lines[y, 2 * TILE + x] = (ONE - out[top + y, left + x, 3]) * grad_output[top + y, left + x, 3]
+
+
+@cached_njit(parallel=True, fastmath=LOOSE, error_model="numpy")
 def draw_backward(means, conics, opacities, colours, boxes, starts, ids, out, grad_output, pairs):  # noqa: ANN001, ANN201 (numba)
     """Compute the gradients (pairs, 9) of every splat in every tile: mean 2, conic 3, opacity, colour 3."""
     size = out.shape[0]
     across = (size + TILE - 1) // TILE
     for tile in prange(across * across):
         top, left = tile // across * TILE, tile % across * TILE
-        bottom, right = min(top + TILE, size), min(left + TILE, size)
-        transmittance = np.ones((TILE, TILE), np.float32)
-        behind = np.zeros((TILE, TILE), np.float32)  # gradient of all splats that are still to come
-        last = np.zeros((TILE, TILE), np.float32)  # gradient of alpha, times the transmittance of all splats
-        for y in range(top, bottom):
-            for x in range(left, right):
-                for channel in range(3):
-                    behind[y - top, x - left] += out[y, x, channel] * grad_output[y, x, channel]
-                last[y - top, x - left] = (ONE - out[y, x, 3]) * grad_output[y, x, 3]
+        height, width = min(TILE, size - top), min(TILE, size - left)
+        lines, free = np.zeros((TILE, 7 * TILE), np.float32), np.zeros(TILE, np.int64)
+        _read_gradients(lines, free, top, left, height, width, out, grad_output)
+        sums = np.empty(9, np.float32)
         for k in range(starts[tile], starts[tile + 1]):
             n = ids[k]
+            first, last = max(top, boxes[n, 2]) - top, min(top + height, boxes[n, 3]) - top
+            x, y = np.float32(left) - means[n, 0], np.float32(top) + HALF - means[n, 1]
             a, b, c = conics[n, 0], conics[n, 1], conics[n, 2]
-            for y in range(max(top, boxes[n, 2]), min(bottom, boxes[n, 3])):
-                dy = np.float32(y) + HALF - means[n, 1]
-                for x in range(max(left, boxes[n, 0]), min(right, boxes[n, 1])):
-                    before = transmittance[y - top, x - left]
-                    if before < MIN_TRANSMITTANCE32:
-                        continue
-                    dx = np.float32(x) + HALF - means[n, 0]
-                    gaussian = evaluate_gaussian(conics, n, dx, dy)
-                    alpha = min(opacities[n] * gaussian, MAX_ALPHA32)
-                    if alpha < MIN_ALPHA32:
-                        continue
-                    weight = alpha * before
-                    dot = ZERO
-                    for channel in range(3):
-                        dot += colours[n, channel] * grad_output[y, x, channel]
-                        pairs[k, 6 + channel] += weight * grad_output[y, x, channel]
-                    behind[y - top, x - left] -= weight * dot
-                    transmittance[y - top, x - left] = before * (ONE - alpha)
-                    if alpha >= MAX_ALPHA32:
-                        continue
-                    slope = before * dot + (last[y - top, x - left] - behind[y - top, x - left]) / (ONE - alpha)
-                    pairs[k, 5] += slope * gaussian
-                    slope *= alpha  # now with respect to the exponent
-                    pairs[k, 0] += slope * (a * dx + b * dy)
-                    pairs[k, 1] += slope * (c * dy + b * dx)
-                    pairs[k, 2] -= slope * HALF * dx * dx
-                    pairs[k, 3] -= slope * dx * dy
-                    pairs[k, 4] -= slope * HALF * dy * dy
+            sums[:] = ZERO
+            _blend_backward(
+                lines, free, first, last, TILE, x, y,
+                -SIXTEENTH * HALF * a, -SIXTEENTH * b, -SIXTEENTH * HALF * c,
+                opacities[n], colours[n, 0], colours[n, 1], colours[n, 2], sums,
+            )  # fmt: skip
+            pairs[k, 0], pairs[k, 1] = a * sums[1] + b * sums[2], c * sums[2] + b * sums[1]
+            pairs[k, 2], pairs[k, 3], pairs[k, 4] = -HALF * sums[3], -sums[4], -HALF * sums[5]
+            pairs[k, 5] = sums[0] / opacities[n]
+            for channel in range(3):
+                pairs[k, 6 + channel] = sums[6 + channel]
 
 
 @cached_njit()
