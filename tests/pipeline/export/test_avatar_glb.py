@@ -13,12 +13,18 @@ from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.skin.fit import pack_fit, unpack_fit
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR
+from portrait360.pipeline.export.avatar_glb.eyes import find_sight
 from portrait360.pipeline.export.avatar_glb.file import pack_avatar_glb, write_avatar_glb
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
+from portrait360.pipeline.export.avatar_glb.skin_texture import calm_lids
 from portrait360.pipeline.export.avatar_glb.skin_uv import skin_uv
+from portrait360.pipeline.export.glb import read_tree
 from portrait360.pipeline.export.units import METRES
+from portrait360.synth.head.bare_head import make_head
+from portrait360.synth.head.eyes import eye_meshes
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.render.renderer import render
+from portrait360.synth.sampling.parameters import HeadParameters, Pose
 from portrait360.utils.errors import UserError
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures import glb_view
@@ -182,6 +188,26 @@ def test_all_expressions_obey_what_faces_do(glb, avatar):
         assert found.open_eye <= 0.5 and found.ear_move < 1, (name, found)
         assert found.stretch < (8 if "Blink" in name else 4), (name, found)  # a lid unfolds
         assert found.inverted < 15, (name, found)  # as much as the inner edges of lips that roll
+
+
+def test_lids_take_the_colour_that_they_show_beside_open_eyes():
+    """Lashes and the fold darken their edges, and often more than half of them."""
+    lids = np.r_[np.zeros(50), np.full(50, 0.3), np.full(100, 1.0)].astype(np.float32)
+    colours = np.where(lids < 1, 0.6, 0.2)[:, None] * np.ones(3, np.float32)
+    left = np.arange(200) % 2 == 0
+    colours[~left] *= 0.5  # the side in shade
+    calm = calm_lids(colours.astype(np.float32), lids, left, 1.0)
+    assert calm[left] == pytest.approx(0.6) and calm[~left] == pytest.approx(0.3)
+
+
+def test_the_file_says_where_the_photos_eyes_look(path):
+    """Programs that turn eyes to a point need to know where they look before."""
+    person = HeadParameters(pose=Pose(gaze=(12.0, -6.0)))
+    x, y, z = np.sum([find_sight(mesh) for mesh in eye_meshes(make_head(person), person)], 0)
+    assert np.degrees([np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))]) == pytest.approx([12, -6], abs=1)
+    nodes = {node["name"]: node for node in read_tree(path.read_bytes())["nodes"]}
+    for side in ("left", "right"):
+        assert np.linalg.norm(nodes[f"eye_{side}"]["extras"]["sight"]) == pytest.approx(1, abs=1e-3)
 
 
 def test_eyes_turn_about_their_middle(glb):

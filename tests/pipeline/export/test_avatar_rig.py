@@ -18,6 +18,7 @@ from portrait360.pipeline.export.avatar_rig.binding import (
     spread_points,
 )
 from portrait360.pipeline.export.avatar_rig.inside import LIDS, Light, _drop_nostrils, draw_inside
+from portrait360.pipeline.export.avatar_rig.lid_colours import FEW, Spots, colour_lids, shade_lids
 from portrait360.pipeline.export.avatar_rig.moving_mesh import read_moving_mesh
 from portrait360.pipeline.export.avatar_rig.packing import make_rig
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs
@@ -128,6 +129,29 @@ def test_a_blink_brings_lids_before_the_eyes(splats, mesh):
         eye = mesh.pose(mesh.weights)[mesh.parts[1].vertices]
         assert over.any() and inside.splats.means[skin][over][:, 2].min() > eye[:, 2].max() - 0.02
     assert inside.weights["eyeBlinkLeft"] == 1
+
+
+def test_closed_lids_have_the_colour_of_the_skin_around_in_its_light():
+    """Brows, lashes and folds around an eye say nothing of it; the light that falls from aside does."""
+    rng = np.random.default_rng(0)
+    at, towards = rng.uniform(-12, 12, (900, 2)) * MILLIMETRE, np.array([0, 0, 1.0])
+    colours = np.array([0.6, 0.4, 0.3]) * np.exp(0.2 * at[:, :1] / (12 * MILLIMETRE))
+    brow = at[:, 1] > 8 * MILLIMETRE
+    around = Spots(np.column_stack([at, 0 * at[:, 0]]), np.tile(towards, (900, 1)))
+    shown = np.where(brow[:, None], 0.05, colours).astype(np.float32)
+    middle = np.abs(at).max(1) < 4 * MILLIMETRE
+    found = colour_lids(around.select(middle), around, shown)
+    assert found is not None and found == pytest.approx(colours[middle], rel=0.08)
+    few = np.arange(900) < FEW // 2
+    assert colour_lids(around.select(middle), around.select(few), shown[few]) is None
+
+
+def test_lids_are_shaded_softly_where_they_fold_and_end():
+    ways = np.array([0, 1.8, 6, 10, 10]) * MILLIMETRE
+    edge = np.array([0, 8, 4, 0, 3]) * MILLIMETRE
+    still, crease, middle, lashes, above = shade_lids(ways, edge)[:, 0]
+    assert still == pytest.approx(1) and middle == pytest.approx(1, abs=0.01)
+    assert lashes < 0.6 < crease < 0.95 and above == pytest.approx(1, abs=0.01)
 
 
 def test_a_face_whose_eyes_are_painted_on_it_stays_still(mesh):

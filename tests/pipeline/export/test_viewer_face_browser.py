@@ -141,6 +141,17 @@ def test_eyes_follow_the_pointer(tab):
     assert tab.run("portrait360.face().eyes.map(eye => eye.rotation.y)") == [0, 0]
 
 
+def test_eyes_turn_to_the_pointer_from_where_the_photos_look(tab):
+    """Eyes that look aside in the photo turn back by as much to look ahead."""
+    turn = "portrait360.settled().then(() => portrait360.face().eyes[0].rotation.y)"
+    ahead = tab.run(turn)
+    tab.run("portrait360.face().begin([[0.2, 0, 1], [0.2, 0, 1]])")
+    tab.mouse("mouseMoved", MIDDLE + 1, 120)
+    aside = tab.run(turn)
+    tab.run("portrait360.face().begin([[0, 0, 1]])")
+    assert aside - ahead == pytest.approx(-np.arctan(0.2), abs=0.01)
+
+
 def test_surfaces_look_different_and_normals_are_what_they_are(tab):
     pictures = {}
     for mode in ("lit", "clay", "normals", "wireframe"):

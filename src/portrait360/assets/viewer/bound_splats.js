@@ -3,7 +3,7 @@
 // are hidden in the photo's.
 
 const OPENS = [0.01, 0.06]; // changes of weights over which what they open appears
-const FOLDED = [1.5e-3 / METRES, 4e-3 / METRES]; // how far a closed lid has moved where its own skin replaces the photo's
+const FOLDED = [1e-3 / METRES, 2e-3 / METRES]; // how far a closed lid has moved where its own skin replaces the photo's
 const RIM = [0.85, 0.95]; // shares of the most, from which it is the lashes' line, which stays
 const CLOSING = [0.15, 0.6]; // shares of the way
 const MOST_GROWN = 3; // of a splat's size

@@ -26,6 +26,11 @@ const SOUNDS = {
 const SPEECH = "ma lo ese fumola  sabelo mu  aso le fima  "; // no language, but lips as of one
 const SOUND = 0.13; // seconds a sound
 
+// Where eyes look that look along this way: to the left, and down.
+function findTurn(x, y, z) {
+  return { yaw: Math.atan2(x, Math.max(z, 0.02)), pitch: -Math.atan2(y, Math.max(Math.hypot(x, z), 0.02)) };
+}
+
 // Weights of names without a side go to both sides.
 function bothSides(weights, names) {
   const out = {};
@@ -48,6 +53,7 @@ class Face {
     this.gaze = { yaw: 0, pitch: 0 };
     this.look = { yaw: 0, pitch: 0 }; // where the eyes want to go
     this.sockets = []; // where the eyes of bound splats lie
+    this.sight = { yaw: 0, pitch: 0 }; // where the photo's eyes look
     this.sway = STILL;
     Object.assign(this, { talking: false, idle: false, time: 0, blinkAt: 2.5, blinkBegan: -1, spoken: 0 });
   }
@@ -58,13 +64,22 @@ class Face {
     [this.head, this.shoulders] = ["head", "shoulders"].map((name) => root.getObjectByName(name));
     this.eyes = ["eye_left", "eye_right"].map((name) => root.getObjectByName(name)).filter(Boolean);
     this.eyes.forEach((eye) => { eye.rotation.order = "YXZ"; });
+    this.begin(this.eyes.map((eye) => eye.userData.sight));
     this.step(0);
   }
 
   // Move splats that hang on this mesh from now on.
   bind(mesh) {
     this.sockets = mesh.eyes.map(({ pivot }) => new THREE.Vector3(...pivot).multiplyScalar(METRES));
+    this.begin(mesh.eyes.map(({ sight }) => sight));
     this.step(0);
+  }
+
+  // Eyes turn from where they look in the photo, each a little to the other's side.
+  begin(sights) {
+    const sum = [0, 0, 0];
+    for (const sight of sights) sight?.forEach((value, i) => { sum[i] += value; });
+    if (sum.some((value) => value !== 0)) this.sight = findTurn(...sum);
   }
 
   preset(name) {
@@ -182,9 +197,11 @@ class Face {
     const middle = new THREE.Vector3();
     for (const place of places) middle.add(place);
     const way = point.clone().sub(middle.divideScalar(places.length));
-    this.look.yaw = Math.max(-MOST_YAW, Math.min(MOST_YAW, Math.atan2(way.x, Math.max(way.z, 0.02))));
-    const pitch = -Math.atan2(way.y, Math.max(Math.hypot(way.x, way.z), 0.02));
-    this.look.pitch = Math.max(-MOST_PITCH, Math.min(MOST_PITCH, pitch));
+    const wanted = findTurn(way.x, way.y, way.z);
+    for (const [axis, usual] of [["yaw", MOST_YAW], ["pitch", MOST_PITCH]]) {
+      const most = Math.max(usual, Math.abs(this.sight[axis]));
+      this.look[axis] = Math.max(-most, Math.min(most, wanted[axis])) - this.sight[axis];
+    }
   }
 
   lookAhead() {

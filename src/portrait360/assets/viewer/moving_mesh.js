@@ -49,7 +49,10 @@ class MovingMesh {
       (primitive.targets ?? []).forEach(({ POSITION }, i) => {
         this.addTarget(file, mesh.extras.targetNames[i], file.tree.accessors[POSITION].sparse, { first, turns });
       });
-      if (turns) this.eyes.push({ first, end: first + place.length / 3, pivot: origin.map((value) => value / METRES) });
+      if (turns) {
+        const end = first + place.length / 3, pivot = origin.map((value) => value / METRES);
+        this.eyes.push({ first, end, pivot, sight: node.extras?.sight });
+      }
       first += place.length / 3;
       if (name === "skin") this.skin = first; // it comes first
     }

@@ -176,8 +176,9 @@ def _even_lids(avatar: Avatar, count: int) -> F32:
     """Return what is added to the albedo (2, n, 3) of the left and the right lids when they have closed."""
     skin, out = find_skin(avatar), np.zeros((2, count, 3), np.float32)
     level = 1 if len(skin.vertices) == len(load_pack().mask("eyelids")) else 2
-    change = calm_lids(skin.albedo, find_lids(level), 1.0) - skin.albedo
-    first, left = find_first(avatar, skin), skin.vertices[:, :1] > 0
+    left = skin.vertices[:, 0] > 0
+    change = calm_lids(skin.albedo, find_lids(level), left, 1.0) - skin.albedo
+    first, left = find_first(avatar, skin), left[:, None]
     out[:, first : first + len(change)] = change * left, change * ~left
     return out
 

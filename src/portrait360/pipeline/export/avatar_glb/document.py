@@ -135,6 +135,8 @@ def _add_piece(
         origin = pivot if piece.pivot is None else piece.pivot.astype(np.float64) * METRES
         if piece.pivot is not None:
             node["translation"] = (origin - pivot).tolist()
+        if piece.sight is not None:
+            node["extras"] = {"sight": [round(float(value), 4) for value in piece.sight]}
         tree.nodes[1]["children"].append(number)
     tree.nodes.append(node)
     tree.meshes.append(_describe_mesh(tree.builder, piece, material, origin, weights))

@@ -38,7 +38,7 @@ def make_eye(mesh: Mesh, name: str, moves: dict[str, F32]) -> Piece:
     uv = np.stack([0.5 + radius * np.cos(turn), 0.5 - radius * np.sin(turn)], 1).astype(np.float32)
     return Piece(
         name, Look(name, GLOSS, texture=name), vertices, normals[rows].astype(np.float32), triangles, uv,
-        moves=moves, pivot=find_middle(mesh),
+        moves=moves, pivot=find_middle(mesh), sight=find_sight(mesh),
     )  # fmt: skip
 
 
@@ -47,6 +47,11 @@ def find_middle(mesh: Mesh) -> F32:
     points = mesh.vertices[RINGS // 2 * SPOKES :].astype(np.float64)
     rows = np.concatenate([2 * points, np.ones((len(points), 1))], 1)
     return np.linalg.lstsq(rows, (points**2).sum(1), rcond=None)[0][:3].astype(np.float32)
+
+
+def find_sight(mesh: Mesh) -> F32:
+    """Return the direction (3,) from the middle of an eyeball to its pupil."""
+    return unit(mesh.vertices[:SPOKES].mean(0) - find_middle(mesh)).astype(np.float32)
 
 
 def turn_eye(vertices: F32, middle: F32, rig: Rig, eye: str, name: str) -> F32:

@@ -36,4 +36,5 @@ class Piece:
     turns: dict[str, F32] = field(default_factory=dict)  # expression unit -> (n, 3) of the normals
     head: F32 | None = None  # (n,) how far each vertex follows the head; None: all of them, rigidly
     pivot: F32 | None = None  # (3,) about which it rotates
+    sight: F32 | None = None  # (3,) where an eye looks in the photo
     image: Bytes | None = None  # (h, w, 3 or 4) what its look's texture shows

@@ -17,12 +17,13 @@ from portrait360.pipeline.export.avatar_glb.texture import fill_texture
 from portrait360.synth.head.fitted_head import load_linear_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.scene import Mesh
-from portrait360.utils.array_types import F32, Bytes
+from portrait360.utils.array_types import F32, Bools, Bytes
 from portrait360.utils.image_ops import smoothstep
 
 SIDE = 2048
 SHADED = 0.7  # power of the openness of skin: viewers' own light darkens what lies below once more
-LIDS, BRIGHT_LID, EVEN = (0.3, 0.7), 0.5, 0.6  # of the way of the lids; quantile of their colours, and its share
+LIDS, OUTER = (0.3, 0.7), 0.5  # of the way of the lids; up to where they show beside open eyes
+BRIGHT_LID, EVEN = 0.5, 0.75  # quantile of the colours there, and its share
 LINING, DARKEST = (0.75, 1.0), 0.45  # of the mouth, and the share of light that reaches it, for viewers know no shade
 
 
@@ -65,13 +66,12 @@ def _find_texels(mesh: Mesh, light: F32, side: int) -> _Texels:
     barycentrics = np.zeros((side, side, 3), np.float32)
     rasterizer_kernels.weights(points, triangles, ids[..., 0], barycentrics)
     buffers = rasterizer.Buffers(ids[..., 0], barycentrics, depth[..., 0])
-    albedo = calm_lids(mesh.albedo, find_lids(level))
-    colours = albedo * light
+    lids = find_lids(level)
+    colours = calm_lids(mesh.albedo * light, lids, mesh.vertices[:, 0] > 0)
     inside = np.asarray(smoothstep(*LINING, pack.mask("inside_mouth", level)), np.float32)
     colours = colours * (1 - (1 - DARKEST) * inside[:, None])
     assert mesh.normals is not None
-    lids = find_lids(level)[:, None]
-    values = np.concatenate([mesh.vertices, mesh.normals, colours, lids], 1)
+    values = np.concatenate([mesh.vertices, mesh.normals, colours, lids[:, None]], 1)
     where = np.flatnonzero(ids.ravel() >= 0)
     found = rasterizer.interpolate(buffers, pack.subdivision(level).triangles, values).reshape(-1, 10)[where]
     points, normals, albedo = (np.ascontiguousarray(found[:, k : k + 3]) for k in (0, 3, 6))
@@ -86,9 +86,15 @@ def find_lids(level: int) -> F32:
     return np.asarray(smoothstep(*LIDS, pack.subdivide(reach / reach.max(), level)), np.float32)
 
 
-def calm_lids(albedo: F32, lids: F32, even: float = EVEN) -> F32:
-    """Return albedos (n, 3) with more even lids: closing stretches the folds and lashes that open eyes show there."""
-    if not (lids > 0.5).any():
-        return albedo
-    usual = np.quantile(albedo[lids > 0.5], BRIGHT_LID, axis=0)
-    return np.asarray(albedo + even * lids[:, None] * (usual - albedo), np.float32)
+def calm_lids(colours: F32, lids: F32, left: Bools, even: float = EVEN) -> F32:
+    """Return colours (n, 3) with more even lids: closing stretches the folds and lashes that open eyes show there.
+
+    On each side, `left` or not, lids take the colour of their outer halves: lashes and folds darken the edges.
+    """
+    out = colours.copy()
+    for side in (left, ~left):
+        rows, outer = side & (lids > 0), side & (lids > 0) & (lids < OUTER)
+        if outer.any():
+            usual = np.quantile(colours[outer], BRIGHT_LID, axis=0)
+            out[rows] += even * lids[rows, None] * (usual - colours[rows])
+    return out

@@ -14,12 +14,15 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.avatar_rig.binding import MILLIMETRE, Binding, find_seen, find_shown, spread_points
+from portrait360.pipeline.export.avatar_rig.lid_colours import Spots, colour_lids, shade_lids
 from portrait360.pipeline.export.avatar_rig.moving_mesh import EYES, SKIN, TEETH, TONGUE, MovingMesh
 from portrait360.pipeline.export.avatar_splats.choice import paint
 from portrait360.pipeline.export.avatar_splats.layers import thin_out
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs
+from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.render.tone_mapping import linear_to_srgb, srgb_to_linear
 from portrait360.utils.array_types import F32, F64, Bools, Floats
+from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.parallel.threads import count_threads
 from portrait360.utils.vectors import measure_length
 
@@ -31,6 +34,7 @@ AHEAD = np.array([0.0, 0.0, 1.0])  # where teeth and tongue face
 FORWARD = 0.2  # cosine from which an eyeball's front is drawn
 STRETCH = 2.0  # of an area, beyond which what lies on it gets thin
 FOLD = 1.0 * MILLIMETRE  # that lids move when they close, from which they are drawn: the page lets the photo's fade
+COVERED = (FOLD, 4 * MILLIMETRE)  # over which a lid's colour becomes that of the skin around the eye
 VIEWS = ((0, 0), (-35, 0), (35, 0), (0, -25))
 BESIDE, AROUND = 48, 400  # Gaussians from which the light on skin and eyes, and that on a mouth, is taken
 ENOUGH = 40  # Gaussians on teeth and tongue that know the light there
@@ -102,7 +106,29 @@ def draw_inside(splats: GaussianSplats, binding: Binding, mesh: MovingMesh, open
         gain = np.where(inner[:, None], light.find_inner(before), light.find(before, own, mesh))
     else:
         gain = light.find(before, own, mesh)
-    return Inside(paint(discs, linear_to_srgb(plain * gain)), own, weights, opening)
+    colours = plain * gain
+    if opening.over:
+        share = smoothstep(*COVERED, measure_moves(mesh, rest, points)[triangles]) * mesh.mark((SKIN,))[triangles]
+        colours = light.colour_lids(colours, Spots(spots, find_normals(mesh, points, own)), share, mesh, rest)
+        lowered = np.maximum(before[:, 1] - spots[:, 1], 0)
+        edge = KDTree(find_lower_lids(mesh, rest, points)).query(spots)[0]
+        colours = colours * shade_lids(lowered, edge)
+    return Inside(paint(discs, linear_to_srgb(colours)), own, weights, opening)
+
+
+def find_lower_lids(mesh: MovingMesh, rest: F32, closed: F32) -> F32:
+    """Return middles (n, 3) of the skin's triangles that are seen below closed upper lids."""
+    seen = find_seen(mesh, closed, VIEWS[:1]) & mesh.mark((SKIN,))
+    before, after = (points[mesh.triangles].mean(1) for points in (rest, closed))
+    height = np.mean([rest[part.vertices, 1].mean() for part in mesh.parts if part.name in EYES])
+    return after[seen & (before[:, 1] < height) & (before[:, 1] - after[:, 1] < FOLD)]
+
+
+def find_normals(mesh: MovingMesh, points: F32, binding: Binding) -> F64:
+    """Return where the mesh faces (n, 3), with its vertices at these points."""
+    corners = vertex_normals(points, mesh.triangles)[mesh.triangles[binding.triangles]]
+    normals = (corners * binding.places[..., None]).sum(1).astype(np.float64)
+    return normals / np.maximum(measure_length(normals)[:, None], 1e-12)
 
 
 def find_spacing(points: F32, mesh: MovingMesh) -> F64:
@@ -189,6 +215,7 @@ class Light:
         rows = np.flatnonzero((binding.weights > SOLID) & (splats.opacities > SOLID))
         triangles = binding.triangles[rows]
         self._points = splats.means[rows]
+        self._binding = binding.select(rows)
         self._shown = srgb_to_linear(splats.colours[rows])
         self._plain = mesh.find_colours(triangles, binding.places[rows])
         self._skin = (mesh.mark((SKIN,)) & ~folded)[triangles]
@@ -200,6 +227,23 @@ class Light:
         out = np.ones((len(points), 3), np.float32)
         out[~eyes] = self._compare(points[~eyes], self._skin, BESIDE)
         out[eyes] = self._compare(points[eyes], self._eyes, BESIDE)
+        return out
+
+    def colour_lids(self, colours: F32, lids: Spots, share: F32, mesh: MovingMesh, rest: F32) -> F32:
+        """Return the colours (n, 3), as far (n,) as they are lids' those of the skin around the eye.
+
+        `lids` are closed, and `rest` are the vertices in the photo's expression.
+        """
+        out, skin = colours.copy(), self._skin
+        around = Spots(self._points[skin], find_normals(mesh, rest, self._binding.select(np.flatnonzero(skin))))
+        for part in mesh.parts:
+            if part.name not in EYES:
+                continue
+            sign = np.sign(rest[part.vertices, 0].mean())
+            rows = (share > 0) & (sign * lids.points[:, 0] > 0)
+            found = colour_lids(lids.select(rows), around, self._shown[skin]) if rows.any() else None
+            if found is not None:
+                out[rows] += share[rows, None] * (found - out[rows])
         return out
 
     def find_inner(self, points: Floats) -> F32:
