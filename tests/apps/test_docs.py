@@ -184,6 +184,13 @@ def test_the_docs_list_every_hairstyle_in_its_family():
     assert f"one of [these {len(ALL_STYLES)}](#hairstyles)" in page and f"has {len(ALL_STYLES)} styles" in page
 
 
+def test_the_modules_that_make_an_avatar_are_where_the_docs_say():
+    page, source = (ROOT / "docs" / "avatar.md").read_text(encoding="utf-8"), ROOT / "src" / "portrait360"
+    table = page.split("| step |")[1].split("\n\n")[0]
+    names = re.findall(r"`(\w[\w/]*(?:\.py|/))`", table)[1:]  # the first is the folder of them all
+    assert len(names) > 25 and all((source / "pipeline/avatar" / n).exists() or (source / n).exists() for n in names)
+
+
 def test_the_examples_of_the_api_hold(shop, light_avatars, monkeypatch):
     monkeypatch.chdir(shop)
     use_small_crops(monkeypatch)
