@@ -398,7 +398,7 @@ def test_warnings_are_those_of_the_latest_run(photo, begun):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"preset": "sdxl"}, "no preset"),
+        ({"preset": "sdxl"}, "`preset=sdxl`"),
         ({"preset": "sd15"}, "needs the weights of diffportrait360 and back-head"),
         ({"method": "gan"}, "needs the weights of panohead"),
         ({"views": 0}, "`views=0`"),
@@ -408,9 +408,9 @@ def test_warnings_are_those_of_the_latest_run(photo, begun):
         ({"seed": -1}, "`seed=-1`"),
         ({"steps": 5}, "`steps="),
         ({"faithful": True}, "`faithful=True`"),
-        ({"results": ("hair",)}, "'hair'"),
+        ({"results": ("hair",)}, "`results=hair`"),
         ({"formats": ()}, "`formats=`"),
-        ({"formats": ("obj",)}, "'obj'"),
+        ({"formats": ("obj",)}, "`formats=obj`"),
         ({"device": "tpu"}, "no device"),
         ({"orbit_elevation": 80.0}, "`orbit_elevation=80`"),
         ({"azimuth": 400.0}, "`azimuth=400`"),
@@ -429,11 +429,11 @@ def test_results_by_their_names():
     assert parse_results("nerf,splats,mesh") == ("field", "splats", "mesh")
     assert parse_results(" Mesh ,nerf,") == ("field", "mesh")
     assert parse_results("views") == ()
-    for words, named in (("mesh,obj", "'obj'"), (",", "`results=`")):
+    for words, named in (("mesh,obj", "`results=obj`"), (",", "`results=`")):
         with pytest.raises(UserError, match=named):
             parse_results(words)
     assert parse_formats("spz, PLY,spz") == ("spz", "ply")
-    with pytest.raises(UserError, match="'sog'"):
+    with pytest.raises(UserError, match="`formats=sog`"):
         parse_formats("sog")
 
 
