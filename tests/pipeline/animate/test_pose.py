@@ -177,3 +177,18 @@ def test_its_own_light_changes_nothing_and_a_lamp_lights_its_side(avatar):
         left = (lit.rgb[face].mean(-1) * weight)[:, :middle].sum() / weight[:, :middle].sum()
         sides.append(right / left)
     assert sides[0] > 1.25 * sides[1]
+
+
+def test_eyes_of_a_drawing_close_in_its_pixels_and_its_layers_stay(avatar):
+    size, eyes = avatar.picture.size, np.zeros(avatar.picture.labels.shape, np.uint8)
+    places = [avatar.camera.project(avatar.scene.landmarks[f"{side}_eye_top"])[0] for side in ("left", "right")]
+    for place in places:
+        cv2.circle(eyes, tuple(int(v * size) for v in place), round(0.03 * size), 1, -1)
+    near = cv2.dilate(eyes, np.ones((25, 25))) > 0
+    labels = np.where(near, np.uint8(Label.FACE), avatar.picture.labels)
+    drawn = replace(avatar, picture=replace(avatar.picture, labels=labels, eyes=eyes > 0))
+    posed = pose_avatar(drawn, SHUT)
+    assert isinstance(posed, PosedAvatar) and not posed.shift.surface.any()
+    change = np.abs(posed.render(avatar.camera, SIZE).rgb - drawn.render(avatar.camera, SIZE).rgb).max(-1)
+    shut, beside = (cv2.resize(mask.astype(np.uint8), (SIZE, SIZE)) > 0 for mask in (eyes, ~near))
+    assert change[shut].mean() > 0.03 and change[beside].max() < 5e-3

@@ -17,6 +17,7 @@ from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_f
 from portrait360.pipeline.animate.neck import NeckField, NeckTurn, make_neck_field, neck_vector
 from portrait360.pipeline.animate.openings import Openings, find_openings, find_whiteness
 from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.drawing.blink import DrawnEyes, find_drawn_eyes
 from portrait360.pipeline.avatar.view.relief import Relief
 from portrait360.pipeline.avatar.view.render import PhotoProjection, render_avatar
 from portrait360.pipeline.export.avatar_glb.bust import make_neck
@@ -34,6 +35,7 @@ SAME_SURFACE = 0.03  # canonical depth between a layer and the solid surface wit
 STRAND = 2e-4  # canonical depth by which strands lie before the skin
 HIGHEST = 1.5  # weight that a unit can have: ARKit's stay below 1
 SIDES = ("", "Left", "Right")
+BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
 PARTED = 0.35  # least weight of jawOpen for that of tongueOut
 
 
@@ -98,6 +100,7 @@ class Puppet:
     normals: F32  # (n, 3) of the surface, from its triangles
     solid: I32  # (m, 3) triangles behind which nothing is seen
     whiteness: float  # of teeth, against those of the layers
+    drawn: DrawnEyes | None  # eyes that are pixels of a drawing
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,7 +124,8 @@ def make_puppet(avatar: Avatar) -> Puppet:
     normals = vertex_normals(surface.values[:, POSITION], surface.triangles)
     solid = np.ascontiguousarray(surface.triangles[scene.solid])
     neck, white = make_neck_field(make_neck(parts.rig)), find_whiteness(avatar.picture, film)
-    return Puppet(parts, projection, openings, face, neck, normals, solid, white)
+    drawn = find_drawn_eyes(avatar.picture)
+    return Puppet(parts, projection, openings, face, neck, normals, solid, white, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,12 +138,28 @@ class PosedAvatar:
 
     def render(self, camera: Camera, size: int = 256) -> ProxyView:
         """Render a view; the camera stands where it stands to the shoulders."""
-        view = render_avatar(self.puppet.projection, self.turn.to_head(camera), size, self)
+        view = render_avatar(self.projection, self.turn.to_head(camera), size, self)
         return replace(view, normals=self.turn.to_world(view.normals))
 
     @cached_property
+    def projection(self) -> PhotoProjection:
+        """The photo; drawn eyes close in it."""
+        drawn, whole = self.puppet.drawn, self.puppet.projection
+        blinks = [self.puppet.names.index(name) for name in BLINKS]
+        closed = np.clip(self.weights[blinks], 0, 1)
+        return whole if drawn is None or not closed.any() else whole.with_colours(drawn.close(closed))
+
+    @cached_property
+    def mesh_weights(self) -> F32:
+        """What moves the layers (52,): drawn eyes have no lids."""
+        if self.puppet.drawn is None:
+            return self.weights
+        of_eyes = np.array([name.startswith("eye") for name in self.puppet.names])
+        return np.where(of_eyes, self.puppet.weights, self.weights)
+
+    @cached_property
     def shift(self) -> Shift:
-        return self.puppet.parts.move(self.weights)
+        return self.puppet.parts.move(self.mesh_weights)
 
     @property
     def scene(self) -> PreparedScene:
@@ -161,9 +181,9 @@ class PosedAvatar:
         same_side = np.sign((values[:, NORMAL] * before).sum(1, keepdims=True))
         normals = values[:, NORMAL] + same_side * (after - before)
         values[:, NORMAL] = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
-        values[:, AMBIENT] = self.puppet.openings.light(values[:, AMBIENT], self.weights)
+        values[:, AMBIENT] = self.puppet.openings.light(values[:, AMBIENT], self.mesh_weights)
         values[:, ALBEDO] += self.opening[2] * self.puppet.openings.lips
-        values[:, ALBEDO] += self.puppet.openings.calm_lids(self.weights)
+        values[:, ALBEDO] += self.puppet.openings.calm_lids(self.mesh_weights)
         values[:, ALBEDO] *= self.puppet.openings.dim_teeth(self.shift, float(self.opening[2]))
         for row in self.puppet.parts.teeth:
             values[row.rows, ALBEDO] *= 1 + self.opening[2] * (self.puppet.whiteness - 1)

@@ -89,6 +89,7 @@ class Avatar:
                 arrays |= {f"photo_{name}": to_uint8(getattr(self.picture, name)) for name in PICTURES}
                 arrays |= {"photo_labels": self.picture.labels, "cam2world": camera.cam2world}
                 arrays |= {"photo_painted": np.array(True)} if self.picture.painted else {}
+                arrays |= {} if self.picture.eyes is None else {"photo_eyes": np.asarray(self.picture.eyes, np.bool_)}
                 arrays |= {"lens": np.array([camera.focal, *camera.center])} | pack_scene(self.scene)
                 arrays |= pack_fit(self.fit)
                 np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -125,7 +126,8 @@ def round_photo(photo: Photo) -> Photo:
     """Return the photo with the 8-bit values that its file holds."""
     rgb, alpha, known, pure = (to_uint8(getattr(photo, name)).astype(np.float32) / 255 for name in PICTURES)
     flow = np.zeros((*alpha.shape, 2), np.float32)  # only the fit of the hair needs it
-    return Photo(rgb, srgb_to_radiance(rgb), alpha, known, photo.labels, pure, flow, photo.camera, photo.painted)
+    picture = rgb, srgb_to_radiance(rgb), alpha, known, photo.labels, pure, flow
+    return Photo(*picture, photo.camera, photo.painted, photo.eyes)
 
 
 def _read_photo(data: np.lib.npyio.NpzFile) -> Photo:
@@ -141,5 +143,7 @@ def _read_photo(data: np.lib.npyio.NpzFile) -> Photo:
     camera = Camera(np.array(data["cam2world"], np.float64), focal, (x, y))
     flow = np.zeros((side, side, 2), np.float32)
     rgb, alpha, known, pure = (a.astype(np.float32) / 255 for a in (rgb, alpha, known, pure))
-    painted = "photo_painted" in data
-    return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, flow, camera, painted)
+    painted, eyes = "photo_painted" in data, data.get("photo_eyes")
+    if eyes is not None and (eyes.shape != (side, side) or eyes.dtype != np.bool_):
+        raise ValueError("eyes that are none")
+    return Photo(rgb, srgb_to_radiance(rgb), alpha, known, labels, pure, flow, camera, painted, eyes)

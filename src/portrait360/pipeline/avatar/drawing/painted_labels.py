@@ -57,7 +57,8 @@ def paint_face(photo: Photo, landmarks: Floats, *, bearded: bool = False) -> Pho
     stained = (out == Label.HAIR) & (strange > 0) & ~above
     haze = find_haze(photo)
     pure = photo.pure * ~(stained | haze | find_cut_off(out == Label.CLOTHES, haze))
-    return replace(photo, labels=out, pure=np.asarray(pure, np.float32), painted=True)
+    eyes = photo.shows(Label.EYE) & ~beyond
+    return replace(photo, labels=out, pure=np.asarray(pure, np.float32), painted=True, eyes=eyes)
 
 
 def find_dark_neck(photo: Photo, labels: Bytes, above: Bools, face: Bools) -> Bools:

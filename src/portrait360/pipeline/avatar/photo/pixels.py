@@ -60,6 +60,7 @@ class Photo:
     flow: Floats  # (s, s, 2) cos and sin of twice the angle of the hair, shorter where unsure
     camera: Camera  # in the frame of the head at its own size
     painted: bool = False  # whether eyes and mouth are painted on the face, as in a flat drawing
+    eyes: Bools | None = None  # (s, s) where they are, if they are painted
     loose: Floats | None = None  # (s, s) the matte with single hairs, and without the background between locks
 
     @property

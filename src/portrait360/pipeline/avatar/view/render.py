@@ -56,7 +56,7 @@ from portrait360.synth.render.bake import PreparedScene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.mesh_buffers import POSITION
 from portrait360.synth.render.renderer import render_linear
-from portrait360.synth.render.tone_mapping import tone_map
+from portrait360.synth.render.tone_mapping import srgb_to_radiance, tone_map
 from portrait360.synth.scene import Part
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
@@ -143,6 +143,14 @@ class PhotoProjection:
     @property
     def tone(self) -> Tone | None:
         return self._comparison[3]
+
+    def with_colours(self, rgb: F32) -> PhotoProjection:
+        """Return the projection of a photo (s, s, 3) that shows the same things in other colours."""
+        _ = self._comparison
+        photo = replace(self.photo, rgb=rgb, radiance=srgb_to_radiance(rgb))
+        out = replace(self, photo=photo)
+        vars(out).update({name: value for name, value in vars(self).items() if name not in ("photo", "clear")})
+        return out
 
     @cached_property
     def _comparison(self) -> tuple[F32, F32, Relief, Tone | None]:
