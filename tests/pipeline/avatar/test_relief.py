@@ -16,7 +16,15 @@ from portrait360.pipeline.avatar.view.relief import (
     hang_locks,
     make_relief,
 )
-from portrait360.pipeline.avatar.view.relief_trust import ISLAND, SLIVER, calm, find_pure, measure_density
+from portrait360.pipeline.avatar.view.relief_trust import (
+    ISLAND,
+    SLIVER,
+    Shown,
+    calm,
+    find_pure,
+    measure_density,
+    soften_edges,
+)
 from portrait360.pipeline.avatar.view.relief_view import Colours, lay_relief_over, make_opaque
 from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
 from portrait360.pipeline.avatar.view.seams import hide_seams
@@ -242,3 +250,13 @@ def test_skin_and_cloth_of_the_photo_are_never_half_there_a_little_aside():
     for fine, angle, alpha in ((0, 5.0, (0.0, 0.05)), (1, 5.0, (0.3, 0.45)), (0, 0.5, (0.3, 0.45))):
         opaque = make_opaque(trust, np.full((32, 32), angle), np.full((32, 32), fine))
         assert alpha[0] <= opaque.min() and opaque.max() <= alpha[1]
+
+
+@pytest.mark.parametrize(("density", "scraps", "kept"), [(0.25, True, 0.0), (0.25, False, 1.0), (0.95, True, 1.0)])
+def test_hair_that_the_photo_saw_aslant_is_not_shown_on_skin_but_a_fringe_is(density, scraps, kept):
+    one, nowhere = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE), bool)
+    uv = (pixel_centres(SIDE, SIDE) - 0.5) @ np.diag([density, 1.0]) + 0.5
+    shown = soften_edges(
+        one, one, Shown(one, one, one, one, 0 * one, 0 * one), uv, 9 * one, nowhere, ~nowhere & scraps
+    )
+    assert abs(float(np.median(shown[40:-40, 40:-40])) - kept) < 0.1

@@ -33,7 +33,9 @@ ISLAND = (
 )  # share from which a pixel is of a part, and share of the picture below which a part is an island
 
 
-def soften_edges(trust: Floats, firm: Floats, shows: Shown, uv: Floats, angle: Floats, skin: Bools) -> Floats:
+def soften_edges(
+    trust: Floats, firm: Floats, shows: Shown, uv: Floats, angle: Floats, skin: Bools, scraps: Bools
+) -> Floats:
     """Return a share (s, s) of the relief, less where it is torn, impure or stretched, the further round the more.
 
     Args:
@@ -43,8 +45,10 @@ def soften_edges(trust: Floats, firm: Floats, shows: Shown, uv: Floats, angle: F
         uv: Where it shows each pixel.
         angle: Degrees from its direction.
         skin: Where skin is shown over skin.
+        scraps: Where hair is.
     """
-    sure = firm * look_up(shows.pure, uv) * judge_stretch(shows, uv, angle, soften_mask(skin))
+    fine = judge_stretch(shows, uv, angle, soften_mask(skin), soften_mask(skin | scraps))
+    sure = firm * look_up(shows.pure, uv) * fine
     return trust * (1 - smoothstep(*SOFT_EDGE, angle) * (1 - sure))
 
 
@@ -104,14 +108,14 @@ def find_pure(photo: Photo) -> Floats:
     return np.where(photo.shows(Label.BEARD), np.float32(1), photo.pure)
 
 
-def judge_stretch(shows: Shown, uv: Floats, angle: Floats, skin: Floats) -> Floats:
+def judge_stretch(shows: Shown, uv: Floats, angle: Floats, skin: Floats, beneath: Floats) -> Floats:
     """Return how far the photo's pixels are fine enough (s, s): a little aside, coarse ones are better than none.
 
-    Where there is `skin` beneath, the layers show it as well; and the edges of skin, which are stained by what lies
-    beside it, must be finer than the rest.
+    Where there is skin `beneath`, the layers show it as well, and a sideburn that the photo saw aslant would be a
+    grey streak on the cheek; edges of `skin` over skin, stained by what lies beside, must be finer than the rest.
     """
     density = measure_density(uv)
-    needed = 1 - (1 - ASLANT[0]) * (1 - smoothstep(*ASLANT[1:], angle)) * (1 - skin)
+    needed = 1 - (1 - ASLANT[0]) * (1 - smoothstep(*ASLANT[1:], angle)) * (1 - beneath)
     clean = np.minimum(look_up(shows.inner_skin, uv), look_up(shows.clear_skin, uv))
     stained = skin * (1 - clean) * np.maximum(1 - smoothstep(*CLEAN, density), smoothstep(*TURNED, angle))
     return smoothstep(*FINE, density / needed) * (1 - stained)

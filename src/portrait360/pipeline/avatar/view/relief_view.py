@@ -142,8 +142,9 @@ def trust_relief(
     air = air * (place.angle < AIRY[1])
     later = np.interp(place.angle, AIRY, SOFT_EDGE)
     aside = place.angle + air * (later - place.angle)
-    trust = soften_edges(whole, firm, relief.shows, place.uv, aside, bare & (place.shown == place.beneath))
     scraps = bare & np.isin(place.labels, (Label.HAIR, Label.BEARD))  # of hair that the layers lack
+    skin = bare & (place.shown == place.beneath)
+    trust = soften_edges(whole, firm, relief.shows, place.uv, aside, skin, scraps)
     fitting = ~np.isin(place.beneath, list(relief.poor))
     trust = drop_islands(trust, layers * ~scraps, aside, fitting)
     kept = np.where(whole > 0, trust / np.maximum(whole, 1e-6), 0)
