@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.hair.loose_locks import grow_loose_locks
+from portrait360.pipeline.avatar.hair.loose_locks import find_faint_hair, grow_loose_locks
 from portrait360.pipeline.avatar.hair.loose_paths import follow_loose_hair, spread_evenly
 from portrait360.pipeline.avatar.hair.outline import bare_skin
 from portrait360.pipeline.avatar.photo.pixels import Photo
@@ -106,3 +106,12 @@ def test_tidy_carved_and_drawn_hair_has_no_loose_locks(head, hair):
     assert grow_loose_locks([hair], head, wisp)
     assert not grow_loose_locks([stone], head, wisp)
     assert not grow_loose_locks([hair], head, replace(wisp, painted=True))
+
+
+def test_the_soft_edge_of_a_face_is_no_loose_hair(head, hair):
+    photo = photograph(head, hair)
+    soft = cv2.GaussianBlur(photo.alpha, (0, 0), 2.0)
+    found = find_faint_hair(replace(photo, alpha=soft, loose=None)) & photo.shows(Label.BACKGROUND)
+    rows = np.nonzero(found)[0]
+    assert len(rows) > 20
+    assert rows.max() < np.nonzero(photo.shows(Label.HAIR))[0].max() + 4

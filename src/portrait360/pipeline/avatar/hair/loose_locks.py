@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d, uniform_filter
 from scipy.spatial import KDTree
 
 from portrait360.geometry.rasterizer import rasterise
@@ -22,7 +22,7 @@ from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
 from portrait360.synth.noise import noise
 from portrait360.synth.scene import Material, Strands
-from portrait360.utils.array_types import F32, F64
+from portrait360.utils.array_types import F32, F64, Bools
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
@@ -33,6 +33,7 @@ BORDER = 0.03  # picture sides from the photo's edge, which cuts hair off
 CELLS = 96  # of the picture, in which the depth of hair is read
 DEPTHS = (0.1, 0.6)  # share of the way from its first strand to its last at which loose hair leaves it
 HANGING = (0.07, 0.12)  # picture sides below its root from which hair hangs: before the ears, beside the face
+LOWER = (0.0, 0.03)  # picture sides below the middle of the ears that it reaches: else it is combed aside, or short
 EAR, ABOVE = 0.35, 0.02
 """Share of ears in the skin's mask; canonical height over their middle below which other hair comes from behind."""
 DEEP, TUFTS = 26.0, 28.0  # tufts per picture side that share a depth, and per canonical unit that are copied as one
@@ -52,7 +53,7 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
     if not groups or photo.painted:
         return []
     shown = open_hair(photo)
-    hair = shown.shows(Label.HAIR) | (shown.shows(Label.BACKGROUND) & (shown.alpha > FAINT))
+    hair = find_faint_hair(shown)
     cloud = np.concatenate([group.points.reshape(-1, 3) for group in groups])
     paths = leave_covered(follow_loose_hair(shown.alpha, shown.rgb.mean(-1), hair), cloud, photo)
     paths, skin = leave_hairline(paths, head, photo)
@@ -62,6 +63,13 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
     more = copy_around(own, paths, cloud, head, make_frame(photo.camera))
     first = _dress(own, groups, head)
     return [group for group in (first, *trim_strands([_dress(more, groups, head)], head, photo)) if len(group.points)]
+
+
+def find_faint_hair(shown: Photo) -> Bools:
+    """Return where a photo shows hair, also faintly beside it (s, s); the soft edge of a face is none."""
+    named = shown.labels != Label.BACKGROUND
+    rows, columns = distance_transform_edt(~named, return_distances=False, return_indices=True)
+    return (shown.labels[rows, columns] == Label.HAIR) & (named | (shown.alpha > FAINT))
 
 
 def leave_covered(paths: LoosePaths, cloud: F32, photo: Photo) -> LoosePaths:
@@ -81,12 +89,15 @@ def leave_hairline(paths: LoosePaths, head: Head, photo: Photo) -> tuple[LoosePa
     buffers = rasterise(head.body, head.triangles, photo.camera, photo.size)
     x, y = np.moveaxis(np.clip((paths.uv * photo.size).astype(int), 0, photo.size - 1), -1, 0)
     skin = np.where(buffers.ids >= 0, buffers.depth, np.inf)[y, x]
-    keep = (np.isfinite(skin).mean(1) < 0.5) | (_measure_hang(paths) > 0.5)
+    keep = (np.isfinite(skin).mean(1) < 0.5) | (_measure_hang(paths, head, photo) > 0.5)
     return LoosePaths(paths.uv[keep], paths.outward[keep]), skin[keep]
 
 
-def _measure_hang(paths: LoosePaths) -> F64:
-    return smoothstep(*HANGING, paths.uv[..., 1].max(1, initial=0) - paths.uv[:, 0, 1])
+def _measure_hang(paths: LoosePaths, head: Head, photo: Photo) -> F64:
+    """Return how far paths (n,) hang, 0 to 1: below their roots, and lower than the ears."""
+    ears = photo.camera.project(np.median(head.body[head.mask("ears") > EAR], 0))[0]
+    lowest = paths.uv[..., 1].max(1, initial=0)
+    return smoothstep(*HANGING, lowest - paths.uv[:, 0, 1]) * smoothstep(*LOWER, lowest - ears[1])
 
 
 def place_paths(paths: LoosePaths, cloud: F32, head: Head, photo: Photo, skin: F64) -> F32:
@@ -98,7 +109,7 @@ def place_paths(paths: LoosePaths, cloud: F32, head: Head, photo: Photo, skin: F
     x, y = np.clip((root * CELLS).astype(int), 0, CELLS - 1).T
     near, far = (depth[y, x] for depth in _read_depths(cloud, photo))
     tuft = noise(np.column_stack([root, np.zeros(len(root))]), DEEP, 79)
-    hangs = _measure_hang(paths)
+    hangs = _measure_hang(paths, head, photo)
     height = camera.unproject(root, near)[:, 1] - np.median(head.body[head.mask("ears") > EAR, 1])
     low = smoothstep(ABOVE + 0.01, ABOVE - 0.01, height) * (1 - hangs)
     share = (DEPTHS[0] + (DEPTHS[1] - DEPTHS[0]) * smoothstep(0.2, 0.8, tuft)) * (1 - hangs)

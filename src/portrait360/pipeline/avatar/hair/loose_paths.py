@@ -16,7 +16,8 @@ from scipy.spatial import KDTree
 from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import look_up
 
-THIN = 0.025  # picture sides: half the width of what is too thin to belong to the mass
+THIN = 0.016  # picture sides: half the width of what is too thin to belong to the mass
+PART = 0.1  # share of the largest part of the mass that any part of it has
 FAINT = 0.12  # alpha of loose hair below which a path ends
 STRIDE, LONGEST = 0.003, 0.45  # picture sides
 ROOTED = 4  # strides that a path runs into the mass
@@ -42,10 +43,13 @@ NO_PATHS = LoosePaths(np.zeros((0, POINTS, 2)), np.zeros((0, 2)))
 
 
 def find_mass(hair: Bools) -> Bools:
-    """Return the hair (s, s) without what is thin."""
+    """Return the hair (s, s) without what is thin, and without lesser parts, which hang from it."""
     radius = round(THIN * len(hair))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
-    return cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, disc) > 0
+    opened = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_OPEN, disc)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(opened)
+    areas = np.where(np.arange(len(stats)) > 0, np.asarray(stats)[:, cv2.CC_STAT_AREA], 0)
+    return (areas > PART * areas.max())[parts]
 
 
 def follow_loose_hair(alpha: Floats, grey: Floats, hair: Bools, seed: int = 71) -> LoosePaths:
