@@ -34,8 +34,8 @@ CELLS = 96  # of the picture, in which the depth of hair is read
 DEPTHS = (0.1, 0.6)  # share of the way from its first strand to its last at which loose hair leaves it
 HANGING = (0.07, 0.12)  # picture sides below its root from which hair hangs: before the ears, beside the face
 LOWER = (0.0, 0.03)  # picture sides below the middle of the ears that it reaches: else it is combed aside, or short
-EAR, ABOVE = 0.35, 0.02
-"""Share of ears in the skin's mask; canonical height over their middle below which other hair comes from behind."""
+EAR, BESIDE_EAR = 0.35, 0.05
+"""Share of ears in the skin's mask; picture sides from their middle within which what does not hang is no wisp."""
 DEEP, TUFTS = 26.0, 28.0  # tufts per picture side that share a depth, and per canonical unit that are copied as one
 SPREAD = 0.006  # canonical: how far strands of a tuft lie apart in depth
 BENDS = 7.0  # points of a path over which its bends are taken off
@@ -85,17 +85,26 @@ def leave_covered(paths: LoosePaths, cloud: F32, photo: Photo) -> LoosePaths:
 
 
 def leave_hairline(paths: LoosePaths, head: Head, photo: Photo) -> tuple[LoosePaths, F64]:
-    """Return paths beside the head, and those before it that hang; and the depth of the skin at each point (n, k)."""
+    """Return paths beside the head, and those that hang before it; and the depth of the skin at each point (n, k)."""
     buffers = rasterise(head.body, head.triangles, photo.camera, photo.size)
     x, y = np.moveaxis(np.clip((paths.uv * photo.size).astype(int), 0, photo.size - 1), -1, 0)
     skin = np.where(buffers.ids >= 0, buffers.depth, np.inf)[y, x]
-    keep = (np.isfinite(skin).mean(1) < 0.5) | (_measure_hang(paths, head, photo) > 0.5)
+    away = np.linalg.norm(paths.uv[:, :, None] - _find_ears(head, photo), axis=-1).min((1, 2), initial=1)
+    beside = (np.isfinite(skin).mean(1) < 0.5) & (away > BESIDE_EAR)
+    keep = beside | (_measure_hang(paths, head, photo) > 0.5)
     return LoosePaths(paths.uv[keep], paths.outward[keep]), skin[keep]
+
+
+def _find_ears(head: Head, photo: Photo) -> F64:
+    """Return where the middle of each ear appears (2, 2)."""
+    ears = head.mask("ears") > EAR
+    middles = [np.median(head.body[ears & (head.rest[:, 0] * side > 0)], 0) for side in (1, -1)]
+    return photo.camera.project(np.stack(middles))[0]
 
 
 def _measure_hang(paths: LoosePaths, head: Head, photo: Photo) -> F64:
     """Return how far paths (n,) hang, 0 to 1: below their roots, and lower than the ears."""
-    ears = photo.camera.project(np.median(head.body[head.mask("ears") > EAR], 0))[0]
+    ears = _find_ears(head, photo).mean(0)
     lowest = paths.uv[..., 1].max(1, initial=0)
     return smoothstep(*HANGING, lowest - paths.uv[:, 0, 1]) * smoothstep(*LOWER, lowest - ears[1])
 
@@ -103,21 +112,19 @@ def _measure_hang(paths: LoosePaths, head: Head, photo: Photo) -> F64:
 def place_paths(paths: LoosePaths, cloud: F32, head: Head, photo: Photo, skin: F64) -> F32:
     """Return paths as strands (n, k, 3): they leave the hair, points (m, 3), at its depth.
 
-    They hang before `skin`, whose depth is given at each point (n, k), unless they come from behind the ears.
+    They hang before `skin`, whose depth is given at each point (n, k).
     """
     rng, camera, root = np.random.default_rng(73), photo.camera, paths.uv[:, 0]
     x, y = np.clip((root * CELLS).astype(int), 0, CELLS - 1).T
     near, far = (depth[y, x] for depth in _read_depths(cloud, photo))
     tuft = noise(np.column_stack([root, np.zeros(len(root))]), DEEP, 79)
     hangs = _measure_hang(paths, head, photo)
-    height = camera.unproject(root, near)[:, 1] - np.median(head.body[head.mask("ears") > EAR, 1])
-    low = smoothstep(ABOVE + 0.01, ABOVE - 0.01, height) * (1 - hangs)
     share = (DEPTHS[0] + (DEPTHS[1] - DEPTHS[0]) * smoothstep(0.2, 0.8, tuft)) * (1 - hangs)
-    depth = near + (share + low * (1 - share)) * (far - near) + SPREAD * rng.normal(0, 1, len(root)).clip(-2, 2)
+    depth = near + share * (far - near) + SPREAD * rng.normal(0, 1, len(root)).clip(-2, 2)
     depth = np.repeat(depth[:, None], paths.uv.shape[1], 1)
     depth = depth + _bend_in_depth(camera.unproject(paths.uv, depth))
     before = skin - depth
-    move = np.where(np.abs(before) < BESIDE, before - np.clip(before, CLEAR, OVER), 0) * (1 - low[:, None])
+    move = np.where(np.abs(before) < BESIDE, before - np.clip(before, CLEAR, OVER), 0)
     depth = depth + gaussian_filter1d(move, 1.5, axis=1, mode="nearest")
     return np.asarray(head.field.push_out(camera.unproject(paths.uv, depth), CLEAR), np.float32)
 
