@@ -34,6 +34,7 @@ AHEAD = np.array([0.0, 0.0, 1.0])  # where teeth and tongue face
 FORWARD = 0.2  # cosine from which an eyeball's front is drawn
 STRETCH = 2.0  # of an area, beyond which what lies on it gets thin
 FOLD = 1.0 * MILLIMETRE  # that lids move when they close, from which they are drawn: the page lets the photo's fade
+PLAIN = 0.75  # share of that colour: the rest has the grain of the lid
 COVERED = (FOLD, 4 * MILLIMETRE)  # over which a lid's colour becomes that of the skin around the eye
 VIEWS = ((0, 0), (-35, 0), (35, 0), (0, -25))
 BESIDE, AROUND = 48, 400  # Gaussians from which the light on skin and eyes, and that on a mouth, is taken
@@ -243,7 +244,7 @@ class Light:
             rows = (share > 0) & (sign * lids.points[:, 0] > 0)
             found = colour_lids(lids.select(rows), around, self._shown[skin]) if rows.any() else None
             if found is not None:
-                out[rows] += share[rows, None] * (found - out[rows])
+                out[rows] += PLAIN * share[rows, None] * (found - out[rows])
         return out
 
     def find_inner(self, points: Floats) -> F32:

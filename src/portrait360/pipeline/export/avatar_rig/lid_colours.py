@@ -14,7 +14,7 @@ from portrait360.pipeline.export.avatar_rig.binding import MILLIMETRE
 from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 
-REACH = 14 * MILLIMETRE  # from a lid, up to which skin shows its light
+REACH, NEAR = 14 * MILLIMETRE, 5 * MILLIMETRE  # from a lid, up to which skin shows its light, and shows it well
 FEW = 150  # Gaussians, fewer of which do not tell how light changes over an eye
 ROUNDS = 4  # of a fit without what lies off it
 OFF = 0.25  # logarithm by which brows, lashes, folds and gloss lie off it
@@ -45,20 +45,22 @@ def colour_lids(lids: Spots, around: Spots, colours: F32) -> F32 | None:
         around: Places on skin that does not move with them.
         colours: Linear colours (m, 3) of these.
     """
-    near = KDTree(lids.points).query(around.points, distance_upper_bound=REACH)[0] < REACH
+    apart = KDTree(lids.points).query(around.points, distance_upper_bound=REACH)[0]
+    near = apart < REACH
     if near.sum() < FEW:
         return None
     skin, shown = around.select(near), np.log(np.maximum(colours[near], LEAST))
     middle = lids.points.mean(0)
     known, wanted = (_describe(spots, middle) for spots in (skin, lids))
-    brightness = shown.mean(1)
-    kept = np.abs(brightness - np.median(brightness)) < OFF
+    brightness, weights = shown.mean(1), np.exp(-((apart[near] / NEAR) ** 2))
+    usual = np.median(brightness[apart[near] <= max(NEAR, float(np.partition(apart, FEW)[FEW]))])
+    kept = np.abs(brightness - usual) < OFF
     for _ in range(ROUNDS):
-        off = brightness - known @ _fit(known[kept], brightness[kept, None])[:, 0]
+        off = brightness - known @ _fit(known[kept], brightness[kept, None], weights[kept])[:, 0]
         kept = np.abs(off) < OFF
         if kept.sum() < FEW // 2:
             return None
-    out = wanted @ _fit(known[kept], shown[kept])
+    out = wanted @ _fit(known[kept], shown[kept], weights[kept])
     low, high = np.quantile(shown[kept], EXTREMES, axis=0)
     return np.exp(np.clip(out, low, high)).astype(np.float32)
 
@@ -79,7 +81,7 @@ def _describe(spots: Spots, middle: Floats) -> F64:
     return np.column_stack([np.ones(len(place)), place, spots.normals - np.array([0, 0, 1.0])])
 
 
-def _fit(known: F64, values: Floats) -> F64:
-    """Return by what to multiply what is known (m, k) for values (m, c)."""
-    spare = STEADY * len(known) * np.diag([0.0, *[1.0] * (known.shape[1] - 1)])
-    return np.linalg.solve(known.T @ known + spare, known.T @ values)
+def _fit(known: F64, values: Floats, weights: F64) -> F64:
+    """Return by what to multiply what is known (m, k) for values (m, c), by weighted least squares."""
+    spare = STEADY * float(weights.sum()) * np.diag([0.0, *[1.0] * (known.shape[1] - 1)])
+    return np.linalg.solve((known.T * weights) @ known + spare, (known.T * weights) @ values)
