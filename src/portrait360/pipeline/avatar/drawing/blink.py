@@ -90,8 +90,8 @@ def find_drawn_eyes(photo: Photo) -> DrawnEyes | None:
     lids = tuple(
         find_lid(mask, down, int(middle < centre)) for mask, middle in zip(masks, middles, strict=True)
     )  # the subject's left is the picture's right
-    hair = cv2.GaussianBlur(photo.shows(Label.FACE).astype(np.float32), (0, 0), 1.0)
-    free = np.asarray(smoothstep(0.3, 0.7, hair), np.float32)
+    bare = np.asarray(cv2.GaussianBlur(photo.shows(Label.FACE).astype(np.float32), (0, 0), 1.0), np.float32)
+    free = np.asarray(smoothstep(0.3, 0.7, bare), np.float32)
     return DrawnEyes(photo, lids, spread_skin(photo), free, np.asarray(down, np.float32))
 
 
