@@ -114,7 +114,7 @@ def even_outline(rgb: Floats, alpha: Floats, share: Floats) -> tuple[Floats, Flo
     if not share.any():
         return rgb, alpha
     weight, sigma = np.asarray(alpha, np.float32), EVEN_EDGE * len(alpha)
-    soft = cv2.GaussianBlur(weight, (0, 0), sigma)
+    soft = np.asarray(cv2.GaussianBlur(weight, (0, 0), sigma), np.float32)
     even = np.asarray(weight + share * (smoothstep(*EDGE, soft) - weight), np.float32)
     around = cv2.GaussianBlur((rgb * weight[..., None]).astype(np.float32), (0, 0), sigma)
     around = around / np.maximum(soft, 1e-3)[..., None]
