@@ -17,7 +17,15 @@ from portrait360.pipeline.avatar.clothes.colours import Calm, bake_clothes, calm
 from portrait360.pipeline.avatar.clothes.neck_shade import shade_neck
 from portrait360.pipeline.avatar.hair.evening import even_groups
 from portrait360.pipeline.avatar.hair.stains import find_clear_hair, find_dense_strands
-from portrait360.pipeline.avatar.hair.strand_colours import DIM, SIDE_LIGHT, STRAND_LABELS, bake_strands, read_locks
+from portrait360.pipeline.avatar.hair.strand_colours import (
+    BAKED_STRANDS,
+    DIM,
+    SIDE_LIGHT,
+    STRAND_LABELS,
+    bake_strands,
+    read_locks,
+    read_shown_hair,
+)
 from portrait360.pipeline.avatar.photo.exposure import (
     FEW,
     GAIN,
@@ -52,7 +60,7 @@ from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
 from portrait360.utils.array_types import F32, Bools, Floats
-from portrait360.utils.parallel.threads import run_beside
+from portrait360.utils.parallel.threads import map_in_threads, run_beside
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
 BROWS = (Label.BROW,)
@@ -245,12 +253,16 @@ def _bake_meshes(scene: Scene, view: View, *, alone: bool) -> list[Mesh]:
 def _bake_strands(scene: Scene, view: View) -> list[Strands]:
     unstained = find_clear_hair(view.photo)
     clear = unstained * find_dense_strands(scene.strands, view)
+    parts = {Part(int(group.part[0])) for group in scene.strands}
     locks = {Part.HAIR: read_locks(view, unstained)}
-    if any(int(group.part[0]) == Part.BEARD for group in scene.strands):
+    if Part.BEARD in parts:
         locks[Part.BEARD] = read_locks(view, np.ones_like(clear), BEARD)
-    return even_groups(
-        [bake_strands(group, view, locks.get(Part(int(group.part[0]))), clear) for group in scene.strands]
-    )
+    shown = {part: read_shown_hair(part, view, locks[part], clear) for part in BAKED_STRANDS if part in parts}
+
+    def bake(group: Strands) -> Strands:
+        return bake_strands(group, view, shown.get(Part(int(group.part[0]))))
+
+    return even_groups(list(map_in_threads(bake, scene.strands, lone_first=False)))
 
 
 def shows_brows(view: View) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -57,41 +57,55 @@ FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its ow
 MIXED, DETOUR = (0.03, 0.006), (0.15, 1.0)  # canonical distances over which strands mix, and to the other side of
 # the head: of natural hair, and of dyed
 LOCKS_FROM = (0.025, 0.075)  # head heights: length of whiskers
+LEAF = 40  # points in a leaf of the tree: far more than are asked for make distant questions faster
 ANCHORS = 4  # points of a strand that exchange gains with other strands
 TOGETHER = 256  # strands smoothed at once: what lies between them stays in the processor's cache
 
 
-def bake_strands(group: Strands, view: View, locks: Example | None, clear: F32) -> Strands:
-    """Give strands the photo's colours, and the `locks` of their part where it does not show its own well.
+@dataclass(frozen=True, eq=False)
+class ShownHair:
+    """What the photo shows of the hair or the beard, for all of its groups of strands."""
 
-    `clear` (s, s) is where the photo tells the colour of hair, see `stains`.
+    inside: F32  # (s, s) where it tells colours
+    ratio: F32  # (s, s, 3) log(photo / render)
+    locks: Example | None
+
+
+def read_shown_hair(part: Part, view: View, locks: Example | None, clear: F32) -> ShownHair | None:
+    """Return what the photo shows of a part; None where that is too little.
+
+    `locks` are those of the part, and `clear` (s, s) is where the photo tells the colour of hair, see `stains`.
     """
-    part = Part(int(group.part[0]))
-    if part not in BAKED_STRANDS:
-        return group
     labels = STRAND_LABELS[part]
     inside = view.photo.mask(labels, inset=3) * np.isin(view.whole.labels, labels)
     # where skin shines through, a pixel has not the whiskers' colour
     inside = inside * (view.photo.pure if part == Part.BEARD else clear)
     if inside.sum() < FEW:
+        return None
+    ratio = strand_ratio(view, inside, BROAD[part])
+    return ShownHair(inside, lift_contact_shade(ratio, view.photo, inside) if part == Part.HAIR else ratio, locks)
+
+
+def bake_strands(group: Strands, view: View, shown: ShownHair | None) -> Strands:
+    """Give strands the photo's colours, and the locks of their part where it does not show its own well."""
+    if shown is None:
         return group
+    part = Part(int(group.part[0]))
     count, k, _ = group.points.shape
     points = group.points.reshape(-1, 3)
     # drawn hair has few colours, and what hangs low has those of drawn cloth beside it
     hangs = part == Part.HAIR and not view.photo.painted
     outward = face_outward(points, HANGING if hangs else 1.0)
-    weight = find_seen(points, outward, view, view.whole, 0.02, inside).reshape(count, k)
+    weight = find_seen(points, outward, view, view.whole, 0.02, shown.inside).reshape(count, k)
     facing = cosine_to_camera(points, outward, view).reshape(count, k)
     uv, _ = view.photo.camera.project(points)
-    ratio = strand_ratio(view, inside, BROAD[part])
-    ratio = lift_contact_shade(ratio, view.photo, inside) if part == Part.HAIR else ratio
-    gain = look_up_points(ratio, uv).reshape(count, k, 3)
+    gain = look_up_points(shown.ratio, uv).reshape(count, k, 3)
     uneven = _find_side_colour(points, weight.ravel(), gain.reshape(-1, 3), may_be_dyed=part == Part.HAIR)
     gain = np.asarray(gain - SIDE_LIGHT * uneven.reshape(gain.shape), np.float32)
-    if locks is not None:
-        own = look_up_points(locks.detail, uv)[:, :3].reshape(gain.shape)
+    if shown.locks is not None:
+        own = look_up_points(shown.locks.detail, uv)[:, :3].reshape(gain.shape)
         thick = 1.0 if part == Part.HAIR else _find_thick(group)
-        own, mixed = thick * own, thick * _mix_locks(group.points, weight * facing, own, locks)
+        own, mixed = thick * own, thick * _mix_locks(group.points, weight * facing, own, shown.locks)
         return _colour(group, weight, facing, np.asarray(gain - own, np.float32), mixed)
     return _colour(group, weight, facing, gain, 0.0)
 
@@ -246,7 +260,7 @@ def _carry_between_strands(points: F32, known: Floats, gain: F32, dyed: float) -
     if len(rows) < 20:
         return np.zeros_like(gain), np.zeros_like(gain[..., :1])
     rows = rows[:: max(len(rows) // 20000, 1)]
-    tree, near = KDTree(places[rows]), min(12, len(rows))
+    tree, near = KDTree(places[rows], LEAF), min(12, len(rows))
     found, distances = [], []
     for side in (1.0, -1.0):
         distance, index = tree.query(places * np.array([side, 1, 1]), k=near, workers=count_threads())
