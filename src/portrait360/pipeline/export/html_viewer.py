@@ -24,6 +24,7 @@ from portrait360.pipeline.export.viewer_splats import pack_splats
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.utils.files import atomic_write, translate_write_errors
 from portrait360.utils.images import to_uint8
+from portrait360.utils.parallel.threads import map_in_threads
 
 SCRIPTS = (
     "camera.js", "file.js", "unpack_splats.js", "sort_splats.js", "splats.js", "skin_depth.js", "moving_mesh.js",
@@ -80,16 +81,15 @@ def make_viewer(
         about |= {"photo": _encode_photo(portrait), "camera": _find_place(portrait)}
     style, three = _read_asset("viewer.css"), THREE.read_text(encoding="utf-8")
     script = '"use strict";\n(() => {\n' + "\n".join(map(_read_asset, SCRIPTS)) + "})();\n"
-    parts = {
+    packed = (data, b"" if rig is None else rig.data, glb or b"")
+    parts = dict(zip(("splats", "rig", "glb"), map_in_threads(_compress, packed, lone_first=False), strict=True))
+    parts |= {
         "title": html.escape(_clean(title) or "portrait360"),
         "policy": _state_policy(three, script, style=style),
         "style": style,
         "three": three,
         "script": script,
         "about": json.dumps(about, separators=(",", ":")).replace("<", "\\u003c"),
-        "splats": _compress(data),
-        "rig": _compress(b"" if rig is None else rig.data),
-        "glb": _compress(glb or b""),
     }
     # in one pass, so that a title that looks like a placeholder stays a title
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read_asset("viewer.html"))

@@ -14,10 +14,10 @@ from portrait360.pipeline.export.avatar_glb.expression import Rig, make_rig
 from portrait360.pipeline.export.avatar_glb.face import make_eyes, make_face_hair, make_mouth, make_skin_piece
 from portrait360.pipeline.export.avatar_glb.hair import make_hair
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, show_linear
-from portrait360.pipeline.export.avatar_glb.photo_detail import PhotoDetail, find_photo_detail
+from portrait360.pipeline.export.avatar_glb.photo_detail import find_photo_detail
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.skin_texture import bake_skin_texture
-from portrait360.pipeline.export.avatar_glb.worn import make_worn
+from portrait360.pipeline.export.avatar_glb.worn import Worn, make_worn
 from portrait360.synth.render.tone_mapping import srgb_to_linear
 from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.errors import UserError
@@ -64,16 +64,36 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
         raise UserError(f"The detail of a mesh must lie between {DETAILS[0]:g} and {DETAILS[1]:g}, not {detail:g}.")
     rig = make_rig(avatar)
     neck = make_neck(rig)
-    photo, (face, eyes) = run_beside(
-        lambda: find_photo_detail(avatar), lambda: make_face(avatar, rig, neck, detail, unlit=unlit)
+    photo, shapes = run_beside(
+        lambda: find_photo_detail(avatar), lambda: make_shapes(avatar, rig, neck, detail, unlit=unlit)
     )
-    skin, others = run_beside(
+    skin, worn = run_beside(
         lambda: bake_skin_texture(avatar, photo, unlit=unlit),
-        lambda: make_others(avatar, face, neck, photo, detail, unlit=unlit),
+        lambda: [thing.print(photo, unlit=unlit) for thing in shapes.worn],
     )
-    pieces, images = face + others, {"skin": skin, **eyes}
+    pieces, images = shapes.face + worn, {"skin": skin, **shapes.eyes}
+    pieces = pieces + close_bust(avatar, pieces, unlit=unlit) + shapes.hair
     images |= {piece.look.texture: piece.image for piece in pieces if piece.look.texture and piece.image is not None}
     return Parts(pieces, images, neck.pivot, dict(zip(rig.names, rig.weights.tolist(), strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """All that can be made before it is known what the photo shows."""
+
+    face: list[Piece]  # what expressions move
+    eyes: dict[str, Bytes]  # their textures by name
+    worn: list[Worn]
+    hair: list[Piece]
+
+
+def make_shapes(avatar: Avatar, rig: Rig, neck: Neck, detail: float, *, unlit: bool) -> Shapes:
+    face, eyes = make_face(avatar, rig, neck, detail, unlit=unlit)
+    worn = make_worn(avatar, neck, detail, unlit=unlit)
+    plain = face + [thing.piece for thing in worn]
+    closed = plain + close_bust(avatar, plain, unlit=unlit)  # of the base here only its triangles count
+    left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in closed)
+    return Shapes(face, eyes, worn, make_hair(avatar, neck, left, unlit=unlit))
 
 
 def make_face(
@@ -88,19 +108,8 @@ def make_face(
     return pieces, images
 
 
-def make_others(
-    avatar: Avatar, face: list[Piece], neck: Neck, photo: PhotoDetail, detail: float, *, unlit: bool
-) -> list[Piece]:
-    """Return what is worn, what closes the bust, and hair of the triangles that are left."""
-    pieces = make_worn(avatar, neck, photo, detail, unlit=unlit)
-    base = close_bust(avatar, face + pieces, unlit=unlit)
-    pieces += [] if base is None else [base]
-    left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in face + pieces)
-    return pieces + make_hair(avatar, neck, left, unlit=unlit)
-
-
-def close_bust(avatar: Avatar, pieces: list[Piece], *, unlit: bool) -> Piece | None:
-    """Return what closes skin and clothes below; None where nothing ends there."""
+def close_bust(avatar: Avatar, pieces: list[Piece], *, unlit: bool) -> list[Piece]:
+    """Return what closes skin and clothes below; nothing where nothing ends there."""
     skin = next(mesh for mesh in avatar.scene.meshes if len(mesh.vertices) and mesh.labels is not None)
     tone = np.median(skin.albedo, 0)
     tone = show_linear((tone * np.median(find_irradiance(avatar, skin), 0))[None])[0] if unlit else tone
@@ -110,9 +119,9 @@ def close_bust(avatar: Avatar, pieces: list[Piece], *, unlit: bool) -> Piece | N
         rims.append(piece.vertices[rows])
         colours.append(_find_colours(piece, tone)[rows].astype(np.float32))
     if sum(map(len, rims)) == 0:
-        return None
+        return []
     vertices, normals, shades, triangles = make_base(rims, colours)
-    return Piece("base", Look("base", 0.9), vertices, normals, triangles, colours=shades, head=0 * vertices[:, 0])
+    return [Piece("base", Look("base", 0.9), vertices, normals, triangles, colours=shades, head=0 * vertices[:, 0])]
 
 
 def _find_colours(piece: Piece, plain: F32) -> F32:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,7 +46,23 @@ LOOKS = {
 }
 
 
-def make_worn(avatar: Avatar, neck: Neck, photo: PhotoDetail, detail: float, *, unlit: bool) -> list[Piece]:
+@dataclass(frozen=True, eq=False)
+class Worn:
+    """A thing that is worn, and of what it gets a texture by the photo."""
+
+    piece: Piece  # with colours of vertices
+    values: F32  # (n, 10) points, normals, linear colours and opacities of all its vertices
+    triangles: I32  # of these
+    labels: tuple[Label, ...] | None  # what the photo calls it; None where it keeps its colours
+
+    def print(self, photo: PhotoDetail, *, unlit: bool) -> Piece:
+        """Return its piece, with a texture of what the photo shows of it."""
+        if self.labels is None:
+            return self.piece
+        return _print(self.piece, self.values, self.triangles, self.labels, photo, unlit=unlit)
+
+
+def make_worn(avatar: Avatar, neck: Neck, detail: float, *, unlit: bool) -> list[Worn]:
     """Return a node for each kind of thing and material."""
     groups: dict[tuple[str, Material, bool], list[Mesh]] = defaultdict(list)
     for mesh in avatar.scene.meshes:
@@ -57,7 +73,7 @@ def make_worn(avatar: Avatar, neck: Neck, photo: PhotoDetail, detail: float, *, 
     for (kind, _, _), meshes in groups.items():
         total[kind] += sum(len(mesh.triangles) for mesh in meshes)
     first: set[str] = set()
-    pieces, budgets = [], BUDGETS | ({} if avatar.scene.strands else {"hair_pieces": CARVED})
+    out, budgets = [], BUDGETS | ({} if avatar.scene.strands else {"hair_pieces": CARVED})
     for (kind, material, clear), meshes in groups.items():
         share = sum(len(mesh.triangles) for mesh in meshes) / total[kind]
         name = kind if kind not in first else f"{kind}_{material.name.lower()}{'_clear' if clear else ''}"
@@ -66,8 +82,8 @@ def make_worn(avatar: Avatar, neck: Neck, photo: PhotoDetail, detail: float, *, 
         merged = _merge(avatar, meshes, unlit=unlit)
         if merged is not None:
             piece = _make_piece(*merged, neck, name, LOOKS[material], budget, clear=clear)
-            pieces.append(piece if printed is None else _print(piece, *merged, printed, photo, unlit=unlit))
-    return pieces
+            out.append(Worn(piece, *merged, printed))
+    return out
 
 
 def name_thing(mesh: Mesh) -> str | None:

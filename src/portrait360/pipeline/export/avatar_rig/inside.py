@@ -37,6 +37,7 @@ FOLD = 1.0 * MILLIMETRE  # that lids move when they close, from which they are d
 PLAIN = 0.75  # share of that colour: the rest has the grain of the lid
 COVERED = (FOLD, 4 * MILLIMETRE)  # over which a lid's colour becomes that of the skin around the eye
 VIEWS = ((0, 0), (-35, 0), (35, 0), (0, -25))
+LEAF = 40  # points in a leaf of a tree that is asked for as many
 BESIDE, AROUND = 48, 400  # Gaussians from which the light on skin and eyes, and that on a mouth, is taken
 ENOUGH = 40  # Gaussians on teeth and tongue that know the light there
 OPEN, DARKEST = 8 * MILLIMETRE, 0.06  # behind lips it gets dark as behind a hole of this radius, and no darker
@@ -269,5 +270,5 @@ class Light:
 
     def _find_near(self, points: Floats, known: Bools, count: int) -> np.ndarray:
         rows = np.flatnonzero(known)
-        near = KDTree(self._points[rows]).query(points, k=min(count, len(rows)), workers=count_threads())[1]
+        near = KDTree(self._points[rows], LEAF).query(points, k=min(count, len(rows)), workers=count_threads())[1]
         return rows[np.asarray(near).reshape(len(points), -1)]
