@@ -38,7 +38,7 @@ EAR, BESIDE_EAR = 0.35, 0.05
 """Share of ears in the skin's mask; picture sides from their middle within which what does not hang is no wisp."""
 DEEP, TUFTS = 26.0, 28.0  # tufts per picture side that share a depth, and per canonical unit that are copied as one
 SPREAD = 0.006  # canonical: how far strands of a tuft lie apart in depth
-BENDS = 7.0  # points of a path over which its bends are taken off
+BENDS, DEEPER = 7.0, 0.7  # points of a path over which its bends are taken off; share of these in depth
 CLEAR, OVER, BESIDE = 0.005, 0.025, 0.06  # canonical distances before skin that is less than the last from it
 WIDTH, BEGIN, TIP = 0.0020, 0.3, 0.3  # canonical; shares of it at root and tip
 COPIES, SHORT = 2, 0.13  # of each tuft all around; canonical length up to which it has any
@@ -68,7 +68,7 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
 def find_faint_hair(shown: Photo) -> Bools:
     """Return where a photo shows hair, also faintly beside it (s, s); the soft edge of a face is none."""
     named = shown.labels != Label.BACKGROUND
-    rows, columns = distance_transform_edt(~named, return_distances=False, return_indices=True)
+    rows, columns = np.asarray(distance_transform_edt(~named, return_distances=False, return_indices=True))
     return (shown.labels[rows, columns] == Label.HAIR) & (named | (shown.alpha > FAINT))
 
 
@@ -146,13 +146,13 @@ def _read_depths(cloud: F32, photo: Photo) -> tuple[F64, F64]:
 
 
 def _bend_in_depth(points: F64) -> F64:
-    """Return how far strands wind in depth (s, k): as far as they do in the picture, a quarter of a turn later."""
+    """Return how far strands wind in depth (s, k): most of what they do in the picture, a quarter of a turn later."""
     off = points - gaussian_filter1d(points, BENDS, axis=1, mode="nearest")
     steepness = np.gradient(off, axis=1)
     size, steep = (np.sqrt((a**2).sum(-1).mean(1)) for a in (off, steepness))
     lean = steepness[..., 0] * np.sign(points[:, -1:, 0] - points[:, :1, 0]) + steepness[..., 1]
     along = np.linspace(0, 1, points.shape[1])
-    return lean * (size / np.maximum(steep, 1e-9))[:, None] * smoothstep(0.0, 0.2, along)
+    return DEEPER * lean * (size / np.maximum(steep, 1e-9))[:, None] * smoothstep(0.0, 0.2, along)
 
 
 def copy_around(own: F32, paths: LoosePaths, cloud: F32, head: Head, frame: Frame) -> F32:
