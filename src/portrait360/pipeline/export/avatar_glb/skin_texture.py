@@ -23,7 +23,7 @@ from portrait360.utils.image_ops import smoothstep
 SIDE = 2048
 SHADED = 0.7  # power of the openness of skin: viewers' own light darkens what lies below once more
 LIDS, OUTER = (0.3, 0.7), 0.5  # of the way of the lids; up to where they show beside open eyes
-BRIGHT_LID, EVEN = 0.5, 0.75  # quantile of the colours there, and its share
+BRIGHT_LID, OPEN_LID, EVEN = 0.5, 0.9, 0.75  # quantiles of colours and light there, and their share
 LINING, DARKEST = (0.75, 1.0), 0.45  # of the mouth, and the share of light that reaches it, for viewers know no shade
 
 
@@ -67,7 +67,8 @@ def _find_texels(mesh: Mesh, light: F32, side: int) -> _Texels:
     rasterizer_kernels.weights(points, triangles, ids[..., 0], barycentrics)
     buffers = rasterizer.Buffers(ids[..., 0], barycentrics, depth[..., 0])
     lids = find_lids(level)
-    colours = calm_lids(mesh.albedo * light, lids, mesh.vertices[:, 0] > 0)
+    left = mesh.vertices[:, 0] > 0
+    colours = calm_lids(mesh.albedo, lids, left) * calm_lids(light, lids, left, bright=OPEN_LID)
     inside = np.asarray(smoothstep(*LINING, pack.mask("inside_mouth", level)), np.float32)
     colours = colours * (1 - (1 - DARKEST) * inside[:, None])
     assert mesh.normals is not None
@@ -86,7 +87,7 @@ def find_lids(level: int) -> F32:
     return np.asarray(smoothstep(*LIDS, pack.subdivide(reach / reach.max(), level)), np.float32)
 
 
-def calm_lids(colours: F32, lids: F32, left: Bools, even: float = EVEN) -> F32:
+def calm_lids(colours: F32, lids: F32, left: Bools, even: float = EVEN, *, bright: float = BRIGHT_LID) -> F32:
     """Return colours (n, 3) with more even lids: closing stretches the folds and lashes that open eyes show there.
 
     On each side, `left` or not, lids take the colour of their outer halves: lashes and folds darken the edges.
@@ -95,6 +96,6 @@ def calm_lids(colours: F32, lids: F32, left: Bools, even: float = EVEN) -> F32:
     for side in (left, ~left):
         rows, outer = side & (lids > 0), side & (lids > 0) & (lids < OUTER)
         if outer.any():
-            usual = np.quantile(colours[outer], BRIGHT_LID, axis=0)
+            usual = np.quantile(colours[outer], bright, axis=0)
             out[rows] += even * lids[rows, None] * (usual - colours[rows])
     return out
