@@ -11,10 +11,12 @@ from trimesh.visual.material import PBRMaterial
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
 from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.hair.tone import Tone
 from portrait360.pipeline.avatar.skin.fit import pack_fit, unpack_fit
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR
 from portrait360.pipeline.export.avatar_glb.eyes import find_sight
 from portrait360.pipeline.export.avatar_glb.file import pack_avatar_glb, write_avatar_glb
+from portrait360.pipeline.export.avatar_glb.hair import colour_cards
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.pipeline.export.avatar_glb.skin_texture import calm_lids
 from portrait360.pipeline.export.avatar_glb.skin_uv import skin_uv
@@ -23,6 +25,7 @@ from portrait360.pipeline.export.units import METRES
 from portrait360.synth.head.bare_head import make_head
 from portrait360.synth.head.eyes import eye_meshes
 from portrait360.synth.head_pack import load_pack
+from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.parameters import HeadParameters, Pose
 from portrait360.utils.errors import UserError
@@ -198,6 +201,20 @@ def test_lids_take_the_colour_that_they_show_beside_open_eyes():
     colours[~left] *= 0.5  # the side in shade
     calm = calm_lids(colours.astype(np.float32), lids, left, 1.0)
     assert calm[left] == pytest.approx(0.6) and calm[~left] == pytest.approx(0.3)
+
+
+def test_cards_of_hair_have_the_photos_hues_at_their_brightness():
+    """Strands are of one hue, the photo's hair is deeper in hue where it is in shade."""
+    texture = np.zeros((8, 8, 4), np.float32)
+    texture[:4] = [0.2, 0.1, 0.05, 1]
+    gain = np.full(3, 1.2, np.float32)
+    plain = colour_cards(texture, gain, None)
+    assert plain[0, 0, :3] == pytest.approx(1.2 * texture[0, 0, :3]) and (plain[..., 3] == texture[..., 3]).all()
+    levels = np.log([0.01, 0.1, 1.0])
+    deep = Tone(levels, np.tile([0.1, 0.0, -0.3], (3, 1)))
+    toned = colour_cards(texture, gain, deep)[0, 0, :3]
+    assert toned @ LUMINANCE == pytest.approx(plain[0, 0, :3] @ LUMINANCE, rel=1e-3)
+    assert toned[2] / toned[0] == pytest.approx(np.exp(-0.4) * 0.25, rel=1e-3)
 
 
 def test_the_file_says_where_the_photos_eyes_look(path):

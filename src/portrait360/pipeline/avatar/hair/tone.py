@@ -64,13 +64,17 @@ def tone_hair(film: Film, tone: Tone | None) -> Film:
     if tone is None or not hair.any():
         return film
     radiance = film.radiance.copy()
-    shown = radiance[hair]
+    radiance[hair] = tone_colours(radiance[hair], tone)
+    return film._replace(radiance=radiance)
+
+
+def tone_colours(shown: F32, tone: Tone) -> F32:
+    """Return radiances (n, 3) of hair as bright as these, in the photo's hues."""
     light = np.log(np.maximum(shown @ LUMINANCE, 0) + DIM)
     change = np.stack([np.interp(light, tone.levels, channel) for channel in tone.change.T], -1)
     toned = shown * np.exp(change)
     kept = np.maximum(shown @ LUMINANCE, 1e-6) / np.maximum(toned @ LUMINANCE, 1e-6)
-    radiance[hair] = toned * kept[:, None]
-    return film._replace(radiance=radiance)
+    return np.asarray(toned * kept[:, None], np.float32)
 
 
 def _measure(radiance: F32, mask: Bools) -> tuple[F64, F64]:

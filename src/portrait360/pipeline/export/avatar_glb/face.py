@@ -13,7 +13,7 @@ from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck
 from portrait360.pipeline.export.avatar_glb.card_texture import finish_texture
 from portrait360.pipeline.export.avatar_glb.expression import Rig, follow, select_units
 from portrait360.pipeline.export.avatar_glb.eyes import draw_eye, find_middle, is_eye, make_eye, turn_eye
-from portrait360.pipeline.export.avatar_glb.hair import HAIR_LOOK, find_gain
+from portrait360.pipeline.export.avatar_glb.hair import HAIR_LOOK, find_gain, show_hair
 from portrait360.pipeline.export.avatar_glb.hair_cards import Cards, make_cards, make_ribbons
 from portrait360.pipeline.export.avatar_glb.light import HairLight, find_irradiance, find_openness, show, show_linear
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
@@ -196,7 +196,7 @@ def _hair_piece(
     colours = show_linear(cards.colours * sky) if unlit else cards.colours
     image = None
     if cards.texture is not None:
-        gain = find_gain(avatar, light, part) if part == Part.BEARD else np.ones(3)
+        gain = find_gain(avatar, show_hair(avatar), light, part) if part == Part.BEARD else np.ones(3)
         tint = np.append(gain * sky if unlit else gain, 1).astype(np.float32)
         image = finish_texture(cards.texture * tint, shown=unlit)
     neutral = cards.vertices - np.tensordot(rig.weights, moves, 1).astype(np.float32)

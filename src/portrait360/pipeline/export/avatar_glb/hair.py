@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import pixel_centres
 from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.hair.tone import Tone, tone_colours, tone_hair
 from portrait360.pipeline.avatar.skin.mesh import coarse_count
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck
 from portrait360.pipeline.export.avatar_glb.card_texture import CUTOFF, finish_texture
@@ -18,6 +19,7 @@ from portrait360.pipeline.export.avatar_glb.light import HairLight, show_linear
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.synth.meshes import unit, vertex_normals
+from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Mesh, Part
 from portrait360.utils.array_types import F32, Bools
@@ -31,6 +33,7 @@ OVER_SKIN, SCALP = 0.003, 0.02  # canonical height that it keeps over the scalp,
 SIZE, FEW, GAIN = 256, 200, (0.6, 2.5)  # of a render, pixels of hair that say too little, and the range of gains
 CENTRE = np.array([0.0, 0.03, -0.02])  # of the head, canonical
 CROWN, HAT_REACH, BELOW_HAT = 0.5, 0.05, 0.008  # cosine at a hat's crown; canonical distances from and below it
+LEAST_LIGHT = 1e-4
 DARKER = 0.6  # the undercoat's albedo against that of the strands in it
 
 
@@ -45,7 +48,8 @@ def make_hair(avatar: Avatar, neck: Neck, triangles: int, *, unlit: bool) -> lis
     used = used[used < coarse_count()]  # they are dense enough
     count = min(UNDERCOAT, round(UNDERCOAT_SHARE * triangles))
     vertices, faces = make_undercoat(volume, skin.vertices[used], skin.normals[used], count)
-    pieces, gain = [], find_gain(avatar, light, Part.HAIR)
+    film = show_hair(avatar)
+    pieces, gain = [], find_gain(avatar, film, light, Part.HAIR)
     cards = make_cards(groups, volume.outward, light.openness, triangles - len(faces))
     if len(faces):
         if cards is not None:
@@ -59,11 +63,12 @@ def make_hair(avatar: Avatar, neck: Neck, triangles: int, *, unlit: bool) -> lis
         pieces.append(Piece("undercoat", UNDERCOAT_LOOK, vertices, normals, faces, colours=colours, head=share))
     if cards is not None:
         assert cards.texture is not None
-        tint = np.append(gain * light.sky if unlit else gain, 1).astype(np.float32)
+        texture = colour_cards(cards.texture, gain * light.sky, avatar.projection.tone)
+        texture[..., :3] /= 1 if unlit else np.maximum(light.sky, LEAST_LIGHT)
         pieces.append(
             Piece(
                 "hair", HAIR_LOOK, cards.vertices, cards.normals, cards.triangles, uv=cards.uv,
-                head=neck.head_share(cards.vertices), image=finish_texture(cards.texture * tint, shown=unlit),
+                head=neck.head_share(cards.vertices), image=finish_texture(texture, shown=unlit),
             )
         )  # fmt: skip
     return [keep_below(piece, find_hat(avatar)) for piece in pieces]
@@ -112,12 +117,27 @@ def keep_below(piece: Piece, hat: F32) -> Piece:
     return replace(piece, vertices=(piece.vertices - excess[:, None] * away).astype(np.float32))
 
 
-def find_gain(avatar: Avatar, light: HairLight, part: Part) -> F32:
+def show_hair(avatar: Avatar) -> Film:
+    """Return a render at the photo's camera, whose hair has the photo's hues."""
+    return tone_hair(render_linear(avatar.prepared_scene, avatar.camera, SIZE), avatar.projection.tone)
+
+
+def colour_cards(texture: F32, gain: F32, tone: Tone | None) -> F32:
+    """Return a texture (h, w, 4) of cards in the light of the sky, which gives its colours this gain (3,).
+
+    `tone` is what hues of strands lack.
+    """
+    out, solid = texture * np.append(gain, 1).astype(np.float32), texture[..., 3] > CUTOFF
+    if tone is not None and solid.any():
+        out[solid, :3] = tone_colours(out[solid][:, :3], tone)
+    return out
+
+
+def find_gain(avatar: Avatar, film: Film, light: HairLight, part: Part) -> F32:
     """Return gains (3,) that give the strands' diffuse colours the brightness and hue that renders of the hair have.
 
     Of the strands the most open are seen, and part of their colour is gloss, which has no hue of its own.
     """
-    film = render_linear(avatar.prepared_scene, avatar.camera, SIZE)
     shown = (film.parts == part) & (film.alpha > 0.9)
     if shown.sum() < FEW:
         return np.ones(3, np.float32)
