@@ -84,4 +84,5 @@ def _describe(spots: Spots, middle: Floats) -> F64:
 def _fit(known: F64, values: Floats, weights: F64) -> F64:
     """Return by what to multiply what is known (m, k) for values (m, c), by weighted least squares."""
     spare = STEADY * float(weights.sum()) * np.diag([0.0, *[1.0] * (known.shape[1] - 1)])
-    return np.linalg.solve((known.T * weights) @ known + spare, (known.T * weights) @ values)
+    fitted = np.linalg.solve((known.T * weights) @ known + spare, (known.T * weights) @ values)
+    return np.asarray(fitted, np.float64)
