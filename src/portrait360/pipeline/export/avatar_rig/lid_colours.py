@@ -78,7 +78,8 @@ def shade_lids(ways: Floats, edge: Floats) -> F32:
 
 def _describe(spots: Spots, middle: Floats) -> F64:
     place = (spots.points[:, :2] - middle[:2]) / REACH
-    return np.column_stack([np.ones(len(place)), place, spots.normals - np.array([0, 0, 1.0])])
+    columns = np.column_stack([np.ones(len(place)), place, spots.normals - np.array([0, 0, 1.0])])
+    return np.asarray(columns, np.float64)
 
 
 def _fit(known: F64, values: Floats, weights: F64) -> F64:
