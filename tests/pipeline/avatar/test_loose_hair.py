@@ -10,7 +10,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.loose_locks import find_faint_hair, grow_loose_locks
-from portrait360.pipeline.avatar.hair.loose_paths import follow_loose_hair, spread_evenly
+from portrait360.pipeline.avatar.hair.loose_paths import POINTS, follow_loose_hair, leave_lone, spread_evenly
 from portrait360.pipeline.avatar.hair.outline import bare_skin
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.render.label_view import draw_backdrop, see_labels
@@ -60,6 +60,14 @@ def test_points_of_a_path_become_equally_far_apart():
     even = spread_evenly(path, 5)
     assert np.allclose(even[0, :, 0], np.linspace(0, 1, 5), atol=1e-3)
     assert np.allclose(even[1, :, 1], np.linspace(1, 3, 5), atol=1e-3)
+
+
+def test_a_path_without_company_is_no_strand():
+    down = np.stack([np.full(POINTS, 0.5), np.linspace(0.4, 0.7, POINTS)], -1)
+    tuft = down + np.array([[[0.0, 0.0]], [[0.003, 0.0]], [[-0.003, 0.002]]])
+    lone = down + np.array([[[0.1, 0.0]]])
+    assert np.array_equal(leave_lone(np.concatenate([lone, tuft])), tuft)
+    assert len(leave_lone(lone)) == 0
 
 
 @pytest.fixture(scope="module")

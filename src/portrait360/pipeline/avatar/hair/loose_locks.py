@@ -40,8 +40,9 @@ DEEP, TUFTS = 26.0, 28.0  # tufts per picture side that share a depth, and per c
 SPREAD = 0.006  # canonical: how far strands of a tuft lie apart in depth
 BENDS, DEEPER = 7.0, 0.7  # points of a path over which its bends are taken off; share of these in depth
 CLEAR, OVER, BESIDE = 0.005, 0.025, 0.06  # canonical distances before skin that is less than the last from it
-WIDTH, BEGIN, TIP = 0.0020, 0.3, 0.3  # canonical; shares of it at root and tip
-COPIES, SHORT = 2, 0.13  # of each tuft all around; canonical length up to which it has any
+WIDTH = (0.0012, 0.0020)  # canonical, of wisps, which are not as dense as the photo's locks, and of what hangs
+BEGIN, TIP = 0.3, 0.3  # shares of it at root and tip
+COPIES, SHORT = 2, 0.09  # of each tuft all around; canonical length up to which it has any
 HULL, AROUND, OUTER = 6000, 40, 0.42  # points of hair, points around one, and how far off these its hull lies
 HIDDEN = -0.2  # cosine to the camera of places that it does not see: elsewhere it shows all loose hair that there is
 ALIKE, MOST = (0.05, 0.3), 1.5  # canonical heights, and cosines, over which places on the hull are unlike; their sum
@@ -61,8 +62,9 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
         return []
     own = place_paths(paths, cloud, head, photo, skin)
     more = copy_around(own, paths, cloud, head, make_frame(photo.camera))
-    first = _dress(own, groups, head)
-    return [group for group in (first, *trim_strands([_dress(more, groups, head)], head, photo)) if len(group.points)]
+    first = _dress(own, _measure_hang(paths, head, photo), groups, head)
+    second = trim_strands([_dress(more, np.zeros(len(more)), groups, head)], head, photo)
+    return [group for group in (first, *second) if len(group.points)]
 
 
 def find_faint_hair(shown: Photo) -> Bools:
@@ -206,11 +208,12 @@ def _make_axes(out: F64) -> F64:
     return np.stack([out, upward, np.cross(out, upward)], 1)
 
 
-def _dress(points: F32, groups: Sequence[Strands], head: Head) -> Strands:
-    """Return loose strands along points (s, k, 3), with the looks of the nearest strands."""
+def _dress(points: F32, hangs: F64, groups: Sequence[Strands], head: Head) -> Strands:
+    """Return loose strands along points (s, k, 3), some of which hang (s,), with the looks of the nearest strands."""
     largest = max(groups, key=lambda group: len(group.points))
     rows = KDTree(largest.points[:, 1]).query(points[:, 1])[1] if len(points) else np.zeros(0, int)
     t = np.linspace(0, 1, points.shape[1])
-    width = np.broadcast_to(WIDTH * np.minimum(BEGIN + 3 * t, 1) * (1 - (1 - TIP) * t**2), points.shape[:2])
+    widest = WIDTH[0] + (WIDTH[1] - WIDTH[0]) * hangs
+    width = widest[:, None] * np.minimum(BEGIN + 3 * t, 1) * (1 - (1 - TIP) * t**2)
     normals = head.field.gradient(points[:, 0]).astype(np.float32)
     return copy_look(largest, np.asarray(rows), points, width, 1.0 + np.zeros((len(points), 1, 1)), normals)

@@ -29,6 +29,7 @@ MOST = 1800  # seeds
 POINTS = 24  # of a path
 SMOOTH = 1.5  # points over which a path is smooth
 GAP, CHAINED = 0.02, 2  # picture sides over which a path goes on from another; how often
+BESIDE, COMPANY, OUTER = 0.008, 2, 18  # picture sides beside an outer point of a path, others there, and which it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ def follow_loose_hair(alpha: Floats, grey: Floats, hair: Bools, seed: int = 71) 
     size = len(alpha)
     mass = find_mass(hair & (alpha > 0.5))
     free = np.where(hair & ~mass, alpha, 0).astype(np.float32)
-    away = cv2.distanceTransform((~mass).astype(np.uint8), cv2.DIST_L2, 5) / size
+    away = (cv2.distanceTransform((~mass).astype(np.uint8), cv2.DIST_L2, 5) / size).astype(np.float32)
     wanted = (free * (free > FAINT)).astype(np.float64)
     count = min(MOST, round(PER_AREA * float(wanted.sum())))
     if count == 0 or not mass.any():
@@ -136,7 +137,7 @@ def _join(halves: list[tuple[F64, F64, Bools]], away: F32, mass: Bools) -> Loose
     for _ in range(CHAINED):
         uv, rooted = _chain(uv, rooted)
     uv = gaussian_filter1d(uv, SMOOTH, axis=1, mode="nearest")
-    uv = uv[rooted & (look_up(away, uv).max(1) > SHORTEST)]
+    uv = leave_lone(uv[rooted & (look_up(away, uv).max(1) > SHORTEST)])
     if len(uv) == 0:
         return NO_PATHS
     soft = cv2.GaussianBlur(mass.astype(np.float32), (0, 0), THIN / 2 * len(mass))
@@ -144,6 +145,17 @@ def _join(halves: list[tuple[F64, F64, Bools]], away: F32, mass: Bools) -> Loose
     outward = look_up(np.stack([across, down], -1), uv[:, :1])[:, 0]
     outward = outward / np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)
     return LoosePaths(uv, outward)
+
+
+def leave_lone(uv: F64) -> F64:
+    """Return paths (n, k, 2) beside which others run: a single hair looks like a scratch."""
+    if len(uv) <= COMPANY:
+        return uv[:0]
+    tree = KDTree(uv.reshape(-1, uv.shape[-1]))
+    away, nearest = (np.asarray(a) for a in tree.query(uv[:, OUTER], k=8 * COMPANY * POINTS // 3))
+    beside = np.where(away < BESIDE, nearest // uv.shape[1], np.arange(len(uv))[:, None])
+    others = (np.diff(np.sort(beside, axis=1), axis=1) > 0).sum(1)
+    return uv[others >= COMPANY]
 
 
 def _chain(uv: F64, rooted: Bools) -> tuple[F64, Bools]:
