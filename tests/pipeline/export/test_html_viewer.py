@@ -123,7 +123,7 @@ def test_the_file_is_whole_or_absent(glb, tmp_path):
     assert path.read_text(encoding="utf-8") == make_viewer(glb=glb, title="Zoë")
     assert [found.name for found in path.parent.iterdir()] == ["viewer.html"]
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="is a file, not a folder"):
         save_viewer(tmp_path / "file" / "viewer.html", glb=glb)
 
 

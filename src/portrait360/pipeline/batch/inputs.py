@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from portrait360.pipeline.options import MakeOptions, parse_formats, parse_results
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_name
-from portrait360.utils.images import check_picture
 from portrait360.utils.option_fields import option_fields
 
 if TYPE_CHECKING:
@@ -139,6 +138,8 @@ def check_inputs(inputs: str) -> str:
 
 def check_pictures(inputs: str) -> None:
     """Raise a UserError if there are only a few photos and none of them can be read."""
+    from portrait360.utils.images import check_picture  # loads numpy, which --help does not need
+
     items, problems = list(islice(read_items(inputs), FEW + 1)), []
     if len(items) > FEW:
         return
