@@ -98,6 +98,15 @@ def test_a_lock_hangs_where_the_photo_shows_it_before_the_ear_and_free_of_the_sk
     assert head.field.distance(low[:, 3:]).min() > 0
 
 
+def test_hair_that_runs_into_a_beard_is_no_lock(head, hair):
+    photo = photograph(head, hair, [(0.64, 0.34), (0.74, 0.4), TIP])
+    labels = photo.labels.copy()
+    x, y = (round(at * SIDE) for at in TIP)
+    labels[y - 4 : y + 8, x - 4 : x + 8] = Label.BEARD
+    points = [group.points for group in grow_loose_locks([hair], head, replace(photo, labels=labels))]
+    assert not points or np.concatenate(points)[..., 1].min() > hair.points[..., 1].min() - 0.02
+
+
 def test_wisps_of_the_outline_also_stick_out_behind(head, hair):
     top = float(CAMERA.project(hair.points.reshape(-1, 3))[0][:, 1].min())
     wisps = [[(x, top + 0.04), (x + 0.01, top - 0.02)] for x in np.linspace(0.4, 0.6, 9)]

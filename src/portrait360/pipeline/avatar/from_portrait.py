@@ -32,6 +32,7 @@ from portrait360.pipeline.avatar.hair.chosen import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.hair.ears import clear_ears
 from portrait360.pipeline.avatar.hair.fit import drape_strands, fit_below_hat, fit_strands
 from portrait360.pipeline.avatar.hair.level import level_hair
+from portrait360.pipeline.avatar.hair.loose_locks import grow_loose_locks
 from portrait360.pipeline.avatar.hair.shade import shade_locks
 from portrait360.pipeline.avatar.hair.waves import find_waves
 from portrait360.pipeline.avatar.overrules import NOTHING, Overrules, find_changes
@@ -254,6 +255,7 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     others = [s for s in strands if not is_hair(s)]
     if hair and parameters.wear.hat == "none" and warp:
         hair = fit_strands(hair, coarse, photo, trust=found.trust, waves=find_waves(found.style, photo))
+        hair = [*hair, *grow_loose_locks(hair, coarse, photo)] if person.hair.agrees else hair
     elif hair and warp:
         hair = fit_below_hat(hair, coarse, photo)
     else:

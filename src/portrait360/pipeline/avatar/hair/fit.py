@@ -26,7 +26,6 @@ from portrait360.pipeline.avatar.hair.grade import grade_back
 from portrait360.pipeline.avatar.hair.line import soften_line
 from portrait360.pipeline.avatar.hair.line_hairs import grow_line_hairs
 from portrait360.pipeline.avatar.hair.locks import form_locks
-from portrait360.pipeline.avatar.hair.loose_locks import grow_loose_locks
 from portrait360.pipeline.avatar.hair.nape import grow_nape
 from portrait360.pipeline.avatar.hair.outline import (
     clean_hair,
@@ -84,8 +83,7 @@ def fit_strands(
     first, under = len(fine) - len(bridge), len(undercoat) - len(bridge)
     hair = drop_islands([*drop_islands([*fine[:first], *undercoat[:under]]), *fine[first:], *undercoat[under:]])
     fringe = trim_strands(grow_line_hairs([*loose, *bridge], head), head, photo)
-    hair = [*merge_alike([*soften_line(hair, head, drawn=bool(held)), *fringe]), *held]
-    return [*hair, *grow_loose_locks(hair, head, photo)]
+    return [*merge_alike([*soften_line(hair, head, drawn=bool(held)), *fringe]), *held]
 
 
 def merge_alike(groups: Sequence[Strands]) -> list[Strands]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d, uniform_filter
 from scipy.spatial import KDTree
 
 from portrait360.geometry.rasterizer import rasterise
-from portrait360.pipeline.avatar.hair.loose_paths import POINTS, LoosePaths, follow_loose_hair
+from portrait360.pipeline.avatar.hair.loose_paths import POINTS, LoosePaths, find_mass, follow_loose_hair
 from portrait360.pipeline.avatar.hair.outline import Frame, make_frame, trim_strands
 from portrait360.pipeline.avatar.hair.undercoat import copy_look
 from portrait360.pipeline.avatar.photo.pixels import Photo, open_hair
@@ -34,6 +35,7 @@ CELLS = 96  # of the picture, in which the depth of hair is read
 DEPTHS = (0.1, 0.6)  # share of the way from its first strand to its last at which loose hair leaves it
 HANGING = (0.07, 0.12)  # picture sides below its root from which hair hangs: before the ears, beside the face
 LOWER = (0.0, 0.03)  # picture sides below the middle of the ears that it reaches: else it is combed aside, or short
+SIDEBURN = (0.01, 0.15)  # picture sides: how near a beard its end comes, and how long it is
 EAR, BESIDE_EAR = 0.35, 0.05
 """Share of ears in the skin's mask; picture sides from their middle within which what does not hang is no wisp."""
 DEEP, TUFTS = 26.0, 28.0  # tufts per picture side that share a depth, and per canonical unit that are copied as one
@@ -54,7 +56,7 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
     if not groups or photo.painted:
         return []
     shown = open_hair(photo)
-    hair = find_faint_hair(shown)
+    hair = leave_sideburns(find_faint_hair(shown), shown)
     cloud = np.concatenate([group.points.reshape(-1, 3) for group in groups])
     paths = leave_covered(follow_loose_hair(shown.alpha, shown.rgb.mean(-1), hair), cloud, photo)
     paths, skin = leave_hairline(paths, head, photo)
@@ -72,6 +74,18 @@ def find_faint_hair(shown: Photo) -> Bools:
     named = shown.labels != Label.BACKGROUND
     rows, columns = np.asarray(distance_transform_edt(~named, return_distances=False, return_indices=True))
     return (shown.labels[rows, columns] == Label.HAIR) & (named | (shown.alpha > FAINT))
+
+
+def leave_sideburns(hair: Bools, shown: Photo) -> Bools:
+    """Return hair (s, s) without what runs into a beard: it is thin, too, and hangs, but grows on the cheek."""
+    beard = shown.labels == Label.BEARD
+    if not beard.any():
+        return hair
+    thin = hair & ~find_mass(hair & (shown.alpha > 0.5))
+    parts = cv2.connectedComponents(thin.astype(np.uint8))[1]
+    off = np.asarray(distance_transform_edt(~beard)) / len(hair)
+    whiskers = np.isin(parts, parts[thin & (off < SIDEBURN[0])])
+    return hair & ~(thin & whiskers & (off < SIDEBURN[1]))
 
 
 def leave_covered(paths: LoosePaths, cloud: F32, photo: Photo) -> LoosePaths:
