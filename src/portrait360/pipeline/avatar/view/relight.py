@@ -31,6 +31,8 @@ DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades, and all edges of light and shade
 BRIGHTER = 0.15  # logarithm by which the skin's own spots are brighter than the skin around them
 TURN = (8.0, 60.0)  # degrees from the photo's direction over which it takes the light of the layers
+SHADE_TURN = (5.0, 30.0)  # those over which skin in the shade does: a dark patch amid skin in new light is a stain
+LIFTED = (0.05, 0.4)  # logarithm by which a gain exceeds the face's from which that is the shade's, and surely so
 OPENINGS = (Label.EYE, Label.MOUTH)  # against skin their colours say nothing of its light
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
 SOFT = 0.004  # picture sides over which what is known ends
@@ -38,6 +40,7 @@ BESIDE = 0.004  # picture sides around these over which what differs may be thei
 RIM = (0.35, 0.7)  # cosines to the camera from which all light on skin is that of its rim, and none is
 WITHIN = 0.045  # picture sides over which the light within a rim is carried on to it
 RIM_TURN = (3.0, 14.0)  # degrees from the photo's direction over which a rim takes the light within it
+SPARSE = 4  # pixels of the photo from one that is looked at to the next
 EXTRA = 3  # gains that are no layer's
 
 
@@ -150,6 +153,12 @@ def find_deep_shade(photo: Photo, gain: F32) -> F32:
     return np.asarray(smoothstep(*DEEP, small_gain.mean(-1)) * smoothstep(*FALSE, np.abs(hue - usual)), np.float32)
 
 
+def find_usual_gain(photo: Photo, gains: F32) -> float:
+    """Return the broad gain of most of the face; a face that is lit as a whole lies in no shade."""
+    face = gains[::SPARSE, ::SPARSE, 0][photo.labels[::SPARSE, ::SPARSE] == Label.FACE]
+    return max(float(np.median(face.mean(-1))), 0.0) if len(face) else 0.0
+
+
 def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:
     """Return the photo's colours at uv, sRGB, in the light that the layers receive."""
     rgb, turn = look_up(photo.rgb, uv), smoothstep(*TURN, angle)
@@ -163,8 +172,11 @@ def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle
         gain[layers == i] = look_up_points(gains[:, :, i], places[layers == i])
     relief, seen = layers >= first, angle[rows, columns][:, None]
     near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (first, first + 1))
-    gain[relief] = near + smoothstep(*ASIDE, seen[relief]) * (far - near)
-    part = turn[rows, columns, None]
+    gain[relief] = near
+    lifted = gain.mean(-1, keepdims=True) - find_usual_gain(photo, gains)
+    sooner = smoothstep(*LIFTED, lifted) * smoothstep(*SHADE_TURN, seen)
+    gain[relief] += np.maximum(smoothstep(*ASIDE, seen), sooner)[relief] * (far - near)
+    part = np.maximum(turn[rows, columns, None], sooner)
     gain = part * gain + (1 - part) * smoothstep(*RIM_TURN, seen) * look_up_points(gains[:, :, -1], places)
     skin = look_up_points(photo.shows(*BARE).astype(np.float32), places)[:, None]
     shown = look_up_points(photo.radiance, places)
