@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from portrait360.pipeline.avatar.photo.foreground import estimate_foreground, open_gaps
-from portrait360.pipeline.avatar.photo.pixels import clear_background
+from portrait360.pipeline.avatar.photo.pixels import clear_background, find_stained_hair
 from portrait360.pipeline.avatar.skin.eye_shade import shade_eyes
 from portrait360.pipeline.avatar.view.relief_view import HOLE, close_holes
 from portrait360.pipeline.avatar.view.render import BESIDE, GROWN, LAYER_OF_LABEL, find_beyond
@@ -164,3 +164,17 @@ def test_lids_shade_eyes_most_at_the_top_and_nothing_else():
     assert column[15] > 0.95
     dark = shade_eyes(SimpleNamespace(labels=labels, radiance=0 * radiance), 0.001)
     assert (dark == 1).all()
+
+
+def test_only_hair_through_which_the_wall_shines_has_its_hue():
+    alpha, light = draw_disc(56), np.random.default_rng(5).uniform(0.4, 1.0, (SIDE, SIDE, 1)).astype(np.float32)
+    rgb = np.where(alpha[..., None] > 0, light * RED, TEAL).astype(np.float32)
+    through, gleam = (slice(60, 68), slice(113, 118)), (slice(60, 68), slice(10, 15))
+    rgb[through] = 0.4 * RED + 0.4 * TEAL
+    rgb[gleam] = np.minimum(1.2 * RED + 0.3, 1)
+    stain = find_stained_hair(rgb, alpha, alpha > 0)
+    assert stain[through].min() > 0.9
+    rest = stain.copy()
+    rest[through] = 0
+    assert rest.max() < 0.05
+    assert (find_stained_hair(np.where(alpha[..., None] > 0, rgb, RED), alpha, alpha > 0) == 0).all()

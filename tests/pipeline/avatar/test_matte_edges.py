@@ -152,3 +152,19 @@ def test_ragged_outlines_are_evened_in_their_own_colours_where_nothing_is_fine()
     assert smooth < 0.4 * ragged
     np.testing.assert_allclose(out[even > 0.05], 0.6, atol=0.02)
     np.testing.assert_array_equal(even_outline(rgb, alpha, np.zeros_like(alpha))[1], alpha)
+
+
+def test_the_hue_of_a_stained_pixel_is_not_carried_outwards():
+    photo = draw_photo(3.0)
+    photo.rgb[120:137, 198:205] = 0.5 * RED + 0.5 * TEAL  # within, where the matte says that nothing shines through
+    clear = clear_edges(photo)
+    beyond = clear.rgb[124:133, 206:212]
+    apart = TEAL - RED
+    assert ((beyond - RED) @ apart / (apart @ apart)).max() < 0.25
+
+
+def test_stained_hair_within_the_matte_takes_the_hue_of_the_hair_around():
+    photo = draw_photo(0.0)
+    stain = (slice(120, 137), slice(160, 177))
+    photo.rgb[stain], photo.pure[stain] = 0.5 * RED + 0.5 * TEAL, 0
+    assert np.abs(clear_edges(photo).rgb[stain] - RED).max() < 0.15

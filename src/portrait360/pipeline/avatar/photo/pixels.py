@@ -12,6 +12,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.photo.foreground import colour_loose_hair, estimate_foreground, open_gaps
 from portrait360.pipeline.avatar.photo.loose_hair import refine_hair
+from portrait360.pipeline.avatar.photo.wall_hue import find_wall_hue
 from portrait360.pipeline.avatar.worn.enclosed_background import cut_enclosed_background
 from portrait360.pipeline.avatar.worn.head_cloth import uncover_head_cloth
 from portrait360.pipeline.portrait.crop import cut_centre
@@ -95,6 +96,8 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     pure = find_pure_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR)
     loose = find_loose_hair(portrait, shares, cleared, alpha)
     shown = open_gaps(alpha, pure, labels == Label.HAIR) if loose is None else loose
+    if loose is not None:
+        pure = pure * (1 - find_stained_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR))
     rgb = estimate_foreground(portrait.rgb.astype(np.float32), shown)
     others = np.isin(labels, (*SKIN, *CLOTHES, *WORN))
     rgb = rgb if loose is None else colour_loose_hair(rgb, loose, labels == Label.HAIR, others)
@@ -190,6 +193,16 @@ def find_pure_hair(rgb: Floats, alpha: Floats, hair: Bools) -> F32:
     blends = hair & edge & (square > DISTINCT**2)
     pure[blends] = smoothstep(*PURE, place[blends])
     return pure
+
+
+def find_stained_hair(rgb: F32, alpha: Floats, hair: Bools) -> F32:
+    """Return how far pixels of hair have the hue of the background around them, 0..1 (s, s)."""
+    outside, inside = alpha < 0.1, hair & (alpha > 0.9)
+    deep = cv2.erode(inside.astype(np.uint8), np.ones((9, 9))) > 0
+    if min(outside.sum(), deep.sum()) < FEWEST:
+        return np.zeros(alpha.shape, np.float32)
+    back, front = map_in_threads(lambda mask: spread_mean(rgb, mask), (outside, deep), lone_first=False)
+    return find_wall_hue(rgb, np.asarray(alpha, np.float32), hair, front, back)
 
 
 def spread_mean(rgb: Floats, mask: Bools) -> Floats:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from portrait360.pipeline.avatar.photo.foreground import LIGHT, SHADES, colour_loose_hair
 from portrait360.pipeline.avatar.photo.pixels import CLOTHES, HAIR, SKIN, WORN, Photo
 from portrait360.pipeline.avatar.view.relief_trust import find_pure
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
@@ -23,6 +24,7 @@ HAZE = (0.15, 0.7)  # alpha over which a matte becomes solid: less is haze
 INNER = (0.8, 0.97)  # share of the subject in a pixel over which its colour becomes the subject's own
 HALF, DEEP = 0.5, (0.01, 0.02)  # alpha within a matte, and picture sides from its edge at which no wall is seen
 EVEN = 0.003  # picture sides over which colours from within are evened
+HUE = 0.03  # picture sides over which hair within has one hue
 HAIRY = 0.03  # picture sides beside hair in which what is soft is taken for haze
 OTHERS = (*SKIN, *CLOTHES, *WORN)
 STAINED, SOFT = 2, 1.0  # pixels of the photo within its matte that are stained by the wall, and of a soft edge
@@ -51,12 +53,27 @@ def clear_edges(photo: Photo) -> Photo:
     near = cv2.GaussianBlur(near * ~photo.shows(*OTHERS), (0, 0), SOFT)
     alpha = photo.alpha + near * (smoothstep(*HAZE, photo.alpha) - photo.alpha)
     rows, columns = np.asarray(ndimage.distance_transform_edt(~sure, return_distances=False, return_indices=True))
-    within = cv2.GaussianBlur(photo.rgb.astype(np.float32)[rows, columns], (0, 0), EVEN * photo.size)
+    pure, others = np.asarray(find_pure(photo), np.float32), ~hair & (photo.alpha > HALF)
+    own_hue = colour_loose_hair(photo.rgb.astype(np.float32), pure, hair, others)
+    calm = even_hue(own_hue, sure & hair)
+    within = cv2.GaussianBlur(calm[rows, columns], (0, 0), EVEN * photo.size)
     own = smoothstep(*INNER, share) * cv2.GaussianBlur(sure.astype(np.float32), (0, 0), SOFT)
     depth = cv2.distanceTransform((photo.alpha >= HALF).astype(np.uint8), cv2.DIST_L2, 5) / photo.size
     stained = near * (1 - np.maximum(own, smoothstep(*DEEP, depth)))
-    rgb = np.asarray(photo.rgb + stained[..., None] * (within - photo.rgb), np.float32)
+    rgb = np.asarray(own_hue + stained[..., None] * (within - own_hue), np.float32)
     return replace(photo, rgb=rgb, radiance=srgb_to_radiance(rgb), alpha=np.asarray(alpha, np.float32))
+
+
+def even_hue(rgb: F32, core: Bools) -> F32:
+    """Return colours (s, s, 3) in which hair's core has its own light in the mean hue of the core around.
+
+    Carried outwards, the hue of a single pixel that the wall has stained would be a patch.
+    """
+    counted = np.dstack([rgb * core[..., None], core]).astype(np.float32)
+    around = cv2.GaussianBlur(counted, (0, 0), HUE * len(rgb))
+    tone = around[..., :3] / np.maximum(around[..., 3:], 1e-6)
+    shade = np.clip((rgb @ LIGHT) / np.maximum(tone @ LIGHT, 1e-3), *SHADES)
+    return np.where(core[..., None], np.clip(tone * shade[..., None], 0, 1), rgb).astype(np.float32)
 
 
 def find_cleared(photo: Photo) -> tuple[float, float]:
