@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.contact import lift_contact_shade
-from portrait360.pipeline.avatar.hair.crown import MIDDLE, fill_crown
+from portrait360.pipeline.avatar.hair.crown import MIDDLE, cover_whorl, fill_crown
 from portrait360.pipeline.avatar.hair.edges import taper_edges
 from portrait360.pipeline.avatar.hair.grade import grade_back
 from portrait360.pipeline.avatar.hair.outline import CENTRE, CHAIN, Shift, displace, make_frame
@@ -90,6 +90,20 @@ def test_hair_is_as_high_over_the_whorl_as_around_it(head, height):
     np.testing.assert_array_equal(full.points[:, 0], roots)
     far = np.hypot(roots[:, 0] - MIDDLE[0], roots[:, 2] - MIDDLE[2]) > 0.15
     np.testing.assert_array_equal(full.points[far], pit.points[far])
+
+
+def test_strands_lie_over_the_roots_at_the_whorl(head):
+    hair = stand_round_crown(head, 0.04)
+    covered = cover_whorl([hair], head)[0]
+    np.testing.assert_array_equal(covered.points[: len(hair.points)], hair.points)
+    added = covered.points[len(hair.points) :]
+    height, steps = head.field.distance(added), np.diff(added, axis=1)
+    near = np.hypot(added[..., 0] - CROWN[0], added[..., 2] - CROWN[2]) < 0.015
+    lies = near[:, 1:] & near[:, :-1]
+    assert near.any(1).mean() > 0.8
+    assert np.median(height[near]) > 0.02
+    assert np.median(np.abs(unit(steps)[..., 1][lies])) < 0.7  # they lie, and do not stand
+    assert height[:, [0, -1]].max() < 0.01
 
 
 def test_few_high_strands_on_the_crown_are_no_crest_above_the_rest(head):

@@ -3,6 +3,9 @@
 Hair leaves the whorl to all sides. Where an outline is met, the hair around it stands high and the whorl itself,
 where there are only roots, becomes a hole with single hairs upright in it; and what is as high as the outline is a
 crest of few strands. Here hair is brought to the height around, the dense mass of it to that of its highest.
+
+And one looks onto the roots there, which stand around the whorl of long hair as the bristles of a brush. Strands that
+run across it, past its middle on one side as a whorl turns, cover them.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from dataclasses import replace
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
+from scipy.spatial import KDTree
 
+from portrait360.pipeline.avatar.hair.outline import take_strands
 from portrait360.synth.hair.growth import CROWN
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.scene import Strands
@@ -30,6 +35,10 @@ CHANGE = (0.5, 4.0)  # least and greatest factor on the height of hair
 LOOSE = 0.15  # share of that height by which single hairs may be higher
 THINNEST = 0.006  # canonical; hair is not thinner
 LOWEST = 0.1  # canonical height of points on the crown
+ACROSS, REACH = 700, (0.035, 0.14)  # strands across the whorl, and canonical reach of them to either side of it
+PAST = (0.0, 0.012)  # canonical distances from the middle of the whorl at which they pass
+TOPS, FLAT = (0.9, 1.08), 4  # of their heights, in that of the hair; power of the way out with which they go under
+FIRM, MARCH = 0.002, 8  # canonical height of their ends, and steps to find a height
 
 
 def fill_crown(groups: Sequence[Strands], head: Head) -> list[Strands]:
@@ -46,6 +55,49 @@ def fill_crown(groups: Sequence[Strands], head: Head) -> list[Strands]:
     grids = _close_pits(top), _average(dense, np.ones(dense.shape), SPREAD)
     filled = [_fill(p, h, grids, head) if len(p) else p for p, h in zip(points, heights, strict=True)]
     return [_exchange(*changed) for changed in zip(groups, rows, filled, strict=True)]
+
+
+def cover_whorl(groups: Sequence[Strands], head: Head) -> list[Strands]:
+    """Return straight or wavy hair with strands that run across its whorl, over the roots there."""
+    out = list(groups)
+    row = int(np.argmax([len(group.points) for group in groups]))
+    group = out[row]
+    roots = group.points[:, 0]
+    close = np.hypot(*(roots - CROWN)[:, ::2].T) < REACH[1]
+    if close.sum() < CELLS:
+        return out
+    points = group.points[close]
+    near = _is_near(points)
+    top = _close_pits(_find_top(_place(points[near]), head.field.distance(points[near]), HIGH))
+    across = _cross_whorl(top, head, group.points.shape[1])
+    donors = np.flatnonzero(close)[np.asarray(KDTree(roots[close]).query(across[:, across.shape[1] // 2])[1])]
+    rows = np.concatenate([np.arange(len(roots)), donors])
+    both = take_strands(group, rows, np.concatenate([group.points, across]))
+    widths = both.widths.copy()
+    widths[len(roots) :] = widths[len(roots) :].max(1, keepdims=True) * _taper(across.shape[1])
+    out[row] = replace(both, widths=widths)
+    return out
+
+
+def _taper(count: int) -> F32:
+    """Return shares of the width of a strand that is fine at both ends."""
+    return np.asarray(np.minimum(1.0, 0.3 + 3 * (1 - np.abs(np.linspace(-1, 1, count)))), np.float32)
+
+
+def _cross_whorl(top: F64, head: Head, count: int) -> F32:
+    """Return strands (ACROSS, count, 3) over hair of this height, whose ends lie on the skin beneath it."""
+    rng = np.random.default_rng(89)
+    turn, along = rng.uniform(0, 2 * np.pi, (ACROSS, 1)), np.linspace(-1, 1, count)
+    far, past = REACH[1] * rng.uniform(0.6, 1.0, (ACROSS, 1)), rng.uniform(*PAST, (ACROSS, 1))
+    way = (far + REACH[0]) * (1 + along) / 2 - REACH[0]
+    x = CROWN[0] + way * np.cos(turn) - past * np.sin(turn)
+    z = CROWN[2] + way * np.sin(turn) + past * np.cos(turn)
+    points = np.stack([x, np.full(x.shape, CROWN[1] + 0.2), z], -1)
+    goal = map_coordinates(top, np.moveaxis(_place(points) - 0.5, -1, 0), order=1, mode="nearest")
+    height = FIRM + goal * rng.uniform(*TOPS, (ACROSS, 1)) * (1 - np.abs(along) ** FLAT)
+    for _ in range(MARCH):
+        points[..., 1] -= head.field.distance(points) - height
+    return points.astype(np.float32)
 
 
 def _exchange(group: Strands, rows: np.ndarray, points: F32) -> Strands:

@@ -10,7 +10,7 @@ import numpy as np
 from portrait360.pipeline.avatar.hair.bridge import bridge_gap
 from portrait360.pipeline.avatar.hair.buns import find_masses, hide_masses
 from portrait360.pipeline.avatar.hair.cover import cover_skin
-from portrait360.pipeline.avatar.hair.crown import fill_crown
+from portrait360.pipeline.avatar.hair.crown import cover_whorl, fill_crown
 from portrait360.pipeline.avatar.hair.depth import (
     close_gap,
     drape,
@@ -113,7 +113,7 @@ def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | No
         strands = [tidy_nape(settle_behind(group, head, side), head) for group in strands]
     strands = drop_strays(trim_strands(hold_within_outline(strands, head, photo), head, photo))
     strands = fill_crown(strands, head)  # which all this has opened once more
-    return taper_edges(grade_back(strands, head), head) if is_short else strands
+    return taper_edges(grade_back(strands, head), head) if is_short else cover_whorl(strands, head)
 
 
 def drape_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
