@@ -186,3 +186,10 @@ def test_cloth_that_the_layers_lack_is_not_torn_at_a_step():
     assert np.abs(np.diff(depth, axis=1)).max() > WITHIN > 1.5 * np.abs(np.diff(eased, axis=1)).max()
     np.testing.assert_allclose(eased[:, [0, 63]], depth[:, [0, 63]], atol=1e-4)
     np.testing.assert_array_equal(ease_steps(depth, region, region), depth)  # the layers' own steps stay
+
+
+def test_a_blocked_hat_bulges_no_more_than_its_kind_does():
+    wide = HatFit(flare=0.2)
+    assert change_hat(find_hat("wide_brim"), wide).flare == 0.0
+    assert change_hat(find_hat("top_hat"), wide).flare == find_hat("top_hat").flare
+    assert change_hat(find_hat("beret"), wide).flare > find_hat("beret").flare  # soft cloth does

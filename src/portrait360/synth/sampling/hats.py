@@ -199,7 +199,10 @@ def find_hat(name: str) -> Hat:
 
 
 def change_hat(hat: Hat, fit: HatFit) -> Hat:
-    """Return a hat worn as `fit` says; what its kind has none of, a brim say, it gets none of."""
+    """Return a hat worn as `fit` says; what its kind has none of, a brim say, it gets none of.
+
+    A crown that is blocked above a brim bulges no more than its kind does.
+    """
     return replace(
         hat,
         front=hat.front + fit.front,
@@ -207,7 +210,7 @@ def change_hat(hat: Hat, fit: HatFit) -> Hat:
         rise=hat.rise + fit.rise,
         brim=max(hat.brim + fit.brim, LEAST_BRIM) if hat.brim else 0.0,
         curl=hat.curl + fit.curl,
-        flare=hat.flare + fit.flare,
+        flare=min(hat.flare + fit.flare, max(hat.flare, 0.0)) if hat.brim else hat.flare + fit.flare,
         tilt=hat.tilt + fit.tilt,
         even=0.0 if hat.brim else hat.even + fit.even,
     )
