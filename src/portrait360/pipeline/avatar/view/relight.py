@@ -33,6 +33,7 @@ BRIGHTER = 0.15  # logarithm by which the skin's own spots are brighter than the
 TURN = (8.0, 60.0)  # degrees from the photo's direction over which it takes the light of the layers
 SHADE_TURN = (5.0, 30.0)  # those over which skin in the shade does: a dark patch amid skin in new light is a stain
 LIFTED = (0.05, 0.4)  # logarithm by which a gain exceeds the face's from which that is the shade's, and surely so
+TOO_DEEP = (0.5, 0.8)  # that from which so little light is left that brighter skin shows blotches, and surely does
 OPENINGS = (Label.EYE, Label.MOUTH)  # against skin their colours say nothing of its light
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
 SOFT = 0.004  # picture sides over which what is known ends
@@ -174,7 +175,8 @@ def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle
     near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (first, first + 1))
     gain[relief] = near
     lifted = gain.mean(-1, keepdims=True) - find_usual_gain(photo, gains)
-    sooner = smoothstep(*LIFTED, lifted) * smoothstep(*SHADE_TURN, seen)
+    shade = smoothstep(*LIFTED, lifted) * (1 - smoothstep(*TOO_DEEP, lifted))
+    sooner = shade * smoothstep(*SHADE_TURN, seen)
     gain[relief] += np.maximum(smoothstep(*ASIDE, seen), sooner)[relief] * (far - near)
     part = np.maximum(turn[rows, columns, None], sooner)
     gain = part * gain + (1 - part) * smoothstep(*RIM_TURN, seen) * look_up_points(gains[:, :, -1], places)
