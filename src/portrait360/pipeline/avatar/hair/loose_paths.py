@@ -18,7 +18,7 @@ from portrait360.utils.image_ops import look_up
 
 THIN = 0.016  # picture sides: half the width of what is too thin to belong to the mass
 PART = 0.1  # share of the largest part of the mass that any part of it has
-FAINT = 0.12  # alpha of loose hair below which a path ends
+FAINT = 0.25  # alpha of loose hair below which a path ends: fainter, it may be the soft edge of a painting
 STRIDE, LONGEST = 0.003, 0.45  # picture sides
 ROOTED = 4  # strides that a path runs into the mass
 SHORTEST = 0.018  # picture sides away from the mass that a path reaches at least: less is the edge of the mass
