@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import time
+from itertools import pairwise
 
 import pytest
 import typer
@@ -124,6 +125,20 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(monkeypatch, capsy
                 way(i)
             lines = capsys.readouterr().err.splitlines()
             assert 10 <= len(lines) <= 13 and all(re.search(r"\d+( of |/)300", line) for line in lines), lines
+
+
+def test_a_bar_without_a_terminal_tells_the_time_left_by_its_pace(monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    bar = progress.ProgressBar(None, "Loading", None)
+    for done in range(1, 101):
+        clock.now = 2.0 * done if done < 50 else 10.0 * done - 400  # a frame takes two seconds, later ten
+        bar.update("Frames", done, 100)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left" in line]
+    left = [60 * int(m or 0) + int(s) for m, s in re.findall(r"about (?:(\d+) min )?(\d+) s left", "\n".join(lines))]
+    assert len(left) == len(lines) > 50
+    assert abs(left[0] - 2 * (100 - 5)) <= 8
+    assert all(after <= 1.1 * before + 1 for before, after in pairwise(left))
 
 
 def test_a_stage_that_reports_no_steps_has_its_lines_too(monkeypatch, capsys):

@@ -752,7 +752,7 @@ def test_a_server_that_is_stopped_says_so(tmp_path, monkeypatch, capsys, error):
     monkeypatch.setattr(web_app, "create_app", lambda *_: None)
     monkeypatch.setattr(web_app, "_run_server", stop)
     web_app.serve(tmp_path / "runs", 7860)
-    assert capsys.readouterr().out == f"Stopped. The runs stay in {tmp_path / 'runs'}.\n"
+    assert capsys.readouterr().out == f"Stopped. Finished runs are in {tmp_path / 'runs'}.\n"
 
 
 def test_only_who_knows_the_printed_address_gets_in(server):

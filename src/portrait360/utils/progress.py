@@ -16,6 +16,8 @@ from portrait360.utils.terminal import escape_controls
 
 LINE_INTERVAL = 5.0  # seconds between two lines of one stage without a terminal
 LOADING = "Loading libraries"  # title of a bar before its first stage
+FEWEST = 3  # steps of a bar from whose pace the time left is told
+RISE = 1.1  # by which a time left may exceed the one that was shown last
 STALE = 15.0  # seconds after which an estimate that nothing has renewed is left out
 TICK = 1.0  # seconds after which it is looked whether a line is due
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
@@ -58,6 +60,8 @@ class ProgressBar:
     def __init__(self, progress: Any | None, title: str, total: int | None, unit: str = "steps") -> None:
         self._progress, self._title, self._total, self._count, self._unit = progress, title, total, 0, unit
         self._tasks: dict[str, Any] = {}
+        self._pace: dict[str, tuple[float, int]] = {}  # of each stage: when its first step was reported, and which
+        self._left: dict[str, float] = {}  # seconds, as shown last
         self._start = self._last_line = time.monotonic()
         self._line = (title, "", 0, total)
         if progress is not None:  # shown before the first step, which may take as long as all others
@@ -93,6 +97,7 @@ class ProgressBar:
 
     def _print_line(self, title: str, what: str, done: int, total: int | None) -> None:
         self._line = (title, what, done, total)
+        self._pace.setdefault(title, (time.monotonic(), done))
         self.print_if_due()
 
     def print_if_due(self) -> None:
@@ -102,8 +107,19 @@ class ProgressBar:
             return
         self._last_line = now
         count = _format_count(done, total, self._unit) if done or total else ""
-        parts = [part for part in (count, what, f"{now - self._start:.0f} s so far") if part]
+        left = self._estimate_left(title, done, total)
+        parts = [part for part in (count, what, f"{now - self._start:.0f} s so far", left) if part]
         print(escape_controls(f"{title}: {', '.join(parts)}"), file=sys.stderr, flush=True)
+
+    def _estimate_left(self, title: str, done: int, total: int | None) -> str:
+        """Return how long the rest takes at the pace so far; nothing before that can be told."""
+        now = time.monotonic()
+        begin, first = self._pace.get(title, (now, done))
+        if not total or done - first < FEWEST:
+            return ""
+        left = (now - begin) / (done - first) * (total - done)
+        self._left[title] = min(left, RISE * self._left.get(title, left))
+        return format_time_left(self._left[title])
 
 
 @contextmanager
@@ -255,9 +271,12 @@ def describe_step(event: Event) -> str:
 
 
 def _format_time_left(event: Event) -> str:
-    if event.left is None:
-        return ""
-    minutes, seconds = divmod(round(event.left), 60)
+    return "" if event.left is None else format_time_left(event.left)
+
+
+def format_time_left(left: float) -> str:
+    """Return seconds that are left in words."""
+    minutes, seconds = divmod(round(left), 60)
     return f"about {minutes} min {seconds:02d} s left" if minutes else f"about {seconds} s left"
 
 

@@ -43,7 +43,9 @@ def animate(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="Built-in animation: talk, smile, surprise, blink or look.", rich_help_panel=DRIVER),
+        typer.Option(
+            help="Built-in animation: talk (10 seconds), smile, surprise, blink or look.", rich_help_panel=DRIVER
+        ),
     ] = None,
     size: Annotated[
         int, typer.Option(help="Width and height of the video in pixels, 64 to 2048.", rich_help_panel=OUTPUT)

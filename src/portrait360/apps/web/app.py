@@ -70,7 +70,7 @@ def serve(folder: Path, port: int) -> None:
                 _run_server(app, free_port(port), store.folder, token)
             jobs.close()
             with contextlib.suppress(OSError):  # the terminal may be closed
-                print(f"Stopped. The runs stay in {store.folder}.", flush=True)
+                print(f"Stopped. Finished runs are in {store.folder}.", flush=True)
     finally:
         checks.close()
         if jobs is not None:
