@@ -137,7 +137,7 @@ class MakeOptions:
         metavar="FILE",
     )
     orbit: Path | None = option(
-        None, "File of cameras to use instead of an orbit, one `azimuth,elevation` per line.", VIEW, metavar="FILE"
+        None, "File with cameras that replace the orbit, one `azimuth,elevation` per line.", VIEW, metavar="FILE"
     )
     orbit_elevation: float = option(
         0.0, "Elevation of the orbit's cameras in degrees.", VIEW, allowed="-60 to 60 degrees"
@@ -161,7 +161,7 @@ class MakeOptions:
     )
     fit: bool | None = option(
         None,
-        "Fit a NeRF and splats to the views, or skip the fit. Default: fit if there is no avatar, or with --as nerf.",
+        "Fit a NeRF and splats to the views, or don't. Default: only if there is no avatar, or with --as nerf.",
         HEAD,
         flags=("--fit/--no-fit",),
         label="3D head",

@@ -58,7 +58,7 @@ def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSiz
 
 @with_make_options((*VIEWPOINT, *OVERRULES, "method"))
 def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Turn a photo into a coarse 3D head, without any views.
+    """Turn a photo into an avatar (or a simpler closed surface), without rendering views.
 
     Also writes a contact sheet and a turntable. Several photos are written to DIR/00, DIR/01 and so on.
 
