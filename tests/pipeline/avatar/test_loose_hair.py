@@ -116,6 +116,13 @@ def test_wisps_of_the_outline_also_stick_out_behind(head, hair):
     assert head.field.distance(points[:, -1]).max() > head.field.distance(hair.points.reshape(-1, 3)).max()
 
 
+def test_hair_that_falls_has_no_wisps_on_top(head, hair):
+    wisp = photograph(head, hair, [(0.5, 0.3), (0.52, 0.1)])
+    fallen = replace(hair, points=hair.points.copy())
+    fallen.points[0, -1, 1] = -0.4
+    assert not grow_loose_locks([fallen], head, wisp)
+
+
 def test_tidy_carved_and_drawn_hair_has_no_loose_locks(head, hair):
     assert not grow_loose_locks([hair], head, photograph(head, hair))
     wisp = photograph(head, hair, [(0.5, 0.3), (0.52, 0.1)])

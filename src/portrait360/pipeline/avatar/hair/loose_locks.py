@@ -35,6 +35,7 @@ CELLS = 96  # of the picture, in which the depth of hair is read
 DEPTHS = (0.1, 0.6)  # share of the way from its first strand to its last at which loose hair leaves it
 HANGING = (0.07, 0.12)  # picture sides below its root from which hair hangs: before the ears, beside the face
 LOWER = (0.0, 0.03)  # picture sides below the middle of the ears that it reaches: else it is combed aside, or short
+FALLS = -0.2  # height below which hair falls: its few wisps would be horns beside long locks
 SIDEBURN = (0.01, 0.15)  # picture sides: how near a beard its end comes, and how long it is
 EAR, BESIDE_EAR = 0.35, 0.05
 """Share of ears in the skin's mask; picture sides from their middle within which what does not hang is no wisp."""
@@ -60,6 +61,8 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
     cloud = np.concatenate([group.points.reshape(-1, 3) for group in groups])
     paths = leave_covered(follow_loose_hair(shown.alpha, shown.rgb.mean(-1), hair), cloud, photo)
     paths, skin = leave_hairline(paths, head, photo)
+    if cloud[:, 1].min() < FALLS:
+        paths, skin = _select(paths, skin, _measure_hang(paths, head, photo) > 0.5)
     if len(paths.uv) == 0:
         return []
     own = place_paths(paths, cloud, head, photo, skin)
@@ -108,6 +111,10 @@ def leave_hairline(paths: LoosePaths, head: Head, photo: Photo) -> tuple[LoosePa
     away = np.linalg.norm(paths.uv[:, :, None] - _find_ears(head, photo), axis=-1).min((1, 2), initial=1)
     beside = (np.isfinite(skin).mean(1) < 0.5) & (away > BESIDE_EAR)
     keep = beside | (_measure_hang(paths, head, photo) > 0.5)
+    return _select(paths, skin, keep)
+
+
+def _select(paths: LoosePaths, skin: F64, keep: Bools) -> tuple[LoosePaths, F64]:
     return LoosePaths(paths.uv[keep], paths.outward[keep]), skin[keep]
 
 
