@@ -18,6 +18,7 @@ from portrait360.utils.errors import UserError
 from portrait360.utils.files import (
     atomic_write,
     check_name,
+    check_no_file,
     lock_folder,
     read_limited,
     sha256,
@@ -61,8 +62,7 @@ class Run:
         """Lock the folder for this process. `photo` is the SHA-256 of the input: a run of another photo, and files
         of the user's own, are only touched with `overwrite`."""
         check_name(folder)
-        if folder.is_file():
-            raise UserError(f"{folder} is a file, not a folder; choose another folder.")
+        check_no_file(folder)
         with translate_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder):

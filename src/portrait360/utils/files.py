@@ -94,9 +94,14 @@ def translate_write_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if folder.is_file():
-            raise UserError(f"{folder} is a file, not a folder; choose another folder.") from error
+        check_no_file(folder)
         raise UserError(f"{folder} cannot be written ({error.strerror}); choose another folder.") from error
+
+
+def check_no_file(folder: Path) -> None:
+    """Raise a UserError if what should be a folder is a file."""
+    if folder.is_file():
+        raise UserError(f"{folder} is a file, not a folder; choose another folder.")
 
 
 def check_name(path: Path) -> None:

@@ -107,13 +107,12 @@ class ProgressBar:
             return
         self._last_line = now
         count = _format_count(done, total, self._unit) if done or total else ""
-        left = self._estimate_left(title, done, total)
+        left = self._estimate_left(title, done, total, now)
         parts = [part for part in (count, what, f"{now - self._start:.0f} s so far", left) if part]
         print(escape_controls(f"{title}: {', '.join(parts)}"), file=sys.stderr, flush=True)
 
-    def _estimate_left(self, title: str, done: int, total: int | None) -> str:
+    def _estimate_left(self, title: str, done: int, total: int | None, now: float) -> str:
         """Return how long the rest takes at the pace so far; nothing before that can be told."""
-        now = time.monotonic()
         begin, first = self._pace.get(title, (now, done))
         if not total or done - first < FEWEST:
             return ""

@@ -11,7 +11,7 @@ import typer
 from portrait360.apps.cli.command_options import OUTPUT, GroupedCommand, with_make_options
 from portrait360.pipeline.batch.inputs import check_inputs, check_pictures
 from portrait360.pipeline.options import OVERRULES, RUN, MakeOptions
-from portrait360.utils.errors import UserError
+from portrait360.utils.files import check_no_file
 from portrait360.utils.option_fields import name_flags
 from portrait360.utils.parallel.ray_pool import create_engine
 from portrait360.utils.progress import progress_bar
@@ -75,8 +75,7 @@ def batch(
       portrait360 batch /shared/list.parquet -o /shared/heads --ray auto --workers 64
     """
     options.validate()
-    if Path(output).is_file():
-        raise UserError(f"{output} is a file, not a folder; choose another folder.")
+    check_no_file(Path(output))
     engine = create_engine(workers, ray, gpus, (inputs, output))
     check_inputs(inputs)
     check_pictures(inputs)

@@ -60,14 +60,17 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
     hair = leave_sideburns(find_faint_hair(shown), shown)
     cloud = np.concatenate([group.points.reshape(-1, 3) for group in groups])
     paths = leave_covered(follow_loose_hair(shown.alpha, shown.rgb.mean(-1), hair), cloud, photo)
-    paths, skin = leave_hairline(paths, head, photo)
-    if cloud[:, 1].min() < FALLS:
-        paths, skin = _select(paths, skin, _measure_hang(paths, head, photo) > 0.5)
-    if len(paths.uv) == 0:
+    ears, skin = _find_ears(head, photo), _read_skin(paths, head, photo)
+    hangs = _measure_hang(paths, ears)
+    keep = hangs > 0.5
+    if cloud[:, 1].min() >= FALLS:
+        keep |= find_beside(paths, skin, ears)
+    if not keep.any():
         return []
-    own = place_paths(paths, cloud, head, photo, skin)
+    paths, skin, hangs = paths.select(keep), skin[keep], hangs[keep]
+    own = place_paths(paths, hangs, cloud, head, photo, skin)
     more = copy_around(own, paths, cloud, head, make_frame(photo.camera))
-    first = _dress(own, _measure_hang(paths, head, photo), groups, head)
+    first = _dress(own, hangs, groups, head)
     second = trim_strands([_dress(more, np.zeros(len(more)), groups, head)], head, photo)
     return [group for group in (first, *second) if len(group.points)]
 
@@ -99,23 +102,20 @@ def leave_covered(paths: LoosePaths, cloud: F32, photo: Photo) -> LoosePaths:
     dense = uniform_filter(count.astype(np.float32), 3) > DENSE
     x, y = np.moveaxis(np.clip((paths.uv * GRID).astype(int), 0, GRID - 1), -1, 0)
     inside = np.abs(paths.uv - 0.5).max((1, 2)) < 0.5 - BORDER
-    keep = inside & ((~dense[y, x]).mean(1) > BARE)
-    return LoosePaths(paths.uv[keep], paths.outward[keep])
+    return paths.select(inside & ((~dense[y, x]).mean(1) > BARE))
 
 
-def leave_hairline(paths: LoosePaths, head: Head, photo: Photo) -> tuple[LoosePaths, F64]:
-    """Return paths beside the head, and those that hang before it; and the depth of the skin at each point (n, k)."""
+def _read_skin(paths: LoosePaths, head: Head, photo: Photo) -> F64:
+    """Return the depth of the skin at each point of paths (n, k); infinite beside it."""
     buffers = rasterise(head.body, head.triangles, photo.camera, photo.size)
     x, y = np.moveaxis(np.clip((paths.uv * photo.size).astype(int), 0, photo.size - 1), -1, 0)
-    skin = np.where(buffers.ids >= 0, buffers.depth, np.inf)[y, x]
-    away = np.linalg.norm(paths.uv[:, :, None] - _find_ears(head, photo), axis=-1).min((1, 2), initial=1)
-    beside = (np.isfinite(skin).mean(1) < 0.5) & (away > BESIDE_EAR)
-    keep = beside | (_measure_hang(paths, head, photo) > 0.5)
-    return _select(paths, skin, keep)
+    return np.where(buffers.ids >= 0, buffers.depth, np.inf)[y, x]
 
 
-def _select(paths: LoosePaths, skin: F64, keep: Bools) -> tuple[LoosePaths, F64]:
-    return LoosePaths(paths.uv[keep], paths.outward[keep]), skin[keep]
+def find_beside(paths: LoosePaths, skin: F64, ears: F64) -> Bools:
+    """Return which paths (n,) lie beside the head and its ears."""
+    away = np.linalg.norm(paths.uv[:, :, None] - ears, axis=-1).min((1, 2), initial=1)
+    return (np.isfinite(skin).mean(1) < 0.5) & (away > BESIDE_EAR)
 
 
 def _find_ears(head: Head, photo: Photo) -> F64:
@@ -125,23 +125,21 @@ def _find_ears(head: Head, photo: Photo) -> F64:
     return photo.camera.project(np.stack(middles))[0]
 
 
-def _measure_hang(paths: LoosePaths, head: Head, photo: Photo) -> F64:
-    """Return how far paths (n,) hang, 0 to 1: below their roots, and lower than the ears."""
-    ears = _find_ears(head, photo).mean(0)
+def _measure_hang(paths: LoosePaths, ears: F64) -> F64:
+    """Return how far paths (n,) hang, 0 to 1: below their roots, and lower than the ears (2, 2)."""
     lowest = paths.uv[..., 1].max(1, initial=0)
-    return smoothstep(*HANGING, lowest - paths.uv[:, 0, 1]) * smoothstep(*LOWER, lowest - ears[1])
+    return smoothstep(*HANGING, lowest - paths.uv[:, 0, 1]) * smoothstep(*LOWER, lowest - ears[:, 1].mean())
 
 
-def place_paths(paths: LoosePaths, cloud: F32, head: Head, photo: Photo, skin: F64) -> F32:
-    """Return paths as strands (n, k, 3): they leave the hair, points (m, 3), at its depth.
+def place_paths(paths: LoosePaths, hangs: F64, cloud: F32, head: Head, photo: Photo, skin: F64) -> F32:
+    """Return paths, some of which hang (n,), as strands (n, k, 3): they leave the hair, points (m, 3), at its depth.
 
-    They hang before `skin`, whose depth is given at each point (n, k).
+    They run before `skin`, whose depth is given at each point (n, k).
     """
     rng, camera, root = np.random.default_rng(73), photo.camera, paths.uv[:, 0]
     x, y = np.clip((root * CELLS).astype(int), 0, CELLS - 1).T
     near, far = (depth[y, x] for depth in _read_depths(cloud, photo))
     tuft = noise(np.column_stack([root, np.zeros(len(root))]), DEEP, 79)
-    hangs = _measure_hang(paths, head, photo)
     share = (DEPTHS[0] + (DEPTHS[1] - DEPTHS[0]) * smoothstep(0.2, 0.8, tuft)) * (1 - hangs)
     depth = near + share * (far - near) + SPREAD * rng.normal(0, 1, len(root)).clip(-2, 2)
     depth = np.repeat(depth[:, None], paths.uv.shape[1], 1)

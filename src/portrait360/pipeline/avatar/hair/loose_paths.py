@@ -39,6 +39,9 @@ class LoosePaths:
     uv: F64  # (n, POINTS, 2) picture sides
     outward: F64  # (n, 2) the way out of the mass at their roots
 
+    def select(self, rows: Bools) -> LoosePaths:
+        return LoosePaths(self.uv[rows], self.outward[rows])
+
 
 NO_PATHS = LoosePaths(np.zeros((0, POINTS, 2)), np.zeros((0, 2)))
 
