@@ -87,7 +87,7 @@ if "parent" in words:
     (folder.parent / "child.txt").write_text(str(child.pid))
 log.write(f"begin {words[-1]}\\n")
 say(stage="portrait", state="warning", what="the picture was reduced")
-say(stage="portrait", state="begin", done=0, of=0, left=8.0)
+say(stage="portrait", state="begin", done=0, of=0, left=64.0)
 print("no event")
 if "bad" in words:
     print("a warning", file=sys.stderr)
@@ -224,6 +224,24 @@ def test_the_bar_never_goes_back_and_no_stage_is_called_run():
     assert "Working" in panels.render_status(job, 0)
 
 
+def test_the_time_left_runs_down_between_reports_and_never_rises(monkeypatch):
+    job, now = Job("1", Path("1"), [], state="running"), 0.0
+    monkeypatch.setattr(machinery.time, "monotonic", lambda: now)
+    assert job.seconds_left() is None
+    seen, titles = [], []
+    for second in range(400):
+        now = float(second)
+        if second in (0, 60, 90):
+            left = {0: 200.0, 60: 180.0, 90: 30.0}[second]  # slower than expected, then faster
+            job.on_output(json.dumps({"stage": "splats", "state": "step", "left": left}).encode())
+        seen.append(job.seconds_left())
+        titles.append(re.search(r"<span>(.*) left", panels.render_status(job, 0))[1])
+    assert seen == sorted(seen, reverse=True) and seen[0] == 200 and seen[90] == 30
+    assert 135 < seen[59] < 150 and seen[89] < seen[60] - 15  # as a clock at first
+    assert seen[-1] == 30 * machinery.LEAST_SHARE  # a stage that takes long does not seem to be over
+    assert titles[:2] == ["about 3 min 20 s"] * 2 and "about 3 min" in titles and titles[-1] == "about 10 s"
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -301,14 +319,14 @@ def test_a_check_tells_what_the_user_said_and_is_remembered(tmp_path, monkeypatc
 def test_failure_gives_the_sentence_without_places_and_the_next_job_works(queue):
     bad, good = queue("bad"), queue("good")
     assert until(lambda: bad.is_over and good.is_over)
-    assert (bad.state, bad.sentence) == ("failed", "upload.jpg is no picture.") and not bad.folder.exists()
+    assert (bad.state, bad.error) == ("failed", "upload.jpg is no picture.") and not bad.folder.exists()
     assert good.state == "done" and (good.folder / "input" / "photo" / "upload.jpg").read_text() == "good"
     queue.jobs.command = ["/no/such/program"]
     none = queue("none")
-    assert until(lambda: none.is_over) and "could not be started" in none.sentence
+    assert until(lambda: none.is_over) and "could not be started" in none.error
     queue.jobs.command = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
     killed = queue("killed")
-    assert until(lambda: killed.is_over) and "memory" in killed.sentence
+    assert until(lambda: killed.is_over) and "memory" in killed.error
 
 
 def test_closing_leaves_no_process_and_no_half_run(queue):
@@ -994,8 +1012,8 @@ def test_odd_pictures_end_in_a_result_or_in_one_sentence(server, tmp_path):
             picture = (tmp_path / name).read_bytes()
         job = server.wait_for_end(server.make(server.upload(picture, name)))
         ends[name] = job["state"]
-        assert bool(job["sentence"]) == (job["state"] == "failed") and "\n" not in job["sentence"], job
-        assert "mistake" not in job["sentence"] and str(server.folder) not in job["sentence"], job
+        assert bool(job["error"]) == (job["state"] == "failed") and "\n" not in job["error"], job
+        assert "mistake" not in job["error"] and str(server.folder) not in job["error"], job
     good = ["cmyk.tiff", "deep.png", "turned.jpg", "animated.gif", "alpha.png"]
     assert [name for name, end in ends.items() if end != "failed"] == good, ends
     assert set(ends.values()) == {"done", "failed"}

@@ -87,7 +87,7 @@ def test_forty_portraits_a_lost_node_and_three_bad_photos(cluster, tmp_path):
 
     run_batch(Batch(str(photos), Storage(str(tmp_path / "a")), wish), RayPool(cluster.address, 2), on_row)
     assert len({row.name for row in rows}) == len(rows) == 40
-    failed = {Path(row.photo).name: row.sentence for row in rows if row.state == "failed"}
+    failed = {Path(row.photo).name: row.error for row in rows if row.state == "failed"}
     assert set(failed) == {"cut.png", "text.png", "none.jpg"}, failed
     assert all(
         "not a JPEG" in sentence or "empty file" in sentence or "damaged" in sentence for sentence in failed.values()

@@ -87,7 +87,7 @@ def batch(
     summary = make_all(inputs, output, options, engine)
     typer.echo(describe(summary, time.monotonic() - started))
     for photo, reason in summary.failures:
-        place = "" if reason.startswith(photo) else f"{photo}: "  # most sentences begin with the photo
+        place = "" if reason.startswith(photo) else f"{photo}: "  # most reasons begin with the photo
         typer.echo(escape_controls(f"failed: {place}{name_flags(reason)}"), err=True)
     if summary.failed > len(summary.failures):
         typer.echo(f"and {summary.failed - len(summary.failures)} more; see {summary.table}", err=True)

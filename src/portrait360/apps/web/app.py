@@ -146,9 +146,7 @@ def _create_routes(jobs: Jobs, examples: Mapping[str, Path]) -> FastAPI:
         job = jobs.get(id)
         if job is None:
             return Response(status_code=404)
-        return JSONResponse(
-            {"state": job.state, "stage": job.stage, "left": job.seconds_left(), "sentence": job.sentence}
-        )
+        return JSONResponse({"state": job.state, "stage": job.stage, "left": job.seconds_left(), "error": job.error})
 
     app.add_api_route("/runs/{id}/{name:path}", get_run_file, methods=["GET", "HEAD"], response_model=None)
     app.add_api_route("/examples/{name}.jpg", get_example, response_model=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -43,6 +44,7 @@ COMPARE_SECONDS = 120.0
 MOST_WAITING = 20  # each keeps a photo on disk
 REMEMBERED = 50  # finished jobs whose result can still be queried
 MOST_WARNINGS = 20  # of a job
+LEAST_SHARE = 0.25  # of the seconds left that were last reported, below which no clock runs them down
 GRACE = 4.0  # seconds between asking a process to end and killing it
 MESSAGE_PREFIX = "portrait360: "  # of error messages of the command
 TOO_MANY = f"{MOST_WAITING} photos are already waiting; try again later."
@@ -63,29 +65,33 @@ class Job:
     done: int = 0
     of: int = 0
     warnings: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_WARNINGS))
-    sentence: str = ""  # the error message if it failed
+    error: str = ""  # the error message if it failed
     process: subprocess.Popen[bytes] | None = None
     cancel_requested: bool = False
     start: float = 0.0  # monotonic seconds
-    _left: float | None = None  # seconds left, as the run last reported
-    _most: float = 0.0  # the largest fraction that was shown: a bar that goes back is not believed
+    _reported: tuple[float, float] | None = None  # when the run last said how many seconds are left, and how many
+    _left: float = 0.0  # seconds left that were shown then
 
     @property
     def is_over(self) -> bool:
         return self.state in ("done", "failed", "cancelled")
 
     def seconds_left(self) -> float | None:
-        """Return the seconds left, as last reported: a clock that runs down would end before a slow stage does."""
-        return self._left
+        """Return the seconds left, which never rise.
+
+        Between two reports they run down as on a clock, but ever more slowly: a slow stage must not seem to be over.
+        """
+        if self._reported is None:
+            return None
+        when, left = self._reported
+        return self._left * max(math.exp((when - time.monotonic()) / max(left, 1e-3)), LEAST_SHARE)
 
     def fraction_done(self) -> float:
         """Return how much of the whole run is done, from 0 to 1."""
         if self.state == "done":
             return 1.0
         spent, left = time.monotonic() - self.start, self.seconds_left()
-        if left is not None:
-            self._most = max(self._most, spent / max(spent + left, 1e-3))
-        return self._most
+        return 0.0 if left is None else spent / max(spent + left, 1e-3)
 
     def on_output(self, line: bytes) -> None:
         """Update the job from a line of the command's output; lines that are no events are ignored."""
@@ -103,7 +109,9 @@ class Job:
             return
         self.stage, self.what, self.done, self.of = stage, what, done, of
         if isinstance(left, (int, float)):
-            self._left = float(left)
+            shown = self.seconds_left()
+            self._left = float(left) if shown is None else min(float(left), shown)
+            self._reported = time.monotonic(), float(left)
 
 
 class Jobs:
@@ -233,12 +241,12 @@ class Jobs:
         with tempfile.TemporaryFile() as errors:
             try:
                 code = self._run_process(job, errors)
-                sentence = _error_message(errors, code, job.folder)
+                message = _error_message(errors, code, job.folder)
             except OSError as error:
-                code, sentence = 1, f"The run could not be started ({error.strerror})."
+                code, message = 1, f"The run could not be started ({error.strerror})."
         with self._changed:
             self._running = None
-            job.sentence = "" if code == 0 or job.cancel_requested else sentence
+            job.error = "" if code == 0 or job.cancel_requested else message
             self._end(job, "done" if code == 0 else "cancelled" if job.cancel_requested else "failed")
 
     def _run_process(self, job: Job, errors: IO[bytes]) -> int:

@@ -31,7 +31,7 @@ STATE_LABELS = {"waiting": "Waiting", "running": "Running"}
 def render_status(job: Job, before: int) -> str:
     """Return the progress of a job: a bar or its error message, and its warnings."""
     if job.state == "failed":
-        return render_message(job.sentence) + render_warnings(job.warnings)
+        return render_message(job.error) + render_warnings(job.warnings)
     if job.state == "cancelled":
         return render_message("The run was cancelled.", "mild") + render_warnings(job.warnings)
     if job.state == "done":
@@ -55,11 +55,14 @@ def _describe_progress(job: Job) -> str:
 
 
 def _format_time_left(seconds: float | None) -> str:
-    """Return a time no finer than what is known: it is renewed when a run reports, not by a clock."""
+    """Return a time no finer than what is known."""
     if seconds is None:
         return ""
-    if seconds >= 90:
-        return f"about {round(seconds / 60)} min left"
+    if seconds >= 600:
+        return f"about {ceil(seconds / 60)} min left"
+    if seconds > 90:
+        minutes, rest = divmod(10 * ceil(seconds / 10), 60)
+        return f"about {minutes} min {rest} s left" if rest else f"about {minutes} min left"
     return f"about {5 * ceil(seconds / 5)} s left" if seconds > 5 else "a few seconds left"
 
 

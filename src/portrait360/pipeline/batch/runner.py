@@ -92,10 +92,10 @@ def process_item(item: Item, batch: Batch) -> Row:
     try:
         return _make_head(item, batch, row, start)
     except UserError as error:
-        sentence = str(error)
+        reason = str(error)
     except Exception as error:  # an internal error with one photo must not stop the others
-        sentence = f"{type(error).__name__}: {error}"
-    return replace(row, state="failed", sentence=sentence, seconds=round(time.monotonic() - start, 2))
+        reason = f"{type(error).__name__}: {error}"
+    return replace(row, state="failed", error=reason, seconds=round(time.monotonic() - start, 2))
 
 
 def _make_head(item: Item, batch: Batch, row: Row, start: float) -> Row:
@@ -172,7 +172,7 @@ class Summary:
         self.warned += bool(row.warnings)
         if row.state == "failed":
             self.failed += 1
-            self.failures += [(row.photo, row.sentence)] if self.failed <= MOST_FAILURES else []
+            self.failures += [(row.photo, row.error)] if self.failed <= MOST_FAILURES else []
         elif row.state == "kept":
             self.kept += 1
         elif row.made == "views":

@@ -14,6 +14,7 @@ from portrait360.utils.resume import match_record
 
 TABLE, CSV_TABLE = "report.parquet", "report.csv"
 ROWS = 1000  # rows written at a time
+FORMER_ERROR = "sentence"  # an entry of earlier versions, empty in the row of every head that was made
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Row:
     name: str  # of the head's folder
     photo: str
     state: str  # done, kept (from an earlier batch) or failed
-    sentence: str = ""  # why the photo failed
+    error: str = ""  # why the photo failed
     seconds: float = 0.0
     key: str = ""  # the hash of all inputs of the head
     warnings: str = ""  # what the user should know of the head, joined by "; "
@@ -33,11 +34,10 @@ class Row:
     @classmethod
     def unpack(cls, values: bytes | None, key: str) -> Row | None:
         """Return the row, or None if there is none with this key or it is damaged."""
-        record = match_record(
-            values, {"key": key}, results=[name for name in cls.__dataclass_fields__ if name != "key"]
-        )
+        names = [name for name in (*cls.__dataclass_fields__, FORMER_ERROR) if name != "key"]
+        record = match_record(values, {"key": key}, results=names)
         try:
-            return None if record is None else cls(**record)
+            return None if record is None else cls(**{k: v for k, v in record.items() if k != FORMER_ERROR})
         except TypeError:
             return None
 
