@@ -55,13 +55,13 @@ wheel: setup
 	rm -rf dist && $(BIN)/python -m pip wheel --quiet --no-deps -w dist .
 	PYTHON=$(PYTHON) TORCH="$(TORCH)" sh tests/wheel.sh dist/portrait360-*.whl
 
-# What users need, with the web app and batches.
+# What users need, with the web app, the viewer and batches.
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Installing into $(VENV): a few minutes, about 2 GB (more with CUDA)"
 	$(PREPARE)
-	$(BIN)/python -m pip install --editable ".[scale,spz,web]"
+	$(BIN)/python -m pip install --editable ".[hub,scale,spz,view,web]"
 	touch $@
 
 # The same, and what tests and tools need.

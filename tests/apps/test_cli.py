@@ -206,7 +206,7 @@ def test_a_missing_option_value_exits_with_2(monkeypatch, capsys):
 )
 def test_a_wrong_value_is_answered_by_the_option_and_its_values(monkeypatch, capsys, words, choices):
     flag, value = words.replace("=", " ").split()[-2:]
-    sentence = f"portrait360: {flag} {value} is not possible; choose {choices}.\n"
+    sentence = f"portrait360: {flag} {value} is not valid; choose {choices}.\n"
     assert run(monkeypatch, capsys, *words.split()) == (2, "", sentence)
 
 
@@ -303,6 +303,7 @@ WRONG = [
     ("animate", "text.jpg", "--preset", "talk", "-o", "x"),
     ("animate", "text.jpg", "--preset", "talk", "-o", "x.mp4"),
     ("animate", ".", "--preset", "sing", "-o", "x.mp4"),
+    ("make", "photo.png", "-o", "taken"),
     ("fit", "nowhere", "-o", "x"),
     ("fit", "text.jpg", "-o", "x"),
     ("refine", "nowhere", "-o", "x"),
@@ -320,6 +321,8 @@ def test_a_wrong_argument_is_an_error_before_anything_heavy_is_loaded(arguments,
     """So it comes within a second, however slow the disk is."""
     Image.new("RGB", (32, 32)).save(tmp_path / "photo.png")
     (tmp_path / "text.jpg").write_text("This is a text.")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "sheet.png").write_text("the user's own")
     program = (
         "import sys\nfrom portrait360.apps.cli.main import main\n"
         f"sys.argv = {['portrait360', *arguments]!r}\n"

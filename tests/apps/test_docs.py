@@ -4,7 +4,7 @@ import doctest
 import re
 import shlex
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import typer
@@ -20,11 +20,13 @@ from portrait360.evaluation.protocols import PROTOCOLS
 from portrait360.evaluation.runner import run_job
 from portrait360.pipeline import avatar_stages, make, stages
 from portrait360.pipeline.avatar import methods
+from portrait360.pipeline.avatar.overrules import find_choices
 from portrait360.pipeline.export import writer
 from portrait360.pipeline.export.avatar_glb import file
 from portrait360.pipeline.export.avatar_splats import build
 from portrait360.pipeline.export.avatar_usdz import file as usdz
 from portrait360.pipeline.options import MakeOptions
+from portrait360.synth.sampling.parameters import Clothes, Facial, Wear
 from portrait360.synth.sampling.style_descriptor import ALL_STYLES, FAMILIES
 from tests.fixtures.cli_surface import SURFACE
 from tests.fixtures.paths import ROOT
@@ -182,6 +184,14 @@ def test_the_docs_list_every_hairstyle_in_its_family():
     height = rows_of_pictures * (hairstyles.CELL + hairstyles.CAPTION)
     assert Image.open(ROOT / "docs" / "img" / "hairstyles.webp").height == height
     assert f"one of [these {len(ALL_STYLES)}](#hairstyles)" in page and f"has {len(ALL_STYLES)} styles" in page
+
+
+def test_the_docs_list_every_name_that_a_parameter_file_can_contain():
+    page, parts = (ROOT / "docs" / "avatar.md").read_text(encoding="utf-8"), (Facial, Wear, Clothes)
+    keys = [f"{part.__name__.lower()}.{field.name}" for part in parts for field in fields(part)]
+    named = {key: [name for name in names if name != "none"] for key in keys if (names := find_choices(key))}
+    rows = re.findall(r"^\| `(\w+\.\w+)` \| (`.*`) \|$", page, re.M)
+    assert {key: re.findall(r"`(\w+)`", names) for key, names in rows} == named
 
 
 def test_the_modules_that_make_an_avatar_are_where_the_docs_say():

@@ -203,7 +203,7 @@ class MakeOptions:
         if self.steps is not None and not 1 <= self.steps <= MOST_STEPS:
             raise self._refuse("steps")
         if self.pixels % multiple:
-            raise UserError(f"`size={self.pixels}` is not possible; choose a multiple of {multiple} pixels.")
+            raise UserError(f"`size={self.pixels}` is not valid; choose a multiple of {multiple} pixels.")
         if not 1 <= self.views <= MOST_VIEWS or (self.may_fit and self.views < 4 and not self.orbit):
             raise self._refuse("views")
         if not SIZES[0] <= self.pixels <= SIZES[1]:
@@ -229,7 +229,7 @@ class MakeOptions:
     def _refuse(self, name: str) -> UserError:
         """Return the error for a number that is out of its range."""
         allowed = option_info(MakeOptions, name).allowed
-        return UserError(f"`{name}={getattr(self, name):g}` is not possible; choose {allowed}.")
+        return UserError(f"`{name}={getattr(self, name):g}` is not valid; choose {allowed}.")
 
     def check_pictures(self, *photos: Path) -> None:
         """Raise a UserError for a file that is no picture, among these photos and those of the options."""
@@ -250,10 +250,10 @@ class MakeOptions:
 
     def _validate_method(self) -> Preset:
         if self.preset not in PRESETS:
-            raise UserError(f"`preset={self.preset}` is not possible; choose from {', '.join(PRESETS)}.")
+            raise UserError(f"`preset={self.preset}` is not valid; choose from {', '.join(PRESETS)}.")
         preset = PRESETS[self.preset]
         if self.method not in (None, DENOISED, *METHODS):
-            raise UserError(f"`method={self.method}` is not possible; choose from {', '.join((*METHODS, DENOISED))}.")
+            raise UserError(f"`method={self.method}` is not valid; choose from {', '.join((*METHODS, DENOISED))}.")
         check_method(self.proxy_method)
         if preset.steps and self.uses_denoiser:
             raise UserError(f"`method={DENOISED}` is for the preset small; {preset.name} has networks of its own.")
@@ -366,7 +366,7 @@ def parse_results(text: str) -> tuple[str, ...]:
     names = {RESULT_ALIASES.get(word, word) for word in split_words(text)}
     unknown = sorted(names - {*RESULTS, VIEWS_ONLY})
     if unknown:
-        raise UserError(f"`results={unknown[0]}` is not possible; choose {RESULT_CHOICES}.")
+        raise UserError(f"`results={unknown[0]}` is not valid; choose {RESULT_CHOICES}.")
     if not names:
         raise UserError(f"`results=` is empty; choose {RESULT_CHOICES}.")
     return tuple(name for name in RESULTS if name in names)
@@ -377,7 +377,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     names, known = dict.fromkeys(split_words(text)), (*SPLAT_FORMATS, *AVATAR_FORMATS)
     unknown = sorted(set(names) - set(known))
     if unknown:
-        raise UserError(f"`formats={unknown[0]}` is not possible; choose from {', '.join(known)}.")
+        raise UserError(f"`formats={unknown[0]}` is not valid; choose from {', '.join(known)}.")
     return tuple(names)
 
 

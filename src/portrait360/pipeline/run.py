@@ -67,10 +67,9 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder):
             record = read_record(folder)
-            conflict = _find_conflict(folder, record, photo)
-            if conflict and not overwrite:
-                raise UserError(f"{conflict}; choose another folder, or add `overwrite=True`.")
-            if conflict or record.get("photo") != photo:
+            if not overwrite:
+                check_folder(folder, photo)
+            if record.get("photo") != photo:
                 _clear(folder)
                 record = {}
             new = {**_versions(), "photo": photo, **settings, "warnings": [], "stages": record.get("stages", {})}
@@ -180,6 +179,12 @@ def read_warnings(folder: Path) -> tuple[str, ...]:
         return tuple(dict.fromkeys(str(warning["text"]) for warning in read_record(folder).get("warnings", ())))
     except (TypeError, KeyError):  # written by another program
         return ()
+
+
+def check_folder(folder: Path, photo: str) -> None:
+    """Raise a UserError if the folder contains what a run of this photo would replace."""
+    if conflict := _find_conflict(folder, read_record(folder), photo):
+        raise UserError(f"{conflict}; choose another folder, or add `overwrite=True`.")
 
 
 def _find_conflict(folder: Path, record: Mapping[str, Any], photo: str) -> str | None:

@@ -44,7 +44,9 @@ FOCAL = 3.0
 WRONG = {  # a file: words of the sentence about it
     '{"hare": {}}': "has no 'hare'; choose from seed, kind",
     '{"hair": {"lenght": 1}}': "hair has no 'lenght'; choose from style",
-    '{"hair": {"style": "bobb"}}': "hair.style cannot be 'bobb'; choose from afro",
+    '{"hair": {"style": "bobb"}}': "hair.style cannot be 'bobb'; did you mean bob, ",
+    '{"wear": {"hat": "fedorra"}}': "wear.hat cannot be 'fedorra'; did you mean fedora, ",
+    '{"wear": {"necklace": "gold"}}': "wear.necklace cannot be 'gold'; choose from chain, pearls, ",
     '{"hair": {"length": "long"}}': "hair.length must be a number from 0.1 to 4, not 'long'",
     '{"hair": {"length": true}}': "hair.length must be a number from 0.1 to 4, not true",
     '{"hair": {"length": 9}}': "hair.length must be a number from 0.1 to 4, not 9",
@@ -158,7 +160,10 @@ def test_options_say_the_style_and_the_length(write):
     assert overrules.tree["hair"] == {"style": "long", "volume": 1.2} and overrules.hair_length == 1.5
     assert overrules.style == "long" and overrules.names_hair and bool(overrules)
     assert not NOTHING and not Overrules({"hair": {"grey": 0.5}}).names_hair
-    with pytest.raises(UserError, match="hair=bobb. is not possible; choose one of these styles: afro"):
+    near = (
+        r"hair=bobb. is not a hairstyle; did you mean bob, \w+ or \w+\? `portrait360 make --hair list` lists all 82"
+    )
+    with pytest.raises(UserError, match=near):
         make_overrules("bobb", None, None)
     for factor in (float("nan"), -1.0, 50.0):
         with pytest.raises(UserError, match="hair_length"):

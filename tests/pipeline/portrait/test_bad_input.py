@@ -141,7 +141,7 @@ def test_several_photos_and_one_bad_one(tmp_path, small):
 @pytest.mark.parametrize("what", [{"size": 3}, {"size": 10**9}, {"azimuth": 1e9}, {"elevation": 90.0}])
 def test_numbers_out_of_range(photo, what):
     (name,) = what
-    with pytest.raises(UserError, match=f"`{name}=.*` is not possible"):
+    with pytest.raises(UserError, match=f"`{name}=.*` is not valid"):
         make_portrait(photo, **what)
 
 

@@ -101,5 +101,5 @@ def test_methods(portrait, proxy):
     assert cache_inputs("proxy", 1) == cache_inputs("proxy", 2) and cache_inputs("completed", 1) != cache_inputs(
         "completed", 2
     )
-    with pytest.raises(UserError, match="`method=other` is not possible; choose from avatar, completed"):
+    with pytest.raises(UserError, match="`method=other` is not valid; choose from avatar, completed"):
         build_proxy(portrait, method="other")

@@ -111,7 +111,7 @@ def explain_value(error: typer.BadParameter, words: list[str], ctx: Any) -> str 
     ranges = RANGE.findall(name_range((param.get_help_record(ctx) or ("", ""))[1]))
     limits = allowed or re.sub("at least (.+)", r"\1 or more", ranges[-1] if ranges else "")
     choices = ": ".join(part for part in (kind, limits) if part)
-    return f"{flag} {value} is not possible; choose {choices}." if choices else None
+    return f"{flag} {value} is not valid; choose {choices}." if choices else None
 
 
 def find_value(words: list[str], flags: Sequence[str]) -> tuple[str, str | None]:

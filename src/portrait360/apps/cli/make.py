@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from portrait360.apps.cli.command_options import GroupedCommand, ResumedFolder, with_make_options
-from portrait360.pipeline.options import RUN, MakeOptions
+from portrait360.pipeline.options import RUN, MakeOptions, content_hash
 from portrait360.utils.errors import UserError
 from portrait360.utils.terminal import escape_controls
 
@@ -47,8 +47,12 @@ def make(
         try:
             options.validate()
             options.check_pictures(photo)
+            if not overwrite:
+                from portrait360.pipeline.run import check_folder
 
-            from portrait360.pipeline.make import make as run  # takes seconds; a wrong option should fail sooner
+                check_folder(output, str(content_hash(photo)))
+
+            from portrait360.pipeline.make import make as run  # takes seconds; what is wrong should be told sooner
 
             run(photo, output, options, on_event, overwrite=overwrite)
         except UserError as error:

@@ -48,7 +48,7 @@ class AnimateRequest:
             check_rate(self.rate)
         if self.elevation is not None and not abs(self.elevation) <= MAX_ELEVATION:
             limits = f"-{MAX_ELEVATION:g} to {MAX_ELEVATION:g} degrees"
-            raise UserError(f"`elevation={self.elevation:g}` is not possible; choose {limits}.")
+            raise UserError(f"`elevation={self.elevation:g}` is not valid; choose {limits}.")
         check_size(self.size)
         for source in (self.video, self.expressions, self.environment):
             if source is None:
@@ -68,21 +68,19 @@ class AnimateRequest:
 
 def check_preset(name: str) -> None:
     if name not in PRESETS:
-        raise UserError(f"`preset={name}` is not possible; choose from {', '.join(PRESETS)}.")
+        raise UserError(f"`preset={name}` is not valid; choose from {', '.join(PRESETS)}.")
 
 
 def check_size(size: int) -> None:
     if not SIZES[0] <= size <= SIZES[1] or size % 2:
-        raise UserError(
-            f"`size={size}` is not possible; choose an even number of pixels from {SIZES[0]} to {SIZES[1]}."
-        )
+        raise UserError(f"`size={size}` is not valid; choose an even number of pixels from {SIZES[0]} to {SIZES[1]}.")
 
 
 def check_rate(rate: float) -> float:
     """Return a rate, or raise a UserError for one that no video has."""
     if not RATES[0] <= rate <= RATES[1]:
         limits = f"{RATES[0]:g} to {RATES[1]:g} frames per second"
-        raise UserError(f"`rate={rate:g}` is not possible; choose {limits}.")
+        raise UserError(f"`rate={rate:g}` is not valid; choose {limits}.")
     return rate
 
 
@@ -97,7 +95,7 @@ def read_light(text: str) -> tuple[float, float, float]:
     azimuth, elevation, warmth = [*values, 0.0][:3]
     if not (-360 <= azimuth <= 360 and -90 <= elevation <= 90 and -1 <= warmth <= 1):
         raise UserError(
-            f"`light={text}` is not possible; choose an elevation of -90 to 90 degrees and a warmth of -1 to 1."
+            f"`light={text}` is not valid; choose an elevation of -90 to 90 degrees and a warmth of -1 to 1."
         )
     return azimuth, elevation, warmth
 

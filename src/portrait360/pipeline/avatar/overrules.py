@@ -19,6 +19,7 @@ from typing import Any
 from portrait360.synth.sampling.parameters import KINDS, HatFit, HeadParameters
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import read_limited
+from portrait360.utils.suggestions import suggest_names
 
 FILE = "parameters.json"  # what an avatar writes of itself
 MOST_BYTES = 1 << 20
@@ -114,10 +115,10 @@ def make_overrules(hair: str | None, hair_length: float | None, parameters: Path
     if hair is not None:
         if hair not in (find_choices("hair.style") or ()):
             name = _shorten(hair, quote=False)
-            raise UserError(f"`hair={name}` is not possible; choose one of these styles: {_list('hair.style')}.")
+            raise UserError(f"`hair={name}` is not a hairstyle; {_suggest('hair.style', hair)}.")
         tree = {**tree, "hair": {**tree.get("hair", {}), "style": hair}}
     if hair_length is not None and not LENGTHS[0] <= hair_length <= LENGTHS[1]:
-        raise UserError(f"`hair_length={hair_length:g}` is not possible; choose {LENGTHS[0]:g} to {LENGTHS[1]:g}.")
+        raise UserError(f"`hair_length={hair_length:g}` is not valid; choose {LENGTHS[0]:g} to {LENGTHS[1]:g}.")
     return Overrules(tree, hair_length)
 
 
@@ -212,7 +213,7 @@ def _check_word(value: Any, path: str) -> None:
     if not isinstance(value, str):
         raise _WrongError(f"{path} must be a word, not {_describe(value)}")
     if names is not None and value not in names:
-        raise _WrongError(f"{path} cannot be {_shorten(value)}; choose from {_list(path)}")
+        raise _WrongError(f"{path} cannot be {_shorten(value)}; {_suggest(path, value)}")
 
 
 def find_range(path: str) -> tuple[float, float]:
@@ -277,8 +278,10 @@ def _find_wear(path: str) -> tuple[str, ...] | None:
     return None
 
 
-def _list(path: str) -> str:
-    return ", ".join(find_choices(path) or ())
+def _suggest(path: str, word: str) -> str:
+    """Return what else a word of the tree may be."""
+    where = "`portrait360 make --hair list`" if path == "hair.style" else "docs/avatar.md"
+    return suggest_names(word[:MOST_LETTERS], find_choices(path) or (), where)
 
 
 def _describe(value: Any) -> str:

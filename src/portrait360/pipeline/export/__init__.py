@@ -17,7 +17,7 @@ def check_formats(formats: Sequence[str]) -> None:
     """Raise a UserError for a format that no head can be written in."""
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
-        raise UserError(f"`format={unknown[0]}` is not possible; choose from {', '.join(FORMATS)}.")
+        raise UserError(f"`format={unknown[0]}` is not valid; choose from {', '.join(FORMATS)}.")
 
 
 def find_format(path: Path) -> str | None:

@@ -62,7 +62,7 @@ def parse_path(text: str, *, focal: float) -> Callable[[int], list[Camera]]:
         keys = [[float(number) for number in key.split(",")] for key in text.split()]
     except ValueError as error:
         raise UserError(
-            f'`path={text}` is not possible; choose orbit, eight, or positions like "0,0 60,10 180,20".'
+            f'`path={text}` is not valid; choose orbit, eight, or positions like "0,0 60,10 180,20".'
         ) from error
     if len(_check_keys(keys)) < 2:
         raise UserError("A path needs at least two positions.")

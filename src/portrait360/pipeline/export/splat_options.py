@@ -25,5 +25,5 @@ def parse_splat_options(sh_degree: int, up: str, spz_version: int) -> SplatFileO
     choices = {"sh": (sh_degree, (0, 3)), "up": (up, ("y", "-y")), "spz_version": (spz_version, (2, 4))}
     for name, (value, allowed) in choices.items():
         if value not in allowed:
-            raise UserError(f"`{name}={value}` is not possible; choose {allowed[0]} or {allowed[1]}.")
+            raise UserError(f"`{name}={value}` is not valid; choose {allowed[0]} or {allowed[1]}.")
     return SplatFileOptions(sh_degree, up, spz_version)  # pyright: ignore[reportArgumentType]

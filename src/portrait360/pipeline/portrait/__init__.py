@@ -17,8 +17,8 @@ def check_crop(azimuth: float | None, elevation: float | None, size: int, name: 
     `name` is what the caller's user calls the size.
     """
     if not CROP_SIZES[0] <= size <= CROP_SIZES[1]:
-        raise UserError(f"`{name}={size}` is not possible; choose {CROP_SIZES[0]} to {CROP_SIZES[1]} pixels.")
+        raise UserError(f"`{name}={size}` is not valid; choose {CROP_SIZES[0]} to {CROP_SIZES[1]} pixels.")
     if azimuth is not None and not -360 <= azimuth <= 360:
-        raise UserError(f"`azimuth={azimuth:g}` is not possible; choose {ANGLES['azimuth']}.")
+        raise UserError(f"`azimuth={azimuth:g}` is not valid; choose {ANGLES['azimuth']}.")
     if elevation is not None and not -89 <= elevation <= 89:
-        raise UserError(f"`elevation={elevation:g}` is not possible; choose {ANGLES['elevation']}.")
+        raise UserError(f"`elevation={elevation:g}` is not valid; choose {ANGLES['elevation']}.")

@@ -13,6 +13,6 @@ GENERATOR = "panohead"
 def check_method(method: str) -> None:
     """Raise a UserError unless the method exists and its weights are there."""
     if method not in METHODS:
-        raise UserError(f"`method={method}` is not possible; choose from {', '.join(METHODS)}.")
+        raise UserError(f"`method={method}` is not valid; choose from {', '.join(METHODS)}.")
     if method == "gan":
         require_weights((GENERATOR,), "`method=gan`")

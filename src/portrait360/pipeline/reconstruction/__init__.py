@@ -13,4 +13,4 @@ def check_results(results: Sequence[str]) -> None:
     """Raise a UserError for a result, as `--only` names it, that no fit has."""
     unknown = [name for name in results if name not in RESULTS]
     if unknown:
-        raise UserError(f"`only={unknown[0]}` is not possible; choose from {', '.join(RESULTS)}.")
+        raise UserError(f"`only={unknown[0]}` is not valid; choose from {', '.join(RESULTS)}.")

@@ -13,7 +13,7 @@ BEGIN_CHOICES = ("field", "proxy", "gan", "avatar")  # of a run: fitted field, p
 def check_begin(begin: str) -> None:
     """Raise a UserError for a head from which refining cannot begin."""
     if begin not in BEGIN_CHOICES:
-        raise UserError(f"`begin={begin}` is not possible; choose from {', '.join(BEGIN_CHOICES)}.")
+        raise UserError(f"`begin={begin}` is not valid; choose from {', '.join(BEGIN_CHOICES)}.")
 
 
 def require_priors(weights: Path | None) -> Path:

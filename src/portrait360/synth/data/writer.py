@@ -49,7 +49,7 @@ class WriteSettings:
     def __post_init__(self) -> None:
         if not -89 <= self.elevation <= 89:
             raise UserError(
-                f"`elevation={self.elevation:g}` is not possible; choose -89 (from below) to 89 (from above)."
+                f"`elevation={self.elevation:g}` is not valid; choose -89 (from below) to 89 (from above)."
             )
         if self.random_cameras and self.elevation < 0:
             raise UserError("With `random_cameras=True`, `elevation=` bounds them up and down: choose 0 to 89.")
