@@ -189,7 +189,7 @@ def test_a_cancelled_run_keeps_what_it_had_made_and_can_be_finished_or_deleted(q
     assert until(lambda: job.state == "cancelled")
     (run,) = queue.jobs.store.all()[0]
     assert (run.id, run.is_partial, run.name, set(run.files)) == (job.id, True, "upload.jpg", {"viewer.html"})
-    assert "Finish it" in result_panel.render_result(run, [], []) and queue.jobs.store.find_unfinished() == []
+    assert "Finish this run" in result_panel.render_result(run, [], []) and queue.jobs.store.find_unfinished() == []
     request = queue.jobs.store.request(job.id)
     assert (
         request.options == MakeOptions(hair="bob", formats=("ply", "spz")) and request.photo.read_text() == "slow one"

@@ -45,23 +45,23 @@ class MakeOptions:
 
     preset: str = option(
         "small",
-        "How the views are made: small (from the avatar), or by published networks: sd15, diffportrait3d.",
+        "What draws the views: small (the avatar itself), or published networks: sd15, diffportrait3d.",
         VIEW,
         label="Preset",
         form=4,
     )
     method: str | None = option(
         None,
-        "How the coarse head is made. avatar: layers of skin, hair and clothes; completed: one surface, by a small "
-        "network; denoised: the same, with views from another network; proxy: one surface, without a network; "
-        "gan: inversion of a 3D GAN. Default: avatar; with published networks gan if its weights are installed.",
+        "Kind of head to make. avatar: layers of skin, hair and clothes; completed: one surface, coloured by a small "
+        "network; denoised: the same, with views from another network; proxy: one surface, without a network; gan: "
+        "the closest head of a 3D GAN. Default: avatar; with published networks, gan if its weights are installed.",
         ADVANCED,
         flags=("--method", "--proxy"),
         metavar="NAME",
     )
     views: int = option(
         DEFAULT_VIEWS,
-        "Number of views on the orbit.",
+        "Number of views, in a circle around the head.",
         VIEW,
         allowed=f"4 to {MOST_VIEWS}, or 1 or more with `fit=False`",
         label="Views",
@@ -71,7 +71,7 @@ class MakeOptions:
     )
     size: int | None = option(
         None,
-        "Width and height of a view in pixels. Default: the preset's (small: 256).",
+        "Width and height of a view in pixels. Default: 256, or 512 with published networks.",
         VIEW,
         allowed=f"{SIZES[0]} to {SIZES[1]} pixels",
     )
@@ -137,15 +137,18 @@ class MakeOptions:
         metavar="FILE",
     )
     orbit: Path | None = option(
-        None, "File with cameras that replace the orbit, one `azimuth,elevation` per line.", VIEW, metavar="FILE"
+        None,
+        "File with the cameras to use instead of the circle, one `azimuth,elevation` per line.",
+        VIEW,
+        metavar="FILE",
     )
     orbit_elevation: float = option(
-        0.0, "Elevation of the orbit's cameras in degrees.", VIEW, allowed="-60 to 60 degrees"
+        0.0, "Elevation of the circle's cameras in degrees.", VIEW, allowed="-60 to 60 degrees"
     )
     results: tuple[str, ...] | None = option(
         None,
-        "Results, separated by commas: mesh, splats, nerf; or `views`, to make only views. Default: mesh and splats; "
-        "all three if there is no avatar.",
+        "What to make, separated by commas: mesh, splats, nerf; or only `views`. Default: mesh and splats; all three "
+        "without an avatar (no face in the photo, or published networks).",
         HEAD,
         flags=("--as",),
         metavar="TEXT",
@@ -161,13 +164,20 @@ class MakeOptions:
     )
     fit: bool | None = option(
         None,
-        "Fit a NeRF and splats to the views, or don't. Default: only if there is no avatar, or with --as nerf.",
+        "Fit a NeRF and splats to the views. Default: only with --as nerf, or without an avatar.",
         HEAD,
         flags=("--fit/--no-fit",),
         label="3D head",
         form=1,
     )
-    quick: bool = option(False, "Shorter fit, for a first look.", HEAD, flags=("--quick",), label="Quick", form=2)
+    quick: bool = option(
+        False,
+        "Shorter fit, for a first look; without a fit, no effect.",
+        HEAD,
+        flags=("--quick",),
+        label="Quick",
+        form=2,
+    )
     steps: int | None = option(
         None, "Number of sampler steps, if a network makes the views.", ADVANCED, allowed=f"1 to {MOST_STEPS}"
     )
@@ -186,7 +196,7 @@ class MakeOptions:
     )
     hints: Path | None = option(
         None,
-        "With published networks: folder of equally spaced views of some other head, front view first, used as "
+        "With published networks: folder of equally spaced views of another head, front view first, used as "
         "camera conditioning. Default: a generated or a synthetic head.",
         ADVANCED,
         metavar="DIR",

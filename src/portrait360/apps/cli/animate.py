@@ -14,7 +14,7 @@ CAMERA = "Camera and light"  # a group
 
 
 def animate(
-    head: Annotated[Path, typer.Argument(metavar="HEAD", help="Folder of a run of `make`, or of `proxy`.")],
+    head: Annotated[Path, typer.Argument(metavar="HEAD", help="Folder that `make` or `proxy` wrote.")],
     output: Annotated[
         Path,
         typer.Option(

@@ -37,7 +37,7 @@ def batch(
             "-o",
             "--output",
             metavar="DIR",
-            help="Folder to write, with a folder for each photo; or s3://…",
+            help="Folder to write, or s3://…; each photo gets a folder in it.",
             rich_help_panel=OUTPUT,
         ),
     ],

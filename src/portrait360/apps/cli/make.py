@@ -65,7 +65,9 @@ def make(
 
 
 def serve(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder with the runs.")] = Path("runs"),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for the heads that are made.")] = Path(
+        "runs"
+    ),
     port: Annotated[
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
     ] = 7860,

@@ -58,7 +58,7 @@ def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSiz
 
 @with_make_options((*VIEWPOINT, *OVERRULES, "method"))
 def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Turn a photo into an avatar (or a simpler closed surface), without rendering views.
+    """Make only the avatar, or a simpler closed surface.
 
     Also writes a contact sheet and a turntable. Several photos are written to DIR/00, DIR/01 and so on.
 
@@ -118,7 +118,7 @@ def fit(
 
 @with_make_options(("quick", "seed", "device"))
 def refine(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of `make`, with its views and head.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `make` wrote, with its views and head.")],
     output: Annotated[
         Path,
         typer.Option(
@@ -182,7 +182,9 @@ def refine(
 def export(
     head: Annotated[
         Path,
-        typer.Argument(metavar="HEAD", help="Folder of a run or of a fit, or a .ply, .splat, .spz or .glb file."),
+        typer.Argument(
+            metavar="HEAD", help="Folder that `make` or `fit` wrote, or a .ply, .splat, .spz or .glb file."
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -351,7 +353,7 @@ def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]],
 
 @with_make_options((*OVERRULES, "views", "size", "orbit", "orbit_elevation", "seed"))
 def views(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run, or of `portrait360 proxy`.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `make` or `proxy` wrote.")],
     options: MakeOptions,
 ) -> None:
     """Render the views of an avatar or proxy to DIR/views.

@@ -65,7 +65,7 @@ def _render_bar(run: PastRun) -> str:
         if run.is_partial
         else ""
     )
-    buttons = [_action("finish", run.id, "Finish it")] * (run.is_partial and bool(run.name))
+    buttons = [_action("finish", run.id, "Finish this run")] * (run.is_partial and bool(run.name))
     buttons += [_action("again", run.id, "Use this photo and its settings")] * bool(run.name)
     share = f'<a href="{run_url(run.id, EVERYTHING)}" download="{EVERYTHING}">Download everything</a>'
     buttons += [share, _action("delete", run.id, "Delete")]
