@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from glob import iglob
+from glob import has_magic, iglob
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from portrait360.pipeline.options import MakeOptions, parse_formats, parse_results
 from portrait360.utils.errors import UserError
-from portrait360.utils.files import check_name
+from portrait360.utils.files import check_name, check_path
 from portrait360.utils.option_fields import option_fields
 
 if TYPE_CHECKING:
@@ -129,6 +129,8 @@ def check_inputs(inputs: str) -> str:
     path = Path(inputs)
     if path.suffix.lower() in (".csv", ".parquet", ".txt") and not path.is_file():
         raise UserError(f"There is no file {path}.")
+    if not has_magic(inputs):
+        check_path(path)
     if next(read_items(inputs), None) is None:
         raise UserError(
             f"{inputs} contains no photo; give a folder, a pattern in quotes, or a .txt, .csv or .parquet."
