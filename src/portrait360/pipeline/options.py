@@ -172,7 +172,7 @@ class MakeOptions:
     )
     quick: bool = option(
         False,
-        "Shorter fit, for a first look; without a fit, no effect.",
+        "Spend less time on the NeRF, for a first look.",
         HEAD,
         flags=("--quick",),
         label="Quick",

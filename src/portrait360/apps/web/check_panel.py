@@ -94,8 +94,8 @@ def _render_angles(found: dict[str, Any], choice: Choice, *, has_face: bool) -> 
         rows.append(f"<div>{buttons[0]}<span>{_describe_angle(name, value)}</span>{buttons[1]}</div>")
     is_changed = (choice.azimuth, choice.elevation) != (None, None)
     reset = _button("Back to the estimate", Choice(face=choice.face)) if is_changed else ""
-    note = "" if has_face else "<p>No face was found; set the direction from which the photo was taken.</p>"
-    return f'<h4>Camera</h4>{note}<div class="p360-angles">{"".join(rows)}{reset}</div>'
+    note = "" if has_face else "<p>No face was found, so please set it yourself.</p>"
+    return f'<h4>Where the photo was taken from</h4>{note}<div class="p360-angles">{"".join(rows)}{reset}</div>'
 
 
 def _describe_angle(name: str, value: float) -> str:
