@@ -81,9 +81,10 @@ def render_gallery(
             _card(run.id, pictures.get(run.id), run.name or run.date, f"{run.date}, {made}" if run.name else made)
         )
     if not cards:
-        return '<section class="p360-past"><h2>Your heads</h2><p>The heads that you make will be listed here.</p></section>'
+        return '<section class="p360-past"><h2>Your heads</h2><p>What you make will be listed here.</p></section>'
     more = f"<p>{older} older {'one is' if older == 1 else 'ones are'} in the folder.</p>" if older else ""
-    return f'<section class="p360-past"><h2>Your heads</h2><div class="p360-cards">{"".join(cards)}</div>{more}</section>'
+    listed = f'<div class="p360-cards">{"".join(cards)}</div>{more}'
+    return f'<section class="p360-past"><h2>Your heads</h2>{listed}</section>'
 
 
 def _card(id: str, picture: str | None, title: str, caption: str) -> str:
