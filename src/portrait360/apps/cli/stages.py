@@ -82,7 +82,9 @@ def fit(
     views: Annotated[
         Path,
         typer.Argument(
-            metavar="VIEWS", help="Folder with a proxy, or with pictures and cameras: nerfstudio, COLMAP, FaceLift."
+            metavar="VIEWS",
+            help="Folder that `make` or `proxy` wrote, or one with pictures and cameras from nerfstudio, COLMAP or "
+            "FaceLift.",
         ),
     ],
     output: Annotated[
@@ -235,7 +237,7 @@ def export(
     detail: Annotated[
         float,
         typer.Option(
-            help="Factor for the number of triangles of an avatar's .glb and .usdz (60,000) and .stl.",
+            help="Multiplies the number of triangles in an avatar's .glb, .usdz (each about 60,000) and .stl.",
             min=0.25,
             max=8,
             rich_help_panel=MESH,
