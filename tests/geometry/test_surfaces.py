@@ -5,6 +5,7 @@ import trimesh
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at, orbit
+from portrait360.geometry.surfaces.surface_cells import find_surface_cells
 from portrait360.geometry.surfaces.surface_nets import surface_nets
 from portrait360.geometry.surfaces.texture_baking import Picture, bake, find_texels, matte_trust
 from portrait360.geometry.surfaces.tsdf_fusion import BAND, fuse
@@ -48,6 +49,19 @@ def test_fused_depth_maps_are_the_distance_to_the_body():
     vertices = (vertices + 0.5) / cells - 0.5
     assert np.abs(np.sqrt(((vertices / AXES) ** 2).sum(-1)) - 1).max() < 0.06
     assert trimesh.Trimesh(vertices, triangles, process=False).is_watertight
+
+
+def test_cells_near_a_surface_hold_all_of_it_and_nothing_far_from_it():
+    maps = [(camera, mesh().draw(camera, 128).buffers.depth) for camera in CAMERAS]
+    cells = 64
+    found = find_surface_cells(maps, half=0.5, cells=cells)
+    directions = np.random.default_rng(0).normal(size=(2000, 3))
+    points = directions / np.linalg.norm(directions, axis=1, keepdims=True) * AXES
+    assert found[tuple(((points + 0.5) * cells).astype(int).T)].all()
+    centres = (np.stack(np.nonzero(found), -1) + 0.5) / cells - 0.5
+    relative = np.sqrt(((centres / AXES) ** 2).sum(1))
+    assert np.abs(relative - 1).max() * max(AXES) < 4 / cells
+    assert find_surface_cells([], half=0.5, cells=8).sum() == 0
 
 
 def pictures(weights: dict[int, float] | None = None, tint: dict[int, float] | None = None) -> list[Picture]:

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from portrait360.apps.cli import main
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.geometry.gaussians.rasterizer import render_image
+from portrait360.geometry.surfaces.surface_cells import find_surface_cells
 from portrait360.geometry.volumes.radiance_field import FieldOptions
+from portrait360.geometry.volumes.volume import CELLS, HALF
 from portrait360.pipeline.export import AVATAR_FORMATS, FORMATS, writer
 from portrait360.pipeline.export.writer import open_head, render_mesh, write_head
 from portrait360.pipeline.reconstruction import RESULTS, fit
@@ -151,6 +153,33 @@ def test_the_same_seed_gives_the_same_field(sheet):
     sizes = FieldOptions(levels=4, rows=1 << 12)
     first, second = (fit_field(sheet.views, options, sizes=sizes)[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_known_surface_makes_the_same_work_go_further(sheet):
+    """The field is empty away from the surface, and shows the body better from where no view was."""
+    maps = [(v.camera, mesh().draw(v.camera, 64).buffers.depth) for v in sheet.views]
+    surface = find_surface_cells(maps, half=HALF, cells=CELLS)
+    sizes, options = FieldOptions(levels=6, finest=96, rows=1 << 14, hidden=16), FieldFit(steps=60, samples=6000)
+    blind = fit_field(sheet.views, replace(options, compare_at=()), sizes=sizes)[0]
+    guided = fit_field(sheet.views, options.for_known_surface(), sizes=sizes, surface=surface)[0]
+    assert (guided.density.numpy() > 0)[~surface].mean() < 1e-4  # places on the rim of a cell are rounded
+    goal = view(Camera(look_at(45, 8), FOCAL), 64)
+    scores = [psnr(field.render_image(goal.camera, 64)[:2], goal) for field in (blind, guided)]
+    assert scores[1] > scores[0] + 1
+
+
+def test_the_surface_of_a_view_set_reaches_the_field(sheet, tmp_path, monkeypatch):
+    surface, found = np.ones((CELLS,) * 3, bool), []
+
+    def spy(views, options, **rest):
+        found.append((rest["surface"] is surface, views[-1].weight))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "fit_field", spy)
+    for given in (replace(sheet, surface=surface), sheet):
+        with pytest.raises(KeyboardInterrupt):
+            fit_head(given, SETTINGS, folder=tmp_path)
+    assert found == [(True, fit.KNOWN_PHOTO_RAYS), (False, fit.PHOTO_RAYS)]
 
 
 def test_a_known_fault_of_a_view_is_found():

@@ -1,6 +1,7 @@
 """View sheets: ours come back the same, those of other programs are brought to our frame, bad ones are refused."""
 
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 
 from portrait360.geometry.camera_files import frame_entry
 from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at, orbit
+from portrait360.geometry.volumes.volume import CELLS
 from portrait360.pipeline.export.contact_sheet import run_sheet
 from portrait360.pipeline.reconstruction.fit import fit_head
 from portrait360.pipeline.views import view_set
-from portrait360.pipeline.views.view_set import KNOWN, View, ViewSet, save_view
+from portrait360.pipeline.views.view_set import KNOWN, SURFACE, View, ViewSet, save_view
 from portrait360.utils import memory
 from portrait360.utils.errors import UserError
 from portrait360.utils.images import save_picture
@@ -42,6 +44,18 @@ def test_files_give_back_the_same(tmp_path, sheet):
         np.testing.assert_allclose(ours.rgb[inside], theirs.rgb[inside], atol=1e-6)
         np.testing.assert_array_equal(ours.alpha, theirs.alpha)
         np.testing.assert_allclose(ours.camera.label(), theirs.camera.label(), atol=1e-9)
+
+
+def test_the_cells_near_the_surface_come_back_and_a_damaged_file_counts_as_none(tmp_path, sheet):
+    surface = np.random.default_rng(0).random((CELLS,) * 3) < 0.1
+    replace(sheet, surface=surface).save(tmp_path)
+    again = ViewSet.load(tmp_path).surface
+    assert again is not None and (again == surface).all()
+    for damaged in (b"", b"no", zlib.compress(bytes(100)), zlib.compress(bytes(CELLS**3))):
+        (tmp_path / SURFACE).write_bytes(damaged)
+        assert ViewSet.load(tmp_path).surface is None
+    sheet.save(tmp_path)  # views of something else
+    assert not (tmp_path / SURFACE).exists() and ViewSet.load(tmp_path).surface is None
 
 
 def test_views_that_were_written_one_by_one_are_not_written_again(tmp_path, sheet):

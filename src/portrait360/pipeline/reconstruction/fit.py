@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from portrait360.geometry.gaussians.splats import GaussianSplats
-from portrait360.geometry.volumes.radiance_field import RadianceField
+from portrait360.geometry.volumes.radiance_field import FieldOptions, RadianceField
 from portrait360.pipeline.reconstruction import RESULTS, check_results
 from portrait360.pipeline.reconstruction.fit_record import FitRecord, hash_views
 from portrait360.pipeline.reconstruction.gaussians import SplatFit, fit_splats, init_splats
@@ -25,8 +25,11 @@ from portrait360.utils.devices import select_device
 from portrait360.utils.progress import ProgressCallback, ignore_progress, progress_bar
 
 PHOTO_RAYS = 2.0  # weight of the photo's pixels in the field, where other views have 1
+KNOWN_PHOTO_RAYS = 6.0  # the same where the views are renders of one surface, which agree with the photo
 PHOTO_TURNS = 3  # times that the splats train on the photo for each time that they train on another view
 PHOTO_TEXELS = 20_000.0  # weight of the photo in the texture: it wins everywhere but at grazing angles
+USUAL_FIELD = FieldOptions()
+FINE_FIELD = FieldOptions(levels=10, finest=512, rows=1 << 18)  # where no room is spent on places off the surface
 SURFACE_VIEWS = 24  # views from which the field is rendered to place the first splats
 
 
@@ -65,9 +68,18 @@ def fit_head(
     saved, corrections = record.load()
     field = saved.field
     if field is None:
-        views, fixed = weight_views(view_set, PHOTO_RAYS)
+        known = view_set.surface is not None
+        views, fixed = weight_views(view_set, KNOWN_PHOTO_RAYS if known else PHOTO_RAYS)
         on_field_step = _step_counter(on_step, "field", settings.field.steps)
-        field, corrections = fit_field(views, settings.field, fixed=fixed, device=device, on_step=on_field_step)
+        field, corrections = fit_field(
+            views,
+            settings.field.for_known_surface() if known else settings.field,
+            fixed=fixed,
+            sizes=FINE_FIELD if known else USUAL_FIELD,
+            device=device,
+            on_step=on_field_step,
+            surface=view_set.surface,
+        )
         record.save(Head(field=field), corrections)
     field = field.to(device)
     view_set = replace(view_set, views=correct_views(view_set.views, corrections[: len(view_set.views)]))

@@ -67,4 +67,6 @@ def hash_views(view_set: ViewSet) -> str:
         for values in (view.rgb, view.alpha, view.camera.label(), view.known_mask):
             if values is not None:
                 total.update(np.ascontiguousarray(values, np.float32).tobytes())
+    if view_set.surface is not None:
+        total.update(np.packbits(view_set.surface).tobytes())
     return total.hexdigest()

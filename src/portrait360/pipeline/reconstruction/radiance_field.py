@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,12 +21,12 @@ from portrait360.pipeline.reconstruction.view_corrections import (
     estimate_correction,
 )
 from portrait360.pipeline.views.view_set import View
+from portrait360.utils.array_types import Bools
 from portrait360.utils.errors import UserError
 
 REFRESH_EVERY = 16  # steps between updates of the occupancy at random points of the hull
 REFRESH_UNTIL = 0.3  # share of the steps: the field is arbitrary where no ray goes, and later updates would show it
 COMPARE_SIZE = 96  # pixels: size of the renderings that views are compared with
-INITIAL_LOG_DENSITY = 4.0  # everywhere in the hull, before training
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,42 @@ class FieldFit:
     last_rate: float = 0.02  # factor of both at the end
     huber: float = 0.1
     compare_at: tuple[float, ...] = (0.1, 0.25, 0.45)  # shares of the steps at which views are corrected
+    initial: float = 4.0  # log density of every point of the hull before training
     harder: float = 4.0  # total increase of the log density of all points during training
     harden_in: tuple[float, float] = (0.1, 0.6)  # shares of the steps between which it is raised
     seed: int = 0
+
+    def for_known_surface(self) -> FieldFit:
+        """Return these settings for renders of a known surface: they agree, and nothing has to solidify."""
+        return replace(self, compare_at=(), initial=6.0, harder=2.0)
 
 
 class _Training:
     """The field, its optimiser, and the rays of the views, which are corrected during training."""
 
-    def __init__(self, views: Sequence[View], options: FieldFit, sizes: FieldOptions, device: torch.device) -> None:
+    def __init__(
+        self,
+        views: Sequence[View],
+        options: FieldFit,
+        sizes: FieldOptions,
+        device: torch.device,
+        surface: Bools | None,
+    ) -> None:
         self.options, self.original_views = options, tuple(views)
         self.generator = torch.Generator(device).manual_seed(options.seed)
         self.field = RadianceField(sizes).to(device)
         self.field.reset(self.generator)
         with torch.no_grad():
-            self.field.last.bias[0] = INITIAL_LOG_DENSITY
+            self.field.last.bias[0] = options.initial
         hull = visual_hull([v.alpha for v in views], [v.camera for v in views], half=HALF, cells=CELLS)
+        if surface is not None:
+            hull &= surface
         self.hull = torch.from_numpy(hull).to(device)
         if not hull.any():
             raise UserError(
                 "No point is inside all mattes; check that all views show the same head, and check their cameras."
             )
-        self.field.density.copy_(self.hull * math.exp(INITIAL_LOG_DENSITY))
+        self.field.density.copy_(self.hull * math.exp(options.initial))
         self.corrections = [Correction()] * len(views)
         self.views = self.original_views
         self.rays = all_rays(self.views, device)
@@ -121,9 +135,14 @@ def fit_field(
     sizes: FieldOptions = FieldOptions(),  # noqa: B008 (frozen)
     device: torch.device | str = "cpu",
     on_step: Callable[[int, float], None] | None = None,
+    surface: Bools | None = None,
 ) -> tuple[RadianceField, list[Correction]]:
-    """Fit a field; return it and the correction of each view. The view with index `fixed` is not corrected."""
-    training = _Training(views, options, sizes, torch.device(device))
+    """Fit a field; return it and the correction of each view. The view with index `fixed` is not corrected.
+
+    `surface` (cells, cells, cells) has the cells near the surface, where the program that drew the views knows it.
+    The field is empty elsewhere, so rays need fewer samples, and places and density are right from the start.
+    """
+    training = _Training(views, options, sizes, torch.device(device), surface)
     rounds = {round(options.steps * share) for share in options.compare_at}
     for step in range(options.steps):
         loss = training.step()

@@ -11,6 +11,8 @@ import numpy as np
 from portrait360.geometry.camera_files import read_orbit
 from portrait360.geometry.camera_folders import EXPECTED, find_cameras
 from portrait360.geometry.cameras import Camera, orbit
+from portrait360.geometry.surfaces.surface_cells import find_surface_cells
+from portrait360.geometry.volumes.volume import CELLS, HALF
 from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.views import DEFAULT_VIEWS
@@ -48,12 +50,14 @@ def render_proxy_views(
 ) -> ViewSet:
     """Render the proxy from all cameras; the reference is the photo itself."""
     cameras = default_cameras(DEFAULT_VIEWS, 0.0, frame_focal(proxy)) if cameras is None else cameras
-    views = []
+    views, depths = [], []
     renders = map_in_threads(lambda camera: proxy.render(camera, size), cameras)
     for i, (camera, rendered) in enumerate(zip(cameras, renders, strict=True)):
         views.append(View(rendered.rgb, rendered.mask, camera))
+        depths.append(rendered.depth)
         on_view(i, len(cameras), views[-1])
-    return make_view_set(views, portrait, proxy, seed)
+    surface = find_surface_cells(zip(cameras, depths, strict=True), half=HALF, cells=CELLS)
+    return replace(make_view_set(views, portrait, proxy, seed), surface=surface)
 
 
 def make_view_set(views: Sequence[View], portrait: Portrait, proxy: CoarseHead, seed: int | None) -> ViewSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from portrait360.geometry.camera_folders import EXPECTED, find_cameras, read_sho
 from portrait360.geometry.cameras import Camera
 from portrait360.geometry.canonical_frame import RADIUS
 from portrait360.geometry.pose_normalisation import normalise_shots
+from portrait360.geometry.volumes.volume import CELLS
 from portrait360.pipeline.portrait.matting_network import find_matte
-from portrait360.utils.array_types import Floats
+from portrait360.utils.array_types import Bools, Floats
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, read_limited, translate_write_errors
 from portrait360.utils.images import load_picture, save_picture
@@ -23,6 +25,7 @@ from portrait360.utils.memory import require_memory
 
 FORMAT = 1  # version of our own entry in transforms.json
 OWN_KEY = "portrait360"  # key of that entry
+SURFACE = "surface-cells.bin"  # compressed bits: whether the surface is near each cell of the volume
 KNOWN = "reference-known.png"  # mask of the reference: white where its square lies inside the photo
 MIN_VIEWS = 3  # with fewer, depth is undetermined
 MAX_VIEWS = 1000
@@ -55,6 +58,7 @@ class ViewSet:
     views: tuple[View, ...]
     reference: View | None = None  # the photo itself, at its full resolution
     seed: int | None = None  # with which the views were made
+    surface: Bools | None = None  # cells of a volume near the head's surface, if the views are renders of one
 
     @property
     def all(self) -> tuple[View, ...]:
@@ -73,6 +77,7 @@ class ViewSet:
             for name, view in files[len(self.views) if drawn else 0 :]:
                 save_picture(folder / name, view.rgb, view.alpha)
             self._save_known_mask(folder / KNOWN)
+            save_surface(folder / SURFACE, self.surface)
             frames = [frame_entry(name, view.camera, view.size, view.size) for name, view in files]
             record = {"camera_model": "OPENCV", OWN_KEY: {"format": FORMAT, "seed": self.seed}, "frames": frames}
             with atomic_write(folder / "transforms.json") as temporary:
@@ -106,6 +111,7 @@ class ViewSet:
             tuple(view for i, view in enumerate(views) if i not in photo_indices),
             _add_known_mask(views[photo_indices[0]], path.parent / KNOWN) if photo_indices else None,
             seed if isinstance(seed, int) else None,
+            load_surface(path.parent / SURFACE) if entry else None,
         )
 
 
@@ -115,6 +121,29 @@ def name_view(index: int) -> str:
 
 def save_view(folder: Path, index: int, view: View) -> None:
     save_picture(folder / name_view(index), view.rgb, view.alpha)
+
+
+def save_surface(path: Path, surface: Bools | None) -> None:
+    """Write the cells near the surface, or remove those of earlier views."""
+    if surface is None:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(zlib.compress(np.packbits(surface).tobytes()))
+
+
+def load_surface(path: Path) -> Bools | None:
+    """Read the cells near the surface; None if there are none, or if the file is damaged: a fit needs none."""
+    size = CELLS**3 // 8
+    if not path.is_file():
+        return None
+    try:
+        packed = zlib.decompressobj().decompress(read_limited(path, 2 * size), size + 1)
+    except zlib.error:
+        return None
+    if len(packed) != size:
+        return None
+    return np.unpackbits(np.frombuffer(packed, np.uint8)).astype(bool).reshape((CELLS,) * 3)
 
 
 def require_views(count: int, path: Path | str) -> None:
