@@ -28,4 +28,4 @@ def find_surface_cells(
         cell = np.floor((points + half) * (cells / (2 * half))).astype(np.int64)
         inside = ((cell >= 0) & (cell < cells)).all(1)
         found[tuple(cell[inside].T)] = True
-    return ndimage.binary_dilation(found, iterations=MARGIN)
+    return np.asarray(ndimage.binary_dilation(found, iterations=MARGIN), bool)
