@@ -17,6 +17,7 @@ from portrait360.pipeline.export.avatar_glb.bust import FLOOR
 from portrait360.pipeline.export.avatar_glb.eyes import find_sight
 from portrait360.pipeline.export.avatar_glb.file import pack_avatar_glb, write_avatar_glb
 from portrait360.pipeline.export.avatar_glb.hair import colour_cards
+from portrait360.pipeline.export.avatar_glb.hair_cards import LOWEST, make_cards
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.pipeline.export.avatar_glb.skin_texture import calm_lids
 from portrait360.pipeline.export.avatar_glb.skin_uv import skin_uv
@@ -25,9 +26,11 @@ from portrait360.pipeline.export.units import METRES
 from portrait360.synth.head.bare_head import make_head
 from portrait360.synth.head.eyes import eye_meshes
 from portrait360.synth.head_pack import load_pack
+from portrait360.synth.meshes import unit
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.parameters import HeadParameters, Pose
+from portrait360.synth.scene import Strands
 from portrait360.utils.errors import UserError
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures import glb_view
@@ -201,6 +204,24 @@ def test_lids_take_the_colour_that_they_show_beside_open_eyes():
     colours[~left] *= 0.5  # the side in shade
     calm = calm_lids(colours.astype(np.float32), lids, left, 1.0)
     assert calm[left] == pytest.approx(0.6) and calm[~left] == pytest.approx(0.3)
+
+
+def test_no_card_of_hair_looks_down():
+    """Lights come from above: ends of hair whose normals look down would be black."""
+    rng = np.random.default_rng(2)
+    roots = unit(rng.normal(size=(400, 3))) * 0.1
+    fall = np.linspace(0, 0.15, 9)[:, None] * [0.0, -1.0, 0.0]
+    points = (roots[:, None] + fall).astype(np.float32)
+    strands = Strands(
+        points,
+        np.full((400, 9), 0.002, np.float32),
+        np.full((400, 9, 3), 0.3, np.float32),
+        *np.zeros((2, 400), np.uint8),
+    )
+    cards = make_cards([strands], lambda p: unit(p), lambda p: np.ones((len(p), 1), np.float32), 2000)
+    assert cards is not None and (cards.vertices[:, 1] < -0.1).any()
+    assert cards.normals[:, 1].min() > 2 * LOWEST  # normals that looked straight down are short before they are unit
+    np.testing.assert_allclose(np.linalg.norm(cards.normals, axis=1), 1, atol=1e-5)
 
 
 def test_cards_of_hair_have_the_photos_hues_at_their_brightness():

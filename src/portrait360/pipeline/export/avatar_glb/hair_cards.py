@@ -26,6 +26,7 @@ SLENDER = 0.11  # half the width of a card, at most, of its length
 LIFT = 1.0  # standard deviations by which a card lies above the middle of its strands
 MOST_LIFT = 0.010  # canonical; strands that part from each other lie far apart
 BEND, SOFT = 0.35, 0.65  # how far the normals at its sides lean apart, and the share that the whole hair has in them
+LOWEST = -0.1  # y of the normals of cards: light from below is rare, and ends of hair that look down would be black
 SALIENCE = 1.5  # power of the light of a strand by which it counts in its bundle
 OPEN, HIDDEN, MOST_HIDDEN = (
     0.8,
@@ -206,8 +207,10 @@ def _cards_of(strands: Bundle, outward: Callable[[F32], F32], count: int, segmen
 
 
 def _soften(cards: Cards, outward: Callable[[F32], F32]) -> F32:
-    """Return normals (n, 3) that vary as those of the whole hair do, not from card to card."""
-    return np.asarray(unit((1 - SOFT) * cards.normals + SOFT * outward(cards.vertices)), np.float32)
+    """Return normals (n, 3) that vary as those of the whole hair do, not from card to card, and do not look down."""
+    normals = np.asarray(unit((1 - SOFT) * cards.normals + SOFT * outward(cards.vertices)), np.float32)
+    normals[:, 1] = np.maximum(normals[:, 1], LOWEST)
+    return np.asarray(unit(normals), np.float32)
 
 
 def _smooth(curves: F32) -> F32:
