@@ -147,11 +147,11 @@ def test_ragged_outlines_are_evened_in_their_own_colours_where_nothing_is_fine()
     ends = 128 + rng.integers(-1, 2, size)
     alpha[np.arange(size)[None] < ends[:, None]] = 1
     rgb = np.where(alpha[..., None] > 0, np.float32(0.6), np.float32(0.0)).repeat(3, -1)
-    out, even = even_outline(rgb, alpha, np.ones_like(alpha))
+    out, even = even_outline(rgb, alpha, np.zeros_like(alpha), 1.0)
     ragged, smooth = (np.abs(np.diff(a[8:-8].sum(1))).mean() for a in (alpha, even))
     assert smooth < 0.4 * ragged
     np.testing.assert_allclose(out[even > 0.05], 0.6, atol=0.02)
-    np.testing.assert_array_equal(even_outline(rgb, alpha, np.zeros_like(alpha))[1], alpha)
+    np.testing.assert_array_equal(even_outline(rgb, alpha, np.zeros_like(alpha), 0.0)[1], alpha)
 
 
 def test_the_hue_of_a_stained_pixel_is_not_carried_outwards():

@@ -35,6 +35,8 @@ RIM_PURITY = (0.7, 0.8)  # mean purity of the hair's rim over which it loses the
 RIM = 0.01  # width of that in picture sides
 TURNED = (0.5, 1.5)  # those over which what the turn has torn off is dropped
 EVEN_EDGE, EDGE = 0.004, (0.3, 0.7)  # picture sides over which outlines are evened, and the alpha of their soft edge
+SLIT = (0.003, 0.01)  # picture sides: half the width of slits in a view's matte, and of what they run through
+DENSE = (0.5, 0.7)  # mean of a matte over which what slits run through is solid: strands stay apart
 SPECK = (0.15, 0.0012)  # alpha from which it is seen, and share of a view below which what hangs alone is a speck
 
 
@@ -123,16 +125,28 @@ def drop_specks(alpha: Floats) -> F32:
     return np.asarray(np.where(near & (speck | (seen == 0)), 0, alpha), np.float32)
 
 
-def even_outline(rgb: Floats, alpha: Floats, share: Floats) -> tuple[Floats, Floats]:
-    """Return a view (s, s, 3), (s, s) with a `share` (s, s) of its outlines without teeth, chips and haze.
+def close_slits(alpha: F32) -> F32:
+    """Return a matte (s, s), closed where narrow slits run through something wide and solid, and without all else."""
+    slit, wide = (
+        cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(round(half * len(alpha)), 1) + 1,) * 2) for half in SLIT
+    )
+    whole = cv2.morphologyEx(cv2.morphologyEx(alpha, cv2.MORPH_CLOSE, slit), cv2.MORPH_OPEN, wide)
+    around = np.asarray(cv2.GaussianBlur(alpha, (0, 0), SLIT[1] * len(alpha)), np.float32)
+    return np.asarray(whole * smoothstep(*DENSE, around), np.float32)
 
-    Torn edges of the photo and cut ones of the layers are ragged, but skin and cloth are not.
+
+def even_outline(rgb: Floats, alpha: Floats, fine: Floats, turned: float) -> tuple[Floats, Floats]:
+    """Return a view (s, s, 3), (s, s) without the teeth, chips and haze of its outlines, and without slits.
+
+    Torn edges of the photo and cut ones of the layers are ragged, but skin and cloth are not. What is `fine` (s, s),
+    such as hair, keeps its outline. All that only so far as the view is `turned` from the photo's direction.
     """
-    if not share.any():
+    if not turned:
         return rgb, alpha
     weight, sigma = np.asarray(alpha, np.float32), EVEN_EDGE * len(alpha)
     soft = np.asarray(cv2.GaussianBlur(weight, (0, 0), sigma), np.float32)
-    even = np.asarray(weight + share * (smoothstep(*EDGE, soft) - weight), np.float32)
+    even = np.asarray(weight + turned * (1 - fine) * (smoothstep(*EDGE, soft) - weight), np.float32)
+    even = np.maximum(even, turned * close_slits(weight))
     around = cv2.GaussianBlur((rgb * weight[..., None]).astype(np.float32), (0, 0), sigma)
     around = around / np.maximum(soft, 1e-3)[..., None]
     added = np.maximum(even - weight, 0) / np.maximum(even, 1e-3)

@@ -20,6 +20,7 @@ from scipy import ndimage
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.view.relief_edges import close_cracks, smooth_edges
 from portrait360.pipeline.avatar.view.relief_trust import Shown, find_shown
 from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.synth.render.compositing import Film
@@ -82,10 +83,9 @@ class Relief:
         columns = [self.uv, self.firm[:, None]]
         columns += [] if self.shift is None or self.kept is None else [self.shift, self.kept[:, None]]
         values = rasterizer.interpolate(buffers, self.triangles, np.concatenate(columns, 1))
-        drawn = DrawnRelief(values[..., :2], values[..., 2], buffers.depth)
-        return (
-            drawn if len(columns) == 2 else drawn._replace(shift=values[..., 3:6], kept=_keep(values, buffers.depth))
-        )
+        depth, values = close_cracks(buffers.depth, values)
+        drawn = DrawnRelief(values[..., :2], values[..., 2], depth)
+        return drawn if len(columns) == 2 else drawn._replace(shift=values[..., 3:6], kept=_keep(values, depth))
 
 
 def _keep(values: F32, depth: F32) -> F32:
@@ -123,16 +123,18 @@ def make_relief(
         sheet, nearest, cells, solid = make_sheet(depth, layers == layer, inside, beyond)
         kept = connect(cells)
         used, numbers = np.unique(kept, return_inverse=True)
-        triangles.append(numbers.reshape(kept.shape) + sum(map(len, vertices)))
-        vertices.append(photo.camera.unproject(uv, sheet).reshape(-1, 3)[used])
-        places.append(nearest.ravel()[used])
+        own = numbers.reshape(kept.shape).astype(np.int32)
+        columns = np.dstack([uv, sheet, uv.reshape(-1, 2)[nearest]]).reshape(-1, 5)[used]
+        columns = smooth_edges(columns, own)
+        triangles.append(own + sum(map(len, vertices)))
+        vertices.append(photo.camera.unproject(columns[:, :2], columns[:, 2]))
+        places.append(columns[:, 3:])
         firm.append((measure_firmness(solid) * ~(loose | rim)).ravel()[used])
     empty = np.zeros((0, 3))
-    rows = np.concatenate(places or [np.zeros(0, np.int64)])
     return Relief(
         np.concatenate([empty, *vertices]).astype(np.float64),
         np.concatenate([empty, *triangles]).astype(np.int32),
-        uv.reshape(-1, 2).astype(np.float32)[rows],
+        np.concatenate([np.zeros((0, 2)), *places]).astype(np.float32),
         np.concatenate([np.zeros(0), *firm]).astype(np.float32),
         frozenset(layer for layer, overlap in overlaps.items() if overlap <= POOR),
         frozenset(layer for layer, overlap in overlaps.items() if overlap < UNLIKE),
@@ -264,7 +266,8 @@ def make_sheet(depth: F32, region: Bools, inside: Bools, beyond: F32) -> tuple[F
     rows, columns = find_nearest(inner) if inner.any() else (rows, columns)
     behind = np.all(_corners(inside & (region | under | (sheet <= depth + STEP))), 0)
     solid = cells | (behind & np.any(_corners(~region & ~under), 0))
-    return np.where(region | under, sheet, depth), np.where(under, rows * SIDE + columns, _numbers()), cells, solid
+    stained = under | (region & ~inner & (cv2.dilate(under.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0))
+    return np.where(region | under, sheet, depth), np.where(stained, rows * SIDE + columns, _numbers()), cells, solid
 
 
 def find_nearest(region: Bools) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

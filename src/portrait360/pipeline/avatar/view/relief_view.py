@@ -39,7 +39,7 @@ FIRM = (1.0, 3.0)  # degrees up to which skin and cloth are as soft as in the ph
 FINE_THINGS = (*HAIR, *BEARD, Label.GLASSES, Label.JEWELLERY)
 AROUND, FEW = 0.01, (0.03, 0.2)  # picture sides around a pixel, and share of fine things there from which edges stay
 HAZE = (0.06, 0.94)  # share of a matte over which its edge becomes solid: less is haze
-SOLID = (0.35, 0.75)  # that of a softened matte further round: half-transparent outlines look like ghosts
+HALF, SOLID = (0.45, 0.6), (0.25, 0.75)  # that further round, and of its softened edge: what is half there is a ghost
 AIRY = (8.0, 13.5)  # degrees over which the photo of hair ends that hangs beside the layers, with nothing beneath
 SEEN = 0.35  # share of the photo from which its hair is seen
 STRAND, ALONE = 0.006, (8.0, 14.0)  # picture sides: half the width of lone strands; degrees up to which they are none
@@ -93,8 +93,7 @@ def lay_relief_over(
     # at the photo's own camera every ray shows its pixel, also where the relief is torn
     straight = photo.camera.project(rest)[0]
     uv = np.where(drawn, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
-    hidden = (film.alpha > 0.5) & (film.depth < distance - BEFORE) & (behind > BEFORE)
-    shows = drawn[..., 0] & ~hidden
+    shows = drawn[..., 0] & ~find_hidden(film, distance, behind)
     seen = np.maximum(shows, 1 - smoothstep(*OWN, angle))
     labels = look_up_labels(photo, uv)
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
@@ -112,6 +111,13 @@ def lay_relief_over(
     own, fine = layers.own + trust * ((shown == beneath) - layers.own), find_fine(labels, film)
     layers = layers._replace(own=own, alpha=kept_alpha, fine=fine)
     return blend_over(layers, colours, trust, make_opaque(trust, angle, fine), distance)
+
+
+def find_hidden(film: Film, distance: F32, behind: Floats) -> Bools:
+    """Return where a layer that the photo does not see lies before the relief (s, s), without crumbs."""
+    before = (film.alpha > 0.5) & (film.depth < distance - BEFORE) & (behind > BEFORE)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(THREAD * len(before)) + 1,) * 2)
+    return cv2.morphologyEx(before.astype(np.uint8), cv2.MORPH_OPEN, disc) > 0
 
 
 class Place(NamedTuple):
@@ -259,7 +265,7 @@ def make_opaque(trust: Floats, angle: Floats, fine: Floats) -> Floats:
     Skin and cloth, which are not `fine`, are never half there: a collar that fades is a ghost's.
     """
     loose = smoothstep(*HAZE, trust)
-    soft = cv2.GaussianBlur(np.asarray(trust, np.float32), (0, 0), SOFT)
+    soft = cv2.GaussianBlur(np.asarray(smoothstep(*HALF, trust), np.float32), (0, 0), SOFT)
     solid = np.asarray(smoothstep(*SOLID, np.asarray(soft, np.float32)), np.float32)
     turn = smoothstep(*LOOSE, angle)
     return loose + np.maximum(turn, (1 - fine) * smoothstep(*FIRM, angle)) * (solid - loose)

@@ -91,6 +91,7 @@ LEFT = (7.5, 10.0)  # those over which they leave its edge
 BETWEEN = 0.004  # picture sides: half the width of what is too narrow to be shown alone
 HIDDEN = (0.0015, 0.0035)  # canonical depth behind what the photo sees at which it knows nothing of what has moved
 BESIDE, FAR, RIM = 0.012, 0.5, 0.003  # picture sides beside the matte that layers may reach, and of a soft edge
+NOTCH = 0.05  # picture sides: half the width of notches in a matte that what comes into sight behind it fills
 GAP = (0.05, 0.09)  # canonical units behind the first surface at which the photo's matte no longer rules
 
 
@@ -204,8 +205,8 @@ class PhotoProjection:
 
     @cached_property
     def beside(self) -> F32:
-        """Picture sides from each pixel to the matte (s, s)."""
-        return measure_beside(self.photo.alpha >= 0.2)
+        """Picture sides from each pixel to the matte without its narrow notches (s, s)."""
+        return fill_notches(measure_beside(self.photo.alpha >= 0.2))
 
     @cached_property
     def beside_clear(self) -> F32:
@@ -260,7 +261,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     rgb = hide_seams(rgb, bare, film, share, own)
     turned = measure_turn(angle, film.alpha, DROPPED)
     alpha = alpha + turned * (drop_specks(alpha) - alpha)
-    rgb, alpha = even_outline(rgb, alpha, turned * (1 - fine))
+    rgb, alpha = even_outline(rgb, alpha, fine, turned)
     if projection.worn is not None:
         rgb = rgb + show_own_frame(look_up(projection.worn, uv), angle) * (alpha > 0)[..., None]
     return ProxyView(
@@ -340,6 +341,13 @@ def judge_facing(camera: Camera, film: Film, angle: Floats) -> Floats:
 def measure_beside(shown: Bools) -> F32:
     """Return the picture sides from each pixel to those that are shown (s, s)."""
     return np.asarray(cv2.distanceTransform((~shown).astype(np.uint8), cv2.DIST_L2, 5) / len(shown), np.float32)
+
+
+def fill_notches(beside: F32) -> F32:
+    """Return picture sides from each pixel to an outline (s, s) with its notches filled, lest layers have bites."""
+    within = (beside <= NOTCH).astype(np.uint8)
+    inner = np.asarray(cv2.distanceTransform(within, cv2.DIST_L2, 5), np.float32) / len(beside)
+    return np.where(within > 0, np.maximum(NOTCH - inner, 0), beside).astype(np.float32)
 
 
 def leave_matte(matte: Floats, beside: Floats, angle: Floats) -> Floats:
