@@ -21,7 +21,7 @@ def test_the_steps_of_cells_along_an_edge_are_evened_and_nothing_within_moves():
     cells = (x < 100 + 0.3 * y)[:-1, :-1]
     triangles = connect(cells)
     values = np.stack([x, y], -1).reshape(-1, 2).astype(np.float64)
-    smooth = smooth_edges(values, triangles)
+    smooth = smooth_edges(values, triangles, np.ones(len(values), np.bool_))
     used = np.unique(triangles)
     moved = used[(smooth != values).any(1)[used]]
     edge = moved[(values[moved, 0] > 90) & (np.abs(values[moved, 1] - 128) < 90)]
@@ -29,6 +29,7 @@ def test_the_steps_of_cells_along_an_edge_are_evened_and_nothing_within_moves():
     assert even < 0.5 * ragged
     within = (values[:, 0] > 4) & (values[:, 0] < 90) & (abs(values[:, 1] - 128) < 120)
     np.testing.assert_array_equal(smooth[within], values[within])
+    np.testing.assert_array_equal(smooth_edges(values, triangles, np.zeros(len(values), np.bool_)), values)
 
 
 def test_cracks_are_closed_by_what_lies_deeper_and_what_comes_into_sight_stays_open():

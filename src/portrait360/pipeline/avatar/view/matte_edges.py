@@ -36,7 +36,7 @@ RIM = 0.01  # width of that in picture sides
 TURNED = (0.5, 1.5)  # those over which what the turn has torn off is dropped
 EVEN_EDGE, EDGE = 0.004, (0.3, 0.7)  # picture sides over which outlines are evened, and the alpha of their soft edge
 SLIT = (0.003, 0.01)  # picture sides: half the width of slits in a view's matte, and of what they run through
-DENSE = (0.5, 0.7)  # mean of a matte over which what slits run through is solid: strands stay apart
+LOOSE = (0.3, 0.45)  # share of slits in what they run through over which that is not solid: strands stay apart
 SPECK = (0.15, 0.0012)  # alpha from which it is seen, and share of a view below which what hangs alone is a speck
 
 
@@ -131,8 +131,11 @@ def close_slits(alpha: F32) -> F32:
         cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(round(half * len(alpha)), 1) + 1,) * 2) for half in SLIT
     )
     whole = cv2.morphologyEx(cv2.morphologyEx(alpha, cv2.MORPH_CLOSE, slit), cv2.MORPH_OPEN, wide)
-    around = np.asarray(cv2.GaussianBlur(alpha, (0, 0), SLIT[1] * len(alpha)), np.float32)
-    return np.asarray(whole * smoothstep(*DENSE, around), np.float32)
+    added, around = (
+        cv2.GaussianBlur(part, (0, 0), SLIT[1] * len(alpha)) for part in (np.maximum(whole - alpha, 0), whole)
+    )
+    open_share = np.asarray(added / np.maximum(around, 1e-3), np.float32)
+    return np.asarray(whole * (1 - smoothstep(*LOOSE, open_share)), np.float32)
 
 
 def even_outline(rgb: Floats, alpha: Floats, fine: Floats, turned: float) -> tuple[Floats, Floats]:

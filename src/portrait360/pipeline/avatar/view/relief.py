@@ -125,7 +125,7 @@ def make_relief(
         used, numbers = np.unique(kept, return_inverse=True)
         own = numbers.reshape(kept.shape).astype(np.int32)
         columns = np.dstack([uv, sheet, uv.reshape(-1, 2)[nearest]]).reshape(-1, 5)[used]
-        columns = smooth_edges(columns, own)
+        columns = smooth_edges(columns, own, (layers == layer).ravel()[used])
         triangles.append(own + sum(map(len, vertices)))
         vertices.append(photo.camera.unproject(columns[:, :2], columns[:, 2]))
         places.append(columns[:, 3:])
@@ -266,7 +266,10 @@ def make_sheet(depth: F32, region: Bools, inside: Bools, beyond: F32) -> tuple[F
     rows, columns = find_nearest(inner) if inner.any() else (rows, columns)
     behind = np.all(_corners(inside & (region | under | (sheet <= depth + STEP))), 0)
     solid = cells | (behind & np.any(_corners(~region & ~under), 0))
-    stained = under | (region & ~inner & (cv2.dilate(under.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0))
+    small = np.ones((3, 3), np.uint8)
+    wide = cv2.morphologyEx(under.astype(np.uint8), cv2.MORPH_OPEN, small)
+    rim = np.all([cv2.dilate(mask, small) > 0 for mask in (wide, inner.astype(np.uint8))], 0) & region & ~inner
+    stained = under | rim
     return np.where(region | under, sheet, depth), np.where(stained, rows * SIDE + columns, _numbers()), cells, solid
 
 

@@ -39,7 +39,7 @@ FIRM = (1.0, 3.0)  # degrees up to which skin and cloth are as soft as in the ph
 FINE_THINGS = (*HAIR, *BEARD, Label.GLASSES, Label.JEWELLERY)
 AROUND, FEW = 0.01, (0.03, 0.2)  # picture sides around a pixel, and share of fine things there from which edges stay
 HAZE = (0.06, 0.94)  # share of a matte over which its edge becomes solid: less is haze
-HALF, SOLID = (0.45, 0.6), (0.25, 0.75)  # that further round, and of its softened edge: what is half there is a ghost
+HALF, SOLID = (0.45, 0.6), (0.35, 0.7)  # that further round, and of its softened edge: what is half there is a ghost
 AIRY = (8.0, 13.5)  # degrees over which the photo of hair ends that hangs beside the layers, with nothing beneath
 SEEN = 0.35  # share of the photo from which its hair is seen
 STRAND, ALONE = 0.006, (8.0, 14.0)  # picture sides: half the width of lone strands; degrees up to which they are none
@@ -265,7 +265,7 @@ def make_opaque(trust: Floats, angle: Floats, fine: Floats) -> Floats:
     Skin and cloth, which are not `fine`, are never half there: a collar that fades is a ghost's.
     """
     loose = smoothstep(*HAZE, trust)
-    soft = cv2.GaussianBlur(np.asarray(smoothstep(*HALF, trust), np.float32), (0, 0), SOFT)
+    soft = cv2.GaussianBlur(np.asarray(smoothstep(*HALF, trust), np.float32), (0, 0), 1.5 * SOFT)
     solid = np.asarray(smoothstep(*SOLID, np.asarray(soft, np.float32)), np.float32)
     turn = smoothstep(*LOOSE, angle)
     return loose + np.maximum(turn, (1 - fine) * smoothstep(*FIRM, angle)) * (solid - loose)
