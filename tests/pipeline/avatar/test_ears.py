@@ -140,6 +140,21 @@ def test_hair_goes_round_an_ear_that_the_photo_shows_bare(head):
     assert sum(len(group.points) for group in left) > 100  # they begin before the ear
 
 
+def test_short_hairs_fill_the_gaps_of_hair_that_goes_round_an_ear(head):
+    comb = comb_over_ear(head)
+    points = comb.points.copy()
+    points[..., 1] += 0.6 * np.ptp(points[..., 1])
+    off = head.field.distance(points)[..., None]
+    comb = replace(comb, points=np.asarray(points + (0.008 - off) * head.field.gradient(points), np.float32))
+    left = clear_ears([comb], head, photograph(Label.EAR))
+    short = np.concatenate([group.points for group in left if group.points.shape[1] != comb.points.shape[1]])
+    assert len(short) > 100
+    assert before_ear(head, left) == 0
+    assert 0 < head.field.distance(short).max() < 0.012
+    stone = replace(comb, material=np.full_like(comb.material, Material.SKIN))
+    assert len(clear_ears([stone], head, photograph(Label.EAR))) == 1
+
+
 def test_hair_stays_over_an_ear_that_the_photo_shows_covered(head):
     comb = comb_over_ear(head)
     kept = clear_ears([comb], head, photograph(Label.HAIR))

@@ -30,7 +30,7 @@ from portrait360.pipeline.avatar.drawing.painted_labels import paint_face
 from portrait360.pipeline.avatar.hair.baldness import uncover_scalp
 from portrait360.pipeline.avatar.hair.chosen import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.hair.ears import clear_ears
-from portrait360.pipeline.avatar.hair.fit import drape_strands, fit_below_hat, fit_strands
+from portrait360.pipeline.avatar.hair.fit import drape_strands, fit_below_hat, fit_strands, merge_alike
 from portrait360.pipeline.avatar.hair.level import level_hair
 from portrait360.pipeline.avatar.hair.loose_locks import grow_loose_locks
 from portrait360.pipeline.avatar.hair.shade import shade_locks
@@ -260,7 +260,7 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
         hair = fit_below_hat(hair, coarse, photo)
     else:
         hair = drape_strands(hair, coarse, photo)
-    hair = clear_ears(hair, coarse, photo)
+    hair = merge_alike(clear_ears(hair, coarse, photo))
     if beard is not None:
         others = [trim_whiskers(s, coarse, photo) if s.part[0] == Part.BEARD else s for s in others]
     return replace(scene, strands=tuple(group for group in (*hair, *others) if len(group.points)))

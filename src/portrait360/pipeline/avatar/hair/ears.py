@@ -1,4 +1,7 @@
-"""Keep hair off ears that are free: it goes round them, or is cut there, and does not lie over them as a comb."""
+"""Keep hair off ears that are free: it goes round them, or is cut there, and does not lie over them as a comb.
+
+What goes round an ear comes together in few locks, between which skin would show: short hairs fill these gaps.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ import numpy as np
 
 from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.hair.outline import take_strands
+from portrait360.pipeline.avatar.hair.undercoat import STEPS, copy_look, walk_over_skin
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.hair.face_guard import shorten
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
-from portrait360.synth.scene import Strands
+from portrait360.synth.scene import Material, Strands
 from portrait360.utils.array_types import F64, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
@@ -32,6 +36,13 @@ BESIDE, LOW = 1.5, 0.3  # radii up to which hair beside an ear lies closer, and 
 CLOSER = 0.015  # canonical: by how much at most
 OVER_SKIN = 0.003  # canonical distance from the skin at which that ends: beneath it hair would leave the skin bare
 ROOT = 0.010  # canonical: how far within the outermost of an ear hair lies behind it
+SHORT_HAIRS, EACH = 1500, 3  # short hairs round one ear at most, and for each place of hair there
+RING = (1.0, 1.6)  # radii of an ear between which they grow
+AHEAD, OFF = 0.01, 0.03  # canonical: how far before an ear's middle, and off the skin, hair lies over them at most
+LOWER = (0.01, -0.035)  # canonical heights from the middle of the ear over which they get few: below hair thins out
+BESIDE_HAIR, LENGTHS = 0.005, (0.012, 0.028)  # canonical: how far beside that they grow, and their lengths
+WIDTHS, TIP = (0.0008, 0.0016), 0.3  # canonical; share of it at the end
+DARKER, TONE = 0.9, 0.12  # their albedo against that of the hair, and how far it varies, logarithm
 CELLS = 14  # of a side of the grid on which the covered share of an ear is measured
 
 
@@ -50,8 +61,11 @@ class Ear:
 
 
 def clear_ears(groups: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
-    """Return hair that leaves those ears free which the photo shows bare, or which hardly any of it covers."""
-    out, ears = list(groups), [_find_ear(head, side) for side in (1, -1)]
+    """Return hair that leaves those ears free which the photo shows bare, or which hardly any of it covers.
+
+    Short hairs grow round these, but not in carved hair.
+    """
+    out, ears, short = list(groups), [_find_ear(head, side) for side in (1, -1)], []
     buffers = rasterise(head.body, head.triangles, photo.camera, photo.size)
     depth = np.where(buffers.ids >= 0, buffers.depth, np.inf)
     shown = [_find_bare_share(head, ear, photo, depth) for ear in ears]
@@ -59,6 +73,8 @@ def clear_ears(groups: Sequence[Strands], head: Head, photo: Photo) -> list[Stra
         is_free = own > FREE or (other > FREE and not own <= PARTLY)
         if is_free or _find_covered_share(out, ear) < FEW:
             out = [_lead_round(group, ear, head) for group in out]
+            short += _grow_round(out, ear, head)
+    out += short
     return [group for group in out if len(group.points)]
 
 
@@ -129,3 +145,36 @@ def _lead_round(group: Strands, ear: Ear, head: Head) -> Strands:
     points = np.where(touched[:, None, None], shorten(moved.astype(np.float32), last), group.points)
     points = points.astype(np.float32)
     return take_strands(replace(group, points=points), keep, points[keep])
+
+
+def _grow_round(groups: Sequence[Strands], ear: Ear, head: Head) -> list[Strands]:
+    """Return short hairs on the skin under hair round an ear, above it and behind it, that run as that hair does."""
+    groups = [group for group in groups if len(group.points) and int(group.material[0]) == Material.HAIR]
+    if not groups:
+        return []
+    group = max(groups, key=lambda each: len(each.points))
+    points = group.points[:, :-1]
+    behind, above = np.moveaxis((points[..., [2, 1]] - ear.centre) * (-1, 1), -1, 0)
+    radius = np.linalg.norm(ear.place(points), axis=-1)
+    rng = np.random.default_rng([len(points), 103])
+    near = (radius > RING[0]) & (radius < RING[1]) & (points[..., 0] * ear.side > 0) & (behind > -AHEAD)
+    strands, steps = np.nonzero(near & (smoothstep(*LOWER[::-1], above) > rng.random(near.shape)))
+    low = head.field.distance(points[strands, steps]) < OFF
+    strands, steps = strands[low], steps[low]
+    if len(strands) == 0:
+        return []
+    count = min(SHORT_HAIRS, EACH * len(strands))
+    chosen = rng.integers(len(strands), size=count)
+    rows, steps = strands[chosen], steps[chosen]
+    place = group.points[rows, steps].astype(np.float64)
+    heading = group.points[rows, steps + 1] - place
+    start = place + BESIDE_HAIR * rng.normal(0, 1, (count, 3)).clip(-2, 2)
+    stride = rng.uniform(*LENGTHS, count) / STEPS
+    grown = walk_over_skin(start, heading, stride, np.zeros(count), head, rng)
+    t = np.linspace(0, 1, STEPS + 1)
+    width = rng.uniform(*WIDTHS, (count, 1)) * np.minimum(0.4 + 2 * t, 1) * (1 - (1 - TIP) * t**2)
+    tone = DARKER * np.exp(rng.normal(0, TONE, (count, 1, 1)))
+    normals = head.field.gradient(grown[:, 0]).astype(np.float32)
+    outside = np.linalg.norm(ear.place(grown), axis=-1).min(1) > RING[0]
+    short = copy_look(group, rows, grown, width, tone, normals)
+    return [take_strands(short, outside, grown[outside])]
