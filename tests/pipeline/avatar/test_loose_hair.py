@@ -116,6 +116,33 @@ def test_wisps_of_the_outline_also_stick_out_behind(head, hair):
     assert head.field.distance(points[:, -1]).max() > head.field.distance(hair.points.reshape(-1, 3)).max()
 
 
+def raise_wisps(hair: Strands, height: float) -> list[list[tuple[float, float]]]:
+    """Return upright wisps in the picture, `height` above the top of the hair."""
+    top = float(CAMERA.project(hair.points.reshape(-1, 3))[0][:, 1].min()) - height
+    return [[(x, top + 0.04), (x, top - 0.03)] for x in np.linspace(0.4, 0.6, 9)]
+
+
+def test_wisps_on_top_lean_before_and_behind(head, hair):
+    own = grow_loose_locks([hair], head, photograph(head, hair, *raise_wisps(hair, 0.0)))[0].points
+    along = own[:, -1] - own[:, 0]
+    lean = along[:, 2] / np.linalg.norm(along, axis=1)
+    assert lean.std() > 0.25
+    assert lean.min() < -0.2 < 0.2 < lean.max()
+
+
+def test_loose_hair_far_from_all_strands_does_not_float(head, hair):
+    photo = photograph(head, hair)
+    low = photo.labels.copy()
+    cv2.circle(low, (40, 60), 30, int(Label.HAIR), -1)  # hair that the strands lack
+    lines = np.zeros(low.shape, np.float32)
+    for x in (0.1, 0.13, 0.16, 0.19):
+        draw_line(lines, [(x, 0.15), (x, 0.06)])
+    low[lines > 0] = Label.HAIR
+    alpha = (low != Label.BACKGROUND).astype(np.float32)
+    rgb = np.repeat(alpha[..., None], 3, 2)
+    assert not grow_loose_locks([hair], head, replace(photo, rgb=rgb, alpha=alpha, labels=low, loose=alpha))
+
+
 def test_hair_that_falls_has_no_wisps_on_top(head, hair):
     wisp = photograph(head, hair, [(0.5, 0.3), (0.52, 0.1)])
     fallen = replace(hair, points=hair.points.copy())

@@ -14,7 +14,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filt
 from scipy.spatial import KDTree
 
 from portrait360.geometry.rasterizer import rasterise
-from portrait360.pipeline.avatar.hair.loose_paths import POINTS, LoosePaths, find_mass, follow_loose_hair
+from portrait360.pipeline.avatar.hair.loose_paths import POINTS, LoosePaths, find_mass, follow_loose_hair, has_company
 from portrait360.pipeline.avatar.hair.outline import Frame, make_frame, trim_strands
 from portrait360.pipeline.avatar.hair.undercoat import copy_look
 from portrait360.pipeline.avatar.photo.pixels import Photo, open_hair
@@ -42,9 +42,14 @@ EAR, BESIDE_EAR = 0.35, 0.05
 DEEP, TUFTS = 26.0, 28.0  # tufts per picture side that share a depth, and per canonical unit that are copied as one
 SPREAD = 0.006  # canonical: how far strands of a tuft lie apart in depth
 BENDS, DEEPER = 7.0, 0.7  # points of a path over which its bends are taken off; share of these in depth
+LEAN, OWN_LEAN, LEANING = 1.3, 0.15, 0.06
+"""How far the tip of a wisp comes to lie before or behind its root, as a share of its length: with its tuft at most,
+and by itself; canonical length that counts. A picture shows how far wisps rise, and not that they lean."""
+UPRIGHT = (0.02, 0.10)  # heights of roots from which they lean, and lean fully: lower ones would lie on the cheek
 CLEAR, OVER, BESIDE = 0.005, 0.025, 0.06  # canonical distances before skin that is less than the last from it
 WIDTH = (0.0012, 0.0020)  # canonical, of wisps, which are not as dense as the photo's locks, and of what hangs
 BEGIN, TIP = 0.3, 0.3  # shares of it at root and tip
+ROOT, ROOTED = 4, 0.02  # first points of a strand, of which one at least lies as near to hair, canonical
 COPIES, SHORT = 2, 0.09  # of each tuft all around; canonical length up to which it has any
 HULL, AROUND, OUTER = 6000, 40, 0.42  # points of hair, points around one, and how far off these its hull lies
 HIDDEN = -0.2  # cosine to the camera of places that it does not see: elsewhere it shows all loose hair that there is
@@ -69,8 +74,13 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
         return []
     paths, skin, hangs = paths.select(keep), skin[keep], hangs[keep]
     own = place_paths(paths, hangs, cloud, head, photo, skin)
+    away = np.asarray(KDTree(cloud).query(own[:, :ROOT].reshape(-1, 3))[0]).reshape(len(own), ROOT)
+    rooted = away.min(1) < ROOTED
+    paths, own, hangs = paths.select(rooted), own[rooted], hangs[rooted]
     more = copy_around(own, paths, cloud, head, make_frame(photo.camera))
-    first = _dress(own, hangs, groups, head)
+    kept = has_company(own)
+    first = _dress(own[kept], hangs[kept], groups, head)
+    more = more[has_company(more)]
     second = trim_strands([_dress(more, np.zeros(len(more)), groups, head)], head, photo)
     return [group for group in (first, *second) if len(group.points)]
 
@@ -144,6 +154,7 @@ def place_paths(paths: LoosePaths, hangs: F64, cloud: F32, head: Head, photo: Ph
     depth = near + share * (far - near) + SPREAD * rng.normal(0, 1, len(root)).clip(-2, 2)
     depth = np.repeat(depth[:, None], paths.uv.shape[1], 1)
     depth = depth + _bend_in_depth(camera.unproject(paths.uv, depth))
+    depth = depth + _lean_in_depth(camera.unproject(paths.uv, depth), root) * (1 - hangs)[:, None]
     before = skin - depth
     move = np.where(np.abs(before) < BESIDE, before - np.clip(before, CLEAR, OVER), 0)
     depth = depth + gaussian_filter1d(move, 1.5, axis=1, mode="nearest")
@@ -174,6 +185,19 @@ def _bend_in_depth(points: F64) -> F64:
     lean = steepness[..., 0] * np.sign(points[:, -1:, 0] - points[:, :1, 0]) + steepness[..., 1]
     along = np.linspace(0, 1, points.shape[1])
     return DEEPER * lean * (size / np.maximum(steep, 1e-9))[:, None] * smoothstep(0.0, 0.2, along)
+
+
+def _lean_in_depth(points: F64, root: F64) -> F64:
+    """Return how far wisps (s, k, 3) rooted at `root` (s, 2) of a picture lean in depth (s, k), ever more to the tip.
+
+    Upright as the picture shows them, they would be a comb from the side.
+    """
+    rng = np.random.default_rng(101)
+    tuft = smoothstep(0.2, 0.8, noise(np.column_stack([root, np.zeros(len(root))]), DEEP, 97))
+    lean = smoothstep(*UPRIGHT, points[:, 0, 1])
+    lean = lean * (LEAN * (2 * tuft - 1) + OWN_LEAN * rng.normal(0, 1, len(root)).clip(-2, 2))
+    length = np.minimum(np.linalg.norm(np.diff(points, axis=1), axis=2).sum(1), LEANING)
+    return (lean * length)[:, None] * np.linspace(0, 1, points.shape[1]) ** 2
 
 
 def copy_around(own: F32, paths: LoosePaths, cloud: F32, head: Head, frame: Frame) -> F32:

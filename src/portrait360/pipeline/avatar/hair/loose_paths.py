@@ -152,13 +152,18 @@ def _join(halves: list[tuple[F64, F64, Bools]], away: F32, mass: Bools) -> Loose
 
 def leave_lone(uv: F64) -> F64:
     """Return paths (n, k, 2) beside which others run: a single hair looks like a scratch."""
+    return uv[has_company(uv)]
+
+
+def has_company(uv: Floats) -> Bools:
+    """Return beside which paths (n, k, d), in a picture or in space, others run."""
     if len(uv) <= COMPANY:
-        return uv[:0]
+        return np.zeros(len(uv), np.bool_)
     tree = KDTree(uv.reshape(-1, uv.shape[-1]))
     away, nearest = (np.asarray(a) for a in tree.query(uv[:, OUTER], k=8 * COMPANY * POINTS // 3))
     beside = np.where(away < BESIDE, nearest // uv.shape[1], np.arange(len(uv))[:, None])
     others = (np.diff(np.sort(beside, axis=1), axis=1) > 0).sum(1)
-    return uv[others >= COMPANY]
+    return np.asarray(others >= COMPANY)
 
 
 def _chain(uv: F64, rooted: Bools) -> tuple[F64, Bools]:
