@@ -21,6 +21,7 @@ from portrait360.pipeline.avatar.hair.depth import (
     settle_behind,
     tidy_nape,
 )
+from portrait360.pipeline.avatar.hair.drawn import tauten_edge
 from portrait360.pipeline.avatar.hair.edges import drop_islands, taper_edges
 from portrait360.pipeline.avatar.hair.grade import grade_back
 from portrait360.pipeline.avatar.hair.line import soften_line
@@ -71,7 +72,7 @@ def fit_strands(
     loose = loose if held else fill_crown(loose, head)
     if held:
         grain = read_grain(photo)[0]
-        loose = [curl_tied(group, head, grain) for group in loose]
+        loose = [tauten_edge(curl_tied(group, head, grain), head) for group in loose]
     # hair under tension lies as it is drawn, and is densest at its knot
     loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, waves, is_short)
     bridge = [group for group in trim_strands(bridge_gap(loose, head, photo), head, photo) if len(group.points)]

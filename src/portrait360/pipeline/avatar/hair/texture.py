@@ -9,6 +9,7 @@ import numpy as np
 
 from portrait360.geometry.cameras import pixel_centres
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.pipeline.avatar.hair.drawn import measure_from_edge
 from portrait360.pipeline.avatar.hair.outline import (
     CHAIN,
     QUARTER,
@@ -39,8 +40,10 @@ SMOOTH, LAYERED = 0.7, 0.5  # the same of its tufts and short waves; head height
 CURLY_ODDS, COILY = 0.5, 0.7  # least odds of curly hair whose curls are measured; most of coils that are curls
 TURNS, CURL_RADIUS, CLUMP = (4.0, 14.0), (0.018, 0.045), (0.55, 0.8)  # a head height; head heights; how they cling
 LOOSE = {"count": 6500, "width": 0.0125, "frizz": 0.010, "lift": 1.2}  # of curls, where a style has coils
-TIED_WAVE, TIED_CLUMP, TIED_LOCK = (0.026, 7.0), 0.5, 24  # radius and turns of curls in a tie; their locks
+TIED_WAVE, TIED_CLUMP, TIED_LOCK = (0.030, 4.5), 0.5, 24  # radius and turns of curls in a tie; their locks
 FRONT, CALM_FRONT = (0.05, 0.12), 0.8  # z from which hair is combed flat over the forehead, and how flat
+FLAT = 0.25  # share of their height over the skin: under tension curls lie flat, and are rings where they stand up
+CALM_LINE = (0.01, 0.09)  # canonical way from the hairline over which they come to their size: there hair is taut
 NEAREST, FEWEST = 0.005, 200  # canonical, over the skin; strands of a group
 KNOT = "low_bun"  # the style of hair that is drawn back to a knot out of sight
 WOMAN, DOUBT = 0.55, 0.2  # least odds of a woman, and most of a drawing or an unusual cut
@@ -120,8 +123,11 @@ def curl_tied(group: Strands, head: Head, shown: float) -> Strands:
     straight, lock = clump(group.points, TIED_CLUMP, rng, TIED_LOCK)
     curled = curl(straight, *TIED_WAVE, lock, rng)
     straight, widths, albedo = (_resample(a, curled.shape[1]) for a in (straight, group.widths, group.albedo))
-    loose = 1 - CALM_FRONT * smoothstep(*FRONT, straight[..., 2:])
-    points = np.asarray(head.field.push_out(straight + loose * (curled - straight), NEAREST), np.float32)
+    way = measure_from_edge(replace(group, points=np.asarray(straight, np.float32)), head)
+    loose = (1 - CALM_FRONT * smoothstep(*FRONT, straight[..., 2])) * smoothstep(*CALM_LINE, way)
+    bend, up = loose[..., None] * (curled - straight), head.field.gradient(straight)
+    bend = bend - (1 - FLAT) * (bend * up).sum(-1, keepdims=True) * up
+    points = np.asarray(head.field.push_out(straight + bend, NEAREST), np.float32)
     return replace(group, points=points, widths=widths, albedo=albedo)
 
 
