@@ -98,6 +98,18 @@ def test_a_cut_gets_shorter_and_finer_towards_its_edges(head):
     assert root[:, 1].min() - hem < 0.012  # the hem lies where the last roots are
 
 
+def test_hair_that_covers_the_ears_may_be_cut_short_at_the_nape(head):
+    group = grow(head, "crew")
+    x, y, z = group.points[:, 0].T
+    side, nape = (np.abs(x) > 0.09) & (y > -0.02), (z < -0.05) & (y < -0.10)
+    longer = np.where(side, 4.0, 1.0)[:, None, None]
+    points = group.points[:, :1] + longer * (group.points - group.points[:, :1])
+    group = replace(group, points=np.asarray(points, np.float32))
+    left = lengths(taper_edges([group], head)[0]) / lengths(group)
+    assert np.median(left[nape]) < 0.6
+    assert np.median(left[side & (z > 0.03)]) > 0.8
+
+
 def test_longer_hair_keeps_its_length_at_the_forehead(head):
     group = grow(head, "bob")
     tapered = taper_edges([group], head)[0]
@@ -166,6 +178,14 @@ def test_tufts_that_grow_apart_from_the_hair_go_and_nothing_else():
     left = drop_islands(groups)
     assert [len(group.points) for group in left] == [3000, 50]
     assert np.array_equal(left[1].points, groups[1].points[20:]) and np.array_equal(left[0].widths, groups[0].widths)
+
+
+def test_a_tuft_at_the_nape_is_where_hair_is_thin():
+    rng = np.random.default_rng(5)
+    mass, tuft = rng.uniform(0, 0.1, (3000, 3)) * (1, 1, 0), rng.uniform(0, 0.008, (20, 3)) + (0.2, 0, 0)
+    for z, count in ((0.05, 3000), (-0.1, 3020)):
+        left = drop_islands([_stand(np.float32(np.concatenate([mass, tuft]) + (0, 0, z)))])
+        assert len(left[0].points) == count
 
 
 def test_hair_that_grows_in_tufts_keeps_all_of_them():

@@ -29,6 +29,7 @@ LYING = (0.004, 0.045)  # canonical: how far hair stands off at the hairline, an
 BEYOND = (0.002, 0.011)  # canonical: how far beyond the last roots hair ends
 NECK, FADE = (0.03, -0.02), 0.9  # z from which the hairline is that of the nape; where strands end before it
 SIDE_CUT = 0.065  # canonical length at the sides up to which hair is cut round the ears
+NAPE_CUT, BACK = 0.09, -0.08  # the same at the nape, where hair may be cut short that covers the ears; z behind which
 TEMPLES, ABOVE = (0.05, 0.085), 0.17  # |x| from which the hairline is that of a temple, and its height
 LONGER = 0.4  # share to which the edges of longer hair are like those of a cut
 SCATTER, SCATTERED, STRAY = 0.2, 0.7, 0.15
@@ -36,7 +37,7 @@ SCATTER, SCATTERED, STRAY = 0.2, 0.7, 0.15
 LESSER, LEAN = 70.0, 5.0  # lesser locks per canonical unit; the range of their leans
 LINKS = ((0.009, 1), (0.0065, 30))
 """Canonical distances between neighbouring roots, and the fewest of an island."""
-ISLAND = 0.015  # share of all that an island has at most
+ISLAND, BESIDE_FACE = 0.015, -0.03  # share of all that an island has at most; z behind whose middle it is none
 TUFTED = 0.5  # share of a group outside of islands, below which they are how it grows
 TIP = 0.35  # share of its width that a strand keeps at its end
 
@@ -49,7 +50,7 @@ def taper_edges(groups: Sequence[Strands], head: Head) -> list[Strands]:
     roots = np.concatenate(full)
     inner = np.split(find_inner(roots), np.cumsum([len(rows) for rows in full])[:-1])
     tree, within, rest, out = KDTree(roots), np.concatenate(inner), iter(inner), []
-    is_cut = _is_cut_at_sides(groups)
+    is_cut = _is_cut(groups)
     for seed, group in enumerate(groups):
         out.append(_taper(group, head, next(rest), (tree, within), is_cut, seed) if len(group.points) else group)
     return out
@@ -67,27 +68,35 @@ def drop_islands(groups: Sequence[Strands]) -> list[Strands]:
     for link, fewest in LINKS:
         _, parts = connected_components(tree.sparse_distance_matrix(tree, link, output_type="coo_matrix"))
         size = np.bincount(parts)
-        keep &= ((size > ISLAND * tree.n) | (size < fewest))[parts]
+        behind = np.bincount(parts, tree.data[:, 2]) / size < BESIDE_FACE
+        keep &= ((size > ISLAND * tree.n) | (size < fewest) | behind)[parts]
     kept = np.split(keep, np.cumsum([len(group.points) for group in groups])[:-1])
     kept = [rows | (len(rows) > ISLAND * tree.n and rows.mean() < TUFTED) for rows in kept]
     pairs = zip(groups, kept, strict=True)
     return [take_strands(group, rows, group.points[rows]) for group, rows in pairs if rows.any()]
 
 
-def _is_cut_at_sides(groups: Sequence[Strands]) -> bool:
-    lengths = [np.linalg.norm(np.diff(group.points, axis=1), axis=2).sum(1) for group in groups]
+def _is_cut(groups: Sequence[Strands]) -> tuple[bool, bool]:
+    """Return whether hair is cut round the ears, and at the nape."""
+    lengths = np.concatenate([np.linalg.norm(np.diff(group.points, axis=1), axis=2).sum(1) for group in groups])
     roots = np.concatenate([group.points[:, 0] for group in groups])
     side = (np.abs(roots[:, 0]) > 0.1) & (np.abs(roots[:, 1] - 0.05) < 0.06)
-    return bool(side.any() and np.median(np.concatenate(lengths)[side]) < SIDE_CUT)
+    nape = (roots[:, 2] < BACK) & (roots[:, 1] < 0.0)
+    sides = bool(side.any() and np.median(lengths[side]) < SIDE_CUT)
+    return sides, sides or bool(nape.any() and np.median(lengths[nape]) < NAPE_CUT)
 
 
-def _taper(group: Strands, head: Head, inner: F32, roots: tuple[KDTree, F32], is_cut: bool, seed: int) -> Strands:
+def _taper(
+    group: Strands, head: Head, inner: F32, roots: tuple[KDTree, F32], is_cut: tuple[bool, bool], seed: int
+) -> Strands:
     rng = np.random.default_rng([seed, 43])
     root = group.points[:, 0]
     temple = smoothstep(*TEMPLES, np.abs(root[:, 0])) * smoothstep(ABOVE + 0.03, ABOVE, root[:, 1])
-    low = np.maximum(smoothstep(HIGH, LOW, root[:, 1]), temple) * (1.0 if is_cut else 0.0)
-    edge = (1 - inner) * (1.0 if is_cut else LONGER)
-    left = SHORTER[1] + (SHORTER[0] - SHORTER[1]) * low if is_cut else np.where(root[:, 1] > HIGH, 1.0, SHORTER[0])
+    cut = is_cut[0] + (is_cut[1] - is_cut[0]) * smoothstep(*NECK, root[:, 2])
+    low = np.maximum(smoothstep(HIGH, LOW, root[:, 1]), temple) * cut
+    edge = (1 - inner) * (LONGER + (1 - LONGER) * cut)
+    left = SHORTER[1] + (SHORTER[0] - SHORTER[1]) * low
+    left = cut * left + (1 - cut) * np.where(root[:, 1] > HIGH, 1.0, SHORTER[0])
     share = (1 - edge * (1 - left)) * np.exp(-UNEVEN * edge * np.abs(rng.normal(0, 1, len(edge))))
     steps = group.points.shape[1] - 1
     last = np.minimum(share * steps, _end_beyond(group.points, head, roots, low, rng))
