@@ -29,7 +29,8 @@ LYING = (0.004, 0.045)  # canonical: how far hair stands off at the hairline, an
 BEYOND = (0.002, 0.011)  # canonical: how far beyond the last roots hair ends
 NECK, FADE = (0.03, -0.02), 0.9  # z from which the hairline is that of the nape; where strands end before it
 SIDE_CUT = 0.065  # canonical length at the sides up to which hair is cut round the ears
-NAPE_CUT, BACK = 0.09, -0.08  # the same at the nape, where hair may be cut short that covers the ears; z behind which
+NAPE_CUT, BACK = 0.09, (-0.05, -0.11)
+"""The same at the nape, where hair may be cut short that covers the ears; z from which it is, and is fully."""
 TEMPLES, ABOVE = (0.05, 0.085), 0.17  # |x| from which the hairline is that of a temple, and its height
 LONGER = 0.4  # share to which the edges of longer hair are like those of a cut
 SCATTER, SCATTERED, STRAY = 0.2, 0.7, 0.15
@@ -81,7 +82,7 @@ def _is_cut(groups: Sequence[Strands]) -> tuple[bool, bool]:
     lengths = np.concatenate([np.linalg.norm(np.diff(group.points, axis=1), axis=2).sum(1) for group in groups])
     roots = np.concatenate([group.points[:, 0] for group in groups])
     side = (np.abs(roots[:, 0]) > 0.1) & (np.abs(roots[:, 1] - 0.05) < 0.06)
-    nape = (roots[:, 2] < BACK) & (roots[:, 1] < 0.0)
+    nape = (roots[:, 2] < BACK[1]) & (roots[:, 1] < 0.0)
     sides = bool(side.any() and np.median(lengths[side]) < SIDE_CUT)
     return sides, sides or bool(nape.any() and np.median(lengths[nape]) < NAPE_CUT)
 
@@ -92,7 +93,7 @@ def _taper(
     rng = np.random.default_rng([seed, 43])
     root = group.points[:, 0]
     temple = smoothstep(*TEMPLES, np.abs(root[:, 0])) * smoothstep(ABOVE + 0.03, ABOVE, root[:, 1])
-    cut = is_cut[0] + (is_cut[1] - is_cut[0]) * smoothstep(*NECK, root[:, 2])
+    cut = is_cut[0] + (is_cut[1] - is_cut[0]) * smoothstep(*BACK, root[:, 2])
     low = np.maximum(smoothstep(HIGH, LOW, root[:, 1]), temple) * cut
     edge = (1 - inner) * (LONGER + (1 - LONGER) * cut)
     left = SHORTER[1] + (SHORTER[0] - SHORTER[1]) * low

@@ -42,9 +42,10 @@ EAR, BESIDE_EAR = 0.35, 0.05
 DEEP, TUFTS = 26.0, 28.0  # tufts per picture side that share a depth, and per canonical unit that are copied as one
 SPREAD = 0.006  # canonical: how far strands of a tuft lie apart in depth
 BENDS, DEEPER = 7.0, 0.7  # points of a path over which its bends are taken off; share of these in depth
-LEAN, OWN_LEAN, LEANING = 1.3, 0.15, 0.06
+LEAN, OWN_LEAN, LEANING, HOOK = 1.0, 0.25, 0.06, 2.4
 """How far the tip of a wisp comes to lie before or behind its root, as a share of its length: with its tuft at most,
-and by itself; canonical length that counts. A picture shows how far wisps rise, and not that they lean."""
+and by itself; canonical length that counts; how far it turns back, radians. A picture shows how far wisps rise, and
+not that they lean."""
 UPRIGHT = (0.02, 0.10)  # heights of roots from which they lean, and lean fully: lower ones would lie on the cheek
 CLEAR, OVER, BESIDE = 0.005, 0.025, 0.06  # canonical distances before skin that is less than the last from it
 WIDTH = (0.0012, 0.0020)  # canonical, of wisps, which are not as dense as the photo's locks, and of what hangs
@@ -188,7 +189,7 @@ def _bend_in_depth(points: F64) -> F64:
 
 
 def _lean_in_depth(points: F64, root: F64) -> F64:
-    """Return how far wisps (s, k, 3) rooted at `root` (s, 2) of a picture lean in depth (s, k), ever more to the tip.
+    """Return how far wisps (s, k, 3) rooted at `root` (s, 2) of a picture lean in depth (s, k).
 
     Upright as the picture shows them, they would be a comb from the side.
     """
@@ -197,7 +198,8 @@ def _lean_in_depth(points: F64, root: F64) -> F64:
     lean = smoothstep(*UPRIGHT, points[:, 0, 1])
     lean = lean * (LEAN * (2 * tuft - 1) + OWN_LEAN * rng.normal(0, 1, len(root)).clip(-2, 2))
     length = np.minimum(np.linalg.norm(np.diff(points, axis=1), axis=2).sum(1), LEANING)
-    return (lean * length)[:, None] * np.linspace(0, 1, points.shape[1]) ** 2
+    t = np.linspace(0, 1, points.shape[1])
+    return (lean * length)[:, None] * t * np.sin(HOOK * t)
 
 
 def copy_around(own: F32, paths: LoosePaths, cloud: F32, head: Head, frame: Frame) -> F32:
