@@ -47,6 +47,7 @@ LEAN, OWN_LEAN, LEANING, HOOK = 1.0, 0.25, 0.06, 2.4
 and by itself; canonical length that counts; how far it turns back, radians. A picture shows how far wisps rise, and
 not that they lean."""
 UPRIGHT = (0.02, 0.10)  # heights of roots from which they lean, and lean fully: lower ones would lie on the cheek
+ON_TOP = (0.0, 0.6)  # how far up the way out of the hair is at their roots, from which they do: the sides lie close
 CLEAR, OVER, BESIDE = 0.005, 0.025, 0.06  # canonical distances before skin that is less than the last from it
 WIDTH = (0.0012, 0.0020)  # canonical, of wisps, which are not as dense as the photo's locks, and of what hangs
 BEGIN, TIP = 0.3, 0.3  # shares of it at root and tip
@@ -155,7 +156,7 @@ def place_paths(paths: LoosePaths, hangs: F64, cloud: F32, head: Head, photo: Ph
     depth = near + share * (far - near) + SPREAD * rng.normal(0, 1, len(root)).clip(-2, 2)
     depth = np.repeat(depth[:, None], paths.uv.shape[1], 1)
     depth = depth + _bend_in_depth(camera.unproject(paths.uv, depth))
-    depth = depth + _lean_in_depth(camera.unproject(paths.uv, depth), root) * (1 - hangs)[:, None]
+    depth = depth + _lean_in_depth(camera.unproject(paths.uv, depth), paths) * (1 - hangs)[:, None]
     before = skin - depth
     move = np.where(np.abs(before) < BESIDE, before - np.clip(before, CLEAR, OVER), 0)
     depth = depth + gaussian_filter1d(move, 1.5, axis=1, mode="nearest")
@@ -188,14 +189,14 @@ def _bend_in_depth(points: F64) -> F64:
     return DEEPER * lean * (size / np.maximum(steep, 1e-9))[:, None] * smoothstep(0.0, 0.2, along)
 
 
-def _lean_in_depth(points: F64, root: F64) -> F64:
-    """Return how far wisps (s, k, 3) rooted at `root` (s, 2) of a picture lean in depth (s, k).
+def _lean_in_depth(points: F64, paths: LoosePaths) -> F64:
+    """Return how far wisps (s, k, 3) along the paths of a picture lean in depth (s, k), if they stand on top.
 
     Upright as the picture shows them, they would be a comb from the side.
     """
-    rng = np.random.default_rng(101)
+    rng, root = np.random.default_rng(101), paths.uv[:, 0]
     tuft = smoothstep(0.2, 0.8, noise(np.column_stack([root, np.zeros(len(root))]), DEEP, 97))
-    lean = smoothstep(*UPRIGHT, points[:, 0, 1])
+    lean = smoothstep(*UPRIGHT, points[:, 0, 1]) * smoothstep(*ON_TOP, -paths.outward[:, 1])
     lean = lean * (LEAN * (2 * tuft - 1) + OWN_LEAN * rng.normal(0, 1, len(root)).clip(-2, 2))
     length = np.minimum(np.linalg.norm(np.diff(points, axis=1), axis=2).sum(1), LEANING)
     t = np.linspace(0, 1, points.shape[1])
