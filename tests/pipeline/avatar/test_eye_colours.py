@@ -18,7 +18,7 @@ WHITE, REFLECTED = np.array([0.7, 0.68, 0.66]), 0.03
 BROWN, BLUE = np.array([0.12, 0.06, 0.035]), np.array([0.1, 0.16, 0.2])
 
 
-def draw_eyes(iris):
+def draw_eyes(iris, reflected=REFLECTED):
     """Return the light of two open eyes on skin, and their mask."""
     y, x = np.mgrid[:60, :120]
     radiance, mask = np.full((60, 120, 3), 0.4, np.float32), np.zeros((60, 120), bool)
@@ -27,7 +27,7 @@ def draw_eyes(iris):
         far = np.hypot(x - middle, y - 30)
         radiance[eye], mask = 0.75 * WHITE, mask | eye
         radiance[eye & (far < 9)] = iris
-        radiance[eye & (far < 3.6)] = REFLECTED
+        radiance[eye & (far < 3.6)] = reflected
     return radiance, mask
 
 
@@ -38,18 +38,31 @@ def test_the_colour_of_an_iris_is_read(colour):
     assert read_iris(draw_eyes(colour)[0], np.zeros((60, 120), bool)) is None
 
 
-@pytest.mark.parametrize("colour", [BROWN, BLUE])
-def test_an_iris_that_is_drawn_too_bright_and_grey_becomes_the_photos(colour):
-    grey = np.array([0.2, 0.2, 0.2])
-    (seen, mask), (drawn, same) = draw_eyes(colour), draw_eyes(REFLECTED + 0.8 * grey)
+def tint_iris(seen, mask, grey):
+    """Return the albedo of white and iris, that of the iris `grey` before, once they look as they are `seen`."""
+    drawn, same = draw_eyes(REFLECTED + 0.8 * grey)
     photo = SimpleNamespace(radiance=seen, shows=lambda *labels: mask & (Label.EYE in labels))
     film = SimpleNamespace(radiance=drawn, labels=np.where(same, Label.EYE, Label.FACE))
     albedo = np.repeat([WHITE, grey, grey], SPOKES, 0)
     eye = make_mesh(np.zeros((len(albedo), 3)), np.array([[0, 1, 2]]), albedo, Material.EYE, Part.EYES)
     (tinted,) = tint_eyes([eye], cast(View, SimpleNamespace(photo=photo, whole=film, bare=film)))
-    before, after = (np.abs(REFLECTED + 0.8 * a - colour).max() for a in (grey, tinted.albedo[SPOKES:]))
+    return tinted.albedo[:SPOKES], tinted.albedo[SPOKES:]
+
+
+@pytest.mark.parametrize("colour", [BROWN, BLUE])
+def test_an_iris_that_is_drawn_too_bright_and_grey_becomes_the_photos(colour):
+    grey = np.array([0.2, 0.2, 0.2])
+    white, iris = tint_iris(*draw_eyes(colour), grey)
+    before, after = (np.abs(REFLECTED + 0.8 * a - colour).max() for a in (grey, iris))
     assert after < 0.25 * before
-    assert np.allclose(tinted.albedo[:SPOKES], WHITE, rtol=0.05)
+    assert np.allclose(white, WHITE, rtol=0.05)
+
+
+def test_a_dim_photo_with_black_pupils_makes_no_iris_black_or_red():
+    dim = 0.5 * BROWN
+    _, iris = tint_iris(*draw_eyes(dim, reflected=0.002), np.array([0.2, 0.2, 0.2]))
+    assert iris.mean(0) @ LUMINANCE > 0.4 * (dim @ LUMINANCE) / 0.8
+    np.testing.assert_allclose(iris.mean(0) / iris.mean(0)[0], dim / dim[0], atol=0.15)
 
 
 def test_the_white_of_an_eye_is_white_under_a_lid_too():

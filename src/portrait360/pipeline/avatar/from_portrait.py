@@ -85,10 +85,11 @@ from portrait360.synth.head.fitted_head import make_fitted_head
 from portrait360.synth.head.flat_face import flatten_face
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.sampling.parameters import HeadParameters, Pose
-from portrait360.synth.scene import Light, Part, Scene
+from portrait360.synth.scene import Light, Part, Scene, Strands
 from portrait360.utils.parallel.threads import run_beside
 from portrait360.utils.portrait_labels import Label
 
+LASH_WIDTH = 0.45  # of the generator's
 COARSE, FINE = 1, 2  # levels of subdivision
 READ, DESCRIBED, GROWN, CALIBRATED, BAKED, WHOLE = 2, 4, 5, 6, 9, 10  # tenths of the time that an avatar takes
 
@@ -244,7 +245,7 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     rng, neckline = np.random.default_rng([SEED, 1]), cut_neckline(coarse, person)
     geometry = build_person(head, parameters, rng, style=found.style, beard=beard, neckline=neckline)
     geometry = hide_features(geometry, parameters.skin.tone) if photo.painted else geometry
-    strands = [s for s in geometry.strands if len(s.points)]
+    strands = [thin_lashes(s) for s in geometry.strands if len(s.points)]
     meshes = drop_clear_lenses(refine_clothes(seat_teeth(geometry.meshes)))
     meshes = meshes if Label.HAT in person.conflict.shapes else fit_hat_outline(meshes, head, photo)
     steps = parameters.toon.steps if photo.painted and parameters.toon is not None else 0
@@ -264,6 +265,12 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     if beard is not None:
         others = [trim_whiskers(s, coarse, photo) if s.part[0] == Part.BEARD else s for s in others]
     return replace(scene, strands=tuple(group for group in (*hair, *others) if len(group.points)))
+
+
+def thin_lashes(group: Strands) -> Strands:
+    """Return lashes as thin as those of people, which are a soft line together; the generator's are few and wide."""
+    lashes = group.part[0] == Part.EYES
+    return replace(group, widths=group.widths * np.float32(LASH_WIDTH)) if lashes else group
 
 
 def grow_beard(head: Head, coarse: Head, person: DescribedHead) -> BeardGrowth | None:

@@ -75,16 +75,17 @@ def limit_red(albedo: Floats) -> Floats:
 
 
 def _find_iris_gain(view: View) -> Floats:
-    """Return photo / render of the irises, both without what the cornea of the render reflects."""
-    in_film = view.bare.labels == Label.EYE
+    """Return photo / render of the irises without what corneas reflect: in the photo no more than pupils show."""
+    in_film, in_photo = view.bare.labels == Label.EYE, view.photo.shows(Label.EYE)
     seen, drawn = (
-        read_iris(picture.radiance, mask)
-        for picture, mask in ((view.photo, view.photo.shows(Label.EYE)), (view.bare, in_film))
+        read_iris(picture.radiance, mask) for picture, mask in ((view.photo, in_photo), (view.bare, in_film))
     )
     if seen is None or drawn is None:
         return np.ones(3)
     reflected = np.quantile(view.bare.radiance[in_film], PUPIL, axis=0)
-    wanted, own = np.maximum(seen - reflected, 1e-4), np.maximum(drawn - reflected, 1e-4)
+    pupil = np.minimum(np.quantile(view.photo.radiance[in_photo], PUPIL, axis=0), reflected)  # or a lash, darker yet
+    wanted = np.maximum(seen - (reflected + pupil) / 2, 1e-4)  # with too much taken off, brown is black and red
+    own = np.maximum(drawn - reflected, 1e-4)
     level = np.clip(float(wanted @ LUMINANCE) / float(own @ LUMINANCE), *IRIS_LIMITS)
     hue = np.maximum(wanted / own, SORE * (wanted / own).max())
     return level * hue * float(own @ LUMINANCE) / float(own * hue @ LUMINANCE)

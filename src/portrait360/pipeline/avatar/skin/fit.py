@@ -14,18 +14,22 @@ from functools import lru_cache
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import splu
+from scipy.spatial import KDTree
 
-from portrait360.geometry.cameras import Camera
+from portrait360.geometry.cameras import Camera, azimuth_between
 from portrait360.geometry.surfaces.subdivision import mesh_laplacian
 from portrait360.pipeline.avatar.skin.lip_edges import UPPER, find_hanging_lips
 from portrait360.pipeline.avatar.skin.scan_model import face_coefficients, load_scan_model, straighten_landmarks
 from portrait360.pipeline.portrait.face_fitting import FaceFit, FitOptions, LinearPoints
 from portrait360.pipeline.portrait.morphable_model import Morphable, load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.synth.head.average_head import load_average_head
 from portrait360.utils.array_types import F32, F64, Floats
+from portrait360.utils.image_ops import smoothstep
 
 NOISE, EXPRESSION_PRIOR = 0.005, 3.0
 UNIT = 512.0  # side of the crop in the units of the fit
+ALIKE, TURNED = 1.0, (10.0, 30.0)  # weight of both sides being alike, and the degrees over which it grows
 SMOOTH, STIFF = 3.0, 1e-3  # weight of the Laplacian and of the offset itself against one landmark
 ACROSS = 6.0  # weight across an outline of a landmark that slides along it: no other says where the outline is
 FACING = (0.15, 0.45)  # cosine towards the camera at which a landmark begins to count, and counts fully
@@ -70,6 +74,13 @@ def fit_skin(portrait: Portrait, units: tuple[str, ...], *, snap: bool = True) -
     return SkinFit(camera, shape, fit.expression, offset.astype(np.float32), error)
 
 
+@lru_cache(maxsize=1)
+def mirror_skin() -> np.ndarray:
+    """Return the vertex on the other side of the head of each vertex of the coarse skin."""
+    rest = load_average_head().base[: len(load_morphable().skin.mean)]
+    return np.asarray(KDTree(rest).query(rest * np.array([-1, 1, 1]))[1])
+
+
 @lru_cache(maxsize=2)
 def reliable_model(units: tuple[str, ...]) -> Morphable:
     """Return the face model of scans without the units that one picture says nothing about."""
@@ -109,9 +120,24 @@ def spread_residuals(model: Morphable, shape: Floats, expression: Floats, camera
     wanted = np.concatenate([wanted, far * lack @ axes.T])
     weight = np.concatenate([weight, np.ones(len(lack))])
     rows, count = sp.vstack([model.rows, hanging]).tocsr(), len(model.skin.mean)
+    turn = float(smoothstep(*TURNED, np.array(abs(azimuth_between(0, camera.azimuth)))))
     laplacian = mesh_laplacian(model.quads, count)
     system = rows.T @ sp.diags(weight) @ rows + SMOOTH * (laplacian.T @ laplacian) + STIFF * sp.eye(count)
-    return splu(sp.csc_matrix(system)).solve(rows.T @ (weight[:, None] * wanted))
+    return solve_alike(system, rows.T @ (weight[:, None] * wanted), turn)
+
+
+def solve_alike(system: sp.spmatrix, wanted: Floats, turn: float) -> F64:
+    """Solve for moves (n, 3) of which both sides are the more alike, the further the face is turned (`turn` is 1).
+
+    A face that is seen aslant shows its near side; what it shows of the far one is mostly how its outline drifts.
+    """
+    if turn == 0:
+        return splu(sp.csc_matrix(system)).solve(wanted)
+    mirror = mirror_skin()
+    swap = sp.csr_matrix((np.ones(len(mirror)), (np.arange(len(mirror)), mirror)), shape=system.shape)
+    apart = [sp.eye(len(mirror)) + sign * swap for sign in (1, -1)]  # across, and along the middle of the face
+    across, along = (splu(sp.csc_matrix(system + ALIKE * turn * (a.T @ a))) for a in apart)
+    return np.concatenate([across.solve(wanted[:, :1]), along.solve(wanted[:, 1:])], 1)
 
 
 def _trust_across(wanted: Floats, model: Morphable, camera: Camera) -> tuple[Floats, Floats]:

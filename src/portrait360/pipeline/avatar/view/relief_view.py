@@ -17,6 +17,7 @@ from portrait360.pipeline.avatar.photo.pixels import BEARD, HAIR, VOID, Photo
 from portrait360.pipeline.avatar.view.relief import STEP, Relief
 from portrait360.pipeline.avatar.view.relief_trust import SOFT_EDGE, drop_islands, leave_out_ink, soften_edges
 from portrait360.pipeline.avatar.view.relight import EXTRA, leave_deep_shade, relight
+from portrait360.pipeline.avatar.view.turned_face import FEATURES, keep_features
 from portrait360.pipeline.avatar.worn.glasses_photo import find_frames_before
 from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32, Bools, Bytes, Floats
@@ -103,6 +104,8 @@ def lay_relief_over(
     whole = whole * np.where((shown == skin) & (beneath == skin), lit, 1)
     whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
     whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))
+    features = np.isin(labels, FEATURES) & (shown == beneath) | np.isin(film.labels, FEATURES)
+    whole = whole * keep_features(features, photo, eye, angle)
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - EXTRA, -1), uv, angle)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))

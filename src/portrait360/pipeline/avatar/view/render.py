@@ -48,6 +48,7 @@ from portrait360.pipeline.avatar.view.relief_view import (
 )
 from portrait360.pipeline.avatar.view.relight import find_deep_shade, find_relight, leave_deep_shade, relight
 from portrait360.pipeline.avatar.view.seams import hide_seams
+from portrait360.pipeline.avatar.view.turned_face import keep_features
 from portrait360.pipeline.avatar.worn.glasses_photo import show_own_frame
 from portrait360.pipeline.avatar.worn.hat_colours import has_one_material
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
@@ -237,6 +238,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     photo = mix_photos(projection.photo, projection.clear, turn) if turn else projection.photo
     matte, known = look_up(photo.alpha, uv), look_up(photo.known, uv)
     share = trust_photo(projection, film, uv, angle, near, behind, density, matte, known)
+    share = share * keep_features(np.isin(film.labels, INNER), photo, eye, angle)
     if motion is not None:  # what the photo did not see comes into sight
         share *= (1 - look_up(motion.change_map, uv) * smoothstep(*HIDDEN, behind)) * (1 - lost)
     rgb = np.zeros_like(film.radiance)
