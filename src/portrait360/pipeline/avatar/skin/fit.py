@@ -29,7 +29,7 @@ from portrait360.utils.image_ops import smoothstep
 
 NOISE, EXPRESSION_PRIOR = 0.005, 3.0
 UNIT = 512.0  # side of the crop in the units of the fit
-ALIKE, TURNED = 1.0, (10.0, 30.0)  # weight of both sides being alike, and the degrees over which it grows
+ALIKE, TURNED = 1.0, (20.0, 35.0)  # weight of both sides being alike, and the degrees over which it grows
 SMOOTH, STIFF = 3.0, 1e-3  # weight of the Laplacian and of the offset itself against one landmark
 ACROSS = 6.0  # weight across an outline of a landmark that slides along it: no other says where the outline is
 FACING = (0.15, 0.45)  # cosine towards the camera at which a landmark begins to count, and counts fully
