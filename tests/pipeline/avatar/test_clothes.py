@@ -19,6 +19,7 @@ from portrait360.pipeline.avatar.clothes.colours import (
     carry_cloth,
     find_garment,
     find_steps,
+    leave_out_rare,
     paint_clothes_grey,
     split_near,
     unwrap,
@@ -200,3 +201,14 @@ def test_nothing_is_seen_between_lapels_and_the_chest(head, azimuth):
     holes = binary_fill_holes(shown) & ~shown
     front = slice(None, 256) if azimuth > 0 else slice(256, None)
     assert holes[:, front].sum() == 0
+
+
+def test_a_patch_of_a_rare_colour_is_no_cloth_of_a_drawing():
+    random = np.random.default_rng(0)
+    points = random.uniform(-1, 1, (4000, 3)).astype(np.float32) * np.array([1, 1, 0], np.float32)
+    patch = np.hypot(points[:, 0], points[:, 1]) < 0.25  # 5 % of them
+    white, beige = np.log([0.8, 0.8, 0.85]), np.log([0.6, 0.5, 0.4])
+    colours = np.where(patch[:, None], beige, white) + random.normal(0, 0.01, (len(points), 3))
+    weight = leave_out_rare(points, colours.astype(np.float32), np.ones(len(points), np.float32))
+    assert np.median(weight[patch]) == 0
+    assert np.median(weight[~patch]) > 0.7

@@ -166,7 +166,16 @@ def bake_garment(mesh: Mesh, view: View, known: F32, carry: bool) -> Mesh:
         elsewhere = carry_cloth(unwrap(mesh), colours.astype(np.float32), weight)
     if elsewhere is None or weight.max(initial=0) < SURE:
         return mesh
+    if view.photo.painted:
+        weight = leave_out_rare(mesh.vertices, colours, weight)
     return replace(mesh, albedo=to_albedo(np.exp(elsewhere + weight[:, None] * (colours - elsewhere))))
+
+
+def leave_out_rare(points: F32, colours: F32, weight: F32) -> F32:
+    """Return the weights (n,) without colours that a flat drawing shows little of: its shade and trims are stains."""
+    usual = find_usual(colours, weight > SURE)
+    around = usual[KDTree(points).query(points, k=min(AROUND, len(points)))[1]].mean(1)
+    return np.asarray(weight * smoothstep(*SETTLED, around), np.float32)
 
 
 def find_sure_cloth(photo: Photo) -> F32:
