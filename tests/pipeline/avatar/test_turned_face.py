@@ -50,10 +50,10 @@ def test_the_features_of_a_face_seen_from_the_front_stay(turn, view):
 def test_features_are_those_of_the_side_that_is_seen_much_better():
     left = load_average_head().fine[1][:, 0] > 0.02
     right = mirror_vertices()[left]
-    for other, poorer in ((0.9, 0.0), (0.1, 1.0)):
-        source = np.full(coarse_count(), other)
-        source[left] = 1.0
-        found = find_poorer_side(source)
+    for other, shown, poorer in ((0.9, 1.0, 0.0), (0.1, 1.0, 1.0), (0.1, 0.0, 0.0)):
+        facing = np.full(coarse_count(), other)
+        facing[left] = 1.0
+        found = find_poorer_side(facing, np.full(coarse_count(), shown))
         assert (found[left] == 0).all()
         assert found[right] == pytest.approx(poorer)
 

@@ -74,7 +74,7 @@ TINTED_NECK, PALER = (
     0.15,
 )  # share of what a neck differs by in hue that is the light's; how much paler it may be
 UNLIKE = 0.06  # difference in hue between necks and faces
-POORER = (0.2, 0.6)  # by how much better seen the other side is from which a feature is that side's, and surely so
+POORER = (0.2, 0.6)  # by how much better the other side is seen from which a feature is that side's, and surely so
 REACH = 0.22  # canonical distance over which a carried gain fades
 AROUND, NEAR = 0.04, 0.015  # canonical widths of the neighbourhood of a detail, and of one on a feature
 SPOT, DARKER = (0.08, 0.2), (0.05, 0.15)  # largest gains of details outside the features, where hardly and well seen
@@ -213,10 +213,9 @@ def _see_bare_skin(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> SkinVi
     clear, smeared, apart = (look_up_points(_out_of_smears(photo, *smear), uv) for smear in smears)
     features = np.maximum(np.maximum(brow, lids), clear * find_features(len(points)))  # no strands on a forehead
     weight = np.where(kinds == LINING, 0, weight * apart * (smeared + 0.4 * features * (1 - smeared)))
-    source = weight * smoothstep(0.3, 0.7, cosine_to_camera(points, normals, view))
-    source = source * look_up_points(_out_of_shade(photo), uv)
-    poorer = find_poorer_side(source) * find_features(len(points))
-    weight, source = weight * (1 - poorer), source * (1 - poorer)
+    facing = smoothstep(0.3, 0.7, cosine_to_camera(points, normals, view))
+    weight = weight * (1 - find_poorer_side(facing, weight) * find_features(len(points)))
+    source = weight * facing * look_up_points(_out_of_shade(photo), uv)
     source = np.where(kinds == LINING, 1, source)
     brow = take_from_better_side(brow, weight)
     brow = np.maximum(smoothstep(0.0, 0.5, brow), smoothstep(0.1, 0.5, np.maximum(lids, lips))).astype(np.float32)
@@ -224,10 +223,10 @@ def _see_bare_skin(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> SkinVi
     return SkinView(weight.astype(np.float32), source.astype(np.float32), gain.astype(np.float32), brow, base)
 
 
-def find_poorer_side(source: Floats) -> F32:
-    """Return 1 for vertices (n,) that the photo shows much worse than their mirror image, as on a turned face."""
-    mirror = mirror_vertices() if len(source) == coarse_count() else mirror_fine_vertices()
-    return np.asarray(smoothstep(*POORER, source[mirror] - source), np.float32)
+def find_poorer_side(facing: Floats, weight: Floats) -> F32:
+    """Return 1 for vertices (n,) seen more aslant than their mirror image, if the photo shows that (`weight`)."""
+    mirror = mirror_vertices() if len(facing) == coarse_count() else mirror_fine_vertices()
+    return np.asarray(smoothstep(*POORER, facing[mirror] - facing) * weight[mirror], np.float32)
 
 
 def take_from_better_side(values: F32, weight: Floats) -> F32:
