@@ -167,7 +167,7 @@ def bake_garment(mesh: Mesh, view: View, known: F32, carry: bool) -> Mesh:
     if elsewhere is None or weight.max(initial=0) < SURE:
         return mesh
     if view.photo.painted:
-        weight = leave_out_rare(mesh.vertices, colours, weight)
+        weight = leave_out_rare(mesh.vertices, colours.astype(np.float32), weight)
     return replace(mesh, albedo=to_albedo(np.exp(elsewhere + weight[:, None] * (colours - elsewhere))))
 
 

@@ -158,7 +158,7 @@ def _grow_round(groups: Sequence[Strands], ear: Ear, head: Head) -> list[Strands
     radius = np.linalg.norm(ear.place(points), axis=-1)
     rng = np.random.default_rng([len(points), 103])
     near = (radius > RING[0]) & (radius < RING[1]) & (points[..., 0] * ear.side > 0) & (behind > -AHEAD)
-    strands, steps = np.nonzero(near & (smoothstep(*LOWER[::-1], above) > rng.random(near.shape)))
+    strands, steps = np.nonzero(near & (smoothstep(LOWER[1], LOWER[0], above) > rng.random(near.shape)))
     low = head.field.distance(points[strands, steps]) < OFF
     strands, steps = strands[low], steps[low]
     if len(strands) == 0:

@@ -94,7 +94,7 @@ def _taper(
     root = group.points[:, 0]
     temple = smoothstep(*TEMPLES, np.abs(root[:, 0])) * smoothstep(ABOVE + 0.03, ABOVE, root[:, 1])
     cut = is_cut[0] + (is_cut[1] - is_cut[0]) * smoothstep(*BACK, root[:, 2])
-    low = np.maximum(smoothstep(HIGH, LOW, root[:, 1]), temple) * cut
+    low = np.asarray(np.maximum(smoothstep(HIGH, LOW, root[:, 1]), temple) * cut, np.float64)
     edge = (1 - inner) * (LONGER + (1 - LONGER) * cut)
     left = SHORTER[1] + (SHORTER[0] - SHORTER[1]) * low
     left = cut * left + (1 - cut) * np.where(root[:, 1] > HIGH, 1.0, SHORTER[0])

@@ -45,8 +45,8 @@ def close_cracks(depth: F32, values: F32) -> tuple[F32, F32]:
         (~deepest).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
     places = np.zeros(int(names.max()) + 1, np.int64)
-    places[names[deepest]] = np.flatnonzero(deepest)
-    nearest = places[names[cracks]]
+    places[np.asarray(names, np.int64)[deepest]] = np.flatnonzero(deepest)
+    nearest = places[np.asarray(names, np.int64)[cracks]]
     depth, values = depth.copy(), values.copy()
     depth[cracks] = depth.ravel()[nearest]
     values[cracks] = values.reshape(-1, values.shape[-1])[nearest]

@@ -44,6 +44,9 @@ HALF, SOLID = (0.45, 0.6), (0.35, 0.7)  # that further round, and of its softene
 AIRY = (8.0, 13.5)  # degrees over which the photo of hair ends that hangs beside the layers, with nothing beneath
 SEEN = 0.35  # share of the photo from which its hair is seen
 STRAND, ALONE = 0.006, (8.0, 14.0)  # picture sides: half the width of lone strands; degrees up to which they are none
+CURL, CURLS_END, LOW = 0.008, (9.0, 17.0), 0.02
+"""Share of a view up to which hair over bare skin is a curl's, and degrees over which it ends, if it lies lower than
+this canonical height: in the photo it is behind an ear, and would lie on the jaw further round."""
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
 
 
@@ -106,6 +109,8 @@ def lay_relief_over(
     whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))
     features = np.isin(labels, FEATURES) & (shown == beneath) | np.isin(film.labels, FEATURES)
     whole = whole * keep_features(features, photo, eye, angle)
+    curls = (labels == Label.HAIR) & (beneath == skin) & (rest[..., 1] < LOW) & (whole > 0)
+    whole = whole * (1 - find_small(curls) * smoothstep(*CURLS_END, angle))
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - EXTRA, -1), uv, angle)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
@@ -114,6 +119,15 @@ def lay_relief_over(
     own, fine = layers.own + trust * ((shown == beneath) - layers.own), find_fine(labels, film)
     layers = layers._replace(own=own, alpha=kept_alpha, fine=fine)
     return blend_over(layers, colours, trust, make_opaque(trust, angle, fine), distance)
+
+
+def find_small(mask: Bools) -> F32:
+    """Return 1 in the small parts of a mask of a view (s, s), with soft edges."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < CURL * mask.size
+    small[0] = False
+    found = cv2.dilate(small[np.asarray(parts, np.int32)].astype(np.float32), np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.GaussianBlur(found, (0, 0), SOFT), np.float32)
 
 
 def find_hidden(film: Film, distance: F32, behind: Floats) -> Bools:

@@ -33,7 +33,9 @@ BRIGHTER = 0.15  # logarithm by which the skin's own spots are brighter than the
 TURN = (8.0, 60.0)  # degrees from the photo's direction over which it takes the light of the layers
 SHADE_TURN = (5.0, 30.0)  # those over which skin in the shade does: a dark patch amid skin in new light is a stain
 LIFTED = (0.05, 0.4)  # logarithm by which a gain exceeds the face's from which that is the shade's, and surely so
-TOO_DEEP = (0.5, 0.8)  # that from which so little light is left that brighter skin shows blotches, and surely does
+TOO_DEEP, IN_SHADE = (1.0, 1.2), 0.9
+"""That of a face's shade, a quantile, from which so little light is left that brighter skin has blotches, and surely
+does. All of a shade turns or nothing does, or else its rim would be a stain."""
 OPENINGS = (Label.EYE, Label.MOUTH)  # against skin their colours say nothing of its light
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
 SOFT = 0.004  # picture sides over which what is known ends
@@ -160,6 +162,15 @@ def find_usual_gain(photo: Photo, gains: F32) -> float:
     return max(float(np.median(face.mean(-1))), 0.0) if len(face) else 0.0
 
 
+def find_turning_shade(photo: Photo, gains: F32) -> float:
+    """Return how far the face's shade has enough light to take that of the layers sooner, 0 to 1."""
+    face = gains[::SPARSE, ::SPARSE, 0][photo.labels[::SPARSE, ::SPARSE] == Label.FACE]
+    if len(face) == 0:
+        return 1.0
+    deep = np.quantile(face.mean(-1), IN_SHADE) - find_usual_gain(photo, gains)
+    return 1 - float(smoothstep(*TOO_DEEP, np.asarray(deep)))
+
+
 def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:
     """Return the photo's colours at uv, sRGB, in the light that the layers receive."""
     rgb, turn = look_up(photo.rgb, uv), smoothstep(*TURN, angle)
@@ -175,7 +186,7 @@ def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle
     near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (first, first + 1))
     gain[relief] = near
     lifted = gain.mean(-1, keepdims=True) - find_usual_gain(photo, gains)
-    shade = smoothstep(*LIFTED, lifted) * (1 - smoothstep(*TOO_DEEP, lifted))
+    shade = smoothstep(*LIFTED, lifted) * find_turning_shade(photo, gains)
     sooner = shade * smoothstep(*SHADE_TURN, seen)
     gain[relief] += np.maximum(smoothstep(*ASIDE, seen), sooner)[relief] * (far - near)
     part = np.maximum(turn[rows, columns, None], sooner)
