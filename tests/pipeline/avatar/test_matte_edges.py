@@ -25,6 +25,7 @@ from portrait360.pipeline.avatar.view.relief_view import (
     Colours,
     close_holes,
     find_lone_strands,
+    find_small,
     thin_out,
 )
 from portrait360.pipeline.avatar.view.render import BESIDE, LEFT, RIM, leave_matte
@@ -168,3 +169,11 @@ def test_stained_hair_within_the_matte_takes_the_hue_of_the_hair_around():
     stain = (slice(120, 137), slice(160, 177))
     photo.rgb[stain], photo.pure[stain] = 0.5 * RED + 0.5 * TEAL, 0
     assert np.abs(clear_edges(photo).rgb[stain] - RED).max() < 0.15
+
+
+def test_small_parts_of_a_mask_are_found_and_large_ones_are_not():
+    mask = np.zeros((100, 100), bool)
+    assert find_small(mask).max() == 0
+    mask[10:16, 10:16], mask[50:90, 50:90] = True, True  # a curl, and the hair of a cheek
+    found = find_small(mask)
+    assert found[12, 12] > 0.9 and found[70, 70] == 0 and found[30, 30] == 0

@@ -223,15 +223,15 @@ def test_the_rim_of_a_face_takes_the_light_within_it_and_only_aside():
     assert abs(outer - within) < 0.05 * within
 
 
-def relight_cheek(lit: float, dark: float, gain: float | None = None) -> np.ndarray:
-    """Return both ends of a row, 30 degrees aside, of a face that is dark at its right and lit in the layers."""
-    shade = np.arange(SIDE)[None, :, None].repeat(SIDE, 0) >= 0.7 * SIDE
-    light = np.where(shade, dark, lit).repeat(3, -1).astype(np.float32)
+def relight_cheek(lit: float, dark: float, gain: float | None = None, rim: float | None = None) -> np.ndarray:
+    """Return a row, 30 degrees aside, of a face with a dark right end that the layers light: its ends and `rim`."""
+    across = np.arange(SIDE)[None, :, None].repeat(SIDE, 0) / SIDE
+    light = np.where(across >= 0.7, dark, np.where(across >= 0.6, rim or lit, lit)).repeat(3, -1).astype(np.float32)
     gains = np.log(lit / light) if gain is None else np.full_like(light, gain)
     photo = replace(photograph(0.0, 0.0), rgb=light, radiance=light, labels=np.full_like(LIT, Label.FACE, np.uint8))
     uv, layer, aside = pixel_centres(SIDE, SIDE), np.zeros((SIDE, SIDE), np.int8), np.full((SIDE, SIDE), 30.0)
     shown = relight(photo, np.stack([gains, *[np.zeros_like(gains)] * 3], 2), layer, uv, aside)
-    return np.asarray(shown)[0, [0, -1], 0]
+    return np.asarray(shown)[0, [0, -1, round(0.65 * SIDE)][: 3 if rim else 2], 0]
 
 
 def test_the_shade_of_a_face_takes_the_light_of_the_layers_sooner_than_a_face_that_is_dark_as_a_whole():
@@ -245,6 +245,14 @@ def test_the_deepest_shade_keeps_the_photos_light_for_longer():
     """There is little light to brighten, and much of it noise or another hue."""
     lit, cheek = relight_cheek(0.4, 0.1)
     assert cheek < lit - 0.1
+
+
+def test_the_rim_of_the_deepest_shade_stays_as_its_middle_does():
+    """Brighter than both sides of it, it would be a stain."""
+    lit, cheek, rim = relight_cheek(0.4, 0.1, rim=0.22)
+    assert cheek < rim < lit - 0.05
+    lit, _, rim = relight_cheek(0.4, 0.25, rim=0.3)
+    assert abs(rim - lit) < 0.03  # that of another shade turns as all of it does
 
 
 def test_the_white_of_an_eye_in_the_shade_does_not_glare():
