@@ -42,7 +42,7 @@ def make_hair(avatar: Avatar, neck: Neck, triangles: int, *, unlit: bool) -> lis
     groups = [g for g in avatar.scene.strands if g.part[0] == Part.HAIR and len(g.points) and g.widths.max() > 0]
     if not groups or triangles < 1000:
         return []
-    volume, skin, light = make_hair_volume(groups), find_skin(avatar), HairLight(avatar, Part.HAIR)
+    volume, skin, light = make_hair_volume(groups), find_skin(avatar), HairLight(avatar, Part.HAIR, shown=unlit)
     assert skin.normals is not None
     used = np.unique(skin.triangles)
     used = used[used < coarse_count()]  # they are dense enough

@@ -17,6 +17,7 @@ from portrait360.utils.parallel.threads import count_threads
 NEIGHBOURS = 12
 BRIGHTEST, DARKEST = 0.9, 0.5  # quantile of light that counts as open, and the least share of it
 MILD = 0.5  # power of that share: viewers' own lights darken what lies deep or below once more
+DIMMEST, BRIGHT = 0.1, 1.5  # the range of that share where viewers add no light of their own
 
 
 def find_irradiance(avatar: Avatar, mesh: Mesh) -> F32:
@@ -48,9 +49,13 @@ def _key_light(avatar: Avatar, normals: F32) -> F32:
 
 
 class HairLight:
-    """Light and colours among the avatar's strands of one part of the head."""
+    """Light and colours among the avatar's strands of one part of the head.
 
-    def __init__(self, avatar: Avatar, part: Part) -> None:
+    `shown` says that a viewer shows them as they are, and adds no light of its own.
+    """
+
+    def __init__(self, avatar: Avatar, part: Part, *, shown: bool = False) -> None:
+        self._range, self._power = ((DIMMEST, BRIGHT), 1.0) if shown else ((DARKEST, 1.0), MILD)
         curves = avatar.prepared_scene.curves
         rows = (curves.part == part) & (curves.widths > 0)
         self._albedo = curves.albedo[rows]
@@ -79,7 +84,7 @@ class HairLight:
             return np.ones((len(points), 1), np.float32)
         nearest = self._tree.query(points, workers=count_threads())[1]
         level = self._light[nearest] @ LUMINANCE.astype(np.float32)
-        return (np.clip(level / max(self._open, 1e-6), DARKEST, 1) ** MILD).astype(np.float32)[:, None]
+        return (np.clip(level / max(self._open, 1e-6), *self._range) ** self._power).astype(np.float32)[:, None]
 
     def _mean(self, values: F32, points: F32) -> F32:
         """Return means (n, 3) of the strands beside points; of what lies among them the most open is seen."""
