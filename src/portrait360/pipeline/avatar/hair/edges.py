@@ -35,6 +35,7 @@ TEMPLES, ABOVE = (0.05, 0.085), 0.17  # |x| from which the hairline is that of a
 LONGER = 0.4  # share to which the edges of longer hair are like those of a cut
 SCATTER, SCATTERED, STRAY = 0.2, 0.7, 0.15
 """How far, as a share of their length, tips leave their lock; shares of it low, in lesser locks and one by one."""
+HELD = 0.3  # of these where hair covers the ears: its weight holds it down
 LESSER, LEAN = 70.0, 5.0  # lesser locks per canonical unit; the range of their leans
 LINKS = ((0.009, 1), (0.0065, 30))
 """Canonical distances between neighbouring roots, and the fewest of an island."""
@@ -101,7 +102,9 @@ def _taper(
     share = (1 - edge * (1 - left)) * np.exp(-UNEVEN * edge * np.abs(rng.normal(0, 1, len(edge))))
     steps = group.points.shape[1] - 1
     last = np.minimum(share * steps, _end_beyond(group.points, head, roots, low, rng))
-    points = _scatter(shorten(group.points, last), np.maximum(edge, STRAY * low), SCATTERED * low * (1 - edge), rng)
+    loose = 1.0 if is_cut[0] else HELD
+    alone, together = np.maximum(edge, STRAY * low), SCATTERED * low * (1 - edge)
+    points = _scatter(shorten(group.points, last), loose * alone, loose * together, rng)
     points = _lay_down(points, head, edge)
     t = np.linspace(0, 1, steps + 1)
     thin = 1 - edge[:, None] * (1 - FINER)
