@@ -399,8 +399,8 @@ def test_warnings_are_those_of_the_latest_run(photo, begun):
     ("change", "words"),
     [
         ({"preset": "sdxl"}, "`preset=sdxl`"),
-        ({"preset": "sd15"}, "needs the weights of diffportrait360 and back-head"),
-        ({"method": "gan"}, "needs the weights of panohead"),
+        ({"preset": "sd15"}, "needs the weights `diffportrait360` and `back-head`"),
+        ({"method": "gan"}, "needs the weights `panohead`"),
         ({"views": 0}, "`views=0`"),
         ({"views": 3, "fit": True}, "`views=3`"),
         ({"views": 10_000}, "`views="),

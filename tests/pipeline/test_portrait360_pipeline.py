@@ -102,7 +102,7 @@ def test_the_preset_is_that_of_the_weights_in_a_folder(weights, tmp_path, monkey
 
 
 def test_one_network_of_a_folder_is_completed_by_the_users_own(weights, monkeypatch):
-    with pytest.raises(UserError, match=r"needs the weights of back-head.*weights fetch back-head"):
+    with pytest.raises(UserError, match=r"needs the weights `back-head`.*weights fetch back-head"):
         Portrait360Pipeline.from_pretrained(weights / "diffportrait360")
     monkeypatch.setenv("PORTRAIT360_WEIGHTS", str(weights))
     pipeline = Portrait360Pipeline.from_pretrained(weights / "diffportrait360")

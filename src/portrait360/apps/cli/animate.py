@@ -72,7 +72,8 @@ def animate(
         str | None,
         typer.Option(
             metavar="A,E,W",
-            help="Light instead of the photo's: azimuth, elevation, warmth (-1 cool to 1 warm).",
+            help="Light to use instead of the photo's: azimuth and elevation in degrees, and warmth from -1 (cool) "
+            "to 1 (warm).",
             rich_help_panel=CAMERA,
         ),
     ] = None,
@@ -87,7 +88,8 @@ def animate(
 ) -> None:
     """Animate a head, as a video or an animated .glb.
 
-    The head talks, smiles or blinks, or moves like the face in a video. A stopped run resumes.
+    The head talks, smiles or blinks, or moves like the face in a video. To resume a stopped run,
+    repeat the same command.
 
     Examples:
 

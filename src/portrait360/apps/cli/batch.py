@@ -37,7 +37,7 @@ def batch(
             "-o",
             "--output",
             metavar="DIR",
-            help="Folder to write, or s3://…; each photo gets a folder in it.",
+            help="Output folder, or s3://…; each photo gets a folder in it.",
             rich_help_panel=OUTPUT,
         ),
     ],
@@ -51,7 +51,8 @@ def batch(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Run on a Ray cluster: its address, auto, or here (this machine).",
+            help="Run on Ray: the address of a cluster, `auto` to find one that is running, or `here` to start one "
+            "on this machine.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -62,11 +63,11 @@ def batch(
 ) -> None:
     """Turn many photos into heads.
 
-    DIR/report.csv and DIR/report.parquet list the results. A stopped batch resumes. A photo that fails does not stop
-    the others; the command names it at the end and exits with 2.
+    DIR/report.csv and DIR/report.parquet list the results. To resume a stopped run, repeat the same command. A photo
+    that fails does not stop the others; the command names it at the end and exits with 2.
 
-    In a .csv or .parquet file, columns named like the options of `make` (views, seed, face, azimuth, …) set them for
-    a single photo.
+    In a .csv or .parquet list, a column with the name of a `make` option (views, seed, face, azimuth, …) sets that
+    option for each photo.
 
     Examples:
 

@@ -39,7 +39,7 @@ ResumedFolder = Annotated[
         "-o",
         "--output",
         metavar="DIR",
-        help="Folder to write; a stopped run resumes there.",
+        help="Output folder. To resume a stopped run, repeat the same command.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -76,15 +76,16 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Run on a Ray cluster: its address, auto, or here (this machine).",
+            help="Run on Ray: the address of a cluster, `auto` to find one that is running, or `here` to start one "
+            "on this machine.",
             rich_help_panel=RUN,
         ),
     ] = None,
 ) -> None:
-    """Evaluate a method with a fixed protocol.
+    """Score a method with a fixed set of settings.
 
-    Writes a table, all values of all cases, and a contact sheet. A stopped evaluation resumes. The same
-    protocol and version give the same values to the last digit.
+    Writes a table, all values of all cases, and a contact sheet. To resume a stopped run, repeat the
+    same command. The same protocol and version give the same values to the last digit.
 
     Examples:
 

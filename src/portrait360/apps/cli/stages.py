@@ -28,9 +28,7 @@ VIEWPOINT = ("face", "azimuth", "elevation")
 PAGE, SPLATS, MESH = "Video and page", "Splats", "Mesh"  # groups of `export`
 
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, each of one head.")]
-Output = Annotated[
-    Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.", rich_help_panel=OUTPUT)
-]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT)]
 CropSize = Annotated[
     int,
     typer.Option(
@@ -43,7 +41,7 @@ CropSize = Annotated[
 
 @with_make_options(VIEWPOINT)
 def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Find the head in a photo: its crop, matte, labels and camera.
+    """Find the head in a photo; write its crop, matte, segmentation map and camera.
 
     Also writes a contact sheet that shows them. Several photos are written to DIR/00, DIR/01 and so on.
 
@@ -58,7 +56,7 @@ def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSiz
 
 @with_make_options((*VIEWPOINT, *OVERRULES, "method"))
 def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Make only the avatar, or a simpler closed surface.
+    """Make only the avatar or proxy (a simpler closed surface).
 
     Also writes a contact sheet and a turntable. Several photos are written to DIR/00, DIR/01 and so on.
 
@@ -89,20 +87,22 @@ def fit(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", metavar="DIR", help="Folder to write. Default: VIEWS.", rich_help_panel=OUTPUT
-        ),
+        typer.Option("-o", "--output", metavar="DIR", help="Output folder. Default: VIEWS.", rich_help_panel=OUTPUT),
     ] = None,
     options: MakeOptions = MakeOptions(),  # noqa: B008 (frozen)
     *,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="field, splats or mesh; can be repeated. Default: all.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--only",
+            help="What to fit: field (the NeRF), splats or mesh; can be repeated. Default: all three.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
 ) -> None:
     """Fit a radiance field, splats and a mesh to views.
 
-    Writes them to DIR/head. A stopped fit resumes.
+    Writes them to `head` in the output folder. To resume a stopped run, repeat the same command.
 
     Examples:
 
@@ -123,9 +123,7 @@ def refine(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `make` wrote, with its views and head.")],
     output: Annotated[
         Path,
-        typer.Option(
-            "-o", "--output", metavar="DIR", help="Folder to write, other than RUN.", rich_help_panel=OUTPUT
-        ),
+        typer.Option("-o", "--output", metavar="DIR", help="Output folder, other than RUN.", rich_help_panel=OUTPUT),
     ],
     options: MakeOptions,
     *,
@@ -160,7 +158,7 @@ def refine(
     """Refine a head with Portrait Diffusion.
 
     Writes its views and head to DIR. With `--begin avatar`, the shape and colours of the layers are refined, and
-    nothing is fitted. A stopped run resumes.
+    nothing is fitted. To resume a stopped run, repeat the same command.
 
     Examples:
 
@@ -194,7 +192,7 @@ def export(
             "-o",
             "--output",
             metavar="DIR|FILE",
-            help="Folder to write, or one file, whose extension gives the format. Default: the folder of HEAD.",
+            help="Output folder, or a single file, whose extension sets the format. Default: the folder of HEAD.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -203,14 +201,15 @@ def export(
         typer.Option(
             "--format",
             help="ply, splat, spz, splats.glb (splats in glTF), glb (mesh), obj, usdz (AR Quick Look), stl (3D "
-            "printing), field, html, mp4, webp, gif, scene, sheet; can be repeated.",
+            "printing), field (NeRF), html, mp4, webp, gif, scene (views with cameras), sheet (contact sheet); can "
+            "be repeated.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
     path: Annotated[
         str,
         typer.Option(
-            help='Camera path: orbit, eight, or pairs azimuth,elevation like "0,0 60,10 180,20".',
+            help='Camera path: orbit, eight (a figure of eight), or pairs azimuth,elevation like "0,0 60,10 180,20".',
             rich_help_panel=PAGE,
         ),
     ] = "orbit",
@@ -218,7 +217,8 @@ def export(
     sh: Annotated[
         int,
         typer.Option(
-            help="Degree of the spherical harmonics in .ply: 0; 3 pads with zeros, for programs that need it.",
+            help="Degree of the spherical harmonics in .ply: 0, or 3 (padded with zeros) for programs that require "
+            "it.",
             rich_help_panel=SPLATS,
         ),
     ] = 0,
@@ -237,7 +237,8 @@ def export(
     detail: Annotated[
         float,
         typer.Option(
-            help="Multiplies the number of triangles in an avatar's .glb, .usdz (each about 60,000) and .stl.",
+            help="Multiplies the number of triangles in an avatar's .glb and .usdz (normally about 60,000 each) and "
+            ".stl.",
             min=0.25,
             max=8,
             rich_help_panel=MESH,
@@ -358,9 +359,9 @@ def views(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `make` or `proxy` wrote.")],
     options: MakeOptions,
 ) -> None:
-    """Render the views of an avatar or proxy to DIR/views.
+    """Render views of an avatar or proxy (a simpler closed surface).
 
-    --hair, --hair-length and --parameters change the avatar first.
+    Writes them to DIR/views. --hair, --hair-length and --parameters change the avatar first.
 
     Examples:
 

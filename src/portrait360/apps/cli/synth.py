@@ -19,7 +19,7 @@ def synth(
             "-o",
             "--output",
             metavar="DIR",
-            help="Folder to write, or s3://…; a stopped run resumes there.",
+            help="Output folder, or s3://…. To resume a stopped run, repeat the same command.",
             rich_help_panel=OUTPUT,
         ),
     ],

@@ -15,7 +15,7 @@ from portrait360.utils.files import check_path
 from portrait360.utils.option_fields import option_info
 
 training = typer.Typer(
-    help="Train the small networks, and the stages of the published ones.",
+    help="Train portrait360's own networks, or the stages of the published ones.",
     no_args_is_help=True,
     context_settings={"max_content_width": WIDTH},
 )
@@ -27,7 +27,7 @@ def train_init(
         Path,
         typer.Option("--from", metavar="FILE", help="Stable Diffusion 1.5: a file, a folder, or imported weights."),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output folder.")],
     motion: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Motion weights of AnimateDiff, to initialise V.")
     ] = None,
@@ -92,7 +92,7 @@ def train_run(
             "-o",
             "--output",
             metavar="DIR",
-            help="Folder of the run; a stopped run resumes there.",
+            help="Output folder. To resume a stopped run, repeat the same command.",
             rich_help_panel=OUTPUT,
         ),
     ],
@@ -128,7 +128,7 @@ def train_run(
         ),
     ] = False,
 ) -> None:
-    """Train a network. A run that was stopped or killed resumes.
+    """Train a network. To resume a stopped run, repeat the same command.
 
     Example: portrait360 train run map --samples samples/train --validation samples/val -o runs/map --minutes 60
 

@@ -41,7 +41,7 @@ def weights_fetch(
             help="A mirror, a folder or a downloaded file. Default: the Hugging Face Hub.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Output folder.")] = None,
     agreed: Annotated[bool, typer.Option("-y", "--yes", help="Agree to the licences without being asked.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Download nothing, as with HF_HUB_OFFLINE=1.")] = False,
@@ -152,7 +152,7 @@ def weights_import(
             help="diffportrait360, diffportrait3d, back-head, panohead, sd15 or animatediff. Default: detected.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Output folder.")] = None,
 ) -> None:
     """Check every tensor of a published file by name and convert it to fp16 safetensors.
 
@@ -235,11 +235,11 @@ def weights_export(
         typer.Argument(metavar="NAME", help="A name from `weights list`, a folder, or a trained .safetensors file."),
     ],
     diffusers: Annotated[
-        Path | None, typer.Option("--diffusers", metavar="DIR", help="Folder to write for diffusers' own classes.")
+        Path | None, typer.Option("--diffusers", metavar="DIR", help="Output folder for diffusers' own classes.")
     ] = None,
     pretrained: Annotated[
         Path | None,
-        typer.Option("--pretrained", metavar="DIR", help="Folder to write for sharing, with a model card."),
+        typer.Option("--pretrained", metavar="DIR", help="Output folder for sharing, with a model card."),
     ] = None,
 ) -> None:
     """Export weights for other programs, or to share them.

@@ -94,7 +94,7 @@ def _render_angles(found: dict[str, Any], choice: Choice, *, has_face: bool) -> 
         rows.append(f"<div>{buttons[0]}<span>{_describe_angle(name, value)}</span>{buttons[1]}</div>")
     is_changed = (choice.azimuth, choice.elevation) != (None, None)
     reset = _button("Back to the estimate", Choice(face=choice.face)) if is_changed else ""
-    note = "" if has_face else "<p>No face was found, so please set it yourself.</p>"
+    note = "" if has_face else "<p>No face was found, so please set the direction yourself.</p>"
     return f'<h4>Where the photo was taken from</h4>{note}<div class="p360-angles">{"".join(rows)}{reset}</div>'
 
 

@@ -15,7 +15,7 @@ from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.errors import UserError
 from portrait360.utils.option_fields import OptionInfo, option_fields
 
-HEAD, VIEWS, FITTED = "3D head", "Views only", "3D head and NeRF"
+HEAD, VIEWS, FITTED = "3D head", "Pictures from all sides only", "3D head and NeRF"
 FROM_FACE, LARGEST = "estimated from the face", "the largest"
 MOST_SEED = 2**31 - 1
 Values = Sequence[Any]
@@ -88,7 +88,7 @@ def parse_degrees(text: str | None) -> float | None:
         return number
     except ValueError as error:
         raise UserError(
-            f"{text.strip()[:20]!r} is not a number of degrees; leave the field empty if a face is visible."
+            f"{text.strip()[:20]!r} is not a number; enter degrees, or leave the field empty if a face is visible."
         ) from error
 
 

@@ -330,7 +330,7 @@ def _error_message(errors: IO[bytes], code: int, folder: Path) -> str:
     message = next(messages, "")
     if not message:
         killed = code == -getattr(signal, "SIGKILL", 9)
-        message = "The system ended the run, probably because memory ran out; choose fewer views, or views only."
+        message = "The system ended the run, probably because memory ran out; choose fewer views, or no 3D head."
         message = message if killed else f"The run ended without a message (exit code {code})."
     for name in (PHOTO, BEHIND, INPUT):
         message = message.replace(f"{folder / name}{os.sep}", "")

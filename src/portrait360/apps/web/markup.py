@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from portrait360.apps.web.wording import name_inputs
+
 WARNING_SIGN = """<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M8 1 15.5 14.5H.5Z"/>
 <path d="M8 6v4M8 11.6v1.2"/></svg>"""
 
@@ -21,7 +23,7 @@ def run_url(id: str, name: str) -> str:
 
 
 def render_message(message: str, kind: str = "bad") -> str:
-    return f'<div class="p360-said p360-{kind}" role="alert">{escape(message)}</div>'
+    return f'<div class="p360-said p360-{kind}" role="alert">{escape(name_inputs(message))}</div>'
 
 
 def render_warnings(texts: Iterable[str], id: str = "p360-warnings") -> str:
@@ -30,7 +32,8 @@ def render_warnings(texts: Iterable[str], id: str = "p360-warnings") -> str:
     Its role is "note" and not "alert": the panel is renewed every second, and a screen reader would begin anew each
     time.
     """
-    items = "".join(f"<li>{escape(text[:1].upper() + text[1:])}.</li>" for text in texts)
+    said = map(name_inputs, texts)
+    items = "".join(f"<li>{escape(text[:1].upper() + text[1:])}.</li>" for text in said)
     if not items:
         return ""
     heading = f'<h3 id="{id}">{WARNING_SIGN}Warnings</h3>'

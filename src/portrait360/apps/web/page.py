@@ -43,6 +43,7 @@ CLEANUP_SECONDS, MAX_FILE_AGE = 600, 3600  # how often old temporary files are d
 SHOWN = 1  # inputs of the form; those behind them are below "More settings"
 LENGTHS = (0.3, 3.0)  # of hair, as factors
 AS_FOUND = "As in the photo"
+PRESETS_INFO = "small needs no download; sd15 is DiffPortrait360."
 PLACEHOLDER = "Drop a photo here, or click to choose one"
 NEEDS_GRADIO = "`portrait360 serve` needs gradio; install it with: pip install 'portrait360[web]'"
 
@@ -175,7 +176,8 @@ class Page:
         if name == "fit":
             return gr.Radio([HEAD, VIEWS, FITTED], value=HEAD, show_label=False, container=False, elem_id=id)
         if name == "preset":
-            return self._accept_any(gr.Radio(preset_choices(), value=default, label=info.label, elem_id=id))
+            radio = gr.Radio(preset_choices(), value=default, label=info.label, info=PRESETS_INFO, elem_id=id)
+            return self._accept_any(radio)
         if name == "formats":
             return gr.CheckboxGroup(
                 [*SPLAT_FORMATS, *AVATAR_FORMATS], value=list(default), label=info.label, elem_id=id
@@ -186,7 +188,7 @@ class Page:
         if name == "hair_length":
             return gr.Slider(*LENGTHS, 1.0, step=0.05, label=f"{info.label} (× estimate)", elem_id=id)
         if kind is bool:
-            return gr.Checkbox(default, label=f"{info.label}: {info.help}", elem_id=id)
+            return gr.Checkbox(default, label=f"{info.label}: {info.help[0].lower()}{info.help[1:]}", elem_id=id)
         if info.low is not None:
             return gr.Slider(info.low, info.high, default, step=4, label=info.label, elem_id=id)
         empty = {"face": LARGEST, "seed": ""}.get(name, FROM_FACE)
@@ -274,7 +276,7 @@ class Page:
         """Show the run whose card was clicked."""
         id = str(event._data.get("run", ""))
         exists = self.jobs.get(id) or self.jobs.store.finished_run(id)
-        return self._update(id, (), message="" if exists else "This run is no longer in the folder.")
+        return self._update(id, (), message="" if exists else "This run is no longer in the folder of runs.")
 
     def act(self, run_id: str, previous: tuple[Any, ...], event: gr.EventData) -> tuple[Any, ...]:
         """Do what a button below a result says."""

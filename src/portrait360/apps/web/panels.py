@@ -82,7 +82,8 @@ def render_gallery(
         )
     if not cards:
         return '<section class="p360-past"><h2>Your heads</h2><p>What you make will be listed here.</p></section>'
-    more = f"<p>{older} older {'one is' if older == 1 else 'ones are'} in the folder.</p>" if older else ""
+    ones = "one is not shown, but is" if older == 1 else "ones are not shown, but are"
+    more = f"<p>{older} older {ones} still in the folder of runs.</p>" if older else ""
     listed = f'<div class="p360-cards">{"".join(cards)}</div>{more}'
     return f'<section class="p360-past"><h2>Your heads</h2>{listed}</section>'
 

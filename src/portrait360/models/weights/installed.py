@@ -74,8 +74,9 @@ def require_weights(systems: Sequence[str], what: str) -> list[Path]:
         from portrait360.models.weights.published_files import fetch_command
 
         raise UserError(
-            f"{what} needs the weights of {' and '.join(missing)}, which are not in {weights_folder()}; get them "
-            f"with `{fetch_command(missing)}`, or files that you have with `portrait360 weights import FILE`."
+            f"{what} needs the weights {' and '.join(f'`{name}`' for name in missing)}, which are not in "
+            f"{weights_folder()}. Download them with `{fetch_command(missing)}`, or import files that you already "
+            "have with `portrait360 weights import FILE`."
         )
     paths = [path for path in imports.values() if path is not None]
     problems = [f"{path}: {problem}" for path in paths for problem in find_size_mismatches(path)]

@@ -1,0 +1,37 @@
+"""Messages as the page says them: they name its inputs, where those of the command line name flags."""
+
+from __future__ import annotations
+
+import re
+
+from portrait360.pipeline.options import MakeOptions
+from portrait360.utils.option_fields import flags_for, name_flags, option_fields
+
+DIRECTION = "“Where the photo was taken from”"
+SENTENCES = {
+    "no face found;": "no face was found;",
+    "choose another with --face N": "click another one under “Which face?”",
+    "Use --azimuth and --elevation to say where the camera was (a profile: 90 or -90, from behind: 180)": (
+        f"Set the direction under {DIRECTION} (a profile: 90° to one side; from behind: 180°)"
+    ),
+    "for a profile, add --azimuth 90 or --azimuth -90": (
+        f"for a profile, set the direction under {DIRECTION} to 90° on one side"
+    ),
+    "none of the head with --no-fit": "“Pictures from all sides only”",
+    "leave splats out of --as": "choose “Pictures from all sides only”",
+    "; pass it as --reference": "",  # the form has one photo besides the one from behind
+}
+LABELS = {flags_for(name, info)[0]: info.label for name, _, _, info in option_fields(MakeOptions) if info.label}
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+def name_inputs(message: str) -> str:
+    """The message with the page's own inputs instead of flags; commands between backquotes stay as they are."""
+    parts = name_flags(message).split("`")
+    return "`".join(part if i % 2 else _name_labels(part) for i, part in enumerate(parts))
+
+
+def _name_labels(text: str) -> str:
+    for sentence, said in SENTENCES.items():
+        text = text.replace(sentence, said)
+    return FLAG.sub(lambda flag: f"“{LABELS[flag[0]].split(',')[0]}”" if flag[0] in LABELS else flag[0], text)
