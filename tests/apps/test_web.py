@@ -687,7 +687,7 @@ def test_warnings_are_a_list_that_has_a_name_and_outlast_the_server(shelf):
         job.state = state
         shown = panels.render_status(job, 0)
         assert 'role="note" aria-labelledby="p360-warnings"' in shown and 'id="p360-warnings"' in shown
-        assert "Warnings</h3>" in shown and "<li>Say --azimuth.</li>" in shown
+        assert "Warnings</h3>" in shown and "<li>Say “Azimuth”.</li>" in shown
     assert markup.render_warnings([]) == ""
     record = {
         "portrait360": {"format": 1},
