@@ -155,3 +155,21 @@ def test_costs_that_cannot_be_written_stop_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     save_cost(tmp_path / "file" / "costs.json", "fit", 2.0)
     assert load_costs(tmp_path / "file" / "costs.json") == {}
+
+
+def test_a_time_left_that_proved_wrong_does_not_stand_still():
+    """It may hardly rise, so that the run is said to take longer than expected."""
+    clock, shown = Clock(), []
+    estimator = EtaEstimator(FITTED, lambda event: shown.append((clock.now, event)), None, clock)
+    for stage, seconds in usual_seconds(FITTED, from_avatar=True).items():
+        start, taken = clock.now, seconds * (12 if stage == "fit" else 1)  # another program has started
+        for what, done, of, share in steps_of(stage, estimator):
+            clock.now = start + share * taken
+            estimator(Event(stage, "step", what, done, of))
+        clock.now = start + taken
+        estimator(Event(stage, "done", seconds=taken))
+        if stage == "portrait":
+            estimator.plan(from_avatar=True)
+    middle = [(event, clock.now - now) for now, event in shown if event.what == "field" and 15 < event.done < 40]
+    assert middle and all(event.late or event.left > 0.4 * true for event, true in middle)
+    assert any(event.late for event, _ in middle) and not shown[-1][1].late

@@ -30,6 +30,7 @@ MEASURABLE = 0.5  # usual seconds from which a stage says something of this mach
 TRUSTED_SECONDS, SLOW_SECONDS = 5.0, 0.5
 MOST_SLOWDOWN = 40.0  # of a stage that counts for the others
 MOST_RISE = 1.1
+LATE = 1.6  # times the least seconds shown from which an estimate says that these were wrong
 KNOWN_FRACTION = 0.05  # of a stage that nobody has measured, from which its own speed says how long it takes
 
 
@@ -131,7 +132,11 @@ class EtaEstimator:
         if event.state == "warning" or not self.is_planned or self._waits_for_unknown(event):
             self.on_event(event)
             return
-        left = min(self._seconds_left(event), MOST_RISE * self.least_left)
+        estimate = self._seconds_left(event)
+        if estimate > LATE * self.least_left:  # what was shown stands still where it may not rise
+            self.on_event(replace(event, late=True))
+            return
+        left = min(estimate, MOST_RISE * self.least_left)
         self.least_left = min(self.least_left, left)
         self.on_event(replace(event, left=round(left, 1)))
 

@@ -19,6 +19,7 @@ LOADING = "Loading libraries"  # title of a bar before its first stage
 FEWEST = 3  # steps of a bar from whose pace the time left is told
 RISE = 1.1  # by which a time left may exceed the one that was shown last
 STALE = 15.0  # seconds after which an estimate that nothing has renewed is left out
+LATE = "longer than expected"  # instead of a time left that proved wrong, and may not rise
 TICK = 1.0  # seconds after which it is looked whether a line is due
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
 
@@ -38,6 +39,7 @@ class Event:
     of: int = 0
     seconds: float | None = None  # that the stage took
     left: float | None = None  # seconds, of the whole run
+    late: bool = False  # the run takes so much longer than expected that `left` is not known
 
 
 EventHandler = Callable[[Event], None]
@@ -270,6 +272,8 @@ def describe_step(event: Event) -> str:
 
 
 def _format_time_left(event: Event) -> str:
+    if event.late:
+        return LATE
     return "" if event.left is None else format_time_left(event.left)
 
 
@@ -292,5 +296,7 @@ class _JsonPrinter:
         self.last, self.what = now, what
         counts = () if event.of else ("done", "of")
         event = replace(event, what=name_flags(event.what))
-        fields = {k: v for k, v in asdict(event).items() if v not in (None, "") and k not in counts}
+        fields = {
+            k: v for k, v in asdict(event).items() if v not in (None, "") and v is not False and k not in counts
+        }
         print(json.dumps(fields), flush=True)

@@ -4,6 +4,7 @@ const SPEED = 11; // of expressions, in 1/s
 const MOST_YAW = 23 * RADIANS, MOST_PITCH = 15 * RADIANS; // of the eyes
 const LOOK_YAW = 30 * RADIANS, LOOK_PITCH = 25 * RADIANS; // of eyes whose eyeLook units are 1
 const BLINK = 0.26; // seconds
+const SMILING = 0.25; // weight of mouthSmile from which the photo shows a smile
 const PARTED = 0.35; // least weight of jawOpen for that of tongueOut
 const BREATH = { shoulders: 0.0014, nod: 0.012, turn: 0.022, tilt: 0.008 }; // metres, radians
 
@@ -86,6 +87,13 @@ class Face {
     if (name === "blink") this.blink();
     else if (name === "talk") this.talk(!this.talking);
     else this.wanted = name === "photo" ? { ...this.photo } : bothSides(PRESETS[name], this.names);
+    if (name === "smile") this.keepSmile();
+  }
+
+  // A face that smiles in the photo does not smile less.
+  keepSmile() {
+    if (Math.max(this.photo.mouthSmileLeft ?? 0, this.photo.mouthSmileRight ?? 0) < SMILING) return;
+    for (const name of this.names) this.wanted[name] = Math.max(this.wanted[name], this.photo[name]);
   }
 
   talk(on) {
