@@ -172,6 +172,15 @@ def test_too_little_memory_is_told_without_a_limit(monkeypatch, capsys):
     )  # fmt: skip
 
 
+def test_a_photo_in_place_of_a_command_gets_a_hint(monkeypatch, capsys, tmp_path):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"")
+    code, _, error = run(monkeypatch, capsys, str(photo))
+    assert code == 2 and f"did you mean `portrait360 make {photo}`?" in error
+    code, _, error = run(monkeypatch, capsys, "photo.jpg")  # of no file
+    assert code == 2 and "portrait360 make" not in error
+
+
 def test_a_missing_option_value_exits_with_2(monkeypatch, capsys):
     assert run(monkeypatch, capsys, "weights", "import")[0] == 2
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from portrait360.apps.cli import batch, evaluate, make, stages, synth
 from portrait360.apps.cli.animate import animate
@@ -15,8 +17,20 @@ from portrait360.utils.entry_point import run_entry_point
 from portrait360.utils.terminal import escape_controls
 from portrait360.utils.version import __version__
 
+
+class Commands(TyperGroup):
+    """The commands; a file in place of one gets a hint at the command that was meant."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # typer has a click of its own, or not
+        if args and self.get_command(ctx, args[0]) is None and Path(args[0]).is_file():
+            name = escape_controls(args[0])
+            ctx.fail(f"{name} is a file, not a command; did you mean `portrait360 make {name}`?")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="portrait360",
+    cls=Commands,
     help="Turn one portrait photo into a 3D head.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
