@@ -35,9 +35,17 @@ class Clock:
 
 
 def simulate(options, slowdown, *, from_avatar=True, costs=None, compiles=False):
+    """Return the seconds left that were shown, and those that were true at these times."""
+    shown = run_stages(options, slowdown, from_avatar=from_avatar, costs=costs, compiles=compiles)
+    known = [(event.left, left) for event, left in shown if event.left is not None]
+    assert len(known) > len(shown) / 3
+    return np.array(known)
+
+
+def run_stages(options, slowdown, *, from_avatar=True, costs=None, compiles=False):
     """Run all stages, each as many times slower than usual as `slowdown` says.
 
-    Returns the seconds left that were shown, and those that were true at these times.
+    Returns the events, and the seconds that were truly left at each.
     """
     clock, shown = Clock(), []
     record = lambda event: shown.append((clock.now, event))  # noqa: E731
@@ -52,9 +60,7 @@ def simulate(options, slowdown, *, from_avatar=True, costs=None, compiles=False)
         estimator(Event(stage, "done", seconds=taken))
         if stage == "portrait":
             estimator.plan(from_avatar=from_avatar)
-    known = [(event.left, clock.now - now) for now, event in shown if event.left is not None]
-    assert len(known) > len(shown) / 3
-    return np.array(known)
+    return [(event, clock.now - now) for now, event in shown]
 
 
 def steps_of(stage, estimator):
@@ -159,17 +165,8 @@ def test_costs_that_cannot_be_written_stop_nothing(tmp_path):
 
 def test_a_time_left_that_proved_wrong_does_not_stand_still():
     """It may hardly rise, so that the run is said to take longer than expected."""
-    clock, shown = Clock(), []
-    estimator = EtaEstimator(FITTED, lambda event: shown.append((clock.now, event)), None, clock)
-    for stage, seconds in usual_seconds(FITTED, from_avatar=True).items():
-        start, taken = clock.now, seconds * (12 if stage == "fit" else 1)  # another program has started
-        for what, done, of, share in steps_of(stage, estimator):
-            clock.now = start + share * taken
-            estimator(Event(stage, "step", what, done, of))
-        clock.now = start + taken
-        estimator(Event(stage, "done", seconds=taken))
-        if stage == "portrait":
-            estimator.plan(from_avatar=True)
-    middle = [(event, clock.now - now) for now, event in shown if event.what == "field" and 15 < event.done < 40]
+    slowdown = {**draw_slowdown(0, 1, 0), "fit": 12}  # another program has started
+    shown = run_stages(FITTED, slowdown)
+    middle = [(event, true) for event, true in shown if event.what == "field" and 15 < event.done < 40]
     assert middle and all(event.late or event.left > 0.4 * true for event, true in middle)
-    assert any(event.late for event, _ in middle) and not shown[-1][1].late
+    assert any(event.late for event, _ in middle) and not shown[-1][0].late

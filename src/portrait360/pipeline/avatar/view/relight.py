@@ -156,19 +156,16 @@ def find_deep_shade(photo: Photo, gain: F32) -> F32:
     return np.asarray(smoothstep(*DEEP, small_gain.mean(-1)) * smoothstep(*FALSE, np.abs(hue - usual)), np.float32)
 
 
-def find_usual_gain(photo: Photo, gains: F32) -> float:
-    """Return the broad gain of most of the face; a face that is lit as a whole lies in no shade."""
-    face = gains[::SPARSE, ::SPARSE, 0][photo.labels[::SPARSE, ::SPARSE] == Label.FACE]
-    return max(float(np.median(face.mean(-1))), 0.0) if len(face) else 0.0
+def judge_shade(photo: Photo, gains: F32) -> tuple[float, float]:
+    """Return the broad gain of most of the face, and how far its shade has enough light to turn sooner, 0 to 1.
 
-
-def find_turning_shade(photo: Photo, gains: F32) -> float:
-    """Return how far the face's shade has enough light to take that of the layers sooner, 0 to 1."""
-    face = gains[::SPARSE, ::SPARSE, 0][photo.labels[::SPARSE, ::SPARSE] == Label.FACE]
+    A face that is lit as a whole lies in no shade.
+    """
+    face = gains[::SPARSE, ::SPARSE, 0][photo.labels[::SPARSE, ::SPARSE] == Label.FACE].mean(-1)
     if len(face) == 0:
-        return 1.0
-    deep = np.quantile(face.mean(-1), IN_SHADE) - find_usual_gain(photo, gains)
-    return 1 - float(smoothstep(*TOO_DEEP, np.asarray(deep)))
+        return 0.0, 1.0
+    usual = max(float(np.median(face)), 0.0)
+    return usual, 1 - float(smoothstep(*TOO_DEEP, np.asarray(np.quantile(face, IN_SHADE) - usual)))
 
 
 def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:
@@ -185,8 +182,8 @@ def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle
     relief, seen = layers >= first, angle[rows, columns][:, None]
     near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (first, first + 1))
     gain[relief] = near
-    lifted = gain.mean(-1, keepdims=True) - find_usual_gain(photo, gains)
-    shade = smoothstep(*LIFTED, lifted) * find_turning_shade(photo, gains)
+    usual, turning = judge_shade(photo, gains)
+    shade = smoothstep(*LIFTED, gain.mean(-1, keepdims=True) - usual) * turning
     sooner = shade * smoothstep(*SHADE_TURN, seen)
     gain[relief] += np.maximum(smoothstep(*ASIDE, seen), sooner)[relief] * (far - near)
     part = np.maximum(turn[rows, columns, None], sooner)
