@@ -14,7 +14,6 @@ endef
 
 .PHONY: demo test test-all install setup lint style types pytest pytest-all looks docs wheel clean
 demo: install
-	$(BIN)/portrait360 doctor
 	$(BIN)/portrait360 make examples/astronaut.png -o out --as mesh,splats,nerf --formats ply,spz --overwrite
 
 # The type checker, which uses one core, works beside the tests: a minute less.

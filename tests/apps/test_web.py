@@ -841,6 +841,7 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         assert seen(tab, ".p360-angles span").endswith("° to the subject's left")
         press(tab, "make")
         assert "left" in seen(tab, ".p360-line span:not(:empty)")
+        assert tab.run("document.querySelector('#p360-make').innerText") == "Add to the queue"
         assert any(tab.run(appears(".p360-turn")) for _ in range(3))  # an avatar takes its time on a busy machine
         assert "turn" in seen(tab, ".p360-turn")
         turned = "[...document.querySelectorAll('.p360-turn img')].findIndex(i => i.classList.contains('on'))"

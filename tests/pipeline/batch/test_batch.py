@@ -297,13 +297,26 @@ def run_command(monkeypatch, photos, output, *words):
     return CliRunner().invoke(main.app, ["batch", str(photos), "-o", str(output), *words])
 
 
+def test_the_command_names_what_it_skips_in_a_folder(photos, tmp_path, monkeypatch):
+    for name in ("3.png", "4.png"):
+        (photos / name).unlink()
+    for name in ("a.heic", ".hidden", "notes.md"):
+        (photos / name).write_text("")
+    done = run_command(monkeypatch, photos, tmp_path / "out")
+    assert done.stderr == "skipped 2 files that cannot be read as a photo: a.heic, notes.md\n"
+    for i in range(6):
+        (photos / f"{i}.heic").write_text("")
+    done = run_command(monkeypatch, photos, tmp_path / "out")
+    assert done.exit_code == 0 and "skipped 8 files" in done.stderr and "3.heic, 4.heic and 3 more" in done.stderr
+
+
 def test_the_command_names_each_failed_photo_and_its_reason(photos, tmp_path, monkeypatch):
     done = run_command(monkeypatch, photos, tmp_path / "out")
     assert done.exit_code == 2
     assert "3 heads and views of 1 photo in" in done.stdout and "2 photos failed" in done.stdout
     assert f"failed: {photos / '3.png'}: No head was found.\n" in done.stderr
     assert f"failed: {photos / '4.png'}: ZeroDivisionError: division by zero\n" in done.stderr
-    for name in ("3.png", "4.png"):
+    for name in ("3.png", "4.png", "notes.md"):
         (photos / name).unlink()
     again = run_command(monkeypatch, photos, tmp_path / "out")
     assert again.exit_code == 0 and "4 kept from an earlier batch" in again.stdout and again.stderr == ""

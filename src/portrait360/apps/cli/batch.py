@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from portrait360.apps.cli.command_options import OUTPUT, GroupedCommand, with_make_options
-from portrait360.pipeline.batch.inputs import check_inputs, check_pictures
+from portrait360.pipeline.batch.inputs import check_inputs, check_pictures, find_skipped
 from portrait360.pipeline.options import OVERRULES, RUN, MakeOptions
 from portrait360.utils.files import check_no_file
 from portrait360.utils.option_fields import name_flags
@@ -19,6 +20,8 @@ from portrait360.utils.terminal import escape_controls
 
 if TYPE_CHECKING:
     from portrait360.pipeline.batch.runner import Summary
+
+FEW_NAMES = 5  # of skipped files that are named
 
 
 @with_make_options(
@@ -87,6 +90,8 @@ def batch(
     started = time.monotonic()
     summary = make_all(inputs, output, options, engine)
     typer.echo(describe(summary, time.monotonic() - started))
+    if skipped := find_skipped(inputs):
+        typer.echo(escape_controls(describe_skipped(skipped)), err=True)
     for photo, reason in summary.failures:
         place = "" if reason.startswith(photo) else f"{photo}: "  # most reasons begin with the photo
         typer.echo(escape_controls(f"failed: {place}{name_flags(reason)}"), err=True)
@@ -105,6 +110,13 @@ def describe(summary: Summary, seconds: float) -> str:
     parts += [f"{_count(summary.failed, 'photo')} failed"] * bool(summary.failed)
     parts += [f"{summary.warned} with warnings"] * bool(summary.warned)
     return f"{', '.join(parts)} -> {summary.table}"
+
+
+def describe_skipped(names: Sequence[str]) -> str:
+    """Return which files of a folder were no photos, in one line."""
+    more = f" and {len(names) - FEW_NAMES} more" * (len(names) > FEW_NAMES)
+    listed = f"{', '.join(names[:FEW_NAMES])}{more}"
+    return f"skipped {_count(len(names), 'file')} that cannot be read as a photo: {listed}"
 
 
 def _count(number: int, word: str) -> str:

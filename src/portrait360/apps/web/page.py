@@ -44,6 +44,7 @@ SHOWN = 1  # inputs of the form; those behind them are below "More settings"
 LENGTHS = (0.3, 3.0)  # of hair, as factors
 AS_FOUND = "As in the photo"
 PRESETS_INFO = "small needs no download; sd15 is DiffPortrait360."
+MAKE, QUEUE = "Make 3D head", "Add to the queue"  # the button while nothing is being made, and while something is
 PLACEHOLDER = "Drop a photo here, or click to choose one"
 NEEDS_GRADIO = "`portrait360 serve` needs gradio; install it with: pip install 'portrait360[web]'"
 
@@ -137,7 +138,7 @@ class Page:
             if field[-1].form <= SHOWN:
                 inputs[field[0]] = self._add_input(*field)
         with gr.Row(elem_id="p360-buttons"):
-            make = gr.Button("Make 3D head", variant="primary", elem_id="p360-make")
+            make = gr.Button(MAKE, variant="primary", elem_id="p360-make")
             cancel = gr.Button("Cancel", visible=False, elem_id="p360-cancel")
         with gr.Accordion("Add a photo from behind (optional)", open=False):
             self.back = self._add_photo("Photo from behind", 200, "p360-back")
@@ -339,7 +340,7 @@ class Page:
             shown,
             (run_id, is_open, has_page, run is not None and run.compares),
             (tuple((job.id, job.state, jobs.store.card_picture(job.id)) for job in open_jobs), run and run.compares),
-            is_open,
+            (is_open, bool(open_jobs)),
             is_busy,
         )
         same = [a == b for a, b in zip(current, previous or (None,) * len(current), strict=True)]
@@ -349,7 +350,7 @@ class Page:
             gr.skip() if same[0] else self._render_stage(run_id, views, has_page=has_page),
             gr.skip() if same[1] else self._render_details(run_id, views, has_page=has_page),
             gr.skip() if same[2] else self._render_gallery(open_jobs),
-            gr.skip() if same[3] else gr.update(visible=not is_open),
+            gr.skip() if same[3] else gr.update(value=QUEUE if open_jobs else MAKE),
             gr.skip() if same[3] else gr.update(visible=is_open),
             gr.Timer(active=is_busy) if not same[4] or not previous else gr.skip(),
             current,

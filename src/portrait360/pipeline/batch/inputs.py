@@ -138,6 +138,15 @@ def check_inputs(inputs: str) -> str:
     return inputs
 
 
+def find_skipped(inputs: str) -> list[str]:
+    """Return the names of the files in a folder that are not read, because their suffix is no picture's."""
+    path = Path(inputs)
+    if not path.is_dir():
+        return []
+    files = (f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
+    return sorted(f.name for f in files if f.suffix.lower() not in PICTURES)
+
+
 def check_pictures(inputs: str) -> None:
     """Raise a UserError if there are only a few photos and none of them can be read."""
     from portrait360.utils.images import check_picture  # loads numpy, which --help does not need
