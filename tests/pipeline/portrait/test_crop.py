@@ -32,6 +32,16 @@ def test_ears_do_not_end_a_head_and_without_a_neck_its_width_says_how_tall_it_is
     assert found.center[0] == pytest.approx(140, abs=1)
 
 
+def test_what_lies_above_the_eyes_is_no_head():
+    matte = np.zeros((300, 300), np.float32)
+    cv2.circle(matte, (150, 200), 60, 1.0, -1)
+    matte[40:180, 90:130] = matte[40:180, 170:210] = 1  # tall ears, narrower at their roots
+    matte[120:150, 90:110] = matte[120:150, 190:210] = 0
+    with_eyes, without = find_head_in_matte(matte, 190.0), find_head_in_matte(matte)
+    assert with_eyes is not None and with_eyes.height == pytest.approx(220, abs=12)
+    assert without is not None and without.height < 140
+
+
 def test_a_ball_is_a_head_and_a_speck_is_none():
     matte = np.zeros((200, 200), np.float32)
     cv2.circle(matte, (120, 90), 50, 1.0, -1)

@@ -13,6 +13,7 @@ from portrait360.pipeline.avatar.methods import build_proxy
 from portrait360.pipeline.portrait.face_detection import LANDMARKS
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.proxy.animal_body import cloth_behind, is_dressed, torso_depth
 from portrait360.pipeline.proxy.animal_shape import animal_radius, extend_mask, find_snout, is_animal, subject_matte
 from portrait360.pipeline.proxy.from_portrait import ANIMAL_LAYOUT, animal_from_photo, proxy_from_photo
 from portrait360.pipeline.proxy.fur_texture import fade_photo_edge, fur_direction, read_coat
@@ -204,3 +205,71 @@ def test_fur_grows_along_the_surface_backward_and_down():
 def test_the_same_photo_gives_the_same_animal(animal, head):
     again = animal_from_photo(animal)
     assert np.array_equal(again.radius, head.radius) and np.array_equal(again.colours, head.colours)
+
+
+# in clothes
+
+BLUE = (0.15, 0.25, 0.7)
+HEAD, NECK = ellipse(128, 100, 52, 54), np.array([[98.0, 120], [158, 120], [158, 220], [98, 220]])
+CLOTHES = np.array([[96.0, 168], [160, 168], [236, 196], [236, SIZE], [20, SIZE], [20, 196]])
+
+
+@pytest.fixture(scope="module")
+def dressed(animal) -> Portrait:
+    """The head of an animal in a blue pullover, before green."""
+    cloth, dark = draw([CLOTHES]), draw([np.array(one) - (0, 20) for one in FEATURES])
+    alpha = np.maximum(draw([HEAD, NECK]), cloth)
+    strokes = cv2.GaussianBlur(np.random.default_rng(0).normal(size=alpha.shape).astype(np.float32), (0, 0), 1.5)
+    fur = np.array(FUR, np.float32) * np.exp(0.1 * strokes / strokes.std())[..., None]
+    rgb = fur * (1 - 0.95 * dark[..., None]) * (1 - cloth[..., None]) + cloth[..., None] * np.float32(BLUE)
+    probabilities = np.zeros_like(animal.reading.probabilities)
+    probabilities[Label.EYE], probabilities[Label.CLOTHES] = dark, cloth
+    probabilities[Label.HAIR] = np.clip(alpha - dark - cloth, 0, 1)
+    probabilities[Label.BACKGROUND] = 1 - alpha
+    rgb = np.float32(GREEN) + alpha[..., None] * (rgb - np.float32(GREEN))
+    reading = replace(animal.reading, probabilities=probabilities, alpha=alpha)
+    return replace(animal, rgb=rgb, alpha=alpha, inside_photo=np.ones_like(alpha), reading=reading)
+
+
+def share_of_blue(view) -> np.ndarray:
+    """Return how much of each row of what is seen is blue, nan for rows that show nothing."""
+    seen = view.mask > 0.99
+    blue = seen & (view.rgb[..., 2] > view.rgb[..., 0])
+    return blue.sum(1) / np.where(seen.any(1), seen.sum(1), np.nan)
+
+
+@pytest.mark.parametrize("azimuth", [60, 90, 180, 270])
+def test_fur_ends_where_clothes_begin(dressed, azimuth):
+    camera = Camera(look_at(azimuth), focal_from_fov(18.8))
+    blue = share_of_blue(animal_from_photo(dressed).render(camera, 128))
+    assert np.nanmax(blue[:76]) < 0.02 and np.nanmin(blue[96:]) > 0.95
+
+
+def test_a_neck_is_thinner_than_the_head_and_the_torso_below_it(dressed):
+    side = animal_from_photo(dressed).render(Camera(look_at(90), focal_from_fov(18.8)), 128).mask > 0.5
+    head, neck, torso = side[50].sum(), side[80].sum(), side[110].sum()
+    assert neck < 0.85 * head and neck < 0.9 * torso
+
+
+def test_a_collar_makes_no_torso():
+    mask = np.zeros((100, 100), bool)
+    mask[10:, 30:70] = True
+    below = (np.arange(100)[:, None] > 60) * np.ones((100, 100), np.float32)
+    band = below * (np.arange(100)[:, None] < 70)
+    assert is_dressed(mask, below) and not is_dressed(mask, band)
+    assert cloth_behind(mask, band)[65].min() > 0.9 and cloth_behind(mask, band)[90].max() < 0.1
+
+
+def test_an_open_collar_is_closed_behind():
+    mask = np.ones((100, 100), bool)
+    rows, columns = np.mgrid[:100, :100]
+    cloth = (rows > 90 - np.abs(columns - 50)).astype(np.float32)  # a deep V
+    assert cloth_behind(mask, cloth)[60].min() > 0.9 and cloth[60].min() == 0
+
+
+def test_a_torso_is_flatter_than_wide_and_a_neck_is_round():
+    mask = np.zeros((100, 100), bool)
+    mask[:50, 40:60], mask[50:, 5:95] = True, True
+    deep = torso_depth(mask, 10.0).max(1)
+    np.testing.assert_allclose(deep[20], 10, rtol=0.02)
+    assert 10 < deep[90] < 0.7 * 45

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera, azimuth_between, focal_from_fov, look_at
 from portrait360.geometry.canonical_frame import FOV, HEAD_HEIGHT, RADIUS
+from portrait360.models.portrait_reader import SIDE
 from portrait360.pipeline.portrait import check_crop
 from portrait360.pipeline.portrait.crop import CropPadding, CropSquare, Garment, cut_centre
 from portrait360.pipeline.portrait.crop_reading import READ_SCALE, find_reading_warnings, read_crop, resample_alpha
 from portrait360.pipeline.portrait.face_detection import Face, FaceLandmarks, face_features, find_upright_faces
 from portrait360.pipeline.portrait.face_fitting import FaceFit
 from portrait360.pipeline.portrait.matting import (
+    Matte,
     crop_colours,
     crop_scale_for_hair,
     extend_matte,
@@ -33,14 +35,16 @@ from portrait360.pipeline.portrait.pose_regression import (
     fit_options_from_prediction,
     load_pose_readout,
 )
-from portrait360.pipeline.portrait.silhouette import find_head_in_matte
-from portrait360.pipeline.reading.reading import Reading
+from portrait360.pipeline.portrait.silhouette import HeadSilhouette, find_head_in_matte
+from portrait360.pipeline.reading.reading import Reading, shows_animal
 from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
+from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.images import Picture, load_picture, to_uint8
 from portrait360.utils.portrait_labels import Label
 
 SMALL_FACE = 40  # pixels
+SURE_EYE = 0.5  # probability from which a pixel shows an eye
 MAX_FACES = 9  # faces counted in a crowd
 WARN_AZIMUTH, MAX_AZIMUTH = 30.0, 100.0  # degrees between the user's azimuth and the one that the face shows
 POOR_FIT = 0.01  # crop sides: median landmark error; well-fitted faces stay below 0.006
@@ -166,7 +170,7 @@ def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
 def _place_by_outline(picture: Picture, azimuth: float | None, elevation: float | None, focal: float) -> _Placement:
     """Place the crop by the matte of the whole picture: the centre of the head becomes the origin."""
     matte = photo_matte(picture)
-    head = find_head_in_matte(matte.values)
+    head = _find_animal_head(picture, matte) or find_head_in_matte(matte.values)
     if head is None:
         raise _no_head_error(picture)
     x, y = (coordinate / matte.scale for coordinate in head.center)
@@ -186,6 +190,20 @@ def _place_by_outline(picture: Picture, azimuth: float | None, elevation: float 
         np.zeros(len(model.expression)),
         (warning,),
     )
+
+
+def _find_animal_head(picture: Picture, matte: Matte) -> HeadSilhouette | None:
+    """Find the head of an animal in the matte of a whole photo, without clothes; ears are no head above a neck."""
+    height, width = picture.rgb.shape[:2]
+    square = CropSquare((0.0, 0.0), float(max(height, width)))
+    reading = read_crop(picture, square)
+    if not shows_animal(reading, has_face=False):
+        return None
+    values = matte.cut(square, SIDE, cv2.BORDER_CONSTANT) * (1 - smoothstep(0.3, 0.7, reading.share(Label.CLOTHES)))
+    rows = np.flatnonzero((reading.share(Label.EYE) > SURE_EYE).any(1))
+    head = find_head_in_matte(values, float(rows.mean()) if len(rows) else 0.0)
+    pixel = square.side * matte.scale / SIDE
+    return head and HeadSilhouette((head.center[0] * pixel, head.center[1] * pixel), head.height * pixel)
 
 
 def _no_head_error(picture: Picture) -> UserError:

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import splu
 from portrait360.geometry.cameras import Camera, azimuth_between
 from portrait360.pipeline.portrait.crop import cut_centre
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.proxy.animal_body import cloth_share, is_dressed, torso_depth
 from portrait360.pipeline.proxy.head_map import HeadMap
 from portrait360.pipeline.reading.reading import shows_animal
 from portrait360.utils.array_types import Bools, Floats
@@ -39,6 +40,9 @@ MUZZLE_AZIMUTHS = (35.0, 65.0)  # degrees from the front between which the muzzl
 LEAST_RADIUS = 0.02  # canonical
 STEPS = 96  # along a ray
 LONGEST = 0.66  # canonical: no ray reaches further
+SKULL = 1.3  # radii of the head above the clothes over which a neck becomes a skull
+MEETING = 2.5  # cells over which neck and torso meet
+OPENED = 2.0  # cells: narrower cloth is a collar's tip
 NECK_SLOPE, WIDEST_NECK = 0.2, 0.36  # growth of half the neck's width below the photo; image sides
 
 
@@ -88,9 +92,19 @@ def animal_radius(portrait: Portrait, layout: HeadMap) -> Floats:
     matte = subject_matte(portrait)
     mask = extend_mask(matte, portrait.inside_photo)
     snout = find_snout(feature_share(portrait) * (matte > 0.5))
-    inflated = inflate(mask, camera, snout)
+    inflated = inflate(mask, camera, snout, find_clothes(portrait, mask))
     radius = cast_rays(inflated, layout, camera)
     return smooth_radii(radius)
+
+
+def find_clothes(portrait: Portrait, mask: Bools) -> Bools:
+    """Return which cells of the grid are cloth that the body wears; below the photo it continues."""
+    known = _to_grid(portrait.inside_photo)
+    share = _to_grid(cloth_share(portrait) * portrait.inside_photo) / np.maximum(known, 1e-3)
+    last = np.flatnonzero(known.max(1) > 0.5)[-1] - 2
+    share[last:] = share[last]
+    clothes = mask & (_open(share > 0.5, OPENED) if (share > 0.5).any() else False)
+    return clothes if is_dressed(mask, clothes.astype(np.float64)) else np.zeros_like(mask)
 
 
 def extend_mask(matte: Floats, known: Floats) -> Bools:
@@ -158,27 +172,50 @@ def _snout_around(nose: Bools, apart: float) -> Snout:
     return Snout(float(columns.mean()), y, (0.25 + 0.45 * ratio) * apart, (0.35 + ratio) * apart)
 
 
-def inflate(mask: Bools, camera: Camera, snout: Snout | None) -> Inflated:
-    """Inflate the mask around the camera's middle plane, and raise the muzzle."""
+def inflate(mask: Bools, camera: Camera, snout: Snout | None, clothes: Bools) -> Inflated:
+    """Inflate the mask around the camera's middle plane, and raise the muzzle; cells of `clothes` are a torso."""
     unit = camera.radius / camera.focal  # canonical length of an image side
     distance = np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5), np.float64)
-    disc = max(float(distance[: GRID * 3 // 4].max()), 2.0)
-    square = _solve_poisson(mask) * (ROUNDNESS * (CELL * unit) ** 2)
-    thick = np.sqrt(np.maximum(square, 0))
-    deepest = DEEPEST * disc * CELL * unit
-    thick = thick / (1 + (thick / deepest) ** 3) ** (1 / 3)
-    ear = gaussian_filter((mask & ~_open(mask, EAR_DISC * disc)).astype(np.float64), 0.12 * disc)
-    thick = thick * (1 - (1 - EAR_THICKNESS) * smoothstep(0.2, 0.8, ear))
+    thick = CELL * unit * _add_torso(_inflate_head(mask & ~clothes, clothes, snout), mask, clothes)
     turned = np.abs(np.asarray(azimuth_between(0, camera.azimuth)))
     share = float(smoothstep(MUZZLE_AZIMUTHS[1], MUZZLE_AZIMUTHS[0], turned))
-    if snout is not None:  # nape and throat are narrower than the skull
-        y = (np.arange(GRID) + 0.5) * CELL - MARGIN - snout.y
-        thick = thick * (1 - NARROW * smoothstep(0, 3.5 * snout.width, y))[:, None]
     front, back = thick * (1 + (FRONT - 1) * share), thick * (1 + (BACK - 1) * share)
     if snout is not None:
         front = front + share * unit * _raise_snout(snout) * smoothstep(0, 6, distance)
     outside = -CELL * unit * (cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5))
     return Inflated(np.where(mask, front, outside), np.where(mask, back, outside))
+
+
+def _inflate_head(head: Bools, clothes: Bools, snout: Snout | None) -> Floats:
+    """Return half the thickness of the head in cells; below the edge of the clothes its neck continues."""
+    distance = np.asarray(cv2.distanceTransform((head | clothes).astype(np.uint8), cv2.DIST_L2, 5), np.float64)
+    disc = max(float((distance * head)[: GRID * 3 // 4].max()), 2.0)
+    thick = np.sqrt(np.maximum(_solve_poisson(head, clothes) * ROUNDNESS, 0))
+    thick = thick / (1 + (thick / (DEEPEST * disc)) ** 3) ** (1 / 3)
+    ear = gaussian_filter((head & ~_open(head | clothes, EAR_DISC * disc)).astype(np.float64), 0.12 * disc)
+    thick = thick * (1 - (1 - EAR_THICKNESS) * smoothstep(0.2, 0.8, ear))
+    if snout is None:
+        return thick
+    y = (np.arange(GRID) + 0.5) * CELL - MARGIN - snout.y  # nape and throat are narrower than the skull
+    return thick * (1 - NARROW * smoothstep(0, 3.5 * snout.width, y))[:, None]
+
+
+def _add_torso(thick: Floats, mask: Bools, clothes: Bools) -> Floats:
+    """Return the thickness of the head and, where there are clothes, of the torso that its neck runs into."""
+    if not clothes.any():
+        return thick
+    head = mask & ~clothes
+    is_dressed_row = (clothes.sum(1) > 0.5 * mask.sum(1)) & clothes.any(1)
+    first = int(is_dressed_row.argmax())
+    above = mask[first // 2 : first].sum(1) / 2
+    neck = float(above[above > 2].min(initial=GRID / 2))
+    disc = float(cv2.distanceTransform(head.astype(np.uint8), cv2.DIST_L2, 5).max(initial=1.0))
+    limit = neck + DEEPEST * disc * smoothstep(0, SKULL * disc, first - np.arange(GRID) - 0.5)
+    slim = thick / (1 + (thick / limit[:, None]) ** 3) ** (1 / 3)
+    weight = gaussian_filter(head.astype(np.float64), MEETING)
+    below = gaussian_filter(slim * head, MEETING) / np.maximum(weight, 1e-3)
+    share = smoothstep(0.2, 0.8, gaussian_filter(clothes.astype(np.float64), MEETING))
+    return np.where(head, slim, below) * (1 - share) + torso_depth(mask, neck) * share
 
 
 def _raise_snout(snout: Snout) -> Floats:
@@ -198,22 +235,24 @@ def _open(mask: Bools, radius: float) -> Bools:
     return cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) <= radius
 
 
-def _solve_poisson(mask: Bools) -> Floats:
-    """Solve -laplace(u) = 1 in cells inside the mask, with 0 outside; below the grid it continues."""
+def _solve_poisson(mask: Bools, beyond: Bools) -> Floats:
+    """Solve -laplace(u) = 1 in cells inside the mask, with 0 outside; below the grid and `beyond` it continues."""
     index = np.full(mask.shape, -1)
     cells = np.where(mask)
     index[cells] = np.arange(len(cells[0]))
     padded = np.pad(index, ((1, 0), (1, 1)), constant_values=-1)
     padded = np.concatenate([padded, padded[-1:]])  # no flow through the lower edge
+    free = np.pad(beyond, 1)
     centre = index[cells]
     if not len(centre):
         return np.zeros(mask.shape)
-    links = []
+    links, diagonal = [], np.full(len(centre), 4.0)
     for rows, columns in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        diagonal -= free[cells[0] + rows, cells[1] + columns]
         other = padded[cells[0] + rows, cells[1] + columns]
         links.append((centre[other >= 0], other[other >= 0]))
     first, second = (np.concatenate(part) for part in zip(*links, strict=True))
-    matrix = sp.diags(np.full(len(centre), 4.0)) - sp.coo_matrix((np.ones(len(first)), (first, second)))
+    matrix = sp.diags(diagonal) - sp.coo_matrix((np.ones(len(first)), (first, second)), (len(centre), len(centre)))
     out = np.zeros(mask.shape)
     out[cells] = splu(sp.csc_matrix(matrix)).solve(np.ones(len(centre)))
     return out

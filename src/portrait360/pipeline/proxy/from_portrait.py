@@ -10,6 +10,7 @@ import numpy as np
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import estimate_reference_camera
+from portrait360.pipeline.proxy.animal_body import Clothes, cloth_share, dress_animal, is_dressed
 from portrait360.pipeline.proxy.animal_shape import animal_radius, feature_share, is_animal, subject_matte
 from portrait360.pipeline.proxy.fur_texture import complete_coat, fade_photo_edge, read_coat, spread_inner
 from portrait360.pipeline.proxy.hair_shell import (
@@ -65,13 +66,15 @@ def proxy_from_photo(portrait: Portrait, others: Sequence[Portrait] = ()) -> Pro
 def animal_from_photo(portrait: Portrait, others: Sequence[Portrait] = ()) -> Proxy:
     """Build the proxy of an animal: the inflated matte with a muzzle, under the fur that the photo shows."""
     matte, features, known = subject_matte(portrait), feature_share(portrait), portrait.inside_photo
-    own = matte * (known > 0.99)
+    own, cloth = matte * (known > 0.99), cloth_share(portrait)
     inner = spread_inner(portrait.rgb, own)
     radius = animal_radius(portrait, ANIMAL_LAYOUT)
     seen = replace(portrait, alpha=matte, inside_photo=fade_photo_edge(known))
     photos = sample_photos(seen, radius, others, clean=inner, layout=ANIMAL_LAYOUT)
-    coat = read_coat(inner, own, features)
+    coat = read_coat(inner, own * (1 - smoothstep(0.2, 0.5, cloth)), features)
     colours = complete_coat(ANIMAL_LAYOUT, radius, photos.all, coat, portrait.camera)
+    if is_dressed(own > 0.5, cloth):
+        colours = dress_animal(ANIMAL_LAYOUT, radius, photos.all, colours, Clothes(own > 0.5, cloth), portrait.camera)
     opaque = replace(portrait, alpha=np.maximum(matte, 1 - seen.inside_photo))  # nothing is known beyond the photo
     visible = photos.own.visible * smoothstep(0, STEEPEST_TRUST, photos.own.trust)
     shown = replace(photos, own=replace(photos.own, visible=visible), clean=foreground(portrait.rgb, own))

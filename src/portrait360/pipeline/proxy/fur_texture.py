@@ -1,9 +1,10 @@
 """Complete the coat of an animal from one photo: broad colours of the fur beside, texture from patches of the photo.
 
-Broad colours are a membrane over the surface that hangs on the fur along the seam and sinks to the coat's mean
-further away, so neither the seam nor the back shows bands. Over it lie patches of the photo's own fur, each turned
-into the direction in which fur grows there; where patches overlap, their weights keep the variance (Heitz and Neyret
-2018). Eyes and nose are no source of either, and colours of other hues, such as the inside of ears, of no texture.
+Broad colours are a membrane over the surface that hangs on the fur along the seam and sinks to the coat's mean at
+that height further away, so neither the seam nor the back shows bands. Over it lie patches of the photo's own fur,
+each turned into the direction in which fur grows there; where patches overlap, their weights keep the variance (Heitz
+and Neyret 2018). Eyes and nose are no source of either, and colours of other hues, such as the inside of ears, of no
+texture.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import scipy.sparse as sp
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
@@ -26,6 +27,7 @@ from portrait360.utils.array_types import Bools, Floats
 from portrait360.utils.image_ops import foreground, look_up, smoothstep
 
 BROAD = HeadMap(columns=128, rows=88)  # the map of broad colours
+LEVEL, FAR_LEVELS = 5.0, 0.05  # rows of BROAD whose colours a height shares; weight of all others
 HOLD, REACH = 4.0, 14.0  # pull of the photo's colours; cells of BROAD over which they fade to the coat's mean
 SPACING = 0.055  # canonical: distance of neighbouring patches
 PATCH = 0.05  # image sides: radius of a patch in the photo that shows only fur
@@ -37,6 +39,7 @@ SHADE_BEHIND, SHADE_BELOW = 0.06, 0.12  # how much darker fur is behind and belo
 OUTLIER = 2.5  # standard deviations of the coat's hue from which a colour is another material's
 BACKWARD = 0.6  # share of backward in the direction in which fur grows, beside downward
 AT_RIM = 0.3  # weight of colours at grazing angles in the broad colours
+MIRRORED = 0.5  # weight of the other side's colours
 OTHER_HUES = 0.4  # weight of colours of other hues in the broad colours: a light from one side is one, too
 EDGE_FADE, RIM = 0.03, 0.014  # image sides: where the photo fades at its edges; soft rim of fur
 LENGTHEN, STRENGTHEN = 1.4, 1.15  # of strands by those in the photo, which look shorter on a face than behind
@@ -162,7 +165,7 @@ def complete_coat(layout: HeadMap, radius: Floats, samples: SurfaceSamples, coat
     uv = camera.project(points)[0].reshape(*shape, 2)
     share, clean = np.moveaxis(look_up(np.dstack([coat.share, coat.clean]), uv), -1, 0)
     fur = np.maximum(samples.trust, AT_RIM * samples.visible) * (share + OTHER_HUES * (clean - share))
-    broad = spread_colours(layout, samples.rgb, fur)
+    broad = spread_colours(layout, *add_mirrored(samples.rgb, fur))
     foreign = (clean - share) * smoothstep(0.9, 0.4, samples.trust)  # background at grazing angles
     shown = smoothstep(0.15, 0.8, samples.trust) * (1 - foreign)
     texture = np.zeros((*shape, 3))
@@ -171,21 +174,30 @@ def complete_coat(layout: HeadMap, radius: Floats, samples: SurfaceSamples, coat
         texture[missing] = lay_patches(points, normals, missing.ravel(), coat, camera)
     mottling = MOTTLING * _smooth_noise(layout)[..., None]
     fill = (broad + DARK) * np.exp(STRENGTHEN * texture + mottling) - DARK
-    fill = fill * _shade(normals, camera).reshape(*shape, 1)
+    fill = fill * shade_unseen(normals, camera).reshape(*shape, 1)
     return np.clip(fill + shown[..., None] * (samples.rgb - fill), 0, 1)
 
 
+def add_mirrored(rgb: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Return colours and weights with those of the head's other side: most coats are the same on both."""
+    other = MIRRORED * weight[:, ::-1]
+    total = weight + other
+    mixed = (weight[..., None] * rgb + other[..., None] * rgb[:, ::-1]) / np.maximum(total, 1e-9)[..., None]
+    return mixed, total
+
+
 def spread_colours(layout: HeadMap, rgb: Floats, weight: Floats) -> Floats:
-    """Spread the colours of cells with a weight over the map, as a membrane that sinks to their mean."""
+    """Spread the colours of cells with a weight, as a membrane that sinks to their mean at each height."""
     values = np.concatenate([rgb * weight[..., None], weight[..., None]], -1)
     smooth = np.stack([gaussian_filter(v, 2, mode=MAP_MODES) for v in np.moveaxis(values, -1, 0)], -1)
     coarse = resample_map(smooth, layout, BROAD)
-    total = coarse[..., 3].ravel()
-    lit = weight * rgb.mean(-1)  # shadows of a face are not behind it
-    mean = (rgb * lit[..., None]).sum((0, 1)) / max(float(lit.sum()), 1e-6)
-    system = sp.diags(HOLD * total + REACH**-2) + map_laplacian(BROAD)
-    right = HOLD * coarse[..., :3].reshape(-1, 3) + REACH**-2 * mean
-    out = splu(sp.csc_matrix(system)).solve(right).reshape(BROAD.rows, BROAD.columns, 3)
+    lit = (weight * rgb.mean(-1))[..., None]  # shadows of a face are not behind it
+    rows = resample_map(np.concatenate([rgb * lit, lit], -1), layout, BROAD).sum(1)
+    rows = gaussian_filter1d(rows, LEVEL, axis=0, mode="nearest") + FAR_LEVELS * rows.mean(0)
+    level = rows[:, None, :3] / np.maximum(rows[:, None, 3:], 1e-9)
+    system = sp.diags(HOLD * coarse[..., 3].ravel() + REACH**-2) + map_laplacian(BROAD)
+    right = HOLD * coarse[..., :3] + REACH**-2 * level
+    out = splu(sp.csc_matrix(system)).solve(right.reshape(-1, 3)).reshape(BROAD.rows, BROAD.columns, 3)
     return resample_map(out, BROAD, layout)
 
 
@@ -196,7 +208,7 @@ def _smooth_noise(layout: HeadMap) -> Floats:
     return resample_map(noise / noise.std(), BROAD, layout)
 
 
-def _shade(normals: Floats, camera: Camera) -> Floats:
+def shade_unseen(normals: Floats, camera: Camera) -> Floats:
     """Return how much light fur gets that the photo does not show: less behind and below."""
     towards = -normals @ camera.cam2world[:3, 2]
     behind, below = smoothstep(0.2, -0.8, towards), smoothstep(0, -0.9, normals[:, 1])
