@@ -208,6 +208,21 @@ def test_hair_of_stone_that_leaves_the_head_keeps_its_locks(head):
     assert len(solids) == 1 and sum(len(group.points) for group in leaving) > 100
 
 
+def test_no_hair_of_stone_stands_on_end(head):
+    hair = make_hair(head, HeadParameters(hair=Hair(style="long")), np.random.default_rng(0), find_style("long"))
+    _, hanging = carve_shell(head, hair, np.random.default_rng(0))
+    up = [
+        replace(
+            g,
+            points=g.points * np.array([1, 0, 1], np.float32)
+            + (2 * g.points[:, :1] - g.points) * np.array([0, 1, 0], np.float32),
+        )
+        for g in hair.strands
+    ]
+    _, standing = carve_shell(head, replace(hair, strands=up), np.random.default_rng(0))
+    assert sum(len(g.points) for g in standing) < 0.02 * sum(len(g.points) for g in hanging)
+
+
 def test_hair_that_parts_over_a_shoulder_also_lies_on_it(head):
     hair, right = grow(head, "long"), np.array([1.0, 0.0, 0.0])
     open_, closed = (drape(hair, head, (True, True), right, between=share) for share in (0.0, 0.5))

@@ -9,6 +9,7 @@ import pytest
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.from_portrait import is_carved_hair
 from portrait360.pipeline.avatar.photo.exposure import expose
 from portrait360.pipeline.avatar.photo.pixels import Photo, take_hats_off_chests
 from portrait360.pipeline.avatar.view.relief import WITHIN, ease_steps
@@ -16,6 +17,7 @@ from portrait360.pipeline.avatar.view.relief_view import uncover_hat
 from portrait360.pipeline.avatar.worn.hat_colours import FAIREST, bake_hat, is_hat, limit_fairness
 from portrait360.pipeline.avatar.worn.hat_outline import fit_hat_outline
 from portrait360.pipeline.avatar.worn.hat_search import HATS_OF_FAMILY, HatSearch, choose_hat
+from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT
@@ -23,7 +25,7 @@ from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.render.renderer import render
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.hats import change_hat, find_hat
-from portrait360.synth.sampling.parameters import Hair, HatFit, HeadParameters, Wear
+from portrait360.synth.sampling.parameters import Hair, HatFit, HeadParameters, Statue, Wear
 from portrait360.synth.scene import Mesh, Scene
 from portrait360.synth.wear.hat_fit import fit_hat
 from portrait360.utils.portrait_labels import Label
@@ -193,3 +195,14 @@ def test_a_blocked_hat_bulges_no_more_than_its_kind_does():
     assert change_hat(find_hat("wide_brim"), wide).flare == 0.0
     assert change_hat(find_hat("top_hat"), wide).flare == find_hat("top_hat").flare
     assert change_hat(find_hat("beret"), wide).flare > find_hat("beret").flare  # soft cloth does
+
+
+def test_a_statue_wears_the_hat_of_which_the_reader_is_sure(head):
+    photo = photograph(dress(head, Wear(hat="beanie")))
+    stone = HeadParameters(statue=Statue(stone="marble", colour=(0.8, 0.8, 0.8)))
+    nothing = np.zeros((1, 1), np.float32)
+    answers = ({"hat": {"beanie": 1 - odds, "none": odds}} for odds in (0.01, 0.5))
+    sure, unsure = (Reading(nothing, nothing, nothing, nothing, said, {}) for said in answers)
+    assert not is_carved_hair(head, photo, stone, sure)
+    assert is_carved_hair(head, photo, stone, unsure)
+    assert not is_carved_hair(head, photo, HeadParameters(), unsure)

@@ -28,6 +28,7 @@ from portrait360.pipeline.avatar.drawing.layers import draw_locks, hide_features
 from portrait360.pipeline.avatar.drawing.painted_face import follow_jaw, is_painted
 from portrait360.pipeline.avatar.drawing.painted_labels import paint_face
 from portrait360.pipeline.avatar.hair.baldness import uncover_scalp
+from portrait360.pipeline.avatar.hair.buns import find_masses
 from portrait360.pipeline.avatar.hair.chosen import ChosenHair, choose_hair
 from portrait360.pipeline.avatar.hair.ears import clear_ears
 from portrait360.pipeline.avatar.hair.fit import drape_strands, fit_below_hat, fit_strands, merge_alike
@@ -90,6 +91,7 @@ from portrait360.utils.parallel.threads import run_beside
 from portrait360.utils.portrait_labels import Label
 
 LASH_WIDTH = 0.45  # of the generator's
+STONE_HAT = 0.2  # probability of no hat from which the hat of a statue is its hair
 COARSE, FINE = 1, 2  # levels of subdivision
 READ, DESCRIBED, GROWN, CALIBRATED, BAKED, WHOLE = 2, 4, 5, 6, 9, 10  # tenths of the time that an avatar takes
 
@@ -222,7 +224,7 @@ def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading
     """Choose hat, beard, glasses and collar where the photo shows them."""
     if parameters.facial.beard != "none":
         parameters = replace(parameters, facial=choose_beard(head, photo, parameters, reading.answers["beard"]))
-    if shows_hat(photo) and parameters.statue is None:
+    if shows_hat(photo) and not is_carved_hair(head, photo, parameters, reading):
         parameters = replace(parameters, wear=choose_hat(head, photo, parameters, reading.answers["hat"]))
     wear = choose_glasses(head, photo, parameters.wear, reading.answers["glasses"])
     parameters = replace(parameters, wear=wear)
@@ -230,6 +232,15 @@ def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading
         clothes = choose_collar(head, photo, parameters, reading.answers["collar"])
         parameters = replace(parameters, clothes=clothes)
     return parameters
+
+
+def is_carved_hair(head: Head, photo: Photo, parameters: HeadParameters, reading: Reading) -> bool:
+    """Return whether what looks like a hat is the hair of a statue: the reader doubts it, or it has knots."""
+    if parameters.statue is None:
+        return False
+    bare = replace(parameters, wear=replace(parameters.wear, hat="none"))
+    doubts = reading.answers["hat"].get("none", 0.0) > STONE_HAT
+    return doubts or bool(find_masses(settle_labels(photo, bare), head))
 
 
 def make_head_of(fit: SkinFit, level: int, *, painted: bool = False) -> Head:

@@ -35,6 +35,7 @@ GROOVE = 0.55  # share of a lock, from its edge, over which it rises
 STUBBLE = (0.02, 0.05)  # canonical lengths between which hair comes to be combed into locks
 SHADE = 0.3  # share of light that is lost in a groove
 GONE, BEYOND = 0.09, 0.04  # canonical distance from the scalp from which hair leaves the head; over bare skin
+STANDS = 0.03  # canonical height above its root from which a strand stands up
 NEAR_KNOT = 1.6  # radii of a bun's core within which its strands lie
 KNOT_ROWS, KNOT_COLUMNS, RIDGES = 40, 72, 7
 KNOT_DEPTH = 0.02  # of its grooves, in its radius
@@ -56,7 +57,7 @@ def carve_shell(head: Head, hair: Hairdo, rng: np.random.Generator) -> tuple[lis
     combed = _Combed.join([_Combed.read(group.points, head, scalp) for group in strands], rng)
     if not len(combed.feet):
         return [*knots, *others], strands
-    leaving = [_take(group, _leaves_head(group.points[:, -1], head, scalp)) for group in strands]
+    leaving = [_take(group, _leaves_head(group.points[:, -1], head, scalp) & _hangs(group)) for group in strands]
     shell = with_label([_carve_cap(head, hair.tint, combed, rng)], Label.HAIR)
     return [*shell, *knots, *others], [group for group in leaving if len(group.points)]
 
@@ -73,6 +74,12 @@ def _leaves_head(ends: F32, head: Head, scalp: KDTree) -> Bools:
     """Return which strands end (s, 3) where no shell lies beneath: far from the scalp, or over bare skin."""
     away, bare = np.asarray(scalp.query(ends)[0]), np.asarray(KDTree(head.body).query(ends)[0])
     return (away > GONE) | (away > BEYOND) & (away > bare + 1e-6)
+
+
+def _hangs(group: Strands) -> Bools:
+    """Return which strands hang down: none stands free on top of a block."""
+    heights = group.points[..., 1]
+    return (heights[:, -1] < heights[:, 0]) & (heights.max(1) < heights[:, 0] + STANDS)
 
 
 def _take(group: Strands, rows: Bools) -> Strands:
