@@ -221,12 +221,12 @@ def dressed(animal) -> Portrait:
     alpha = np.maximum(draw([HEAD, NECK]), cloth)
     strokes = cv2.GaussianBlur(np.random.default_rng(0).normal(size=alpha.shape).astype(np.float32), (0, 0), 1.5)
     fur = np.array(FUR, np.float32) * np.exp(0.1 * strokes / strokes.std())[..., None]
-    rgb = fur * (1 - 0.95 * dark[..., None]) * (1 - cloth[..., None]) + cloth[..., None] * np.float32(BLUE)
+    rgb = fur * (1 - 0.95 * dark[..., None]) * (1 - cloth[..., None]) + cloth[..., None] * np.array(BLUE, np.float32)
     probabilities = np.zeros_like(animal.reading.probabilities)
     probabilities[Label.EYE], probabilities[Label.CLOTHES] = dark, cloth
     probabilities[Label.HAIR] = np.clip(alpha - dark - cloth, 0, 1)
     probabilities[Label.BACKGROUND] = 1 - alpha
-    rgb = np.float32(GREEN) + alpha[..., None] * (rgb - np.float32(GREEN))
+    rgb = np.array(GREEN, np.float32) + alpha[..., None] * (rgb - np.array(GREEN, np.float32))
     reading = replace(animal.reading, probabilities=probabilities, alpha=alpha)
     return replace(animal, rgb=rgb, alpha=alpha, inside_photo=np.ones_like(alpha), reading=reading)
 
