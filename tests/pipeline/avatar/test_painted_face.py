@@ -63,13 +63,21 @@ def drawing(landmarks) -> Photo:
 
 
 def portrait_of(landmarks: np.ndarray, kind: str, sure: float) -> SimpleNamespace:
-    return SimpleNamespace(landmarks=landmarks, reading=SimpleNamespace(best=lambda _: (kind, sure)))
+    reading = SimpleNamespace(best=lambda _: (kind, sure))
+    return SimpleNamespace(landmarks=landmarks, reading=reading, camera=CAMERA)
 
 
 def test_only_a_drawing_with_eyes_that_no_person_has_is_painted(landmarks, drawing):
     assert is_painted(portrait_of(landmarks, "toon", 0.5), drawing)
     assert not is_painted(portrait_of(landmarks, "human", 0.9), drawing)
     assert not is_painted(portrait_of(landmarks, "toon", 0.9), draw_face(landmarks, 4))
+
+
+@pytest.mark.parametrize(("azimuth", "painted"), [(-12, True), (12, True), (-30, False), (40, False)])
+def test_a_face_that_is_drawn_from_aside_is_not_painted(landmarks, drawing, azimuth, painted):
+    portrait = portrait_of(landmarks, "toon", 0.9)
+    portrait.camera = Camera(look_at(azimuth, 0), FOCAL)
+    assert is_painted(portrait, drawing) == painted
 
 
 def test_landmarks_follow_the_drawn_jaw_and_eyes_stay(landmarks, drawing):

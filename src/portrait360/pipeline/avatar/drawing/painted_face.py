@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from portrait360.geometry.cameras import azimuth_between
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.utils.array_types import F64, Floats
@@ -19,6 +20,7 @@ from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
 EYE_SHARE = 3.0  # drawn eyes in pixels of the landmarks': people, paintings and modelled cartoons have at most 2.1
+TURNED = 20.0  # degrees
 EYES = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
     (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
@@ -38,9 +40,13 @@ END, FURTHEST = (60.0, 100.0), 100.0  # degrees from the chin over which landmar
 
 
 def is_painted(portrait: Portrait, photo: Photo) -> bool:
-    """Return whether a portrait is a drawing with eyes that no face model has."""
+    """Return whether a portrait is a drawing from the front, with eyes that no face model has.
+
+    The far eye of a turned face is too narrow to be painted on a head: such a drawing gets eyes of its own.
+    """
     assert portrait.reading is not None and portrait.landmarks is not None
-    if portrait.reading.best("kind")[0] != "toon":
+    is_turned = abs(float(azimuth_between(0, portrait.camera.azimuth))) > TURNED
+    if is_turned or portrait.reading.best("kind")[0] != "toon":
         return False
     known = sum(cv2.contourArea(portrait.landmarks[list(eye)].astype(np.float32)) for eye in EYES)
     return bool(photo.shows(Label.EYE).mean() > EYE_SHARE * known)
