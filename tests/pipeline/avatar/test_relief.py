@@ -224,6 +224,17 @@ def test_layers_take_the_broad_colour_of_the_photo_beside_them_and_the_photo_sta
     np.testing.assert_array_equal(other, rgb)  # what is not the layer's own says nothing of its colour
 
 
+def test_the_white_of_an_eye_does_not_glow_on_its_lids():
+    """A lid that closes comes into sight beside what the photo still shows of the eye."""
+    labels, size = np.full((128, 128), Label.FACE, np.uint8), 128
+    labels[64:] = Label.EYE
+    film = SimpleNamespace(labels=labels, alpha=np.ones((size, size), np.float32))
+    share = (labels == Label.EYE).astype(np.float32)
+    bare = np.full((size, size, 3), 0.4, np.float32)
+    out = hide_seams(bare + 0.4 * share[..., None], bare, film, share, share)
+    np.testing.assert_allclose(out[:62], bare[:62], atol=0.01)
+
+
 def test_layers_in_the_shade_change_by_as_large_a_part_as_the_photo_beside_them():
     """A difference that is taken off all colours alike would leave the shade grey."""
     shape, skin = (128, 128), np.array([0.8, 0.6, 0.45], np.float32)

@@ -90,7 +90,8 @@ from portrait360.synth.scene import Light, Part, Scene, Strands
 from portrait360.utils.parallel.threads import run_beside
 from portrait360.utils.portrait_labels import Label
 
-LASH_WIDTH = 0.45  # of the generator's
+LASH_WIDTH, LASHES_BETWEEN = 0.3, (0.33, 0.67)  # of the generator's; where others grow between each two
+FAR_LASHES = 8.0  # usual distances of lashes from which two are not on one lid
 STONE_HAT = 0.2  # probability of no hat from which the hat of a statue is its hair
 COARSE, FINE = 1, 2  # levels of subdivision
 READ, DESCRIBED, GROWN, CALIBRATED, BAKED, WHOLE = 2, 4, 5, 6, 9, 10  # tenths of the time that an avatar takes
@@ -279,9 +280,17 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
 
 
 def thin_lashes(group: Strands) -> Strands:
-    """Return lashes as thin as those of people, which are a soft line together; the generator's are few and wide."""
-    lashes = group.part[0] == Part.EYES
-    return replace(group, widths=group.widths * np.float32(LASH_WIDTH)) if lashes else group
+    """Return lashes as thin and as many as those of people, which are a soft line together."""
+    if group.part[0] != Part.EYES:
+        return group
+    apart = np.linalg.norm(np.diff(group.points[:, 0], axis=0), axis=1)
+    pairs = np.flatnonzero(apart < FAR_LASHES * np.median(apart))  # neighbours on one lid
+    columns = {}
+    for name in ("points", "widths", "albedo", "part", "material"):
+        own = getattr(group, name)
+        between = [(own[pairs] * (1 - share) + own[pairs + 1] * share).astype(own.dtype) for share in LASHES_BETWEEN]
+        columns[name] = np.concatenate([own, *between])
+    return replace(group, **columns | {"widths": columns["widths"] * np.float32(LASH_WIDTH)})
 
 
 def grow_beard(head: Head, coarse: Head, person: DescribedHead) -> BeardGrowth | None:

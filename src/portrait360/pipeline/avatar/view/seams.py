@@ -25,7 +25,8 @@ FEW = 0.02  # share of the photo that is none
 GROUPS = np.full(256, -1, np.int8)  # labels whose colours have to do with each other; the neck often lies in shade
 for _i, _labels in enumerate(
     (
-        (Label.FACE, Label.EAR, Label.BROW, Label.EYE, Label.LIPS),
+        (Label.FACE, Label.EAR, Label.BROW, Label.LIPS),
+        (Label.EYE,),  # their whites would glow on lids that close
         (Label.SKIN,),
         (Label.HAIR,),
         (Label.BEARD,),
