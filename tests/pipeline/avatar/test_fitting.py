@@ -18,7 +18,7 @@ from portrait360.pipeline.avatar.photo.overruled_photo import NO_CONFLICT
 from portrait360.pipeline.avatar.photo.pixels import VOID, Photo, soften_border
 from portrait360.pipeline.avatar.skin.fit import SkinFit
 from portrait360.pipeline.avatar.skin.outline_fit import fit_outline
-from portrait360.pipeline.avatar.view.relight import EXTRA, relight
+from portrait360.pipeline.avatar.view.relight import EXTRA, TURN, relight
 from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL, LAYERS
 from portrait360.pipeline.avatar.worn.hat_search import HATS_OF_FAMILY, choose_hat
 from portrait360.pipeline.reading.reading import Reading
@@ -146,7 +146,7 @@ def test_light_changes_with_the_angle_from_the_photo():
     gains = np.full((side, side, len(LAYERS) + EXTRA, 3), np.log(0.5), np.float32)
     layer, uv = LAYER_OF_LABEL[labels], pixel_centres(side, side)
     near = relight(photo, gains, layer, uv, np.zeros((side, side)))
-    far = relight(photo, gains, layer, uv, np.full((side, side), 60.0))
+    far = relight(photo, gains, layer, uv, np.full((side, side), TURN[1]))
     np.testing.assert_allclose(near, rgb, atol=1e-5)
     np.testing.assert_allclose(srgb_to_radiance(far), 0.5 * srgb_to_radiance(rgb), rtol=2e-2)
 

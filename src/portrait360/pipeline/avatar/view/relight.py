@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from portrait360.pipeline.avatar.photo.exposure import QUIET, blur, log_ratio, look_up_points
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.skin.patches import carry_across, find_shade, keep_own
+from portrait360.pipeline.avatar.view.face_light import fit_face_light
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.tone_mapping import tone_map
-from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.array_types import F32, F64, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
@@ -30,12 +31,7 @@ FALSE = (0.15, 0.45)  # logarithm of red over blue by which its hue is off the f
 DIM, SMALL = 0.004, 128  # radiance too dark to tell a hue by; pixels of a photo in which broad hues are looked at
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which it fades, and all edges of light and shade
 BRIGHTER = 0.15  # logarithm by which the skin's own spots are brighter than the skin around them
-TURN = (8.0, 60.0)  # degrees from the photo's direction over which it takes the light of the layers
-SHADE_TURN = (5.0, 30.0)  # those over which skin in the shade does: a dark patch amid skin in new light is a stain
-LIFTED = (0.05, 0.4)  # logarithm by which a gain exceeds the face's from which that is the shade's, and surely so
-TOO_DEEP, IN_SHADE = (1.0, 1.2), 0.9
-"""That of a face's shade, a quantile, from which so little light is left that brighter skin has blotches, and surely
-does. All of a shade turns or nothing does, or else its rim would be a stain."""
+TURN = (3.0, 66.0)  # degrees from the photo's direction over which light turns to that of the layers
 OPENINGS = (Label.EYE, Label.MOUTH)  # against skin their colours say nothing of its light
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
 SOFT = 0.004  # picture sides over which what is known ends
@@ -43,16 +39,15 @@ BESIDE = 0.004  # picture sides around these over which what differs may be thei
 RIM = (0.35, 0.7)  # cosines to the camera from which all light on skin is that of its rim, and none is
 WITHIN = 0.045  # picture sides over which the light within a rim is carried on to it
 RIM_TURN = (3.0, 14.0)  # degrees from the photo's direction over which a rim takes the light within it
-SPARSE = 4  # pixels of the photo from one that is looked at to the next
-EXTRA = 3  # gains that are no layer's
+EXTRA = 2  # gains that are no layer's
 
 
-def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], layers: int) -> F32:
+def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], layers: int) -> tuple[F32, F64]:
     """Return the broad gain from the photo to a render for each layer (s, s, layers + EXTRA, 3), logarithms.
 
-    Then follows that of the layer that the photo's label names, smoothly from one label to the next: first with
-    the photo's highlights and the edges of its shade, for near its direction, then without them. The last are what
-    gives the rim of a face the light within it.
+    They leave neither the photo's highlights nor the edges of its shade. Then follows that of the layer that the
+    photo's label names, smoothly from one label to the next. The last are what gives the rim of a face the light
+    within it. Also return the harmonics (9, 3) of that of the face, see `fit_face_light`.
     """
     side = (photo.size, photo.size)
     drawn, normals = (
@@ -64,17 +59,18 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
     opened, drawn_open = (np.isin(labels, OPENINGS) for labels in (photo.labels, names))
     shown, rendered = layer_of_label[photo.labels], np.where(opened == drawn_open, layer_of_label[names], -1)
     facing = cv2.GaussianBlur(normals, (0, 0), BROAD * photo.size) @ unit(photo.camera.position).astype(np.float32)
-    gains, levelled, rim = [], [], np.zeros_like(ratio)
+    levelled, rim, light = [], np.zeros_like(ratio), np.zeros((9, 3))
     for layer in range(layers):
         agree = cv2.erode(((shown == layer) & (rendered == layer)).astype(np.uint8), np.ones((5, 5), np.uint8))
         weight = (agree * photo.known).astype(np.float32)
         broad = blur(ratio, weight, BROAD * photo.size) * (weight.sum() > FEWEST)
-        gains.append(broad)
         if layer == layer_of_label[Label.FACE] and not photo.painted:  # a drawn face has neither gloss nor shadows
             over = (broad - ratio) * cv2.GaussianBlur(weight, (0, 0), SOFT * photo.size)[..., None]
             openings = opened | drawn_open | (names == Label.BROW)
             levelling = level_light(over, facing, find_shade(-broad.mean(-1), weight))
             levelling = levelling + dim_glare(over + levelling, broad)
+            sure = (weight > 0.5) & photo.shows(Label.FACE) & ~openings
+            light = fit_face_light(broad[sure], normals[sure], unit(photo.camera.position))
             near, broad = broad, broad + carry_across(levelling, openings, BESIDE, weight)
             broad = dim_whites(broad, photo, drawn[names == Label.FACE])
             rim = find_rim(near, broad, facing, weight)
@@ -83,9 +79,9 @@ def find_relight(photo: Photo, film: Film, layer_of_label: NDArray[np.int8], lay
         [cv2.GaussianBlur((shown == i).astype(np.float32), (0, 0), PASS * photo.size) for i in range(layers)], -1
     )
     shares = shares / np.maximum(shares.sum(-1, keepdims=True), 1e-4)
-    mixed, smoother = (np.einsum("yxl,yxlc->yxc", shares, np.stack(g, 2)) for g in (gains, levelled))
-    together = np.stack([*levelled, mixed, smoother, rim]).astype(np.float32)
-    return np.moveaxis(together, 0, 2)  # each is looked up by itself, from memory that is its own
+    mixed = np.einsum("yxl,yxlc->yxc", shares, np.stack(levelled, 2))
+    together = np.stack([*levelled, mixed, rim]).astype(np.float32)
+    return np.moveaxis(together, 0, 2), light  # each is looked up by itself, from memory that is its own
 
 
 def level_light(over: F32, facing: Floats, shade: F32) -> F32:
@@ -156,38 +152,23 @@ def find_deep_shade(photo: Photo, gain: F32) -> F32:
     return np.asarray(smoothstep(*DEEP, small_gain.mean(-1)) * smoothstep(*FALSE, np.abs(hue - usual)), np.float32)
 
 
-def judge_shade(photo: Photo, gains: F32) -> tuple[float, float]:
-    """Return the broad gain of most of the face, and how far its shade has enough light to turn sooner, 0 to 1.
-
-    A face that is lit as a whole lies in no shade.
-    """
-    face = gains[::SPARSE, ::SPARSE, 0][photo.labels[::SPARSE, ::SPARSE] == Label.FACE].mean(-1)
-    if len(face) == 0:
-        return 0.0, 1.0
-    usual = max(float(np.median(face)), 0.0)
-    return usual, 1 - float(smoothstep(*TOO_DEEP, np.asarray(np.quantile(face, IN_SHADE) - usual)))
+def turn_light(angle: Floats) -> Floats:
+    """Return how far light has turned from the photo's (0) to that of the layers (1): as fast everywhere."""
+    return np.clip((angle - TURN[0]) / (TURN[1] - TURN[0]), 0, 1)
 
 
 def relight(photo: Photo, gains: F32, layer: NDArray[np.int8], uv: Floats, angle: Floats) -> Floats:
     """Return the photo's colours at uv, sRGB, in the light that the layers receive."""
-    rgb, turn = look_up(photo.rgb, uv), smoothstep(*TURN, angle)
+    rgb, turn = look_up(photo.rgb, uv), turn_light(angle)
     rows, columns = np.nonzero((layer >= 0) & (angle > RIM_TURN[0]))
     if len(rows) == 0:
         return rgb
     places, gain = uv[rows, columns], np.zeros((len(rows), 3), np.float32)
     layers = layer[rows, columns]
-    first = gains.shape[2] - EXTRA  # that is no layer's
-    for i in range(first):
+    for i in range(gains.shape[2] - 1):
         gain[layers == i] = look_up_points(gains[:, :, i], places[layers == i])
-    relief, seen = layers >= first, angle[rows, columns][:, None]
-    near, far = (look_up_points(gains[:, :, i], places[relief]) for i in (first, first + 1))
-    gain[relief] = near
-    usual, turning = judge_shade(photo, gains)
-    shade = smoothstep(*LIFTED, gain.mean(-1, keepdims=True) - usual) * turning
-    sooner = shade * smoothstep(*SHADE_TURN, seen)
-    gain[relief] += np.maximum(smoothstep(*ASIDE, seen), sooner)[relief] * (far - near)
-    part = np.maximum(turn[rows, columns, None], sooner)
-    gain = part * gain + (1 - part) * smoothstep(*RIM_TURN, seen) * look_up_points(gains[:, :, -1], places)
+    part, aside = turn[rows, columns, None], smoothstep(*RIM_TURN, angle[rows, columns, None])
+    gain = part * gain + (1 - part) * aside * look_up_points(gains[:, :, -1], places)
     skin = look_up_points(photo.shows(*BARE).astype(np.float32), places)[:, None]
     shown = look_up_points(photo.radiance, places)
     # gains are found with as much light added to both; but pupils, lashes and brows stay black

@@ -24,6 +24,7 @@ from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, SKIN,
 from portrait360.pipeline.avatar.skin.detail import SkinDetail, coarser, look_up_detail, make_detail
 from portrait360.pipeline.avatar.skin.eye_shade import shade_eyes
 from portrait360.pipeline.avatar.skin.lip_shade import lighten_lips
+from portrait360.pipeline.avatar.view.face_light import light_skin
 from portrait360.pipeline.avatar.view.matte_edges import (
     TURNED as DROPPED,
 )
@@ -46,7 +47,13 @@ from portrait360.pipeline.avatar.view.relief_view import (
     lay_relief_over,
     measure_angles,
 )
-from portrait360.pipeline.avatar.view.relight import find_deep_shade, find_relight, leave_deep_shade, relight
+from portrait360.pipeline.avatar.view.relight import (
+    find_deep_shade,
+    find_relight,
+    leave_deep_shade,
+    relight,
+    turn_light,
+)
 from portrait360.pipeline.avatar.view.seams import hide_seams
 from portrait360.pipeline.avatar.view.turned_face import keep_features
 from portrait360.pipeline.avatar.worn.glasses_photo import show_own_frame
@@ -59,7 +66,7 @@ from portrait360.synth.render.mesh_buffers import POSITION
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.render.tone_mapping import srgb_to_radiance, tone_map
 from portrait360.synth.scene import Part
-from portrait360.utils.array_types import F32, Bools, Floats
+from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 from portrait360.utils.vectors import measure_length, sum_products
@@ -146,6 +153,11 @@ class PhotoProjection:
     def tone(self) -> Tone | None:
         return self._comparison[3]
 
+    @property
+    def light(self) -> F64:
+        """By what the face is brighter in the light of the layers than in the photo's, see `fit_face_light`."""
+        return self._comparison[4]
+
     def with_colours(self, rgb: F32) -> PhotoProjection:
         """Return the projection of a photo (s, s, 3) that shows the same things in other colours."""
         _ = self._comparison
@@ -155,16 +167,16 @@ class PhotoProjection:
         return out
 
     @cached_property
-    def _comparison(self) -> tuple[F32, F32, Relief, Tone | None]:
+    def _comparison(self) -> tuple[F32, F32, Relief, Tone | None, F64]:
         film = render_linear(self.scene, self.photo.camera, DEPTH_SIZE)
         tone = None if self.drawn else find_tone(self.photo, film)
         film = tone_hair(film, tone)
-        gains = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
+        gains, light = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
         skin = draw_skin(self.scene, self.photo.camera)
         relief = make_relief(self.photo, film, skin, LAYER_OF_LABEL, self.cover, drawn=self.drawn)
         deep = find_deep_shade(self.photo, gains[:, :, LAYERS.index(SKIN)])
         relief = replace(relief, shows=relief.shows._replace(deep=deep))
-        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, relief, tone
+        return np.where(film.alpha > 0.3, film.depth, np.float32(9)), gains, relief, tone, light
 
     @cached_property
     def clear(self) -> Photo:
@@ -232,6 +244,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     uv, depth = projection.photo.camera.project(points)
     eye = camera.position if motion is None else motion.find_eyes(points, camera)
     angle, layer = measure_angles(points, projection.photo.camera.position, eye), LAYER_OF_LABEL[film.labels]
+    film = light_skin(film, projection.light, unit(projection.photo.camera.position), 1 - turn_light(angle))
     near, behind = 1 - smoothstep(*NEAR, angle), depth - look_up_nearest(projection.depth, uv)
     density = _relative_resolution(film, points, projection.photo.camera, camera)
     turn = measure_turn(angle, film.alpha, projection.clearing)
