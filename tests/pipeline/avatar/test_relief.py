@@ -25,7 +25,7 @@ from portrait360.pipeline.avatar.view.relief_trust import (
     measure_density,
     soften_edges,
 )
-from portrait360.pipeline.avatar.view.relief_view import Colours, lay_relief_over, make_opaque
+from portrait360.pipeline.avatar.view.relief_view import Colours, find_smears, lay_relief_over, make_opaque
 from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
 from portrait360.pipeline.avatar.view.seams import hide_seams
 from portrait360.utils.portrait_labels import Label
@@ -273,3 +273,15 @@ def test_hair_that_the_photo_saw_aslant_is_not_shown_on_skin_but_a_fringe_is(den
         one, one, Shown(one, one, one, one, 0 * one, 0 * one), uv, 9 * one, nowhere, ~nowhere & scraps
     )
     assert abs(float(np.median(shown[40:-40, 40:-40])) - kept) < 0.1
+
+
+@pytest.mark.parametrize(("stretch", "light", "seen"), [(4.0, 0.9, True), (4.0, 0.42, False), (1.0, 0.9, False)])
+def test_what_the_photo_saw_aslant_goes_where_its_colour_is_not_that_of_the_layers(stretch, light, seen):
+    """Hair that glares at the photo's outline becomes a white patch as that is stretched."""
+    size, shape = 128, (128, 128)
+    uv = pixel_centres(size, size) / np.array([stretch, 1.0])
+    alpha, none = (np.indices(shape)[1] < 64).astype(np.float32), np.zeros(shape)
+    layers = Colours(np.full((*shape, 3), 0.4), alpha, none, none, none, none)
+    smears = find_smears(np.full((*shape, 3), light), layers, uv)[8:-8, 8:-8]
+    assert smears[:, :48].min() > 0.9 if seen else smears.max() < 0.1
+    assert (smears[:, 64:] == 0).all(), "beside the layers nothing better is known"

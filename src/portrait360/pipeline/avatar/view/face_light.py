@@ -9,17 +9,18 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from portrait360.pipeline.avatar.photo.pixels import SKIN
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.lights import basis, sphere_directions
 from portrait360.utils.array_types import F32, F64, Floats
+from portrait360.utils.portrait_labels import Label
 
 FEWEST = 150  # pixels from which the light is known
 STIFF = (1e-6, 0.01, 0.05)  # weight of the squares of the coefficients of each order, per pixel
 SEEN = 0.5  # cosine to the photo's camera down to which light is read: at the rim it comes from behind
 GROUPS = 256  # directions that count alike
 MOST = 1.2  # logarithm
+BARE = (Label.FACE, Label.EAR, Label.SKIN, Label.BROW, Label.LIPS)
 MIXED = 1.0  # pixels over which light on skin ends: at its edge they are half hair
 
 
@@ -39,7 +40,7 @@ def fit_face_light(gain: F32, normals: F32, towards: Floats) -> F64:
 
 def light_skin(film: Film, light: F64, towards: Floats, share: Floats) -> Film:
     """Return layers whose skin has a `share` (s, s) of the photo's light, which seen from `towards` has harmonics."""
-    lit = np.isin(film.labels, SKIN) & (film.alpha > 0) & (share > 0)
+    lit = np.isin(film.labels, BARE) & (film.alpha > 0) & (share > 0)
     if not light.any() or not lit.any():
         return film
     normals = unit(film.normals[lit])

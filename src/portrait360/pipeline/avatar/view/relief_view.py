@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.pipeline.avatar.photo.pixels import BEARD, HAIR, VOID, Photo
 from portrait360.pipeline.avatar.view.relief import STEP, Relief
-from portrait360.pipeline.avatar.view.relief_trust import SOFT_EDGE, drop_islands, leave_out_ink, soften_edges
+from portrait360.pipeline.avatar.view.relief_trust import (
+    SOFT_EDGE,
+    drop_islands,
+    leave_out_ink,
+    measure_density,
+    soften_edges,
+)
 from portrait360.pipeline.avatar.view.relight import EXTRA, leave_deep_shade, relight
 from portrait360.pipeline.avatar.view.turned_face import FEATURES, keep_features
 from portrait360.pipeline.avatar.worn.glasses_photo import find_frames_before
@@ -47,6 +53,9 @@ STRAND, ALONE = 0.006, (8.0, 14.0)  # picture sides: half the width of lone stra
 CURL, CURLS_END, LOW = 0.008, (9.0, 17.0), 0.02
 """Share of a view up to which hair over bare skin is a curl's, and degrees over which it ends, if it lies lower than
 this canonical height: in the photo it is behind an ear, and would lie on the jaw further round."""
+STRETCHED = (0.45, 0.85)  # pixels of the photo per rendered pixel: it is stretched below, and not above
+UNLIKE, DARK = (0.2, 0.5), 0.1  # difference of colours from which that is seen, logarithms, and sRGB that both gain
+SMEAR = 0.006  # picture sides over which they are compared
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
 
 
@@ -111,8 +120,10 @@ def lay_relief_over(
     whole = whole * keep_features(features, photo, eye, angle)
     curls = (labels == Label.HAIR) & (beneath == skin) & (rest[..., 1] < LOW) & (whole > 0)
     whole = whole * (1 - find_small(curls) * smoothstep(*CURLS_END, angle))
-    trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - EXTRA, -1), uv, angle)
+    alike = np.isin(beneath, list({skin, layer_of_label[Label.HAIR]} - relief.poor)) & ~np.isin(labels, FEATURES)
+    whole = whole * (1 - find_smears(colours, layers, uv) * alike * smoothstep(*SOFT_EDGE, angle))
+    trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
     layers = layers._replace(alpha=layers.alpha * (1 - find_lone_strands(layers, film, whole, turned)))
     kept_alpha = layers.alpha * (1 - find_strange(relief, film, layer_of_label, turned, distance > 0))
@@ -128,6 +139,20 @@ def find_small(mask: Bools) -> F32:
     small[0] = False
     found = cv2.dilate(small[np.asarray(parts, np.int32)].astype(np.float32), np.ones((3, 3), np.uint8))
     return np.asarray(cv2.GaussianBlur(found, (0, 0), SOFT), np.float32)
+
+
+def find_smears(colours: Floats, layers: Colours, uv: Floats) -> Floats:
+    """Return 1 where pixels of the photo at uv are stretched and of another colour than the layers (s, s), else 0.
+
+    A smear of the same colour is not seen; what glares at the photo's outline would be a stain. This does not hold
+    for hats, clothes, eyes and mouths, which the layers do not have as the photo does.
+    """
+    shown, beneath = (
+        np.log(cv2.GaussianBlur(np.asarray(rgb, np.float32), (0, 0), SMEAR * len(uv)).clip(0) + DARK)
+        for rgb in (colours, layers.rgb)
+    )
+    unlike = smoothstep(*UNLIKE, np.abs(shown - beneath).mean(-1)) * (layers.alpha > 0.5)
+    return unlike * (1 - smoothstep(*STRETCHED, measure_density(uv)))
 
 
 def find_hidden(film: Film, distance: F32, behind: Floats) -> Bools:
