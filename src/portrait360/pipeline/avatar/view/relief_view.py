@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.pipeline.avatar.photo.pixels import BEARD, HAIR, VOID, Photo
+from portrait360.pipeline.avatar.view.ears import keep_ears
 from portrait360.pipeline.avatar.view.relief import STEP, Relief
 from portrait360.pipeline.avatar.view.relief_trust import (
     SOFT_EDGE,
@@ -118,6 +119,8 @@ def lay_relief_over(
     whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))
     features = np.isin(labels, FEATURES) & (shown == beneath) | np.isin(film.labels, FEATURES)
     whole = whole * keep_features(features, photo, eye, angle)
+    ears = (labels == Label.EAR) & (beneath >= 0) | (film.labels == Label.EAR) & (shown == skin)
+    whole = whole * keep_ears(ears, photo, rest, angle)
     curls = (labels == Label.HAIR) & (beneath == skin) & (rest[..., 1] < LOW) & (whole > 0)
     whole = whole * (1 - find_small(curls) * smoothstep(*CURLS_END, angle))
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - EXTRA, -1), uv, angle)

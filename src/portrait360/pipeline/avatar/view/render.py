@@ -24,6 +24,7 @@ from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, SKIN,
 from portrait360.pipeline.avatar.skin.detail import SkinDetail, coarser, look_up_detail, make_detail
 from portrait360.pipeline.avatar.skin.eye_shade import shade_eyes
 from portrait360.pipeline.avatar.skin.lip_shade import lighten_lips
+from portrait360.pipeline.avatar.view.ears import keep_ears
 from portrait360.pipeline.avatar.view.face_light import light_skin
 from portrait360.pipeline.avatar.view.matte_edges import (
     TURNED as DROPPED,
@@ -252,6 +253,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     matte, known = look_up(photo.alpha, uv), look_up(photo.known, uv)
     share = trust_photo(projection, film, uv, angle, near, behind, density, matte, known)
     share = share * keep_features(np.isin(film.labels, INNER), photo, eye, angle)
+    share = share * keep_ears((film.labels == Label.EAR) & (film.alpha > 0), photo, points, angle)
     if motion is not None:  # what the photo did not see comes into sight
         share *= (1 - look_up(motion.change_map, uv) * smoothstep(*HIDDEN, behind)) * (1 - lost)
     rgb = np.zeros_like(film.radiance)

@@ -40,6 +40,11 @@ def keep_features(features: Bools, photo: Photo, eye: Floats, angle: Floats) -> 
         return np.ones(features.shape, np.float32)
     in_view = smoothstep(*SEEN, unit(np.asarray(eye)) @ SIDES.T)
     lost = smoothstep(*ASIDE, angle) * (aslant * in_view).max(-1)
-    width = EDGE * len(features)
-    wide = cv2.dilate(features.astype(np.uint8), np.ones((2 * round(width) + 1,) * 2, np.uint8)).astype(np.float32)
-    return np.asarray(1 - lost * cv2.GaussianBlur(wide, (0, 0), max(width, 0.5)), np.float32)
+    return np.asarray(1 - lost * widen(features), np.float32)
+
+
+def widen(mask: Bools) -> F32:
+    """Return 1 in a mask of a view (s, s), with soft edges beyond it."""
+    width = EDGE * len(mask)
+    wide = cv2.dilate(mask.astype(np.uint8), np.ones((2 * round(width) + 1,) * 2, np.uint8)).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(wide, (0, 0), max(width, 0.5)), np.float32)
