@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.ears import clear_ears
+from portrait360.pipeline.avatar.photo.beneath_ears import find_beneath_ears
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.skin.ear_colours import redden_ears
+from portrait360.pipeline.avatar.skin.colours import calm_and_even
+from portrait360.pipeline.avatar.skin.ear_colours import find_ears, redden_ears, shade_ears
+from portrait360.pipeline.avatar.skin.mesh import find_features
+from portrait360.pipeline.avatar.view.ears import keep_ears
+from portrait360.pipeline.avatar.view.relief_trust import find_clear_skin
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.ear_folds import find_fold_heights, fold_ears
 from portrait360.synth.head_pack import load_pack
@@ -132,6 +139,40 @@ def test_ears_are_redder_than_the_face_and_most_so_at_their_rims():
     assert redness[inner & (heights > 0.005)].mean() > redness[inner & (np.abs(heights) < 0.001)].mean() + 0.04
 
 
+def test_folds_of_ears_are_darker_in_their_own_colour_too_and_redder(head):
+    gain, heights = shade_ears(bare_skin(fold_ears(head))), find_fold_heights(1)
+    assert np.median(gain[heights < -0.008]) < np.median(gain[heights > 0.004]) - 0.2
+    assert gain.max() <= 0
+    assert (gain[:, 0] >= gain[:, 2]).all()
+    np.testing.assert_array_equal(gain[np.abs(head.rest[:, 0]) < 0.2], 0)
+
+
+def test_ears_take_the_broad_colour_of_the_photos_but_not_its_folds():
+    count = len(load_average_head().fine[1])
+    nothing, seen = np.zeros(count, np.float32), np.ones(count, np.float32)
+    spots = np.where(np.arange(count) % 5 == 0, -0.4, 0.0)[:, None] * np.ones(3)
+    out = calm_and_even(spots + (0.3, 0.1, 0.0), seen, nothing > 0, nothing, nothing)
+    ears, cheeks = find_ears(count) > 0.9, find_features(count) > 0.9
+    assert out[ears].std(0).max() < 0.3 * out[cheeks].std(0).max()
+    assert (out[ears, 0] > out[ears, 2] + 0.1).all()
+
+
+def test_an_ear_that_the_photo_saw_aslant_is_soon_all_the_layers():
+    ears, place = np.zeros((64, 64), bool), np.ones((64, 64, 3))
+    ears[20:40, 20:40] = True
+
+    def keep(turn: float, angle: float, side: int = 1, *, painted: bool = False):
+        photo = cast(Photo, SimpleNamespace(camera=Camera(look_at(turn, 0), FOCAL), painted=painted))
+        return keep_ears(ears, photo, side * place, np.full((64, 64), angle))
+
+    assert keep(0, 20)[30, 30] < 0.01
+    assert keep(0, 20)[60, 60] == 1
+    assert keep(0, 5).min() == 1
+    assert keep(0, 20, painted=True).min() == 1
+    assert keep(40, 30).min() == 1  # the left ear of a head that turns to its right
+    assert keep(40, 30, -1).min() < 0.01
+
+
 def test_hair_goes_round_an_ear_that_the_photo_shows_bare(head):
     comb = comb_over_ear(head)
     assert before_ear(head, [comb]) > 200
@@ -183,3 +224,17 @@ def test_hair_that_goes_round_an_ear_stays_over_the_skin(head):
     comb = replace(comb, points=np.asarray(points + (0.006 - off) * head.field.gradient(points), np.float32))
     left = clear_ears([comb], head, photograph(Label.EAR))
     assert min(head.field.distance(group.points).min() for group in left) > -0.001
+
+
+def test_what_hangs_from_an_ear_is_not_the_skin_of_the_neck():
+    labels = np.full((SIDE, SIDE), Label.SKIN, np.uint8)
+    labels[:40] = Label.FACE
+    labels[30:50, 60:70] = Label.EAR
+    photo = replace(photograph(Label.SKIN), labels=labels)
+    beneath = find_beneath_ears(photo)
+    assert beneath[60, 65] > 0.9  # where a pearl hangs
+    assert beneath[60, 30] == 0
+    assert beneath[100, 65] == 0
+    assert beneath[20:35].max() == 0
+    assert find_clear_skin(photo)[60, 65] < 0.1 < find_clear_skin(photo)[60, 30]
+    assert find_beneath_ears(photograph(Label.SKIN)).max() == 0

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.drawing.painted_labels import find_ink
+from portrait360.pipeline.avatar.photo.beneath_ears import find_beneath_ears
 from portrait360.pipeline.avatar.photo.exposure import (
     FEW,
     GAIN,
@@ -30,7 +31,7 @@ from portrait360.pipeline.avatar.photo.exposure import (
 )
 from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo
 from portrait360.pipeline.avatar.skin.detail import look_up_detail, make_detail
-from portrait360.pipeline.avatar.skin.ear_colours import redden_ears
+from portrait360.pipeline.avatar.skin.ear_colours import find_ears, redden_ears, shade_ears
 from portrait360.pipeline.avatar.skin.mesh import (
     coarse_count,
     find_features,
@@ -192,7 +193,7 @@ def clean_base(mesh: Mesh, kinds: Bytes) -> F32:
         apart = np.average(base, axis=0, weights=ears + 1e-9) - np.median(base[face], 0)
         base = base - smoothstep(0.0, 0.5, ears)[:, None] * apart
     if mesh.material[0] == Material.SKIN:
-        base = base + redden_ears(count)
+        base = base + redden_ears(count) + shade_ears(mesh)
     return np.asarray(base, np.float32)
 
 
@@ -295,13 +296,15 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     broad = find_usual(spot, trust, inner, NEAR, np.inf)
     lines = WRINKLE * np.tanh((spot - broad) / WRINKLE) * smoothstep(*CLEAR, source[:coarse, None])
     held = lines + np.where(spot.mean(1, keepdims=True) < 0, dark * np.tanh((spot - lines) / dark), spot - lines)
-    calm = usual + LOPSIDED * same * (average_sides(usual, mirror) - usual) + held + free * (spot - held)
+    broad_only = (1 - find_ears(count))[:, None]  # folds never lie quite as the photo's: they would be lit twice
+    spot = (held + free * (spot - held)) * broad_only[:coarse]
+    calm = usual + LOPSIDED * same * (average_sides(usual, mirror) - usual) + spot
     sides = np.maximum(brow[:coarse, None], free) * same
     calm = calm + sides * (share_hue(calm, source[:coarse] * np.exp(2 * values.mean(1)), mirror) - calm)
     fine, free = gain - prolong(values, count), np.where(lining, 1, features)[:, None]
     limit = FINE * (0.15 + 0.85 * source[:, None])  # beside hair these are its strands
     held = limit * np.tanh(fine / limit)
-    return np.asarray(prolong(calm, count) + held + free * (fine - held), np.float32)
+    return np.asarray(prolong(calm, count) + (held + free * (fine - held)) * broad_only, np.float32)
 
 
 def find_labelled(mesh: Mesh, label: Label) -> Bools:
@@ -382,6 +385,7 @@ def _bare_mask(photo: Photo) -> F32:
     """Return where the photo surely shows bare skin; the edges of neck and chest are less sure than the face's."""
     neck = photo.mask((Label.SKIN,), inset=6)
     sure = photo.mask(SKIN, inset=3) * np.where(photo.shows(Label.SKIN), neck, 1) * (1 - find_ink(photo))
+    sure = sure * (1 - find_beneath_ears(photo))
     return np.clip(sure, 0, 1).astype(np.float32)
 
 

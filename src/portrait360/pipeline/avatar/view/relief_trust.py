@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from portrait360.pipeline.avatar.drawing.painted_labels import find_ink
+from portrait360.pipeline.avatar.photo.beneath_ears import find_beneath_ears
 from portrait360.pipeline.avatar.photo.pixels import CLOTHES, HAIR, SKIN, Photo
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
@@ -122,9 +123,10 @@ def judge_stretch(shows: Shown, uv: Floats, angle: Floats, skin: Floats, beneath
 
 
 def find_clear_skin(photo: Photo) -> F32:
-    """Return 0 beside the photo's hair, hat and clothes, whose shade lies on the skin, 1 where it ends (s, s)."""
+    """Return 0 beside the photo's hair, hat, clothes and ears, which shade the skin, 1 where that ends (s, s)."""
     free = (~photo.shows(*HAIR, Label.HAT, *CLOTHES)).astype(np.uint8)
-    return np.asarray(smoothstep(*CLEAR, cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size), np.float32)
+    away = cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size
+    return np.asarray(smoothstep(*CLEAR, away) * (1 - find_beneath_ears(photo)), np.float32)
 
 
 def find_clear_hat(photo: Photo) -> F32:
