@@ -10,6 +10,7 @@ from collections.abc import Callable
 from io import TextIOWrapper
 from typing import NoReturn
 
+from portrait360.utils.collection import skip_last_collection
 from portrait360.utils.errors import Interrupted, UserError
 from portrait360.utils.memory import address_space_limit
 from portrait360.utils.option_fields import name_flags
@@ -32,6 +33,7 @@ def run_entry_point(run: Callable[[], object]) -> None:
     limit = address_space_limit()
     if limit is not None and limit < LEAST_SPACE:
         exit_with(f"{_ask_for_space(limit)}.", code=2)
+    skip_last_collection()
     for name in ("SIGINT", "SIGTERM"):  # both unwind the stack, so that no half-written file stays
         signal.signal(getattr(signal, name), stop)
     try:

@@ -9,6 +9,7 @@ import typer
 
 from portrait360.apps.cli.command_options import GroupedCommand, ResumedFolder, with_make_options
 from portrait360.pipeline.options import RUN, MakeOptions, content_hash
+from portrait360.utils.collection import keep_for_good
 from portrait360.utils.errors import UserError
 from portrait360.utils.terminal import escape_controls
 
@@ -52,7 +53,8 @@ def make(
 
                 check_folder(output, str(content_hash(photo)))
 
-            from portrait360.pipeline.make import make as run  # takes seconds; what is wrong should be told sooner
+            with keep_for_good():  # takes seconds; what is wrong should be told sooner
+                from portrait360.pipeline.make import make as run
 
             run(photo, output, options, on_event, overwrite=overwrite)
         except UserError as error:
