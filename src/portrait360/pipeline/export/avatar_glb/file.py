@@ -14,7 +14,7 @@ from portrait360.pipeline.export.avatar_glb.expression import Rig, make_rig
 from portrait360.pipeline.export.avatar_glb.face import make_eyes, make_face_hair, make_mouth, make_skin_piece
 from portrait360.pipeline.export.avatar_glb.hair import make_hair
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, show_linear
-from portrait360.pipeline.export.avatar_glb.photo_detail import find_photo_detail
+from portrait360.pipeline.export.avatar_glb.photo_detail import PhotoDetail, find_photo_detail
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.skin_texture import bake_skin_texture
 from portrait360.pipeline.export.avatar_glb.worn import Worn, make_worn
@@ -22,7 +22,7 @@ from portrait360.synth.render.tone_mapping import srgb_to_linear
 from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, translate_write_errors
-from portrait360.utils.parallel.threads import run_beside
+from portrait360.utils.parallel.threads import map_in_threads, run_beside
 
 TRIANGLES = 60_000  # of the whole file at detail 1
 DETAILS = (0.25, 8.0)  # least and greatest
@@ -64,17 +64,20 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
         raise UserError(f"The detail of a mesh must lie between {DETAILS[0]:g} and {DETAILS[1]:g}, not {detail:g}.")
     rig = make_rig(avatar)
     neck = make_neck(rig)
-    photo, shapes = run_beside(
-        lambda: find_photo_detail(avatar), lambda: make_shapes(avatar, rig, neck, detail, unlit=unlit)
+    shapes, (photo, skin) = run_beside(
+        lambda: make_shapes(avatar, rig, neck, detail, unlit=unlit), lambda: paint_skin(avatar, unlit=unlit)
     )
-    skin, worn = run_beside(
-        lambda: bake_skin_texture(avatar, photo, unlit=unlit),
-        lambda: [thing.print(photo, unlit=unlit) for thing in shapes.worn],
-    )
+    worn = list(map_in_threads(lambda thing: thing.print(photo, unlit=unlit), shapes.worn, lone_first=False))
     pieces, images = shapes.face + worn, {"skin": skin, **shapes.eyes}
     pieces = pieces + close_bust(avatar, pieces, unlit=unlit) + shapes.hair
     images |= {piece.look.texture: piece.image for piece in pieces if piece.look.texture and piece.image is not None}
     return Parts(pieces, images, neck.pivot, dict(zip(rig.names, rig.weights.tolist(), strict=True)))
+
+
+def paint_skin(avatar: Avatar, *, unlit: bool) -> tuple[PhotoDetail, Bytes]:
+    """Return what the photo shows beyond the avatar's colours, and the texture of the skin with it."""
+    photo = find_photo_detail(avatar)
+    return photo, bake_skin_texture(avatar, photo, unlit=unlit)
 
 
 @dataclass(frozen=True, eq=False)
