@@ -23,9 +23,8 @@ def foreground(rgb: Floats, alpha: Floats) -> Floats:
 
 def look_up(picture: Floats, uv: Floats) -> Floats:
     """Sample an image bilinearly at uv (..., 2), in units of its side; outside it the border pixels continue."""
-    side = picture.shape[0]
-    x, y = np.moveaxis(np.asarray(uv, np.float32) * side - 0.5, -1, 0)
-    values = cv2.remap(np.asarray(picture, np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    places, picture = np.asarray(uv, np.float32) * picture.shape[0] - np.float32(0.5), np.asarray(picture, np.float32)
+    values = cv2.remap(picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(values, np.float32)
 
 

@@ -18,7 +18,7 @@ from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
-from portrait360.utils.portrait_labels import Label
+from portrait360.utils.portrait_labels import Label, find_labels
 
 LEVELS = np.array([0.04, 0.16, 0.33, 0.5, 0.67, 0.84, 0.96])  # quantiles of the brightness of the photo's hair
 WIDTH = 0.35  # logarithm of the brightness over which hues are averaged
@@ -43,7 +43,7 @@ def find_tone(photo: Photo, film: Film) -> Tone | None:
     """Return by how much hues differ between a photo and a render at its camera; None of too little hair."""
     side = (len(film.labels),) * 2
     shown = shrink(photo.shows(*HAIR) & (np.minimum(photo.pure, photo.known) > PURE))
-    drawn = shrink(np.isin(film.labels, HAIR) & (film.alpha > PURE))
+    drawn = shrink(find_labels(film.labels, HAIR) & (film.alpha > PURE))
     drawn &= cv2.resize(photo.shows(*HAIR).astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
     if min(shown.sum(), drawn.sum()) < FEW:
         return None
@@ -60,7 +60,7 @@ def find_tone(photo: Photo, film: Film) -> Tone | None:
 
 def tone_hair(film: Film, tone: Tone | None) -> Film:
     """Return a render whose hair has the photo's hue at each brightness."""
-    hair = np.isin(film.labels, HAIR) & (film.alpha > 0)
+    hair = find_labels(film.labels, HAIR) & (film.alpha > 0)
     if tone is None or not hair.any():
         return film
     radiance = film.radiance.copy()

@@ -80,7 +80,7 @@ def look_up_points(picture: Floats, uv: Floats) -> F32:
     count, columns = len(uv), 4096
     if count == 0:
         return np.zeros((0, *picture.shape[2:]), np.float32)
-    table = np.zeros((-(-count // columns) * columns, 2))
+    table = np.zeros((-(-count // columns) * columns, 2), np.float32)
     table[:count] = uv
     values = look_up(picture, table.reshape(-1, columns, 2))
     return values.reshape(-1, *picture.shape[2:])[:count]

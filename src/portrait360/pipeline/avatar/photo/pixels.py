@@ -21,7 +21,7 @@ from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.utils.array_types import F32, I32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.parallel.threads import map_in_threads
-from portrait360.utils.portrait_labels import SKIN_LABELS, Label
+from portrait360.utils.portrait_labels import SKIN_LABELS, Label, find_labels
 
 VOID = 255  # label of pixels beyond the photo
 HAIR, SKIN, BEARD, CLOTHES = (Label.HAIR,), SKIN_LABELS, (Label.BEARD,), (Label.CLOTHES,)
@@ -70,7 +70,7 @@ class Photo:
 
     def shows(self, *labels: Label) -> np.ndarray:
         """Return where the photo shows these labels (s, s)."""
-        return np.isin(self.labels, labels)
+        return find_labels(self.labels, labels)
 
     def mask(self, labels: tuple[Label, ...], *, inset: int = 1, blur: float = 1.2) -> Floats:
         """Return a soft mask of these labels, `inset` pixels within their outline."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32
-from portrait360.utils.portrait_labels import Label
+from portrait360.utils.portrait_labels import Label, find_labels
 
 DARKEST = 0.62  # of lips in the shade of lips, of the light of most of them
 LINING = 0.1  # the same of what lies between lips: the inside of a cheek is dark, but not black
@@ -32,7 +32,7 @@ def lighten_lips(film: Film, pixel: float) -> F32:
     light = np.maximum(film.radiance[box].mean(-1), 0) + DIM
     usual = float(np.median(light[lips[box]]))
     near = cv2.GaussianBlur(lips[box].astype(np.float32), (0, 0), max(WIDE / pixel, 0.5))
-    near = np.minimum(2 * near, 1) * np.isin(film.labels[box], AROUND)
+    near = np.minimum(2 * near, 1) * find_labels(film.labels[box], AROUND)
     inside = np.clip(LINING * usual / light, 1, MOST) ** (film.labels[box] == Label.MOUTH)
     out[box] = np.maximum(1 + near * (np.clip(DARKEST * usual / light, 1, MOST) - 1), inside)[..., None]
     return out

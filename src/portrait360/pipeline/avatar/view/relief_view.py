@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.geometry.cameras import Camera, pixel_centres
+from portrait360.geometry.cameras import Camera
+from portrait360.geometry.pixel_points import measure_angles, project_points, unproject_pixels
 from portrait360.pipeline.avatar.photo.pixels import BEARD, HAIR, VOID, Photo
 from portrait360.pipeline.avatar.view.ears import keep_ears
 from portrait360.pipeline.avatar.view.relief import STEP, Relief
@@ -29,8 +30,7 @@ from portrait360.pipeline.avatar.worn.glasses_photo import find_frames_before
 from portrait360.synth.render.compositing import Film
 from portrait360.utils.array_types import F32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
-from portrait360.utils.portrait_labels import Label
-from portrait360.utils.vectors import measure_length, sum_products
+from portrait360.utils.portrait_labels import Label, find_labels
 
 OWN = (0.4, 1.2)  # degrees up to which the view is the photo's own
 OVERRULED = (5.0, 10.0)  # degrees over which what the user overrules fades
@@ -100,16 +100,17 @@ def lay_relief_over(
     size = len(layers.alpha)
     uv, firm, distance, shift, kept = relief.draw_moved(camera, size)
     drawn = (distance > 0)[..., None]
-    points = camera.unproject(pixel_centres(size, size), np.where(drawn[..., 0], distance, camera.radius))
+    points = unproject_pixels(camera, np.where(drawn[..., 0], distance, np.float32(camera.radius)))
     rest = points if shift is None else points - shift
     eye = camera.position if motion is None else motion.find_eyes(rest, camera)
     angle = measure_angles(points if motion is None else rest, photo.camera.position, eye)
     # at the photo's own camera every ray shows its pixel, also where the relief is torn
-    straight = photo.camera.project(rest)[0]
+    straight = project_points(photo.camera, rest)[0]
     uv = np.where(drawn, straight + smoothstep(*OWN, angle)[..., None] * (uv - straight), straight)
     shows = drawn[..., 0] & ~find_hidden(film, distance, behind)
     seen = np.maximum(shows, 1 - smoothstep(*OWN, angle))
     labels = look_up_labels(photo, uv)
+    uv = uv.astype(np.float32)
     shown, beneath = layer_of_label[labels], layer_of_label[film.labels]
     known = find_known(photo, uv, labels, angle) * (1 if kept is None else kept)
     whole = seen * known * fade_out(relief, shown, angle, turned) * leave_out_ink(relief.shows, uv, angle)
@@ -117,7 +118,7 @@ def lay_relief_over(
     whole = whole * np.where((shown == skin) & (beneath == skin), lit, 1)
     whole = whole * uncover_hat(labels, film.labels, look_up(relief.shows.clear_hat, uv), angle)
     whole = whole * (1 - find_frames_before(film, angle) * (shown == layer_of_label[Label.FACE]))
-    features = np.isin(labels, FEATURES) & (shown == beneath) | np.isin(film.labels, FEATURES)
+    features = find_labels(labels, FEATURES) & (shown == beneath) | find_labels(film.labels, FEATURES)
     whole = whole * keep_features(features, photo, eye, angle)
     ears = (labels == Label.EAR) & (beneath >= 0) | (film.labels == Label.EAR) & (shown == skin)
     whole = whole * keep_ears(ears, photo, rest, angle)
@@ -189,14 +190,14 @@ def trust_relief(
         layer_of_label: The layer that each label names.
     """
     bare = place.beneath == layer_of_label[Label.FACE]
-    air = (1 - layers) * np.isin(place.shown, (-1, layer_of_label[Label.HAIR]))  # and what is hair by its edge
+    air = (1 - layers) * find_labels(place.shown, (-1, layer_of_label[Label.HAIR]))  # and what is hair by its edge
     air = air * (place.angle < AIRY[1])
-    later = np.interp(place.angle, AIRY, SOFT_EDGE)
+    later = np.interp(place.angle, AIRY, SOFT_EDGE).astype(np.float32)
     aside = place.angle + air * (later - place.angle)
-    scraps = bare & np.isin(place.labels, (Label.HAIR, Label.BEARD))  # of hair that the layers lack
+    scraps = bare & find_labels(place.labels, (Label.HAIR, Label.BEARD))  # of hair that the layers lack
     skin = bare & (place.shown == place.beneath)
     trust = soften_edges(whole, firm, relief.shows, place.uv, aside, skin, scraps)
-    fitting = ~np.isin(place.beneath, list(relief.poor))
+    fitting = ~find_labels(place.beneath, relief.poor)
     trust = drop_islands(trust, layers * ~scraps, aside, fitting)
     kept = np.where(whole > 0, trust / np.maximum(whole, 1e-6), 0)
     return close_holes(thin_out(whole, kept, air), whole, layers)
@@ -215,7 +216,7 @@ def find_lone_strands(layers: Colours, film: Film, whole: Floats, turned: float)
     covered = np.maximum(layers.alpha, whole).astype(np.float32)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(STRAND * len(whole)) + 1,) * 2)
     lone = (covered - cv2.morphologyEx(covered, cv2.MORPH_OPEN, disc)) * (film.labels == Label.HAIR)
-    return np.clip(2 * lone, 0, 1) * (1 - np.minimum(whole / SEEN, 1)) * (1 - smoothstep(*ALONE, np.asarray(turned)))
+    return np.clip(2 * lone, 0, 1) * (1 - np.minimum(whole / SEEN, 1)) * (1 - _rise(ALONE, turned))
 
 
 def close_holes(trust: Floats, whole: Floats, layers: Floats) -> Floats:
@@ -234,8 +235,8 @@ def fade_out(relief: Relief, shown: NDArray[np.int8], angle: Floats, turned: flo
 
     What the layers have otherwise goes all at once, at one turn of the view, lest half of each be seen.
     """
-    poor = np.isin(shown, list(relief.poor))
-    return 1 - np.where(poor, smoothstep(*POOR_END, np.asarray(turned)), smoothstep(*relief.end, angle))
+    poor = find_labels(shown, relief.poor)
+    return 1 - np.where(poor, np.float32(_rise(POOR_END, turned)), smoothstep(*relief.end, angle))
 
 
 def uncover_hat(labels: Bytes, beneath: Bytes, clear: Floats, angle: Floats) -> Floats:
@@ -270,20 +271,26 @@ def blend_over(layers: Colours, colours: Floats, trust: Floats, opaque: Floats, 
 
 def fade_at_border(uv: Floats, angle: Floats) -> F32:
     """Return 1 inside the photo, falling smoothly to 0 at its edge, but for the photo's own direction."""
-    inside = smoothstep(0.0, BORDER, np.minimum(uv, 1 - uv).min(-1))
+    inside = smoothstep(0.0, BORDER, measure_to_border(uv))
     return np.asarray(1 - smoothstep(*OWN, angle) * (1 - inside), np.float32)
+
+
+def measure_to_border(uv: Floats) -> Floats:
+    """Return how many picture sides places (s, s, 2) lie within the border of the photo; less than 0 beyond."""
+    u, v = uv[..., 0], uv[..., 1]
+    return np.minimum(np.minimum(u, 1 - u), np.minimum(v, 1 - v))
 
 
 def find_strange(relief: Relief, film: Film, layer_of_label: NDArray[np.int8], turned: float, drawn: Bools) -> Floats:
     """Return 1 where a hat is seen that is not like the photo's, beside the relief, near the photo's direction."""
     worn = int(layer_of_label[Label.HAT])
     if worn not in relief.unlike:
-        return np.zeros(drawn.shape)
+        return np.zeros(drawn.shape, np.float32)
     width = 2 * round(SLIT * len(drawn)) + 1
     closed = cv2.morphologyEx(drawn.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((width, width), np.uint8)) > 0
     hat = cv2.dilate((layer_of_label[film.labels] == worn).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     beside = cv2.GaussianBlur((hat & ~closed).astype(np.float32), (0, 0), SOFT)
-    return beside * sharpen(1 - smoothstep(*POOR_END, np.asarray(turned)))
+    return beside * sharpen(np.asarray(1 - _rise(POOR_END, turned)))
 
 
 def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
@@ -296,7 +303,7 @@ def soften_steps(colours: Floats, distance: F32, share: Floats) -> Floats:
 
 def find_fine(shown: Bytes, film: Film) -> F32:
     """Return 1 where photo or layers show hair, glasses or jewellery around a pixel (s, s), whose edges are fine."""
-    fine = np.isin(shown, FINE_THINGS) | (np.isin(film.labels, FINE_THINGS) & (film.alpha > 0))
+    fine = find_labels(shown, FINE_THINGS) | (find_labels(film.labels, FINE_THINGS) & (film.alpha > 0))
     something = (shown != Label.BACKGROUND) | (film.alpha > 0)
     around, all_around = (
         cv2.GaussianBlur(mask.astype(np.float32), (0, 0), AROUND * len(shown)) for mask in (fine, something)
@@ -321,11 +328,9 @@ def sharpen(share: Floats) -> F32:
     return np.asarray(smoothstep(0.45, 0.75, share), np.float32)
 
 
-def measure_angles(points: Floats, first: Floats, second: Floats) -> F32:
-    """Return the angle in degrees under which two places, for all or for each, are seen from points (.., 3)."""
-    a, b = first - points, second - points
-    cosine = sum_products(a, b) / (measure_length(a) * measure_length(b))
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1))).astype(np.float32)
+def _rise(over: tuple[float, float], turned: float) -> float:
+    """Return 0 before a view is `turned` by some degrees, 1 after: a plain number, lest pictures become float64."""
+    return float(smoothstep(*over, np.asarray(turned)))
 
 
 def _view_angle(a: Camera, b: Camera) -> float:

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from portrait360.geometry.cameras import Camera, pixel_centres
+from portrait360.geometry.cameras import Camera
+from portrait360.geometry.pixel_points import measure_angles, measure_resolution, project_points, unproject_pixels
 from portrait360.geometry.rasterizer import rasterise
 from portrait360.pipeline.avatar.clothes.pattern import ClothPattern, find_shown_cloth, lay_pattern, make_pattern
 from portrait360.pipeline.avatar.hair.curls import Curls, find_curls, look_up_curls
@@ -46,7 +47,7 @@ from portrait360.pipeline.avatar.view.relief_view import (
     fade_at_border,
     find_fine,
     lay_relief_over,
-    measure_angles,
+    measure_to_border,
 )
 from portrait360.pipeline.avatar.view.relight import (
     find_deep_shade,
@@ -69,8 +70,7 @@ from portrait360.synth.render.tone_mapping import srgb_to_radiance, tone_map
 from portrait360.synth.scene import Part
 from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
-from portrait360.utils.portrait_labels import Label
-from portrait360.utils.vectors import measure_length, sum_products
+from portrait360.utils.portrait_labels import Label, find_labels
 
 LAYERS = (SKIN, HAIR, BEARD, CLOTHES, WORN)
 LAYER_OF_LABEL = np.full(256, -1, np.int8)
@@ -92,6 +92,8 @@ PAINTED_END = (115.0, 140.0)  # that of a painted face, on which nothing moves w
 FINE = (0.2, 0.6)  # photo pixels per rendered pixel: between them the photo fades in
 ASLANT = (0.45, 0.75)  # cosines to the photo's camera from which skin is seen aslant, to where it is seen well
 ASIDE = (20.0, 45.0)  # degrees from the photo's direction over which what it saw aslant fades
+ASLANT_FLOOR = (0.02, 0.05)  # least cosines to the photo's camera and the view's, where a surface has few pixels
+INSIDE = 0.0005  # picture sides within the photo's border
 GRAZING = (0.25, 0.7)  # cosine to the camera under which grain fades: narrower than a pixel, it would be stripes
 NECK = 0.6  # strength of a face's grain on neck and chest, which are smoother
 CUT = (12.0, 26.0)  # degrees from the photo's direction over which its matte lets hair and what is worn reach further
@@ -240,19 +242,20 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     """
     film = render_linear(projection.scene if motion is None else motion.scene, camera, size)
     film = tone_hair(film, projection.tone)
-    points = camera.unproject(pixel_centres(size, size), _smooth_hair_depth(film, camera.radius))
+    points = unproject_pixels(camera, _smooth_hair_depth(film, camera.radius))
     points, lost = (points, 0.0) if motion is None else motion.to_rest(film, points, camera)
-    uv, depth = projection.photo.camera.project(points)
+    uv, depth = project_points(projection.photo.camera, points)
     eye = camera.position if motion is None else motion.find_eyes(points, camera)
     angle, layer = measure_angles(points, projection.photo.camera.position, eye), LAYER_OF_LABEL[film.labels]
     film = light_skin(film, projection.light, unit(projection.photo.camera.position), 1 - turn_light(angle))
-    near, behind = 1 - smoothstep(*NEAR, angle), depth - look_up_nearest(projection.depth, uv)
+    near, behind = 1 - smoothstep(*NEAR, angle), (depth - look_up_nearest(projection.depth, uv)).astype(np.float32)
+    uv = uv.astype(np.float32)
     density = _relative_resolution(film, points, projection.photo.camera, camera)
     turn = measure_turn(angle, film.alpha, projection.clearing)
     photo = mix_photos(projection.photo, projection.clear, turn) if turn else projection.photo
     matte, known = look_up(photo.alpha, uv), look_up(photo.known, uv)
     share = trust_photo(projection, film, uv, angle, near, behind, density, matte, known)
-    share = share * keep_features(np.isin(film.labels, INNER), photo, eye, angle)
+    share = share * keep_features(find_labels(film.labels, INNER), photo, eye, angle)
     share = share * keep_ears((film.labels == Label.EAR) & (film.alpha > 0), photo, points, angle)
     if motion is not None:  # what the photo did not see comes into sight
         share *= (1 - look_up(motion.change_map, uv) * smoothstep(*HIDDEN, behind)) * (1 - lost)
@@ -263,7 +266,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     grain *= _vary_cloth(projection, film, points, behind, camera)
     grain *= _vary_hair(projection, film, points, (1 - share) * (1 - near), eye, camera)
     tone_map(film.radiance * shade * grain, rgb)
-    near, first = near.astype(np.float32), (1 - smoothstep(*GAP, behind)).astype(np.float32)
+    first = 1 - smoothstep(*GAP, behind)
     bare, rgb = rgb, rgb + share[..., None] * (relight(photo, projection.gains, layer, uv, angle) - rgb)
     # nothing that the photo sees first lies outside its matte, or further round not far outside
     beside = look_up(projection.beside, uv)
@@ -315,7 +318,7 @@ def trust_photo(
         known: How far the photo reaches there.
     """
     photo, layer = projection.photo, LAYER_OF_LABEL[film.labels]
-    inner = np.isin(film.labels, INNER)
+    inner = find_labels(film.labels, INNER)
     tolerance = np.where(inner, INNER_TOLERANCE, TOLERANCE[layer]) + 0.04 * near
     visible = np.maximum(1 - smoothstep(1.0, 1.6, behind / tolerance), smoothstep(0.93, 0.999, near))
     masks = np.take_along_axis(look_up(projection.masks, uv), np.maximum(layer, 0)[..., None].astype(int), -1)[..., 0]
@@ -327,7 +330,7 @@ def trust_photo(
     masks = masks + near * (np.clip(4 * matte, 0, 1) - masks)
     masks = masks * leave_out_ink(projection.relief.shows, uv, angle)
     fade = 1 - np.select(
-        [film.labels == Label.BROW, np.isin(film.labels, LIPPED), inner, layer == 1, layer == 2],
+        [film.labels == Label.BROW, find_labels(film.labels, LIPPED), inner, layer == 1, layer == 2],
         [smoothstep(*end, angle) for end in (BROW_END, MOUTH_END, INNER_END, HAIR_END, HAIR_END)],
         smoothstep(*(PAINTED_END if photo.painted else SKIN_END), angle),
     )
@@ -335,8 +338,8 @@ def trust_photo(
     lit = leave_deep_shade(projection.relief.shows.deep, uv, angle)
     weight = weight * np.where(layer == LAYERS.index(SKIN), lit, 1)
     weight = weight + near * (1 - weight)
-    inside = ((uv > 0.0005) & (uv < 0.9995)).all(-1)
-    known = known * inside * fade_at_border(uv, angle)
+    edge = measure_to_border(uv) > INSIDE
+    known = known * edge * fade_at_border(uv, angle)
     share = (weight * visible * masks * known * (film.alpha > 0)).astype(np.float32)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(BETWEEN * len(share)) + 1,) * 2)
     opened = cv2.morphologyEx(share, cv2.MORPH_OPEN, disc)  # no skin between strands, nor strands alone
@@ -382,8 +385,8 @@ def find_beyond(beside: Floats, angle: Floats, layer: NDArray[np.int8]) -> Float
 
     What the matte lacks grows from its edge as the view turns, always opaque: a fading shoulder is a ghost's.
     """
-    body = np.isin(layer, BODY)
-    begin, end = (np.where(body, grown, cut) for grown, cut in zip(GROWN, CUT, strict=True))
+    body = find_labels(layer, BODY)
+    begin, end = (np.where(body, np.float32(grown), np.float32(cut)) for grown, cut in zip(GROWN, CUT, strict=True))
     turned = np.clip((angle - begin) / (end - begin), 0, 1)
     return smoothstep(-RIM, RIM, beside - BESIDE * (FAR / BESIDE) ** turned) * (turned < 1)
 
@@ -391,7 +394,7 @@ def find_beyond(beside: Floats, angle: Floats, layer: NDArray[np.int8]) -> Float
 def draw_skin(scene: PreparedScene, camera: Camera) -> F32:
     """Return the depth of the skin alone at the vertices of a relief, 0 beside it."""
     surface = scene.surface
-    bare = (surface.part == Part.SKIN) & np.isin(surface.labels, SKIN)
+    bare = (surface.part == Part.SKIN) & find_labels(surface.labels, SKIN)
     skin = surface.triangles[bare]
     return rasterise(surface.values[:, POSITION], skin, camera, SIDE).depth
 
@@ -403,7 +406,7 @@ def _vary_skin(
     out = np.ones_like(film.radiance)
     free = share * film.alpha > 0
     for labels, find in ((BARE, lambda: projection.detail), ((Label.HAT,), lambda: projection.hat_detail)):
-        seen = np.isin(film.labels, labels) & free
+        seen = find_labels(film.labels, labels) & free
         detail = find() if seen.any() else None
         if detail is None:
             continue
@@ -450,7 +453,7 @@ def look_up_nearest(picture: F32, uv: Floats) -> F32:
 def _smooth_hair_depth(film: Film, radius: float) -> F32:
     """Return the depth of every pixel; strands lie in the surface of the hair around them, where it is near."""
     depth = np.where(film.alpha > 0, film.depth, np.float32(radius)).astype(np.float32)
-    hair = np.isin(film.labels, (*HAIR, *BEARD)).astype(np.float32)
+    hair = find_labels(film.labels, (*HAIR, *BEARD)).astype(np.float32)
     sigma = 3.0 * len(depth) / 512
     weight = cv2.GaussianBlur(hair, (0, 0), sigma)
     smooth = cv2.GaussianBlur(depth * hair, (0, 0), sigma) / np.maximum(weight, 1e-3)
@@ -459,14 +462,7 @@ def _smooth_hair_depth(film: Film, radius: float) -> F32:
 
 def _relative_resolution(film: Film, points: Floats, photo: Camera, camera: Camera) -> F32:
     """Return how many pixels of the photo show the surface at a point per pixel of the camera, at equal sizes."""
-    hair = np.isin(film.labels, (*HAIR, *BEARD))[..., None]
+    hair = find_labels(film.labels, (*HAIR, *BEARD))[..., None]
     sigma = 3.0 * len(film.depth) / 512
     normals = np.where(hair, cv2.GaussianBlur(film.normals, (0, 0), sigma), film.normals)
-    normals = normals / np.maximum(measure_length(normals)[..., None], 1e-6)
-    densities = []
-    for view, floor in ((photo, 0.02), (camera, 0.05)):
-        towards = view.position - points
-        distance = measure_length(towards)
-        cosine = sum_products(normals, towards) / distance
-        densities.append(np.maximum(cosine, floor) * (view.focal / distance) ** 2)
-    return (densities[0] / densities[1]).astype(np.float32)
+    return measure_resolution(points, normals, (photo, camera), ASLANT_FLOOR)
