@@ -172,6 +172,29 @@ def test_hair_that_the_reader_is_sure_of_is_not_drawn_back(head, family):
     assert find_hidden_knot(photo, head, unsure) is not None
 
 
+@pytest.mark.parametrize("name", ["crew", "messy", "short_bob"])
+def test_hair_that_is_surely_cut_loose_is_not_drawn_back(head, name):
+    """Hair combed forward or up, with a fringe, or hanging to a blunt cut."""
+    photo = photograph(head, "low_bun")
+    sure, unsure = (
+        replace(read(0.8), answers={**read(0.8).answers, "style": {name: odds, "slick_back": 1 - odds}})
+        for odds in (0.9, 0.6)
+    )
+    assert find_hidden_knot(photo, head, sure) is None
+    assert find_hidden_knot(photo, head, unsure) is not None
+
+
+def test_a_tie_that_the_reader_is_sure_of_is_tried_beside_a_hidden_knot(head):
+    target = replace(read_target(photograph(head, "low_bun")), knot=find_style("low_bun"))
+    styles = {"double_buns": 0.5, "crop": 0.3, "low_bun": 0.2}
+    sure, unsure = (
+        replace(read(0.8), answers={**read(0.8).answers, "style": styles, "family": {"bun": odds, "short": 1 - odds}})
+        for odds in (0.8, 0.3)
+    )
+    assert choose_styles(sure, target) == ["low_bun", "double_buns"]
+    assert choose_styles(unsure, target) == ["low_bun"]
+
+
 def test_gloss_on_a_bald_head_is_no_hair(head):
     photo = photograph(head, "bald")
     labels = photo.labels.copy()

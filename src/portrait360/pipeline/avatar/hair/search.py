@@ -54,7 +54,7 @@ PLAIN: dict[str, tuple[str, ...]] = {  # the plainest styles of each family; of 
 }
 TIED_FAMILIES, TIED, SHOWN_TIED = ("bun", "tail"), 0.15, 0.35  # what a tie costs, unless it is so probable
 TOP_KNOT, SIDE_KNOTS = "top_knot", "space_buns"  # names of styles whose ties are measured in the photo
-LIKELY_TIED = 0.12  # the reader's least probability of a knot on top
+LIKELY_TIED, SURELY_TIED = 0.12, 0.5  # the reader's least probability of a knot on top, and of one that may be seen
 PLAINER, SPECIAL = 0.015, 0.06  # what the plain styles of a family are given, and what special ones cost
 STUBBLE, SIDE_SHARE, BACK_SHARE, NAPE_SHARE = 0.045, 0.2, 0.4, 0.12  # head heights; least shares of the top's length
 FALLING = 0.12  # least gravity on hair combed back, which falls behind the whorl
@@ -194,7 +194,7 @@ def choose_styles(reading: Reading, target: Target) -> list[str]:
     if len(target.masses) > 1:
         return [SIDE_KNOTS]
     if target.knot is not None:
-        return [KNOT]
+        return [KNOT, *_read_ties(reading)]
     named = list(reading.answers["style"])[:READ_STYLES]
     families = [name for name in reading.answers["family"] if name in PLAIN]
     plain = [style for i, name in enumerate(families) for style in PLAIN[name][: 6 if i < READ_FAMILIES else 2]]
@@ -202,6 +202,14 @@ def choose_styles(reading: Reading, target: Target) -> list[str]:
     names: list[str] = [*named, *plain, *knots]
     is_man = target.is_bearded or reading.answers["woman"].get("yes", 0.5) < MAN
     return [name for name in dict.fromkeys(names) if not (is_man and _is_womens_tie(name))]
+
+
+def _read_ties(reading: Reading) -> list[str]:
+    """Return the ties that the reader names, if it is sure of one: unlike a low knot, some of it may be seen."""
+    if _odds_of_ties(reading) < SURELY_TIED:
+        return []
+    named = list(reading.answers["style"])[:READ_STYLES]
+    return [name for name in named if FAMILY_OF[name] in TIED_FAMILIES and name != KNOT]
 
 
 def _is_womens_tie(name: str) -> bool:

@@ -52,6 +52,11 @@ FOREHEAD, FRINGE = (0.05, 0.045, 0.09), 0.15  # half its width, and its heights;
 TIED_OFFSET = (0.02, 0.15)  # head heights: range of the thickness of hair that is drawn back
 FLATTER = 0.8  # its thickness beside that of its outline, where single hairs stand off
 UNTIED, SURELY_UNTIED = ("curly", "locks", "bald"), 0.7  # families that show bare foreheads untied, and their odds
+FORWARD, UPWARD, SURELY_LOOSE = (
+    0.3,
+    0.5,
+    0.78,
+)  # how far styles are combed that are not drawn back; least odds of such
 
 
 def read_grain(photo: Photo) -> tuple[float, float]:
@@ -142,12 +147,15 @@ def _resample(values: F32, count: int) -> F32:
 def find_hidden_knot(photo: Photo, head: Head, reading: Reading) -> HairStyle | None:
     """Return the style of a woman's hair that leaves forehead and neck bare; None for other hair.
 
-    Such hair may well be a short cut, but hardly ever is, unless it is thick or the reader is sure of its curls.
+    Such hair may well be a short cut, but hardly ever is, unless it is thick or the reader is sure that it is cut.
     """
     answers = reading.answers
+    loose = sum(odds for name, odds in answers.get("style", {}).items() if _is_loose(find_style(name)))
     drawn, special = answers["kind"].get("toon", 0.0), answers["family"].get("special", 0.0)
     untied = sum(answers["family"].get(family, 0.0) for family in UNTIED)
-    if answers["woman"].get("yes", 0.0) < WOMAN or max(drawn, special) > DOUBT or untied > SURELY_UNTIED:
+    if answers["woman"].get("yes", 0.0) < WOMAN or max(drawn, special) > DOUBT:
+        return None
+    if untied > SURELY_UNTIED or loose > SURELY_LOOSE:
         return None
     frame = make_frame(photo.camera)
     right, up = np.moveaxis(
@@ -166,3 +174,9 @@ def find_hidden_knot(photo: Photo, head: Head, reading: Reading) -> HairStyle | 
     if offset > TIED_OFFSET[1]:
         return None  # an afro, say: what is drawn back lies close to the head
     return replace(find_style(KNOT), offset=round(max(offset, TIED_OFFSET[0]), 4))
+
+
+def _is_loose(style: HairStyle) -> bool:
+    """Return whether hair of this style is combed forward or up, or hangs to a blunt cut: it is not drawn back."""
+    is_combed = style.comb.get("forward", 0.0) >= FORWARD or style.comb.get("up", 0.0) >= UPWARD
+    return is_combed or style.fringe > 0 or style.cut is not None
