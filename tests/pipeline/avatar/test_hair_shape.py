@@ -56,6 +56,19 @@ def thicken(group: Strands, head: Head, factor: float) -> Strands:
     return replace(group, points=(group.points + factor * distance * outward).astype(np.float32))
 
 
+def test_a_ball_of_curls_has_no_shelf_behind(head):
+    """What stands off far below the centre of the head does so above it, too."""
+    group = grow(head, "afro_big")
+    rounded = round_profile([group], head, CAMERA, find_side_reach([group], head))[0].points.reshape(-1, 3)
+    x, y, z = rounded.T
+    reach = []
+    for low in (-0.02, 0.10):
+        row = (np.abs(x) < 0.06) & (y > low) & (y < low + 0.03) & (z < 0)
+        reach.append(float(np.quantile(head.field.distance(rounded[row]), 0.95)))
+    assert reach[0] > 0.12
+    assert reach[1] > 0.75 * reach[0]
+
+
 @pytest.mark.parametrize(("name", "most"), [("crew", 0.05), ("spiky", 0.11), ("afro_small", 0.11)])
 def test_hair_without_a_fringe_rises_from_the_forehead_and_not_forwards(head, name, most):
     group = thicken(grow(head, name), head, 2.0)

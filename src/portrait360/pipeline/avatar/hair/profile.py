@@ -25,7 +25,12 @@ COLUMNS = np.arange(-0.2, 0.201, 0.01)  # canonical x of the lines from front to
 MIDDLE = -0.02  # canonical z at which hair stands highest
 BEFORE, RISE = 0.005, 0.035  # canonical reach of hair before the hairline; so far over it hair has its own
 OWN, OF_TOP = (0.018, 0.05), 0.45  # canonical reach of hair there, and its share of that on top
-BEHIND = (0.022, 0.06)  # canonical; least and greatest thickness of hair at the back of the skull
+BEHIND = (0.022, 0.06)  # canonical; least thickness of hair at the back of the skull, and greatest
+BELOW, STANDING = (
+    (-0.06, 0.04),
+    0.9,
+)  # heights of hair that is not rounded: where it stands off further, that above it
+# does, too; quantile of how far it does
 FREE = 0.97  # height of the outline in the superellipse: so it stays as it is
 TOPMOST = 0.95  # height, as a share of all, from which on hair goes no further back
 FRONT_POWER, BACK_POWER = 2.5, 2.0  # 2: an ellipse; more: fuller
@@ -74,13 +79,24 @@ def find_profile(groups: Sequence[Strands], head: Head, side: float) -> Profile:
     front = np.array([_reach_of_skin(head, x, y)[1] for x, y in zip(before, line, strict=True)])
     bare = np.array([_height_of_skin(head, x) for x in COLUMNS])
     reach = np.clip(OF_TOP * (top - bare), *OWN)
-    back = np.array([_reach_of_skin(head, x, 2 * BACK_LOW)[0] for x in COLUMNS]) - np.clip(side, *BEHIND)
+    thick = np.clip(side, BEHIND[0], max(BEHIND[1], _measure_below(points, head)))
+    back = np.array([_reach_of_skin(head, x, 2 * BACK_LOW)[0] for x in COLUMNS]) - thick
     hang = _hang_of_fringe(points, line, front)
     near = BEFORE + (float(reach.mean()) - BEFORE) * float(smoothstep(*FRINGE, np.asarray(hang)))
     line, top, front, reach, back = (
         gaussian_filter1d(values, 1.0, mode="nearest") for values in (line, top, front, reach, back)
     )
     return Profile(line, top, front, reach, back, near)
+
+
+def _measure_below(points: F32, head: Head) -> float:
+    """Return how far hair stands off the back of the head below where it is rounded.
+
+    Curls that do so far would have a shelf there, were they thinner above it.
+    """
+    x, y, z = points.T
+    behind = points[(np.abs(x) < 0.08) & (y > BELOW[0]) & (y < BELOW[1]) & (z < -0.1)]
+    return float(np.quantile(head.field.distance(behind), STANDING)) if len(behind) > 100 else 0.0
 
 
 def _hang_of_fringe(points: F32, line: F64, front: F64) -> float:
