@@ -9,7 +9,13 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.baldness import uncover_scalp
-from portrait360.pipeline.avatar.hair.depth import drop_loops, find_side_reach, settle_behind
+from portrait360.pipeline.avatar.hair.depth import (
+    drop_loops,
+    find_hanging,
+    find_side_reach,
+    settle_behind,
+    tidy_nape,
+)
 from portrait360.pipeline.avatar.hair.donors import borrow_colours, fold
 from portrait360.pipeline.avatar.hair.locks import form_locks
 from portrait360.pipeline.avatar.hair.outline import clean_hair, make_frame, trace_outline
@@ -137,6 +143,18 @@ def test_short_hair_is_no_thicker_behind_than_at_the_sides(head):
     inner = behind & (np.arange(points.shape[1]) > 1)
     assert head.field.distance(points)[inner].max() > 0.08
     assert head.field.distance(settled)[inner].max() < 0.06
+
+
+def test_a_bob_hangs_as_straight_behind_as_beside_the_neck(head):
+    assert find_hanging([grow(head, "bob")]) == 1
+    assert find_hanging([grow(head, "crew")]) == 0
+    group = grow(head, "bob")
+    behind = (group.points[..., 2] < -0.10) & (group.points[..., 1] < -0.09)
+    assert behind.sum() > 100
+    for hanging in (0.0, 1.0):
+        tidy = tidy_nape(settle_behind(group, head, 0.04, hanging), head, hanging).points
+        moved = np.linalg.norm(tidy - group.points, axis=-1)[behind].mean()
+        assert moved > 0.02 if hanging == 0 else moved < 0.004
 
 
 def test_loops_of_drawn_back_hair_are_dropped(head):

@@ -36,6 +36,9 @@ DRAPE_STEPS, MOST_DRAPED, LEAD = 24, 0.2, 0.24  # the latter two canonical; hair
 STIFF, LEAN = 0.6, 0.7  # how straight hair falls on a shoulder, and how far forward or back against down at most
 NAPE = (-0.075, -0.125)  # heights over which short hair comes close to the neck
 NAPE_THICKNESS = (0.08, 0.012)
+EAR_LOBES, BESIDE_NECK, HANGS = (-0.05, -0.02), (-0.10, -0.07), (0.2, 0.5)  # heights; share of the hair over the one
+# that goes on to the other, from which it is a bob, and surely one
+BOB = (0.05, -0.02)  # heights over which a bob comes to hang straight down behind
 SIDES, LEAST_REACH = (0.0, 0.12), 0.028  # heights of the sides; least thickness of hair behind
 CROWN, CROWN_REACH = (0.09, 0.22), 0.12  # heights over which hair may stand off further, and how much
 FEWEST, BESIDE_ROOT, LOOP = 100, 24, 1.25  # strands; those around one; height against theirs that makes a loop
@@ -194,13 +197,21 @@ def _lead(points: F64, need: F64) -> F64:
     return move * np.minimum(along / 0.08, 1)
 
 
-def tidy_nape(group: Strands, head: Head) -> Strands:
-    """Let short hair lie close to the neck, without a tuft."""
+def find_hanging(groups: Sequence[Strands]) -> float:
+    """Return how surely (0..1) short hair hangs beside the neck, as a bob does, which falls as straight behind."""
+    points = np.concatenate([group.points.reshape(-1, 3) for group in groups])
+    height = points[(np.abs(points[:, 0]) > 0.06) & (np.abs(points[:, 2]) < 0.06), 1]
+    above, below = (((height > low) & (height < high)).sum() for low, high in (EAR_LOBES, BESIDE_NECK))
+    return float(smoothstep(*HANGS, np.asarray(below / max(int(above), FEWEST))))
+
+
+def tidy_nape(group: Strands, head: Head, hanging: float = 0.0) -> Strands:
+    """Let short hair lie close to the neck, without a tuft, unless it is `hanging`."""
     points = group.points.astype(np.float64)
     distance = head.field.distance(points)
     y, z = points[..., 1], points[..., 2]
     reach = NAPE_THICKNESS[0] + (NAPE_THICKNESS[1] - NAPE_THICKNESS[0]) * smoothstep(*NAPE, y)
-    excess = np.maximum(distance - reach, 0) * smoothstep(0.0, -0.04, z) * (y < NAPE[0])
+    excess = np.maximum(distance - reach, 0) * smoothstep(0.0, -0.04, z) * (y < NAPE[0]) * (1 - hanging)
     excess[:, 0] = 0.0
     moved = points - excess[..., None] * head.field.gradient(points)
     return replace(group, points=moved.astype(np.float32))
@@ -214,15 +225,19 @@ def find_side_reach(groups: Sequence[Strands], head: Head) -> float:
     return float(np.quantile(distance, 0.9)) if len(distance) > 50 else 0.0
 
 
-def settle_behind(group: Strands, head: Head, side: float) -> Strands:
-    """Let short hair stand off no further behind the head than at its sides, without a ledge under the crown."""
+def settle_behind(group: Strands, head: Head, side: float, hanging: float = 0.0) -> Strands:
+    """Let short hair stand off no further behind the head than at its sides, without a ledge under the crown.
+
+    Where it is `hanging`, it may fall straight from there.
+    """
     points = group.points.astype(np.float64)
     distance = head.field.distance(points)
     y, z = points[..., 1], points[..., 2]
     reach = max(side, LEAST_REACH) + CROWN_REACH * smoothstep(*CROWN, y)
     over = np.maximum(distance - 0.7 * reach, 0)
     excess = over - 0.3 * reach * (1 - np.exp(-over / (0.3 * reach)))
-    excess = gaussian_filter1d(excess * smoothstep(0.0, -0.08, z), 1.0, axis=1, mode="nearest")
+    excess *= smoothstep(0.0, -0.08, z) * (1 - hanging * smoothstep(*BOB, y))
+    excess = gaussian_filter1d(excess, 1.0, axis=1, mode="nearest")
     excess[:, 0] = 0.0
     return replace(group, points=(points - excess[..., None] * head.field.gradient(points)).astype(np.float32))
 

@@ -16,6 +16,7 @@ from portrait360.pipeline.avatar.hair.depth import (
     drape,
     drop_loops,
     drop_strays,
+    find_hanging,
     find_side_reach,
     recede,
     settle_behind,
@@ -110,8 +111,8 @@ def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | No
     strands = sway([form_locks(group, head, seed) for seed, group in enumerate(strands)], head, waves)
     strands = drape_strands(strands, head, photo)
     if is_short:
-        side = find_side_reach(strands, head)
-        strands = [tidy_nape(settle_behind(group, head, side), head) for group in strands]
+        side, hanging = find_side_reach(strands, head), find_hanging(strands)
+        strands = [tidy_nape(settle_behind(group, head, side, hanging), head, hanging) for group in strands]
     strands = drop_strays(trim_strands(hold_within_outline(strands, head, photo), head, photo))
     strands = fill_crown(strands, head)  # which all this has opened once more
     return taper_edges(grade_back(strands, head), head) if is_short else cover_whorl(strands, head)
