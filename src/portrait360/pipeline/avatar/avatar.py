@@ -22,6 +22,7 @@ from portrait360.synth.render.bake import PORTRAIT, PreparedScene, prepare_scene
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import HeadParameters
 from portrait360.synth.scene import Scene
+from portrait360.utils.array_files import save_arrays
 from portrait360.utils.array_types import Floats
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, sha256, translate_write_errors
@@ -92,7 +93,7 @@ class Avatar:
                 arrays |= {} if self.picture.eyes is None else {"photo_eyes": np.asarray(self.picture.eyes, np.bool_)}
                 arrays |= {"lens": np.array([camera.focal, *camera.center])} | pack_scene(self.scene)
                 arrays |= pack_fit(self.fit)
-                np.savez_compressed(file, allow_pickle=False, **arrays)
+                save_arrays(file, arrays)
             with atomic_write(folder / FILE) as temporary:
                 temporary.write_text(self.parameters.to_json())
 

@@ -14,6 +14,7 @@ from scipy.spatial import KDTree
 
 from portrait360.synth.scene import Part, Strands
 from portrait360.utils.array_types import F32, F64
+from portrait360.utils.parallel.threads import count_threads
 
 ANCHORS = 3  # points of a strand that are compared
 NEAR = 12  # points about one whose colours are averaged
@@ -48,6 +49,6 @@ def _match(group: Strands, tree: KDTree, colours: F32) -> Strands:
 
 def _average(tree: KDTree, colours: F32, places: F32) -> tuple[F64, F64]:
     """Return how far the nearest points are, and the mean colour of those near."""
-    distance, rows = tree.query(places, k=min(NEAR, tree.n))
+    distance, rows = tree.query(places, k=min(NEAR, tree.n), workers=count_threads())
     distance, rows = distance.reshape(len(places), -1), rows.reshape(len(places), -1)
     return distance[:, 0], colours[rows].mean(1, dtype=np.float64)

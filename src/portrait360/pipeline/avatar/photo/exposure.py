@@ -60,14 +60,15 @@ def find_seen(
     facing: tuple[float, float] = (0.12, 0.45),
 ) -> F32:
     """Return how well the photo shows each point (n,): within `inside`, not behind what is rendered, not edge-on."""
-    camera, size = view.photo.camera, view.photo.size
-    uv, depth = camera.project(points)
+    turned, out = smoothstep(*facing, cosine_to_camera(points, normals, view)), np.zeros(len(points), np.float32)
+    front = np.flatnonzero(turned > 0)
+    uv, depth = view.photo.camera.project(points[front])
     within = ((uv > 0) & (uv < 1)).all(-1)
-    x, y = np.clip((uv * size).astype(int), 0, size - 1).T
+    x, y = np.clip((uv * view.photo.size).astype(int), 0, view.photo.size - 1).T
     surface = np.where(film.alpha > 0.3, film.depth, np.inf)
     seen = within & (depth < surface[y, x] + tolerance)
-    weight = look_up_points(inside, uv) * smoothstep(*facing, cosine_to_camera(points, normals, view))
-    return (seen * weight).astype(np.float32)
+    out[front] = seen * (look_up_points(inside, uv) * turned[front])
+    return out
 
 
 def cosine_to_camera(points: F32, normals: F32, view: View) -> Floats:

@@ -23,6 +23,7 @@ from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Mesh, Part
 from portrait360.utils.array_types import F32, Bools
+from portrait360.utils.parallel.threads import count_threads
 from portrait360.utils.portrait_labels import Label
 
 HAIR_LOOK = Look("hair", 0.6, texture="hair", cutoff=CUTOFF, double=True, specular=0.3)
@@ -84,10 +85,10 @@ def find_scalp(skin: Mesh) -> Bools:
 
 def sink(vertices: F32, outward: F32, cards: F32, skin: F32, normals: F32) -> F32:
     """Return an undercoat (n, 3) below the cards beside it, but above the scalp (m, 3): it shows between them."""
-    near = KDTree(cards).query(vertices, k=min(BESIDE, len(cards)))[1]
+    near = KDTree(cards).query(vertices, k=min(BESIDE, len(cards)), workers=count_threads())[1]
     beside = cards[np.asarray(near).reshape(len(vertices), -1)]
     height = ((beside - vertices[:, None]) * outward[:, None]).sum(2).mean(1)
-    distance, root = KDTree(skin).query(vertices)
+    distance, root = KDTree(skin).query(vertices, workers=count_threads())
     room = ((vertices - skin[root]) * normals[root]).sum(1) - OVER_SKIN
     room = np.where(distance < SCALP, room, SUNK)
     depth = np.clip(BELOW - height, 0, np.clip(room, 0, SUNK))

@@ -88,7 +88,7 @@ def make_undercoat(volume: HairVolume, skin: F32, normals: F32, triangles: int) 
         return np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32)
     corners, faces = surface_nets(field)
     vertices = (volume.origin + corners * volume.cell).astype(np.float32)
-    near = np.asarray(tree.query(vertices)[1])
+    near = np.asarray(tree.query(vertices, workers=count_threads())[1])
     hidden = ((vertices - skin[near]) * normals[near]).sum(1) < -UNDER_SKIN
     faces = np.ascontiguousarray(faces[~hidden[faces].all(1)], np.int32)
     if len(faces) == 0:

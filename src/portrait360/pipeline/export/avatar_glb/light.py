@@ -90,7 +90,8 @@ class HairLight:
         """Return means (n, 3) of the strands beside points; of what lies among them the most open is seen."""
         if self._tree is None:
             return np.ones_like(points)
-        near = np.asarray(self._tree.query(points, k=min(NEIGHBOURS, self._tree.n))[1]).reshape(len(points), -1)
+        found = self._tree.query(points, k=min(NEIGHBOURS, self._tree.n), workers=count_threads())[1]
+        near = np.asarray(found).reshape(len(points), -1)
         weight = (self._light[near] @ LUMINANCE.astype(np.float32))[..., None] + np.float32(1e-6)
         return (values[near] * weight).sum(1) / weight.sum(1)
 

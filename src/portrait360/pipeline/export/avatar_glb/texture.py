@@ -20,12 +20,17 @@ def fill_texture(texture: F32, where: np.ndarray, *, shown: bool) -> Bytes:
     height, width, _ = texture.shape
     down, across = nearest[0] - np.arange(height)[:, None], nearest[1] - np.arange(width)
     near = empty & (down**2 + across**2 <= BLEED**2)
-    mean = texture[~empty].mean(0)
+    mean = np.array(cv2.mean(texture, (~empty).astype(np.uint8))[:3], np.float32)
     rows, columns = (index[near] for index in nearest)
     texture[near] = texture[rows, columns]
-    texture[empty & ~near] = mean
-    encoded = texture if shown else encode(texture)
-    return np.asarray(np.rint(np.clip(encoded, 0, 1) * 255), np.uint8)
+    known, out = ~empty | near, np.empty(texture.shape, np.uint8)
+    out[:] = _to_bytes(mean[None], shown=shown)
+    out[known] = _to_bytes(texture[known], shown=shown)
+    return out
+
+
+def _to_bytes(colours: F32, *, shown: bool) -> Bytes:
+    return np.asarray(np.rint(np.clip(colours if shown else encode(colours), 0, 1) * 255), np.uint8)
 
 
 def _find_nearest(empty: Bools) -> NDArray[np.integer]:

@@ -18,6 +18,7 @@ from portrait360.utils.image_ops import look_up
 SKIN, EYES, TEETH, TONGUE = "skin", ("eye_left", "eye_right"), ("upper_teeth", "lower_teeth"), "tongue"
 FRINGE = ("lashes", "beard")  # they stand out from the skin
 ROW = 1024  # points that are looked up side by side
+LINEAR = srgb_to_linear(np.arange(256) / 255)  # of bytes in sRGB
 PARTS = (SKIN, *EYES, *TEETH, TONGUE, *FRINGE)
 
 
@@ -164,8 +165,7 @@ def _read_look(document: Document, primitive: dict[str, Any]) -> tuple[F32 | Non
     uv = image = colours = None
     if "baseColorTexture" in surface and "TEXCOORD_0" in attributes:
         uv = np.asarray(document.read_array(attributes["TEXCOORD_0"]), np.float32)
-        texture = document.read_image(surface["baseColorTexture"]["index"])
-        image = np.asarray(srgb_to_linear(texture.astype(np.float32) / 255), np.float32)
+        image = LINEAR[document.read_image(surface["baseColorTexture"]["index"])]
     if "COLOR_0" in attributes:
         colours = np.asarray(document.read_array(attributes["COLOR_0"])[:, :3], np.float32)
     return uv, image, colours

@@ -13,7 +13,7 @@ from portrait360.pipeline.export.avatar_rig.inside import OPENINGS, draw_inside
 from portrait360.pipeline.export.avatar_rig.moving_mesh import MovingMesh, read_head_share, read_moving_mesh
 from portrait360.pipeline.export.avatar_splats.shapes import join_splats
 from portrait360.utils.array_types import F32, Floats
-from portrait360.utils.parallel.threads import count_threads
+from portrait360.utils.parallel.threads import count_threads, map_in_threads
 
 MOST_TRIANGLES = 1 << 16  # that have numbers of 16 bits
 BESIDE = 4  # vertices beside a Gaussian, from which it learns how far it follows the head
@@ -41,8 +41,8 @@ def make_rig(splats: GaussianSplats, glb: bytes) -> Rig | None:
         moving, openings = np.zeros_like(moving), ()
     rows = np.flatnonzero(moving)
     rows = rows[np.argsort(splats.means[rows, 1], kind="stable")]  # what moves together is sent together
-    inside = [draw_inside(splats, binding, mesh, opening) for opening in openings]
-    inside = [part for part in inside if len(part.splats)]
+    drawn = map_in_threads(lambda opening: draw_inside(splats, binding, mesh, opening), openings, lone_first=False)
+    inside = [part for part in drawn if len(part.splats)]
     joined = join_splats([splats[rows], *(part.splats for part in inside), splats[np.flatnonzero(~moving)]])
     bindings = [binding.select(rows), *(part.binding for part in inside)]
     groups: list[dict[str, Any]] = [{"count": len(rows)}]
