@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from portrait360.geometry.camera_files import read_orbit
+from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.geometry.numba_jit import is_cached
 from portrait360.geometry.rasterizer_kernels import draw
 from portrait360.pipeline.avatar.avatar import Avatar, CoarseHead
@@ -33,6 +35,7 @@ from portrait360.pipeline.stages import (
     run_refine,
 )
 from portrait360.pipeline.view_stages import (
+    render_views_ahead,
     run_back_photo,
     run_back_view,
     run_published_views,
@@ -100,6 +103,23 @@ def _run_avatar(
 ) -> tuple[ViewSet, LoadedHead]:
     """Files straight from the avatar; a fit to its views only where it is asked for."""
     results, fits = options.chosen_results(from_avatar=True), options.fits(from_avatar=True)
+    with render_views_ahead(run, avatar, options, fits=fits) as ahead:
+        splats = _run_avatar_head(run, portrait, avatar, options, results, title=title)
+        if not options.back:
+            run_back_view(run, portrait, avatar)
+        views, fitted = run_views(run, portrait, avatar, options, fits=fits, ahead=ahead), None
+    if splats is not None:
+        run_avatar_film(run, avatar, splats)
+    if fits:
+        fitted = run_refine(run, run_fit(run, views, options, FITTED_RESULTS), options, FITTED_RESULTS)
+    run_avatar_files(run, views, fitted, film=splats is None)
+    return views, LoadedHead(run.folder, avatar, fitted or Head(), splats)
+
+
+def _run_avatar_head(
+    run: Run, portrait: Portrait, avatar: Avatar, options: MakeOptions, results: Sequence[str], *, title: str
+) -> GaussianSplats | None:
+    """The avatar's mesh, its splats and the page with both, as far as they are wanted; return the splats."""
     if "mesh" in results:
         run_avatar_mesh(run, avatar, formats=options.avatar_formats)
     else:
@@ -114,15 +134,7 @@ def _run_avatar(
         run_avatar_page(run, portrait, splats, title=title, mesh="mesh" in results)
     else:
         run.forget("page", (PAGE,))
-    if not options.back:
-        run_back_view(run, portrait, avatar)
-    views, fitted = run_views(run, portrait, avatar, options, fits=fits), None
-    if splats is not None:
-        run_avatar_film(run, avatar, splats)
-    if fits:
-        fitted = run_refine(run, run_fit(run, views, options, FITTED_RESULTS), options, FITTED_RESULTS)
-    run_avatar_files(run, views, fitted, film=splats is None)
-    return views, LoadedHead(run.folder, avatar, fitted or Head(), splats)
+    return splats
 
 
 def _run_fitted(

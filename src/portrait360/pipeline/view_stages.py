@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from portrait360.pipeline.portrait.reference_photos import BEHIND, back_portrait
 from portrait360.pipeline.proxy.gan_head import HEAD_FILE, GanHead
 from portrait360.pipeline.run import Run
 from portrait360.pipeline.views import require_view_denoiser
+from portrait360.pipeline.views.ahead import ViewsAhead, render_ahead
 from portrait360.pipeline.views.framing import frame_focal
 from portrait360.pipeline.views.hint_pictures import HintPictures
 from portrait360.pipeline.views.memory_estimate import peak_bytes
@@ -45,6 +48,7 @@ from portrait360.utils.devices import select_device
 from portrait360.utils.files import sha256
 
 FEW_CAMERAS = 12
+LARGEST_AHEAD = 512  # pixels of views that are rendered beside other stages, which need memory, too
 
 
 def view_synthesis_config(options: MakeOptions) -> ViewSynthesisConfig | None:
@@ -133,8 +137,35 @@ def run_back_view(run: Run, portrait: Portrait, proxy: CoarseHead) -> Portrait:
     return run.stage("back", {"size": CROP}, ("proxy",), compute, lambda: Portrait.load(folder), outputs=("back",))
 
 
-def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOptions, *, fits: bool) -> ViewSet:
-    """Views of the proxy, or of the small denoiser; `fits` says whether a head is fitted to them."""
+@contextmanager
+def render_views_ahead(run: Run, proxy: CoarseHead, options: MakeOptions, *, fits: bool) -> Iterator[ViewsAhead]:
+    """Render views for `run_views` beside the stages before it, unless an earlier run has made them."""
+    is_missing, is_small = "views" not in run.record["stages"], options.pixels <= LARGEST_AHEAD
+    wanted = is_missing and is_small and not options.uses_denoiser
+    find_cameras = partial(_cameras, options, proxy, fits=fits)
+    with render_ahead(proxy, find_cameras, options.pixels, wanted=wanted) as ahead:
+        yield ahead
+
+
+def run_views(
+    run: Run,
+    portrait: Portrait,
+    proxy: CoarseHead,
+    options: MakeOptions,
+    *,
+    fits: bool,
+    ahead: ViewsAhead | None = None,
+) -> ViewSet:
+    """Views of the proxy, or of the small denoiser.
+
+    Args:
+        run: The run.
+        portrait: The photo.
+        proxy: The head.
+        options: The run's options.
+        fits: Whether a head is fitted to the views.
+        ahead: The first of them, which have been rendered meanwhile.
+    """
     folder, cameras = run.folder / "views", _cameras(options, proxy, fits=fits)
     if fits and len(cameras) < FEW_CAMERAS:
         run.warn(
@@ -164,8 +195,9 @@ def run_views(run: Run, portrait: Portrait, proxy: CoarseHead, options: MakeOpti
             )
             make_view_set(views, portrait, proxy, options.seed).save(folder)
         else:
+            first = ahead.take() if ahead else ()
             sheet = render_proxy_views(
-                portrait, proxy, cameras, size=options.pixels, seed=options.seed, on_view=on_view
+                portrait, proxy, cameras, size=options.pixels, seed=options.seed, on_view=on_view, ahead=first
             )
             sheet.save(folder, drawn=True)
 

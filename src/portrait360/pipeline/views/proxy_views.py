@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from portrait360.geometry.surfaces.surface_cells import find_surface_cells
 from portrait360.geometry.volumes.volume import CELLS, HALF
 from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
 from portrait360.pipeline.portrait.portrait import Portrait
+from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.pipeline.views import DEFAULT_VIEWS
 from portrait360.pipeline.views.framing import frame_focal
 from portrait360.pipeline.views.view_set import View, ViewSet
@@ -47,11 +49,13 @@ def render_proxy_views(
     size: int = SIZE,
     seed: int | None = None,
     on_view: OnView = lambda index, total, view: None,
+    ahead: Sequence[ProxyView] = (),
 ) -> ViewSet:
-    """Render the proxy from all cameras; the reference is the photo itself."""
+    """Render the proxy from all cameras, but the first, of which there are views `ahead`; the reference is the photo
+    itself."""
     cameras = default_cameras(DEFAULT_VIEWS, 0.0, frame_focal(proxy)) if cameras is None else cameras
     views, depths = [], []
-    renders = map_in_threads(lambda camera: proxy.render(camera, size), cameras)
+    renders = chain(ahead, map_in_threads(lambda camera: proxy.render(camera, size), cameras[len(ahead) :]))
     for i, (camera, rendered) in enumerate(zip(cameras, renders, strict=True)):
         views.append(View(rendered.rgb, rendered.mask, camera))
         depths.append(rendered.depth)
