@@ -18,6 +18,7 @@ from portrait360.pipeline.avatar.skin.ear_colours import find_ears, redden_ears,
 from portrait360.pipeline.avatar.skin.mesh import find_features
 from portrait360.pipeline.avatar.view.ears import keep_ears
 from portrait360.pipeline.avatar.view.relief_trust import find_clear_skin
+from portrait360.pipeline.avatar.worn.tucked_ears import POKE, tuck_ears
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.ear_folds import find_fold_heights, fold_ears
 from portrait360.synth.head_pack import load_pack
@@ -28,7 +29,7 @@ from portrait360.synth.scene import Material, Mesh, Part, Scene
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.hair import grow
 from tests.fixtures.photos import FOCAL
-from tests.fixtures.scenes import WHITE, ball, strands
+from tests.fixtures.scenes import WHITE, ball, quad, strands
 
 SIDE = 128
 CAMERA = Camera(look_at(0, 0, radius=2.7), FOCAL)
@@ -238,3 +239,18 @@ def test_what_hangs_from_an_ear_is_not_the_skin_of_the_neck():
     assert beneath[20:35].max() == 0
     assert find_clear_skin(photo)[60, 65] < 0.1 < find_clear_skin(photo)[60, 30]
     assert find_beneath_ears(photograph(Label.SKIN)).max() == 0
+
+
+@pytest.mark.parametrize("poke", [0.5 * POKE, 2 * POKE])
+def test_an_ear_pokes_through_no_cloth_unless_it_is_worn_outside(head, poke):
+    skin, rows = bare_skin(head), (head.mask("ears") > 0) & (head.rest[:, 0] > 0)
+    x, (_, y, _) = head.body[rows, 0].max() - poke, head.body[rows].mean(0)
+    cloth = quad(-1.0, 1.0)
+    points = np.stack([np.full(4, x), cloth.vertices[:, 1] + y + 1.0, cloth.vertices[:, 0]], -1)  # its upper half
+    hat = replace(cloth, vertices=points.astype(np.float32), labels=np.full(2, Label.HAT, np.uint8))
+    tucked = tuck_ears([skin, hat], head)[0].vertices
+    covered, below = rows & (head.body[:, 1] > y + 0.003), ~rows | (head.body[:, 1] < y - 0.003)
+    assert head.body[covered, 0].max() > x
+    assert (tucked[covered, 0].max() < x) == (poke < POKE)
+    np.testing.assert_array_equal(tucked[below], head.body[below])
+    assert tuck_ears([skin], head)[0] is skin

@@ -73,6 +73,7 @@ from portrait360.pipeline.avatar.worn.glasses_photo import (
 )
 from portrait360.pipeline.avatar.worn.hat_outline import fit_hat_outline
 from portrait360.pipeline.avatar.worn.hat_search import choose_hat
+from portrait360.pipeline.avatar.worn.tucked_ears import tuck_ears
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import estimate_reference_camera
 from portrait360.pipeline.proxy.animal_shape import is_animal
@@ -260,6 +261,7 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     strands = [thin_lashes(s) for s in geometry.strands if len(s.points)]
     meshes = drop_clear_lenses(refine_clothes(seat_teeth(geometry.meshes)))
     meshes = meshes if Label.HAT in person.conflict.shapes else fit_hat_outline(meshes, head, photo)
+    meshes = tuck_ears(meshes, head)
     steps = parameters.toon.steps if photo.painted and parameters.toon is not None else 0
     scene = Scene(tuple(meshes), tuple(strands), person.light, steps=steps, landmarks=geometry.landmarks)
     if not person.hair.agrees:
