@@ -36,12 +36,12 @@ BESIDE, LOW = 1.5, 0.3  # radii up to which hair beside an ear lies closer, and 
 CLOSER = 0.015  # canonical: by how much at most
 OVER_SKIN = 0.003  # canonical distance from the skin at which that ends: beneath it hair would leave the skin bare
 ROOT = 0.010  # canonical: how far within the outermost of an ear hair lies behind it
-SHORT_HAIRS, EACH = 1500, 3  # short hairs round one ear at most, and for each place of hair there
+SHORT_HAIRS, EACH = 3000, 6  # short hairs round one ear at most, and for each place of hair there
 RING = (1.0, 1.6)  # radii of an ear between which they grow
 AHEAD, OFF = 0.01, 0.03  # canonical: how far before an ear's middle, and off the skin, hair lies over them at most
 LOWER = (0.01, -0.035)  # canonical heights from the middle of the ear over which they get few: below hair thins out
 BESIDE_HAIR, LENGTHS = 0.005, (0.012, 0.028)  # canonical: how far beside that they grow, and their lengths
-WIDTHS, TIP = (0.0008, 0.0016), 0.3  # canonical; share of it at the end
+WIDTHS, TIP = (0.0004, 0.0009), 0.3  # canonical; share of it at the end
 DARKER, TONE = 0.9, 0.12  # their albedo against that of the hair, and how far it varies, logarithm
 CELLS = 14  # of a side of the grid on which the covered share of an ear is measured
 
