@@ -13,10 +13,12 @@ from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.render import shadow_maps
 from portrait360.synth.scene import Mesh, Part
 from portrait360.utils.array_types import F32
+from portrait360.utils.image_ops import smoothstep
 
 SIDE = 128  # texels across an ear
 UNDER = 0.002  # canonical distance beneath the cloth
-POKE = 0.012  # canonical: an ear that stands out further is worn outside the hat
+POKE, OUTSIDE = 0.012, 0.3  # canonical; share of the ear beside cloth that stands out further if it is worn outside
+NONE = -1.0  # canonical: how far an ear stands out where there is no cloth
 
 
 def tuck_ears(meshes: Sequence[Mesh], head: Head) -> list[Mesh]:
@@ -35,8 +37,10 @@ def _tuck(skin: Mesh, hats: Sequence[Mesh], head: Head) -> Mesh:
     for side in (1, -1):
         rows = np.flatnonzero((head.mask("ears") > 0) & (head.rest[:, 0] * side > 0))
         over = _measure_over(vertices[rows], hats, side)
-        if 0 < over.max() < POKE:
-            vertices[rows, 0] -= side * np.maximum(over + UNDER, 0)
+        covered = over > NONE
+        if covered.any() and (over[covered] > POKE).mean() < OUTSIDE:
+            held = 1 - smoothstep(0.5 * POKE, POKE, over)
+            vertices[rows, 0] -= side * np.maximum(over + UNDER, 0) * held
     if (vertices == skin.vertices).all():
         return skin
     return replace(skin, vertices=vertices, normals=vertex_normals(vertices, skin.triangles))
@@ -54,4 +58,4 @@ def _measure_over(points: F32, hats: Sequence[Mesh], side: int) -> F32:
     placed = shadow_maps.to_map_frame(points, view.matrix)
     x, y = np.clip(placed[:, :2].astype(int), 0, SIDE - 1).T
     cloth = heights[y, x]
-    return np.where(cloth > shadow_maps.FAR / 2, placed[:, 2] - cloth, np.float32(-1))
+    return np.where(cloth > 0, placed[:, 2] - cloth, np.float32(NONE))  # not that on the head's other side
