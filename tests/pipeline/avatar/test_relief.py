@@ -282,6 +282,14 @@ def test_what_the_photo_saw_aslant_goes_where_its_colour_is_not_that_of_the_laye
     uv = pixel_centres(size, size) / np.array([stretch, 1.0])
     alpha, none = (np.indices(shape)[1] < 64).astype(np.float32), np.zeros(shape)
     layers = Colours(np.full((*shape, 3), 0.4), alpha, none, none, none, none)
-    smears = find_smears(np.full((*shape, 3), light), layers, uv)[8:-8, 8:-8]
-    assert smears[:, :48].min() > 0.9 if seen else smears.max() < 0.1
+    smears = find_smears(np.full((*shape, 3), light), layers, uv, none == 0)[8:-8, 8:-8]
+    assert smears[:, :44].min() > 0.9 if seen else smears.max() < 0.1
     assert (smears[:, 64:] == 0).all(), "beside the layers nothing better is known"
+
+
+def test_hair_in_its_own_shade_stays_where_the_photo_is_stretched_and_hair_on_skin_does_not():
+    size, shape = 128, (128, 128)
+    uv, ones = pixel_centres(size, size) / np.array([4.0, 1.0]), np.ones(shape)
+    layers = Colours(np.full((*shape, 3), 0.4), ones, 0 * ones, 0 * ones, 0 * ones, 0 * ones)
+    own, other = (find_smears(np.full((*shape, 3), 0.1), layers, uv, ones == same) for same in (1, 0))
+    assert own.max() < 0.1 and other[8:-8, 8:-8].min() > 0.9

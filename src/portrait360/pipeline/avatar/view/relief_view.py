@@ -56,7 +56,7 @@ CURL, CURLS_END, LOW = 0.008, (9.0, 17.0), 0.02
 this canonical height: in the photo it is behind an ear, and would lie on the jaw further round."""
 STRETCHED = (0.45, 0.85)  # pixels of the photo per rendered pixel: it is stretched below, and not above
 UNLIKE, DARK = (0.2, 0.5), 0.1  # difference of colours from which that is seen, logarithms, and sRGB that both gain
-SMEAR = 0.006  # picture sides over which they are compared
+SMEAR, COVERED = 0.006, (0.8, 0.95)  # picture sides over which they are compared, and how solid the layers must be
 BEFORE = 0.05  # canonical depth by which a layer must lie before the relief to hide it
 
 
@@ -126,7 +126,7 @@ def lay_relief_over(
     whole = whole * (1 - find_small(curls) * smoothstep(*CURLS_END, angle))
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - EXTRA, -1), uv, angle)
     alike = np.isin(beneath, list({skin, layer_of_label[Label.HAIR]} - relief.poor)) & ~np.isin(labels, FEATURES)
-    whole = whole * (1 - find_smears(colours, layers, uv) * alike * smoothstep(*SOFT_EDGE, angle))
+    whole = whole * (1 - find_smears(colours, layers, uv, shown == beneath) * alike * smoothstep(*SOFT_EDGE, angle))
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))
     layers = layers._replace(alpha=layers.alpha * (1 - find_lone_strands(layers, film, whole, turned)))
@@ -145,18 +145,20 @@ def find_small(mask: Bools) -> F32:
     return np.asarray(cv2.GaussianBlur(found, (0, 0), SOFT), np.float32)
 
 
-def find_smears(colours: Floats, layers: Colours, uv: Floats) -> Floats:
+def find_smears(colours: Floats, layers: Colours, uv: Floats, same: Bools) -> Floats:
     """Return 1 where pixels of the photo at uv are stretched and of another colour than the layers (s, s), else 0.
 
-    A smear of the same colour is not seen; what glares at the photo's outline would be a stain. This does not hold
-    for hats, clothes, eyes and mouths, which the layers do not have as the photo does.
+    A smear of the same colour is not seen; what glares at the photo's outline would be a stain. What is darker than
+    the `same` layer lies in its shade. This does not hold for hats, clothes, eyes and mouths, which the layers do not
+    have as the photo does, nor for single strands.
     """
-    shown, beneath = (
-        np.log(cv2.GaussianBlur(np.asarray(rgb, np.float32), (0, 0), SMEAR * len(uv)).clip(0) + DARK)
-        for rgb in (colours, layers.rgb)
+    above, beneath, solid = (
+        cv2.GaussianBlur(np.asarray(values, np.float32), (0, 0), SMEAR * len(uv)).clip(0)
+        for values in (colours, layers.rgb, layers.alpha)
     )
-    unlike = smoothstep(*UNLIKE, np.abs(shown - beneath).mean(-1)) * (layers.alpha > 0.5)
-    return unlike * (1 - smoothstep(*STRETCHED, measure_density(uv)))
+    brighter = np.log((above + DARK) / (beneath + DARK)).mean(-1)
+    unlike = smoothstep(*UNLIKE, np.where(same, brighter, np.abs(brighter)))
+    return unlike * smoothstep(*COVERED, solid) * (1 - smoothstep(*STRETCHED, measure_density(uv)))
 
 
 def find_hidden(film: Film, distance: F32, behind: Floats) -> Bools:
