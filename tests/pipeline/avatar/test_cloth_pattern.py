@@ -10,7 +10,14 @@ import pytest
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.clothes.neck_shade import REACH, shade_neck
-from portrait360.pipeline.avatar.clothes.pattern import find_cut, find_shown_cloth, lay_pattern, make_pattern, quilt
+from portrait360.pipeline.avatar.clothes.pattern import (
+    find_clean_cloth,
+    find_cut,
+    find_shown_cloth,
+    lay_pattern,
+    make_pattern,
+    quilt,
+)
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.meshes import make_mesh
 from portrait360.synth.sampling.parameters import Clothes, HeadParameters
@@ -50,6 +57,30 @@ def test_folds_are_no_print():
     folds = 0.3 * np.exp(0.6 * np.sin(2 * np.pi * (2 * x + 1.5 * x * x)))
     pattern = make_pattern(*photograph_cloth(np.repeat(folds[..., None], 3, -1).astype(np.float32)))
     assert pattern is None or np.abs(pattern.tile).max() < 0.05
+
+
+def test_stripes_around_the_body_are_no_print():
+    """The colours of the garment hold them, at their own heights."""
+    y = np.indices((SIDE, SIDE))[0]
+    stripes = np.where((y % 14 < 7)[..., None], [0.05, 0.05, 0.1], [0.6, 0.5, 0.4]).astype(np.float32)
+    assert make_pattern(*photograph_cloth(stripes)) is None
+    assert make_pattern(*photograph_cloth(np.ascontiguousarray(stripes.transpose(1, 0, 2)))) is not None
+
+
+def test_skin_in_a_gap_beneath_a_collar_is_no_pattern_of_the_cloth():
+    rng = np.random.default_rng(0)
+    cloth = np.array([0.05, 0.3, 0.35]) * np.exp(0.02 * rng.normal(size=(SIDE, SIDE, 1)))
+    cloth[:60] = cloth[80:86] = [0.7, 0.4, 0.25]
+    photo, depth = photograph_cloth(cloth.astype(np.float32))
+    labels = photo.labels.copy()
+    labels[:60] = Label.FACE
+    sure = find_clean_cloth(replace(photo, labels=labels), depth)
+    assert not sure[80:86].any()
+    assert sure[100:-5, :60].all()
+    dots = cloth.copy()
+    dots[60:][draw_dots(12.0)[60:, :, 0] > 0.3] = [0.7, 0.4, 0.25]  # what all of the cloth has is its print
+    dotted = find_clean_cloth(replace(photo, labels=labels, rgb=dots.astype(np.float32)), depth)
+    assert dotted[100:-5, :60].all() and dotted[66:76, 5:60].mean() > 0.9
 
 
 def test_no_cloth_no_pattern():

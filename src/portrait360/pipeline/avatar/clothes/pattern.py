@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import pixel_centres
 from portrait360.pipeline.avatar.photo.exposure import blur, look_up_points, shrink
-from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo
+from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo, log_density
 from portrait360.pipeline.avatar.skin.detail import coarser, look_up_detail
 from portrait360.synth.meshes import unit
 from portrait360.utils.array_types import F32, F64, Bools, Floats
@@ -36,6 +36,9 @@ CLEAR = 0.012  # picture sides from skin, hair and background
 OUTER = 0.4  # share of the shown cloth nearest to the middle that may be what is worn beneath
 STRONG, EVEN, ALIKE = 0.3, 0.6, 0.25  # deviation within patches of a print; of the weakest, of the strongest;
 # and of their means: what varies else are folds, seams, one big motif or several things
+RINGS = 2.0  # how much more of the changes of a print run down than across, from which it is rings around the body
+LIKE_SKIN, EDGE, NEAR_SKIN = 1.0, 5, 0.1  # how much likelier a colour is on skin than on cloth, logarithm; pixels of
+# its edges; picture sides from skin within which it may be skin
 PLAIN, WEAVE = 28, 3.0  # sides of patches of plain cloth, and what is finer than folds, pixels of 512
 QUIETEST = 0.15  # quantile of patches that have few folds
 SHOWN, HIDDEN = (0.2, 0.55), (0.02, 0.035)  # as that of colours of vertices: cosines to the photo, canonical depths
@@ -69,6 +72,8 @@ def make_pattern(photo: Photo, depth: F32) -> ClothPattern | None:
             continue
         detail = find_detail(photo.radiance, sure, side)
         if is_print(*measure_patches(detail, places, side)):
+            if runs_around(detail, sure):
+                return None  # the colours of the garment hold rings, at their own heights
             return ClothPattern(quilt(detail, places, side), pixel)
         side = min(side, round(PLAIN * scale))
         return ClothPattern(quilt(*find_weave(detail, sure, side, WEAVE * scale), side), pixel)
@@ -106,6 +111,13 @@ def is_print(mean: F64, strength: F64) -> bool:
     return bool(middle > STRONG and low > EVEN * high and mean.std(0).mean() < ALIKE * middle)
 
 
+def runs_around(detail: F32, sure: Bools) -> bool:
+    """Return whether cloth changes from the top down far more than to the sides, as stripes around a body do."""
+    within = shrink(sure, 2)
+    across, down = (float((np.gradient(detail, axis=axis) ** 2)[within].sum()) for axis in (1, 0))
+    return down > RINGS * across
+
+
 def find_clean_cloth(photo: Photo, depth: F32) -> Bools:
     """Return where the photo shows the outer garment, away from all else, and not aslant."""
     other = photo.shows(*SKIN_LABELS, *HAIR, *BEARD) | (photo.alpha < 0.9)
@@ -116,8 +128,22 @@ def find_clean_cloth(photo: Photo, depth: F32) -> Bools:
     sure &= find_facing(smooth, photo) > FACING
     if not sure.any():
         return sure
+    sure &= ~_find_skin_colours(photo, sure)
+    if not sure.any():
+        return sure
     side = np.abs(points[..., 0])  # what lies in the middle may be the shirt beneath a jacket
     return sure & (side >= np.quantile(side[sure], OUTER))
+
+
+def _find_skin_colours(photo: Photo, sure: Bools) -> Bools:
+    """Return where cloth near skin has a colour of skin that cloth further off has not: a gap beneath a collar."""
+    skin = photo.shows(*SKIN_LABELS)
+    near = cv2.distanceTransform((~skin).astype(np.uint8), cv2.DIST_L2, 3) < NEAR_SKIN * photo.size
+    if not (sure & near).any() or not (sure & ~near).any():
+        return np.zeros_like(sure)
+    odds = log_density(photo.rgb, photo.rgb[skin]) - log_density(photo.rgb, photo.rgb[sure & ~near])
+    like = ((odds > LIKE_SKIN) & sure & near).astype(np.uint8)
+    return cv2.dilate(like, np.ones((EDGE, EDGE), np.uint8)) > 0
 
 
 def find_facing(points: F32, photo: Photo) -> F32:
