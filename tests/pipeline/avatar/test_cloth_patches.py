@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from portrait360.pipeline.avatar.clothes.colours import Unwrapped, carry_cloth
 from portrait360.pipeline.avatar.clothes.patches import carry_patches, mirror
 
 RED = np.array([0.8, -0.2, -0.2], np.float32)
@@ -33,6 +34,17 @@ def test_patches_go_on_all_around_mirrored_at_the_edge_of_what_is_shown(
     edge = 179 + 78  # the quantile of 80 degrees
     assert np.corrcoef(found[:, edge + 20], found[:, edge - 20])[0, 1] > 0.8
     assert np.abs(found[:, 0] - found[:, -1]).max() < 0.1  # no seam down the back
+
+
+def test_patches_have_no_colour_that_cloth_has_not(places: tuple[np.ndarray, np.ndarray]) -> None:
+    """Tan patches on a tan band would be orange."""
+    azimuth, down = places
+    wavy = (down + 0.04 * np.sin(np.radians(3 * azimuth))) % 0.2 < 0.1
+    colours = np.where(wavy[:, None], np.log([0.5, 0.3, 0.15]), np.log([0.05, 0.25, 0.35])).astype(np.float32)
+    weight = ((np.abs(azimuth) > 20) & (np.abs(azimuth) < 80)).astype(np.float32)
+    carried = carry_cloth(Unwrapped(azimuth, down), colours, weight)
+    assert carried is not None and carried[np.abs(azimuth) > 120].std(0).max() > 0.1
+    assert (carried < colours.max(0) + 0.05).all() and (carried > colours.min(0) - 0.05).all()
 
 
 def test_cloth_of_one_colour_stays_plain(places: tuple[np.ndarray, np.ndarray]) -> None:

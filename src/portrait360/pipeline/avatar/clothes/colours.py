@@ -53,6 +53,7 @@ STEP, NARROWEST = 1.2, 3  # cost of a further band, and the rows that it has at 
 CELLS, GRID = (5.0, 0.04), (72, 40)  # degrees and head heights of cells of light, and their numbers
 REACH, FADE, MOST = 2.5, 0.2, 0.6  # cells over which light is carried; share of a full cell that holds it back; most
 AROUND, SETTLED = 12, (0.4, 1.0)  # vertices of a collar around each, and how many must be shown for it to be
+RANGE = (0.02, 0.98)  # quantiles of the shown colours between which those of patches lie
 THICK = 0.02  # canonical depth of collars and bands, which hide nothing by that
 CONTRAST = 0.4  # logarithm of a colour by which a collar differs from the cloth beside it, not in its light alone
 HEM, BESIDE = 0.9, 25  # of the brightness of the cloth beside it, and how many of its vertices count
@@ -237,9 +238,12 @@ def carry_cloth(places: Unwrapped, colours: F32, weight: F32) -> F32 | None:
     aside = np.abs(places.azimuth)
     outer = usual & (aside >= max(CENTRE, float(np.quantile(aside[usual], OUTER))))
     outer = outer if outer.sum() >= FEWEST else usual
-    base = lay_bands(places.down, places.down[outer], colours[outer])
-    base = base + carry_light(places, (colours - base)[usual], usual)
-    return base + carry_patches(places.azimuth, places.down, (colours - base)[outer], outer)
+    bands = lay_bands(places.down, places.down[outer], colours[outer])
+    base = bands + carry_light(places, (colours - bands)[usual], usual)
+    patched = base + carry_patches(places.azimuth, places.down, (colours - base)[outer], outer)
+    low, high = np.quantile(colours[outer], RANGE, axis=0)
+    # on a band of its own colour a patch would have a third one
+    return np.clip(patched, np.minimum(bands, low), np.maximum(bands, high)).astype(np.float32)
 
 
 def lay_bands(down: F32, shown: F32, colours: F32) -> F32:
