@@ -235,6 +235,17 @@ def test_the_white_of_an_eye_does_not_glow_on_its_lids():
     np.testing.assert_allclose(out[:62], bare[:62], atol=0.01)
 
 
+@pytest.mark.parametrize("side", [100, 75])
+def test_views_of_any_size_have_their_seams_hidden(side):
+    """Cells need not divide a view evenly."""
+    bare, whole = np.full((side, side, 3), 0.4, np.float32), np.ones((side, side), np.float32)
+    film = SimpleNamespace(labels=np.full((side, side), int(Label.FACE), np.uint8), alpha=whole)
+    share = (np.indices((side, side))[1] < side // 2).astype(np.float32)
+    rgb = bare + 0.1 * share[..., None]
+    changed = hide_seams(rgb, bare, film, share, share)
+    assert changed[side // 2, side // 2 + 2].min() > 0.44
+
+
 def test_layers_in_the_shade_change_by_as_large_a_part_as_the_photo_beside_them():
     """A difference that is taken off all colours alike would leave the shade grey."""
     shape, skin = (128, 128), np.array([0.8, 0.6, 0.45], np.float32)

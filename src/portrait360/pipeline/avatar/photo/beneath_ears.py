@@ -21,4 +21,5 @@ def find_beneath_ears(photo: Photo) -> F32:
     aside, down = round(ASIDE * size), round(DOWN * size)
     reach = np.ones((aside + down + 1, 2 * aside + 1), np.uint8)
     near = cv2.dilate(ears, reach, anchor=(aside, down)) > 0
-    return np.asarray(cv2.GaussianBlur((near & photo.shows(Label.SKIN)).astype(np.float32), (0, 0), SOFT * size))
+    neck = (near & photo.shows(Label.SKIN)).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(neck, (0, 0), SOFT * size), np.float32)
