@@ -31,10 +31,10 @@ def test_warnings_of_a_photo_name_what_the_page_shows(monkeypatch, say):
     )
     assert "<li>2 faces were found and the largest was used; click another one under “Which face?”.</li>" in several
     assert (
-        "<li>No face was found; the head was placed by its outline. Set the direction under “Where the photo was "
-        "taken from” (a profile: 90° to one side; from behind: 180°).</li>"
+        "<li>No face was found; the head was located by its outline. Set the direction under “Where the photo was "
+        "taken from” (90° to one side for a profile, 180° for a photo from behind).</li>"
     ) in none
-    assert "<li>No face was found; the head was placed by its outline.</li>" in set_already
+    assert "<li>No face was found; the head was located by its outline.</li>" in set_already
 
 
 def test_other_flags_become_labels_and_commands_stay():

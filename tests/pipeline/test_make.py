@@ -202,7 +202,7 @@ def test_views_by_the_small_network(photo, looked, tmp_path, monkeypatch):
     monkeypatch.setattr(views, "VIEW_DENOISER", tmp_path / "views.safetensors")
     with pytest.raises(UserError, match="multiple of 16"):
         make(photo, tmp_path / "a", replace(wish, size=72))
-    with pytest.raises(UserError, match="is for the preset small"):
+    with pytest.raises(UserError, match="works only with the preset small"):
         make(photo, tmp_path / "a", replace(wish, preset="sd15", size=None))
     shutil.copytree(looked[0], tmp_path / "a")
     one = make(photo, tmp_path / "a", wish)

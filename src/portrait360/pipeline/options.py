@@ -45,7 +45,7 @@ class MakeOptions:
 
     preset: str = option(
         "small",
-        "What draws the views. small: portrait360's own model of the head, nothing to download; sd15: the published "
+        "What draws the views. small: portrait360's built-in head model, no download needed; sd15: the published "
         "DiffPortrait360 network; diffportrait3d: the published DiffPortrait3D network.",
         VIEW,
         label="Preset",
@@ -55,8 +55,9 @@ class MakeOptions:
         None,
         "Kind of head to make. avatar: separate layers of skin, hair and clothes; proxy: one closed surface, whose "
         "hidden parts are filled in by fixed rules; completed: like proxy, but filled in by a small network; "
-        "denoised: like completed, but a second network draws the views; gan: the head most like the photo that a "
-        "3D GAN can generate. Default: avatar; with published networks, gan if its weights are installed.",
+        "denoised: like completed, but a second network draws the views; gan: of all heads that a 3D GAN can "
+        "generate, the one closest to the photo. Default: avatar; with sd15 and diffportrait3d, gan if its weights "
+        "are installed.",
         ADVANCED,
         flags=("--method", "--proxy"),
         metavar="NAME",
@@ -99,7 +100,7 @@ class MakeOptions:
     )
     azimuth: float | None = option(
         None,
-        "Direction of the photo's camera in degrees: 0 is in front, 90 on the subject's left, 180 behind. "
+        "Direction the photo was taken from, in degrees: 0 is in front, 90 on the subject's left, 180 behind. "
         "Default: estimated from the face.",
         PHOTO,
         allowed=ANGLES["azimuth"],
@@ -108,7 +109,7 @@ class MakeOptions:
     )
     elevation: float | None = option(
         None,
-        "Elevation of the photo's camera in degrees, from -89 (below) to 89 (above); 0 is level. "
+        "Elevation the photo was taken from, in degrees: -89 (below) to 89 (above); 0 is level. "
         "Default: estimated from the face.",
         PHOTO,
         allowed=ANGLES["elevation"],
@@ -125,7 +126,7 @@ class MakeOptions:
     )
     hair_length: float | None = option(
         None,
-        "Factor for the estimated hair length, 0.1 to 4.",
+        "Multiply the estimated hair length by this factor, 0.1 to 4.",
         AVATAR,
         metavar="FACTOR",
         allowed="0.1 to 4",
@@ -140,25 +141,25 @@ class MakeOptions:
     )
     orbit: Path | None = option(
         None,
-        "File with the cameras to use instead of the circle, one `azimuth,elevation` per line.",
+        "File of cameras that replaces the default circle, one `azimuth,elevation` per line.",
         VIEW,
         metavar="FILE",
     )
     orbit_elevation: float = option(
-        0.0, "Elevation of the circle's cameras in degrees.", VIEW, allowed="-60 to 60 degrees"
+        0.0, "Elevation of the default circle of cameras, in degrees.", VIEW, allowed="-60 to 60 degrees"
     )
     results: tuple[str, ...] | None = option(
         None,
-        "What to make: any of mesh, splats and nerf, separated by commas, or `views` for views alone. Default: "
-        "mesh,splats for an avatar; otherwise (no face in the photo, or published networks) mesh,splats,nerf.",
+        "What to write, separated by commas: mesh, splats, nerf; or `views` for no 3D head. Default: mesh,splats "
+        "for an avatar; mesh,splats,nerf without a face, or with sd15 or diffportrait3d.",
         HEAD,
         flags=("--as",),
         metavar="TEXT",
     )
     formats: tuple[str, ...] = option(
         SPLAT_FORMATS[:1],
-        f"File formats of the splats, separated by commas ({', '.join(SPLAT_FORMATS)}), and extra mesh formats for "
-        f"avatars ({', '.join(AVATAR_FORMATS)}).",
+        f"File formats, separated by commas. Splats: {', '.join(SPLAT_FORMATS)}; extra meshes of avatars: "
+        f"{', '.join(AVATAR_FORMATS)}.",
         HEAD,
         metavar="TEXT",
         label="File formats",
@@ -166,8 +167,7 @@ class MakeOptions:
     )
     fit: bool | None = option(
         None,
-        "Whether to fit a NeRF and splats to the views. Default: --fit with --refine, if --as includes nerf, or if "
-        "there is no avatar; otherwise --no-fit.",
+        "Fit a NeRF and splats to the views. On by default with --refine, with nerf in --as, and without an avatar.",
         HEAD,
         flags=("--fit/--no-fit",),
         label="3D head",
@@ -175,33 +175,33 @@ class MakeOptions:
     )
     quick: bool = option(
         False,
-        "Shorten the fit, if there is one, for a first look.",
+        "Run a shorter fit for a quick preview; no effect without a fit.",
         HEAD,
         flags=("--quick",),
         label="Quick",
         form=2,
     )
     steps: int | None = option(
-        None, "Number of sampler steps, if a network makes the views.", ADVANCED, allowed=f"1 to {MOST_STEPS}"
+        None, "Number of sampler steps, if a network draws the views.", ADVANCED, allowed=f"1 to {MOST_STEPS}"
     )
     device: str | None = option(None, "cpu or cuda. Default: cuda if available.", RUN)
     faithful: bool = option(
         False,
-        "With published networks: follow the published procedure exactly, which is slower.",
+        "With sd15 and diffportrait3d: follow the published procedure exactly, which is slower.",
         ADVANCED,
         flags=("--faithful",),
     )
     compiled: bool = option(
         False,
-        "With published networks: compile them first, which pays off for many views on a GPU.",
+        "With sd15 and diffportrait3d: compile the networks first, which pays off for many views on a GPU.",
         ADVANCED,
         flags=("--compile",),
     )
     hints: Path | None = option(
         None,
-        "With published networks: folder of equally spaced views of any other head, front view first; they show the "
-        "network where the cameras are. Default: views of a head generated by PanoHead, or without its weights, of "
-        "the synthetic head in the package.",
+        "With sd15 and diffportrait3d: folder of evenly spaced views of any head, front view first, from which the "
+        "network learns the camera positions. Default: a PanoHead head; if its weights are missing, the bundled "
+        "synthetic head.",
         ADVANCED,
         metavar="DIR",
     )
@@ -275,7 +275,9 @@ class MakeOptions:
             raise UserError(f"`method={self.method}` is not valid; choose from {', '.join((*METHODS, DENOISED))}.")
         check_method(self.proxy_method)
         if preset.steps and self.uses_denoiser:
-            raise UserError(f"`method={DENOISED}` is for the preset small; {preset.name} has networks of its own.")
+            raise UserError(
+                f"`method={DENOISED}` works only with the preset small; {preset.name} uses its own networks."
+            )
         if preset.steps:
             require_weights(preset.weights, f"The preset {preset.name}")
         if self.uses_denoiser:
@@ -286,14 +288,16 @@ class MakeOptions:
         if not preset.steps and needs_network:
             name = "faithful=True" if self.faithful else "compiled=True" if self.compiled else "steps="
             name = f"hints={self.hints}" if self.hints else name
-            raise UserError(f"`{name}` needs a preset whose views come from a network; remove it for small.")
+            raise UserError(
+                f"`{name}` works only with the presets sd15 and diffportrait3d; remove it, or choose one of them."
+            )
         return preset
 
     def _validate_refinement(self) -> None:
         if not self.refine:
             return
         if not self.may_fit:
-            raise UserError("`refine=True` needs a fitted head; leave `fit=False` out.")
+            raise UserError("`refine=True` needs a fitted head; remove `fit=False`.")
         require_priors(self.refine_with)
 
     @property
@@ -410,7 +414,7 @@ def check_file(file: Path) -> None:
 
     check_name(Path(file))
     if Path(file).is_dir():
-        raise UserError(f"{file} is a folder; give a file in it.")
+        raise UserError(f"{file} is a folder; pass a file inside it.")
     check_size(Path(file), MAX_BYTES)
 
 

@@ -81,7 +81,7 @@ def test_without_a_person_the_outline_is_taken_and_the_user_is_told(photo):
     shuttle = Picture(np.ascontiguousarray(photo.rgb[:330, 330:]), None)
     portrait = make_portrait(shuttle, azimuth=-40, elevation=10, size=64)
     assert portrait.source == "matte" and portrait.landmarks is None and not portrait.shape.any()
-    assert portrait.warnings[0] == "no face found; the head was placed by its outline"
+    assert portrait.warnings[0] == "no face found; the head was located by its outline"
     without_angles = make_portrait(shuttle, size=64)
     assert "Use `azimuth=` and `elevation=` to say" in without_angles.warnings[0]
     np.testing.assert_allclose(portrait.camera.cam2world, look_at(-40, 10))

@@ -29,7 +29,7 @@ def animate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Video of a face, for its expressions, head movement and sound.",
+            help="Video of a face; its expressions, head movement and sound are copied.",
             rich_help_panel=DRIVER,
         ),
     ] = None,
@@ -37,7 +37,7 @@ def animate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Table of ARKit blend shapes (.csv), as Live Link Face writes it.",
+            help="Table of ARKit blend shapes (.csv), in Live Link Face's format.",
             rich_help_panel=DRIVER,
         ),
     ] = None,
@@ -53,7 +53,8 @@ def animate(
     rate: Annotated[
         int | None,
         typer.Option(
-            help="Frames per second, 1 to 60; the movement is interpolated. Default: the video's, else 30.",
+            help="Frames per second, 1 to 60; the movement is interpolated. Default: the input video's, or 30 "
+            "without one.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -86,7 +87,7 @@ def animate(
         ),
     ] = None,
 ) -> None:
-    """Animate a head, as a video or an animated .glb.
+    """Animate a head and save a video or an animated .glb.
 
     The head talks, smiles or blinks, or moves like the face in a video. To resume a stopped run,
     repeat the same command.

@@ -31,7 +31,7 @@ def batch(
     inputs: Annotated[
         str,
         typer.Argument(
-            metavar="INPUTS", help="A folder, a pattern in quotes, or a .txt, .csv or .parquet list of photos."
+            metavar="INPUTS", help="A folder, a quoted glob pattern, or a .txt, .csv or .parquet list of photos."
         ),
     ],
     output: Annotated[
@@ -40,7 +40,7 @@ def batch(
             "-o",
             "--output",
             metavar="DIR",
-            help="Output folder, or s3://…; each photo gets a folder in it.",
+            help="Output folder, or s3://…; each photo gets its own subfolder.",
             rich_help_panel=OUTPUT,
         ),
     ],
@@ -67,9 +67,9 @@ def batch(
     """Turn many photos into heads.
 
     DIR/report.csv and DIR/report.parquet list the results. To resume a stopped run, repeat the same command. A photo
-    that fails does not stop the others; the command names it at the end and exits with 2.
+    that fails does not stop the others; the command names it at the end and exits with status 2.
 
-    In a .csv or .parquet list, a column with the name of a `make` option (views, seed, face, azimuth, …) sets that
+    In a .csv or .parquet list, a column named after a `make` option (views, seed, face, azimuth, …) sets that
     option for each photo.
 
     Examples:

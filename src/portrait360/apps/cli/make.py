@@ -24,7 +24,7 @@ def make(
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace a run of another photo, or files with the same names, in DIR.",
+            help="Replace existing files in DIR, including a result made from another photo.",
             rich_help_panel=RUN,
         ),
     ] = False,
@@ -67,14 +67,12 @@ def make(
 
 
 def serve(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for the heads that are made.")] = Path(
-        "runs"
-    ),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to save the heads in.")] = Path("runs"),
     port: Annotated[
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
     ] = 7860,
 ) -> None:
-    """Start the web app, for a browser on this machine.
+    """Start the web app for a browser on this machine.
 
     Upload a photo, watch the progress, turn the head, download the files. Other machines cannot open the page.
 

@@ -43,7 +43,7 @@ CropSize = Annotated[
 def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
     """Find the head in a photo; write its crop, matte, segmentation map and camera.
 
-    Also writes a contact sheet that shows them. Several photos are written to DIR/00, DIR/01 and so on.
+    Also writes a contact sheet that shows them. With several photos, the results go to DIR/00, DIR/01 and so on.
 
     Example: portrait360 align photo.jpg -o head
     """
@@ -56,9 +56,9 @@ def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSiz
 
 @with_make_options((*VIEWPOINT, *OVERRULES, "method"))
 def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Make only the avatar or proxy (a simpler closed surface).
+    """Make only the 3D model: an avatar (layers of skin, hair and clothes) or a proxy (one closed surface).
 
-    Also writes a contact sheet and a turntable. Several photos are written to DIR/00, DIR/01 and so on.
+    Also writes a contact sheet and a turntable. With several photos, the results go to DIR/00, DIR/01 and so on.
 
     Examples:
 
@@ -361,7 +361,7 @@ def views(
 ) -> None:
     """Render views of an avatar or proxy (a simpler closed surface).
 
-    Writes them to DIR/views. --hair, --hair-length and --parameters change the avatar first.
+    Writes them to DIR/views. With --hair, --hair-length or --parameters, the avatar is made again first.
 
     Examples:
 

@@ -15,7 +15,7 @@ from portrait360.utils.files import check_path
 from portrait360.utils.option_fields import option_info
 
 training = typer.Typer(
-    help="Train portrait360's own networks, or the stages of the published ones.",
+    help="Train portrait360's own networks, or single stages of the published networks.",
     no_args_is_help=True,
     context_settings={"max_content_width": WIDTH},
 )

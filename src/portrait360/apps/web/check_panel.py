@@ -37,7 +37,7 @@ def render_waiting(name: str) -> str:
 
 def render_problem(message: str, choice: Choice) -> str:
     """Return why a photo could not be read, and a way back from what was chosen."""
-    back = "" if choice == Choice() else f"<p>{_button('Back to the estimate', Choice())}</p>"
+    back = "" if choice == Choice() else f"<p>{_button('Reset to automatic', Choice())}</p>"
     return f'<div class="p360-check">{render_message(message)}{back}</div>'
 
 
@@ -93,7 +93,7 @@ def _render_angles(found: dict[str, Any], choice: Choice, *, has_face: bool) -> 
         ]
         rows.append(f"<div>{buttons[0]}<span>{_describe_angle(name, value)}</span>{buttons[1]}</div>")
     is_changed = (choice.azimuth, choice.elevation) != (None, None)
-    reset = _button("Back to the estimate", Choice(face=choice.face)) if is_changed else ""
+    reset = _button("Reset to automatic", Choice(face=choice.face)) if is_changed else ""
     note = "" if has_face else "<p>No face was found, so please set the direction yourself.</p>"
     return f'<h4>Where the photo was taken from</h4>{note}<div class="p360-angles">{"".join(rows)}{reset}</div>'
 

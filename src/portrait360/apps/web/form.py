@@ -15,7 +15,7 @@ from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.errors import UserError
 from portrait360.utils.option_fields import OptionInfo, option_fields
 
-HEAD, VIEWS, FITTED = "3D head", "Pictures from all sides only", "3D head and NeRF"
+HEAD, VIEWS, FITTED = "3D head", "Pictures only, no 3D head", "3D head and NeRF (slower)"
 FROM_FACE, LARGEST = "estimated from the face", "the largest"
 MOST_SEED = 2**31 - 1
 Values = Sequence[Any]

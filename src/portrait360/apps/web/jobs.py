@@ -154,7 +154,7 @@ class Jobs:
         folder, request = self.store.run_folder(id), self.store.request(id)
         run = self.store.finished_run(id)
         if folder is None or request is None or run is None or not run.is_partial:
-            raise UserError("This run can no longer be finished; make it again.")
+            raise UserError("This run can no longer be finished; start a new one.")
         reopen_request(folder)
         request = read_request(folder) or request
         return self._append(_make_job(folder, request))
@@ -163,7 +163,7 @@ class Jobs:
         """Delete a run that is over."""
         with self._changed:
             if any(job.id == id for job in self._open()):
-                raise UserError("This run is still running; cancel it first.")
+                raise UserError("This run is still in progress; cancel it first.")
             self.store.delete(id)
             self._ended.pop(id, None)
 
@@ -330,7 +330,10 @@ def _error_message(errors: IO[bytes], code: int, folder: Path) -> str:
     message = next(messages, "")
     if not message:
         killed = code == -getattr(signal, "SIGKILL", 9)
-        message = "The system ended the run, probably because memory ran out; choose fewer views, or no 3D head."
+        message = (
+            "The system ended the run, probably because memory ran out; choose fewer views, or “Pictures only, no "
+            "3D head”."
+        )
         message = message if killed else f"The run ended without a message (exit code {code})."
     for name in (PHOTO, BEHIND, INPUT):
         message = message.replace(f"{folder / name}{os.sep}", "")

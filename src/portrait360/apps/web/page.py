@@ -43,7 +43,9 @@ CLEANUP_SECONDS, MAX_FILE_AGE = 600, 3600  # how often old temporary files are d
 SHOWN = 1  # inputs of the form; those behind them are below "More settings"
 LENGTHS = (0.3, 3.0)  # of hair, as factors
 AS_FOUND = "As in the photo"
-PRESETS_INFO = "small needs no download; sd15 is DiffPortrait360."
+PRESETS_INFO = (
+    "What draws the views. small is built in; sd15 (DiffPortrait360) and diffportrait3d have to be downloaded."
+)
 MAKE, QUEUE = "Make 3D head", "Add to the queue"  # the button while nothing is being made, and while something is
 PLACEHOLDER = "Drop a photo here, or click to choose one"
 NEEDS_GRADIO = "`portrait360 serve` needs gradio; install it with: pip install 'portrait360[web]'"
@@ -187,7 +189,7 @@ class Page:
             styles = [(AS_FOUND, ""), *((result_panel.name_style(style), style) for style in list_styles())]
             return gr.Dropdown(styles, value="", label=info.label, elem_id=id)
         if name == "hair_length":
-            return gr.Slider(*LENGTHS, 1.0, step=0.05, label=f"{info.label} (× estimate)", elem_id=id)
+            return gr.Slider(*LENGTHS, 1.0, step=0.05, label=f"{info.label} (1 = as estimated)", elem_id=id)
         if kind is bool:
             return gr.Checkbox(default, label=f"{info.label}: {info.help[0].lower()}{info.help[1:]}", elem_id=id)
         if info.low is not None:
@@ -277,7 +279,7 @@ class Page:
         """Show the run whose card was clicked."""
         id = str(event._data.get("run", ""))
         exists = self.jobs.get(id) or self.jobs.store.finished_run(id)
-        return self._update(id, (), message="" if exists else "This run is no longer in the folder of runs.")
+        return self._update(id, (), message="" if exists else "This run has been removed from the folder.")
 
     def act(self, run_id: str, previous: tuple[Any, ...], event: gr.EventData) -> tuple[Any, ...]:
         """Do what a button below a result says."""

@@ -37,7 +37,7 @@ def render_status(job: Job, before: int) -> str:
     if job.state == "done":
         return render_warnings(job.warnings)
     if before:
-        title, left = "Waiting", "1 run is ahead" if before == 1 else f"{before} runs are ahead"
+        title, left = "Waiting", "1 run ahead of yours" if before == 1 else f"{before} runs ahead of yours"
     else:
         title, left = _describe_progress(job), _format_time_left(job.seconds_left())
     share = 100 * min(job.fraction_done(), 0.995)
@@ -82,8 +82,8 @@ def render_gallery(
         )
     if not cards:
         return '<section class="p360-past"><h2>Your heads</h2><p>What you make will be listed here.</p></section>'
-    ones = "one is not shown, but is" if older == 1 else "ones are not shown, but are"
-    more = f"<p>{older} older {ones} still in the folder of runs.</p>" if older else ""
+    heads = "head is" if older == 1 else "heads are"
+    more = f"<p>{older} older {heads} not shown here but still in the folder.</p>" if older else ""
     listed = f'<div class="p360-cards">{"".join(cards)}</div>{more}'
     return f'<section class="p360-past"><h2>Your heads</h2>{listed}</section>'
 

@@ -66,7 +66,7 @@ def _render_bar(run: PastRun) -> str:
         else ""
     )
     buttons = [_action("finish", run.id, "Finish this run")] * (run.is_partial and bool(run.name))
-    buttons += [_action("again", run.id, "Use this photo and its settings")] * bool(run.name)
+    buttons += [_action("again", run.id, "Reuse this photo and these settings")] * bool(run.name)
     share = f'<a href="{run_url(run.id, EVERYTHING)}" download="{EVERYTHING}">Download everything</a>'
     buttons += [share, _action("delete", run.id, "Delete")]
     return f"""<div class="p360-bar-line"><strong title="{title}">{title}</strong>
@@ -98,7 +98,7 @@ def _render_hair(run: PastRun, styles: Sequence[str]) -> str:
     )
     return f"""<h3>Change the hair</h3>
 <div class="p360-hair"><label>Style<select data-style>{options}</select></label>
-<label>Length<select data-length>{lengths}</select></label>{_action("hair", run.id, "Make again")}</div>
+<label>Length<select data-length>{lengths}</select></label>{_action("hair", run.id, "Make new head")}</div>
 <p class="p360-note">This makes a new head; the current one stays in the list below.</p>"""
 
 

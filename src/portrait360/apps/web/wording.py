@@ -12,13 +12,13 @@ SENTENCES = {
     "no face found;": "no face was found;",
     "choose another with --face N": "click another one under “Which face?”",
     "Use --azimuth and --elevation to say where the camera was (a profile: 90 or -90, from behind: 180)": (
-        f"Set the direction under {DIRECTION} (a profile: 90° to one side; from behind: 180°)"
+        f"Set the direction under {DIRECTION} (90° to one side for a profile, 180° for a photo from behind)"
     ),
     "for a profile, add --azimuth 90 or --azimuth -90": (
         f"for a profile, set the direction under {DIRECTION} to 90° on one side"
     ),
-    "none of the head with --no-fit": "“Pictures from all sides only”",
-    "leave splats out of --as": "choose “Pictures from all sides only”",
+    "none of the head with --no-fit": "“Pictures only, no 3D head”",
+    "leave splats out of --as": "choose “Pictures only, no 3D head”",
     "; pass it as --reference": "",  # the form has one photo besides the one from behind
 }
 LABELS = {flags_for(name, info)[0]: info.label for name, _, _, info in option_fields(MakeOptions) if info.label}

@@ -133,7 +133,7 @@ def check_inputs(inputs: str) -> str:
         check_path(path)
     if next(read_items(inputs), None) is None:
         raise UserError(
-            f"{inputs} contains no photo; give a folder, a pattern in quotes, or a .txt, .csv or .parquet."
+            f"{inputs} contains no photo; give a folder, a quoted glob pattern, or a .txt, .csv or .parquet list."
         )
     return inputs
 

@@ -176,7 +176,7 @@ def _place_by_outline(picture: Picture, azimuth: float | None, elevation: float 
     x, y = (coordinate / matte.scale for coordinate in head.center)
     side = head.height / matte.scale * RADIUS / (focal * HEAD_HEIGHT)
     model = load_morphable().skin
-    warning = "no face found; the head was placed by its outline"
+    warning = "no face found; the head was located by its outline"
     if azimuth is None:
         warning += (
             ". Use `azimuth=` and `elevation=` to say where the camera was (a profile: 90 or -90, from behind: 180)"

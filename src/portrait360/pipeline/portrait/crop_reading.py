@@ -42,7 +42,7 @@ def find_reading_warnings(
     if share_of(edges["bottom"], FACE_LABELS) > CUT:
         warnings.append("the face is cut off at the bottom of the photo, so the missing part is estimated")
     if has_face and shows_animal(reading, has_face=True):
-        warnings.append("this is an animal's head, so it becomes one surface without expressions")
+        warnings.append("this is an animal's head, so it is made as a single surface and cannot change expression")
     turn = abs(azimuth_between(0, azimuth))
     if has_face and turn > FAR_TURN:
         warnings.append(f"the face is turned by {turn:.0f} degrees, so its far side is estimated")
