@@ -195,7 +195,7 @@ def test_a_cancelled_run_keeps_what_it_had_made_and_can_be_finished_or_deleted(q
         request.options == MakeOptions(hair="bob", formats=("ply", "spz")) and request.photo.read_text() == "slow one"
     )
     again = queue.jobs.finish(job.id)
-    with pytest.raises(UserError, match="still running"):
+    with pytest.raises(UserError, match="still in progress"):
         queue.jobs.delete(job.id)
     assert until(lambda: again.state == "done") and again.folder == job.folder
     (run,) = queue.jobs.store.all()[0]
@@ -554,7 +554,7 @@ def test_only_files_of_runs_in_the_folder_can_be_reached(shelf):
             shelf.run_folder(id) is shelf.file(id, "sheet.png") is shelf.finished_run(id) is shelf.request(id) is None
         ), id
         assert shelf.members(id, "head.zip") == []
-        with pytest.raises(UserError, match="no longer"):
+        with pytest.raises(UserError, match="has been removed"):
             shelf.delete(id)
     hidden = ["run.json", "input/photo.jpg", "../a run/sheet.png", "views/../run.json", "views/0.jpg", "head.ply", ""]
     for name in [*hidden, "views/000.png/", "/etc/passwd", "views/٣.png"]:

@@ -20,6 +20,7 @@ def outline_warnings(monkeypatch, azimuth):
     matte, head = SimpleNamespace(values=np.ones((8, 8)), scale=1.0), SimpleNamespace(center=(4, 4), height=8.0)
     monkeypatch.setattr(alignment, "photo_matte", lambda picture: matte)
     monkeypatch.setattr(alignment, "find_head_in_matte", lambda values: head)
+    monkeypatch.setattr(alignment, "_find_animal_head", lambda picture, matte: None)
     return alignment._place_by_outline(None, azimuth, None, 1.0).warnings
 
 
