@@ -62,13 +62,12 @@ def _spread(step: F32, own: F32, mask: F32) -> F32:
     """Return the steps of colour (s, s, 3) of a mask's pixels where the photo is, fading beside it."""
     size = len(mask)
     stacked = np.dstack([step * (own * mask)[..., None], own * mask, mask])
-    side = (max(size // REACHES[0][2], 1),) * 2
+    side = max(size // REACHES[0][2], 1)
     small = _shrink(stacked, side)
     total, near = np.full((*small.shape[:2], 4), 1e-9, np.float32), small
     for reach, weight, cell in REACHES:
-        cells = (max(size // cell, 1),) * 2
-        near = cv2.GaussianBlur(_shrink(small, cells), (0, 0), reach * cells[0])
-        near = cv2.resize(near, side)
+        cells = max(size // cell, 1)
+        near = cv2.resize(cv2.GaussianBlur(_shrink(small, cells), (0, 0), reach * cells), (side, side))
         total += weight * near[..., :4]
     broad = np.clip(total[..., :3] / total[..., 3:], *MOST)
     # half of the pixels around the edge are the photo's
@@ -76,7 +75,8 @@ def _spread(step: F32, own: F32, mask: F32) -> F32:
     return np.asarray(cv2.resize(fading, (size, size)), np.float32)
 
 
-def _shrink(picture: F32, size: tuple[int, int]) -> F32:
+def _shrink(picture: Floats, side: int) -> F32:
     """Return a picture of five channels, of which OpenCV takes four at once where cells do not divide it evenly."""
-    parts = (cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in (picture[..., :3], picture[..., 3:]))
+    size, parts = (side, side), (picture[..., :3], picture[..., 3:])
+    parts = (cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in parts)
     return np.asarray(np.dstack(list(parts)), np.float32)
