@@ -14,6 +14,7 @@ from portrait360.pipeline.avatar.hair.depth import drape
 from portrait360.pipeline.avatar.hair.level import level_hair, spread_around
 from portrait360.pipeline.avatar.hair.nape import grow_nape
 from portrait360.pipeline.avatar.hair.outline import take_strands
+from portrait360.pipeline.avatar.hair.sheen import find_gloss
 from portrait360.pipeline.avatar.hair.texture import curl_tied
 from portrait360.pipeline.avatar.photo.exposure import FAIR_HAIR, HEAD_CENTRE, to_hair_albedo
 from portrait360.pipeline.avatar.photo.pixels import Photo
@@ -105,6 +106,37 @@ def test_gloss_does_not_wash_out_the_hue_of_hair(head):
     photo.radiance[:] = (0.2, 0.05, 0.03)
     matt = mean_behind(level_hair(Scene((), (hair,), WHITE), photo).strands[0])
     np.testing.assert_allclose(glossy / glossy.sum(), matt / matt.sum(), rtol=0.05)
+
+
+def shine(hair: tuple[float, float, float], light: tuple[float, float, float]) -> Photo:
+    """Return a photo of hair whose lower five sixths reflect ever more light in one hue."""
+    photo = photograph(Label.HAIR, hair)
+    photo.radiance[SIDE // 6 :] += np.linspace(0, 1, SIDE - SIDE // 6)[:, None, None] * np.array(light, np.float32)
+    return photo
+
+
+def find_gloss_of(photo: Photo) -> float:
+    return find_gloss(photo.radiance, np.ones((SIDE, SIDE), bool))
+
+
+def test_dark_hair_is_glossy_where_bright_hair_is_paler_than_dark_hair():
+    assert 0.4 < find_gloss_of(shine((0.015, 0.009, 0.006), (0.05, 0.05, 0.05))) < 0.75
+    assert find_gloss_of(shine((0.015, 0.009, 0.006), (0.075, 0.045, 0.03))) < 0.05  # in better light
+
+
+def test_bright_places_of_black_hair_are_gloss_and_fair_hair_has_little():
+    assert find_gloss_of(shine((0.005, 0.005, 0.005), (0.06, 0.06, 0.06))) > 0.6
+    assert find_gloss_of(shine((0.3, 0.2, 0.1), (0.05, 0.05, 0.05))) == 0
+
+
+def test_gloss_of_dark_hair_in_the_photo_makes_hair_behind_no_lighter(head):
+    scene = Scene((), (colour(grow(head, "afro_small"), (0.03, 0.02, 0.014)),), WHITE)
+    hair = (0.015, 0.009, 0.006)
+    glossy, lit = (
+        mean_behind(level_hair(scene, shine(hair, light)).strands[0]).mean()
+        for light in ((0.05, 0.05, 0.05), (0.075, 0.045, 0.03))
+    )
+    assert glossy < 0.6 * lit
 
 
 def test_without_hair_in_the_photo_nothing_is_levelled(head):

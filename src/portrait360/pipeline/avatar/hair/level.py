@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair.sheen import find_gloss
 from portrait360.pipeline.avatar.photo.exposure import FEW, HEAD_CENTRE, is_hair, shrink, to_hair_albedo, trimmed_mean
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
 from portrait360.synth.render.bake import DRAFT, PORTRAIT, prepare_scene
@@ -50,6 +51,8 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
     lacks = _find_lacks(scene, photo, shown)
     light = lacks.mean(1, keepdims=True)
     around = SHARE * np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE)
+    if not photo.painted:
+        around += np.log1p(-find_gloss(photo.radiance, shrink(photo.shows(*HAIR))))
     strands = [
         replace(group, albedo=to_hair_albedo(group.albedo * np.exp(spread_around(group.points, around))))
         if is_hair(group)
