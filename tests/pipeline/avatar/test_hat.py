@@ -14,7 +14,14 @@ from portrait360.pipeline.avatar.photo.exposure import expose
 from portrait360.pipeline.avatar.photo.pixels import Photo, take_hats_off_chests
 from portrait360.pipeline.avatar.view.relief import WITHIN, ease_steps
 from portrait360.pipeline.avatar.view.relief_view import uncover_hat
-from portrait360.pipeline.avatar.worn.hat_colours import FAIREST, bake_hat, is_hat, limit_fairness
+from portrait360.pipeline.avatar.worn.hat_colours import (
+    FAIREST,
+    Shown,
+    bake_hat,
+    find_usual_colours,
+    is_hat,
+    limit_fairness,
+)
 from portrait360.pipeline.avatar.worn.hat_outline import fit_hat_outline
 from portrait360.pipeline.avatar.worn.hat_search import HATS_OF_FAMILY, HatSearch, choose_hat
 from portrait360.pipeline.reading.reading import Reading
@@ -206,3 +213,22 @@ def test_a_statue_wears_the_hat_of_which_the_reader_is_sure(head):
     assert not is_carved_hair(head, photo, stone, sure)
     assert is_carved_hair(head, photo, stone, unsure)
     assert not is_carved_hair(head, photo, HeadParameters(), unsure)
+
+
+def show_part(colour: tuple[float, float, float], seen: int) -> Shown:
+    """Return what a photo shows of a part with 300 vertices."""
+    weight = (np.arange(300) < seen).astype(np.float32)
+    return Shown(np.broadcast_to(np.log(np.array(colour, np.float32)), (300, 3)).copy(), weight, 0.01)
+
+
+def test_crown_and_cuff_of_two_colours_keep_them_and_what_is_hidden_is_like_the_larger():
+    crown, cuff, bobble = find_usual_colours(
+        [show_part((0.08, 0.15, 0.08), 100), show_part((0.22, 0.07, 0.09), 200), show_part((0.5, 0.5, 0.5), 0)]
+    )
+    np.testing.assert_allclose(np.exp(crown), (0.08, 0.15, 0.08), rtol=1e-4)
+    np.testing.assert_allclose(np.exp([cuff, bobble]), [(0.22, 0.07, 0.09)] * 2, rtol=1e-4)
+
+
+def test_a_brim_in_the_shade_is_of_the_material_of_the_crown():
+    crown, brim = find_usual_colours([show_part((0.6, 0.5, 0.4), 200), show_part((0.3, 0.25, 0.19), 100)])
+    np.testing.assert_allclose(crown, brim)

@@ -27,7 +27,7 @@ MOST = 0.7  # of the light: something is left of what gleams evenly
 
 def find_gloss(radiance: F32, mask: Bools) -> float:
     """Return the share of the light of usual hair among the pixels (s, s, 3) of a mask that is gloss."""
-    colours = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0).astype(np.float64)
+    colours = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0)
     lit, dull = (trimmed_mean(colours, share) for share in (LIT, DULL))
     usual, least = float(lit @ LUMINANCE), float(dull @ LUMINANCE)
     dark = 1 - float(smoothstep(*FAIR, np.asarray(usual)))

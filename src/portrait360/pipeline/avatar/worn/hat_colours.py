@@ -1,5 +1,6 @@
-"""Give a hat the photo's colours: all of it is of one material, whose usual colour goes on where the photo ends.
+"""Give a hat the photo's colours: each part is of one material, whose usual colour goes on where the photo ends.
 
+Crown, brim and band are of the same one unless the photo shows clearly different colours.
 Where the photo shows it, what differs from that, a band or a shade, stays, and fades beside it.
 """
 
@@ -31,6 +32,8 @@ FEWEST = 0.002  # share of the picture from which a hat's colour is told by it
 TOLERANCE, SEEN = 0.012, 0.3  # canonical depth behind the first surface; weight from which a vertex is seen
 UNEVEN = 0.3  # largest logarithm by which it differs, broadly, from its usual colour: more is light or a fold
 REACH = 0.06  # canonical distance over which what differs fades
+OTHER_HUE, OTHER_LIGHT = 0.25, 1.0  # logarithms by which a part is of another colour: a brim lies in its own shade
+TOLD = 60  # seen vertices from which a part tells its colour
 PATTERN = 0.5  # exponent of the pattern that the mesh has of itself: the photo's hat may have another
 FAIREST = 0.72, 0.85  # greatest luminance and greatest channel of the albedo of cloth or straw
 CALM = Calm((0.035, 0.08), 0.05, 0.12)
@@ -52,11 +55,29 @@ def bake_hat(meshes: Sequence[Mesh], view: View) -> list[Mesh]:
         return list(meshes)
     inside = known.astype(np.float32) * np.isin(view.bare.labels, HAT)
     shown = {id(mesh): measure_hat(mesh, view, inside) for mesh in worn}
-    colours, weights = (np.concatenate([getattr(s, name) for s in shown.values()]) for name in ("colour", "weight"))
-    if (weights > SEEN).sum() == 0:
+    if not any((part.weight > SEEN).any() for part in shown.values()):
         return list(meshes)
-    usual = np.median(colours[weights > SEEN], 0).astype(np.float32)
-    return [_colour(mesh, shown[id(mesh)], usual) if id(mesh) in shown else mesh for mesh in meshes]
+    usual = dict(zip(shown, find_usual_colours(list(shown.values())), strict=True))
+    return [_colour(mesh, shown[id(mesh)], usual[id(mesh)]) if id(mesh) in shown else mesh for mesh in meshes]
+
+
+def find_usual_colours(parts: Sequence[Shown]) -> list[F32]:
+    """Return the usual colour (3,) of each part of a hat, logarithms: that of all, or its own if that is another.
+
+    What the photo hides is like the part that it shows most of: a median of two colours would be a third.
+    """
+    seen = [part.colour[part.weight > SEEN] for part in parts]
+    common = np.median(np.concatenate(seen), 0).astype(np.float32)
+    own = [np.median(colours, 0).astype(np.float32) if len(colours) >= TOLD else common for colours in seen]
+    if any(_differ(colour, common) for colour in own):
+        common = own[max(range(len(seen)), key=lambda i: len(seen[i]))]
+        own = [colour if len(colours) >= TOLD else common for colour, colours in zip(own, seen, strict=True)]
+    return [colour if _differ(colour, common) else common for colour in own]
+
+
+def _differ(colour: F32, other: F32) -> bool:
+    off = colour - other
+    return bool(np.abs(off - off.mean()).max() > OTHER_HUE or abs(off.mean()) > OTHER_LIGHT)
 
 
 def is_hat(mesh: Mesh) -> bool:
