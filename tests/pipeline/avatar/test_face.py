@@ -133,6 +133,13 @@ def test_teeth_stand_close_behind_the_lips_and_face_outward():
     assert upper.mean() > lower.mean()
 
 
+def test_cheeks_shade_the_teeth_at_the_corners_of_the_mouth():
+    for teeth in teeth_of(seat_teeth(build(BROWN, smile=0.5).meshes)):
+        aside = np.abs(teeth.vertices[:, 0]) / np.abs(teeth.vertices[:, 0]).max()
+        front, back = (float(np.quantile(teeth.albedo[rows].mean(1), 0.9)) for rows in (aside < 0.4, aside > 0.9))
+        assert front > 0.6 and back < 0.4 * front
+
+
 def test_lower_teeth_go_with_a_lip_that_has_dropped_and_stay_in_the_chin():
     scene = build(BROWN, smile=0.3)
     skin, drop = skin_of(scene), 0.02

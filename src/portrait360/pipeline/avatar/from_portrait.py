@@ -58,6 +58,7 @@ from portrait360.pipeline.avatar.photo.overruled_photo import (
 )
 from portrait360.pipeline.avatar.photo.pixels import CLOTHES, Photo, open_hair, read_photo
 from portrait360.pipeline.avatar.skin.alignment import find_similarity, move_scene
+from portrait360.pipeline.avatar.skin.corneas import bulge_corneas
 from portrait360.pipeline.avatar.skin.fit import SkinFit, fit_skin
 from portrait360.pipeline.avatar.skin.gaze import find_gaze
 from portrait360.pipeline.avatar.skin.level import level_skin
@@ -259,7 +260,8 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     geometry = build_person(head, parameters, rng, style=found.style, beard=beard, neckline=neckline)
     geometry = hide_features(geometry, parameters.skin.tone) if photo.painted else geometry
     strands = [thin_lashes(s) for s in geometry.strands if len(s.points)]
-    meshes = drop_clear_lenses(refine_clothes(seat_teeth(geometry.meshes)))
+    meshes = seat_teeth(bulge_corneas(geometry.meshes, head, parameters.eyes.iris_size))
+    meshes = drop_clear_lenses(refine_clothes(meshes))
     meshes = meshes if Label.HAT in person.conflict.shapes else fit_hat_outline(meshes, head, photo)
     meshes = tuck_ears(meshes, head)
     steps = parameters.toon.steps if photo.painted and parameters.toon is not None else 0

@@ -33,6 +33,10 @@ LOWER = (5.4, 6.0, 6.9, 7.0, 7.1, 10.5), (8.8, 9.0, 9.8, 8.6, 8.0, 7.2)
 ACROSS = np.array([-1, -0.94, -0.85, -0.6, -0.3, 0, 0.3, 0.6, 0.85, 0.94])  # columns of a tooth
 UP = np.array([0.5, 0.0, 0.05, 0.2, 0.45, 0.7, 0.92, 1.0, 1.06, 1.3, 1.8])  # its rows: back, edge, front, gum
 BACK = np.array([4.5, 1.2, *np.zeros(9)])  # mm behind the front
+CHEEK, DEEP = (
+    (0.45, 0.85),
+    np.array([0.30, 0.22, 0.20]),
+)  # half-widths of the arch; light that cheeks leave there
 ENAMEL, GUM = np.array([0.74, 0.68, 0.58]), np.array([0.40, 0.145, 0.14])
 
 
@@ -133,7 +137,8 @@ def make_row(
     out = is_tooth * bulge - MILLIMETRE * (BACK[:, None] + 0.9 * (1 - np.minimum(UP, 1))[:, None] ** 2)
     points = np.stack([x + out * outward_x, edge + side * up, z + out * outward_z], -1)
     shade = (1 - 0.35 * np.exp(-(((1 - np.abs(within)) / 0.10) ** 2))) * (1 - 0.14 * np.minimum(UP, 1))[:, None]
-    colour = GUM + is_tooth[..., None] * (ENAMEL * shade[..., None] - GUM)
+    back = smoothstep(*CHEEK, np.abs(x - arch.middle) / arch.width)[..., None]
+    colour = (GUM + is_tooth[..., None] * (ENAMEL * shade[..., None] - GUM)) * (1 - back * (1 - DEEP))
     triangles = grid(len(UP), len(within))
     triangles = triangles if side > 0 else triangles[:, ::-1]
     mesh = make_mesh(points.reshape(-1, 3), triangles, colour.reshape(-1, 3), Material.EYE, Part.SKIN)
