@@ -42,6 +42,7 @@ from portrait360.pipeline.avatar.hair.texture import curl_tied, read_grain
 from portrait360.pipeline.avatar.hair.top import hold_within_outline
 from portrait360.pipeline.avatar.hair.undercoat import STEPS, lay_undercoat
 from portrait360.pipeline.avatar.hair.waves import Waves, sway
+from portrait360.pipeline.avatar.hair.wisps import fray_edges
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.scene import Strands
@@ -85,7 +86,8 @@ def fit_strands(
     first, under = len(fine) - len(bridge), len(undercoat) - len(bridge)
     hair = drop_islands([*drop_islands([*fine[:first], *undercoat[:under]]), *fine[first:], *undercoat[under:]])
     fringe = trim_strands(grow_line_hairs([*loose, *bridge], head), head, photo)
-    return [*merge_alike([*soften_line(hair, head, drawn=bool(held)), *fringe]), *held]
+    soft = fray_edges(soften_line(hair, head, drawn=bool(held)), head, photo)
+    return [*merge_alike([*soft, *fringe]), *held]
 
 
 def merge_alike(groups: Sequence[Strands]) -> list[Strands]:
