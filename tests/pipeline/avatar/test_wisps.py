@@ -83,6 +83,13 @@ def test_hair_is_finer_at_the_edge_alone(head, curtain):
     assert np.median(widths[:, 3:-3][far[:, 3:-3] < -0.03]) == np.float32(0.002)
 
 
+def test_short_hair_does_not_fray(head, curtain):
+    short = replace(curtain, points=curtain.points[:, :1] + 0.2 * (curtain.points - curtain.points[:, :1]))
+    (frayed,) = fray_edges([short], head, photograph(Label.HAIR))
+    np.testing.assert_array_equal(frayed.points, short.points)
+    np.testing.assert_array_equal(frayed.widths, short.widths)
+
+
 def test_no_wisps_grow_where_the_photo_shows_bare_skin(head, curtain):
     (frayed,) = fray_edges([curtain], head, photograph(Label.FACE))
     (free,) = fray_edges([curtain], head, photograph(Label.HAIR))
