@@ -35,6 +35,7 @@ def test_a_cornea_reaches_as_far_before_the_ball_as_that_of_people_and_the_white
 
 def test_a_cornea_is_rounder_than_the_ball_so_that_it_shows_lights_from_before_it_to_the_side(head):
     mesh = bulge_corneas(eye_meshes(head, PERSON), head, IRIS)[0]
+    assert mesh.normals is not None
     angle, _ = measure(mesh, head.eyes[0])
     sight = unit(mesh.vertices[0] - head.eyes[0].center)
     edge = np.abs(angle - 0.85 * IRIS) < 0.04

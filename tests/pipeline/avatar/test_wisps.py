@@ -90,6 +90,12 @@ def test_short_hair_does_not_fray(head, curtain):
     np.testing.assert_array_equal(frayed.widths, short.widths)
 
 
+def test_hair_that_hangs_below_the_face_alone_does_not_fray(head, curtain):
+    below = replace(curtain, points=curtain.points - np.array([0, 0.5, 0], np.float32))
+    (frayed,) = fray_edges([below], head, photograph(Label.HAIR))
+    np.testing.assert_array_equal(frayed.points, below.points)
+
+
 def test_no_wisps_grow_where_the_photo_shows_bare_skin(head, curtain):
     (frayed,) = fray_edges([curtain], head, photograph(Label.FACE))
     (free,) = fray_edges([curtain], head, photograph(Label.HAIR))

@@ -102,10 +102,13 @@ def _join(groups: Sequence[Strands]) -> Strands:
 def find_edges(groups: Sequence[F32], head: Head) -> list[Edge]:
     """Return where the points (s, k, 3) of hair lie at its edge before a face."""
     cloud = np.concatenate([_fill(points) for points in groups])
+    if len(cloud) == 0:
+        return [Edge(np.zeros(p.shape[:2], np.float32), np.zeros(p.shape, np.float32)) for p in groups]
     low = cloud.min(0) - 4 * CELL
     shape = tuple(np.ceil((cloud.max(0) + 4 * CELL - low) / CELL).astype(int))
     cells = np.ravel_multi_index(tuple(((cloud - low) / CELL).astype(int).T), shape)
-    count = gaussian_filter(np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape).astype(np.float32), 1.0)
+    filled = np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape).astype(np.float32)
+    count = np.asarray(gaussian_filter(filled, 1.0), np.float32)
     return [_find_edge(points, head, count, low) for points in groups]
 
 
@@ -136,7 +139,7 @@ def _find_edge(points: F32, head: Head, count: F32, low: Floats) -> Edge:
     hangs = smoothstep(*HANGS, np.linalg.norm(points[:, -1] - points[:, 0], axis=1))
     rows = np.nonzero(near)[0]
     share[near], way[near] = is_edge * inside * hangs[rows], out
-    return Edge(gaussian_filter1d(share, 0.7, axis=1, mode="nearest"), way)
+    return Edge(np.asarray(gaussian_filter1d(share, 0.7, axis=1, mode="nearest"), np.float32), way)
 
 
 def _copy_aside(
