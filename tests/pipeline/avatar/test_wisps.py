@@ -52,8 +52,8 @@ def ahead(points: F32) -> F32:
 
 def test_the_edge_is_where_no_hair_lies_towards_the_face(head, curtain):
     (edge,) = find_edges([curtain.points], head)
-    middle = edge.share[:, 3:-3]
-    far = ahead(curtain.points)[:, 3:-3]
+    middle = edge.share[:, 6:-3]
+    far = ahead(curtain.points)[:, 6:-3]
     assert middle[far > -0.004].mean() > 0.8
     assert middle[far < -0.03].mean() < 0.02
     way = edge.way[:, 5][far[:, 2] > -0.004]
@@ -79,7 +79,7 @@ def test_wisps_come_loose_before_the_edge_and_leave_skin_between_them(head, curt
 def test_hair_is_finer_at_the_edge_alone(head, curtain):
     (frayed,) = fray_edges([curtain], head, photograph(Label.HAIR))
     widths, far = frayed.widths[: len(curtain.points)], ahead(curtain.points)
-    assert widths[:, 3:-3][far[:, 3:-3] > -0.003].mean() < 0.7 * 0.002
+    assert widths[:, 6:-3][far[:, 6:-3] > -0.003].mean() < 0.7 * 0.002
     assert np.median(widths[:, 3:-3][far[:, 3:-3] < -0.03]) == np.float32(0.002)
 
 

@@ -28,10 +28,7 @@ LOW, BEHIND, NEAR = (
     (-0.02, 0.03),
     (0.06, 0.035),
 )  # heights, z, and distances from skin of a face's hair
-HANGS = (
-    0.06,
-    0.11,
-)  # canonical: how far from its root hair ends that falls beside a face; shorter ends as a cut does
+HANGS = (0.05, 0.09)  # canonical: how far from its root hair falls beside a face; nearer, it has a hairline
 SIDE_BY_SIDE, SURE = 12.0, 0.5  # wisps across the edge; share from which hair surely lies at it
 WIDTHS = (0.0004, 0.0008)  # canonical
 ASIDE, MOST = 0.008, 3.0  # canonical: how far wisps lie aside, on average; times this at most
@@ -136,9 +133,8 @@ def _find_edge(points: F32, head: Head, count: F32, low: Floats) -> Edge:
     )
     is_edge = 1 - smoothstep(*OPEN, ahead / np.maximum(own, 1e-6))
     inside = smoothstep(*BEHIND, here[:, 2]) * smoothstep(*LOW, here[:, 1]) * smoothstep(*NEAR, away)
-    hangs = smoothstep(*HANGS, np.linalg.norm(points[:, -1] - points[:, 0], axis=1))
-    rows = np.nonzero(near)[0]
-    share[near], way[near] = is_edge * inside * hangs[rows], out
+    hangs = smoothstep(*HANGS, np.linalg.norm(here - points[np.nonzero(near)[0], 0], axis=1))
+    share[near], way[near] = is_edge * inside * hangs, out
     return Edge(np.asarray(gaussian_filter1d(share, 0.7, axis=1, mode="nearest"), np.float32), way)
 
 
