@@ -35,7 +35,7 @@ from portrait360.pipeline.export.avatar_splats.shapes import join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.utils.array_types import Bools, Bytes, Floats
 from portrait360.utils.parallel.threads import map_in_threads, run_beside
-from portrait360.utils.portrait_labels import Label
+from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
 MAX_COUNT = 150_000
 SIZE, SMALL = 512, 256  # of views around, and of those from above and below
@@ -77,7 +77,7 @@ def splats_from_avatar(
     drawn = _draw_all(avatar, shots, photo, np.random.default_rng(seed))
     shares, lined = measure_shares(drawn.splats, shots, drawn.trust), len(drawn.lining)
     useful = find_useful(shares, drawn.least_inside)
-    splats, chosen = _choose(drawn.splats, shares, useful, drawn.coarse, max(count - lined, count // 2))
+    splats, chosen = _choose(drawn, shares, useful, max(count - lined, count // 2))
     splats = paint(splats[chosen], shares.colours[chosen])
     lining = paint_lining(drawn.lining, drawn.lining_labels, splats, drawn.labels[chosen])
     lining = lining[np.arange(min(len(lining), count - len(splats)))]
@@ -120,6 +120,7 @@ class Drawn(NamedTuple):
     least_inside: Floats  # the share of each that must lie over the subject
     trust: Floats  # how far the front's views are trusted with its colour
     coarse: Bools  # of which there may be fewer
+    is_face: Bools  # of which none may be missing
     lining: GaussianSplats
     lining_labels: Bytes
 
@@ -141,17 +142,25 @@ def _draw_all(avatar: Avatar, shots: list[AvatarView], photo: AvatarView, rng: n
         np.concatenate([np.where(supported, LAYER_INSIDE, SHEET_INSIDE), np.full(len(layers), LAYER_INSIDE)]),
         np.concatenate([np.ones(len(front)), np.where(strange, STRANGE, LAYER_TRUST)]),
         np.concatenate([np.zeros(len(front), bool), (seen >= len(strands)) & np.isin(labels, COARSE)]),
+        np.concatenate(
+            [~find_strange(sheet, front.means, np.full(len(front), Label.FACE)), np.isin(labels, FACE_LABELS)]
+        ),
         lining,
         lining_labels,
     )
 
 
-def _choose(
-    splats: GaussianSplats, shares: Shares, useful: np.ndarray, coarse: Bools, count: int
-) -> tuple[GaussianSplats, np.ndarray]:
-    """Return the Gaussians, and the indices of at most `count` of them: on even cloth and hats fewer, larger ones."""
+def _choose(drawn: Drawn, shares: Shares, useful: np.ndarray, count: int) -> tuple[GaussianSplats, np.ndarray]:
+    """Return the Gaussians, and the indices of at most `count` of them: on even cloth and hats fewer, larger ones.
+
+    Those of a face's folds show little for their size from everywhere, but none of them is dropped: a hole in a face
+    is seen first.
+    """
+    splats, coarse, is_face = drawn.splats, drawn.coarse, drawn.is_face
     if len(useful) <= count:
         return splats, useful
+    face = drop_most_hidden(splats, shares, useful[is_face[useful]], count // 2)
+    useful, count = useful[~is_face[useful]], count - len(face)
     fine, rows = useful[~coarse[useful]], useful[coarse[useful]]
     if len(rows):
         rows, factors = coarsen(splats, shares.colours, rows, len(useful) - count)
@@ -160,4 +169,4 @@ def _choose(
         rows = drop_most_hidden(splats, shares, rows, count // 2)
         splats = replace(splats, scales=scales)
     # enlarged discs show little for their size and would be dropped first, but each of them would leave a hole
-    return splats, np.sort(np.concatenate([rows, drop_most_hidden(splats, shares, fine, count - len(rows))]))
+    return splats, np.sort(np.concatenate([face, rows, drop_most_hidden(splats, shares, fine, count - len(rows))]))
