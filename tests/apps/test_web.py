@@ -150,7 +150,7 @@ def test_events_are_heard_and_anything_else_is_not(queue):
     assert (job.what, job.of, list(job.warnings)) == ("field", 600, ["the picture was reduced"])
     assert 55 < job.seconds_left() <= 60 and 0 < job.fraction_done() < 0.2
     shown = panels.render_status(job, 0)
-    assert "Fitting the 3D head: field" in shown and "about 60 s left" in shown and "reduced" in shown
+    assert "upload.jpg: fitting the 3D head: field" in shown and "about 60 s left" in shown and "reduced" in shown
     for line in (
         b"",
         b"[1]",

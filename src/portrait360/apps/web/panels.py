@@ -33,13 +33,15 @@ def render_status(job: Job, before: int) -> str:
     if job.state == "failed":
         return render_message(job.error) + render_warnings(job.warnings)
     if job.state == "cancelled":
-        return render_message("The run was cancelled.", "mild") + render_warnings(job.warnings)
+        lost = "" if job.folder.exists() else " Nothing had been made yet, so nothing is kept."
+        return render_message(f"The run was cancelled.{lost}", "mild") + render_warnings(job.warnings)
     if job.state == "done":
         return render_warnings(job.warnings)
     if before:
         title, left = "Waiting", "1 run ahead of yours" if before == 1 else f"{before} runs ahead of yours"
     else:
         title, left = _describe_progress(job), _format_time_left(job.seconds_left())
+    title = f"{job.name}: {title[0].lower()}{title[1:]}" if job.name else title
     share = 100 * min(job.fraction_done(), 0.995)
     line = f'<div class="p360-line"><strong>{escape(title)}</strong><span>{left}</span></div>'
     return f"""<div class="p360-status">{line}

@@ -19,6 +19,7 @@ from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.run import FIELD, MESH, SPLATS, read_warnings
 from portrait360.utils.errors import Interrupted, UserError
 from portrait360.utils.files import lock_folder
+from portrait360.utils.option_fields import name_flags
 from portrait360.utils.parallel.activity import ActivityBoard
 from portrait360.utils.parallel.ray_pool import NEEDS_SCALE
 from portrait360.utils.parallel.scheduler import TRIES, Engine
@@ -108,7 +109,7 @@ def _make_head(item: Item, batch: Batch, row: Row, start: float) -> Row:
     with batch.storage.open_folder(item.name) as folder:
         with _post_progress(batch.board, item.photo) as on_event:
             batch.make(item.photo, folder, options, on_event)
-        warnings = "; ".join(read_warnings(folder))
+        warnings = "; ".join(map(name_flags, read_warnings(folder)))
         made = "head" if any((folder / name).is_file() for name in (MESH, FIELD, *SPLATS)) else "views"
     row = replace(row, seconds=round(time.monotonic() - start, 2), warnings=warnings, made=made)
     batch.storage.write(row_file, row.pack())
