@@ -43,6 +43,7 @@ from portrait360.pipeline.view_stages import (
     subject_inputs,
     view_synthesis_config,
 )
+from portrait360.pipeline.views.ahead import ViewsAhead
 from portrait360.pipeline.views.published import ViewSynthesisConfig
 from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils.devices import select_device
@@ -104,7 +105,7 @@ def _run_avatar(
     """Files straight from the avatar; a fit to its views only where it is asked for."""
     results, fits = options.chosen_results(from_avatar=True), options.fits(from_avatar=True)
     with render_views_ahead(run, avatar, options, fits=fits) as ahead:
-        splats = _run_avatar_head(run, portrait, avatar, options, results, title=title)
+        splats = _run_avatar_head(run, portrait, avatar, options, results, ahead, title=title)
         if not options.back:
             run_back_view(run, portrait, avatar)
         views, fitted = run_views(run, portrait, avatar, options, fits=fits, ahead=ahead), None
@@ -117,7 +118,14 @@ def _run_avatar(
 
 
 def _run_avatar_head(
-    run: Run, portrait: Portrait, avatar: Avatar, options: MakeOptions, results: Sequence[str], *, title: str
+    run: Run,
+    portrait: Portrait,
+    avatar: Avatar,
+    options: MakeOptions,
+    results: Sequence[str],
+    ahead: ViewsAhead,
+    *,
+    title: str,
 ) -> GaussianSplats | None:
     """The avatar's mesh, its splats and the page with both, as far as they are wanted; return the splats."""
     if "mesh" in results:
@@ -126,6 +134,7 @@ def _run_avatar_head(
         run.forget("avatar", (MESH, *SOLIDS, AVATAR_MESH, AVATAR_PAGE))
     splats = None
     if "splats" in results:
+        ahead.stop()  # the views that splats are made of take its memory
         splats = run_avatar_splats(run, avatar, options)
     else:
         run.forget("splats", SPLATS)

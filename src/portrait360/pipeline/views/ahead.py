@@ -27,11 +27,15 @@ class ViewsAhead:
         if count_threads() > 1:
             self._thread.start()
 
-    def take(self) -> list[ProxyView]:
-        """End the thread, and return the views that it has made, in the order of the cameras."""
+    def stop(self) -> None:
+        """End the thread: what follows needs its memory, or its core."""
         self._is_over.set()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def take(self) -> list[ProxyView]:
+        """End the thread, and return the views that it has made, in the order of the cameras."""
+        self.stop()
         return self._views
 
     def _render(self, head: CoarseHead, find_cameras: Callable[[], Sequence[Camera]], size: int) -> None:
