@@ -16,8 +16,7 @@ from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.portrait.crop import cut_centre
 from portrait360.pipeline.portrait.portrait import Portrait
-from portrait360.pipeline.proxy.fur_texture import AT_RIM, shade_unseen, spread_colours
-from portrait360.pipeline.proxy.fur_texture import RIM as RIM_OF_FUR
+from portrait360.pipeline.proxy.fur_texture import AT_RIM, fade_rim, shade_unseen, spread_colours
 from portrait360.pipeline.proxy.head_map import HeadMap
 from portrait360.pipeline.proxy.texture_completion import SurfaceSamples
 from portrait360.utils.array_types import Bools, Floats
@@ -77,11 +76,11 @@ def cloth_behind(mask: Bools, cloth: Floats) -> Floats:
     left, right = _find_ends(mask)
     columns = np.arange(mask.shape[1])[None] + 0.5
     place = np.clip((columns - left[:, None]) / np.maximum(right - left, 1)[:, None], 0, 1)
-    ends = []
+    ends, dressed = [], is_dressed(mask, cloth)
     for is_rim in (place < RIM, place > 1 - RIM):
         weight = mask * is_rim + 1e-9
         end = gaussian_filter1d((cloth * weight).sum(1) / weight.sum(1), SMOOTH * len(mask), mode="nearest")
-        ends.append(np.maximum.accumulate(end) if is_dressed(mask, cloth) else end)
+        ends.append(np.maximum.accumulate(end) if dressed else end)
     share = ends[0][:, None] + place * (ends[1] - ends[0])[:, None]
     return np.asarray(smoothstep(0.35, 0.65, share), np.float64)
 
@@ -99,17 +98,10 @@ def dress_animal(
     pure = look_up(smoothstep(0.7, 1, gaussian_filter(clothes.share, PURE * len(clothes.share))), uv)
     weight = np.maximum(samples.trust, AT_RIM * samples.visible) * pure
     fill = spread_colours(layout, samples.rgb, weight) * shade_unseen(normals, camera).reshape(*radius.shape, 1)
-    inside = look_up(_fade_outline(clothes.mask), uv)
+    inside = look_up(fade_rim(clothes.mask), uv)
     seen = smoothstep(0.15, 0.8, samples.trust) * np.maximum(inside, smoothstep(0.4, 0.9, samples.trust))
     cloth = fill + seen[..., None] * (samples.rgb - fill)
     return colours + share[..., None] * (np.clip(cloth, 0, 1) - colours)
-
-
-def _fade_outline(mask: Bools) -> Floats:
-    """Return 0 at the outline of the mask, where the background shines through, and 1 a little inside."""
-    padded = np.pad(mask.astype(np.uint8), 1, mode="edge")
-    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] / len(mask)
-    return smoothstep(0.3 * RIM_OF_FUR, RIM_OF_FUR, depth)
 
 
 def _find_ends(mask: Bools) -> tuple[Floats, Floats]:

@@ -89,9 +89,14 @@ def spread_inner(rgb: Floats, own: Floats) -> Floats:
     `own` (s, s) is the matte inside the photo. At the outline fur lets the background shine through, which a surface
     seen from the side would show as a band.
     """
-    inside = np.pad((own > 0.9).astype(np.uint8), 1, mode="edge")
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1] / len(rgb)
-    return foreground(rgb, 0.9 + 0.1 * smoothstep(0.3 * RIM, RIM, depth))
+    return foreground(rgb, 0.9 + 0.1 * fade_rim(own > 0.9))
+
+
+def fade_rim(inside: Bools) -> Floats:
+    """Return 0 at the outline of a mask (s, s), where the background shines through, and 1 a little inside."""
+    padded = np.pad(inside.astype(np.uint8), 1, mode="edge")
+    depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] / len(inside)
+    return smoothstep(0.3 * RIM, RIM, depth)
 
 
 def own_hue(clean: Floats, share: Floats) -> Floats:

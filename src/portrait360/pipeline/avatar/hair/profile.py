@@ -26,11 +26,8 @@ MIDDLE = -0.02  # canonical z at which hair stands highest
 BEFORE, RISE = 0.005, 0.035  # canonical reach of hair before the hairline; so far over it hair has its own
 OWN, OF_TOP = (0.018, 0.05), 0.45  # canonical reach of hair there, and its share of that on top
 BEHIND = (0.022, 0.06)  # canonical; least thickness of hair at the back of the skull, and greatest
-BELOW, STANDING = (
-    (-0.06, 0.04),
-    0.9,
-)  # heights of hair that is not rounded: where it stands off further, that above it
-# does, too; quantile of how far it does
+BELOW, STANDING = (-0.06, 0.04), 0.9
+"""Heights of hair that is not rounded: where it stands off further, that above it does, too; quantile of how far."""
 FREE = 0.97  # height of the outline in the superellipse: so it stays as it is
 TOPMOST = 0.95  # height, as a share of all, from which on hair goes no further back
 FRONT_POWER, BACK_POWER = 2.5, 2.0  # 2: an ellipse; more: fuller

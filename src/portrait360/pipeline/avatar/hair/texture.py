@@ -52,11 +52,8 @@ FOREHEAD, FRINGE = (0.05, 0.045, 0.09), 0.15  # half its width, and its heights;
 TIED_OFFSET = (0.02, 0.15)  # head heights: range of the thickness of hair that is drawn back
 FLATTER = 0.8  # its thickness beside that of its outline, where single hairs stand off
 UNTIED, SURELY_UNTIED = ("curly", "locks", "bald"), 0.7  # families that show bare foreheads untied, and their odds
-FORWARD, UPWARD, SURELY_LOOSE = (
-    0.3,
-    0.5,
-    0.78,
-)  # how far styles are combed that are not drawn back; least odds of such
+FORWARD, UPWARD, SURELY_LOOSE = 0.3, 0.5, 0.78
+"""How far styles are combed that are not drawn back; least odds of such."""
 
 
 def read_grain(photo: Photo) -> tuple[float, float]:

@@ -23,11 +23,8 @@ MOST_FILLED = 5  # points for each of a strand's
 AHEAD = 0.013  # canonical: no hair so far towards the face is the edge
 OPEN = (0.05, 0.25)  # hair there, of that here, from which it is none, and up to which it is the edge
 FACE = np.array([0.0, 0.0, 0.16])  # towards which hair ends
-LOW, BEHIND, NEAR = (
-    (-0.20, -0.14),
-    (-0.02, 0.03),
-    (0.06, 0.035),
-)  # heights, z, and distances from skin of a face's hair
+LOW, BEHIND, NEAR = (-0.20, -0.14), (-0.02, 0.03), (0.06, 0.035)
+"""Heights, z, and distances from skin of a face's hair."""
 HANGS = (0.05, 0.09)  # canonical: how far from its root hair falls beside a face; nearer, it has a hairline
 SIDE_BY_SIDE, SURE = 12.0, 0.5  # wisps across the edge; share from which hair surely lies at it
 WIDTHS = (0.0004, 0.0008)  # canonical
@@ -85,14 +82,7 @@ def _count_wisps(points: Sequence[F32], edges: Sequence[Edge], lengths: Sequence
 
 def _join(groups: Sequence[Strands]) -> Strands:
     """Return groups with as many points a strand as one: each group is coloured by itself, slowly."""
-    names = [
-        "points",
-        "widths",
-        "albedo",
-        "part",
-        "material",
-        *(["normals"] if groups[0].normals is not None else []),
-    ]
+    names = ["points", "widths", "albedo", "part", "material"] + ["normals"] * (groups[0].normals is not None)
     return replace(groups[0], **{name: np.concatenate([getattr(g, name) for g in groups]) for name in names})
 
 
