@@ -61,7 +61,13 @@ def score_head(name: str, keep: Path | None = None) -> dict[str, Any]:
     portrait = PORTRAITS[name]()
     row = measure_rows(make_sheet(portrait, find_head(name, portrait, keep).render))
     rows = {key: round(value, 4) if np.isfinite(value) else None for key, value in row.items()}
-    return {"score": round(load_model().score(row), 3), "rows": rows}
+    return score_rows(rows)
+
+
+def score_rows(rows: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return rounded rows with the score of just these, so that kept figures can be scored again to the digit."""
+    known = {row: float("nan") if value is None else value for row, value in rows.items()}
+    return {"score": round(load_model().score(known), 3), "rows": rows}
 
 
 def try_head(name: str, keep: Path | None = None) -> dict[str, Any]:
@@ -113,11 +119,7 @@ def load_accepted(path: Path = ACCEPTED) -> Figures:
 
 def rescore(accepted: Figures) -> Figures:
     """Return the accepted figures with the scores that the present regression gives their rows."""
-    out = {}
-    for name, figures in accepted.items():
-        rows = {row: float("nan") if value is None else value for row, value in figures["rows"].items()}
-        out[name] = {"score": round(load_model().score(rows), 3), "rows": figures["rows"]}
-    return out
+    return {name: score_rows(figures["rows"]) for name, figures in accepted.items()}
 
 
 def save_accepted(figures: Figures, path: Path = ACCEPTED) -> None:
