@@ -28,6 +28,7 @@ from portrait360.utils.portrait_labels import Label
 SIDE = 256
 PER_PIXEL, MOST = 2.0, 5000  # strands
 STEP, STEPS = 0.007, 9  # canonical length, and steps from a place to either end of its strand
+SHORTEST, OVER = 3, -0.05  # steps of a path; cosine to its first way from which it goes over a parting, or curls back
 SURE = 0.15  # length of the flow from which it counts
 HEIGHTS, ROOT_HEIGHT = (0.011, 0.020), 0.002  # canonical, over the skin: least and most of a fringe; of roots
 AS_HIGH = 0.5  # share of the height of the hair beside it that a fringe has
@@ -79,7 +80,7 @@ def cover_skin(strands: Sequence[Strands], head: Head, photo: Photo, *, lies: bo
     points = _raise(points, head, HEIGHTS[0] if lies else np.clip(AS_HIGH * beside, *HEIGHTS), rng)
     points = points if lies else _curl_like(points, group.points[donors], head)
     points, _ = clump(points, PULL, rng, LOCK, TOGETHER)
-    points = shorten(points, (points.shape[1] - 1) * (1 - UNEVEN * rng.random(count) ** 2))
+    points = shorten(points, (points.shape[1] - 1) * (1 - UNEVEN * rng.random(len(points)) ** 2))
     points = np.asarray(head.field.push_out(points, ROOT_HEIGHT), np.float32)
     rows = points[..., 1].min(1) > LOWEST
     return [_dress(points[rows], group, donors[rows])] if rows.any() else []
@@ -141,22 +142,26 @@ def _curl_like(points: F32, donors: F32, head: Head) -> F32:
 
 
 def _trace(start: F64, flow: F32, is_hair: np.ndarray, camera: Camera) -> F32:
-    """Return paths (s, k, 2) in pixels along the flow through these places, their upper ends first."""
+    """Return paths (s, k, 2) in pixels along the flow through these places, their upper ends first.
+
+    Upwards they end where the flow begins to fall again: there is a parting.
+    """
     ends, _ = camera.project(np.array([[0.0, 0.1, 0.15], [0.0, 0.0, 0.15]]))
     stride = STEP * float(np.linalg.norm(ends[0] - ends[1])) / 0.1 * SIDE
     up = np.broadcast_to([0.0, -1.0], start.shape)
-    upper, last = _walk(start, up, flow, is_hair, stride, STEPS)
-    ends = upper[np.arange(len(start)), last]
-    down, last = _walk(ends, -up, flow, is_hair, stride, 2 * STEPS)
-    return shorten(down.astype(np.float32), np.maximum(last, 1).astype(np.float64))
+    (upper, rise), (lower, fall) = (_walk(start, heading, flow, is_hair, stride) for heading in (up, -up))
+    both = np.concatenate([upper[:, :0:-1], lower], 1)
+    place = STEPS - rise[:, None] + np.linspace(0, 1, 2 * STEPS + 1) * (rise + fall)[:, None]
+    i = np.minimum(place.astype(int), 2 * STEPS - 1)
+    rows, share = np.arange(len(start))[:, None], (place - i)[..., None]
+    paths = both[rows, i] * (1 - share) + both[rows, i + 1] * share
+    return np.asarray(paths[rise + fall >= SHORTEST], np.float32)
 
 
-def _walk(
-    start: F64, heading: F64, flow: F32, is_hair: np.ndarray, stride: float, steps: int
-) -> tuple[F64, np.ndarray]:
-    """Walk along the flow from each place; also return the last step within the hair."""
-    path, last, walks = [start], np.zeros(len(start), int), np.ones(len(start), bool)
-    for step in range(1, steps + 1):
+def _walk(start: F64, heading: F64, flow: F32, is_hair: np.ndarray, stride: float) -> tuple[F64, np.ndarray]:
+    """Walk along the flow from each place; also return the last step that is within the hair and goes on that way."""
+    wanted, path, last, walks = heading, [start], np.zeros(len(start), int), np.ones(len(start), bool)
+    for step in range(1, STEPS + 1):
         x, y = np.moveaxis(np.clip(path[-1].astype(int), 0, SIDE - 1), -1, 0)
         at = flow[y, x]
         angle = np.arctan2(at[:, 1], at[:, 0]) / 2
@@ -167,7 +172,7 @@ def _walk(
         heading = heading / np.maximum(np.linalg.norm(heading, axis=-1, keepdims=True), 1e-6)
         path.append(path[-1] + stride * heading)
         x, y = np.moveaxis(np.clip(path[-1].astype(int), 0, SIDE - 1), -1, 0)
-        walks &= is_hair[y, x]
+        walks &= is_hair[y, x] & ((heading * wanted).sum(-1) > OVER)
         last[walks] = step
     return np.stack(path, 1), last
 
