@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from portrait360.pipeline.avatar.clothes.colours import Unwrapped, carry_cloth
-from portrait360.pipeline.avatar.clothes.patches import carry_patches, mirror
+from portrait360.pipeline.avatar.clothes.patches import carry_patches, look_up_colours, mirror
 
 RED = np.array([0.8, -0.2, -0.2], np.float32)
 
@@ -45,6 +45,21 @@ def test_patches_have_no_colour_that_cloth_has_not(places: tuple[np.ndarray, np.
     carried = carry_cloth(Unwrapped(azimuth, down), colours, weight)
     assert carried is not None and carried[np.abs(azimuth) > 120].std(0).max() > 0.1
     assert (carried < colours.max(0) + 0.05).all() and (carried > colours.min(0) - 0.05).all()
+
+
+@pytest.mark.parametrize("white", [0.1, 0.5, 0.8])
+def test_patches_have_the_hues_of_the_cloth_however_much_there_is_of_each(white: float) -> None:
+    """Along a line through both colours, and beyond, white stripes beside teal ones would be pink."""
+    random = np.random.default_rng(0)
+    share = (random.random(4000) < white)[:, None] * random.uniform(0.6, 1.0, (4000, 1))
+    both = np.log([[0.03, 0.12, 0.13], [0.55, 0.54, 0.46]])
+    colours = np.log(np.exp(both[0]) + share * (np.exp(both[1]) - np.exp(both[0])))
+    axis = np.array([0.88, 0.37, 0.29])  # not quite the way from one to the other
+    found = look_up_colours(np.linspace(-9, 9, 200), colours @ axis, colours)
+    mixed = np.exp(found) - np.exp(both[0])
+    part = mixed @ (np.exp(both[1]) - np.exp(both[0])) / ((np.exp(both[1]) - np.exp(both[0])) ** 2).sum()
+    assert part.min() > -0.01 and part.max() < 1.01
+    assert np.abs(mixed - part[:, None] * (np.exp(both[1]) - np.exp(both[0]))).max() < 0.05
 
 
 def test_cloth_of_one_colour_stays_plain(places: tuple[np.ndarray, np.ndarray]) -> None:

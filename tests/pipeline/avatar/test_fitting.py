@@ -113,6 +113,17 @@ def test_lenses_that_hide_the_eyes_are_sunglasses(head, glasses, likelier):
     assert name_glasses(photo, read_glasses({likelier: 0.6})) == expected
 
 
+def test_dark_lenses_are_sunglasses_even_if_eyes_are_read_in_them(head):
+    """A reader that guesses eyes in reflections makes no lens clear: those show skin."""
+    photo = photograph(head, HeadParameters(hair=Hair(style="bald"), wear=Wear(glasses="sun_aviator")))
+    labels = photo.labels.copy()
+    rows, columns = np.nonzero(photo.shows(Label.GLASSES))
+    labels[rows[::9], columns[::9]] = Label.EYE
+    dark = replace(photo, labels=labels, radiance=srgb_to_radiance(photo.rgb))
+    clear = replace(dark, radiance=np.full_like(photo.radiance, 0.3))
+    assert [name_glasses(p, read_glasses({"clear": 0.6})) for p in (dark, clear)] == ["sun_square", "round"]
+
+
 def test_a_sure_reader_needs_few_pixels_of_wire(head):
     photo = photograph(head, HeadParameters(hair=Hair(style="bald"), wear=Wear(glasses="round")))
     where = np.flatnonzero(photo.shows(Label.GLASSES))

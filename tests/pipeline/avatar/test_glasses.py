@@ -9,7 +9,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.worn.glasses_fit import find_glasses
+from portrait360.pipeline.avatar.worn.glasses_fit import find_glasses, fit_dark_lenses
 from portrait360.pipeline.avatar.worn.glasses_photo import (
     choose_glasses,
     drop_clear_lenses,
@@ -72,6 +72,25 @@ def test_the_lenses_that_a_photo_shows_are_found(head: Head, worn: Photo) -> Non
     assert abs(fit.width - true.width) < 0.1 * frame.width
     assert abs(fit.height - true.height) < 0.1 * frame.height
     assert abs(fit.rise - true.rise) < 0.02 and abs(fit.aside - true.aside) < 0.01 and abs(fit.tilt - true.tilt) < 3
+
+
+@pytest.mark.parametrize("kind", ["sun_round", "sun_aviator", "sun_cat"])
+def test_dark_lenses_are_as_large_and_lie_where_the_photo_shows_them(head: Head, kind: str) -> None:
+    """Their outlines decide: whatever shape sunglasses have, squares before the face cover the same."""
+
+    def show(wear: Wear) -> np.ndarray:
+        film = render_linear(prepare_scene(dress(head, wear), occlusion=False, quality=DRAFT), CAMERA, SIDE)
+        return film.labels == Label.GLASSES
+
+    true = show(Wear(glasses=kind, glasses_fit=GlassesFit(aside=0.01, rise=-0.01)))
+    photo = photograph(dress(head, Wear()))
+    photo = replace(photo, labels=np.where(true, np.uint8(Label.GLASSES), photo.labels))
+    fit = fit_dark_lenses(head, photo, "sun_square")
+    assert fit is not None
+    found, usual = (show(Wear(glasses="sun_square", glasses_fit=f)) for f in (fit, GlassesFit()))
+    overlap, before = ((mask & true).sum() / (mask | true).sum() for mask in (found, usual))
+    assert overlap > 0.8 and overlap > before
+    assert fit_dark_lenses(head, photograph(dress(head, Wear())), "sun_square") is None
 
 
 def test_glasses_are_worn_where_reader_and_photo_say_so(head: Head, worn: Photo, bare: Photo) -> None:

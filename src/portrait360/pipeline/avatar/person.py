@@ -38,6 +38,7 @@ BEARD_SHARE, GLASSES_SHARE = 0.02, 0.012  # pixels of a thing per pixel of the f
 HAIR_REFLECTS = 1.6  # hair's albedo per unit of what a photo shows of it: strands shade one another
 SURE_GLASSES, WIRE_SHARE = 0.9, 0.003  # probability from which so few pixels will do: thin wires, which labels lose
 DARK_LENSES, HIDDEN_EYES = 0.12, 0.01  # pixels of glasses (frames alone: 0.09) and of eyes (usually 0.02 to 0.05)
+DARK = 0.3  # of the brightness of the face: a dark lens
 UNSEEN_CLOTH = 0.022  # dark, in the tint of the photo: that goes with any
 IRIS: Colour = (0.09, 0.045, 0.02)
 IRIS_REFLECTS = 1.4  # its albedo per unit of what a photo shows of it: lids shade it
@@ -155,12 +156,19 @@ def name_glasses(photo: Photo, reading: Reading) -> str:
     Of thin wires few pixels are labelled; they are glasses if the reader is sure.
     """
     share, answer = share_of_face(photo, Label.GLASSES), reading.best("glasses")[0]
-    if share > DARK_LENSES and share_of_face(photo, Label.EYE) < HIDDEN_EYES:
+    if share > DARK_LENSES and (share_of_face(photo, Label.EYE) < HIDDEN_EYES or has_dark_lenses(photo)):
         return "sun_square"
     sure = reading.answers["glasses"].get("none", 0.0) < 1 - SURE_GLASSES
     if share > (WIRE_SHARE if sure else GLASSES_SHARE) and answer != "none":
         return "sun_square" if answer == "sun" else "round"
     return "none"
+
+
+def has_dark_lenses(photo: Photo) -> bool:
+    """Return whether most of what is called glasses is much darker than the face: clear lenses show skin."""
+    light, face = photo.radiance.mean(-1), photo.shows(Label.FACE)
+    lenses = light[photo.shows(Label.GLASSES)]
+    return bool(face.any() and len(lenses) and np.median(lenses) < DARK * np.median(light[face]))
 
 
 def guess_cloth(photo: Photo) -> Colour:

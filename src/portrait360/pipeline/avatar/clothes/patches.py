@@ -20,6 +20,7 @@ BROAD = 0.5  # share of the variance that must lie between cells, not within the
 FEWEST = 60  # cells
 OUTERMOST = 0.97  # quantile of the shown azimuths at which they are mirrored
 SIDES = (150.0, 180.0)  # degrees over which both sides pass into one another at the back
+STEPS = 32  # parts of the shown colours, from one to the other
 MOST, STEEP = 1.2, 2.0  # times the deviation that carried colours have, and how much steeper their edges are
 
 
@@ -42,7 +43,15 @@ def carry_patches(azimuth: F32, down: F32, left: Floats, shown: Bools) -> F32:
     own, other = (_look_up(table, sign * np.sign(azimuth + 1e-6) * wave, down) for sign in (1, -1))
     across = 0.5 * smoothstep(*SIDES, np.abs(azimuth))
     mixed = MOST * strength * np.tanh(STEEP * (own + across * (other - own)) / strength)
-    return np.asarray(mixed[:, None] * axis, np.float32)
+    return look_up_colours(mixed, left @ axis, left)
+
+
+def look_up_colours(wanted: Floats, values: F32, colours: Floats) -> F32:
+    """Return the mean of the colours (m, 3) of about the wanted values (n,): others would be of a third hue."""
+    parts = np.array_split(np.argsort(values, kind="stable"), STEPS)
+    known = [float(values[part].mean()) for part in parts]
+    means = np.stack([colours[part].mean(0) for part in parts])
+    return np.stack([np.interp(wanted, known, means[:, i]) for i in range(3)], -1).astype(np.float32)
 
 
 def mirror(aside: Floats, inner: float, outer: float) -> Floats:

@@ -6,17 +6,19 @@ what lies on both sides, and it crosses a cheek, where nothing else does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.sampling.parameters import GlassesFit
 from portrait360.synth.wear.glasses import RIM_ANGLES, find_frame, trace_lens
-from portrait360.utils.array_types import F32, F64, Floats
+from portrait360.utils.array_types import F32, F64, Bytes, Floats
 from portrait360.utils.image_ops import look_up
 from portrait360.utils.portrait_labels import Label
 
@@ -24,6 +26,7 @@ LOW = np.array([0.075, 0.060, 2.0, 0.0, -0.025, -0.05, -0.02, -5.0])
 HIGH = np.array([0.135, 0.115, 3.6, 0.03, 0.030, 0.03, 0.02, 5.0])
 """Measures of lenses as `trace_lens` takes them."""
 TRIED, BEST, CHANGED, ROUNDS = 4000, 24, 16, 6  # lenses at first; of which the best are changed, how often each
+SIDE, DARK_TRIED, ALIKE = 160, 1500, 0.5  # pixels in which dark lenses are compared, how many, and least overlap
 CHANGE, LESS = 0.08, 0.7  # deviation of the changes, of the range; and what is left of it in the next round
 WIDTHS = (2.0, 3.5, 6.0)  # pixels of a photo of 512 on either side of a line, with which it is compared
 SHARP = 0.35  # of that: what is finer does not count
@@ -67,16 +70,42 @@ class FoundGlasses:
 def find_glasses(head: Head, photo: Photo) -> FoundGlasses:
     """Return the lenses along whose rims a photo has the clearest lines, and how far it has."""
     search = _Search(head, photo)
+    found, _ = search_best(search.rate, TRIED)
+    return FoundGlasses(found, search.find_drawn(found), search.measure_rim(found))
+
+
+def fit_dark_lenses(head: Head, photo: Photo, kind: str) -> GlassesFit | None:
+    """Return how glasses of a kind with dark lenses are worn, by the outlines of the photo's; None where none fit."""
+    shown = cv2.resize(photo.shows(Label.GLASSES).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    search = _Search(head, photo)
+
+    def rate(tried: F64) -> F64:
+        rims = np.round(search.trace(tried)[0] * (SIDE / photo.size)).astype(np.int32).reshape(len(tried), 2, -1, 2)
+        return np.array([_overlap(shown, lenses) for lenses in rims])
+
+    found, overlap = search_best(rate, DARK_TRIED)
+    return FoundGlasses(found, 1.0, find_frame(kind).rim).fit(kind) if overlap > ALIKE else None
+
+
+def _overlap(shown: Bytes, lenses: NDArray[np.int32]) -> float:
+    """Return the share of two filled outlines (2, k, 2), or of what is shown, that is both."""
+    drawn = np.zeros(shown.shape, np.uint8)
+    for lens in lenses:
+        cv2.fillPoly(drawn, [lens], 1)
+    return float((shown & drawn).sum() / max((shown | drawn).sum(), 1))
+
+
+def search_best(rate: Callable[[F64], F64], count: int) -> tuple[F64, float]:
+    """Return the measures (8,) of lenses that `rate` rates best, and its rating: first at random, then nearby."""
     random = np.random.default_rng(SEED)
-    tried = random.uniform(LOW, HIGH, (TRIED, len(LOW)))
-    rated = search.rate(tried)
+    tried = random.uniform(LOW, HIGH, (count, len(LOW)))
+    rated = rate(tried)
     for i in range(ROUNDS):
         best = tried[np.argsort(-rated, kind="stable")[:BEST]]
         change = random.normal(size=(BEST * CHANGED, len(LOW))) * CHANGE * LESS**i * (HIGH - LOW)
         tried = np.concatenate([best, np.clip(np.repeat(best, CHANGED, 0) + change, LOW, HIGH)])
-        rated = search.rate(tried)
-    found = tried[int(rated.argmax())]
-    return FoundGlasses(found, search.find_drawn(found), search.measure_rim(found))
+        rated = rate(tried)
+    return tried[int(rated.argmax())], float(rated.max())
 
 
 class _Search:

@@ -13,7 +13,7 @@ import numpy as np
 
 from portrait360.geometry import rasterizer
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.worn.glasses_fit import DIM, find_glasses
+from portrait360.pipeline.avatar.worn.glasses_fit import DIM, find_glasses, fit_dark_lenses
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
@@ -38,7 +38,9 @@ CLEAR = 0.5  # opacity of a lens below which the photo shows what lies behind it
 
 def choose_glasses(head: Head, photo: Photo, wear: Wear, answers: dict[str, float]) -> Wear:
     """Return what is worn, with glasses as the photo shows them; `answers` holds the reader's probabilities."""
-    if wear.glasses == "none" and 1 - answers.get("none", 1.0) < LIKELY or is_dark(wear.glasses):
+    if is_dark(wear.glasses):
+        return replace(wear, glasses_fit=fit_dark_lenses(head, photo, wear.glasses) or wear.glasses_fit)
+    if wear.glasses == "none" and 1 - answers.get("none", 1.0) < LIKELY:
         return wear
     found = find_glasses(head, photo)
     if found.drawn < DRAWN:
