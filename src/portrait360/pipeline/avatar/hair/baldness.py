@@ -12,7 +12,7 @@ from portrait360.utils.portrait_labels import Label
 
 BALD_STYLES = ("bald", "stubbled")
 SURELY_BALD, PATCHES = 0.6, 0.1  # probability of these styles, and share of the head that hair then has at most
-HEAD = (*HAIR, Label.FACE, Label.EAR, Label.BROW, Label.EYE, Label.LIPS, Label.BEARD, Label.HAT)
+HEAD = (*HAIR, Label.FACE, Label.EAR, Label.BROW, Label.EYE, Label.LIPS, Label.BEARD)  # a hat may hide any hair
 
 
 def share_of_hair(photo: Photo) -> float:
