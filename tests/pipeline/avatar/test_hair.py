@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.hair.baldness import uncover_scalp
+from portrait360.pipeline.avatar.hair.baldness import share_of_hair, uncover_scalp
 from portrait360.pipeline.avatar.hair.depth import (
     drop_loops,
     find_hanging,
@@ -227,6 +227,15 @@ def test_gloss_on_a_bald_head_is_no_hair(head):
     assert uncover_scalp(glossy, hairy) is glossy
     crew = photograph(head, "crew")
     assert uncover_scalp(crew, bald) is crew
+
+
+def test_a_hat_does_not_make_short_hair_below_it_less(head):
+    crew = photograph(head, "crew")
+    rows = np.arange(len(crew.labels))[:, None]
+    top = rows < np.median(np.nonzero(crew.shows(Label.HAIR))[0]) + 2
+    worn = replace(crew, labels=np.where(top & crew.shows(Label.HAIR), np.uint8(Label.HAT), crew.labels))
+    cut = replace(crew, labels=np.where(worn.shows(Label.HAT), np.uint8(Label.BACKGROUND), worn.labels))
+    assert 0 < share_of_hair(cut) == share_of_hair(worn) < share_of_hair(crew)
 
 
 def test_curls_of_the_photo_stay():

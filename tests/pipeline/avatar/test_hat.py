@@ -10,14 +10,17 @@ import pytest
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.from_portrait import is_carved_hair
+from portrait360.pipeline.avatar.hair.fit import tuck
 from portrait360.pipeline.avatar.photo.exposure import expose
 from portrait360.pipeline.avatar.photo.pixels import Photo, take_hats_off_chests
 from portrait360.pipeline.avatar.view.relief import WITHIN, ease_steps
 from portrait360.pipeline.avatar.view.relief_view import uncover_hat
 from portrait360.pipeline.avatar.worn.hat_colours import (
+    EDGES,
     FAIREST,
     Shown,
     bake_hat,
+    find_bands,
     find_usual_colours,
     is_hat,
     limit_fairness,
@@ -33,8 +36,9 @@ from portrait360.synth.render.renderer import render
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.hats import change_hat, find_hat
 from portrait360.synth.sampling.parameters import Hair, HatFit, HeadParameters, Statue, Wear
-from portrait360.synth.scene import Mesh, Scene
+from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
 from portrait360.synth.wear.hat_fit import fit_hat
+from portrait360.synth.wear.shells import RINGS, SPOKES
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
@@ -218,7 +222,41 @@ def test_a_statue_wears_the_hat_of_which_the_reader_is_sure(head):
 def show_part(colour: tuple[float, float, float], seen: int) -> Shown:
     """Return what a photo shows of a part with 300 vertices."""
     weight = (np.arange(300) < seen).astype(np.float32)
-    return Shown(np.broadcast_to(np.log(np.array(colour, np.float32)), (300, 3)).copy(), weight, 0.01)
+    colours = np.broadcast_to(np.log(np.array(colour, np.float32)), (300, 3)).copy()
+    return Shown(colours, weight, colours, 0.01)
+
+
+@pytest.mark.parametrize(("colour", "is_band"), [((0.13, 0.03, 0.04), True), ((0.2, 0.17, 0.13), False)])
+def test_a_ribbon_goes_all_around_a_crown_and_its_shade_does_not(colour, is_band):
+    """The front shows rings 20 to 23 in another colour; below these, skin is too near for any to be known."""
+    usual, rings = np.log(np.array([0.4, 0.35, 0.27], np.float32)), RINGS + EDGES
+    sharp = np.broadcast_to(usual, (rings, SPOKES, 3)).copy()
+    sharp[20:24] = np.log(colour)
+    weight = np.zeros((rings, SPOKES), np.float32)
+    weight[8:24, : SPOKES // 3] = 1
+    shown = Shown(sharp.reshape(-1, 3), weight.ravel(), sharp.reshape(-1, 3), 0.01)
+    found = find_bands(shown, usual).reshape(rings, SPOKES, 3)
+    np.testing.assert_allclose(found[:20], np.broadcast_to(usual, found[:20].shape))
+    np.testing.assert_allclose(found[20:], np.broadcast_to(np.log(colour) if is_band else usual, found[20:].shape))
+    other = Shown(shown.colour[:300], shown.weight[:300], shown.sharp[:300], 0.01)
+    assert (find_bands(other, usual) == usual).all()
+
+
+@pytest.mark.parametrize("hat", ["cap", "bowler", "beanie"])
+def test_hair_lies_beneath_a_hat_and_comes_out_below_it_without_a_kink(head, hat):
+    """What stands off as far everywhere is held below the edge, and free further down."""
+    shell = fit_hat(head, hat, HatFit())
+    turn, share = np.meshgrid(np.linspace(0, 2 * np.pi, 40, endpoint=False), np.linspace(0.7, 2.2, 61), indexing="ij")
+    share = np.minimum(share, 3.0 / np.interp(turn, np.linspace(0, 2 * np.pi, SPOKES, endpoint=False), shell.rim))
+    away = shell.radius(shell.head, share, turn) + 0.09
+    points = (shell.center + shell.directions(share, turn) * away[..., None]).astype(np.float32)
+    ones = np.ones(points.shape[:2], np.float32)
+    kinds = np.full(len(points), Part.HAIR), np.full(len(points), Material.HAIR)
+    found = shell.polar(tuck(Strands(points, ones, np.repeat(ones[..., None], 3, 2), *kinds), shell).points)[0]
+    below = share < 1
+    assert (found[below] < shell.radius(shell.outer, share, turn)[below]).all()
+    np.testing.assert_allclose(found[share > 1.9], away[share > 1.9], rtol=1e-4)
+    assert np.abs(np.diff(found - away, axis=1)).max() < 0.012 and (found < away + 1e-5).all()
 
 
 def test_crown_and_cuff_of_two_colours_keep_them_and_what_is_hidden_is_like_the_larger():

@@ -274,7 +274,7 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
         hair = fit_strands(hair, coarse, photo, trust=found.trust, waves=find_waves(found.style, photo))
         hair = [*hair, *grow_loose_locks(hair, coarse, photo)] if person.hair.agrees else hair
     elif hair and warp:
-        hair = fit_below_hat(hair, coarse, photo)
+        hair = fit_below_hat(hair, coarse, photo, parameters.wear)
     else:
         hair = drape_strands(hair, coarse, photo)
     hair = merge_alike(clear_ears(hair, coarse, photo))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.hair.bridge import bridge_gap
 from portrait360.pipeline.avatar.hair.buns import find_masses, hide_masses
 from portrait360.pipeline.avatar.hair.cover import cover_skin
@@ -45,10 +46,18 @@ from portrait360.pipeline.avatar.hair.waves import Waves, sway
 from portrait360.pipeline.avatar.hair.wisps import fray_edges
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.head.bare_head import Head
+from portrait360.synth.sampling.parameters import Wear
 from portrait360.synth.scene import Strands
+from portrait360.synth.wear.hat_fit import fit_hat
+from portrait360.synth.wear.mantles import Mantle
+from portrait360.synth.wear.shells import Shell
+from portrait360.utils.image_ops import smoothstep
 
 HELD = 0.035  # canonical: strands that begin further than this from the skin belong to a bun
 BETWEEN = 0.5  # share of the strands beside the parting over a shoulder that fall down on it
+BENEATH, WIDER, FREED = 0.35, 0.3, (1.2, 1.9)
+"""Share of a hat's thickness; head heights that hair may stand off further per angle to the hat's edge; shares of
+that angle at which it is free."""
 SHORT = -0.20  # height that no strand of short hair reaches
 
 
@@ -101,11 +110,24 @@ def merge_alike(groups: Sequence[Strands]) -> list[Strands]:
     return [*rest, replace(short[0], **columns)]
 
 
-def fit_below_hat(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
+def fit_below_hat(strands: Sequence[Strands], head: Head, photo: Photo, wear: Wear) -> list[Strands]:
     """Return strands of which the photo sees only what a hat leaves: its outline says nothing, but bare skin does."""
     loose = drape_strands([group for group in strands if len(group.points)], head, photo)
     loose = drop_islands(drop_strays(trim_strands(loose, head, photo)))
-    return [*loose, *trim_strands(lay_undercoat(loose, head), head, photo)]
+    hair = [*loose, *trim_strands(lay_undercoat(loose, head), head, photo)]
+    shell = fit_hat(head, wear.hat, wear.fit)
+    return hair if shell.hat.hoop or isinstance(shell, Mantle) else [tuck(group, shell) for group in hair]
+
+
+def tuck(group: Strands, shell: Shell) -> Strands:
+    """Return strands beneath a hat, below whose edge they come out little by little."""
+    distance, share, turn = shell.polar(group.points)
+    most = BENEATH * shell.hat.thick + WIDER * np.maximum(share - 1, 0)
+    inner = shell.radius(shell.head, share, turn) + most * HEAD_HEIGHT
+    held = 1 - smoothstep(*FREED, share)
+    squeeze = 1 - held * (1 - np.minimum(1, inner / np.maximum(distance, 1e-6)))
+    points = shell.center + (group.points - shell.center) * squeeze[..., None]
+    return replace(group, points=points.astype(np.float32))
 
 
 def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | None, is_short: bool) -> list[Strands]:

@@ -23,6 +23,7 @@ from portrait360.pipeline.avatar.worn.head_cloth import find_two_colours
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.scene import Material, Mesh
+from portrait360.synth.wear.shells import RINGS, SPOKES
 from portrait360.utils.array_types import F32, Bools
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
@@ -33,6 +34,8 @@ TOLERANCE, SEEN = 0.012, 0.3  # canonical depth behind the first surface; weight
 UNEVEN = 0.3  # largest logarithm by which it differs, broadly, from its usual colour: more is light or a fold
 REACH = 0.06  # canonical distance over which what differs fades
 OTHER_HUE, OTHER_LIGHT = 0.25, 1.0  # logarithms by which a part is of another colour: a brim lies in its own shade
+EDGES, WIDE, MOSTLY = 2, 0.25, 0.7  # rings of a crown's inner side; shares of a ring that must be shown, and differ
+SHARP = 0.8  # pixels over which colours are calmed at least: what is finer would alias
 TOLD = 60  # seen vertices from which a part tells its colour
 PATTERN = 0.5  # exponent of the pattern that the mesh has of itself: the photo's hat may have another
 FAIREST = 0.72, 0.85  # greatest luminance and greatest channel of the albedo of cloth or straw
@@ -44,6 +47,7 @@ class Shown(NamedTuple):
 
     colour: F32  # (n, 3) logarithm of the albedo
     weight: F32  # (n,) how well
+    sharp: F32  # (n, 3) as `colour`, with its bands
     length: float  # of the edges
 
 
@@ -75,6 +79,27 @@ def find_usual_colours(parts: Sequence[Shown]) -> list[F32]:
     return [colour if _differ(colour, common) else common for colour in own]
 
 
+def find_bands(shown: Shown, usual: F32) -> F32:
+    """Return the usual colour of every vertex of a hat's part: a ring that is shown in another goes all around.
+
+    It must be shown so at most of its places; parts that are not made of rings have none.
+    """
+    colours = np.broadcast_to(usual, shown.colour.shape).astype(np.float32)
+    if len(colours) != (RINGS + EDGES) * SPOKES:
+        return colours
+    rings = colours.reshape(-1, SPOKES, 3).copy()
+    seen_at, shown_at = shown.weight.reshape(-1, SPOKES) > SEEN, shown.sharp.reshape(rings.shape)
+    band = None
+    for ring, colour, seen in zip(rings, shown_at, seen_at, strict=True):
+        if seen.sum() >= WIDE * SPOKES:
+            found = np.median(colour[seen], 0)
+            is_band = _differ(found, usual) and np.mean([_differ(c, usual) for c in colour[seen]]) > MOSTLY
+            band = found if is_band else None
+        if band is not None:  # also below it, up to the hat's edge, where skin and hair are too near
+            ring[:] = band
+    return rings.reshape(-1, 3)
+
+
 def _differ(colour: F32, other: F32) -> bool:
     off = colour - other
     return bool(np.abs(off - off.mean()).max() > OTHER_HUE or abs(off.mean()) > OTHER_LIGHT)
@@ -104,15 +129,19 @@ def measure_hat(mesh: Mesh, view: View, inside: F32) -> Shown:
     edges, camera = mesh.vertices[mesh.triangles[:, [0, 1]]], view.photo.camera
     length = float(np.linalg.norm(np.diff(edges, axis=1), axis=-1).mean())
     pixels = length * camera.focal / camera.radius * view.photo.size  # what is finer would alias
-    ratio = smooth_ratio(view.photo.radiance, view.bare.radiance, inside, max(0.5 * pixels, 0.8))
+    at, own = camera.project(mesh.vertices)[0], np.log(np.maximum(mesh.albedo, DARKEST))
+    sharp, ratio = (
+        smooth_ratio(view.photo.radiance, view.bare.radiance, inside, width)
+        for width in (SHARP, max(0.5 * pixels, SHARP))
+    )
     ratio = calm_edges(ratio, inside, view.photo, CALM)
-    gain = look_up_points(ratio, camera.project(mesh.vertices)[0])
-    return Shown(np.log(np.maximum(mesh.albedo, DARKEST)) + gain, weight, length)
+    return Shown(own + look_up_points(ratio, at), weight, own + look_up_points(sharp, at), length)
 
 
 def _colour(mesh: Mesh, shown: Shown, usual: F32) -> Mesh:
     own = np.log(np.maximum(mesh.albedo, DARKEST))
     pattern = ((own - np.median(own, 0)) @ LUMINANCE)[:, None] * PATTERN
+    usual = find_bands(shown, usual)
     off = UNEVEN * np.tanh((shown.colour - usual) / UNEVEN)
     edges = np.unique(np.sort(mesh.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1), axis=0)
     weight = shown.weight.astype(np.float64)
