@@ -66,6 +66,16 @@ def test_lit_hair_is_as_pale_as_the_photo_shows_it():
     np.testing.assert_allclose(toned @ LUMINANCE, film.radiance @ LUMINANCE, rtol=1e-3)
 
 
+def test_a_strand_that_is_grey_takes_the_hue_of_natural_hair_as_bright():
+    photo, film = replace(photograph(Label.HAIR), radiance=paint(pale(0.15))), render(paint(pale(0.15)))
+    film.radiance[:8] = (film.radiance[:8] @ LUMINANCE)[..., None]  # a lock without a hue
+    toned = tone_hair(film, find_tone(photo, film)).radiance
+    inner = slice(10, -10)
+    before, after = (np.abs(np.log(a / photo.radiance))[:8, inner].max() for a in (film.radiance, toned))
+    assert after < 0.6 * before
+    np.testing.assert_allclose(toned @ LUMINANCE, film.radiance @ LUMINANCE, rtol=1e-3)
+
+
 @pytest.mark.parametrize("case", ["dyed", "black"])
 def test_hues_of_dyed_and_black_hair_stay(case):
     film, radiance = render(paint(pale(0.0))), paint(pale(0.15))

@@ -30,6 +30,8 @@ BESIDE = 0.06  # picture sides from skin within which its hue is on the hair
 LEAST = 0.05  # weight of hair right beside skin
 PURE = 0.9  # purity of the photo's hair that counts
 MOST = 0.5  # greatest change of one channel, logarithm
+CALM = 0.7  # share of the differences in hue at one brightness that natural hair has not: strands that the photo
+# shows at its edge, or in another light, would be grey beside the others
 
 
 class Tone(NamedTuple):
@@ -37,6 +39,8 @@ class Tone(NamedTuple):
 
     levels: F64  # (n,) rising logarithms of luminance
     change: F64  # (n, 3) logarithms
+    usual: F64  # (n, 3) logarithms of the channels of rendered hair against its luminance
+    calm: F64  # (n,) share of what single pixels differ by from those that is taken off
 
 
 def find_tone(photo: Photo, film: Film) -> Tone | None:
@@ -52,10 +56,10 @@ def find_tone(photo: Photo, film: Film) -> Tone | None:
     free = LEAST + (1 - LEAST) * smoothstep(0.0, BESIDE, np.asarray(away))
     levels = np.quantile(light, LEVELS) + 1e-4 * np.arange(len(LEVELS))  # rising
     own, spread = _average(light, hue, free, levels)
-    rendered, _ = _average(*_measure(film.radiance, drawn), np.ones(drawn.sum()), levels)
+    usual, _ = _average(*_measure(film.radiance, drawn), np.ones(drawn.sum()), levels)
     natural = 1 - float(smoothstep(*DYED, np.asarray(spread)))
     sure = natural * smoothstep(*BLACK, np.exp(levels) - DIM)
-    return Tone(levels, np.clip(own - rendered, -MOST, MOST) * sure[:, None])
+    return Tone(levels, np.clip(own - usual, -MOST, MOST) * sure[:, None], usual, CALM * sure)
 
 
 def tone_hair(film: Film, tone: Tone | None) -> Film:
@@ -71,8 +75,9 @@ def tone_hair(film: Film, tone: Tone | None) -> Film:
 def tone_colours(shown: F32, tone: Tone) -> F32:
     """Return radiances (n, 3) of hair as bright as these, in the photo's hues."""
     light = np.log(np.maximum(shown @ LUMINANCE, 0) + DIM)
-    change = np.stack([np.interp(light, tone.levels, channel) for channel in tone.change.T], -1)
-    toned = shown * np.exp(change)
+    change, usual = (np.stack([np.interp(light, tone.levels, c) for c in a.T], -1) for a in (tone.change, tone.usual))
+    own = np.log(np.maximum(shown, 0) + DIM) - light[:, None]
+    toned = shown * np.exp(change - np.interp(light, tone.levels, tone.calm)[:, None] * (own - usual))
     kept = np.maximum(shown @ LUMINANCE, 1e-6) / np.maximum(toned @ LUMINANCE, 1e-6)
     return np.asarray(toned * kept[:, None], np.float32)
 
