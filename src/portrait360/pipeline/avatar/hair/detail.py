@@ -130,17 +130,22 @@ def tone_locks(points: F32) -> F32:
 
 def share_tones(points: F32, gains: F32) -> F32:
     """Return gains (s, k, 3) of which strands that lie together have most in common, with their spread kept."""
-    low = points.reshape(-1, 3).min(0) - 3 * WIDTH
-    cells = ((points - low) / WIDTH).astype(int)
+    around = average_around(points, gains, WIDTH, NEAR)
+    mixed = around + OWN * (gains - around)
+    return np.asarray(mixed * (gains.std() / max(float(mixed.std()), 1e-6)), np.float32)
+
+
+def average_around(points: F32, values: F32, width: float, blur: float) -> F32:
+    """Return the mean of values (s, k, 3) around each point (s, k, 3): within `blur` cells of this width."""
+    low = points.reshape(-1, 3).min(0) - 3 * width
+    cells = ((points - low) / width).astype(int)
     size = tuple(cells.reshape(-1, 3).max(0) + 4)
     row = np.ravel_multi_index(tuple(np.moveaxis(cells, -1, 0)), size).ravel()
     count = int(np.prod(size))
-    crowd = gaussian_filter(np.bincount(row, minlength=count).astype(np.float32).reshape(size), NEAR)
-    sums = [np.bincount(row, gains[..., a].ravel(), count).reshape(size).astype(np.float32) for a in range(3)]
-    around = np.stack([(gaussian_filter(grid, NEAR) / np.maximum(crowd, 1e-3)).ravel()[row] for grid in sums], -1)
-    around = around.reshape(gains.shape)
-    mixed = around + OWN * (gains - around)
-    return np.asarray(mixed * (gains.std() / max(float(mixed.std()), 1e-6)), np.float32)
+    crowd = gaussian_filter(np.bincount(row, minlength=count).astype(np.float32).reshape(size), blur)
+    sums = [np.bincount(row, values[..., a].ravel(), count).reshape(size).astype(np.float32) for a in range(3)]
+    around = np.stack([(gaussian_filter(grid, blur) / np.maximum(crowd, 1e-3)).ravel()[row] for grid in sums], -1)
+    return np.asarray(around.reshape(values.shape), np.float32)
 
 
 def _lay_along_strands(points: F32, example: Example) -> F32:

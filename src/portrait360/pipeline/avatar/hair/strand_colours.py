@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.hair.contact import lift_contact_shade
-from portrait360.pipeline.avatar.hair.detail import Example, lay_detail, read_detail
+from portrait360.pipeline.avatar.hair.detail import Example, average_around, lay_detail, read_detail
 from portrait360.pipeline.avatar.hair.donors import borrow_colours
 from portrait360.pipeline.avatar.hair.gloss import add_gloss
 from portrait360.pipeline.avatar.photo.exposure import (
@@ -58,6 +58,8 @@ MIXED, DETOUR = (0.03, 0.006), (0.15, 1.0)  # canonical distances over which str
 # the head: of natural hair, and of dyed
 LOCKS_FROM = (0.025, 0.075)  # head heights: length of whiskers
 LEAF = 40  # points in a leaf of the tree: far more than are asked for make distant questions faster
+NEIGHBOURLY, NEIGHBOURS = 0.75, (0.012, 2.0)  # share of the gains about them that strands take on; canonical side
+# of a cell, and cells over which these are averaged
 ANCHORS = 4  # points of a strand that exchange gains with other strands
 TOGETHER = 256  # strands smoothed at once: what lies between them stays in the processor's cache
 
@@ -148,6 +150,8 @@ def _colour(group: Strands, weight: F32, facing: Floats, gain: F32, locks: F32 |
         borrowed = borrowed + _find_lack(seen, weight, borrowed, 1 - near[..., 0])
         carried = near * carried + (1 - near) * borrowed
     carried = carried + own[..., None] * (along - carried)
+    if is_hair:
+        carried = carried + (1 - dyed) * lack_of_neighbours(group.points, carried)
     mean = group.albedo.mean(0)
     calm = 0.7 * sure if borrowed is None else np.maximum(0.7 * sure, BORROWED_CALM * (1 - near))
     invented = np.log(group.albedo / mean) * (1 - calm)  # light and dark strands, where the photo shows its own
@@ -175,6 +179,14 @@ def _calm_hues(gain: F32, calm: float, weight: F32 | None = None) -> F32:
     hue = gain - gain.mean(-1, keepdims=True)
     usual = hue.mean(0) if weight is None else np.average(hue, axis=(0, 1), weights=weight + 1e-9)
     return np.asarray(gain - calm * (hue - usual), np.float32)
+
+
+def lack_of_neighbours(points: F32, gain: F32) -> F32:
+    """Return what gains (s, k, 3) lack to those of the hair about them: strands that lie together are alike.
+
+    Each has the colours of where it grows. Those of the crown would end as a cap over those of the sides.
+    """
+    return NEIGHBOURLY * (average_around(points, gain, *NEIGHBOURS) - gain)
 
 
 def _find_lack(seen: F32, weight: F32, borrowed: F32, far: F32) -> float:
