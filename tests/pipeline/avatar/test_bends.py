@@ -1,0 +1,67 @@
+"""Hair that a photo does not show bends as that which it shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair.bends import bend_locks, measure_bends
+from portrait360.pipeline.avatar.hair.donors import measure_along
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.synth.head.bare_head import Head
+from portrait360.synth.meshes import unit
+from portrait360.synth.scene import Strands
+from portrait360.utils.array_types import F32
+from portrait360.utils.portrait_labels import Label
+from tests.fixtures.hair import grow
+from tests.fixtures.photos import FOCAL
+
+SIDE = 256
+
+
+def photograph(bend: float) -> Photo:
+    """Return a photo of locks that run down, and aside by `bend` radians at most."""
+    x, y = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
+    length = 40.0
+    aside = bend * length / (2 * np.pi) * np.sin(2 * np.pi * y / length)
+    light = (0.2 + 0.1 * np.sin((x - aside) / 1.5)).astype(np.float32)
+    rgb, one = np.repeat(light[..., None], 3, -1), np.ones((SIDE, SIDE), np.float32)
+    labels, flow = np.full((SIDE, SIDE), Label.HAIR, np.uint8), np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(rgb, rgb, one, one, labels, one, flow, Camera(look_at(0, 0, radius=2.7), FOCAL))
+
+
+def turn_of(before: Strands, after: Strands) -> F32:
+    """Return by how many radians the middle of each strand has turned (s,)."""
+    ways = [unit(group.points[:, group.points.shape[1] // 2 + 1] - group.points[:, 0]) for group in (before, after)]
+    return np.asarray(np.arccos(np.clip((ways[0] * ways[1]).sum(-1), -1, 1)), np.float32)
+
+
+def test_the_more_locks_run_aside_the_more_hair_bends():
+    bends = [measure_bends(photograph(bend)) for bend in (0.0, 0.5, 1.0)]
+    assert bends[0] == 0
+    assert 0.05 < bends[1] < bends[2]
+    assert measure_bends(replace(photograph(1.0), painted=True)) == 0
+
+
+def test_locks_bend_behind_together_and_keep_their_lengths_and_what_lies_before(head: Head):
+    hair = grow(head, "bob")
+    bent = bend_locks(hair, head, 0.3, 0)
+    assert bend_locks(hair, head, 0.0, 0) is hair
+    turned, z = turn_of(hair, bent), hair.points[..., 2]
+    before, behind = z.min(1) > 0.11, z.max(1) < 0.0
+    assert before.sum() > 20 and turned[before].max() < 0.05
+    assert np.median(turned[behind]) > 0.1
+    lengths = [measure_along(group.points)[:, -1] for group in (hair, bent)]
+    assert np.abs(np.log(lengths[1] / lengths[0])).mean() < 0.05
+    np.testing.assert_allclose(bent.points[:, 0], hair.points[:, 0], atol=1e-6)
+    inside = [(head.field.distance(group.points[behind, 2:]) < 0.003).mean() for group in (hair, bent)]
+    assert inside[1] < inside[0] + 0.03
+    # neighbours move alike
+    last = (bent.points[:, -1] - hair.points[:, -1])[behind]
+    roots = hair.points[behind, 0]
+    order = np.argsort(roots[:, 1] + 10 * np.floor(roots[:, 0] / 0.01))
+    apart = np.linalg.norm(np.diff(roots[order], axis=0), axis=1) < 0.006
+    near = np.linalg.norm(np.diff(last[order], axis=0), axis=1)[apart]
+    assert np.median(near) < 0.6 * np.median(np.linalg.norm(last - last.mean(0), axis=1))
