@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.bridge import bridge_gap
 from portrait360.pipeline.avatar.hair.depth import drape
-from portrait360.pipeline.avatar.hair.level import level_hair, spread_around
+from portrait360.pipeline.avatar.hair.level import CONTRAST, level_hair, spread_around, stress_locks
 from portrait360.pipeline.avatar.hair.nape import grow_nape
 from portrait360.pipeline.avatar.hair.outline import take_strands
 from portrait360.pipeline.avatar.hair.sheen import find_gloss
@@ -65,6 +65,21 @@ def test_hair_becomes_as_light_as_the_photo_shows_it(head):
     assert min(behind.min(), before.mean()) > 0.4
     behind, before = find_gains(colour(hair, (0.6, 0.6, 0.6)), photograph(Label.HAIR, (0.05, 0.05, 0.05)))
     assert max(behind.max(), before.mean()) < -0.35
+
+
+def test_locks_behind_differ_more_beside_a_photo_whose_locks_do(head):
+    even, uneven = photograph(Label.HAIR), photograph(Label.HAIR)
+    uneven.radiance[:, np.arange(SIDE) % 12 < 6] *= 0.3
+    hair = colour(grow(head, "bob"), (0.1, 0.1, 0.1))
+    light = np.where(np.floor(hair.points[:, :1, :1] / 0.02) % 2 > 0, 1.1, 0.9).astype(np.float32)
+    hair = replace(hair, albedo=hair.albedo * light)
+    behind, spreads = hair.points[:, 0, 2] < -0.1, []
+    for photo in (even, uneven):
+        albedo = level_hair(Scene((), (hair,), WHITE), photo).strands[0].albedo
+        spreads.append(float(np.log(albedo[behind, :4].mean((1, 2))).std()))
+    assert 1.1 * spreads[0] < spreads[1] < CONTRAST[1] * spreads[0]
+    before = stress_locks(hair.points, hair.albedo)[hair.points[..., 2] > 0.11]
+    assert np.abs(before).max() == 0
 
 
 def test_hair_before_stays_where_the_photo_shows_none_of_it(head):

@@ -9,19 +9,30 @@ gloss moves with the eye.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair.detail import average_around
 from portrait360.pipeline.avatar.hair.sheen import find_gloss
-from portrait360.pipeline.avatar.photo.exposure import FEW, HEAD_CENTRE, is_hair, shrink, to_hair_albedo, trimmed_mean
+from portrait360.pipeline.avatar.photo.exposure import (
+    FEW,
+    HEAD_CENTRE,
+    blur,
+    is_hair,
+    shrink,
+    to_hair_albedo,
+    trimmed_mean,
+)
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
 from portrait360.synth.render.bake import DRAFT, PORTRAIT, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
-from portrait360.synth.scene import Scene
+from portrait360.synth.scene import Scene, Strands
 from portrait360.utils.array_types import F32, F64, Bools
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.parallel.threads import map_in_threads
@@ -37,6 +48,11 @@ DIM = 0.002  # radiance below which hair is black
 BLACK = (0.004, 0.02)  # radiances between which hair comes to have a hue of its own: black hair reflects the wall
 LIT = (0.35, 0.8)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
 TINTED = (0.3, 0.8)  # those between which it has a hue: neither that of the dark nor that of the light
+LOCKS, DARK = (0.7, 4.0), 0.01  # pixels of a render between which lie locks; radiance below which hair is black
+CONTRAST = (1.0, 1.6)  # range of that of the photo's locks against theirs
+CELL, AROUND, ALONG = 0.008, (0.7, 3.0), 0.02  # canonical; cells over which a lock is averaged, and the hair about
+# it; canonical length of what a lock has in common
+UNSEEN = (0.11, 0.01)  # z before which hair has the photo's own locks, and behind which it has not
 QUALITY = replace(DRAFT, hair_shade=PORTRAIT.hair_shade, gleam=PORTRAIT.gleam)  # as hair is lit in the views
 
 
@@ -48,24 +64,53 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
     shown = _usual_light(photo.radiance, shrink(photo.shows(*HAIR)))
     if shown is None or not any(is_hair(group) for group in scene.strands):
         return scene
-    lacks = _find_lacks(scene, photo, shown)
+    lacks, films = _find_lacks(scene, photo, shown)
     light = lacks.mean(1, keepdims=True)
     around = SHARE * np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE)
     if not photo.painted:
         around += np.log1p(-find_gloss(photo.radiance, shrink(photo.shows(*HAIR))))
-    strands = [
-        replace(group, albedo=to_hair_albedo(group.albedo * np.exp(spread_around(group.points, around))))
-        if is_hair(group)
-        else group
-        for group in scene.strands
-    ]
-    return replace(scene, strands=tuple(strands))
+    more = compare_locks(photo, films) - 1
+
+    def level(group: Strands) -> Strands:
+        change = spread_around(group.points, around) + more * stress_locks(group.points, group.albedo)
+        return replace(group, albedo=to_hair_albedo(group.albedo * np.exp(change)))
+
+    return replace(scene, strands=tuple(level(group) if is_hair(group) else group for group in scene.strands))
 
 
-def _find_lacks(scene: Scene, photo: Photo, shown: F64) -> F64:
+def compare_locks(photo: Photo, films: Sequence[Film]) -> float:
+    """Return how many times as much the locks of a photo differ in brightness as those of renders of other sides."""
+    side = (SIZE, SIZE)
+    hair = cv2.resize(photo.shows(*HAIR).astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
+    shown = _measure_locks(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), shrink(hair, 1))
+    drawn = [_measure_locks(film.radiance, _find_hair(film)) for film in films]
+    found = [spread for spread in drawn if spread is not None]
+    return float(np.clip(shown / np.mean(found), *CONTRAST)) if found and shown is not None else 1.0
+
+
+def _measure_locks(radiance: F32, mask: Bools) -> float | None:
+    """Return how far the brightness of locks is spread, logarithms; None of too few."""
+    if mask.sum() < FEW:
+        return None
+    light, inside = np.log(np.maximum(radiance, 0).mean(-1) + DARK).astype(np.float32), mask.astype(np.float32)
+    fine, broad = (blur(light, inside, width) for width in LOCKS)
+    return float((fine - broad)[mask].std())
+
+
+def stress_locks(points: F32, albedo: F32) -> F32:
+    """Return by how much locks differ from the hair about them (s, k, 1), logarithms, where no photo shows them."""
+    step = float(np.linalg.norm(np.diff(points, axis=1), axis=2).mean())
+    light = np.log(np.maximum(albedo, 1e-4)).mean(-1, keepdims=True)
+    light = gaussian_filter1d(light, ALONG / max(step, 1e-6), axis=1, mode="nearest")  # across, it would be spots
+    three = np.repeat(light, 3, -1)
+    lock, broad = (average_around(points, three, CELL, width)[..., :1] for width in AROUND)
+    return np.asarray(smoothstep(*UNSEEN, points[..., 2])[..., None] * (lock - broad), np.float32)
+
+
+def _find_lacks(scene: Scene, photo: Photo, shown: F64) -> tuple[F64, list[Film]]:
     """Return by how much hair is darker than is `shown`, from before and from each of TURNS (1 + t, 3), logarithms.
 
-    From before, it is compared where both show hair.
+    From before, it is compared where both show hair. Also return the renders from TURNS.
     """
     prepared, camera = prepare_scene(thin_out(scene), quality=QUALITY), photo.camera
     lacks = np.zeros((1 + len(TURNS), 3))
@@ -80,7 +125,7 @@ def _find_lacks(scene: Scene, photo: Photo, shown: F64) -> F64:
     picture = np.asarray(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), np.float32)
     there, found = (_usual_light(radiance, both) for radiance in (picture, film.radiance))
     lacks[0] = 0.0 if there is None or found is None else there - found
-    return lacks
+    return lacks, films[1:]
 
 
 def _find_hair(film: Film) -> Bools:
