@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 TORCH  ?= torch==2.13.0
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+PATIENCE := It usually takes 2 to 5 minutes; after \"Installing collected packages\", pip prints nothing for up to 2 minutes.
+
 define PREPARE
 test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 $(BIN)/python -m pip install --quiet --upgrade pip
@@ -58,7 +60,7 @@ wheel: setup
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
-	@echo "Installing into $(VENV): a few minutes, about 2 GB (more with CUDA)"
+	@echo "Installing into $(VENV): about 2 GB (more with CUDA). $(PATIENCE)"
 	$(PREPARE)
 	$(BIN)/python -m pip install --editable ".[hub,scale,spz,view,web]"
 	touch $@
@@ -67,7 +69,7 @@ $(VENV)/.installed: pyproject.toml
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
-	@echo "Installing into $(VENV): a few minutes, about 3 GB (more with CUDA)"
+	@echo "Installing into $(VENV): about 3 GB (more with CUDA). $(PATIENCE)"
 	$(PREPARE)
 	$(BIN)/python -m pip install --editable ".[dev]"
 	touch $(VENV)/.installed $@

@@ -177,7 +177,10 @@ def test_a_photo_in_place_of_a_command_gets_a_hint(monkeypatch, capsys, tmp_path
     photo.write_bytes(b"")
     code, _, error = run(monkeypatch, capsys, str(photo))
     assert code == 2 and f"did you mean `portrait360 make {photo}`?" in error
-    code, _, error = run(monkeypatch, capsys, "photo.jpg")  # of no file
+    for missing in ("missing.jpg", str(tmp_path / "missing"), "\x1b[2J.png"):
+        code, _, error = run(monkeypatch, capsys, missing)
+        assert code == 2 and "type `portrait360 make PHOTO`" in error and "\x1b" not in error
+    code, _, error = run(monkeypatch, capsys, "mkae")  # no file's name
     assert code == 2 and "portrait360 make" not in error
 
 

@@ -176,7 +176,7 @@ class Bars:
     def __init__(self):
         self.shown, self.count = {}, 0
 
-    def add_task(self, title, total=None):
+    def add_task(self, title, total=None, left=""):
         self.count += 1
         self.shown[self.count] = (title, total)
         return self.count

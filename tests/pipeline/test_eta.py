@@ -125,6 +125,33 @@ def test_with_the_costs_of_earlier_runs_the_estimate_is_close_from_the_start(see
 
 
 @settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    machine=st.floats(0.2, 6.0),
+    start=st.floats(1.0, 2.5),
+    case=st.sampled_from([LOOK, FITTED]),
+)
+def test_a_measured_machine_is_told_from_a_slow_start(seed, machine, start, case, tmp_path_factory):
+    """The first stage reads libraries and networks, from a disk that may be cold: the rest is as fast as ever."""
+    costs, slowdown = tmp_path_factory.mktemp("costs") / "costs.json", draw_slowdown(seed, machine, np.log(2))
+    for _ in range(2):
+        simulate(case, slowdown, costs=costs)
+    left, true = simulate(case, slowdown | {"portrait": start * slowdown["portrait"]}, costs=costs).T
+    assert (left[true > 5] < 1.5 * true[true > 5]).all() and (left[true > 5] > true[true > 5] / 1.5).all()
+
+
+@pytest.mark.parametrize(("speed", "totals"), [("xeon", (48, 137)), ("epyc", (29, 74))])
+def test_the_first_guess_on_the_machines_that_were_measured_is_about_right(speed, totals):
+    """Seconds after the portrait, without and with a fit, as docs/performance.md has them, and a first portrait."""
+    for options, total in zip((LOOK, FITTED), totals, strict=True):
+        usual = usual_seconds(options, from_avatar=True)
+        scale = total / sum(seconds for stage, seconds in usual.items() if stage != "portrait")
+        slowdown = dict.fromkeys(usual, scale) | {"portrait": {"xeon": 1.5, "epyc": 0.9}[speed]}
+        left, true = simulate(options, slowdown).T
+        assert true[0] / 1.5 < left[0] < 1.5 * true[0]
+
+
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), machine=st.floats(0.3, 6.0))
 def test_a_first_run_counts_what_it_compiles_and_later_ones_do_not(seed, machine, tmp_path_factory):
     """What is left moves on within each long stage, and is about right before anything has been compiled."""

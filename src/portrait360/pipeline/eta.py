@@ -16,18 +16,20 @@ from portrait360.pipeline.options import FITTED_RESULTS, MakeOptions
 from portrait360.pipeline.stage_costs import load_costs, save_cost, scale_costs
 from portrait360.utils.progress import Event, EventHandler
 
-# usual seconds of each stage on two cores of an AMD EPYC
-PORTRAIT, PROXY, AVATAR, SPLATS, PAGE, BACK, VIEW, FILM, FILES = 1.3, 12.0, 6.0, 9.0, 1.5, 0.2, 0.12, 9.0, 7.0
+# usual seconds of each stage on two cores: between those of an AMD EPYC and an Intel Xeon (docs/performance.md)
+PORTRAIT, PROXY, AVATAR, SPLATS, PAGE, BACK, VIEW, FILM, FILES = 2.0, 11.5, 6.5, 8.5, 1.8, 0.3, 0.12, 4.6, 7.0
 DENOISED_VIEW = 1.0  # a view by the small network
-# seconds more in the first run after an installation, which compiles kernels
-COMPILING = {"proxy": 22.0, "avatar": 3.0, "splats": 3.0, "film": 1.0}
-FIT = {"field": 62.0, "splats": 42.0, "mesh": 20.0}
+# seconds more in the first run after an installation, which reads libraries from the disk and compiles kernels
+COMPILING = {"portrait": 1.5, "proxy": 22.0, "avatar": 3.0, "splats": 3.0, "film": 1.0}
+FIT = {"field": 39.0, "splats": 24.0, "mesh": 12.0}
 QUICK_FACTOR = 0.56  # a quick fit takes this share of FIT
 REFINE = 160.0  # on top of a second fit
 MEASURABLE = 0.5  # usual seconds from which a stage says something of this machine
 # seconds of usual work that have to be done for this run's own pace to count as much as the costs; that a machine is
 # slow is believed sooner, since what is shown may fall quickly but hardly rises
 TRUSTED_SECONDS, SLOW_SECONDS = 5.0, 0.5
+MEASURED_SHARE = 0.35  # of the whole run, the same where earlier runs have measured it: slow starts are of disks
+MOSTLY = 0.5  # of a run's usual seconds, from which its machine counts as measured
 MOST_SLOWDOWN = 40.0  # of a stage that counts for the others
 MOST_RISE = 1.1
 LATE = 1.6  # times the least seconds shown from which an estimate says that these were wrong
@@ -119,6 +121,8 @@ class EtaEstimator:
         keys = {stage: cost_key(stage, self.options) for stage in self.usual}
         measured = {stage: self.earlier_costs[key] for stage, key in keys.items() if key in self.earlier_costs}
         self.expected = scale_costs(self.usual, measured)
+        known = sum(self.usual[stage] for stage in measured)
+        self.is_measured = known > MOSTLY * sum(self.usual.values())
         self.unknown = find_unknown_stages(self.options) - set(measured)
         self.fit_parts = fit_parts(self.options, from_avatar=from_avatar)
 
@@ -132,13 +136,14 @@ class EtaEstimator:
         if event.state == "warning" or not self.is_planned or self._waits_for_unknown(event):
             self.on_event(event)
             return
-        estimate = self._seconds_left(event)
+        estimate, later = self._seconds_left(event)
         if estimate > LATE * self.least_left:  # what was shown stands still where it may not rise
             self.on_event(replace(event, late=True))
             return
         left = min(estimate, MOST_RISE * self.least_left)
         self.least_left = min(self.least_left, left)
-        self.on_event(replace(event, left=round(left, 1)))
+        later *= left / max(estimate, 1e-3)  # of what is shown
+        self.on_event(replace(event, left=round(left, 1), later=round(later, 1)))
 
     def _waits_for_unknown(self, event: Event) -> bool:
         is_known = event.state == "step" and self._stage_fraction(event) > KNOWN_FRACTION
@@ -156,21 +161,25 @@ class EtaEstimator:
         if self.costs is not None:
             save_cost(self.costs, cost_key(event.stage, self.options), event.seconds / usual)
 
-    def _seconds_left(self, event: Event) -> float:
+    def _seconds_left(self, event: Event) -> tuple[float, float]:
+        """Return the seconds left of the run, and how many of them come after the stage that runs."""
         later = {stage: seconds for stage, seconds in self.expected.items() if stage not in self.finished}
         expected = later.pop(event.stage, 0.0)
         if event.state in ("done", "kept"):
-            return sum(later.values()) * self._pace()
+            after = sum(later.values()) * self._pace()
+            return after, after
         fraction, spent = self._stage_fraction(event), self.clock() - self.stage_start
         pace = self._pace(min(spent, MOST_SLOWDOWN * fraction * expected), fraction * expected)
         # the stage's own speed counts the more, the more of it is done
         total = (1 - fraction) * max(expected * pace, spent) + spent
-        return sum(later.values()) * pace + (1 - fraction) * total
+        after = sum(later.values()) * pace
+        return after + (1 - fraction) * total, after
 
     def _pace(self, actual: float = 0.0, expected: float = 0.0) -> float:
         """Return the seconds of this run for each expected one; `actual` and `expected` of the stage that runs."""
         actual, expected = self.actual_seconds + actual, self.expected_seconds + expected
         trusted = SLOW_SECONDS if actual > expected else TRUSTED_SECONDS
+        trusted = max(trusted, MEASURED_SHARE * sum(self.expected.values())) if self.is_measured else trusted
         return (actual + trusted) / (expected + trusted)
 
     def _stage_fraction(self, event: Event) -> float:

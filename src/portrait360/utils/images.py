@@ -31,6 +31,7 @@ MIN_SIDE = 16
 HEAD_BYTES = 12  # of a file, which tell its format
 SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|GIF8|BM|II|MM\0", re.DOTALL)  # of FORMATS
 PHONE_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+TO_JPEG = "export it as a JPEG (on an iPhone, Settings > Camera > Formats > Most Compatible makes new photos JPEGs)"
 BYTES_PER_PIXEL = {"WEBP": 18}  # while a picture is decoded and reduced, at most; others need OTHER_BYTES
 OTHER_BYTES = 10
 SMALL_PIXELS = 1 << 22  # pictures that are decoded whatever memory is free
@@ -138,9 +139,13 @@ def _explain_failure(head: bytes | None, path: Path, *, is_known: bool) -> str:
         return f"{path} is damaged or cut off; use an intact copy."
     if head is not None and head[4:8] == b"ftyp":
         if head[8:12] in PHONE_BRANDS:
-            return f"{path} is a HEIC or AVIF picture, which cannot be read; convert it to JPEG first."
+            return f"{path} is {_name_format(head)} picture, which portrait360 cannot read; {TO_JPEG}."
         return f"{path} is a video; use a photo, or save a frame of the video as a picture."
     return f"{path} is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture."
+
+
+def _name_format(head: bytes) -> str:
+    return "an AVIF" if head[8:11] == b"avi" else "a HEIC"
 
 
 def _too_large(path: Path) -> UserError:

@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from portrait360.utils.countdown import Countdown, Pace
 from portrait360.utils.option_fields import name_flags
 from portrait360.utils.terminal import escape_controls
 
 LINE_INTERVAL = 5.0  # seconds between two lines of one stage without a terminal
 LOADING = "Loading libraries"  # title of a bar before its first stage
-FEWEST = 3  # steps of a bar from whose pace the time left is told
-RISE = 1.1  # by which a time left may exceed the one that was shown last
-STALE = 15.0  # seconds after which an estimate that nothing has renewed is left out
 LATE = "longer than expected"  # instead of a time left that proved wrong, and may not rise
 TICK = 1.0  # seconds after which it is looked whether a line is due
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
@@ -39,6 +37,7 @@ class Event:
     of: int = 0
     seconds: float | None = None  # that the stage took
     left: float | None = None  # seconds, of the whole run
+    later: float | None = None  # seconds of these that come after this stage
     late: bool = False  # the run takes so much longer than expected that `left` is not known
 
 
@@ -62,8 +61,8 @@ class ProgressBar:
     def __init__(self, progress: Any | None, title: str, total: int | None, unit: str = "steps") -> None:
         self._progress, self._title, self._total, self._count, self._unit = progress, title, total, 0, unit
         self._tasks: dict[str, Any] = {}
-        self._pace: dict[str, tuple[float, int]] = {}  # of each stage: when its first step was reported, and which
-        self._left: dict[str, float] = {}  # seconds, as shown last
+        self._paces: dict[str, Pace] = {}  # of each stage
+        self._countdown: Countdown | None = None  # of a program that knows better
         self._start = self._last_line = time.monotonic()
         self._line = (title, "", 0, total)
         if progress is not None:  # shown before the first step, which may take as long as all others
@@ -72,12 +71,18 @@ class ProgressBar:
     def advance(self, what: str = "", count: int = 1, total: int | None = None) -> None:
         """`count` more of the task are done; `what` is what is being worked on."""
         self._count, self._total = self._count + count, total or self._total
+        self._report_pace(self._title, self._count, self._total)
         if self._progress is None:
             self._print_line(self._title, what, self._count, self._total)
         else:
-            task = self._task(self._progress, self._title, self._total)
+            task, left = self._task(self._progress, self._title, self._total), self._left(self._title)
             text = escape_controls(f"{self._title} {what}")
-            self._progress.update(task, description=text, advance=count, total=self._total)
+            self._progress.update(task, description=text, advance=count, total=self._total, left=left)
+
+    def expect(self, left: float, later: float) -> None:
+        """Say how many seconds are left, and how many of them come after what is done now."""
+        self._countdown = self._countdown or Countdown(lambda: time.monotonic())
+        self._countdown.report(left, later)
 
     def describe(self, what: str) -> None:
         """Say what is being worked on."""
@@ -85,21 +90,29 @@ class ProgressBar:
 
     def update(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` steps of a stage are done: a `ProgressCallback`."""
+        self._report_pace(stage, done, total)
         if self._progress is None:
             self._print_line(stage, "", done, total)
         else:
             if self._total is None and stage != self._title and self._title in self._tasks:
                 self._progress.remove_task(self._tasks.pop(self._title))
-            self._progress.update(self._task(self._progress, stage, total), completed=done)
+            self._progress.update(self._task(self._progress, stage, total), completed=done, left=self._left(stage))
+
+    def _report_pace(self, title: str, done: int, total: int | None) -> None:
+        self._paces.setdefault(title, Pace(lambda: time.monotonic())).report(done, total)
+
+    def _left(self, title: str) -> str:
+        """Return how long the rest takes; nothing before that can be told."""
+        left = (self._countdown or self._paces.get(title) or Countdown()).seconds()
+        return "" if left is None else format_time_left(left)
 
     def _task(self, progress: Any, name: str, total: int | None) -> Any:
         if name not in self._tasks:
-            self._tasks[name] = progress.add_task(name, total=total)
+            self._tasks[name] = progress.add_task(name, total=total, left="")
         return self._tasks[name]
 
     def _print_line(self, title: str, what: str, done: int, total: int | None) -> None:
         self._line = (title, what, done, total)
-        self._pace.setdefault(title, (time.monotonic(), done))
         self.print_if_due()
 
     def print_if_due(self) -> None:
@@ -109,18 +122,8 @@ class ProgressBar:
             return
         self._last_line = now
         count = _format_count(done, total, self._unit) if done or total else ""
-        left = self._estimate_left(title, done, total, now)
-        parts = [part for part in (count, what, f"{now - self._start:.0f} s so far", left) if part]
+        parts = [part for part in (count, what, f"{now - self._start:.0f} s so far", self._left(title)) if part]
         print(escape_controls(f"{title}: {', '.join(parts)}"), file=sys.stderr, flush=True)
-
-    def _estimate_left(self, title: str, done: int, total: int | None, now: float) -> str:
-        """Return how long the rest takes at the pace so far; nothing before that can be told."""
-        begin, first = self._pace.get(title, (now, done))
-        if not total or done - first < FEWEST:
-            return ""
-        left = (now - begin) / (done - first) * (total - done)
-        self._left[title] = min(left, RISE * self._left.get(title, left))
-        return format_time_left(self._left[title])
 
 
 @contextmanager
@@ -141,11 +144,10 @@ def progress_bar(title: str = LOADING, total: int | None = None, unit: str = "st
         MofNCompleteColumn,
         Progress,
         TextColumn,
-        TimeRemainingColumn,
     )
 
     counts = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), counts, TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), counts, TextColumn("{task.fields[left]}"))
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
         yield ProgressBar(progress, title, total)
 
@@ -195,20 +197,22 @@ def _event_bars() -> Iterator[EventHandler]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task(LOADING, total=None, left="")
+        task, shown = progress.add_task(LOADING, total=None, left=""), RunCountdown()
 
         def on_event(event: Event) -> None:
             if event.stage == "run":
                 return
+            shown.report(event)
             if event.state in ("done", "kept", "warning"):
                 progress.console.print(_format_event(event), highlight=False, markup=False)
             elif event.state == "begin":
-                progress.reset(task, description=name_stage(event.stage), total=None, left=_format_time_left(event))
+                progress.reset(task, description=name_stage(event.stage), total=None, left=shown.describe())
             else:
-                text, left = describe_step(event), _format_time_left(event)
-                progress.update(task, description=text, completed=event.done, total=event.of, left=left)
+                text = describe_step(event)
+                progress.update(task, description=text, completed=event.done, total=event.of, left=shown.describe())
 
-        yield on_event
+        with call_regularly(lambda: progress.update(task, left=shown.describe())):
+            yield on_event
 
 
 class _LinePrinter:
@@ -217,21 +221,22 @@ class _LinePrinter:
     def __init__(self) -> None:
         self.last = self.stage_start = time.monotonic()
         self.event: Event | None = Event(LOADING, "begin")  # the latest of the stage that runs
-        self.event_time = self.stage_start
+        self.shown = RunCountdown()
         self.lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
         if event.stage == "run":
             return
         with self.lock:
+            self.shown.report(event)
             if event.state == "warning":
                 self._print(_format_event(event))
             elif event.state in ("done", "kept"):
                 self.event = None
                 self._print(_format_event(event))
             else:
-                self.event, self.event_time = event, time.monotonic()
-                self.stage_start = self.event_time if event.state == "begin" else self.stage_start
+                self.event = event
+                self.stage_start = time.monotonic() if event.state == "begin" else self.stage_start
                 self._print_if_due()
 
     def print_if_due(self) -> None:
@@ -244,8 +249,7 @@ class _LinePrinter:
         if event is None or now - self.last < LINE_INTERVAL:
             return
         title, spent = describe_step(event), f"{now - self.stage_start:.0f} s so far"
-        left = _format_time_left(event) if now - self.event_time < STALE else ""
-        parts = ", ".join(part for part in (spent, left) if part)
+        parts = ", ".join(part for part in (spent, self.shown.describe()) if part)
         self._print(f"{title}, {parts}" if event.of else f"{title}: {parts}")
 
     def _print(self, text: str) -> None:
@@ -271,10 +275,28 @@ def describe_step(event: Event) -> str:
     return ": ".join([name_stage(event.stage), *step])
 
 
-def _format_time_left(event: Event) -> str:
-    if event.late:
-        return LATE
-    return "" if event.left is None else format_time_left(event.left)
+class RunCountdown:
+    """The time left of a run, as its events tell it."""
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._countdown, self.is_late = Countdown(clock or (lambda: time.monotonic())), False
+
+    def report(self, event: Event) -> None:
+        if event.state == "warning" or event.left is None and not event.late:
+            return
+        self.is_late = event.late
+        if event.left is not None:
+            self._countdown.report(event.left, event.later or 0.0)
+
+    def seconds(self) -> float | None:
+        """Return the seconds left; None where they are not known."""
+        return None if self.is_late else self._countdown.seconds()
+
+    def describe(self) -> str:
+        if self.is_late:
+            return LATE
+        left = self.seconds()
+        return "" if left is None else format_time_left(left)
 
 
 def format_time_left(left: float) -> str:

@@ -6,6 +6,7 @@ import csv
 import gc
 import io
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,8 +15,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 from typer.testing import CliRunner
 
@@ -23,17 +27,28 @@ from portrait360.apps.cli import batch as cli_batch
 from portrait360.apps.cli import main
 from portrait360.pipeline.batch import inputs as batch_inputs
 from portrait360.pipeline.batch import runner
+from portrait360.pipeline.batch.forecast import Forecast
 from portrait360.pipeline.batch.inputs import Item, read_items
 from portrait360.pipeline.batch.runner import ROW, Batch, make_all, run_batch
 from portrait360.pipeline.batch.table import Row
 from portrait360.pipeline.options import MakeOptions
+from portrait360.utils.countdown import Countdown
 from portrait360.utils.errors import Interrupted, UserError
+from portrait360.utils.images import check_picture
 from portrait360.utils.parallel.activity import ActivityBoard
 from portrait360.utils.parallel.process_pool import ProcessPool
 from portrait360.utils.parallel.scheduler import JobResult
 from portrait360.utils.progress import Event, ignore_event
 from portrait360.utils.storage import Storage
 from tests.fixtures.engines import Here
+from tests.fixtures.photos import ASTRONAUT
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
 
 
 @dataclass(frozen=True)
@@ -300,14 +315,55 @@ def run_command(monkeypatch, photos, output, *words):
 def test_the_command_names_what_it_skips_in_a_folder(photos, tmp_path, monkeypatch):
     for name in ("3.png", "4.png"):
         (photos / name).unlink()
-    for name in ("a.heic", ".hidden", "notes.md"):
+    for name in ("a.mov", ".hidden", "notes.md"):
         (photos / name).write_text("")
     done = run_command(monkeypatch, photos, tmp_path / "out")
-    assert done.stderr == "skipped 2 files that cannot be read as a photo: a.heic, notes.md\n"
+    assert done.stderr == "skipped 2 files that cannot be read as a photo: a.mov, notes.md\n"
     for i in range(6):
-        (photos / f"{i}.heic").write_text("")
+        (photos / f"{i}.mov").write_text("")
     done = run_command(monkeypatch, photos, tmp_path / "out")
-    assert done.exit_code == 0 and "skipped 8 files" in done.stderr and "3.heic, 4.heic and 3 more" in done.stderr
+    assert done.exit_code == 0 and "skipped 8 files" in done.stderr and "3.mov, 4.mov and 3 more" in done.stderr
+
+
+def test_a_photo_of_a_phone_that_cannot_be_read_has_a_row_that_says_what_to_do(tmp_path):
+    """It is a photo of somebody: a batch that left it out without a word would look complete."""
+    (tmp_path / "in").mkdir()
+    shutil.copy(ASTRONAUT, tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99))
+    rows = run_and_read_report(Batch(str(tmp_path / "in"), Storage(str(tmp_path / "out")), MakeOptions(), open_photo))
+    assert [row["state"] for row in rows] == ["done", "failed"]
+    assert "b.HEIC is a HEIC picture" in rows[1]["error"] and "JPEG" in rows[1]["error"]
+
+
+def open_photo(photo: str, folder: Path, options: MakeOptions, on_event=ignore_event) -> None:
+    check_picture(Path(photo))
+
+
+@settings(max_examples=50, deadline=None)
+@given(workers=st.integers(1, 6), count=st.integers(2, 60), kept=st.integers(0, 10), seed=st.integers(0, 999))
+def test_the_time_left_of_a_batch_is_true_from_the_first_photo_and_hardly_rises(workers, count, kept, seed):
+    """Workers that take the next photo as they are free; what an earlier batch made says nothing of the pace."""
+    clock, rng = Clock(), np.random.default_rng(seed)
+    countdown, forecast = Countdown(clock), Forecast(kept + count, workers, clock)
+    for _ in range(kept):
+        forecast.add(Row("", "", "kept", seconds=60.0))
+    free, ends = np.zeros(workers), []
+    for _ in range(count):
+        taken, k = 30 * rng.uniform(0.9, 1.1), int(free.argmin())
+        free[k] += taken
+        ends.append((free[k], taken))
+    seen = []
+    for end, taken in sorted(ends):
+        while clock.now < end and forecast.made:
+            seen.append((countdown.seconds(), free.max() - clock.now))
+            clock.now += 1.0
+        clock.now = end
+        forecast.add(Row("", "", "done", seconds=taken, made="head"))
+        countdown.report(*(forecast.seconds_left() or (0.0, 0.0)))
+    seen = np.array(seen).reshape(-1, 2)
+    assert (seen[1:, 0] <= 1.1 * np.minimum.accumulate(seen[:, 0])[:-1] + 1e-6).all()
+    left, true = seen[seen[:, 1] > 15].T
+    assert (left < 1.5 * true).all() and (left > true / 1.5).all()
 
 
 def test_the_command_names_each_failed_photo_and_its_reason(photos, tmp_path, monkeypatch):

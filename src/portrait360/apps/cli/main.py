@@ -22,9 +22,12 @@ class Commands(TyperGroup):
     """The commands; a file in place of one gets a hint at the command that was meant."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # typer has a click of its own, or not
-        if args and self.get_command(ctx, args[0]) is None and Path(args[0]).is_file():
-            name = escape_controls(args[0])
-            ctx.fail(f"{name} is a file, not a command; did you mean `portrait360 make {name}`?")
+        if args and self.get_command(ctx, args[0]) is None:
+            name, path = escape_controls(args[0]), Path(args[0])
+            if path.is_file():
+                ctx.fail(f"{name} is a file, not a command; did you mean `portrait360 make {name}`?")
+            if path.suffix or len(path.parts) > 1:  # no command's name has any
+                ctx.fail(f"{name} is neither a command nor a file; to make a head, type `portrait360 make PHOTO`.")
         return super().resolve_command(ctx, args)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+PHONE_PICTURES = {".heic", ".heif", ".avif"}  # photos that cannot be read: each has a row that says so
 PHOTO = "photo"  # the required column
 
 
@@ -94,7 +95,7 @@ def read_items(inputs: str) -> Iterator[Item]:
     path = Path(inputs)
     check_name(path)
     if path.is_dir():
-        yield from (Item(str(f)) for f in sorted(path.iterdir()) if f.suffix.lower() in PICTURES)
+        yield from (Item(str(f)) for f in sorted(path.iterdir()) if f.suffix.lower() in PICTURES | PHONE_PICTURES)
     elif path.suffix.lower() == ".csv":
         with path.open(newline="", encoding="utf-8-sig") as file, report_read_errors(path):
             reader = csv.DictReader(file)
@@ -144,7 +145,7 @@ def find_skipped(inputs: str) -> list[str]:
     if not path.is_dir():
         return []
     files = (f for f in path.iterdir() if f.is_file() and not f.name.startswith("."))
-    return sorted(f.name for f in files if f.suffix.lower() not in PICTURES)
+    return sorted(f.name for f in files if f.suffix.lower() not in PICTURES | PHONE_PICTURES)
 
 
 def check_pictures(inputs: str) -> None:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from portrait360.pipeline.batch.forecast import Forecast
 from portrait360.pipeline.batch.inputs import Item, check_inputs, read_items
 from portrait360.pipeline.batch.table import CSV_TABLE, Row, pack_tables
 from portrait360.pipeline.make import make
@@ -165,9 +166,14 @@ class Summary:
     failures: list[tuple[str, str]] = field(default_factory=list)  # photo and reason of the first ones
 
     @property
+    def made(self) -> int:
+        """How many photos were made into something now, not by an earlier batch."""
+        return self.heads + self.views
+
+    @property
     def count(self) -> int:
         """How many photos are dealt with."""
-        return self.heads + self.views + self.kept + self.failed
+        return self.made + self.kept + self.failed
 
     def add(self, row: Row) -> None:
         self.warned += bool(row.warnings)
@@ -194,17 +200,19 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         progress_bar("Photos", count) as bar,
     ):
-        board = ActivityBoard(Path(folder))
+        board, forecast = ActivityBoard(Path(folder)), Forecast(count, getattr(engine, "workers", 1))
 
         def describe() -> str:
-            done = summary.heads + summary.views
-            pace = [f"{3600 * done / max(time.monotonic() - start, 1e-3):.0f} an hour"] * bool(done)
+            pace = [f"{3600 * summary.made / max(time.monotonic() - start, 1e-3):.0f} an hour"] * bool(summary.made)
             now = board.describe()
             starts = ["workers are starting"] * (not now and not summary.count)
             return ", ".join([*pace, *[f"now {now}"] * bool(now), *starts])
 
         def on_row(row: Row) -> None:
             summary.add(row)
+            forecast.add(row)
+            if left := forecast.seconds_left():
+                bar.expect(*left)
             bar.advance(describe())
 
         with call_regularly(lambda: bar.describe(describe())):
