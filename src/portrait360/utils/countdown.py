@@ -30,7 +30,7 @@ class Countdown:
         if self._left is None:
             return None
         now = self._left - self._later
-        share = max(math.exp((self._when - self._clock()) / now), LEAST_SHARE) if now > 0 else 0.0
+        share = max(1 - (self._clock() - self._when) / now, LEAST_SHARE) if now > 0 else 0.0
         left = min(self._later + share * now, RISE * self._least)
         self._least = min(self._least, left)
         return left
