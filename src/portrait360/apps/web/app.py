@@ -12,11 +12,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from portrait360.apps.web.archive import stream_zip
 from portrait360.apps.web.checks import Checks
 from portrait360.apps.web.jobs import Jobs
+from portrait360.apps.web.panels import describe_job
 from portrait360.apps.web.run_store import RunStore
 from portrait360.apps.web.uploads import UploadLimit, answer, create_uploads_folder, remove_stale_folders
 from portrait360.utils.errors import Interrupted, UserError
@@ -127,7 +128,8 @@ def _create_routes(jobs: Jobs, examples: Mapping[str, Path]) -> FastAPI:
     def get_run_file(id: str, name: str) -> Response:
         folder = store.run_folder(id)
         if folder is not None and (members := store.members(id, name)):
-            headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+            called = quote(store.download_name(id, name), safe="")
+            headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{called}"}
             return StreamingResponse(stream_zip(folder, members), media_type="application/zip", headers=headers)
         file = store.file(id, name)
         if file is None:
@@ -146,7 +148,8 @@ def _create_routes(jobs: Jobs, examples: Mapping[str, Path]) -> FastAPI:
         job = jobs.get(id)
         if job is None:
             return Response(status_code=404)
-        return JSONResponse({"state": job.state, "stage": job.stage, "left": job.seconds_left(), "error": job.error})
+        said = {"state": job.state, "stage": job.stage, "left": job.seconds_left(), "error": job.error}
+        return JSONResponse(said | {"caption": describe_job(job, jobs.count_before(job))})
 
     app.add_api_route("/runs/{id}/{name:path}", get_run_file, methods=["GET", "HEAD"], response_model=None)
     app.add_api_route("/examples/{name}.jpg", get_example, response_model=None)

@@ -7,6 +7,24 @@ document.addEventListener("error", event => {
   if (!(image instanceof HTMLImageElement) || !image.closest("#p360-photo, #p360-back")) return;
   if (!image.src.startsWith("data:image/svg")) image.src = "data:image/svg+xml," + encodeURIComponent(placeholder);
 }, true);
+// Cancelling asks first where it would throw away work; a run that has written something can be finished later.
+const MUCH = 5; // seconds of work
+document.addEventListener("click", event => {
+  if (!event.target.closest?.("#p360-cancel")) return;
+  const lost = Number(document.querySelector("#p360-status [data-lost]")?.dataset.lost ?? 0);
+  if (lost <= MUCH || confirm(`Cancel this run? Its ${lost} seconds of work will be lost.`)) return;
+  event.preventDefault();
+  event.stopPropagation();
+}, true);
+// A warning of the check that the run repeats is shown once, with the run.
+new MutationObserver(() => {
+  const said = new Set([...document.querySelectorAll("#p360-details .p360-warnings li")].map(one => one.textContent));
+  for (const panel of document.querySelectorAll("#p360-check .p360-warnings")) {
+    const items = [...panel.querySelectorAll("li")];
+    for (const one of items) one.hidden = said.has(one.textContent);
+    panel.hidden = items.every(one => one.hidden);
+  }
+}).observe(document.body, { childList: true, subtree: true });
 // On a narrow screen the progress is below the form: go there when a run is started.
 document.addEventListener("click", event => {
   if (!event.target.closest?.("#p360-make") || innerWidth > 720) return;

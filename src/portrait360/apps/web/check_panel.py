@@ -50,7 +50,7 @@ def render_check(found: dict[str, Any], choice: Choice) -> str:
         for name, caption in captions.items()
     )
     return f"""<div class="p360-check"><div class="p360-trio">{pictures}</div>{_render_legend(found.get("names"))}
-{_render_faces(found.get("faces"), choice)}{_render_angles(found, choice, has_face=has_face)}
+{_render_faces(found.get("faces"), choice)}{_render_angles(found, choice)}
 {render_warnings(map(str, found.get("warnings") or ()), "p360-check-warnings")}</div>"""
 
 
@@ -80,7 +80,7 @@ def _render_faces(faces: Any, choice: Choice) -> str:
     return f'<h4>Which face?</h4><div class="p360-faces">{buttons}</div>'
 
 
-def _render_angles(found: dict[str, Any], choice: Choice, *, has_face: bool) -> str:
+def _render_angles(found: dict[str, Any], choice: Choice) -> str:
     azimuth, elevation = (round(float(found.get(name) or 0.0), 1) for name in ("azimuth", "elevation"))
     rows = []
     for name, value, limit, sides in (
@@ -94,8 +94,7 @@ def _render_angles(found: dict[str, Any], choice: Choice, *, has_face: bool) -> 
         rows.append(f"<div>{buttons[0]}<span>{_describe_angle(name, value)}</span>{buttons[1]}</div>")
     is_changed = (choice.azimuth, choice.elevation) != (None, None)
     reset = _button("Reset to automatic", Choice(face=choice.face)) if is_changed else ""
-    note = "" if has_face else "<p>No face was found, so please set the direction yourself.</p>"
-    return f'<h4>Where the photo was taken from</h4>{note}<div class="p360-angles">{"".join(rows)}{reset}</div>'
+    return f'<h4>Where the photo was taken from</h4><div class="p360-angles">{"".join(rows)}{reset}</div>'
 
 
 def _describe_angle(name: str, value: float) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 
 from portrait360.apps.web.checks import Choice
 from portrait360.apps.web.markup import escape
+from portrait360.apps.web.requests import HEAD, HEAD_AND_NERF
 from portrait360.models.presets import PRESETS
 from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.errors import UserError
 from portrait360.utils.option_fields import OptionInfo, option_fields
 
-HEAD, VIEWS, FITTED = "3D head", "Pictures only, no 3D head", "3D head and NeRF (slower)"
+VIEWS, FITTED = "Pictures only, no 3D head", f"{HEAD_AND_NERF} (slower)"
 FROM_FACE, LARGEST = "estimated from the face", "the largest"
 MOST_SEED = 2**31 - 1
 Values = Sequence[Any]

@@ -26,6 +26,7 @@ from portrait360.apps.web.requests import (
     Request,
     close_request,
     copy_photo,
+    describe_choice,
     read_request,
     reopen_request,
     save_request,
@@ -37,6 +38,7 @@ from portrait360.utils.errors import UserError
 from portrait360.utils.files import translate_write_errors
 from portrait360.utils.option_fields import to_arguments
 from portrait360.utils.parallel.workers import end_process_tree
+from portrait360.utils.progress import Event, RunCountdown
 
 COMMAND = (sys.executable, "-m", "portrait360")
 COMPARE = (sys.executable, "-m", "portrait360.apps.web.compare")
@@ -44,7 +46,6 @@ COMPARE_SECONDS = 120.0
 MOST_WAITING = 20  # each keeps a photo on disk
 REMEMBERED = 50  # finished jobs whose result can still be queried
 MOST_WARNINGS = 20  # of a job
-LEAST_SHARE = 0.25  # of the seconds left that were last reported, below which no clock runs them down
 GRACE = 4.0  # seconds between asking a process to end and killing it
 MESSAGE_PREFIX = "portrait360: "  # of error messages of the command
 TOO_MANY = f"{MOST_WAITING} photos are already waiting; try again later."
@@ -59,6 +60,7 @@ class Job:
     folder: Path
     arguments: list[str]  # of `portrait360 make`
     name: str = ""  # of the photo
+    kind: str = ""  # what is made
     state: str = "waiting"
     stage: str = ""
     what: str = ""
@@ -69,36 +71,36 @@ class Job:
     process: subprocess.Popen[bytes] | None = None
     cancel_requested: bool = False
     start: float = 0.0  # monotonic seconds
-    _reported: tuple[float, float] | None = None  # when the run last said how many seconds are left, and how many
-    _left: float = 0.0  # seconds left that were shown then
+    countdown: RunCountdown = field(default_factory=lambda: RunCountdown(lambda: time.monotonic()))
+    _share: float = 0.0  # that was shown as done
 
     @property
     def is_over(self) -> bool:
         return self.state in ("done", "failed", "cancelled")
 
-    def seconds_left(self) -> float | None:
-        """Return the seconds left, which never rise.
+    @property
+    def seconds_spent(self) -> float:
+        return 0.0 if self.state == "waiting" else time.monotonic() - self.start
 
-        Between two reports they run down as on a clock, but ever more slowly: a slow stage must not seem to be over.
-        """
-        if self._reported is None:
-            return None
-        when, left = self._reported
-        return self._left * max(math.exp((when - time.monotonic()) / max(left, 1e-3)), LEAST_SHARE)
+    def seconds_left(self) -> float | None:
+        """Return the seconds left; None if they are not known."""
+        return self.countdown.seconds()
 
     def fraction_done(self) -> float:
-        """Return how much of the whole run is done, from 0 to 1."""
+        """Return how much of the whole run is done, from 0 to 1; it never falls."""
         if self.state == "done":
             return 1.0
-        spent, left = time.monotonic() - self.start, self.seconds_left()
-        return 0.0 if left is None else spent / max(spent + left, 1e-3)
+        spent, left = self.seconds_spent, self.seconds_left()
+        self._share = max(self._share, 0.0 if left is None else spent / max(spent + left, 1e-3))
+        return self._share
 
     def on_output(self, line: bytes) -> None:
         """Update the job from a line of the command's output; lines that are no events are ignored."""
         try:
             event: Any = json.loads(line)
             stage, state, what = str(event["stage"]), str(event["state"]), str(event.get("what", ""))
-            done, of, left = int(event.get("done", 0)), int(event.get("of", 0)), event.get("left")
+            done, of = int(event.get("done", 0)), int(event.get("of", 0))
+            left, later = (_read_seconds(event.get(name)) for name in ("left", "later"))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return
         if state == "warning":
@@ -108,10 +110,7 @@ class Job:
         if stage == WHOLE_RUN:  # what it says is in the exit code and the message
             return
         self.stage, self.what, self.done, self.of = stage, what, done, of
-        if isinstance(left, (int, float)):
-            shown = self.seconds_left()
-            self._left = float(left) if shown is None else min(float(left), shown)
-            self._reported = time.monotonic(), float(left)
+        self.countdown.report(Event(stage, state, left=left, later=later, late=event.get("late") is True))
 
 
 class Jobs:
@@ -312,7 +311,11 @@ def start_process(
 def _make_job(folder: Path, request: Request) -> Job:
     arguments = [str(request.photo), "-o", str(folder), "--json", *to_arguments(request.options)]
     arguments += [] if request.behind is None else ["--back", str(request.behind)]
-    return Job(folder.name, folder, arguments, request.photo.name)
+    return Job(folder.name, folder, arguments, request.photo.name, describe_choice(request.options))
+
+
+def _read_seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _read_output(process: subprocess.Popen[bytes], job: Job) -> None:

@@ -11,7 +11,6 @@ from portrait360.apps.web.checks import Checks, Choice
 from portrait360.apps.web.form import (
     FITTED,
     FROM_FACE,
-    HEAD,
     LARGEST,
     VIEWS,
     fill_form,
@@ -23,6 +22,7 @@ from portrait360.apps.web.form import (
 )
 from portrait360.apps.web.jobs import Jobs
 from portrait360.apps.web.markup import render_message, render_warnings
+from portrait360.apps.web.requests import HEAD
 from portrait360.apps.web.run_store import PAGE
 from portrait360.apps.web.uploads import add_copy, prune_uploads
 from portrait360.pipeline.export import AVATAR_FORMATS, SPLAT_FORMATS
@@ -46,7 +46,7 @@ AS_FOUND = "As in the photo"
 PRESETS_INFO = (
     "What draws the views. small is built in; sd15 (DiffPortrait360) and diffportrait3d have to be downloaded."
 )
-MAKE, QUEUE = "Make 3D head", "Add to the queue"  # the button while nothing is being made, and while something is
+MAKE, QUEUE = "Make", "Add to the queue"  # the button while nothing is being made, and while something is
 PLACEHOLDER = "Drop a photo here, or click to choose one"
 NEEDS_GRADIO = "`portrait360 serve` needs gradio; install it with: pip install 'portrait360[web]'"
 
@@ -134,7 +134,6 @@ class Page:
         gr, inputs = self.gr, {}
         self.photo = self._add_photo("Photo", 270, "p360-photo")
         self.examples = self._add_html("p360-examples", "check.js", check_panel.render_examples())
-        self.check_view = self._add_html("p360-check", "check.js")
         self.seen = gr.State("")  # path of the photo that the check shows
         for field in form_fields():
             if field[-1].form <= SHOWN:
@@ -142,6 +141,7 @@ class Page:
         with gr.Row(elem_id="p360-buttons"):
             make = gr.Button(MAKE, variant="primary", elem_id="p360-make")
             cancel = gr.Button("Cancel", visible=False, elem_id="p360-cancel")
+        self.check_view = self._add_html("p360-check", "check.js")  # below the buttons, which it must not push away
         with gr.Accordion("Add a photo from behind (optional)", open=False):
             self.back = self._add_photo("Photo from behind", 200, "p360-back")
         with gr.Accordion("More settings", open=False, elem_id="p360-more"):
@@ -340,7 +340,7 @@ class Page:
         shown = (run_id, "page") if has_page else (run_id, is_open, len(views), job.of if is_open and job else 0)
         current = (
             shown,
-            (run_id, is_open, has_page, run is not None and run.compares),
+            (run_id, is_open, has_page, run is not None and run.compares, len(job.warnings) if job else 0),
             (tuple((job.id, job.state, jobs.store.card_picture(job.id)) for job in open_jobs), run and run.compares),
             (is_open, bool(open_jobs)),
             is_busy,
@@ -359,11 +359,9 @@ class Page:
         )
 
     def _render_status(self, run_id: str) -> str:
-        """Return the progress of a job, or the warnings of a run that an earlier server made."""
+        """Return the progress of a job."""
         job = self.jobs.get(run_id)
-        if job is None:
-            return render_warnings(self.jobs.store.warnings(run_id))
-        return panels.render_status(job, self.jobs.count_before(job))
+        return "" if job is None else panels.render_status(job, self.jobs.count_before(job))
 
     def _render_stage(self, run_id: str, views: list[str], *, has_page: bool) -> str:
         """Return the head: the page that shows it, as soon as there is one, or the views."""
@@ -376,9 +374,10 @@ class Page:
 
     def _render_details(self, run_id: str, views: list[str], *, has_page: bool) -> str:
         job, run = self.jobs.get(run_id), self.jobs.store.finished_run(run_id)
-        if job is not None and not job.is_over:
-            return result_panel.COMING if has_page else ""
-        return result_panel.render_result(run, views, list_styles()) if run else ""
+        warnings = self.jobs.store.warnings(run_id) if job is None else list(job.warnings)
+        if run is None or (job is not None and not job.is_over):
+            return (result_panel.COMING if has_page else "") + render_warnings(warnings)
+        return result_panel.render_result(run, views, list_styles(), warnings)
 
     def _render_gallery(self, open_jobs: list[Any]) -> str:
         store, open_ids = self.jobs.store, {job.id for job in open_jobs}

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 
 from portrait360.apps.web.jobs import Job
-from portrait360.apps.web.markup import escape, render_message, render_warnings, run_url
-from portrait360.apps.web.run_store import PastRun
+from portrait360.apps.web.markup import escape, render_message, run_url
+from portrait360.apps.web.run_store import PastRun, has_something
 
 HEADING = """<header class="p360-head"><h1>portrait360</h1>
 <p>Turn one portrait photo into a 3D head. Nothing leaves this machine.</p></header>"""
@@ -25,28 +25,39 @@ STAGES = {
     "refine": "Refining the 3D head",
     "files": "Writing the files",
 }
-STATE_LABELS = {"waiting": "Waiting", "running": "Running"}
 
 
 def render_status(job: Job, before: int) -> str:
-    """Return the progress of a job: a bar or its error message, and its warnings."""
+    """Return the progress of a job: a bar or its error message."""
     if job.state == "failed":
-        return render_message(job.error) + render_warnings(job.warnings)
+        return render_message(job.error)
     if job.state == "cancelled":
         lost = "" if job.folder.exists() else " Nothing had been made yet, so nothing is kept."
-        return render_message(f"The run was cancelled.{lost}", "mild") + render_warnings(job.warnings)
+        return render_message(f"The run was cancelled.{lost}", "mild")
     if job.state == "done":
-        return render_warnings(job.warnings)
+        return ""
     if before:
-        title, left = "Waiting", "1 run ahead of yours" if before == 1 else f"{before} runs ahead of yours"
+        title, left = "Waiting", _count_before(before)
     else:
-        title, left = _describe_progress(job), _format_time_left(job.seconds_left())
+        title, left = _describe_progress(job), describe_time_left(job)
     title = f"{job.name}: {title[0].lower()}{title[1:]}" if job.name else title
     share = 100 * min(job.fraction_done(), 0.995)
     line = f'<div class="p360-line"><strong>{escape(title)}</strong><span>{left}</span></div>'
-    return f"""<div class="p360-status">{line}
+    lost = 0 if has_something(job.folder) else round(job.seconds_spent)  # seconds of work, if it were cancelled now
+    return f"""<div class="p360-status" data-lost="{lost}">{line}
 <div class="p360-bar" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100"
-aria-label="Progress"><i style="width:{share:.1f}%"></i></div></div>{render_warnings(job.warnings)}"""
+aria-label="Progress"><i style="width:{share:.1f}%"></i></div></div>"""
+
+
+def describe_job(job: Job, before: int) -> str:
+    """Return the state of a job that is not over, for its card."""
+    if before or job.state == "waiting":
+        return f"waiting, {_count_before(before)}" if before else "waiting"
+    return describe_time_left(job) or _describe_progress(job).lower()
+
+
+def _count_before(before: int) -> str:
+    return "1 run ahead" if before == 1 else f"{before} runs ahead"
 
 
 def _describe_progress(job: Job) -> str:
@@ -56,8 +67,11 @@ def _describe_progress(job: Job) -> str:
     return title + (f", {job.done} of {job.of}" if job.stage == "views" and job.of else "")
 
 
-def _format_time_left(seconds: float | None) -> str:
+def describe_time_left(job: Job) -> str:
     """Return a time no finer than what is known."""
+    if job.countdown.is_late:
+        return "taking longer than expected"
+    seconds = job.seconds_left()
     if seconds is None:
         return ""
     if seconds >= 600:
@@ -73,15 +87,14 @@ def render_gallery(
 ) -> str:
     """Return cards of the open jobs and the past runs; the pictures are named by the ids."""
     cards = []
-    for job in open_jobs:
-        label = STATE_LABELS.get(job.state, job.state)
-        cards.append(_card(job.id, pictures.get(job.id), job.name or "Run", label))
+    for before, job in enumerate(open_jobs):
+        state = f'<span data-job="{escape(job.id)}">{escape(describe_job(job, before))}</span>'
+        cards.append(_card(job.id, pictures.get(job.id), job.name or "Run", [escape(job.kind), state]))
     for run in runs:
-        views = f"{run.views} views" if run.views else "Views"
-        made = "stopped early" if run.is_partial else f"{views}, 3D head" if run.head else f"{views} only"
-        cards.append(
-            _card(run.id, pictures.get(run.id), run.name or run.date, f"{run.date}, {made}" if run.name else made)
-        )
+        views = [f"{run.views} views"] * bool(run.views)
+        made = ", ".join(["stopped early"] if run.is_partial else [run.kind, *views])
+        lines = [escape(made), *[escape(run.date)] * bool(run.name)]
+        cards.append(_card(run.id, pictures.get(run.id), run.name or run.date, lines))
     if not cards:
         return '<section class="p360-past"><h2>Your heads</h2><p>What you make will be listed here.</p></section>'
     heads = "head is" if older == 1 else "heads are"
@@ -90,9 +103,10 @@ def render_gallery(
     return f'<section class="p360-past"><h2>Your heads</h2>{listed}</section>'
 
 
-def _card(id: str, picture: str | None, title: str, caption: str) -> str:
+def _card(id: str, picture: str | None, title: str, lines: Sequence[str]) -> str:
+    """Return a card; its lines are HTML."""
     image = f'<img src="{run_url(id, picture)}" alt="" loading="lazy">' if picture else "<i></i>"
     return (
         f'<button type="button" data-run="{escape(id)}" title="{escape(id)}">{image}'
-        f"<b>{escape(title)}</b><small>{escape(caption)}</small></button>"
+        f"<b>{escape(title)}</b>{''.join(f'<small>{line}</small>' for line in lines)}</button>"
     )

@@ -1,3 +1,10 @@
+// The cards of runs that are not over say how they stand.
+setInterval(async () => {
+  for (const part of element.querySelectorAll("[data-job]")) {
+    const answer = await fetch(`/jobs/${encodeURIComponent(part.dataset.job)}`).catch(() => null);
+    if (answer?.ok) part.textContent = (await answer.json()).caption;
+  }
+}, 2000);
 // A click on a card opens its run and scrolls up to it.
 element.addEventListener("click", event => {
   const card = event.target.closest("[data-run]");

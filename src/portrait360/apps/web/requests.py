@@ -25,6 +25,7 @@ REQUEST, SETTINGS = f"{INPUT}/job.json", f"{INPUT}/settings.json"
 MAX_BYTES = 1 << 16
 FIELDS = tuple(name for name, _, _, info in option_fields(MakeOptions) if info.label)  # what the form offers
 RESULTS = "results"  # none where the form asks for views only
+HEAD, PICTURES, HEAD_AND_NERF = "3D head", "Pictures", "3D head and NeRF"  # what can be made
 SUFFIXES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")  # others are dropped from uploads
 MAX_LETTERS = 50  # of a photo's name: 200 bytes at most, of which every file system holds 255
 
@@ -34,6 +35,11 @@ class Request:
     photo: Path
     behind: Path | None
     options: MakeOptions
+
+
+def describe_choice(options: MakeOptions) -> str:
+    """Return what these options make, in a word or two."""
+    return PICTURES if options.results == () else HEAD_AND_NERF if options.fit else HEAD
 
 
 def save_request(folder: Path, options: MakeOptions) -> None:

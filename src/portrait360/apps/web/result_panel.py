@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 
 from portrait360.apps.web.jobs import Job
-from portrait360.apps.web.markup import escape, run_url
-from portrait360.apps.web.run_store import COMPARISON, EVERYTHING, FILES, PAGE, SHEET, ZIP, PastRun
+from portrait360.apps.web.markup import escape, render_warnings, run_url
+from portrait360.apps.web.requests import PICTURES
+from portrait360.apps.web.run_store import COMPARISON, EVERYTHING, FILES, PAGE, SHEET, ZIP, PastRun, name_download
 
-EMPTY = """<div class="p360-stage p360-empty"><p>Your 3D head will appear here.</p>
-<p>Choose a photo with a clearly visible face, then press Make 3D head.</p></div>"""
+EMPTY = """<div class="p360-stage p360-empty"><p>The result will appear here.</p>
+<p>Choose a photo with a clearly visible face, then press Make.</p></div>"""
 COMING = """<p class="p360-note">You can already turn the head and try expressions. The other files are still being
 written.</p>"""
 LENGTHS = ((0.5, "half as long"), (0.75, "shorter"), (1.0, "as it is"), (1.35, "longer"), (2.0, "twice as long"))
@@ -26,7 +27,8 @@ def render_viewer(id: str) -> str:
 def render_previews(job: Job, names: Sequence[str]) -> str:
     """Return the views so far in a grid, with empty cells for those to come."""
     if not names:
-        return '<div class="p360-stage p360-empty"><p>Your 3D head will appear here as soon as it is made.</p></div>'
+        what = "The pictures" if job.kind == PICTURES else "The head"
+        return f'<div class="p360-stage p360-empty"><p>{what} will appear here before the run is finished.</p></div>'
     remaining = max((job.of if job.stage == "views" else 0) - len(names), 0)
     images = "".join(f'<img src="{run_url(job.id, name)}" alt="View {i + 1}">' for i, name in enumerate(names))
     across = ceil((1.4 * (len(names) + remaining)) ** 0.5)  # columns, so that all fit into the box, which is wide
@@ -45,16 +47,17 @@ def render_turntable(id: str, names: Sequence[str]) -> str:
     )
 
 
-def render_result(run: PastRun, views: Sequence[str], styles: Sequence[str]) -> str:
+def render_result(run: PastRun, views: Sequence[str], styles: Sequence[str], warnings: Iterable[str] = ()) -> str:
     """Return what stands below the head of a run that is over."""
     sheet = f'<a href="{run_url(run.id, SHEET)}" target="_blank" rel="noopener"><img class="p360-sheet" '
     sheet += f'src="{run_url(run.id, SHEET)}" alt="All views on one sheet"></a>'
     captions = {name: caption for name, caption in FILES.items() if name in run.files}
-    links = [_link(run.id, name, caption, run.files[name]) for name, caption in captions.items()]
-    links += [_link(run.id, ZIP, "All views and cameras", None)] * bool(views)
+    links = [_link(run, name, caption, run.files[name]) for name, caption in captions.items()]
+    links += [_link(run, ZIP, "All views and cameras", None)] * bool(views)
     files = f'<h3>Files</h3><div class="p360-files">{"".join(links)}</div>' if links else ""
     sheet = f"<h3>Contact sheet</h3>{sheet}" if SHEET in run.files else ""
-    return f"{_render_bar(run)}{_render_comparison(run)}{_render_hair(run, styles)}{files}{sheet}"
+    said = render_warnings(warnings)
+    return f"{_render_bar(run)}{said}{_render_comparison(run)}{_render_hair(run, styles)}{files}{sheet}"
 
 
 def _render_bar(run: PastRun) -> str:
@@ -67,7 +70,8 @@ def _render_bar(run: PastRun) -> str:
     )
     buttons = [_action("finish", run.id, "Finish this run")] * (run.is_partial and bool(run.name))
     buttons += [_action("again", run.id, "Reuse this photo and these settings")] * bool(run.name)
-    share = f'<a href="{run_url(run.id, EVERYTHING)}" download="{EVERYTHING}">Download everything</a>'
+    packed = escape(_name_download(run, EVERYTHING))
+    share = f'<a href="{run_url(run.id, EVERYTHING)}" download="{packed}">Download everything</a>'
     buttons += [share, _action("delete", run.id, "Delete")]
     return f"""<div class="p360-bar-line"><strong title="{title}">{title}</strong>
 <div class="p360-actions">{"".join(buttons)}</div></div>{note}"""
@@ -107,9 +111,13 @@ def name_style(style: str) -> str:
     return style.replace("_", " ").capitalize()
 
 
-def _link(id: str, name: str, caption: str, size: int | None) -> str:
+def _name_download(run: PastRun, name: str) -> str:
+    return name_download(run.name, name) if run.name else name
+
+
+def _link(run: PastRun, name: str, caption: str, size: int | None) -> str:
     size_text = "zip" if size is None else f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{max(size / 1e3, 1):.0f} kB"
     return (
-        f'<a href="{run_url(id, name)}" download="{name}"><b>{name}</b><span>{caption}</span>'
-        f"<small>{size_text}</small></a>"
+        f'<a href="{run_url(run.id, name)}" download="{escape(_name_download(run, name))}"><b>{name}</b>'
+        f"<span>{caption}</span><small>{size_text}</small></a>"
     )

@@ -13,7 +13,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from portrait360.apps.web.requests import INPUT, REQUEST, SETTINGS, Request, find_photo, read_request
+from portrait360.apps.web.requests import (
+    HEAD,
+    HEAD_AND_NERF,
+    INPUT,
+    PICTURES,
+    REQUEST,
+    SETTINGS,
+    Request,
+    find_photo,
+    read_request,
+)
 from portrait360.pipeline.run import OWN, RECORD, read_warnings
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import lock_folder, read_limited, translate_write_errors
@@ -60,6 +70,11 @@ class PastRun:
     is_partial: bool = False  # it was cancelled when something had been made
     style: str = ""  # of an avatar's hair
     compares: bool = False  # whether it holds the pictures of COMPARISON
+
+    @property
+    def kind(self) -> str:
+        """What it made, in a word or two."""
+        return PICTURES if not self.head else HEAD_AND_NERF if "field.safetensors" in self.files else HEAD
 
 
 class RunStore:
@@ -154,6 +169,12 @@ class RunStore:
         runs = [run for entry in folders[:MAX_SHOWN_RUNS] if (run := _past_run(entry))]
         return runs, max(len(folders) - MAX_SHOWN_RUNS, 0)
 
+    def download_name(self, id: str, name: str) -> str:
+        """Return what a file of a run is called once it is downloaded: it names the photo, if that is known."""
+        folder = self.run_folder(id)
+        photo = None if folder is None else find_photo(folder)
+        return name if photo is None else name_download(photo.name, name)
+
     def members(self, id: str, archive: str) -> list[str]:
         """Return what belongs into an archive of a run: the views and their cameras, or all files."""
         folder, names = self.run_folder(id), self.views(id)
@@ -161,6 +182,11 @@ class RunStore:
             return []
         names = names and [*names, "views/transforms.json"]
         return [name for name in [*(FILES if archive == EVERYTHING else ()), *names] if _has(folder, name)]
+
+
+def name_download(photo: str, name: str) -> str:
+    stem = Path(photo).stem
+    return f"{stem}.zip" if name == EVERYTHING else f"{stem}-{name}"
 
 
 def _is_run_folder(entry: os.DirEntry[str]) -> bool:
