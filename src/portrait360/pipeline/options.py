@@ -100,7 +100,7 @@ class MakeOptions:
     )
     azimuth: float | None = option(
         None,
-        "Direction the photo was taken from, in degrees: 0 is in front, 90 on the subject's left, 180 behind. "
+        "Direction the photo was taken from, in degrees: 0 is the front, 90 the subject's left, 180 the back. "
         "Default: estimated from the face.",
         PHOTO,
         allowed=ANGLES["azimuth"],
@@ -167,7 +167,8 @@ class MakeOptions:
     )
     fit: bool | None = option(
         None,
-        "Fit a NeRF and splats to the views. On by default with --refine, with nerf in --as, and without an avatar.",
+        "Fit a NeRF and splats to the views. Default: only with nerf in --as, with --refine, and for heads that are "
+        "not avatars.",
         HEAD,
         flags=("--fit/--no-fit",),
         label="3D head",
@@ -175,7 +176,7 @@ class MakeOptions:
     )
     quick: bool = option(
         False,
-        "Run a shorter fit for a quick preview; no effect without a fit.",
+        "Fit for a shorter time, for a quick preview.",
         HEAD,
         flags=("--quick",),
         label="Quick",

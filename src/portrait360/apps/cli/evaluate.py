@@ -82,10 +82,10 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score a method with a fixed set of settings.
+    """Score a method under a fixed evaluation protocol.
 
     Writes a table, all values of all cases, and a contact sheet. To resume a stopped run, repeat the
-    same command. The same protocol and version give the same values to the last digit.
+    same command. The same protocol and version give exactly the same values.
 
     Examples:
 

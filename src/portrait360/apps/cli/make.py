@@ -72,9 +72,9 @@ def serve(
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
     ] = 7860,
 ) -> None:
-    """Start the web app for a browser on this machine.
+    """Start a web app that makes heads in your browser.
 
-    Upload a photo, watch the progress, turn the head, download the files. Other machines cannot open the page.
+    Only browsers on this machine can open it.
 
     Needs `pip install 'portrait360[web]'`.
 

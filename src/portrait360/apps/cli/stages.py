@@ -146,7 +146,7 @@ def refine(
     begin: Annotated[
         str,
         typer.Option(
-            help="Head to start from: field (the fitted one), avatar, proxy, or gan (the GAN's).",
+            help="Head to start from: field (the fitted one), avatar, proxy, or gan (the head of the GAN).",
             rich_help_panel=INPUT,
         ),
     ] = "field",
@@ -237,7 +237,7 @@ def export(
     detail: Annotated[
         float,
         typer.Option(
-            help="Multiplies the number of triangles in an avatar's .glb and .usdz (normally about 60,000 each) and "
+            help="Multiply the number of triangles in an avatar's .glb and .usdz (normally about 60,000 each) and "
             ".stl.",
             min=0.25,
             max=8,

@@ -38,8 +38,8 @@ def train_init(
 ) -> None:
     """Build the initial checkpoint of the published networks.
 
-    U-Net, R and C start as copies of Stable Diffusion's. The outputs of C and V pass through zero-initialised
-    layers, so they change nothing at first.
+    The U-Net, the appearance network (R) and the ControlNet (C) start as copies of Stable Diffusion's U-Net. The
+    outputs of C and of the cross-view attention (V) pass through layers of zeros, so they change nothing at first.
 
     Example: portrait360 train init --from v1-5-pruned-emaonly.safetensors --motion mm_sd_v15.ckpt -o runs/first
     """

@@ -75,7 +75,7 @@ def train_samples(
     real: Annotated[
         float | None,
         typer.Option(
-            help="For avatar-views: share of people who pass through the real pipeline.",
+            help="For avatar-views: share of avatars that are made from a rendered photo, as `make` does it.",
             min=0,
             max=1,
             rich_help_panel=INPUT,

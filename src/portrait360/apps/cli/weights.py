@@ -154,7 +154,7 @@ def weights_import(
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Output folder.")] = None,
 ) -> None:
-    """Check every tensor of a published file by name and convert it to fp16 safetensors.
+    """Check a published file tensor by tensor, and convert it to fp16 safetensors.
 
     Nothing in the file is executed; from PanoHead's pickle only tensors and sizes are read. FILE can also be
     a folder that `weights export --diffusers` wrote, or Stable Diffusion 1.5 in the layout of diffusers.
@@ -244,8 +244,9 @@ def weights_export(
 ) -> None:
     """Export weights for other programs, or to share them.
 
-    With --diffusers, U-Net, autoencoder, ControlNet and appearance network load in diffusers' own classes; the
-    cross-view attention has no class there. `from_pretrained` loads what --pretrained writes, also from the Hub.
+    With --diffusers, the U-Net, autoencoder, ControlNet and appearance network are written for diffusers' own
+    classes; diffusers has none for the cross-view attention. Folders written with --pretrained can be loaded with
+    `from_pretrained`, locally or from the Hugging Face Hub.
 
     Examples:
 

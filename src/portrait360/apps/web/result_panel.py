@@ -12,6 +12,7 @@ from portrait360.apps.web.run_store import COMPARISON, EVERYTHING, FILES, PAGE, 
 
 EMPTY = """<div class="p360-stage p360-empty"><p>The result will appear here.</p>
 <p>Choose a photo with a clearly visible face, then press Make.</p></div>"""
+HEAD_TO_COME = "Your 3D head will appear here as soon as it is ready."
 COMING = """<p class="p360-note">You can already turn the head and try expressions. The other files are still being
 written.</p>"""
 LENGTHS = ((0.5, "half as long"), (0.75, "shorter"), (1.0, "as it is"), (1.35, "longer"), (2.0, "twice as long"))
@@ -27,8 +28,8 @@ def render_viewer(id: str) -> str:
 def render_previews(job: Job, names: Sequence[str]) -> str:
     """Return the views so far in a grid, with empty cells for those to come."""
     if not names:
-        what = "The pictures" if job.kind == PICTURES else "The head"
-        return f'<div class="p360-stage p360-empty"><p>{what} will appear here before the run is finished.</p></div>'
+        said = "The pictures will appear here one by one." if job.kind == PICTURES else HEAD_TO_COME
+        return f'<div class="p360-stage p360-empty"><p>{said}</p></div>'
     remaining = max((job.of if job.stage == "views" else 0) - len(names), 0)
     images = "".join(f'<img src="{run_url(job.id, name)}" alt="View {i + 1}">' for i, name in enumerate(names))
     across = ceil((1.4 * (len(names) + remaining)) ** 0.5)  # columns, so that all fit into the box, which is wide
