@@ -3,6 +3,7 @@
 python -m benchmarks.readme_pictures -o docs/img                 all of them
 python -m benchmarks.readme_pictures -o docs/img --only statue   one row, kept in --work until all are there
 python -m benchmarks.readme_pictures -o docs/img --only photos   the photos alone
+python -m benchmarks.readme_pictures -o docs/img --only avatar   the sheet of docs/avatar.md
 python -m benchmarks.readme_pictures -o src/portrait360/apps/web/examples --only examples   those of the web app
 """
 
@@ -19,6 +20,7 @@ from PIL import Image
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at, orbit
 from portrait360.geometry.canonical_frame import FOV
 from portrait360.pipeline.avatar.methods import build_proxy
+from portrait360.pipeline.export.contact_sheet import proxy_sheet
 from portrait360.pipeline.export.video import save_turntable
 from portrait360.pipeline.portrait.alignment import make_portrait
 from portrait360.synth.build import build
@@ -92,6 +94,12 @@ def save_photo_strips(folder: Path) -> None:
         Image.fromarray(np.concatenate(cells, 1)).save(folder / f"{name}.webp", quality=84, method=6)
 
 
+def save_avatar_sheet(folder: Path) -> None:
+    """Save the astronaut, what of the photo is used, normals, and the avatar from twelve sides."""
+    sheet = Image.fromarray(to_uint8(proxy_sheet(build_proxy(make_portrait(ASTRONAUT)))))
+    sheet.resize((4 * CELL, 4 * CELL), Image.Resampling.LANCZOS).save(folder / "avatar.webp", quality=84, method=6)
+
+
 def save_examples(folder: Path) -> None:
     """Save the synthetic photos that the web app offers to click."""
     for name in EXAMPLES:
@@ -142,11 +150,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("build/readme-pictures"))
-    parser.add_argument("--only", choices=[*SUBJECTS, "photos", "examples"])
+    parser.add_argument("--only", choices=[*SUBJECTS, "photos", "avatar", "examples"])
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.only in (None, "photos"):
         save_photo_strips(arguments.output)
+    if arguments.only in (None, "avatar"):
+        save_avatar_sheet(arguments.output)
     if arguments.only == "examples":
         save_examples(arguments.output)
     for name, subject in SUBJECTS.items():

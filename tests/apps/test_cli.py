@@ -256,7 +256,9 @@ def test_doctor_names_every_extra_that_users_may_want_and_its_packages(monkeypat
     found = doctor.installed_version
     monkeypatch.setattr(doctor, "installed_version", lambda name: None if name == "gradio" else found(name))
     _, out, _ = run(monkeypatch, capsys, "doctor")
-    assert "  --  web (the web app, `portrait360 serve`): without gradio; pip install 'portrait360[web]'\n" in out
+    assert (
+        "  --  web (the web app, `portrait360 serve`): gradio not installed; pip install 'portrait360[web]'\n" in out
+    )
     headings = [line for line in out.splitlines() if line and not line.startswith("  ")]
     assert len(headings) == 6 and headings[-1] == doctor.LEGEND
 

@@ -916,7 +916,7 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         ]
         assert all(status_of(server, file) == 200 for file in files)
         assert "astronaut.png" in seen(tab, "#p360-past [data-run]")
-        assert "32 views only" in seen(tab, "#p360-past [data-run]")
+        assert "Pictures, 32 views" in seen(tab, "#p360-past [data-run]")
         nothing_left_the_machine(browser, server)
 
 
@@ -1014,6 +1014,60 @@ def test_a_past_run_gives_back_its_photo_and_settings_and_can_be_deleted_on_a_ph
         nothing_left_the_machine(browser, server)
 
 
+@browsing
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_the_buttons_are_on_the_screen_whatever_the_check_says(server, past, tmp_path, width, height):
+    """Make below the photo, and those of a result below its head, above all warnings; each warning is there once."""
+    warnings = [f"no face was found, and this is warning {i} of a photo that has many" for i in range(6)]
+    record = {"portrait360": {"format": 1}, "stages": {}}
+    record["warnings"] = [{"stage": "portrait", "text": text} for text in warnings]
+    (past / "run.json").write_text(json.dumps(RUN | record | {"settings": {"views": 1, "results": ["mesh"]}}))
+    with Chromium(tmp_path / "profile") as browser:
+        tab = Tab(browser, width, height, online=True, phone=width < 720)
+        tab.open(server.entrance)
+        choose(tab, ASTRONAUT)
+        assert tab.run(appears("#p360-make"))
+        check = check_panel.render_check({"warnings": [*warnings[1:], "the check alone says this"]}, Choice())
+        tab.run(f"document.querySelector('#p360-check').innerHTML = {json.dumps(check)}")
+        assert box(tab, "#p360-make")[1] + box(tab, "#p360-make")[3] < height
+        tab.run("document.querySelector('[data-run=past]').click()")
+        assert seen(tab, "#p360-details .p360-warnings").count("warning") == len(warnings)
+        assert seen(tab, "#p360-check .p360-warnings").split("\n")[1:] == ["The check alone says this."]
+        tab.run("document.querySelector('#p360-result').scrollIntoView({behavior: 'instant'})")
+        assert until(lambda: box(tab, "#p360-result")[1] <= 1)
+        assert box(tab, "[data-do=delete]")[1] + box(tab, "[data-do=delete]")[3] < height
+
+
+@browsing
+def test_cancelling_asks_before_it_throws_away_work(server, tmp_path):
+    with Chromium(tmp_path / "profile") as browser:
+        tab = Tab(browser, 1280, 800, online=True)
+        tab.open(server.entrance)
+        assert tab.run(appears("#p360-make"))
+        tab.run("""
+            document.body.insertAdjacentHTML("beforeend", '<div id="p360-status"><i data-lost></i></div>');
+            const button = document.body.appendChild(document.createElement("button"));
+            [button.id, window.asked, window.cancelled] = ["p360-cancel", 0, 0];
+            document.querySelector("#p360-cancel").addEventListener("click", () => window.cancelled++);
+            window.confirm = () => (window.asked++, window.agrees);
+        """)
+        for lost, agrees, asked, cancelled in ((0, 0, 0, 1), (4, 0, 0, 1), (40, 0, 1, 0), (40, 1, 1, 1)):
+            tab.run(f"""[window.asked, window.cancelled, window.agrees] = [0, 0, {agrees}];
+                document.querySelector("[data-lost]").dataset.lost = {lost};
+                document.querySelector("#p360-cancel").click()""")
+            assert tab.run("[window.asked, window.cancelled]") == [asked, cancelled], lost
+
+
+def test_a_run_that_has_written_something_loses_nothing_by_a_cancel(tmp_path):
+    job = Job("1", tmp_path, [], state="running", start=time.monotonic() - 60)
+    assert 'data-lost="60"' in panels.render_status(job, 0)
+    (tmp_path / "viewer.html").write_text("")
+    assert 'data-lost="0"' in panels.render_status(job, 0)
+    job.state = "waiting"
+    (tmp_path / "viewer.html").unlink()
+    assert 'data-lost="0"' in panels.render_status(job, 1)
+
+
 @pytest.mark.slow
 def test_a_killed_server_is_followed_by_one_that_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # in which the killed server leaves its uploads
@@ -1106,57 +1160,3 @@ def test_a_server_that_is_ended_ends_what_is_at_work(server):
     assert server.end() == 0
     assert not any(psutil.pid_exists(process.pid) for process in at_work)
     assert {entry.name for entry in server.folder.iterdir()} == before
-
-
-@browsing
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
-def test_the_buttons_are_on_the_screen_whatever_the_check_says(server, past, tmp_path, width, height):
-    """Make below the photo, and those of a result below its head, above all warnings; each warning is there once."""
-    warnings = [f"no face was found, and this is warning {i} of a photo that has many" for i in range(6)]
-    record = {"portrait360": {"format": 1}, "stages": {}}
-    record["warnings"] = [{"stage": "portrait", "text": text} for text in warnings]
-    (past / "run.json").write_text(json.dumps(RUN | record | {"settings": {"views": 1, "results": ["mesh"]}}))
-    with Chromium(tmp_path / "profile") as browser:
-        tab = Tab(browser, width, height, online=True, phone=width < 720)
-        tab.open(server.entrance)
-        choose(tab, ASTRONAUT)
-        assert tab.run(appears("#p360-make"))
-        check = check_panel.render_check({"warnings": [*warnings[1:], "the check alone says this"]}, Choice())
-        tab.run(f"document.querySelector('#p360-check').innerHTML = {json.dumps(check)}")
-        assert box(tab, "#p360-make")[1] + box(tab, "#p360-make")[3] < height
-        tab.run("document.querySelector('[data-run=past]').click()")
-        assert seen(tab, "#p360-details .p360-warnings").count("warning") == len(warnings)
-        assert seen(tab, "#p360-check .p360-warnings").split("\n")[1:] == ["The check alone says this."]
-        tab.run("document.querySelector('#p360-result').scrollIntoView({behavior: 'instant'})")
-        assert until(lambda: box(tab, "#p360-result")[1] <= 1)
-        assert box(tab, "[data-do=delete]")[1] + box(tab, "[data-do=delete]")[3] < height
-
-
-@browsing
-def test_cancelling_asks_before_it_throws_away_work(server, tmp_path):
-    with Chromium(tmp_path / "profile") as browser:
-        tab = Tab(browser, 1280, 800, online=True)
-        tab.open(server.entrance)
-        assert tab.run(appears("#p360-make"))
-        tab.run("""
-            document.body.insertAdjacentHTML("beforeend", '<div id="p360-status"><i data-lost></i></div>');
-            const button = document.body.appendChild(document.createElement("button"));
-            [button.id, window.asked, window.cancelled] = ["p360-cancel", 0, 0];
-            document.querySelector("#p360-cancel").addEventListener("click", () => window.cancelled++);
-            window.confirm = () => (window.asked++, window.agrees);
-        """)
-        for lost, agrees, asked, cancelled in ((0, 0, 0, 1), (4, 0, 0, 1), (40, 0, 1, 0), (40, 1, 1, 1)):
-            tab.run(f"""[window.asked, window.cancelled, window.agrees] = [0, 0, {agrees}];
-                document.querySelector("[data-lost]").dataset.lost = {lost};
-                document.querySelector("#p360-cancel").click()""")
-            assert tab.run("[window.asked, window.cancelled]") == [asked, cancelled], lost
-
-
-def test_a_run_that_has_written_something_loses_nothing_by_a_cancel(tmp_path):
-    job = Job("1", tmp_path, [], state="running", start=time.monotonic() - 60)
-    assert 'data-lost="60"' in panels.render_status(job, 0)
-    (tmp_path / "viewer.html").write_text("")
-    assert 'data-lost="0"' in panels.render_status(job, 0)
-    job.state = "waiting"
-    (tmp_path / "viewer.html").unlink()
-    assert 'data-lost="0"' in panels.render_status(job, 1)

@@ -75,7 +75,7 @@ def check_extras() -> list[Line]:
         missing = [name for name, version in versions.items() if version is None]
         if missing:
             remedy = f"pip install 'portrait360[{extra}]'"
-            lines.append(Line("--", f"{extra} ({use}): without {', '.join(missing)}; {remedy}"))
+            lines.append(Line("--", f"{extra} ({use}): {' and '.join(missing)} not installed; {remedy}"))
         else:
             found = ", ".join(f"{name} {version}" for name, version in versions.items())
             lines.append(Line("ok", f"{extra} ({use}): {found}"))
