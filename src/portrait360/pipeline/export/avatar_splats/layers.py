@@ -10,12 +10,14 @@ from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.avatar_splats.shapes import DISC, draw_discs, draw_lines, find_normals
 from portrait360.synth.render.bake import PreparedScene
 from portrait360.synth.render.mesh_buffers import NORMAL, OPACITY, POSITION
+from portrait360.synth.render.strand_buffers import Curves
 from portrait360.utils.array_types import F64, Bools, Bytes, Floats
 from portrait360.utils.portrait_labels import Label
 from portrait360.utils.vectors import measure_length
 
-PIECE = 7.0  # pixels: longest piece of a strand
+PIECE = 11.0  # pixels: longest piece of a strand
 MOST_PIECES = 8  # of a segment
+SAGITTA = 0.3  # pixels by which a strand leaves a piece of two of its segments
 THIN = 0.005  # pixels: strands that are thinner are not there
 SPACING = {Label.CLOTHES: 2.6, Label.HAT: 1.8, Label.SKIN: 1.8, Label.HAIR: 2.0, Label.EAR: 1.4}
 FINE = 1.2
@@ -30,16 +32,32 @@ MOST_POINTS = 2_000_000  # tried in all
 def draw_strands(scene: PreparedScene, pixel: float) -> tuple[GaussianSplats, Bytes]:
     """Return a Gaussian and a label for each piece of each strand; `pixel` is the size of a pixel of the views."""
     curves = scene.curves
-    first = curves.segments
-    widths = (curves.widths[first] + curves.widths[first + 1]) / 2
-    first, widths = first[widths > THIN * pixel], widths[widths > THIN * pixel]
-    starts, steps = curves.points[first], curves.points[first + 1] - curves.points[first]
+    first, last = _join_segments(curves, pixel)
+    widths = (curves.widths[first] + curves.widths[last]) / 2
+    thick = widths > THIN * pixel
+    first, last, widths = first[thick], last[thick], widths[thick]
+    starts, steps = curves.points[first], curves.points[last] - curves.points[first]
     pieces = np.clip(np.ceil(np.linalg.norm(steps, axis=1) / (PIECE * pixel)), 1, MOST_PIECES).astype(int)
     rows = np.repeat(np.arange(len(pieces)), pieces)
     number = (np.arange(len(rows)) - (np.cumsum(pieces) - pieces)[rows])[:, None]
     steps = steps[rows] / pieces[rows, None]
     begin = starts[rows] + number * steps
     return draw_lines(begin, begin + steps, widths[rows]), curves.labels[first[rows]]
+
+
+def _join_segments(curves: Curves, pixel: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last points of pieces of strands: of two segments where the strand is nearly straight."""
+    first = curves.segments
+    begins = np.append(True, first[1:] != first[:-1] + 1)
+    number = np.arange(len(first)) - np.maximum.accumulate(np.where(begins, np.arange(len(first)), 0))
+    leads = (number % 2 == 0) & np.append(~begins[1:], False)
+    start, middle, end = (curves.points[np.minimum(first + i, len(curves.points) - 1)] for i in (0, 1, 2))
+    chord = end - start
+    length = np.maximum(measure_length(chord), 1e-12)
+    bow = measure_length(np.cross(middle - start, chord)) / length
+    leads &= (bow < SAGITTA * pixel) & (length < PIECE * pixel)
+    follows = np.append(False, leads[:-1])
+    return first[~follows], (first + 1 + leads)[~follows]
 
 
 def draw_surfaces(scene: PreparedScene, pixel: float, rng: np.random.Generator) -> tuple[GaussianSplats, Bytes]:
