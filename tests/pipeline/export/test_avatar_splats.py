@@ -12,12 +12,12 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.geometry.canonical_frame import RADIUS
-from portrait360.geometry.gaussians.flat_gaussians import find_covariances, flatten
+from portrait360.geometry.gaussians.flat_gaussians import draw, find_covariances, flatten
 from portrait360.geometry.gaussians.projection import project
 from portrait360.geometry.gaussians.rasterizer import rasterize, render_image
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
-from portrait360.pipeline.export.avatar_splats.blending import gather
+from portrait360.pipeline.export.avatar_splats.blending import gather, gather_slopes
 from portrait360.pipeline.export.avatar_splats.build import _choose
 from portrait360.pipeline.export.avatar_splats.choice import (
     AvatarView,
@@ -26,9 +26,16 @@ from portrait360.pipeline.export.avatar_splats.choice import (
     find_useful,
     measure_shares,
     paint,
-    sharpen,
 )
-from portrait360.pipeline.export.avatar_splats.layers import PIECE, coarsen, draw_strands, draw_surfaces, find_spacing
+from portrait360.pipeline.export.avatar_splats.correction import correct
+from portrait360.pipeline.export.avatar_splats.layers import (
+    PIECE,
+    SAGITTA,
+    coarsen,
+    draw_strands,
+    draw_surfaces,
+    find_spacing,
+)
 from portrait360.pipeline.export.avatar_splats.lining import LINED, paint_lining, select_lining
 from portrait360.pipeline.export.avatar_splats.photo_sheet import find_left_out
 from portrait360.pipeline.export.avatar_splats.refinement import refine
@@ -82,12 +89,18 @@ def test_pieces_of_strands_lie_along_them(scene):
     points, first = scene.curves.points, scene.curves.segments
     middles = np.concatenate([points[first] * (1 - t) + points[first + 1] * t for t in np.linspace(0, 1, 41)])
     distance, nearest = KDTree(middles).query(splats.means)
-    assert distance.max() < 1e-3 and len(labels) == len(splats)
+    assert distance.max() < SAGITTA * PIXEL and len(labels) == len(splats)
     along = points[first + 1] - points[first]
     along = (along / np.linalg.norm(along, axis=1, keepdims=True))[nearest % len(first)]
     axes = matrices(splats)[np.arange(len(splats)), :, splats.scales.argmax(1)]
-    assert np.quantile(np.abs((axes * along).sum(1)), 0.01) > 0.98
+    assert np.quantile(np.abs((axes * along).sum(1)), 0.01) > 0.96
     assert splats.scales.max() < PIECE * PIXEL and KDTree(splats.means).query(middles)[0].max() < PIECE * PIXEL
+
+
+def test_a_scene_without_strands_has_none():
+    bald = prepare_scene(Scene((ball(part=Part.CLOTHES),), (), WHITE))
+    splats, labels = draw_strands(bald, PIXEL)
+    assert len(splats) == len(labels) == 0
 
 
 def test_discs_cover_a_surface_without_a_hole_and_lie_flat_in_it(scene):
@@ -140,6 +153,42 @@ def test_weights_are_the_gradients_of_the_picture_by_the_colours():
         assert np.allclose(sums[:, channel], gradient[:, 0], rtol=1e-3, atol=1e-4)
 
 
+def test_slopes_are_the_gradients_of_the_picture_by_opacities_and_sizes():
+    """The rasteriser and its gradients are the oracle."""
+    splats, camera = some_splats(300), Camera(look_at(30, 10), FOCAL)
+    error = np.random.default_rng(3).normal(size=(64, 64, 3)).astype(np.float32)
+    means, scales = torch.from_numpy(splats.means), torch.from_numpy(splats.scales)
+    rotations, colours = torch.from_numpy(splats.rotations), torch.from_numpy(splats.colours)
+    opacities = torch.from_numpy(splats.opacities.copy()).requires_grad_()
+    shapes = project(means, scales, rotations, opacities, colours, camera, 64)
+    conics = shapes.conics.detach().requires_grad_()
+    image = rasterize(replace(shapes, conics=conics), 64)
+    seen = image[..., :3] + 0.5 * (1 - image[..., 3:4])
+    by_opacity, by_conic = torch.autograd.grad((seen * torch.from_numpy(error)).sum(), (opacities, conics))
+    flat = flatten(splats, find_covariances(splats), camera, 64)
+    sums = gather_slopes(flat, splats.colours, seen.detach().numpy(), error)
+    assert np.allclose(sums[:, :4], gather(flat, error), rtol=1e-3, atol=1e-4)
+    assert np.allclose(sums[:, 4], (by_opacity * opacities).detach(), rtol=1e-2, atol=2e-3)
+    assert np.allclose(sums[:, 6], -2 * (by_conic * conics).sum(1).detach(), rtol=1e-2, atol=1e-2)
+    lone = splats[np.arange(1)]
+    flat = flatten(lone, find_covariances(lone), camera, 64)
+    rgb, alpha = draw(flat, lone.colours)
+    sums = gather_slopes(flat, lone.colours, over_grey(rgb, alpha), error)
+    assert np.isclose(sums[0, 5], np.square(alpha).sum() * np.square(lone.colours - 0.5).sum(), rtol=1e-2)
+
+
+def test_strands_too_strong_for_their_width_fade_and_holes_between_others_close(drawn, views):
+    """Only where Gaussians are free to, and seen from a side that no view has shown."""
+    shares, trust = measure_shares(drawn, views, np.ones(len(drawn))), np.ones(len(drawn))
+    painted = paint(drawn, shares.colours)
+    for factor in (0.6, 1.5):
+        wrong = replace(painted, opacities=np.clip(painted.opacities * factor, 0, 0.98).astype(np.float32))
+        wrong = replace(wrong, scales=(painted.scales * factor).astype(np.float32))
+        fixed, fitted = (correct(wrong, views, trust, np.full(len(drawn), free)) for free in (False, True))
+        gain = [likeness(fitted, shot) - likeness(fixed, shot) for shot in views]
+        assert np.mean(gain) > 0.3, gain
+
+
 def test_what_no_view_shows_is_left_out(drawn, views):
     inner = drawn[np.arange(0, len(drawn), 7)]
     inner = GaussianSplats(inner.means * 0.5, inner.scales, inner.rotations, inner.opacities, inner.colours)
@@ -167,7 +216,8 @@ def test_threads_do_not_change_what_views_show_of_them(drawn, views, monkeypatch
     for threads in ("1", "2"):
         monkeypatch.setenv(LIMIT, threads)
         shares = measure_shares(drawn, views, np.ones(len(drawn)))
-        found.append(sharpen(paint(drawn, shares.colours), views, np.ones(len(drawn))).colours)
+        corrected = correct(paint(drawn, shares.colours), views, np.ones(len(drawn)), np.ones(len(drawn), bool))
+        found.append(np.concatenate([corrected.colours, corrected.scales, corrected.opacities[:, None]], 1))
     np.testing.assert_array_equal(*found)
 
 
@@ -175,7 +225,8 @@ def test_they_look_like_the_scene_from_a_side_that_they_have_not_seen(scene, dra
     unseen = shoot(scene, 20, 8)
     shares = measure_shares(drawn, views, np.ones(len(drawn)))
     painted = paint(drawn, shares.colours)
-    sharp = sharpen(painted, views, np.ones(len(drawn)))
+    sharp = correct(painted, views, np.ones(len(drawn)), np.zeros(len(drawn), bool))
+    assert np.array_equal(sharp.scales, painted.scales) and np.array_equal(sharp.opacities, painted.opacities)
     assert likeness(painted, unseen) > 28 and likeness(drawn, unseen) < 25
     assert np.mean([likeness(sharp, shot) for shot in views]) > np.mean([likeness(painted, s) for s in views]) + 0.3
 

@@ -25,8 +25,8 @@ from portrait360.pipeline.export.avatar_splats.choice import (
     find_useful,
     measure_shares,
     paint,
-    sharpen,
 )
+from portrait360.pipeline.export.avatar_splats.correction import correct
 from portrait360.pipeline.export.avatar_splats.layers import coarsen, draw_strands, draw_surfaces
 from portrait360.pipeline.export.avatar_splats.lining import paint_lining, select_lining
 from portrait360.pipeline.export.avatar_splats.photo_sheet import draw_sheet, find_covered, find_sheet, find_strange
@@ -47,7 +47,7 @@ PHOTO_WEIGHT = 14.0
 LAYER_TRUST, STRANGE = 0.4, 1e-4
 """Weights of the front's views for layers: they see from the side those that the relief leaves, or show another."""
 COARSE = (Label.CLOTHES, Label.HAT, Label.HAIR)  # labels of surfaces of which fewer discs will do
-SHARPENING = 1  # steps
+CORRECTIONS = 1  # steps
 LAYER_INSIDE, SHEET_INSIDE = 0.35, 0.6
 """Least share over the subject: layers must leave no hole, and the relief, where there is no layer, no debris."""
 
@@ -82,8 +82,9 @@ def splats_from_avatar(
     lining = paint_lining(drawn.lining, drawn.lining_labels, splats, drawn.labels[chosen])
     lining = lining[np.arange(min(len(lining), count - len(splats)))]
     splats, trust = join_splats([splats, lining]), np.concatenate([drawn.trust[chosen], np.ones(len(lining))])
-    for _ in range(SHARPENING):
-        splats = sharpen(splats, shots, trust)
+    free = np.concatenate([drawn.is_loose[chosen], np.zeros(len(lining), bool)])
+    for _ in range(CORRECTIONS):
+        splats = correct(splats, shots, trust, free)
     if not refine_steps:
         return splats
     # views of a hat that is none of the layers' and of theirs are of no single head
@@ -121,6 +122,7 @@ class Drawn(NamedTuple):
     trust: Floats  # how far the front's views are trusted with its colour
     coarse: Bools  # of which there may be fewer
     is_face: Bools  # of which none may be missing
+    is_loose: Bools  # strands, and what the photo shows of more than skin: their opacity and size are corrected
     lining: GaussianSplats
     lining_labels: Bytes
 
@@ -136,15 +138,15 @@ def _draw_all(avatar: Avatar, shots: list[AvatarView], photo: AvatarView, rng: n
     seen = np.flatnonzero(~find_covered(sheet, layers.means) & find_near_surface(layers.means, shots))
     layers, labels = layers[seen], labels[seen]
     strange = find_strange(sheet, layers.means, labels)
+    is_skin = ~find_strange(sheet, front.means, np.full(len(front), Label.FACE))
     return Drawn(
         join_splats([front, layers]),
         np.concatenate([np.zeros(len(front), np.uint8), labels]),
         np.concatenate([np.where(supported, LAYER_INSIDE, SHEET_INSIDE), np.full(len(layers), LAYER_INSIDE)]),
         np.concatenate([np.ones(len(front)), np.where(strange, STRANGE, LAYER_TRUST)]),
         np.concatenate([np.zeros(len(front), bool), (seen >= len(strands)) & np.isin(labels, COARSE)]),
-        np.concatenate(
-            [~find_strange(sheet, front.means, np.full(len(front), Label.FACE)), np.isin(labels, FACE_LABELS)]
-        ),
+        np.concatenate([is_skin, np.isin(labels, FACE_LABELS)]),
+        np.concatenate([~is_skin, seen < len(strands)]),
         lining,
         lining_labels,
     )

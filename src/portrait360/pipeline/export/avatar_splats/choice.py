@@ -9,17 +9,14 @@ import numpy as np
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera
-from portrait360.geometry.gaussians.flat_gaussians import FlatGaussians, draw, find_covariances, flatten
+from portrait360.geometry.gaussians.flat_gaussians import FlatGaussians, find_covariances, flatten
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.avatar_splats.blending import gather
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.utils.array_types import F32, F64, Bools, Floats
-from portrait360.utils.images import over_grey
 from portrait360.utils.parallel.threads import count_threads, map_in_threads
 
 LEAST = 0.12  # pixels in the view that shows most of it, below which a Gaussian is left out
-MOST_CHANGE = 0.1  # of a colour in a step
-DAMPING = 0.4  # pixels: what a view hardly shows, it hardly changes
 BEHIND = 0.012  # canonical depth behind the surface at which points are not even tried
 
 
@@ -94,24 +91,6 @@ def drop_most_hidden(splats: GaussianSplats, shares: Shares, rows: np.ndarray, c
         return rows
     size = np.sort(splats.scales[rows].astype(np.float64), 1)[:, 1:].prod(1)
     return np.sort(rows[np.argsort(-shares.most[rows] / size, kind="stable")[:count]])
-
-
-def sharpen(splats: GaussianSplats, views: list[AvatarView], trust: Floats) -> GaussianSplats:
-    """Return the Gaussians with colours that undo the blur of their blending, as far as the views agree on it.
-
-    `trust` is as for `measure_shares`.
-    """
-    weights, changes = np.full(len(splats), 1e-9), np.zeros((len(splats), 3))
-
-    def find_error(shot: AvatarView, flat: FlatGaussians) -> Floats:
-        return over_grey(shot.view.rgb, shot.view.mask) - over_grey(*draw(flat, splats.colours))
-
-    for shot, sums in _gather_all(splats, views, find_error):
-        area = (512 / shot.size) ** 2 * sums[:, 0]
-        weight = shot.weight * area**2 * (trust if shot.front else 1)
-        weights += weight
-        changes += weight[:, None] * sums[:, 1:] / (sums[:, :1] + DAMPING)
-    return paint(splats, splats.colours + np.clip(changes / weights[:, None], -MOST_CHANGE, MOST_CHANGE))
 
 
 def _gather_all(

@@ -48,15 +48,16 @@ def draw_strands(scene: PreparedScene, pixel: float) -> tuple[GaussianSplats, By
 def _join_segments(curves: Curves, pixel: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and last points of pieces of strands: of two segments where the strand is nearly straight."""
     first = curves.segments
-    begins = np.append(True, first[1:] != first[:-1] + 1)
+    begins = np.ones(len(first), bool)
+    begins[1:] = first[1:] != first[:-1] + 1
     number = np.arange(len(first)) - np.maximum.accumulate(np.where(begins, np.arange(len(first)), 0))
-    leads = (number % 2 == 0) & np.append(~begins[1:], False)
+    leads = (number % 2 == 0) & ~np.roll(begins, -1)
     start, middle, end = (curves.points[np.minimum(first + i, len(curves.points) - 1)] for i in (0, 1, 2))
     chord = end - start
     length = np.maximum(measure_length(chord), 1e-12)
     bow = measure_length(np.cross(middle - start, chord)) / length
     leads &= (bow < SAGITTA * pixel) & (length < PIECE * pixel)
-    follows = np.append(False, leads[:-1])
+    follows = np.roll(leads, 1)
     return first[~follows], (first + 1 + leads)[~follows]
 
 
