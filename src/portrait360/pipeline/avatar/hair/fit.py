@@ -78,6 +78,8 @@ def fit_strands(
     seen = hide_masses(photo, find_masses(photo, head)) if held else photo
     if held:
         loose = [drop_loops(group, head) for group in loose]
+    bends = 0.0 if held or waves else measure_bends(photo)
+    loose = [bend_locks(group, head, bends, 0) for group in loose]  # before they meet the outline, which they leave
     loose = meet_outline(loose, head, seen, trust=trust)
     loose = [recede(group if held else close_gap(group), head, photo.camera) for group in loose]
     loose = round_profile(loose, head, photo.camera, find_side_reach(loose, head))
@@ -133,9 +135,7 @@ def tuck(group: Strands, shell: Shell) -> Strands:
 
 def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | None, is_short: bool) -> list[Strands]:
     """Return hair in locks, over the shoulders or close to the neck, without what strays."""
-    bends = 0.0 if waves else measure_bends(photo)
-    strands = [form_locks(bend_locks(group, head, bends, 0), head, seed) for seed, group in enumerate(strands)]
-    strands = sway(strands, head, waves)
+    strands = sway([form_locks(group, head, seed) for seed, group in enumerate(strands)], head, waves)
     strands = drape_strands(strands, head, photo)
     if is_short:
         side, hanging = find_side_reach(strands, head), find_hanging(strands)
