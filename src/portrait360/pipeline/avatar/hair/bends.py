@@ -55,7 +55,7 @@ def _comb(light: F32, hair: Bools, blur: float) -> tuple[F32, F32]:
     """Return twice the angle of the hair as a vector (s, s, 2), as long as locks are clear, and their greatest."""
     across, down = cv2.Scharr(light, cv2.CV_32F, 1, 0), cv2.Scharr(light, cv2.CV_32F, 0, 1)
     products = np.stack([across * across - down * down, 2 * across * down, across * across + down * down], -1)
-    products = cv2.GaussianBlur(products * hair[..., None].astype(np.float32), (0, 0), blur)
+    products = np.asarray(cv2.GaussianBlur(products * hair[..., None].astype(np.float32), (0, 0), blur), np.float32)
     return products[..., :2], products[..., 2]
 
 

@@ -135,7 +135,7 @@ def share_tones(points: F32, gains: F32) -> F32:
     return np.asarray(mixed * (gains.std() / max(float(mixed.std()), 1e-6)), np.float32)
 
 
-def average_around(points: F32, values: F32, width: float, blur: float) -> F32:
+def average_around(points: F32, values: Floats, width: float, blur: float) -> F32:
     """Return the mean of values (s, k, 3) around each point (s, k, 3): within `blur` cells of this width."""
     low = points.reshape(-1, 3).min(0) - 3 * width
     cells = ((points - low) / width).astype(int)

@@ -82,7 +82,8 @@ def compare_locks(photo: Photo, films: Sequence[Film]) -> float:
     """Return how many times as much the locks of a photo differ in brightness as those of renders of other sides."""
     side = (SIZE, SIZE)
     hair = cv2.resize(photo.shows(*HAIR).astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
-    shown = _measure_locks(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), shrink(hair, 1))
+    picture = np.asarray(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), np.float32)
+    shown = _measure_locks(picture, shrink(hair, 1))
     drawn = [_measure_locks(film.radiance, _find_hair(film)) for film in films]
     found = [spread for spread in drawn if spread is not None]
     return float(np.clip(shown / np.mean(found), *CONTRAST)) if found and shown is not None else 1.0

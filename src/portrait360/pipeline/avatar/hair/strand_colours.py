@@ -181,7 +181,7 @@ def _calm_hues(gain: F32, calm: float, weight: F32 | None = None) -> F32:
     return np.asarray(gain - calm * (hue - usual), np.float32)
 
 
-def lack_of_neighbours(points: F32, gain: F32) -> F32:
+def lack_of_neighbours(points: F32, gain: Floats) -> Floats:
     """Return what gains (s, k, 3) lack to those of the hair about them: strands that lie together are alike.
 
     Each has the colours of where it grows. Those of the crown would end as a cap over those of the sides.

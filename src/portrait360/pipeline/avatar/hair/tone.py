@@ -40,7 +40,7 @@ class Tone(NamedTuple):
     levels: F64  # (n,) rising logarithms of luminance
     change: F64  # (n, 3) logarithms
     usual: F64  # (n, 3) logarithms of the channels of rendered hair against its luminance
-    calm: F64  # (n,) share of what single pixels differ by from those that is taken off
+    calm: Floats  # (n,) share of what single pixels differ by from those that is taken off
 
 
 def find_tone(photo: Photo, film: Film) -> Tone | None:
