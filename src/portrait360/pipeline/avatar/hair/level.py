@@ -17,6 +17,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair.curls import find_curls
 from portrait360.pipeline.avatar.hair.detail import average_around
 from portrait360.pipeline.avatar.hair.sheen import find_gloss
 from portrait360.pipeline.avatar.photo.exposure import (
@@ -29,7 +30,7 @@ from portrait360.pipeline.avatar.photo.exposure import (
     trimmed_mean,
 )
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
-from portrait360.synth.render.bake import DRAFT, PORTRAIT, prepare_scene
+from portrait360.synth.render.bake import DRAFT, PORTRAIT, PreparedScene, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Scene, Strands
@@ -64,12 +65,15 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
     shown = _usual_light(photo.radiance, shrink(photo.shows(*HAIR)))
     if shown is None or not any(is_hair(group) for group in scene.strands):
         return scene
-    lacks, films = _find_lacks(scene, photo, shown)
+    prepared = prepare_scene(thin_out(scene), quality=QUALITY)
+    films = _render_around(prepared, photo)
+    lacks = _find_lacks(films, photo, shown)
     light = lacks.mean(1, keepdims=True)
     around = SHARE * np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE)
     if not photo.painted:
         around += np.log1p(-find_gloss(photo.radiance, shrink(photo.shows(*HAIR))))
-    more = compare_locks(photo, films) - 1
+    curls = find_curls(photo, prepared.curves)  # which every view adds
+    more = (compare_locks(photo, films[1:]) - 1) * (1 - (curls.strength if curls else 0.0))
 
     def level(group: Strands) -> Strands:
         change = spread_around(group.points, around) + more * stress_locks(group.points, group.albedo)
@@ -108,16 +112,20 @@ def stress_locks(points: F32, albedo: F32) -> F32:
     return np.asarray(smoothstep(*UNSEEN, points[..., 2])[..., None] * (lock - broad), np.float32)
 
 
-def _find_lacks(scene: Scene, photo: Photo, shown: F64) -> tuple[F64, list[Film]]:
-    """Return by how much hair is darker than is `shown`, from before and from each of TURNS (1 + t, 3), logarithms.
-
-    From before, it is compared where both show hair. Also return the renders from TURNS.
-    """
-    prepared, camera = prepare_scene(thin_out(scene), quality=QUALITY), photo.camera
-    lacks = np.zeros((1 + len(TURNS), 3))
+def _render_around(prepared: PreparedScene, photo: Photo) -> list[Film]:
+    """Return renders from the photo's camera and from each of TURNS."""
+    camera = photo.camera
     turned = (Camera(look_at(turn, 0.0, radius=camera.radius), camera.focal) for turn in TURNS)
     views = [camera, *turned]
-    films = list(map_in_threads(lambda view: render_linear(prepared, view, SIZE), views, lone_first=False))
+    return list(map_in_threads(lambda view: render_linear(prepared, view, SIZE), views, lone_first=False))
+
+
+def _find_lacks(films: Sequence[Film], photo: Photo, shown: F64) -> F64:
+    """Return by how much hair is darker than is `shown`, from before and from each of TURNS (1 + t, 3), logarithms.
+
+    From before, it is compared where both show hair.
+    """
+    lacks = np.zeros((1 + len(TURNS), 3))
     for row, film in enumerate(films[1:], 1):
         found = _usual_light(film.radiance, _find_hair(film))
         lacks[row] = 0.0 if found is None else shown - found
@@ -126,7 +134,7 @@ def _find_lacks(scene: Scene, photo: Photo, shown: F64) -> tuple[F64, list[Film]
     picture = np.asarray(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), np.float32)
     there, found = (_usual_light(radiance, both) for radiance in (picture, film.radiance))
     lacks[0] = 0.0 if there is None or found is None else there - found
-    return lacks, films[1:]
+    return lacks
 
 
 def _find_hair(film: Film) -> Bools:
