@@ -127,6 +127,20 @@ def test_without_a_terminal_there_is_a_line_every_few_seconds(monkeypatch, capsy
             assert 10 <= len(lines) <= 13 and all(re.search(r"\d+( of |/)300", line) for line in lines), lines
 
 
+def test_the_time_left_stays_in_a_long_stage_and_passes_nothing_that_comes_later(monkeypatch, capsys):
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    printer = progress._LinePrinter()
+    printer(Event("proxy", "begin", left=80.0, later=50.0))
+    for second in range(1, 121):  # four times as long as expected, without a step
+        clock.now = float(second)
+        printer.print_if_due()
+    lines = capsys.readouterr().err.splitlines()
+    left = [60 * int(m or 0) + int(s) for m, s in re.findall(r"about (?:(\d+) min )?(\d+) s left", "\n".join(lines))]
+    assert len(left) == len(lines) == 24
+    assert left[0] == 75 and left == sorted(left, reverse=True) and 50 < left[-1] < 60
+
+
 def test_a_bar_without_a_terminal_tells_the_time_left_by_its_pace(monkeypatch, capsys):
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)
