@@ -75,7 +75,7 @@ class ProgressBar:
         if self._progress is None:
             self._print_line(self._title, what, self._count, self._total)
         else:
-            task, left = self._task(self._progress, self._title, self._total), self._left(self._title)
+            task, left = self._task(self._progress, self._title, self._total), self._describe_left(self._title)
             text = escape_controls(f"{self._title} {what}")
             self._progress.update(task, description=text, advance=count, total=self._total, left=left)
 
@@ -96,12 +96,14 @@ class ProgressBar:
         else:
             if self._total is None and stage != self._title and self._title in self._tasks:
                 self._progress.remove_task(self._tasks.pop(self._title))
-            self._progress.update(self._task(self._progress, stage, total), completed=done, left=self._left(stage))
+            self._progress.update(
+                self._task(self._progress, stage, total), completed=done, left=self._describe_left(stage)
+            )
 
     def _report_pace(self, title: str, done: int, total: int | None) -> None:
         self._paces.setdefault(title, Pace(lambda: time.monotonic())).report(done, total)
 
-    def _left(self, title: str) -> str:
+    def _describe_left(self, title: str) -> str:
         """Return how long the rest takes; nothing before that can be told."""
         left = (self._countdown or self._paces.get(title) or Countdown()).seconds()
         return "" if left is None else format_time_left(left)
@@ -122,7 +124,9 @@ class ProgressBar:
             return
         self._last_line = now
         count = _format_count(done, total, self._unit) if done or total else ""
-        parts = [part for part in (count, what, f"{now - self._start:.0f} s so far", self._left(title)) if part]
+        parts = [
+            part for part in (count, what, f"{now - self._start:.0f} s so far", self._describe_left(title)) if part
+        ]
         print(escape_controls(f"{title}: {', '.join(parts)}"), file=sys.stderr, flush=True)
 
 

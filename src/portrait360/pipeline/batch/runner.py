@@ -166,14 +166,14 @@ class Summary:
     failures: list[tuple[str, str]] = field(default_factory=list)  # photo and reason of the first ones
 
     @property
-    def made(self) -> int:
+    def fresh_count(self) -> int:
         """How many photos were made into something now, not by an earlier batch."""
         return self.heads + self.views
 
     @property
     def count(self) -> int:
         """How many photos are dealt with."""
-        return self.made + self.kept + self.failed
+        return self.fresh_count + self.kept + self.failed
 
     def add(self, row: Row) -> None:
         self.warned += bool(row.warnings)
@@ -203,7 +203,9 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
         board, forecast = ActivityBoard(Path(folder)), Forecast(count, getattr(engine, "workers", 1))
 
         def describe() -> str:
-            pace = [f"{3600 * summary.made / max(time.monotonic() - start, 1e-3):.0f} an hour"] * bool(summary.made)
+            pace = [f"{3600 * summary.fresh_count / max(time.monotonic() - start, 1e-3):.0f} an hour"] * bool(
+                summary.fresh_count
+            )
             now = board.describe()
             starts = ["workers are starting"] * (not now and not summary.count)
             return ", ".join([*pace, *[f"now {now}"] * bool(now), *starts])
