@@ -11,5 +11,6 @@ element.addEventListener("click", event => {
   if (!card) return;
   trigger("click", { run: card.dataset.run });
   const top = document.getElementById("p360-result").getBoundingClientRect().top + scrollY;
-  scrollTo({ top: Math.max(top - 160, 0), behavior: "smooth" });
+  const margin = innerWidth > 720 ? 160 : 12; // a phone's screen holds the head and its buttons, and no more
+  scrollTo({ top: Math.max(top - margin, 0), behavior: "smooth" });
 });
