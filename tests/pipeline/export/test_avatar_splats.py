@@ -211,6 +211,20 @@ def test_what_sticks_out_of_the_subject_is_left_out(drawn, views):
     assert not (useful >= len(drawn)).any() and (useful < len(drawn)).any()
 
 
+def test_gaussians_at_the_outline_move_within_it_and_others_stay(scene, drawn, views):
+    """A smooth ball: no view shows a halo around it, also none that they have not seen."""
+    shifts = measure_shares(drawn, views, np.ones(len(drawn))).shifts
+    inner, length = drawn.means - drawn.means.mean(0), np.linalg.norm(shifts, axis=1)
+    moved = length > 0.2 * PIXEL
+    assert 0.02 < moved.mean() < 0.9 and length.max() < 2 * PIXEL
+    assert np.mean((shifts * inner).sum(1)[moved] < 0) > 0.95
+    within = replace(drawn, means=(drawn.means + shifts).astype(np.float32))
+    for shot in (shoot(scene, 20, 8), *views):
+        alphas = [render_image(splats, shot.camera, SIDE)[1] for splats in (drawn, within)]
+        before, after = (np.abs(alpha - shot.view.mask).sum() for alpha in alphas)
+        assert after < 0.97 * before
+
+
 def test_threads_do_not_change_what_views_show_of_them(drawn, views, monkeypatch):
     found = []
     for threads in ("1", "2"):

@@ -79,6 +79,7 @@ def splats_from_avatar(
     useful = find_useful(shares, drawn.least_inside)
     splats, chosen = _choose(drawn, shares, useful, max(count - lined, count // 2))
     splats = paint(splats[chosen], shares.colours[chosen])
+    splats = replace(splats, means=(splats.means + shares.shifts[chosen]).astype(np.float32))
     lining = paint_lining(drawn.lining, drawn.lining_labels, splats, drawn.labels[chosen])
     lining = lining[np.arange(min(len(lining), count - len(splats)))]
     splats, trust = join_splats([splats, lining]), np.concatenate([drawn.trust[chosen], np.ones(len(lining))])
@@ -122,7 +123,7 @@ class Drawn(NamedTuple):
     trust: Floats  # how far the front's views are trusted with its colour
     coarse: Bools  # of which there may be fewer
     is_face: Bools  # of which none may be missing
-    is_loose: Bools  # strands, and what the photo shows of more than skin: their opacity and size are corrected
+    is_loose: Bools  # hair and beard, and what the photo shows of more than skin: free to change opacity and size
     lining: GaussianSplats
     lining_labels: Bytes
 
@@ -146,7 +147,7 @@ def _draw_all(avatar: Avatar, shots: list[AvatarView], photo: AvatarView, rng: n
         np.concatenate([np.ones(len(front)), np.where(strange, STRANGE, LAYER_TRUST)]),
         np.concatenate([np.zeros(len(front), bool), (seen >= len(strands)) & np.isin(labels, COARSE)]),
         np.concatenate([is_skin, np.isin(labels, FACE_LABELS)]),
-        np.concatenate([~is_skin, seen < len(strands)]),
+        np.concatenate([~is_skin, (seen < len(strands)) & ~np.isin(labels, FACE_LABELS)]),
         lining,
         lining_labels,
     )
