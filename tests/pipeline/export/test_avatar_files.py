@@ -14,7 +14,6 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 from portrait360.pipeline.export.avatar_files import write_avatar_file
-from portrait360.pipeline.export.avatar_glb.palette import encode_png
 from portrait360.pipeline.export.avatar_stl.file import pack_stl
 from portrait360.pipeline.export.avatar_stl.solid import fill_edges
 from portrait360.pipeline.export.avatar_usdz.archive import ALIGNMENT, pack_usdz
@@ -155,15 +154,6 @@ def test_cells_that_touch_at_an_edge_are_joined():
             (a[:, :-1, :-1] == a[:, 1:, 1:]) & (a[:, :-1, 1:] == a[:, 1:, :-1]) & (a[:, :-1, :-1] != a[:, 1:, :-1])
         )
         assert not crossed.any()
-
-
-def test_a_palette_changes_hair_little():
-    rng = np.random.default_rng(1)
-    picture = rng.normal((70, 50, 35, 150), (18, 14, 12, 80), (128, 128, 4)).clip(0, 255).astype(np.uint8)
-    with Image.open(io.BytesIO(encode_png(picture))) as image:
-        assert image.mode == "P"
-        off = np.asarray(image.convert("RGBA")).astype(float) - picture
-    assert np.sqrt((off**2).mean()) < 9 and np.abs(off.mean((0, 1))).max() < 1
 
 
 def test_heads_without_an_avatar_say_what_to_do(tmp_path):

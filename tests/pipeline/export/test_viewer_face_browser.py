@@ -7,6 +7,7 @@ import pytest
 
 from portrait360.pipeline.export.html_viewer import save_viewer
 from portrait360.pipeline.export.units import METRES
+from portrait360.synth.scene import Light
 from tests.fixtures.chromium import FOUND, Chromium, Tab
 from tests.fixtures.hostile import HOSTILE
 from tests.fixtures.tiny_avatar import MOUTH, SMILE, pack_tiny_avatar
@@ -180,6 +181,39 @@ def test_the_light_comes_from_where_the_disc_says(tab):
             picture[95:135, MIDDLE - 30 : MIDDLE - 15].mean() - picture[95:135, MIDDLE + 15 : MIDDLE + 30].mean()
         )
     assert sides["left"] > 0.1 and sides["right"] < -0.1
+
+
+def test_a_head_stands_in_the_light_of_its_photo_until_the_light_is_moved(browser, tmp_path):
+    ambient = np.zeros((9, 3), np.float32)
+    ambient[0] = np.array([2.5, 0.5, 0.5])  # red from everywhere
+    light = Light(ambient, np.float32([[0, 0, 1]]), np.float32([[0, 0, 0.3]]), np.zeros(1, np.float32))
+    path = tmp_path / "viewer.html"
+    save_viewer(path, glb=pack_tiny_avatar(light))
+    own = opened(browser, path, WIDTH, HEIGHT)
+    forehead = lambda: head(own)[70:80, MIDDLE - 5 : MIDDLE + 5].mean((0, 1))  # noqa: E731
+    red = forehead()
+    assert red[0] > 2 * red[1] and red[2] > red[1]
+    own.run("portrait360.setMode('clay')")
+    clay = forehead()
+    assert clay[0] < 1.6 * clay[1]  # it shows the shape alone
+    own.run("portrait360.setMode('lit')")
+    disc = "document.getElementById('disc')"
+    own.run(f"{disc}.dispatchEvent(new KeyboardEvent('keydown', {{key: 'ArrowUp'}}))")
+    white = forehead()
+    assert white[0] < 1.6 * white[1]
+    own.run(f"{disc}.dispatchEvent(new MouseEvent('dblclick'))")
+    assert forehead() == pytest.approx(red, abs=0.02)
+    assert own.complaints() == []
+    own.close()
+
+
+def test_nothing_behind_the_mesh_shines_through_edges_of_hair(tab):
+    """Soft edges are partly covered pixels, whose alpha must not stay in the canvas."""
+    shown = []
+    for colour in ("white", "black"):
+        tab.run(f"document.getElementById('view').style.background = '{colour}'")
+        shown.append(head(tab))
+    assert np.abs(shown[0] - shown[1]).max() < 0.01
 
 
 def test_drag_wheel_keys_and_double_click(tab):

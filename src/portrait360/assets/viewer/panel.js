@@ -91,7 +91,7 @@ class LightDisc {
       if (disc.hasPointerCapture(event.pointerId)) this.drag(event);
     });
     disc.addEventListener("keydown", (event) => this.key(event));
-    disc.addEventListener("dblclick", () => this.set(KEY.azimuth, KEY.elevation));
+    disc.addEventListener("dblclick", () => this.set(KEY.azimuth, KEY.elevation, false));
     this.show();
   }
 
@@ -112,8 +112,9 @@ class LightDisc {
     this.set(azimuth + step[0], Math.max(-80, Math.min(80, elevation + step[1])));
   }
 
-  set(azimuth, elevation) {
-    this.light = { azimuth: ((azimuth + 540) % 360) - 180, elevation };
+  // `moved` is false where the light stands as at first.
+  set(azimuth, elevation, moved = true) {
+    this.light = { azimuth: ((azimuth + 540) % 360) - 180, elevation, moved };
     this.show();
     this.changed(this.light);
   }

@@ -22,15 +22,11 @@ function hairShader(shader) {
   );
 }
 
-// Bright light is compressed as by three's neutral tone mapping, but nothing is taken from the dark: that makes dark hair
-// black and orange, and skin blotched.
+// Bright light is compressed as in the avatar's own pictures, and nothing is taken from the dark.
 const SHOULDER = `#ifdef TONE_MAPPING
   gl_FragColor.rgb *= toneMappingExposure;
-  float peak = max(gl_FragColor.r, max(gl_FragColor.g, gl_FragColor.b));
-  if (peak > 0.76) {
-    float held = 1.0 - 0.0576 / (peak - 0.52);
-    gl_FragColor.rgb = mix(vec3(held), gl_FragColor.rgb * held / peak, 1.0 / (0.15 * (peak - held) + 1.0));
-  }
+  vec3 excess = clamp((gl_FragColor.rgb - 0.55) / 3.45, 0.0, 1.0);
+  gl_FragColor.rgb = mix(gl_FragColor.rgb, 1.0 - 0.45 * pow(1.0 - excess, vec3(3.45 / 0.45)), step(0.55, gl_FragColor.rgb));
 #endif`;
 
 function toneShader(shader) {
@@ -50,6 +46,10 @@ function normalShader(shader) {
     .replace("#include <colorspace_fragment>", "");
 }
 
+// Coverage is an alpha below 1, which must not stay in the canvas: what is behind the page would brighten all edges of hair.
+const COVERED = { // the numbers are three's CustomBlending, OneFactor and ZeroFactor
+  alphaToCoverage: true, blending: 5, blendSrc: 201, blendDst: 200, blendSrcAlpha: 200, blendDstAlpha: 201,
+};
 const STRANDS = { anisotropy: 0.6, anisotropyRotation: Math.PI / 2 }; // highlights lie across them
 
 // The same function for all materials of a kind, so that they share a program.
@@ -67,7 +67,7 @@ function wearShader(material, shader, key) {
 function wet(lit) {
   if (!/^eye/.test(lit.name) || lit.isMeshPhysicalMaterial) return lit;
   const { name, map, side, color, roughness } = lit;
-  return new THREE.MeshPhysicalMaterial({ name, map, side, color, roughness, ior: 1.6 });
+  return new THREE.MeshPhysicalMaterial({ name, map, side, color, roughness, ior: 1.45, specularIntensity: 0.6 });
 }
 
 class Surfaces {
@@ -79,9 +79,8 @@ class Surfaces {
 
   makeMaterials(lit) {
     this.improve(lit);
-    const shape = { side: lit.side, alphaTest: lit.alphaTest, alphaToCoverage: lit.alphaToCoverage };
     const isHair = lit.alphaTest > 0, shaders = SHADERS[isHair ? "hair" : "plain"];
-    if (isHair) shape.map = lit.map;
+    const shape = { side: lit.side, ...(isHair && { alphaTest: lit.alphaTest, map: lit.map, ...COVERED }) };
     const clay = new THREE.MeshStandardMaterial({ ...shape, color: "#b9aca2", roughness: 0.75 });
     wearShader(clay, shaders.clay, `clay ${isHair}`);
     const normals = new THREE.MeshStandardMaterial({ ...shape, toneMapped: false });
@@ -98,9 +97,9 @@ class Surfaces {
   // What a file of glTF cannot say: smooth edges of hair, and highlights along its strands.
   improve(lit) {
     if (lit.alphaTest > 0) {
-      lit.alphaToCoverage = true;
+      Object.assign(lit, COVERED);
       wearShader(lit, litHairShader, "lit hair");
-      if (lit.isMeshPhysicalMaterial) Object.assign(lit, { ...STRANDS, specularIntensity: 0.08 });
+      if (lit.isMeshPhysicalMaterial) Object.assign(lit, { ...STRANDS, specularIntensity: 0.03 });
     } else if (lit.isMeshBasicMaterial) lit.toneMapped = false; // it holds the light already
     else wearShader(lit, toneShader, "lit");
     if (lit.map) lit.map.anisotropy = Math.min(8, this.studio.renderer.capabilities.getMaxAnisotropy());
@@ -108,6 +107,7 @@ class Surfaces {
 
   show(mode) {
     this.mode = mode;
+    this.studio.show(mode === "lit");
     this.wear(mode === "wireframe" ? "fill" : mode);
   }
 

@@ -48,7 +48,7 @@ class SplatView {
 class MeshView {
   constructor(canvas, root, { background, light, changed }) {
     this.canvas = canvas;
-    this.studio = new Studio(canvas, background, light);
+    this.studio = new Studio(canvas, background, light, root.userData.light);
     const meshes = [];
     root.traverse((mesh) => { if (mesh.isMesh) meshes.push(mesh); });
     for (const mesh of meshes) { // cards of hair know their own shade; shadows of single cards make them ragged

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from portrait360.pipeline.export.avatar_glb.palette import encode_png
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.glb import ARRAY_BUFFER, FLOAT, TYPES, UINT, Builder
 from portrait360.pipeline.export.units import METRES
+from portrait360.synth.scene import Light
 from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.parallel.threads import map_in_threads
 from portrait360.utils.version import __version__
@@ -21,7 +21,7 @@ LINEAR, MIPMAPS, CLAMP = 9729, 9987, 33071
 TRIANGLES, UBYTE, USHORT = 4, 5121, 5123
 SHOULDERS, HEAD = 0, 1  # joints
 STILL, UNTURNED = 1e-5, 1e-2  # metres, and lengths of changes of normals: below these are none
-QUALITY = 90  # of JPEG textures
+QUALITY, PACKING = 90, 6  # of JPEG textures, and effort of packing others
 
 
 @dataclass
@@ -34,7 +34,13 @@ class _Tree:
 
 
 def pack_pieces(
-    pieces: list[Piece], images: dict[str, Bytes], pivot: F32, weights: dict[str, float], *, unlit: bool = False
+    pieces: list[Piece],
+    images: dict[str, Bytes],
+    pivot: F32,
+    weights: dict[str, float],
+    *,
+    light: Light | None = None,
+    unlit: bool = False,
 ) -> bytes:
     """Return the bytes of a file.
 
@@ -43,6 +49,7 @@ def pack_pieces(
         images: Textures by name; those with an alpha channel become PNG, the others JPEG.
         pivot: The neck's joint (3,).
         weights: How far each expression unit is on when the file is opened.
+        light: The photo's, which viewers that know of it may use.
         unlit: Whether colours hold their light.
     """
     tree, names = _Tree(), list(images)
@@ -66,11 +73,24 @@ def pack_pieces(
         "materials": tree.materials,
         "skins": [_describe_skin(builder, place)],
     }
+    if light is not None:
+        document["scenes"][0]["extras"] = {"light": _describe_light(light)}
     if images:
         document |= _add_images(builder, images)
     if tree.extensions:
         document["extensionsUsed"] = sorted(tree.extensions)
     return builder.pack(document)
+
+
+def _describe_light(light: Light) -> dict[str, Any]:
+    """Return the light around, as harmonics of what a white surface sends back, and the lamps."""
+    lamps = zip(light.key_directions.tolist(), light.key_colours.tolist(), strict=True)
+    rounded = [{"direction": _round(way), "colour": _round(colour)} for way, colour in lamps]
+    return {"ambient": [_round(row) for row in light.ambient.tolist()], "lamps": rounded}
+
+
+def _round(values: list[float]) -> list[float]:
+    return [round(value, 4) for value in values]
 
 
 def _describe_skin(builder: Builder, pivot: np.ndarray) -> dict[str, Any]:
@@ -92,10 +112,11 @@ def _add_images(builder: Builder, images: dict[str, Bytes]) -> dict[str, Any]:
 
 
 def encode_image(pixels: Bytes) -> tuple[str, bytes]:
-    """Return the kind and the bytes of a texture: PNG with a palette where it has alpha, else JPEG."""
+    """Return the kind and the bytes of a texture: PNG where it has alpha, else JPEG."""
     image, file = Image.fromarray(pixels), io.BytesIO()
     if pixels.shape[2] == 4:
-        return "png", encode_png(pixels)
+        image.save(file, format="png", compress_level=PACKING)
+        return "png", file.getvalue()
     image.save(file, format="jpeg", quality=QUALITY, subsampling=0)
     return "jpeg", file.getvalue()
 
