@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from portrait360.pipeline.export.avatar_glb.eyes import find_sight
 from portrait360.pipeline.export.avatar_glb.file import pack_avatar_glb, write_avatar_glb
 from portrait360.pipeline.export.avatar_glb.hair import colour_cards
 from portrait360.pipeline.export.avatar_glb.hair_cards import LOWEST, make_cards
+from portrait360.pipeline.export.avatar_glb.light import show
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.pipeline.export.avatar_glb.skin_texture import calm_lids
 from portrait360.pipeline.export.avatar_glb.skin_uv import skin_uv
@@ -27,7 +30,7 @@ from portrait360.synth.head.bare_head import make_head
 from portrait360.synth.head.eyes import eye_meshes
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import unit
-from portrait360.synth.render.lights import LUMINANCE
+from portrait360.synth.render.lights import LUMINANCE, reflected_light
 from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.parameters import HeadParameters, Pose
 from portrait360.synth.scene import Strands
@@ -220,7 +223,7 @@ def test_no_card_of_hair_looks_down():
     )
     cards = make_cards([strands], lambda p: unit(p), lambda p: np.ones((len(p), 1), np.float32), 2000)
     assert cards is not None and (cards.vertices[:, 1] < -0.1).any()
-    assert cards.normals[:, 1].min() > 2 * LOWEST  # normals that looked straight down are short before they are unit
+    assert cards.normals[:, 1].min() > LOWEST - 1e-6
     np.testing.assert_allclose(np.linalg.norm(cards.normals, axis=1), 1, atol=1e-5)
 
 
@@ -315,6 +318,44 @@ def test_unlit_it_has_the_colours_of_the_avatar(unlit, avatar):
             if both.sum() > 200:
                 shown, true = drawing.colours[both].mean(0) ** (1 / 2.2), own.rgb[both].mean(0)
                 assert np.abs(shown - true).max() < 0.1, (azimuth, name)
+
+
+def test_in_the_photos_light_it_has_the_colours_of_the_avatars_views(glb, avatar):
+    """Viewers that light it as the file says show the person as the avatar's own pictures do, from every side."""
+    light = glb.tree["scenes"][0]["extras"]["light"]
+    assert np.allclose(light["ambient"], avatar.scene.light.ambient, atol=1e-3)
+    ways, colours = (np.array([lamp[key] for lamp in light["lamps"]]) for key in ("direction", "colour"))
+    bare = replace(
+        glb,
+        meshes={
+            name: replace(mesh, attributes=_show_light(mesh, light, ways, colours), material=_bare(mesh))
+            for name, mesh in glb.meshes.items()
+        },
+    )
+    for azimuth in (0, 60, 180, 270):
+        camera = orbit_camera(azimuth)
+        albedo, lit, view = draw(glb, camera), draw(bare, camera), avatar.render(camera, SIZE)
+        for name, most in (("skin", 0.05), ("hair", 0.1)):
+            both = cv2.erode(((albedo.names == name) & (lit.names == name)).astype(np.uint8), np.ones((3, 3))) > 0
+            if both.sum() > 300:
+                shown = show((albedo.colours * lit.colours)[both].astype(np.float32))
+                assert np.median(np.abs(shown - view.rgb[both])) < most, (azimuth, name)
+
+
+def _show_light(mesh, light, ways, colours):
+    """The mesh with the light that it receives as its colours."""
+    normals = mesh.attributes["NORMAL"]
+    value = reflected_light(light["ambient"], normals) + np.maximum(normals @ ways.T, 0) @ colours
+    return mesh.attributes | {"COLOR_0": value}
+
+
+def _bare(mesh):
+    """Its material without a texture, but for cards, whose outline it is."""
+    return {**mesh.material, "pbrMetallicRoughness": {}, "alphaMode": "OPAQUE"}
+
+
+def test_unlit_files_hold_their_light_already(unlit):
+    assert "extras" not in unlit.tree["scenes"][0]
 
 
 def test_clothes_show_what_the_photo_shows_of_them(glb, avatar):

@@ -13,19 +13,20 @@ from portrait360.pipeline.export.avatar_glb.texture import encode
 from portrait360.utils.array_types import F32, I32, Bytes
 
 SIDES = ((600, 512), (5000, 1024))  # most segments of cards, and the side of their texture in texels
-SIDE = 2048  # for more
+SIDE = 1536  # for more
 WIDE = (12, 64)  # texels of a card and its margins
 LONG = 3.2  # length of a card's place against its width, at least
 MARGIN = 1.5  # texels beside a card that stay clear, so that its neighbour is not seen
-LEAST, MOST, COPIES = 11, 48, 3  # hairs on a card, and how often a strand may be on it to make them so many
-COVER = 1.8  # their widths together, against that of the card
+LEAST, MOST, COPIES = 11, 26, 3  # hairs on a card, and how often a strand may be on it to make them so many
+COVER = 1.5  # their widths together, against that of the card
 WIDTHS = (0.05, 0.25)  # half the width of a hair, in halves of that of its card
 SPREAD, TONES = 0.72, 0.16  # how far hairs that stand in for missing ones lie apart, and how much they differ
-RAGGED = (0.10, 0.30)  # shares of the length over which hairs begin and end
-THIN = 0.7  # of the width that a hair loses toward its tip
-BENT, EDGE = 0.6, 0.36  # places from which those of strands beside a card are moved onto it
-CUTOFF = 0.42  # alpha from which a texel is hair
-STEPS = 40  # levels of a channel: more make files large, and are not seen
+RAGGED = (0.06, 0.22)  # shares of the length over which hairs begin and end
+THIN = 0.6  # of the width that a hair loses toward its tip
+EDGE, CLOSER = 0.12, 0.35  # margin beside the hairs, and share of the width that they lose toward the tip
+OWN, OWN_SHARE = 0.5, 0.3  # how far a strand leaves its place at most, and the share of it that its card shows
+CUTOFF = 0.35  # alpha from which a texel is hair
+STEPS, ALPHA_STEPS = 40, 7  # levels of colours and of alpha: more make files large, and are not seen
 SEED = 41
 
 
@@ -71,15 +72,10 @@ def draw_cards(hairs: Hairs, count: int, places: Places) -> F32:
     size = len(hairs.card)
     order = rng.permutation(size)
     order = order[np.argsort(hairs.card[order], kind="stable")]
-    assert hairs.across is not None
-    across = np.where(
-        np.abs(hairs.across) > BENT,
-        np.sign(hairs.across) * (BENT + EDGE * (1 - np.exp(-(np.abs(hairs.across) - BENT) / EDGE))),
-        hairs.across,
-    )
+    across = _lay_side_by_side(hairs, number, rng)
     width = np.clip(COVER / number[hairs.card], *WIDTHS) * rng.uniform(0.75, 1.25, size)
-    ends = np.stack([rng.uniform(0, RAGGED[0], size), 1 - RAGGED[1] * rng.uniform(0, 1, size) ** 2], 1)
-    ends[rng.random(size) < 0.3] = [0, 1]
+    aside = np.abs(across.mean(1))
+    ends = np.stack([rng.uniform(0, RAGGED[0], size), 1 - RAGGED[1] * (0.4 * aside + 0.6 * rng.random(size))], 1)
     mean = np.zeros((count, 3))
     np.add.at(mean, hairs.card, hairs.colours.mean(1))
     mean /= np.maximum(number, 1)[:, None]
@@ -115,6 +111,22 @@ def _complete(hairs: Hairs, count: int, rng: np.random.Generator) -> tuple[Hairs
     return full, np.bincount(card, minlength=count)
 
 
+def _lay_side_by_side(hairs: Hairs, number: NDArray[np.int64], rng: np.random.Generator) -> F32:
+    """Return where hairs lie across their cards (h, k): in their order, evenly, and closer to each other at the tip.
+
+    As strands cross, as they do in a bundle, cards would be full of holes.
+    """
+    assert hairs.across is not None
+    mean = hairs.across.mean(1)
+    order = np.lexsort((mean, hairs.card))
+    rank = np.empty(len(order))
+    rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(number) - number, number)
+    place = (rank + rng.uniform(0.1, 0.9, len(order))) / number[hairs.card] * 2 - 1
+    along = np.linspace(0, 1, hairs.across.shape[1])
+    own = np.clip(hairs.across - mean[:, None], -OWN, OWN)
+    return ((1 - EDGE) * place[:, None] * (1 - CLOSER * along**2) + OWN_SHARE * own).astype(np.float32)
+
+
 @njit_fast
 def _draw(texture, card, across, colours, width, ends, mean, columns, wide, high, margin, thin):
     """Lay hairs, which come card by card, over one another in premultiplied colours, then divide by alpha."""
@@ -128,7 +140,7 @@ def _draw(texture, card, across, colours, width, ends, mean, columns, wide, high
             i = min(int(t * (k - 1)), k - 2)
             f = t * (k - 1) - i
             s = (t - ends[h, 0]) / max(ends[h, 1] - ends[h, 0], 1e-6)
-            half = width[h] * min(0.45 + 6 * s, 1.0) * (1 - thin * s * s * s) * (0.5 * wide - margin)
+            half = width[h] * min(0.45 + 6 * s, 1.0) * (1 - thin * s * s) * (0.5 * wide - margin)
             x = (across[h, i] * (1 - f) + across[h, i + 1] * f) * (0.5 * wide - margin) + 0.5 * wide
             low, end = max(x - half, margin), min(x + half, wide - margin)
             for column in range(int(low), min(int(end) + 1, wide)):
@@ -153,5 +165,7 @@ def finish_texture(texture: F32, *, shown: bool) -> Bytes:
     """Return a texture of cards (side, side, 4) in sRGB; `shown` colours are light, others albedo."""
     flat = np.ascontiguousarray(texture[..., :3].reshape(-1, 3), np.float32)
     colours = (show(flat) if shown else encode(flat)).reshape(*texture.shape[:2], 3)
-    values = np.concatenate([colours, texture[..., 3:]], -1)
-    return np.rint(np.clip(np.rint(values * STEPS) / STEPS, 0, 1) * 255).astype(np.uint8)
+    values = np.concatenate(
+        [np.rint(colours * STEPS) / STEPS, np.rint(texture[..., 3:] * ALPHA_STEPS) / ALPHA_STEPS], -1
+    )
+    return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)

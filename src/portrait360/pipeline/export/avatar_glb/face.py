@@ -13,10 +13,11 @@ from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck
 from portrait360.pipeline.export.avatar_glb.card_texture import finish_texture
 from portrait360.pipeline.export.avatar_glb.expression import Rig, follow, select_units
 from portrait360.pipeline.export.avatar_glb.eyes import draw_eye, find_middle, is_eye, make_eye, turn_eye
-from portrait360.pipeline.export.avatar_glb.hair import HAIR_LOOK, find_gain, show_hair
+from portrait360.pipeline.export.avatar_glb.hair import HAIR_LOOK, colour_by_views, find_gain, show_hair
 from portrait360.pipeline.export.avatar_glb.hair_cards import Cards, make_cards, make_ribbons
 from portrait360.pipeline.export.avatar_glb.light import HairLight, find_irradiance, find_openness, show, show_linear
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
+from portrait360.pipeline.export.avatar_glb.shown_colours import ShownColours
 from portrait360.pipeline.export.avatar_glb.skin import make_skin
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.bare_head import head_share
@@ -141,7 +142,9 @@ def shade_mouth(points: F32) -> F32:
     return np.asarray(1 - (1 - DARKEST) * smoothstep(*DEEP, depth), np.float32)[:, None]
 
 
-def make_face_hair(avatar: Avatar, rig: Rig, neck: Neck, detail: float, *, unlit: bool) -> list[Piece]:
+def make_face_hair(
+    avatar: Avatar, rig: Rig, neck: Neck, shown: ShownColours, detail: float, *, unlit: bool
+) -> list[Piece]:
     """Return lashes, brows and beard, each with the units that move it."""
     skin, pieces = rig.fitted[: rig.pack.body], []
     moves = rig.moves[:, : rig.pack.body]
@@ -151,14 +154,14 @@ def make_face_hair(avatar: Avatar, rig: Rig, neck: Neck, detail: float, *, unlit
     if lashes is not None:
         followed = follow(lashes.vertices, rig.fitted[lash], rig.moves[:, lash])
         look = Look("lashes", 0.7, double=True)
-        pieces.append(_hair_piece("lashes", look, lashes, followed, avatar, rig, None, Part.EYES, unlit))
+        pieces.append(_hair_piece("lashes", look, lashes, followed, avatar, rig, None, Part.EYES, None, unlit))
     for name, part, count in (("brows", Part.BROWS, BROW_TRIANGLES), ("beard", Part.BEARD, BEARD_TRIANGLES)):
         cards = make_cards(_strands(avatar, part), outward, HairLight(avatar, part).openness, round(count * detail))
         if cards is not None:
             followed = follow(cards.roots, skin, moves)
             share = None if name == "brows" else neck.head_share(cards.vertices)
             look = replace(HAIR_LOOK, name=name, texture=name)
-            pieces.append(_hair_piece(name, look, cards, followed, avatar, rig, share, part, unlit))
+            pieces.append(_hair_piece(name, look, cards, followed, avatar, rig, share, part, shown, unlit))
     return pieces
 
 
@@ -189,16 +192,17 @@ def _hair_piece(
     rig: Rig,
     share: F32 | None,
     part: Part,
+    shown: ShownColours | None,
     unlit: bool,
 ) -> Piece:
     light = HairLight(avatar, part)
     sky = light.sky
     colours = show_linear(cards.colours * sky) if unlit else cards.colours
     image = None
-    if cards.texture is not None:
+    if cards.texture is not None and shown is not None:
         gain = find_gain(avatar, show_hair(avatar), light, part) if part == Part.BEARD else np.ones(3)
-        tint = np.append(gain * sky if unlit else gain, 1).astype(np.float32)
-        image = finish_texture(cards.texture * tint, shown=unlit)
+        texture = cards.texture * np.append(gain * sky, 1).astype(np.float32)
+        image = finish_texture(colour_by_views(avatar, cards, texture, shown, unlit=unlit), shown=unlit)
     neutral = cards.vertices - np.tensordot(rig.weights, moves, 1).astype(np.float32)
     return Piece(
         name, look, neutral, cards.normals, cards.triangles, uv=None if image is None else cards.uv,

@@ -16,6 +16,7 @@ from portrait360.pipeline.export.avatar_glb.hair import make_hair
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, show_linear
 from portrait360.pipeline.export.avatar_glb.photo_detail import PhotoDetail, find_photo_detail
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
+from portrait360.pipeline.export.avatar_glb.shown_colours import ShownColours, show_colours
 from portrait360.pipeline.export.avatar_glb.skin_texture import bake_skin_texture
 from portrait360.pipeline.export.avatar_glb.worn import Worn, make_worn
 from portrait360.synth.render.tone_mapping import srgb_to_linear
@@ -46,7 +47,8 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, detail: float = 1.0, unlit: 
 def pack_avatar_glb(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> bytes:
     """Return the bytes of the .glb file of an avatar."""
     parts = make_parts(avatar, detail=detail, unlit=unlit)
-    return pack_pieces(parts.pieces, parts.images, parts.pivot, parts.weights, unlit=unlit)
+    light = None if unlit else avatar.scene.light
+    return pack_pieces(parts.pieces, parts.images, parts.pivot, parts.weights, light=light, unlit=unlit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,10 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
         raise UserError(f"The detail of a mesh must lie between {DETAILS[0]:g} and {DETAILS[1]:g}, not {detail:g}.")
     rig = make_rig(avatar)
     neck = make_neck(rig)
+    hair, body = show_colours(avatar)
     shapes, (photo, skin) = run_beside(
-        lambda: make_shapes(avatar, rig, neck, detail, unlit=unlit), lambda: paint_skin(avatar, unlit=unlit)
+        lambda: make_shapes(avatar, rig, neck, hair, detail, unlit=unlit),
+        lambda: paint_skin(avatar, body, hair, unlit=unlit),
     )
     worn = list(map_in_threads(lambda thing: thing.print(photo, unlit=unlit), shapes.worn, lone_first=False))
     pieces, images = shapes.face + worn, {"skin": skin, **shapes.eyes}
@@ -74,10 +78,10 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
     return Parts(pieces, images, neck.pivot, dict(zip(rig.names, rig.weights.tolist(), strict=True)))
 
 
-def paint_skin(avatar: Avatar, *, unlit: bool) -> tuple[PhotoDetail, Bytes]:
+def paint_skin(avatar: Avatar, shown: ShownColours, hair: ShownColours, *, unlit: bool) -> tuple[PhotoDetail, Bytes]:
     """Return what the photo shows beyond the avatar's colours, and the texture of the skin with it."""
     photo = find_photo_detail(avatar)
-    return photo, bake_skin_texture(avatar, photo, unlit=unlit)
+    return photo, bake_skin_texture(avatar, photo, shown, hair, unlit=unlit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,24 +94,24 @@ class Shapes:
     hair: list[Piece]
 
 
-def make_shapes(avatar: Avatar, rig: Rig, neck: Neck, detail: float, *, unlit: bool) -> Shapes:
-    face, eyes = make_face(avatar, rig, neck, detail, unlit=unlit)
+def make_shapes(avatar: Avatar, rig: Rig, neck: Neck, shown: ShownColours, detail: float, *, unlit: bool) -> Shapes:
+    face, eyes = make_face(avatar, rig, neck, shown, detail, unlit=unlit)
     worn = make_worn(avatar, neck, detail, unlit=unlit)
     plain = face + [thing.piece for thing in worn]
     closed = plain + close_bust(avatar, plain, unlit=unlit)  # of the base here only its triangles count
     left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in closed)
-    return Shapes(face, eyes, worn, make_hair(avatar, neck, left, unlit=unlit))
+    return Shapes(face, eyes, worn, make_hair(avatar, neck, left, shown, unlit=unlit))
 
 
 def make_face(
-    avatar: Avatar, rig: Rig, neck: Neck, detail: float, *, unlit: bool
+    avatar: Avatar, rig: Rig, neck: Neck, shown: ShownColours, detail: float, *, unlit: bool
 ) -> tuple[list[Piece], dict[str, Bytes]]:
     """Return what expressions move, and the textures of the eyes by name."""
     images: dict[str, Bytes] = {}
     pieces = [make_skin_piece(avatar, rig, detail)]
     pieces += make_eyes(avatar, rig, images, unlit=unlit)
     pieces += make_mouth(avatar, rig, unlit=unlit)
-    pieces += make_face_hair(avatar, rig, neck, detail, unlit=unlit)
+    pieces += make_face_hair(avatar, rig, neck, shown, detail, unlit=unlit)
     return pieces, images
 
 

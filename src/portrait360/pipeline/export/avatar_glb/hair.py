@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from scipy.spatial import KDTree
 
@@ -13,32 +14,37 @@ from portrait360.pipeline.avatar.hair.tone import Tone, tone_colours, tone_hair
 from portrait360.pipeline.avatar.skin.mesh import coarse_count
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck
 from portrait360.pipeline.export.avatar_glb.card_texture import CUTOFF, finish_texture
-from portrait360.pipeline.export.avatar_glb.hair_cards import make_cards
+from portrait360.pipeline.export.avatar_glb.hair_cards import Cards, make_cards
 from portrait360.pipeline.export.avatar_glb.hair_volume import make_hair_volume, make_undercoat
 from portrait360.pipeline.export.avatar_glb.light import HairLight, show_linear
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
+from portrait360.pipeline.export.avatar_glb.shown_colours import ShownColours, find_light
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
+from portrait360.pipeline.export.avatar_glb.texture import find_texels
 from portrait360.synth.meshes import unit, vertex_normals
 from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Mesh, Part
 from portrait360.utils.array_types import F32, Bools
 from portrait360.utils.parallel.threads import count_threads
 from portrait360.utils.portrait_labels import Label
 
-HAIR_LOOK = Look("hair", 0.6, texture="hair", cutoff=CUTOFF, double=True, specular=0.3)
+HAIR_LOOK = Look("hair", 0.7, texture="hair", cutoff=CUTOFF, double=True, specular=0.15)
 UNDERCOAT_LOOK = Look("undercoat", 0.9, double=True, specular=0.2)
 UNDERCOAT, UNDERCOAT_SHARE = 3000, 0.12  # most triangles, and their share of those for all hair
 BELOW, BESIDE, SUNK = 0.018, 8, 0.05  # canonical depth of the undercoat below the cards beside it, how many, and most
 OVER_SKIN, SCALP = 0.003, 0.02  # canonical height that it keeps over the scalp, and distance from which it need not
 SIZE, FEW, GAIN = 256, 200, (0.6, 2.5)  # of a render, pixels of hair that say too little, and the range of gains
 CENTRE = np.array([0.0, 0.03, -0.02])  # of the head, canonical
+BLEED = 5  # texels
+MATCHED, LEAST_LIGHT = 0.8, 1e-4  # how far hair that no view shows is as bright as that beside it
+WEIGHTS = LUMINANCE.astype(np.float32)
 CROWN, HAT_REACH, BELOW_HAT = 0.5, 0.05, 0.008  # cosine at a hat's crown; canonical distances from and below it
-LEAST_LIGHT = 1e-4
 DARKER = 0.6  # the undercoat's albedo against that of the strands in it
 
 
-def make_hair(avatar: Avatar, neck: Neck, triangles: int, *, unlit: bool) -> list[Piece]:
+def make_hair(avatar: Avatar, neck: Neck, triangles: int, shown: ShownColours, *, unlit: bool) -> list[Piece]:
     """Return the hair in at most about this many triangles; nothing for bald heads and hair of stone."""
     groups = [g for g in avatar.scene.strands if g.part[0] == Part.HAIR and len(g.points) and g.widths.max() > 0]
     if not groups or triangles < 1000:
@@ -57,15 +63,16 @@ def make_hair(avatar: Avatar, neck: Neck, triangles: int, *, unlit: bool) -> lis
             scalp = used[find_scalp(skin)[used]]
             body = (skin.vertices[scalp], skin.normals[scalp])
             vertices = sink(vertices, volume.outward(vertices), cards.vertices, *body)
-        colours = DARKER * gain * light.colour_at(vertices)
-        colours = show_linear(colours * light.light_at(vertices)) if unlit else colours * light.openness(vertices)
         normals = vertex_normals(vertices, faces)
+        plain = gain * light.colour_at(vertices) * light.openness(vertices) * light.sky
+        radiance = DARKER * mix_shown(shown, vertices, normals, plain)
+        colours = show_linear(radiance) if unlit else radiance / find_light(avatar, normals)
         share = neck.head_share(vertices)
         pieces.append(Piece("undercoat", UNDERCOAT_LOOK, vertices, normals, faces, colours=colours, head=share))
     if cards is not None:
         assert cards.texture is not None
         texture = colour_cards(cards.texture, gain * light.sky, avatar.projection.tone)
-        texture[..., :3] /= 1 if unlit else np.maximum(light.sky, LEAST_LIGHT)
+        texture = colour_by_views(avatar, cards, texture, shown, unlit=unlit)
         pieces.append(
             Piece(
                 "hair", HAIR_LOOK, cards.vertices, cards.normals, cards.triangles, uv=cards.uv,
@@ -132,6 +139,45 @@ def colour_cards(texture: F32, gain: F32, tone: Tone | None) -> F32:
     if tone is not None and solid.any():
         out[solid, :3] = tone_colours(out[solid][:, :3], tone)
     return out
+
+
+def colour_by_views(avatar: Avatar, cards: Cards, texture: F32, shown: ShownColours, *, unlit: bool) -> F32:
+    """Return a texture (h, w, 4) of cards in light with the colours of the avatar's views, as albedo unless `unlit`.
+
+    What no view shows keeps the colours of its strands.
+    """
+    out = np.zeros_like(texture)
+    level = find_level(cards, shown)
+    values = np.concatenate([cards.vertices, cards.normals, level[:, None]], 1)
+    where, found = find_texels(cards.uv, cards.triangles, cards.triangles, values, len(texture))
+    points, normals = found[:, :3], np.asarray(unit(found[:, 3:6]), np.float32)
+    flat = out.reshape(-1, 4)
+    plain = texture.reshape(-1, 4)[where, :3]
+    plain = plain * (found[:, 6:] / np.maximum(plain @ WEIGHTS, LEAST_LIGHT)[:, None]) ** MATCHED
+    radiance = mix_shown(shown, points, normals, plain)
+    flat[where, :3] = radiance if unlit else radiance / find_light(avatar, normals)
+    flat[where, 3] = 1
+    around = cv2.blur(out, (BLEED, BLEED))  # the texels beside a card are seen at its edges
+    around[..., :3] /= np.maximum(around[..., 3:], 1e-6)
+    out[..., :3] = np.where(out[..., 3:] > 0, out, around)[..., :3]
+    out[..., 3] = texture[..., 3]
+    return out
+
+
+def find_level(cards: Cards, shown: ShownColours) -> F32:
+    """Return the luminance (n,) that views show at the vertices of cards, or at the nearest that they show."""
+    radiance, trust = shown.find(cards.vertices, cards.normals)
+    seen = np.flatnonzero(trust > 0.5)
+    if len(seen) == 0:
+        return cards.colours @ WEIGHTS
+    near = KDTree(cards.vertices[seen]).query(cards.vertices, workers=count_threads())[1]
+    return (radiance @ WEIGHTS)[seen[np.asarray(near)]]
+
+
+def mix_shown(shown: ShownColours, points: F32, normals: F32, plain: F32) -> F32:
+    """Return the radiance (n, 3) that views show at points, or `plain` where they show none."""
+    radiance, trust = shown.find(points, normals)
+    return plain + trust[:, None] * (radiance - plain)
 
 
 def find_gain(avatar: Avatar, film: Film, light: HairLight, part: Part) -> F32:

@@ -17,7 +17,7 @@ from portrait360.utils.array_types import F32, I32, Floats
 
 POINTS = 17  # along a strand
 SHORT = 0.05  # canonical length up to which a card has few segments
-SEGMENTS = (2, 8, 10)  # of short cards, and of long straight and wavy ones
+SEGMENTS = (2, 5, 10)  # of short cards, and of long straight and wavy ones
 WAVY = 1.2  # radians by which a wavy strand turns
 ROUNDS = 3  # of clustering
 COVER = 1.5  # half the width of a card, in standard deviations of its strands
@@ -25,7 +25,7 @@ HALF_WIDTH = (0.0011, 0.010)  # canonical
 SLENDER = 0.11  # half the width of a card, at most, of its length
 LIFT = 1.0  # standard deviations by which a card lies above the middle of its strands
 MOST_LIFT = 0.010  # canonical; strands that part from each other lie far apart
-BEND, SOFT = 0.35, 0.65  # how far the normals at its sides lean apart, and the share that the whole hair has in them
+BEND, SOFT = 0.35, 0.95  # how far the normals at its sides lean apart, and the share that the whole hair has in them
 LOWEST = -0.1  # y of the normals of cards: light from below is rare, and ends of hair that look down would be black
 SALIENCE = 1.5  # power of the light of a strand by which it counts in its bundle
 OPEN, HIDDEN, MOST_HIDDEN = (
@@ -209,8 +209,11 @@ def _cards_of(strands: Bundle, outward: Callable[[F32], F32], count: int, segmen
 def _soften(cards: Cards, outward: Callable[[F32], F32]) -> F32:
     """Return normals (n, 3) that vary as those of the whole hair do, not from card to card, and do not look down."""
     normals = np.asarray(unit((1 - SOFT) * cards.normals + SOFT * outward(cards.vertices)), np.float32)
-    normals[:, 1] = np.maximum(normals[:, 1], LOWEST)
-    return np.asarray(unit(normals), np.float32)
+    low = normals[:, 1] < LOWEST
+    side = normals[low][:, [0, 2]] + np.array([0, 1e-6], np.float32)
+    side *= np.sqrt(1 - LOWEST**2) / np.linalg.norm(side, axis=1, keepdims=True)
+    normals[low] = np.stack([side[:, 0], np.full(len(side), LOWEST), side[:, 1]], 1)
+    return normals
 
 
 def _smooth(curves: F32) -> F32:

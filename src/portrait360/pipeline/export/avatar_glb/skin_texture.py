@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from portrait360.geometry import rasterizer, rasterizer_kernels
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.skin.mesh import skin_sizes
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, find_openness, show
 from portrait360.pipeline.export.avatar_glb.photo_detail import PhotoDetail
+from portrait360.pipeline.export.avatar_glb.shown_colours import ShownColours, find_light
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.pipeline.export.avatar_glb.skin_uv import skin_uv, subdivide_uv
-from portrait360.pipeline.export.avatar_glb.texture import fill_texture
+from portrait360.pipeline.export.avatar_glb.texture import fill_texture, find_texels
 from portrait360.synth.head.fitted_head import load_linear_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.scene import Mesh
@@ -24,6 +24,10 @@ SIDE = 2048
 SHADED = 0.7  # power of the openness of skin: viewers' own light darkens what lies below once more
 LIDS, OUTER = (0.3, 0.7), 0.5  # of the way of the lids; up to where they show beside open eyes
 BRIGHT_LID, OPEN_LID, EVEN = 0.5, 0.9, 0.75  # quantiles of colours and light there, and their share
+LIDDED, SCALP = (
+    0.5,
+    0.7,
+)  # how far lids lack what views show there, and light of skin below hair against that of the hair
 LINING, DARKEST = (0.75, 1.0), 0.45  # of the mouth, and the share of light that reaches it, for viewers know no shade
 
 
@@ -36,10 +40,23 @@ class _Texels:
     normals: F32  # (t, 3)
     colours: F32  # (t, 3) linear
     lids: F32  # (t,) 1 on the lids
+    inside: F32  # (t,) 1 in the mouth
 
 
-def bake_skin_texture(avatar: Avatar, detail: PhotoDetail, *, unlit: bool = False, side: int = SIDE) -> Bytes:
-    """Return the texture (side, side, 3) in sRGB; `unlit` keeps the light of the avatar in it."""
+def bake_skin_texture(
+    avatar: Avatar,
+    detail: PhotoDetail,
+    shown: ShownColours,
+    hair: ShownColours,
+    *,
+    unlit: bool = False,
+    side: int = SIDE,
+) -> Bytes:
+    """Return the texture (side, side, 3) in sRGB; `unlit` keeps the light of the avatar in it.
+
+    It has the colours that the avatar's views show of it, and below hair those of the `hair`; lids and the inside of
+    the mouth move, and have their own.
+    """
     mesh = find_skin(avatar)
     # viewers know no shade of hair, sockets and nostrils
     light = find_irradiance(avatar, mesh) if unlit else find_openness(avatar, mesh) ** SHADED
@@ -47,6 +64,13 @@ def bake_skin_texture(avatar: Avatar, detail: PhotoDetail, *, unlit: bool = Fals
     gain, seen = detail.on_skin(texels.points, texels.normals)
     seen = seen * (1 - texels.lids)
     colours = texels.colours * np.exp(seen[:, None] * gain)
+    light = np.float32(1) if unlit else find_light(avatar, texels.normals)
+    radiance, trust = shown.find(texels.points, texels.normals)
+    trust = trust * (1 - LIDDED * texels.lids) * (1 - texels.inside)
+    above, hidden = hair.find(texels.points, texels.normals)
+    hidden = hidden * (1 - trust) * (1 - texels.lids) * (1 - texels.inside)  # gaps between cards show it
+    for found, share in ((SCALP * above, hidden), (radiance, trust)):
+        colours += share[:, None] * (found / light - colours)
     texture = np.zeros((side * side, 3), np.float32)
     texture[texels.where] = show(colours) if unlit else colours
     return fill_texture(texture.reshape(side, side, 3), texels.where, shown=unlit)
@@ -58,25 +82,16 @@ def _find_texels(mesh: Mesh, light: F32, side: int) -> _Texels:
     uv = subdivide_uv(uv) if level == 2 else uv
     corners = np.concatenate([uv[:, [0, 1, 2]], uv[:, [0, 2, 3]]]).reshape(-1, 2)
     triangles = np.arange(len(corners), dtype=np.int32).reshape(-1, 3)
-    points = np.concatenate([corners * side, np.ones((len(corners), 1))], 1).astype(np.float64)
-    depth, ids = np.full((side, side, 1), np.inf, np.float32), np.full((side, side, 1), -1, np.int32)
-    rasterizer_kernels.draw(
-        points, triangles, np.arange(len(triangles), dtype=np.int32), rasterizer.CENTRE, depth, ids
-    )
-    barycentrics = np.zeros((side, side, 3), np.float32)
-    rasterizer_kernels.weights(points, triangles, ids[..., 0], barycentrics)
-    buffers = rasterizer.Buffers(ids[..., 0], barycentrics, depth[..., 0])
     lids = find_lids(level)
     left = mesh.vertices[:, 0] > 0
     colours = calm_lids(mesh.albedo, lids, left) * calm_lids(light, lids, left, bright=OPEN_LID)
     inside = np.asarray(smoothstep(*LINING, pack.mask("inside_mouth", level)), np.float32)
     colours = colours * (1 - (1 - DARKEST) * inside[:, None])
     assert mesh.normals is not None
-    values = np.concatenate([mesh.vertices, mesh.normals, colours, lids[:, None]], 1)
-    where = np.flatnonzero(ids.ravel() >= 0)
-    found = rasterizer.interpolate(buffers, pack.subdivision(level).triangles, values).reshape(-1, 10)[where]
+    values = np.concatenate([mesh.vertices, mesh.normals, colours, lids[:, None], inside[:, None]], 1)
+    where, found = find_texels(corners, triangles, pack.subdivision(level).triangles, values, side)
     points, normals, albedo = (np.ascontiguousarray(found[:, k : k + 3]) for k in (0, 3, 6))
-    return _Texels(where, points, normals, albedo, found[:, 9])
+    return _Texels(where, points, normals, albedo, found[:, 9], found[:, 10])
 
 
 def find_lids(level: int) -> F32:

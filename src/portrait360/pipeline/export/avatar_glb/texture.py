@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from portrait360.utils.array_types import F32, Bools, Bytes
+from portrait360.geometry import rasterizer, rasterizer_kernels
+from portrait360.utils.array_types import F32, I32, Bools, Bytes
 
 BLEED = 24  # texels by which colours continue beyond the charts
 
@@ -27,6 +28,21 @@ def fill_texture(texture: F32, where: np.ndarray, *, shown: bool) -> Bytes:
     out[:] = _to_bytes(mean[None], shown=shown)
     out[known] = _to_bytes(texture[known], shown=shown)
     return out
+
+
+def find_texels(uv: F32, charts: I32, triangles: I32, values: F32, side: int) -> tuple[NDArray[np.intp], F32]:
+    """Return the flat indices (t,) of the texels that triangles cover, and there the values (n, k) of their corners.
+
+    `charts` are the same triangles with the indices of `uv` (m, 2).
+    """
+    points = np.concatenate([uv * side, np.ones((len(uv), 1))], 1).astype(np.float64)
+    depth, ids = np.full((side, side, 1), np.inf, np.float32), np.full((side, side, 1), -1, np.int32)
+    rasterizer_kernels.draw(points, charts, np.arange(len(charts), dtype=np.int32), rasterizer.CENTRE, depth, ids)
+    barycentrics = np.zeros((side, side, 3), np.float32)
+    rasterizer_kernels.weights(points, charts, ids[..., 0], barycentrics)
+    buffers = rasterizer.Buffers(ids[..., 0], barycentrics, depth[..., 0])
+    where = np.flatnonzero(ids.ravel() >= 0)
+    return where, rasterizer.interpolate(buffers, triangles, values).reshape(-1, values.shape[1])[where]
 
 
 def _to_bytes(colours: F32, *, shown: bool) -> Bytes:
