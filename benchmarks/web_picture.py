@@ -23,15 +23,17 @@ SECONDS = 1800  # that a run may take on a busy machine
 
 
 def take_picture(runs: Path, profile: Path) -> np.ndarray:
-    """Choose the example, make its head unless there is one, and return the page with it."""
+    """Open the run that is there, or make the head of the example, and return the page with it."""
     with Server(runs, free_port(8880)) as server, Chromium(profile, seconds=SECONDS) as browser:
         tab = Tab(browser, *SIZE, online=True)
         tab.open(server.entrance)
-        tab.run(appears("[data-example=astronaut]"))
-        has_run = tab.run("!!document.querySelector('[data-run]')")
-        tab.run("document.querySelector('[data-example=astronaut]').click()")
-        tab.run(appears(".p360-trio", SECONDS))
-        tab.run(f"document.querySelector('{'[data-run]' if has_run else '#p360-make'}').click()")
+        tab.run(appears(".p360-past"))  # it comes with the list of runs
+        if not tab.run("!!document.querySelector('[data-run]')"):
+            tab.run("document.querySelector('[data-example=astronaut]').click()")
+            tab.run(appears(".p360-trio", SECONDS))
+            tab.run("document.querySelector('#p360-make').click()")
+        else:
+            tab.run("document.querySelector('[data-run]').click()")
         tab.run(appears(".p360-compare", SECONDS))
         frame = Frame(tab)
         while frame.run("window.portrait360?.mode()") != "splats":
