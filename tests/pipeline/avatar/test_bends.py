@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.bends import bend_locks, measure_bends
 from portrait360.pipeline.avatar.hair.donors import measure_along
+from portrait360.pipeline.avatar.hair.fit import fit_strands
+from portrait360.pipeline.avatar.hair.outline import bare_skin
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
+from portrait360.synth.render.label_view import draw_backdrop, see_labels
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32
 from portrait360.utils.portrait_labels import Label
@@ -65,3 +69,16 @@ def test_locks_bend_behind_together_and_keep_their_lengths_and_what_lies_before(
     apart = np.linalg.norm(np.diff(roots[order], axis=0), axis=1) < 0.006
     near = np.linalg.norm(np.diff(last[order], axis=0), axis=1)[apart]
     assert np.median(near) < 0.6 * np.median(np.linalg.norm(last - last.mean(0), axis=1))
+
+
+def test_hair_that_bends_still_meets_the_outline_of_the_photo(head: Head):
+    hair, wavy = grow(head, "short_bob"), photograph(1.0)
+    backdrop = draw_backdrop([bare_skin(head)], wavy.camera, SIDE)
+    labels = see_labels(backdrop, [hair]).labels
+    shown = labels == Label.HAIR
+    photo = replace(wavy, labels=labels, alpha=(labels != Label.BACKGROUND).astype(np.float32))
+    assert measure_bends(photo) > 0.1
+    found = see_labels(backdrop, fit_strands([hair], head, photo)).labels == Label.HAIR
+    rim = shown & (cv2.erode((labels != Label.BACKGROUND).astype(np.uint8), np.ones((9, 9), np.uint8)) == 0)
+    rim[SIDE * 45 // 100 :] = False  # below, hair ends, however it bends
+    assert (found & rim).sum() / rim.sum() > 0.95
