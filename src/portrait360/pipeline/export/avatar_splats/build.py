@@ -79,7 +79,10 @@ def splats_from_avatar(
     useful = find_useful(shares, drawn.least_inside)
     splats, chosen = _choose(drawn, shares, useful, max(count - lined, count // 2))
     splats = paint(splats[chosen], shares.colours[chosen])
-    splats = replace(splats, means=(splats.means + shares.shifts[chosen]).astype(np.float32))
+    shifts = (
+        shares.shifts[chosen] * (drawn.labels[chosen] != 0)[:, None]
+    )  # moved, pixels of the photo would be mixed up
+    splats = replace(splats, means=(splats.means + shifts).astype(np.float32))
     lining = paint_lining(drawn.lining, drawn.lining_labels, splats, drawn.labels[chosen])
     lining = lining[np.arange(min(len(lining), count - len(splats)))]
     splats, trust = join_splats([splats, lining]), np.concatenate([drawn.trust[chosen], np.ones(len(lining))])
