@@ -78,11 +78,12 @@ def fit_strands(
     seen = hide_masses(photo, find_masses(photo, head)) if held else photo
     if held:
         loose = [drop_loops(group, head) for group in loose]
-    bends = 0.0 if held or waves else measure_bends(photo)
-    loose = [bend_locks(group, head, bends, 0) for group in loose]  # before they meet the outline, which they leave
     loose = meet_outline(loose, head, seen, trust=trust)
     loose = [recede(group if held else close_gap(group), head, photo.camera) for group in loose]
     loose = round_profile(loose, head, photo.camera, find_side_reach(loose, head))
+    bends = 0.0 if held or waves else measure_bends(photo)
+    if bends > 0:  # strands leave the outline when they bend
+        loose = meet_outline([bend_locks(group, head, bends, 0) for group in loose], head, seen, trust=trust)
     loose = loose if held else fill_crown(loose, head)
     if held:
         grain = read_grain(photo)[0]
