@@ -35,6 +35,12 @@ class PhotoDetail:
 
     def on_skin(self, points: F32, normals: F32) -> tuple[F32, Floats]:
         """Return the logarithmic gain (n, 3) of skin at points, and how far the photo shows each of them (n,)."""
+        fine, inside = self._skin
+        return self._read(fine, points, normals, inside, DEPTH, FACING)
+
+    @cached_property
+    def _skin(self) -> tuple[F32, F32]:
+        """The gain of skin (s, s, 3) and where the photo shows it (s, s)."""
         photo, bare = self.view.photo, self.view.bare
         other = ~np.isin(photo.labels, (*SKIN, Label.EYE, Label.MOUTH))
         apart = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, 3) / photo.size
@@ -42,7 +48,7 @@ class PhotoDetail:
         feature = photo.mask(FEATURES, inset=0, blur=3 * photo.size / 512)[..., None]
         fine = self._find_fine(inside, 1 - 0.98 * feature[..., 0], SKIN_WIDTH)
         held = MOST + (MOST_FEATURE - MOST) * feature
-        return self._read(np.clip(fine, -held, held), points, normals, inside, DEPTH, FACING)
+        return np.asarray(np.clip(fine, -held, held), np.float32), np.asarray(inside, np.float32)
 
     def on_things(self, points: F32, normals: F32, labels: tuple[Label, ...]) -> tuple[F32, Floats]:
         """Return the same of what is worn; the pattern of clothes goes on where the photo does not show it."""

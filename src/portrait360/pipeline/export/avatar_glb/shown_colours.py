@@ -21,7 +21,7 @@ from portrait360.utils.parallel.threads import map_in_threads
 
 PLACES = ((0, 0), (35, 0), (-35, 0), (75, 5), (-75, 5), (125, 5), (-125, 5), (180, 10), (30, 60), (180, 60))
 """Azimuth and elevation of the views in degrees."""
-SIZE = 512
+SIZE = 384
 FACING = 10.0  # power of the cosine between a normal and the way to the camera, by which a view counts
 HAIR_REACH, SKIN_REACH = (0.04, 0.015, 0.06, 0.02), (0.012, 0.004, 0.01, 0.0)
 """Canonical distances before and behind a view's surface up to which it shows a point, and behind it from which not,
@@ -64,7 +64,7 @@ def show_colours(avatar: Avatar) -> tuple[ShownColours, ShownColours]:
     """Return what views of an avatar show of its hair, and of its skin."""
     cameras = [Camera(look_at(*place), focal_from_fov(FOV)) for place in PLACES]
     solid = join_solids(avatar)
-    shots = list(map_in_threads(lambda camera: show_pixels(avatar, solid, camera), cameras))
+    shots = [show_pixels(avatar, solid, camera) for camera in cameras]  # other views are rendered beside these
     radiance, hair, hair_depth, skin, depth = (np.stack([shot[k] for shot in shots]) for k in range(5))
     places = (
         np.stack([camera.cam2world[:3, :3].T for camera in cameras]).astype(np.float32),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -19,8 +19,11 @@ from portrait360.synth.head_pack import load_pack
 from portrait360.synth.scene import Mesh
 from portrait360.utils.array_types import F32, Bools, Bytes
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.parallel.threads import map_in_threads
 
 SIDE = 2048
+LITTLE = 0.01  # share of a texel that views do not show, from which hair above it counts
+CHUNK = 1 << 18  # texels that are coloured at a time: all at once would take a gigabyte
 SHADED = 0.7  # power of the openness of skin: viewers' own light darkens what lies below once more
 LIDS, OUTER = (0.3, 0.7), 0.5  # of the way of the lids; up to where they show beside open eyes
 BRIGHT_LID, OPEN_LID, EVEN = 0.5, 0.9, 0.75  # quantiles of colours and light there, and their share
@@ -39,8 +42,12 @@ class _Texels:
     points: F32  # (t, 3)
     normals: F32  # (t, 3)
     colours: F32  # (t, 3) linear
+    light: F32  # (t, 3) of the avatar, by which what its views show is divided
     lids: F32  # (t,) 1 on the lids
     inside: F32  # (t,) 1 in the mouth
+
+    def take(self, part: slice) -> _Texels:
+        return _Texels(*(getattr(self, field.name)[part] for field in fields(self)))
 
 
 def bake_skin_texture(
@@ -59,24 +66,38 @@ def bake_skin_texture(
     """
     mesh = find_skin(avatar)
     # viewers know no shade of hair, sockets and nostrils
-    light = find_irradiance(avatar, mesh) if unlit else find_openness(avatar, mesh) ** SHADED
-    texels = _find_texels(mesh, light, side)
-    gain, seen = detail.on_skin(texels.points, texels.normals)
-    seen = seen * (1 - texels.lids)
-    colours = texels.colours * np.exp(seen[:, None] * gain)
-    light = np.float32(1) if unlit else find_light(avatar, texels.normals)
-    radiance, trust = shown.find(texels.points, texels.normals)
-    trust = trust * (1 - LIDDED * texels.lids) * (1 - texels.inside)
-    above, hidden = hair.find(texels.points, texels.normals)
-    hidden = hidden * (1 - trust) * (1 - texels.lids) * (1 - texels.inside)  # gaps between cards show it
-    for found, share in ((SCALP * above, hidden), (radiance, trust)):
-        colours += share[:, None] * (found / light - colours)
+    shade = find_irradiance(avatar, mesh) if unlit else find_openness(avatar, mesh) ** SHADED
+    assert mesh.normals is not None
+    light = np.ones_like(mesh.normals) if unlit else find_light(avatar, mesh.normals)
+    texels = _find_texels(mesh, shade, light, side)
     texture = np.zeros((side * side, 3), np.float32)
-    texture[texels.where] = show(colours) if unlit else colours
+
+    def paint(first: int) -> None:
+        part = texels.take(slice(first, first + CHUNK))
+        colours = colour_texels(part, detail, shown, hair)
+        texture[part.where] = show(colours) if unlit else colours
+
+    for _ in map_in_threads(paint, range(0, len(texels.where), CHUNK)):
+        pass
     return fill_texture(texture.reshape(side, side, 3), texels.where, shown=unlit)
 
 
-def _find_texels(mesh: Mesh, light: F32, side: int) -> _Texels:
+def colour_texels(texels: _Texels, detail: PhotoDetail, shown: ShownColours, hair: ShownColours) -> F32:
+    """Return the linear colours (t, 3) of texels, see `bake_skin_texture`."""
+    gain, seen = detail.on_skin(texels.points, texels.normals)
+    seen = seen * (1 - texels.lids)
+    colours = texels.colours * np.exp(seen[:, None] * gain)
+    radiance, trust = shown.find(texels.points, texels.normals)
+    trust = trust * (1 - LIDDED * texels.lids) * (1 - texels.inside)
+    left = (1 - trust) * (1 - texels.lids) * (1 - texels.inside)
+    rows = np.flatnonzero(left > LITTLE)
+    above, hidden = hair.find(texels.points[rows], texels.normals[rows])  # gaps between cards show skin below hair
+    found = SCALP * above / texels.light[rows] - colours[rows]
+    colours[rows] += (hidden * left[rows])[:, None] * found
+    return np.asarray(colours + trust[:, None] * (radiance / texels.light - colours), np.float32)
+
+
+def _find_texels(mesh: Mesh, shade: F32, light: F32, side: int) -> _Texels:
     pack, level = load_pack(), 1 + skin_sizes().index(len(mesh.vertices))
     uv = subdivide_uv(skin_uv())
     uv = subdivide_uv(uv) if level == 2 else uv
@@ -84,14 +105,14 @@ def _find_texels(mesh: Mesh, light: F32, side: int) -> _Texels:
     triangles = np.arange(len(corners), dtype=np.int32).reshape(-1, 3)
     lids = find_lids(level)
     left = mesh.vertices[:, 0] > 0
-    colours = calm_lids(mesh.albedo, lids, left) * calm_lids(light, lids, left, bright=OPEN_LID)
+    colours = calm_lids(mesh.albedo, lids, left) * calm_lids(shade, lids, left, bright=OPEN_LID)
     inside = np.asarray(smoothstep(*LINING, pack.mask("inside_mouth", level)), np.float32)
     colours = colours * (1 - (1 - DARKEST) * inside[:, None])
     assert mesh.normals is not None
-    values = np.concatenate([mesh.vertices, mesh.normals, colours, lids[:, None], inside[:, None]], 1)
+    values = np.concatenate([mesh.vertices, mesh.normals, colours, light, lids[:, None], inside[:, None]], 1)
     where, found = find_texels(corners, triangles, pack.subdivision(level).triangles, values, side)
-    points, normals, albedo = (np.ascontiguousarray(found[:, k : k + 3]) for k in (0, 3, 6))
-    return _Texels(where, points, normals, albedo, found[:, 9], found[:, 10])
+    columns = [np.ascontiguousarray(found[:, k : k + 3]) for k in (0, 3, 6, 9)]
+    return _Texels(where, *columns, found[:, 12].copy(), found[:, 13].copy())
 
 
 def find_lids(level: int) -> F32:
