@@ -235,7 +235,7 @@ def test_cards_of_hair_have_the_photos_hues_at_their_brightness():
     plain = colour_cards(texture, gain, None)
     assert plain[0, 0, :3] == pytest.approx(1.2 * texture[0, 0, :3]) and (plain[..., 3] == texture[..., 3]).all()
     levels = np.log([0.01, 0.1, 1.0])
-    deep = Tone(levels, np.tile([0.1, 0.0, -0.3], (3, 1)))
+    deep = Tone(levels, np.tile([0.1, 0.0, -0.3], (3, 1)), np.zeros((3, 3)), np.zeros(3))
     toned = colour_cards(texture, gain, deep)[0, 0, :3]
     assert toned @ LUMINANCE == pytest.approx(plain[0, 0, :3] @ LUMINANCE, rel=1e-3)
     assert toned[2] / toned[0] == pytest.approx(np.exp(-0.4) * 0.25, rel=1e-3)
