@@ -46,7 +46,7 @@ def carry_patches(azimuth: F32, down: F32, left: Floats, shown: Bools) -> F32:
     return look_up_colours(mixed, left @ axis, left)
 
 
-def look_up_colours(wanted: Floats, values: F32, colours: Floats) -> F32:
+def look_up_colours(wanted: Floats, values: Floats, colours: Floats) -> F32:
     """Return the mean of the colours (m, 3) of about the wanted values (n,): others would be of a third hue."""
     parts = np.array_split(np.argsort(values, kind="stable"), STEPS)
     known = [float(values[part].mean()) for part in parts]

@@ -76,7 +76,8 @@ def find_glasses(head: Head, photo: Photo) -> FoundGlasses:
 
 def fit_dark_lenses(head: Head, photo: Photo, kind: str) -> GlassesFit | None:
     """Return how glasses of a kind with dark lenses are worn, by the outlines of the photo's; None where none fit."""
-    shown = cv2.resize(photo.shows(Label.GLASSES).astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    worn = photo.shows(Label.GLASSES).astype(np.uint8)
+    shown = np.asarray(cv2.resize(worn, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
     search = _Search(head, photo)
 
     def rate(tried: F64) -> F64:

@@ -26,7 +26,7 @@ from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Mesh, Part
-from portrait360.utils.array_types import F32, Bools
+from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.parallel.threads import count_threads
 from portrait360.utils.portrait_labels import Label
 
@@ -174,10 +174,10 @@ def find_level(cards: Cards, shown: ShownColours) -> F32:
     return (radiance @ WEIGHTS)[seen[np.asarray(near)]]
 
 
-def mix_shown(shown: ShownColours, points: F32, normals: F32, plain: F32) -> F32:
+def mix_shown(shown: ShownColours, points: F32, normals: F32, plain: Floats) -> F32:
     """Return the radiance (n, 3) that views show at points, or `plain` where they show none."""
     radiance, trust = shown.find(points, normals)
-    return plain + trust[:, None] * (radiance - plain)
+    return np.asarray(plain + trust[:, None] * (radiance - plain), np.float32)
 
 
 def find_gain(avatar: Avatar, film: Film, light: HairLight, part: Part) -> F32:

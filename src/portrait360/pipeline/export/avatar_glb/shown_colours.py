@@ -97,7 +97,8 @@ def show_pixels(avatar: Avatar, solid: tuple[F32, I32], camera: Camera) -> tuple
     hair = mask * over
     total = np.maximum(cv2.GaussianBlur(hair, (0, 0), SOFT), 1e-6)
     smooth = cv2.GaussianBlur(hair * depth, (0, 0), SOFT) / total
-    return srgb_to_radiance(view.rgb), hair, smooth, mask * (1 - over), depth
+    found = srgb_to_radiance(view.rgb), hair, smooth, mask * (1 - over), depth
+    return tuple(np.asarray(picture, np.float32) for picture in found)
 
 
 def find_light(avatar: Avatar, normals: NDArray[np.float32]) -> F32:

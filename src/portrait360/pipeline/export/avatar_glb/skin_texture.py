@@ -109,10 +109,12 @@ def _find_texels(mesh: Mesh, shade: F32, light: F32, side: int) -> _Texels:
     inside = np.asarray(smoothstep(*LINING, pack.mask("inside_mouth", level)), np.float32)
     colours = colours * (1 - (1 - DARKEST) * inside[:, None])
     assert mesh.normals is not None
-    values = np.concatenate([mesh.vertices, mesh.normals, colours, light, lids[:, None], inside[:, None]], 1)
-    where, found = find_texels(corners, triangles, pack.subdivision(level).triangles, values, side)
-    columns = [np.ascontiguousarray(found[:, k : k + 3]) for k in (0, 3, 6, 9)]
-    return _Texels(where, *columns, found[:, 12].copy(), found[:, 13].copy())
+    values = [mesh.vertices, mesh.normals, colours, light, lids[:, None], inside[:, None]]
+    where, found = find_texels(
+        corners, triangles, pack.subdivision(level).triangles, np.concatenate(values, 1).astype(np.float32), side
+    )
+    points, normals, albedo, lit = (np.ascontiguousarray(found[:, k : k + 3]) for k in (0, 3, 6, 9))
+    return _Texels(where, points, normals, albedo, lit, found[:, 12].copy(), found[:, 13].copy())
 
 
 def find_lids(level: int) -> F32:
