@@ -27,10 +27,7 @@ CHUNK = 1 << 18  # texels that are coloured at a time: all at once would take a 
 SHADED = 0.7  # power of the openness of skin: viewers' own light darkens what lies below once more
 LIDS, OUTER = (0.3, 0.7), 0.5  # of the way of the lids; up to where they show beside open eyes
 BRIGHT_LID, OPEN_LID, EVEN = 0.5, 0.9, 0.75  # quantiles of colours and light there, and their share
-LIDDED, SCALP = (
-    0.5,
-    0.7,
-)  # how far lids lack what views show there, and light of skin below hair against that of the hair
+SCALP = 0.7  # light of skin below hair against that of the hair
 LINING, DARKEST = (0.75, 1.0), 0.45  # of the mouth, and the share of light that reaches it, for viewers know no shade
 
 
@@ -88,7 +85,7 @@ def colour_texels(texels: _Texels, detail: PhotoDetail, shown: ShownColours, hai
     seen = seen * (1 - texels.lids)
     colours = texels.colours * np.exp(seen[:, None] * gain)
     radiance, trust = shown.find(texels.points, texels.normals)
-    trust = trust * (1 - LIDDED * texels.lids) * (1 - texels.inside)
+    trust = trust * (1 - texels.lids) * (1 - texels.inside)  # lids would show lashes and folds when they close
     left = (1 - trust) * (1 - texels.lids) * (1 - texels.inside)
     rows = np.flatnonzero(left > LITTLE)
     above, hidden = hair.find(texels.points[rows], texels.normals[rows])  # gaps between cards show skin below hair
