@@ -55,9 +55,9 @@ class MakeOptions:
         None,
         "Kind of head to make. avatar: separate layers of skin, hair and clothes; proxy: one closed surface, whose "
         "hidden parts are filled in by fixed rules; completed: like proxy, but filled in by a small network; "
-        "denoised: like completed, but a second network draws the views; gan: of all heads that a 3D GAN can "
-        "generate, the one closest to the photo. Default: avatar; with sd15 and diffportrait3d, gan if its weights "
-        "are installed.",
+        "denoised: like completed, but a second network draws the views; gan: the closest match to the photo "
+        "that a 3D GAN can generate. Default: avatar; or gan, if the preset is sd15 or diffportrait3d and gan's "
+        "weights are installed.",
         ADVANCED,
         flags=("--method", "--proxy"),
         metavar="NAME",
@@ -141,7 +141,7 @@ class MakeOptions:
     )
     orbit: Path | None = option(
         None,
-        "File of cameras that replaces the default circle, one `azimuth,elevation` per line.",
+        "File with cameras to use instead of the default circle, one `azimuth,elevation` per line.",
         VIEW,
         metavar="FILE",
     )
@@ -150,8 +150,9 @@ class MakeOptions:
     )
     results: tuple[str, ...] | None = option(
         None,
-        "What to write, separated by commas: mesh, splats, nerf; or `views` for no 3D head. Default: mesh,splats "
-        "for an avatar; mesh,splats,nerf without a face, or with sd15 or diffportrait3d.",
+        "What to write: any of mesh, splats and nerf, separated by commas; or `views` to write only the views, "
+        "without a 3D head. Default: mesh,splats for an avatar; mesh,splats,nerf if no face is found, or with the "
+        "preset sd15 or diffportrait3d.",
         HEAD,
         flags=("--as",),
         metavar="TEXT",
@@ -167,8 +168,8 @@ class MakeOptions:
     )
     fit: bool | None = option(
         None,
-        "Fit a NeRF and splats to the views. Default: only with nerf in --as, with --refine, and for heads that are "
-        "not avatars.",
+        "Fit a NeRF and splats to the views. On by default if --as includes nerf, if --refine is given, or if "
+        "the head is not an avatar; otherwise off.",
         HEAD,
         flags=("--fit/--no-fit",),
         label="3D head",
@@ -176,7 +177,7 @@ class MakeOptions:
     )
     quick: bool = option(
         False,
-        "Fit for a shorter time, for a quick preview.",
+        "Spend less time on the fit, for a quick preview.",
         HEAD,
         flags=("--quick",),
         label="Quick",
@@ -188,20 +189,20 @@ class MakeOptions:
     device: str | None = option(None, "cpu or cuda. Default: cuda if available.", RUN)
     faithful: bool = option(
         False,
-        "With sd15 and diffportrait3d: follow the published procedure exactly, which is slower.",
+        "With sd15 or diffportrait3d: follow the published procedure exactly, which is slower.",
         ADVANCED,
         flags=("--faithful",),
     )
     compiled: bool = option(
         False,
-        "With sd15 and diffportrait3d: compile the networks first, which pays off for many views on a GPU.",
+        "With sd15 or diffportrait3d: compile the networks first, which pays off for many views on a GPU.",
         ADVANCED,
         flags=("--compile",),
     )
     hints: Path | None = option(
         None,
-        "With sd15 and diffportrait3d: folder of evenly spaced views of any head, front view first, from which the "
-        "network learns the camera positions. Default: a PanoHead head; if its weights are missing, the bundled "
+        "With sd15 or diffportrait3d: folder with evenly spaced views of any head, front view first; they show the "
+        "network where the cameras are. Default: a PanoHead head; if its weights are missing, the bundled "
         "synthetic head.",
         ADVANCED,
         metavar="DIR",

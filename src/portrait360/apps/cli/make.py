@@ -16,7 +16,7 @@ from portrait360.utils.terminal import escape_controls
 
 @with_make_options()
 def make(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photo or picture of a head.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photo or other picture of a head.")],
     output: ResumedFolder = Path("out"),
     options: MakeOptions = MakeOptions(),  # noqa: B008 (the decorator gives it)
     *,

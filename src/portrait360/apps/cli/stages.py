@@ -209,7 +209,8 @@ def export(
     path: Annotated[
         str,
         typer.Option(
-            help='Camera path: orbit, eight (a figure of eight), or pairs azimuth,elevation like "0,0 60,10 180,20".',
+            help="Camera path: orbit, eight (a figure of eight), or azimuth,elevation pairs such as "
+            '"0,0 60,10 180,20".',
             rich_help_panel=PAGE,
         ),
     ] = "orbit",
@@ -224,7 +225,7 @@ def export(
     ] = 0,
     up: Annotated[
         str,
-        typer.Option(help="Axis that points up in .ply and .splat: the usual -y, or y.", rich_help_panel=SPLATS),
+        typer.Option(help="Axis that points up in .ply and .splat: -y (usual) or y.", rich_help_panel=SPLATS),
     ] = "-y",
     spz_version: Annotated[
         int,
@@ -237,8 +238,8 @@ def export(
     detail: Annotated[
         float,
         typer.Option(
-            help="Multiply the number of triangles in an avatar's .glb and .usdz (normally about 60,000 each) and "
-            ".stl.",
+            help="Multiply the number of triangles in an avatar's .glb, .usdz and .stl by this factor; .glb and "
+            ".usdz normally have about 60,000 each.",
             min=0.25,
             max=8,
             rich_help_panel=MESH,
@@ -248,7 +249,7 @@ def export(
         bool,
         typer.Option(
             "--unlit",
-            help="Keep the photo's light in an avatar's .glb, for viewers without lights.",
+            help="Keep the photo's light in the textures of an avatar's .glb, for viewers without lights.",
             rich_help_panel=MESH,
         ),
     ] = False,

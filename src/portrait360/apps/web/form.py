@@ -99,7 +99,9 @@ def parse_whole(text: Any, low: int, high: int, what: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and low <= int(text) <= high):
-        raise UserError(f"{text[:20]!r} is not a valid {what}; choose {low} to {high}, or leave it empty.")
+        raise UserError(
+            f"{text[:20]!r} is not a valid {what}; choose a number from {low} to {high}, or leave the field empty."
+        )
     return int(text)
 
 

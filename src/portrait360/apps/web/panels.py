@@ -97,8 +97,8 @@ def render_gallery(
         cards.append(_card(run.id, pictures.get(run.id), run.name or run.date, lines))
     if not cards:
         return '<section class="p360-past"><h2>Your heads</h2><p>What you make will be listed here.</p></section>'
-    heads = "head is" if older == 1 else "heads are"
-    more = f"<p>{older} older {heads} not shown here but still in the folder.</p>" if older else ""
+    heads, still = ("head is", "is") if older == 1 else ("heads are", "are")
+    more = f"<p>{older} older {heads} not shown here but {still} still in the folder.</p>" if older else ""
     listed = f'<div class="p360-cards">{"".join(cards)}</div>{more}'
     return f'<section class="p360-past"><h2>Your heads</h2>{listed}</section>'
 

@@ -3,7 +3,7 @@ element.addEventListener("click", event => {
   const button = event.target.closest("[data-do]");
   if (!button) return;
   const { do: action, run } = button.dataset;
-  if (action === "delete" && !confirm("Delete this run with all its files?")) return;
+  if (action === "delete" && !confirm("Delete this run and all its files?")) return;
   const style = element.querySelector("[data-style]")?.value;
   const length = element.querySelector("[data-length]")?.value;
   trigger("click", { do: action, run, style, length });
