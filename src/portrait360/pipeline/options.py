@@ -45,19 +45,20 @@ class MakeOptions:
 
     preset: str = option(
         "small",
-        "What draws the views. small: portrait360's built-in head model, no download needed; sd15: the published "
-        "DiffPortrait360 network; diffportrait3d: the published DiffPortrait3D network.",
+        "What makes the views, the pictures of the head from all sides. small: portrait360's built-in head model, no "
+        "download needed; sd15: the published DiffPortrait360 networks; diffportrait3d: the published DiffPortrait3D "
+        "networks.",
         VIEW,
         label="Preset",
         form=4,
     )
     method: str | None = option(
         None,
-        "Kind of head to make. avatar: separate layers of skin, hair and clothes; proxy: one closed surface, whose "
-        "hidden parts are filled in by fixed rules; completed: like proxy, but filled in by a small network; "
-        "denoised: like completed, but a second network draws the views; gan: the closest match to the photo "
-        "that a 3D GAN can generate. Default: avatar; or gan, if the preset is sd15 or diffportrait3d and gan's "
-        "weights are installed.",
+        "How to make the head. avatar: separate layers of skin, hair and clothes; if no face is found, completed is "
+        "used instead. proxy: one closed surface; fixed rules fill in what the photo does not show. completed: like "
+        "proxy, but a small network fills it in. denoised: like completed, but a second network makes the views. "
+        "gan: the closest match to the photo that the 3D GAN PanoHead can generate. Default: avatar; with sd15 or "
+        "diffportrait3d, gan if its weights are installed.",
         ADVANCED,
         flags=("--method", "--proxy"),
         metavar="NAME",
@@ -74,7 +75,7 @@ class MakeOptions:
     )
     size: int | None = option(
         None,
-        "Width and height of a view in pixels. Default: 256, or 512 with published networks.",
+        "Width and height of a view in pixels. Default: 256; with sd15 or diffportrait3d, 512.",
         VIEW,
         allowed=f"{SIZES[0]} to {SIZES[1]} pixels",
     )
@@ -88,7 +89,11 @@ class MakeOptions:
     )
     back: Path | None = option(None, "A photo of the same head from behind.", PHOTO, metavar="PHOTO")
     references: tuple[Path, ...] = option(
-        (), "Another photo of the same head; can be repeated.", PHOTO, flags=("--reference",), metavar="PHOTO"
+        (),
+        "Another photo of the same head, with the face visible; can be repeated.",
+        PHOTO,
+        flags=("--reference",),
+        metavar="PHOTO",
     )
     face: int | None = option(
         None,
@@ -101,7 +106,7 @@ class MakeOptions:
     azimuth: float | None = option(
         None,
         "Direction the photo was taken from, in degrees: 0 is the front, 90 the subject's left, 180 the back. "
-        "Default: estimated from the face.",
+        "Default: estimated from the face, or 0 if no face is found.",
         PHOTO,
         allowed=ANGLES["azimuth"],
         label="Azimuth, in degrees",
@@ -109,8 +114,8 @@ class MakeOptions:
     )
     elevation: float | None = option(
         None,
-        "Elevation the photo was taken from, in degrees: -89 (below) to 89 (above); 0 is level. "
-        "Default: estimated from the face.",
+        "How far above (up to 89) or below (down to -89) the head the camera was, in degrees; 0 is level with it. "
+        "Default: estimated from the face, or 0 if no face is found.",
         PHOTO,
         allowed=ANGLES["elevation"],
         label="Elevation, in degrees",
@@ -135,7 +140,7 @@ class MakeOptions:
     )
     parameters: Path | None = option(
         None,
-        "JSON file that overrides parts of the avatar (see the run's proxy/parameters.json).",
+        "JSON file with the parts of the avatar to change, in the format of the run's proxy/parameters.json.",
         AVATAR,
         metavar="FILE",
     )
@@ -146,7 +151,7 @@ class MakeOptions:
         metavar="FILE",
     )
     orbit_elevation: float = option(
-        0.0, "Elevation of the default circle of cameras, in degrees.", VIEW, allowed="-60 to 60 degrees"
+        0.0, "Elevation of the default circle of cameras, -60 to 60 degrees.", VIEW, allowed="-60 to 60 degrees"
     )
     results: tuple[str, ...] | None = option(
         None,
@@ -159,8 +164,8 @@ class MakeOptions:
     )
     formats: tuple[str, ...] = option(
         SPLAT_FORMATS[:1],
-        f"File formats, separated by commas. Splats: {', '.join(SPLAT_FORMATS)}; extra meshes of avatars: "
-        f"{', '.join(AVATAR_FORMATS)}.",
+        f"File formats, separated by commas. For the splats: {', '.join(SPLAT_FORMATS)}. For the mesh of an avatar, "
+        f"in addition to glb: {', '.join(AVATAR_FORMATS)}.",
         HEAD,
         metavar="TEXT",
         label="File formats",
@@ -168,8 +173,8 @@ class MakeOptions:
     )
     fit: bool | None = option(
         None,
-        "Fit a NeRF and splats to the views. On by default if --as includes nerf, if --refine is given, or if "
-        "the head is not an avatar; otherwise off.",
+        "Fit a NeRF and splats to the views. On by default with nerf in --as, with --refine, with sd15 or "
+        "diffportrait3d, and for heads that are not avatars.",
         HEAD,
         flags=("--fit/--no-fit",),
         label="3D head",
@@ -180,35 +185,42 @@ class MakeOptions:
         "Spend less time on the fit, for a quick preview.",
         HEAD,
         flags=("--quick",),
-        label="Quick",
+        label="Quick preview",
         form=2,
     )
     steps: int | None = option(
-        None, "Number of sampler steps, if a network draws the views.", ADVANCED, allowed=f"1 to {MOST_STEPS}"
+        None,
+        "Number of denoising steps, if a diffusion network makes the views.",
+        ADVANCED,
+        allowed=f"1 to {MOST_STEPS}",
     )
     device: str | None = option(None, "cpu or cuda. Default: cuda if available.", RUN)
     faithful: bool = option(
         False,
-        "With sd15 or diffportrait3d: follow the published procedure exactly, which is slower.",
+        "With sd15 or diffportrait3d: follow the published procedure as closely as possible, which is slower.",
         ADVANCED,
         flags=("--faithful",),
     )
     compiled: bool = option(
         False,
-        "With sd15 or diffportrait3d: compile the networks first, which pays off for many views on a GPU.",
+        "With sd15 or diffportrait3d: compile the networks first. Meant to save time with many views on a GPU; how "
+        "much has not been measured yet.",
         ADVANCED,
         flags=("--compile",),
     )
     hints: Path | None = option(
         None,
-        "With sd15 or diffportrait3d: folder with evenly spaced views of any head, front view first; they show the "
-        "network where the cameras are. Default: a PanoHead head; if its weights are missing, the bundled "
-        "synthetic head.",
+        "With sd15 or diffportrait3d: folder with views of any head at equal angles, the front first, which show the "
+        "networks where the cameras are. Default: views of a head generated by PanoHead or, without its weights, of "
+        "the bundled synthetic head.",
         ADVANCED,
         metavar="DIR",
     )
     refine: bool = option(
-        False, "Refine the fitted head at the end (Portrait Diffusion).", ADVANCED, flags=("--refine",)
+        False,
+        "Refine the fitted head at the end with Portrait Diffusion; needs --refine-with.",
+        ADVANCED,
+        flags=("--refine",),
     )
     refine_with: Path | None = option(
         None,

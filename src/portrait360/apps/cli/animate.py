@@ -14,7 +14,9 @@ CAMERA = "Camera and light"  # a group
 
 
 def animate(
-    head: Annotated[Path, typer.Argument(metavar="HEAD", help="Folder that `make` or `proxy` wrote.")],
+    head: Annotated[
+        Path, typer.Argument(metavar="HEAD", help="Folder that `make` or `proxy` wrote for a photo with a face.")
+    ],
     output: Annotated[
         Path,
         typer.Option(

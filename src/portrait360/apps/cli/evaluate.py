@@ -18,8 +18,8 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="[WHAT]...",
-            help="Photos, finished runs, folders of pictures with cameras, or a data set's folder, depending on "
-            "--protocol.",
+            help="What to evaluate, depending on --protocol: photos, finished runs, folders of pictures with "
+            "cameras, or a data set's folder; nothing for synthetic.",
         ),
     ] = None,
     output: Annotated[
@@ -37,8 +37,9 @@ def evaluate(
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="avatar, completed, proxy or oracle; can be repeated. The baselines repeat and mirror are "
-            "always evaluated. Default: proxy; with finished runs, none.",
+            help="avatar, completed, proxy, gan, denoised or, with synthetic, oracle (the true head); can be "
+            "repeated. Two baselines are always included: repeat (the photo in every view) and mirror (the photo in "
+            "front, its mirror image behind). Default: proxy; for finished runs, none.",
             rich_help_panel=EVALUATION,
         ),
     ] = None,
@@ -57,8 +58,8 @@ def evaluate(
     refit: Annotated[
         bool,
         typer.Option(
-            help="Also fit a small radiance field to the views and measure how well they agree (refit PSNR, warp "
-            "error, seam), where the protocol does so. This takes most of the time.",
+            help="Measure how well the views agree with one another (refit PSNR, warp error, seam), if the protocol "
+            "includes this. It takes most of the time, because a small radiance field is fitted to the views.",
             rich_help_panel=EVALUATION,
         ),
     ] = True,
@@ -84,8 +85,8 @@ def evaluate(
 ) -> None:
     """Score a method under a fixed evaluation protocol.
 
-    Writes a table, all values of all cases, and a contact sheet. To resume a stopped run, repeat the
-    same command. The same protocol and version give exactly the same values.
+    Writes a table, the values of every case, and a contact sheet. To resume a stopped run, repeat the
+    same command. On the same machine, the same protocol and version always give the same values.
 
     Examples:
 

@@ -72,9 +72,9 @@ def serve(
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
     ] = 7860,
 ) -> None:
-    """Start a web app that makes heads in your browser.
+    """Start a web app for making heads.
 
-    Only browsers on this machine can open it.
+    Open the address that it prints; only browsers on this machine can.
 
     Needs `pip install 'portrait360[web]'`.
 

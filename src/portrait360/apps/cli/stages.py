@@ -56,9 +56,10 @@ def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSiz
 
 @with_make_options((*VIEWPOINT, *OVERRULES, "method"))
 def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Make only the 3D model: an avatar (layers of skin, hair and clothes) or a proxy (one closed surface).
+    """Make only the 3D model: an avatar, or a proxy (a simpler closed surface).
 
-    Also writes a contact sheet and a turntable. With several photos, the results go to DIR/00, DIR/01 and so on.
+    Also writes a contact sheet and a turntable animation. With several photos, the results go to DIR/00, DIR/01
+    and so on.
 
     Examples:
 
@@ -102,7 +103,7 @@ def fit(
 ) -> None:
     """Fit a radiance field, splats and a mesh to views.
 
-    Writes them to `head` in the output folder. To resume a stopped run, repeat the same command.
+    Writes them to the subfolder `head` of the output folder. To resume a stopped run, repeat the same command.
 
     Examples:
 
@@ -120,10 +121,12 @@ def fit(
 
 @with_make_options(("quick", "seed", "device"))
 def refine(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `make` wrote, with its views and head.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder that `make` wrote, including its views and head.")
+    ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", help="Output folder, other than RUN.", rich_help_panel=OUTPUT),
+        typer.Option("-o", "--output", metavar="DIR", help="Output folder; must not be RUN.", rich_help_panel=OUTPUT),
     ],
     options: MakeOptions,
     *,
@@ -131,7 +134,7 @@ def refine(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Weights of the hybrid priors (`train run hybrid`); none are included.",
+            help="Weights trained with `train run hybrid`. Required, because none are included.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -139,26 +142,28 @@ def refine(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Weights of a network that repairs the geometry first. Default: none.",
+            help="Weights trained with `train run restorer`, to repair the geometry first. Default: no repair.",
             rich_help_panel=INPUT,
         ),
     ] = None,
     begin: Annotated[
         str,
         typer.Option(
-            help="Head to start from: field (the fitted one), avatar, proxy, or gan (the head of the GAN).",
+            help="Head to start from: field (the fitted NeRF), avatar, proxy, or gan (the one PanoHead generated).",
             rich_help_panel=INPUT,
         ),
     ] = "field",
     steps: Annotated[
         int,
-        typer.Option(help="Number of rounds; each denoises every view.", min=0, max=1000, rich_help_panel=RUN),
+        typer.Option(
+            help="Number of refinement rounds; each denoises every view once.", min=0, max=1000, rich_help_panel=RUN
+        ),
     ] = 4,
 ) -> None:
     """Refine a head with Portrait Diffusion.
 
-    Writes its views and head to DIR. With `--begin avatar`, the shape and colours of the layers are refined, and
-    nothing is fitted. To resume a stopped run, repeat the same command.
+    Writes the refined views and head to DIR. With `--begin avatar`, it changes the shape and colours of the avatar
+    itself; otherwise it fits a new head to the refined views. To resume a stopped run, repeat the same command.
 
     Examples:
 
@@ -209,7 +214,7 @@ def export(
     path: Annotated[
         str,
         typer.Option(
-            help="Camera path: orbit, eight (a figure of eight), or azimuth,elevation pairs such as "
+            help="Camera path of the video: orbit, eight (a figure of eight), or azimuth,elevation pairs such as "
             '"0,0 60,10 180,20".',
             rich_help_panel=PAGE,
         ),
@@ -299,13 +304,13 @@ def export(
 
 def view(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder with views, a proxy or a head; or a head's file.")
+        Path, typer.Argument(metavar="DIR", help="Folder with views, a proxy or a head, or a single head file.")
     ],
     port: Annotated[
         int, typer.Option(help="Port on this machine; if it is in use, another one is chosen.", min=1, max=65535)
     ] = 8080,
 ) -> None:
-    """Show views, cameras, proxy and head in the browser.
+    """Show the views, cameras, proxy and head of a run in the browser.
 
     Example: portrait360 view out
     """

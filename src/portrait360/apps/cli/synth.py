@@ -33,7 +33,8 @@ def synth(
     ] = 24,
     size: Annotated[int, typer.Option(help="Width and height of a view in pixels.", rich_help_panel=VIEW)] = 256,
     seed: Annotated[
-        int, typer.Option(help="Seed of the first head; each further head adds 1.", rich_help_panel=HEADS)
+        int,
+        typer.Option(help="Seed of the first head; it increases by 1 for each further head.", rich_help_panel=HEADS),
     ] = 0,
     kind: Annotated[
         str,
@@ -55,7 +56,8 @@ def synth(
     elevation: Annotated[
         float | None,
         typer.Option(
-            help="Elevation in degrees: of the orbit (default 0), or the highest of random cameras (default 30).",
+            help="Elevation of the orbit, in degrees (default: 0). With --random-cameras, the largest elevation "
+            "above and below the head (default: 30).",
             rich_help_panel=VIEW,
         ),
     ] = None,
@@ -64,7 +66,8 @@ def synth(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Run on a Ray cluster: its address, auto, or here (this machine).",
+            help="Run on Ray: the address of a cluster, `auto` to find one that is running, or `here` to start one "
+            "on this machine.",
             rich_help_panel=RUN,
         ),
     ] = None,

@@ -29,17 +29,18 @@ def train_init(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output folder.")],
     motion: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Motion weights of AnimateDiff, to initialise V.")
+        Path | None, typer.Option(metavar="FILE", help="Motion weights of AnimateDiff, to initialise V with.")
     ] = None,
     kind: Annotated[
-        str, typer.Option("--as", help="diffportrait360, diffportrait3d or back-head (F).")
+        str, typer.Option("--as", help="Network to build: diffportrait360, diffportrait3d or back-head.")
     ] = "diffportrait360",
     seed: Annotated[int, typer.Option(help="Seed of the layers that are initialised randomly.")] = 0,
 ) -> None:
-    """Build the initial checkpoint of the published networks.
+    """Build an initial checkpoint of a published network.
 
     The U-Net, the appearance network (R) and the ControlNet (C) start as copies of Stable Diffusion's U-Net. The
-    outputs of C and of the cross-view attention (V) pass through layers of zeros, so they change nothing at first.
+    outputs of C and of the cross-view attention (V) pass through layers that start as zeros, so they have no effect
+    at first.
 
     Example: portrait360 train init --from v1-5-pruned-emaonly.safetensors --motion mm_sd_v15.ckpt -o runs/first
     """
@@ -73,7 +74,7 @@ def train_run(
         typer.Option(
             "--samples",
             metavar="DIR",
-            help="Folder of training samples from `train samples`; for sd15-…, of heads from `synth`.",
+            help="Folder of training samples from `train samples`; for the sd15-… recipes, of heads from `synth`.",
             rich_help_panel=INPUT,
         ),
     ],
@@ -100,7 +101,7 @@ def train_run(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Weights to start from: of an earlier run, or of `train init`.",
+            help="Weights to start from: those of an earlier run or of `train init`.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -123,7 +124,7 @@ def train_run(
         bool,
         typer.Option(
             "--as-published",
-            help="For sd15-…: all settings as in the authors' scripts, in fp32.",
+            help="For the sd15-… recipes: all settings as in the authors' scripts, in fp32.",
             rich_help_panel=ADVANCED,
         ),
     ] = False,

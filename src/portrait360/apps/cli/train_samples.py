@@ -37,16 +37,18 @@ def train_samples(
     count: Annotated[int, typer.Option(help="Number of identities.", min=1, rich_help_panel=OUTPUT)] = 1000,
     split: Annotated[
         str,
-        typer.Option(help="train, val or test; no identity is in two of them.", rich_help_panel=OUTPUT),
+        typer.Option(
+            help="Part of the data set: train, val or test; no identity is in two of them.", rich_help_panel=OUTPUT
+        ),
     ] = "train",
     first: Annotated[int, typer.Option(help="Number of the first identity.", min=0, rich_help_panel=OUTPUT)] = 0,
     pictures: Annotated[
-        int | None, typer.Option(help="For reader: pictures of each identity.", min=1, rich_help_panel=INPUT)
+        int | None, typer.Option(help="For reader: number of pictures per identity.", min=1, rich_help_panel=INPUT)
     ] = None,
     worn: Annotated[
         float | None,
         typer.Option(
-            help="For reader: share of people with turbans, veils, jewellery and the like.",
+            help="For reader: share of people who wear turbans, veils, jewellery and the like.",
             min=0,
             max=1,
             rich_help_panel=INPUT,
@@ -59,23 +61,29 @@ def train_samples(
         ),
     ] = None,
     portraits: Annotated[
-        int | None, typer.Option(help="For map: portraits of each identity.", min=1, rich_help_panel=INPUT)
+        int | None, typer.Option(help="For map: number of portraits per identity.", min=1, rich_help_panel=INPUT)
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
-            help="For views: how the coarse heads are made: completed, proxy, avatar or gan. Default: completed.",
+            help="For views: how to make the heads that the network learns to improve: completed, proxy, avatar or "
+            "gan. Default: completed.",
             rich_help_panel=INPUT,
         ),
     ] = None,
     arcs: Annotated[
         int | None,
-        typer.Option(help="For avatar-views: arcs of eight views of each identity.", min=1, rich_help_panel=INPUT),
+        typer.Option(
+            help="For avatar-views: number of camera arcs per identity, with eight views each.",
+            min=1,
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     real: Annotated[
         float | None,
         typer.Option(
-            help="For avatar-views: share of avatars that are made from a rendered photo, as `make` does it.",
+            help="For avatar-views: share of identities whose avatar is made from a rendered photo, as `make` does "
+            "it; the others get the true head with typical errors.",
             min=0,
             max=1,
             rich_help_panel=INPUT,
@@ -94,9 +102,9 @@ def train_samples(
         int, typer.Option(help="Number of worker processes, each with one thread.", min=1, rich_help_panel=RUN)
     ] = 2,
 ) -> None:
-    """Make training samples of the small networks from synthetic heads.
+    """Make training samples for the small networks from synthetic heads.
 
-    Identities whose samples are already there are skipped.
+    An identity is one synthetic head. Those whose samples already exist are skipped.
 
     Examples:
 

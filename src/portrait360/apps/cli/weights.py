@@ -30,27 +30,44 @@ WeightsFolder = Annotated[
 ]
 
 
+ImportFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="Output folder. Default: a subfolder of $PORTRAIT360_WEIGHTS or the user's cache.",
+    ),
+]
+
+
 @weights.command("fetch", cls=GroupedCommand)
 def weights_fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names as listed by `portrait360 doctor`.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Published files, as `portrait360 doctor` names them.")
+    ],
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="URL|PATH",
-            help="A mirror, a folder or a downloaded file. Default: the Hugging Face Hub.",
+            help="Where to get the files: the address of a mirror, a folder, or a downloaded file. Default: the "
+            "Hugging Face Hub.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Output folder.")] = None,
+    output: ImportFolder = None,
     agreed: Annotated[bool, typer.Option("-y", "--yes", help="Agree to the licences without being asked.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Download nothing, as with HF_HUB_OFFLINE=1.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use only files on this machine, as with HF_HUB_OFFLINE=1.")
+    ] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the downloaded file once it is imported.")] = False,
 ) -> None:
     """Download published files, check them, and import them.
 
-    An interrupted download continues where it stopped. Names: diffportrait360, back-head, panohead, diffportrait3d,
-    sd15, animatediff. Needs `pip install 'portrait360[hub]'`, except with --from.
+    NAME is diffportrait360, back-head, panohead, diffportrait3d, sd15 or animatediff. An interrupted download
+    continues where it stopped. diffportrait3d can only be downloaded in a browser: pass that file with --from.
+    Needs `pip install 'portrait360[hub]'`, except with --from.
 
     Examples:
 
@@ -149,15 +166,16 @@ def weights_import(
         str | None,
         typer.Option(
             "--as",
-            help="diffportrait360, diffportrait3d, back-head, panohead, sd15 or animatediff. Default: detected.",
+            help="What the file is: diffportrait360, diffportrait3d, back-head, panohead, sd15 or animatediff. "
+            "Default: recognised by its tensors.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Output folder.")] = None,
+    output: ImportFolder = None,
 ) -> None:
     """Check a published file tensor by tensor, and convert it to fp16 safetensors.
 
-    Nothing in the file is executed; from PanoHead's pickle only tensors and sizes are read. FILE can also be
-    a folder that `weights export --diffusers` wrote, or Stable Diffusion 1.5 in the layout of diffusers.
+    No code in the file is executed; from PanoHead's pickle, only tensors and sizes are read. FILE can also be a
+    folder that `weights export --diffusers` wrote, or the diffusers folder of Stable Diffusion 1.5.
 
     Examples:
 
@@ -205,7 +223,7 @@ def weights_list(folder: WeightsFolder = None) -> None:
 
 @weights.command("verify", cls=GroupedCommand)
 def weights_verify(folder: WeightsFolder = None) -> None:
-    """Compare every imported file with its SHA-256.
+    """Check every imported file against its recorded SHA-256.
 
     Example: portrait360 weights verify weights/back-head
     """
@@ -235,7 +253,7 @@ def weights_export(
         typer.Argument(metavar="NAME", help="A name from `weights list`, a folder, or a trained .safetensors file."),
     ],
     diffusers: Annotated[
-        Path | None, typer.Option("--diffusers", metavar="DIR", help="Output folder for diffusers' own classes.")
+        Path | None, typer.Option("--diffusers", metavar="DIR", help="Output folder in the format of diffusers.")
     ] = None,
     pretrained: Annotated[
         Path | None,
@@ -244,9 +262,9 @@ def weights_export(
 ) -> None:
     """Export weights for other programs, or to share them.
 
-    With --diffusers, the U-Net, autoencoder, ControlNet and appearance network are written for diffusers' own
-    classes; diffusers has none for the cross-view attention. Folders written with --pretrained can be loaded with
-    `from_pretrained`, locally or from the Hugging Face Hub.
+    With --diffusers, diffusers can load the U-Net, autoencoder, ControlNet and appearance network. It has no class
+    for the cross-view attention, whose weights are written under portrait360's own names. portrait360 loads folders
+    written with --pretrained with its `from_pretrained`, from the disk or from the Hugging Face Hub.
 
     Examples:
 
