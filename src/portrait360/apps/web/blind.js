@@ -1,5 +1,5 @@
 // The browser cannot draw every file that a run can open: show a note instead of a broken image.
-const words = "No preview of this file";
+const words = "No preview available";
 const placeholder = `<svg xmlns="http://www.w3.org/2000/svg" width="400" height="230"><text x="200" y="120" fill="#64748b"
   font-family="system-ui,sans-serif" font-size="16" text-anchor="middle">${words}</text></svg>`;
 document.addEventListener("error", event => {
@@ -12,7 +12,7 @@ const MUCH = 5; // seconds of work
 document.addEventListener("click", event => {
   if (!event.target.closest?.("#p360-cancel")) return;
   const lost = Number(document.querySelector("#p360-status [data-lost]")?.dataset.lost ?? 0);
-  if (lost <= MUCH || confirm(`Cancel this run? Its ${lost} seconds of work will be lost.`)) return;
+  if (lost <= MUCH || confirm(`Cancel this run? The ${lost} seconds of work done so far will be lost.`)) return;
   event.preventDefault();
   event.stopPropagation();
 }, true);

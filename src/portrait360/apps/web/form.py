@@ -45,7 +45,7 @@ def _read_value(name: str, kind: Any, value: Any) -> Any:
     if name in ("azimuth", "elevation"):
         return parse_degrees(value)
     if name == "face":
-        return parse_whole(value, 1, 99, "face")
+        return parse_whole(value, 1, 99, "face number")
     if name == "seed":
         return parse_whole(value, 0, MOST_SEED, "seed") or 0
     if name == "hair":
@@ -71,7 +71,7 @@ def fill_form(options: MakeOptions) -> list[Any]:
 
 def read_choice(face: str, azimuth: str, elevation: str) -> Choice:
     """Return what the form says about the photo itself."""
-    return Choice(parse_whole(face, 1, 99, "face"), parse_degrees(azimuth), parse_degrees(elevation))
+    return Choice(parse_whole(face, 1, 99, "face number"), parse_degrees(azimuth), parse_degrees(elevation))
 
 
 def show_number(value: float | None) -> str:
@@ -89,7 +89,7 @@ def parse_degrees(text: str | None) -> float | None:
         return number
     except ValueError as error:
         raise UserError(
-            f"{text.strip()[:20]!r} is not a number; enter degrees, or leave the field empty if a face is visible."
+            f"{text.strip()[:20]!r} is not a number; enter an angle in degrees, or leave the field empty."
         ) from error
 
 

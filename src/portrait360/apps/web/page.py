@@ -44,8 +44,10 @@ SHOWN = 1  # inputs of the form; those behind them are below "More settings"
 LENGTHS = (0.3, 3.0)  # of hair, as factors
 AS_FOUND = "As in the photo"
 PRESETS_INFO = (
-    "What draws the views. small is built in; sd15 (DiffPortrait360) and diffportrait3d have to be downloaded."
+    "What makes the pictures from all sides. small is built in; sd15 (DiffPortrait360) and diffportrait3d have to be "
+    "downloaded and need a GPU."
 )
+QUICK_INFO = "fit faster but less precisely (for a NeRF, a photo without a face, or a preset other than small)"
 MAKE, QUEUE = "Make", "Add to the queue"  # the button while nothing is being made, and while something is
 PLACEHOLDER = "Drop a photo here, or click to choose one"
 NEEDS_GRADIO = "`portrait360 serve` needs gradio; install it with: pip install 'portrait360[web]'"
@@ -191,7 +193,7 @@ class Page:
         if name == "hair_length":
             return gr.Slider(*LENGTHS, 1.0, step=0.05, label=f"{info.label} (1 = as estimated)", elem_id=id)
         if kind is bool:
-            return gr.Checkbox(default, label=f"{info.label}: {info.help[0].lower()}{info.help[1:]}", elem_id=id)
+            return gr.Checkbox(default, label=f"{info.label}: {QUICK_INFO}", elem_id=id)
         if info.low is not None:
             return gr.Slider(info.low, info.high, default, step=4, label=info.label, elem_id=id)
         empty = {"face": LARGEST, "seed": ""}.get(name, FROM_FACE)
@@ -279,7 +281,7 @@ class Page:
         """Show the run whose card was clicked."""
         id = str(event._data.get("run", ""))
         exists = self.jobs.get(id) or self.jobs.store.finished_run(id)
-        return self._update(id, (), message="" if exists else "This run has been removed from the folder.")
+        return self._update(id, (), message="" if exists else "This run is no longer in the folder.")
 
     def act(self, run_id: str, previous: tuple[Any, ...], event: gr.EventData) -> tuple[Any, ...]:
         """Do what a button below a result says."""
@@ -303,7 +305,7 @@ class Page:
         """Return the photos and the form's values of a run, as uploads that are new."""
         request = self.jobs.store.request(id)
         if request is None:
-            raise UserError("The photo of this run is no longer in its folder; choose it again.")
+            raise UserError("The photo of this run is no longer in its folder; choose the photo again.")
         photo = str(add_copy(request.photo, self.uploads))
         back = None if request.behind is None else str(add_copy(request.behind, self.uploads))
         return (photo, back, *fill_form(request.options), photo)
@@ -312,7 +314,7 @@ class Page:
         """Make a run again with other hair."""
         request = self.jobs.store.request(said["run"])
         if request is None:
-            raise UserError("The photo of this run is no longer in its folder; choose it again.")
+            raise UserError("The photo of this run is no longer in its folder; choose the photo again.")
         options = request.options
         if said["style"]:
             options = replace(options, hair=said["style"])

@@ -15,7 +15,7 @@ EMPTY = """<div class="p360-stage p360-empty"><p>The result will appear here.</p
 HEAD_TO_COME = "Your 3D head will appear here as soon as it is ready."
 COMING = """<p class="p360-note">You can already turn the head and try expressions. The other files are still being
 written.</p>"""
-LENGTHS = ((0.5, "half as long"), (0.75, "shorter"), (1.0, "as it is"), (1.35, "longer"), (2.0, "twice as long"))
+LENGTHS = ((0.5, "half as long"), (0.75, "shorter"), (1.0, "unchanged"), (1.35, "longer"), (2.0, "twice as long"))
 
 
 def render_viewer(id: str) -> str:
@@ -56,7 +56,7 @@ def render_result(run: PastRun, views: Sequence[str], styles: Sequence[str], war
     links = [_link(run, name, caption, run.files[name]) for name, caption in captions.items()]
     links += [_link(run, ZIP, "All views and cameras", None)] * bool(views)
     files = f'<h3>Files</h3><div class="p360-files">{"".join(links)}</div>' if links else ""
-    sheet = f"<h3>Contact sheet</h3>{sheet}" if SHEET in run.files else ""
+    sheet = f"<h3>From all sides</h3>{sheet}" if SHEET in run.files else ""
     said = render_warnings(warnings)
     return f"{_render_bar(run)}{said}{_render_comparison(run)}{_render_hair(run, styles)}{files}{sheet}"
 
@@ -86,8 +86,9 @@ def _render_comparison(run: PastRun) -> str:
     if not run.compares:
         return ""
     photo, head = (run_url(run.id, name) for name in COMPARISON)
-    return f"""<h3>Photo and head</h3><div class="p360-compare" style="--cut:50%"><img src="{head}" alt="The head">
-<img src="{photo}" alt="The photo"><i></i><input type="range" min="0" max="100" value="50"
+    return f"""<h3>Compare with the photo</h3><div class="p360-compare" style="--cut:50%">
+<img src="{head}" alt="The head"><img src="{photo}" alt="The photo"><i></i>
+<input type="range" min="0" max="100" value="50"
 aria-label="How much of the photo is shown"></div>"""
 
 

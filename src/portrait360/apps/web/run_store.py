@@ -40,11 +40,11 @@ FILES = {  # files that can be downloaded, with their captions
     "head.splat": "Gaussian splats, for browsers",
     "head.splats.glb": "Gaussian splats, as glTF",
     "turntable.mp4": "Turntable video",
-    SHEET: "Contact sheet",
-    "field.safetensors": "Radiance field",
-    "fitted.ply": "Splats fitted to the views",
+    SHEET: "The head from all sides",
+    "field.safetensors": "Radiance field (NeRF)",
+    "fitted.ply": "Gaussian splats, fitted to the views",
     "avatar.html": "3D viewer with expressions",
-    "avatar.glb": "Mesh of the avatar, with expressions",
+    "avatar.glb": "Mesh with expressions",
 }
 ZIP, EVERYTHING = "views.zip", "head.zip"
 COMPARE = "compare"
@@ -113,7 +113,7 @@ class RunStore:
         """Delete a run that is over, and its folder, unless the user keeps files of their own in it."""
         folder = self.run_folder(id)
         if folder is None or not (_is_complete(folder) or _is_partial(folder)):
-            raise UserError("This run has been removed from the folder.")
+            raise UserError("This run is no longer in the folder.")
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(lock_folder(folder))

@@ -17,7 +17,7 @@ SENTENCES = {
     "for a profile, add --azimuth 90 or --azimuth -90": (
         f"for a profile, set the direction under {DIRECTION} to 90° on one side"
     ),
-    "none of the head with --no-fit": "“Pictures only, no 3D head”",
+    "skip the fit with --no-fit": "choose “Pictures only, no 3D head”",
     "leave splats out of --as": "choose “Pictures only, no 3D head”",
     "; pass it as --reference": "",  # the form has one photo besides the one from behind
 }
