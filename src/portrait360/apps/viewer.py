@@ -207,9 +207,10 @@ def _add_comparison(server: viser.ViserServer, view_set: ViewSet, head: Head) ->
     views = view_set.all
     first = len(views) - 1 if view_set.reference is not None else 0
     with server.gui.add_folder("Compare"):
-        note = "; the last is the photo" if first else ""
+        note = " The last view is the photo." if first else ""
         server.gui.add_markdown(
-            f"The view, the head from the same camera, {DIFFERENCE_GAIN:.0f} × their difference{note}."
+            f"From left to right: the view, the head from the same camera, and {DIFFERENCE_GAIN:.0f} × their "
+            f"difference.{note}"
         )
         slider = server.gui.add_slider("view", 0, len(views) - 1, 1, first)
         picture = server.gui.add_image(compare_views(views[first], head), format="png")

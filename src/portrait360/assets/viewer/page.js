@@ -259,13 +259,13 @@ function refuse(text) {
 
 function open() {
   if (!window.DecompressionStream || !document.createElement("canvas").getContext("webgl2")) {
-    refuse("This head is drawn with WebGL 2, which this browser lacks or has switched off. "
-      + "Please open the page in a current Firefox, Chrome, Edge or Safari.");
+    refuse("This page needs WebGL 2, which this browser does not have or has turned off. "
+      + "Please open it in a current version of Firefox, Chrome, Edge or Safari.");
     return;
   }
   const page = new Page(JSON.parse(byId("about").textContent));
   const ready = page.start().catch((error) => {
-    refuse("This head could not be drawn; the browser's console says why.");
+    refuse("The head could not be shown; the browser's console says why.");
     throw error;
   });
   const settle = async (done) => { await done; await page.settled(); };
