@@ -105,7 +105,7 @@ def test_a_picture_too_near_or_a_lens_that_cannot_be(tmp_path):
 def test_too_little_memory_is_told_before_a_stage(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 10**9)
     memory.require_memory("fit", 9 * 10**8, "wait")
-    with pytest.raises(UserError, match=r"about 2.0 GB of memory, but 1.0 GB are free; .*fewer --views"):
+    with pytest.raises(UserError, match=r"about 2.0 GB of memory, but only 1.0 GB is free; .*fewer --views"):
         memory.require_memory("fit", 2 * 10**9, "ask for fewer --views")
 
 
@@ -261,7 +261,7 @@ def test_a_run_whose_files_are_deleted_while_it_is_at_work_does_not_end_well(tmp
 
 def test_a_name_of_the_folder_that_is_too_long_is_one_sentence(tmp_path):
     with (
-        pytest.raises(UserError, match="is not a possible file name"),
+        pytest.raises(UserError, match="is not a valid file name"),
         Run.open(tmp_path / ("x" * 300), "photo", {}, ignore_event, overwrite=False),
     ):
         pass

@@ -170,8 +170,7 @@ def run_views(
     if fits and len(cameras) < FEW_CAMERAS:
         run.warn(
             "views",
-            f"{len(cameras)} cameras are few for a fit, so the head may have gaps between them; use {FEW_CAMERAS} or "
-            "more",
+            f"a fit to only {len(cameras)} views may leave gaps in the head; use {FEW_CAMERAS} or more",
         )
 
     def on_view(i: int, total: int, view: View) -> None:
@@ -180,7 +179,7 @@ def run_views(
 
     def compute() -> None:
         needed = BASE_BYTES["views"] + BYTES_PER_PIXEL * options.pixels**2 * len(cameras)
-        memory.require_memory("views", needed, "ask for fewer views")
+        memory.require_memory("views", needed, "make fewer views")
         folder.mkdir()
         if options.uses_denoiser:
             views = denoise_small_views(
@@ -236,8 +235,8 @@ def run_published_views(
     if options.faithful and len(cameras) > WINDOW and len(cameras) % WINDOW:
         run.warn(
             "views",
-            f"{len(cameras)} views are not a multiple of {WINDOW}: the authors' program would drop the last "
-            f"{len(cameras) % WINDOW}; here, windows overlap instead",
+            f"{len(cameras)} views are not a multiple of {WINDOW}; the authors' program would drop the last "
+            f"{len(cameras) % WINDOW}, but portrait360 makes them all, in windows of {WINDOW} that overlap",
         )
     depends_on, back = ["portrait", "proxy"], None
     if options.back:

@@ -109,11 +109,11 @@ def check_name(path: Path) -> None:
     try:
         os.stat(path)
     except ValueError as error:  # a zero byte
-        raise UserError(f"{str(path)!r} is not a possible file name; choose another.") from error
+        raise UserError(f"{str(path)!r} is not a valid file name; choose another.") from error
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             raise UserError(
-                f"{str(path)[:80]!r} is not a possible file name ({error.strerror}); choose another."
+                f"{str(path)[:80]!r} is not a valid file name ({error.strerror}); choose another."
             ) from error
 
 
@@ -124,7 +124,7 @@ def check_size(path: Path, limit: int) -> int:
         raise UserError(f"There is no file {path}.")
     size = path.stat().st_size
     if size > limit:
-        raise UserError(f"{path} is {size >> 20} MB large; use a file of at most {limit >> 20} MB.")
+        raise UserError(f"{path} is {size >> 20} MB; use a file of at most {limit >> 20} MB.")
     return size
 
 

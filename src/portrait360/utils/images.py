@@ -81,11 +81,11 @@ def _check_file(path: Path) -> Path:
     path = Path(path)
     check_name(path)
     if path.is_dir():
-        raise UserError(f"{path} is a folder; give a picture in it.")
+        raise UserError(f"{path} is a folder; choose a picture in it.")
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path} has {path.stat().st_size >> 20} MB; use a file of at most {MAX_BYTES >> 20} MB.")
+        raise UserError(f"{path} is {path.stat().st_size >> 20} MB; use a file of at most {MAX_BYTES >> 20} MB.")
     return path
 
 
@@ -168,7 +168,7 @@ def _decode(image: Image.Image, path: Path) -> Picture:
     if getattr(image, "is_animated", False) and image.format != "MPO":  # `n_frames` would look through all of them
         changes.append("the picture has several frames or pages; only the first one was used")
     if max(image.size) > WORKING_SIDE:
-        changes.append(f"the picture was reduced from {image.width} x {image.height}")
+        changes.append(f"the picture was reduced from {image.width} x {image.height} pixels")
         image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # JPEG decodes at a fraction of its size
     _check_memory(image, path)
     image.load()
@@ -197,7 +197,7 @@ def _check_memory(image: Image.Image, path: Path) -> None:
     if needed > free:
         raise UserError(
             f"{path} has {pixels / 1e6:.0f} megapixels, which need about {needed / 1e9:.1f} GB of memory, but "
-            f"{max(free, 0) / 1e9:.1f} GB are free; make it smaller first, or close other programs."
+            f"only {max(free, 0) / 1e9:.1f} GB is free; make it smaller first, or close other programs."
         )
 
 

@@ -55,8 +55,8 @@ def require_memory(stage: str, required: int, advice: str, free: int | None = No
     free = available_memory() if free is None else free
     if required > free:
         raise UserError(
-            f"The stage {stage} needs about {required / 1e9:.1f} GB of memory, but {max(free, 0) / 1e9:.1f} GB are "
-            f"free; close other programs, or {advice}."
+            f"The stage {stage} needs about {required / 1e9:.1f} GB of memory, but only {max(free, 0) / 1e9:.1f} GB "
+            f"is free; close other programs, or {advice}."
         )
 
 

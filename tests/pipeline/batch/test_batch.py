@@ -283,7 +283,7 @@ def test_over_processes_the_same(photos, tmp_path):
     ("inputs", "words"),
     [("nothing", "There is no file or folder"), ("*.none", "contains no photo"),
      ("none.csv", "There is no file"), ("bad.csv", "has no column 'photo'"),
-     ("odd.csv", "a column 'nose'"), ("x" * 300, "is not a possible file name")],
+     ("odd.csv", "a column 'nose'"), ("x" * 300, "is not a valid file name")],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
     (tmp_path / "bad.csv").write_text("path\nx.png\n")

@@ -151,13 +151,13 @@ def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
     measured, final = azimuth_between(0, raw.camera.azimuth), azimuth_between(0, fit.camera.azimuth)
     if abs(azimuth_between(measured, final)) > MAX_AZIMUTH:
         raise UserError(
-            f"The azimuth of the face is about {measured:+.0f}, so `azimuth={final:+.0f}` cannot be right; "
+            f"Judging by the face, the azimuth is about {measured:+.0f}, so `azimuth={final:+.0f}` cannot be right; "
             "leave `azimuth=` out when a face is visible."
         )
     if abs(azimuth_between(measured, final)) > WARN_AZIMUTH:
         return (
-            f"the azimuth of the face is about {measured:+.0f}, which contradicts `azimuth={final:+.0f}`: "
-            "leave it out if in doubt",
+            f"judging by the face, the azimuth is about {measured:+.0f}, not `azimuth={final:+.0f}`; if in doubt, "
+            "leave `azimuth=` out",
         )
     if fit.error > POOR_FIT:
         return (

@@ -31,7 +31,9 @@ def back_portrait(photo: Path, size: int) -> Portrait:
     except UserError as error:
         if "`azimuth=" not in str(error):
             raise
-        raise UserError(f"{photo} shows a face, so it is not taken from behind; pass it as `references=`.") from error
+        raise UserError(
+            f"{photo} shows a face, so it was not taken from behind; pass it as `references=`."
+        ) from error
 
 
 def reference_portrait(photo: Path, size: int) -> Portrait:
