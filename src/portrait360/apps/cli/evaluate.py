@@ -24,7 +24,7 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", help="Folder of the report.", rich_help_panel=OUTPUT),
+        typer.Option("-o", "--output", metavar="DIR", help="Folder for the report.", rich_help_panel=OUTPUT),
     ] = Path("report"),
     protocol: Annotated[
         str,
@@ -83,7 +83,7 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Score a method under a fixed evaluation protocol.
+    """Score a method, or finished runs, under a fixed evaluation protocol.
 
     Writes a table, the values of every case, and a contact sheet. To resume a stopped run, repeat the
     same command. On the same machine, the same protocol and version always give the same values.

@@ -27,7 +27,7 @@ from portrait360.utils.terminal import escape_controls
 VIEWPOINT = ("face", "azimuth", "elevation")
 PAGE, SPLATS, MESH = "Video and page", "Splats", "Mesh"  # groups of `export`
 
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos, each of one head.")]
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos; one head is used in each.")]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT)]
 CropSize = Annotated[
     int,

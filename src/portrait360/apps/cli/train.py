@@ -65,8 +65,8 @@ def train_run(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="reader, reader-head, reader-tune, map, views, views-together, hybrid, restorer, sd15-appearance, "
-            "sd15-control, sd15-cross-view or sd15-back.",
+            help="What to train (see docs/training.md): reader, reader-head, reader-tune, map, views, "
+            "views-together, hybrid, restorer, sd15-appearance, sd15-control, sd15-cross-view or sd15-back.",
         ),
     ],
     samples: Annotated[

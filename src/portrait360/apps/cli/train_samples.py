@@ -29,8 +29,8 @@ def train_samples(
         str,
         typer.Argument(
             metavar="KIND",
-            help="reader (for the recipes reader, reader-head and reader-tune), map (for map and restorer), views or "
-            "avatar-views (for views, views-together and hybrid).",
+            help="What the samples are for: reader (the recipes reader, reader-head and reader-tune of `train run`), "
+            "map (map and restorer), views or avatar-views (views, views-together and hybrid).",
         ),
     ],
     output: ResumedFolder,

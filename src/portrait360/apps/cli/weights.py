@@ -26,7 +26,9 @@ weights = typer.Typer(
 
 WeightsFolder = Annotated[
     Path | None,
-    typer.Argument(metavar="[DIR]", help="Folder of the weights. Default: $PORTRAIT360_WEIGHTS or the user's cache."),
+    typer.Argument(
+        metavar="[DIR]", help="Folder with the weights. Default: $PORTRAIT360_WEIGHTS or the user's cache."
+    ),
 ]
 
 
@@ -263,8 +265,8 @@ def weights_export(
     """Export weights for other programs, or to share them.
 
     With --diffusers, diffusers can load the U-Net, autoencoder, ControlNet and appearance network. It has no class
-    for the cross-view attention, whose weights are written under portrait360's own names. portrait360 loads folders
-    written with --pretrained with its `from_pretrained`, from the disk or from the Hugging Face Hub.
+    for the cross-view attention, whose weights are written under portrait360's own names. Folders written with
+    --pretrained can be loaded by portrait360's `from_pretrained`, from the disk or from the Hugging Face Hub.
 
     Examples:
 
