@@ -109,7 +109,7 @@ def test_a_cut_out_is_no_frame():
 def test_an_azimuth_that_the_face_denies(photo):
     with pytest.raises(UserError, match="`azimuth=.180` cannot be"):
         make_portrait(photo, azimuth=180, size=64)
-    assert "leave it out" in make_portrait(photo, azimuth=50, size=64).warnings[0]
+    assert "do not set" in make_portrait(photo, azimuth=50, size=64).warnings[0]
     assert make_portrait(photo, azimuth=5, size=64).warnings == ()
 
 

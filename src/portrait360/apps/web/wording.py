@@ -19,6 +19,7 @@ SENTENCES = {
     ),
     "skip the fit with --no-fit": "choose “Pictures only, no 3D head”",
     "leave splats out of --as": "choose “Pictures only, no 3D head”",
+    "--hair, --hair-length and --parameters have": "“Hairstyle” and “Hair length” have",
     "; pass it as --reference": "",  # the form has one photo besides the one from behind
 }
 LABELS = {flags_for(name, info)[0]: info.label for name, _, _, info in option_fields(MakeOptions) if info.label}

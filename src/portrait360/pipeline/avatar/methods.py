@@ -27,7 +27,7 @@ from portrait360.pipeline.proxy.proxy import Proxy
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import sha256
 
-NO_EFFECT = "there is no human face and so no avatar; `hair`, `hair_length` and `parameters` have no effect"
+NO_EFFECT = "no human face was found, so `hair=`, `hair_length=` and `parameters=` have no effect"
 
 
 def build_proxy(

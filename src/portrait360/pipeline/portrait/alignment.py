@@ -152,12 +152,12 @@ def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
     if abs(azimuth_between(measured, final)) > MAX_AZIMUTH:
         raise UserError(
             f"Judging by the face, the azimuth is about {measured:+.0f}, so `azimuth={final:+.0f}` cannot be right; "
-            "leave `azimuth=` out when a face is visible."
+            "do not set `azimuth=` when a face is visible."
         )
     if abs(azimuth_between(measured, final)) > WARN_AZIMUTH:
         return (
             f"judging by the face, the azimuth is about {measured:+.0f}, not `azimuth={final:+.0f}`; if in doubt, "
-            "leave `azimuth=` out",
+            "do not set `azimuth=`",
         )
     if fit.error > POOR_FIT:
         return (
