@@ -16,7 +16,9 @@ from portrait360.pipeline.avatar.beard.area import (
     correct_beard,
     find_rear,
     limit_beard,
+    measure_evidence,
     measure_whiskers,
+    shave,
     trace_skin,
 )
 from portrait360.pipeline.avatar.beard.colours import FAR, meet_hair
@@ -324,3 +326,22 @@ def test_a_moustache_that_covers_the_lip_ends_unevenly_below_and_evenly_above_a_
     assert np.ptp(bare) == 0
     assert covered.min() >= bare.max()
     assert len(np.unique(covered)) > 3
+
+
+@pytest.mark.parametrize(("beard", "least", "most"), [("full", 0.6, 1.0), ("none", 0.0, 0.2)])
+def test_the_shade_beneath_a_chin_is_no_evidence_of_a_beard(head, beard, least, most):
+    photo = photograph(head, beard)
+    skin = trace_skin(head, photo)
+    y = skin.rest[..., 1]
+    shade = skin.seen & (y < -0.46) & (y > -0.56)
+    rgb = np.where(shade[..., None], 0.5 * photo.rgb, photo.rgb).astype(np.float32)
+    photo = replace(photo, rgb=rgb, labels=np.where(shade, np.uint8(Label.BEARD), photo.labels))
+    assert least <= measure_evidence(skin, photo, measure_whiskers(skin, photo)) <= most
+
+
+def test_a_shaven_photo_has_no_beard(head, bearded):
+    skin = trace_skin(head, bearded)
+    shaven = shave(bearded, skin)
+    was = bearded.shows(Label.BEARD)
+    assert np.isin(shaven.labels[was], (Label.FACE, Label.SKIN)).all()
+    assert (shaven.labels[~was] == bearded.labels[~was]).all()

@@ -25,6 +25,7 @@ from portrait360.pipeline.avatar.worn.hat_colours import (
     is_hat,
     limit_fairness,
 )
+from portrait360.pipeline.avatar.worn.hat_labels import settle_hat
 from portrait360.pipeline.avatar.worn.hat_outline import fit_hat_outline
 from portrait360.pipeline.avatar.worn.hat_search import HATS_OF_FAMILY, HatSearch, choose_hat
 from portrait360.pipeline.reading.reading import Reading
@@ -270,3 +271,35 @@ def test_crown_and_cuff_of_two_colours_keep_them_and_what_is_hidden_is_like_the_
 def test_a_brim_in_the_shade_is_of_the_material_of_the_crown():
     crown, brim = find_usual_colours([show_part((0.6, 0.5, 0.4), 200), show_part((0.3, 0.25, 0.19), 100)])
     np.testing.assert_allclose(crown, brim)
+
+
+def show_crown(top: float, band: float, below: float) -> Photo:
+    """Show what is read as hair above a hat's band, the band and hair below it, of these brightnesses."""
+    labels = np.full((SIDE, SIDE), Label.BACKGROUND, np.uint8)
+    labels[20:60], labels[60:90], labels[90:120] = Label.HAIR, Label.HAT, Label.HAIR
+    rgb = np.full((SIDE, SIDE, 3), 0.5, np.float32)
+    rgb[20:60], rgb[60:90], rgb[90:120] = top, band, below
+    rgb += np.random.default_rng(0).normal(0, 0.01, rgb.shape).astype(np.float32)
+    known, flow = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
+    return Photo(rgb, srgb_to_radiance(rgb), known, known, labels, known, flow, CAMERA)
+
+
+def read_hat(**answers: float) -> Reading:
+    probabilities = np.zeros((len(Label), 2, 2), np.float32)
+    return Reading(probabilities, probabilities[0], np.zeros((2, 2, 2)), np.zeros((2, 2, 3)), {"hat": answers}, {})
+
+
+@pytest.mark.parametrize(
+    ("brightness", "answers", "top", "band"),
+    [
+        ((0.2, 0.2, 0.2), {"none": 0.6, "cap": 0.4}, Label.HAIR, Label.HAIR),  # dark hair in the shade
+        ((0.2, 0.2, 0.2), {"knit": 0.9, "none": 0.1}, Label.HAIR, Label.HAT),  # a sure hat of the hair's colour
+        ((0.2, 0.6, 0.2), {"none": 0.6, "band": 0.4}, Label.HAIR, Label.HAT),  # a bright band in hair
+        ((0.8, 0.1, 0.4), {"cap": 0.9, "none": 0.1}, Label.HAT, Label.HAT),  # the bright crown of a cap
+    ],
+)
+def test_hats_and_hair_are_told_apart_by_their_colours(brightness, answers, top, band):
+    photo = settle_hat(show_crown(*brightness), read_hat(**answers))
+    assert (photo.labels[25:55] == top).all()
+    assert (photo.labels[65:85] == band).all()
+    assert (photo.labels[95:115] == Label.HAIR).all()

@@ -16,7 +16,13 @@ from portrait360.pipeline.avatar.ablation import (
     skip_search,
 )
 from portrait360.pipeline.avatar.avatar import Avatar, round_photo
-from portrait360.pipeline.avatar.beard.area import correct_beard, measure_whiskers, trace_skin
+from portrait360.pipeline.avatar.beard.area import (
+    correct_beard,
+    measure_evidence,
+    measure_whiskers,
+    shave,
+    trace_skin,
+)
 from portrait360.pipeline.avatar.beard.choice import choose_beard
 from portrait360.pipeline.avatar.beard.colours import meet_hair
 from portrait360.pipeline.avatar.beard.fit import fit_growth, trim_whiskers
@@ -39,6 +45,7 @@ from portrait360.pipeline.avatar.hair.waves import find_waves
 from portrait360.pipeline.avatar.overrules import NOTHING, Overrules, find_changes
 from portrait360.pipeline.avatar.person import (
     SEED,
+    confirm_beard,
     describe_person,
     find_colour,
     settle_labels,
@@ -72,6 +79,7 @@ from portrait360.pipeline.avatar.worn.glasses_photo import (
     take_frames_off,
     take_glasses_off,
 )
+from portrait360.pipeline.avatar.worn.hat_labels import settle_hat
 from portrait360.pipeline.avatar.worn.hat_outline import fit_hat_outline
 from portrait360.pipeline.avatar.worn.hat_search import choose_hat
 from portrait360.pipeline.avatar.worn.tucked_ears import tuck_ears
@@ -172,7 +180,8 @@ def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, P
     if not ablation.reader:
         portrait = read_without_network(portrait, fit)
     assert portrait.reading is not None
-    photo = uncover_scalp(read_photo(portrait, fit.camera), portrait.reading)
+    photo = settle_hat(read_photo(portrait, fit.camera), portrait.reading)
+    photo = uncover_scalp(photo, portrait.reading)
     if is_painted(portrait, photo):
         assert portrait.landmarks is not None
         drawn = replace(portrait, landmarks=follow_jaw(portrait.landmarks, photo))
@@ -182,7 +191,9 @@ def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, P
     fit = fit_outline(fit, photo)
     if shows_beard(photo, portrait.reading):
         skin = trace_skin(make_head_of(fit, COARSE), photo)
-        photo = correct_beard(photo, skin, measure_whiskers(skin, photo))
+        whiskers = measure_whiskers(skin, photo)
+        is_bearded = confirm_beard(portrait.reading, measure_evidence(skin, photo, whiskers))
+        photo = correct_beard(photo, skin, whiskers) if is_bearded else shave(photo, skin)
     return fit, photo, portrait.reading
 
 

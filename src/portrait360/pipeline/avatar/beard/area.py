@@ -22,6 +22,8 @@ from portrait360.utils.portrait_labels import Label
 
 FEWEST = 150  # pixels of whiskers, and of skin, from which the two can be told apart
 APART = 1.8  # least distance of their means, in standard deviations
+LEAST_APART = 0.6  # of what may be a beard at all
+CHIN, UPPER_LIP = (-0.44, -0.28, 0.2), (-0.27, -0.17, 0.12)  # lowest and highest y, and half the width
 SPREAD = 0.01  # variance added to the features', logarithms
 FINE, AROUND = 1.5, 2.5  # pixels of the crop: texture, and the neighbourhood in which it is measured
 SHARES = (0.22, 0.72)  # place between the skin's mean and the beard's from which, and up to which, skin shows through
@@ -95,14 +97,42 @@ def measure_whiskers(skin: SkinOfPixels, photo: Photo) -> F32:
         return labelled
     values = _describe(photo.rgb)
     first, second = values[bare], values[beard]
-    spread = (np.cov(first.T) + np.cov(second.T)) / 2 + SPREAD * np.eye(values.shape[-1])
-    apart = second.mean(0) - first.mean(0)
-    weights = np.linalg.solve(spread, apart)
+    apart, weights = _discriminate(first, second)
     if np.sqrt(apart @ weights) < APART:
         return labelled
     place = ((values - first.mean(0)) @ weights / (apart @ weights)).astype(np.float32)
     place = cv2.GaussianBlur(np.clip(place, -0.5, 1.5), (0, 0), 1.2)
     return np.asarray(smoothstep(*SHARES, place) * (photo.alpha > 0.5), np.float32)
+
+
+def _discriminate(first: F32, second: F32) -> tuple[F32, F32]:
+    """Return the difference of the means of two samples (n, k), and the weights of Fisher's discriminant."""
+    spread = (np.cov(first.T) + np.cov(second.T)) / 2 + SPREAD * np.eye(first.shape[-1])
+    apart = second.mean(0) - first.mean(0)
+    return apart, np.linalg.solve(spread, apart)
+
+
+def measure_evidence(skin: SkinOfPixels, photo: Photo, whiskers: F32) -> float:
+    """Return how much of the chin or of the upper lip whiskers cover, 0..1.
+
+    What was read as beard and looks like the skin of the face is no evidence, and the shade beneath a chin is none.
+    """
+    beard, bare = _sample_beard(skin, photo), _sample_skin(skin, photo)
+    if min(beard.sum(), bare.sum()) >= FEWEST:
+        values = _describe(photo.rgb)
+        apart, weights = _discriminate(values[bare], values[beard])
+        if np.sqrt(apart @ weights) < LEAST_APART:
+            return 0.0
+    x, y, z = np.abs(skin.rest[..., 0]), skin.rest[..., 1], skin.rest[..., 2]
+    front = skin.seen & (z > 0.1) & (skin.allowed > 0.5) & ~_near_lips(skin)
+    areas = [front & (y > low) & (y < high) & (x < wide) for low, high, wide in (CHIN, UPPER_LIP)]
+    return max([float(whiskers[area].mean()) for area in areas if area.sum() > FEWEST], default=0.0)
+
+
+def shave(photo: Photo, skin: SkinOfPixels) -> Photo:
+    """Return the photo with what was read as beard called skin: of the face, and of the neck beneath the chin."""
+    beneath = np.where(skin.rest[..., 1] < CHIN[0], np.uint8(Label.SKIN), np.uint8(Label.FACE))
+    return replace(photo, labels=np.where(photo.shows(Label.BEARD), beneath, photo.labels))
 
 
 def _describe(rgb: Floats) -> F32:

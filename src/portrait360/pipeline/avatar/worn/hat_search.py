@@ -41,6 +41,7 @@ HATS_OF_FAMILY = {
 }  # fmt: skip
 BEST, VARIATIONS = 3, 6  # hats of which variations are tried, and how many of each
 ALIKE = 2  # hats of the best family that are worn otherwise
+NEAR, LIKELY = 0.1, 0.2  # score by which hats of other families may be worse, and their families' least probability
 WIDTH = 0.3  # weight of how far a hat reaches to the sides: it tells brims, which the crown's area does not
 COVERS = 1.0  # weight of the share of a hat that hides what the photo shows: a hood, where there are neck and shirt
 MOVES: tuple[Mapping[str, float], ...] = (
@@ -66,7 +67,7 @@ def choose_hat(head: Head, photo: Photo, parameters: HeadParameters, families: d
     varied = [f"{name}:{i}" for _, name, _ in found[:BEST] if _can_vary(name) for i in range(VARIATIONS)]
     best = max([found[0], *(search.rate(name) for name in varied)], key=lambda f: f[0])[1]
     alike = [name for _, name, _ in found if search.find_family(name) == search.find_family(best)]
-    tried = dict.fromkeys([best, *alike[:ALIKE]]) if _can_fit(best) else [best]
+    tried = dict.fromkeys([best, *alike[:ALIKE], *search.find_rivals(found, best)]) if _can_fit(best) else [best]
     _, name, fit = max((search.refine(name) for name in tried if _can_fit(name) or name == best), key=lambda f: f[0])
     return replace(parameters.wear, hat=name, fit=search.even_out(name, fit))
 
@@ -96,6 +97,16 @@ class HatSearch:
 
     def find_family(self, name: str) -> str:
         return self.family_of[name.partition(":")[0]]
+
+    def find_rivals(self, found: list[tuple[float, str, HatFit]], best: str) -> list[str]:
+        """Return the best hats of likely other families, which may agree better once they are worn otherwise."""
+        least = max(score for score, _, _ in found) - NEAR
+        firsts: dict[str, str] = {}
+        for score, name, _ in found:
+            family = self.find_family(name)
+            if score > least and self.families.get(family, 0.0) > LIKELY and family != self.find_family(best):
+                firsts.setdefault(family, name)
+        return list(firsts.values())[:ALIKE]
 
     def rate(self, name: str, fit: HatFit | None = None) -> tuple[float, str, HatFit]:
         """Return how well a hat agrees, and the hat.

@@ -1,0 +1,47 @@
+"""Tell hats from hair by their colours where the reader mixes them up: dark hair in the shade, a cap's pale crown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
+from portrait360.pipeline.reading.reading import Reading
+from portrait360.utils.array_types import Bools, Floats
+from portrait360.utils.portrait_labels import Label
+
+FEWEST = 150  # pixels from which colours can be compared
+DARKEST, SPREAD = 0.02, 0.01  # added to light before its logarithm is taken, and to its variance
+ALIKE, APART = 1.0, 1.5  # standard deviations up to which two colours are one thing's, and from which they are not
+ABSENT = 0.2  # probability of no hat from which one is doubtful
+
+
+def settle_hat(photo: Photo, reading: Reading) -> Photo:
+    """Return the photo with labels of hat and hair that agree with their colours.
+
+    A hat that looks like the hair is hair, if the reader, too, says that most likely there is none. Hair on top of a
+    sure hat that does not look like the hair below it is the hat's crown.
+    """
+    hat, hair = photo.shows(Label.HAT), photo.shows(*HAIR)
+    if hat.sum() < FEWEST:
+        return photo
+    light = np.log(photo.radiance + DARKEST)
+    answer, _ = reading.best("hat")
+    if answer == "none" and compare_colours(light, hat, hair) < ALIKE:
+        return replace(photo, labels=np.where(hat, np.uint8(Label.HAIR), photo.labels))
+    above = hair & np.flip(np.maximum.accumulate(np.flip(hat, 0), 0), 0)
+    doubtful = reading.answers["hat"].get("none", 0.0) > ABSENT
+    if not doubtful and APART < compare_colours(light, above, hair & ~above) < np.inf:
+        return replace(photo, labels=np.where(above, np.uint8(Label.HAT), photo.labels))
+    return photo
+
+
+def compare_colours(light: Floats, first: Bools, second: Bools) -> float:
+    """Return how far apart the colours of two parts of a picture are, in standard deviations; infinite if unknown."""
+    if min(first.sum(), second.sum()) < FEWEST:
+        return np.inf
+    one, other = light[first], light[second]
+    spread = (np.cov(one.T) + np.cov(other.T)) / 2 + SPREAD * np.eye(light.shape[-1])
+    apart = other.mean(0) - one.mean(0)
+    return float(np.sqrt(apart @ np.linalg.solve(spread, apart)))
