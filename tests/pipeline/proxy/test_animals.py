@@ -183,6 +183,13 @@ def test_the_neck_goes_on_below_the_photo_without_a_step(animal, head):
     np.testing.assert_allclose(below, above, atol=0.05)
 
 
+@pytest.mark.parametrize(("width", "is_cut"), [(60, True), (12, False)])
+def test_an_animal_that_a_straight_line_cuts_off_goes_on_below_it_and_a_narrow_end_does_not(width, is_cut):
+    body = np.array([[68.0, 100], [188, 100], [128 + width, 220], [128 - width, 220]])
+    mask = extend_mask(draw([ellipse(128, 100, 60, 54), body]), np.ones((SIZE, SIZE), np.float32))
+    assert mask[-1].any() == is_cut
+
+
 def test_patches_come_from_fur_alone(animal):
     assert animal.reading is not None
     features = animal.reading.probabilities[Label.EYE]

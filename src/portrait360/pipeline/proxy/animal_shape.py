@@ -43,6 +43,7 @@ LONGEST = 0.66  # canonical: no ray reaches further
 SKULL = 1.3  # radii of the head above the clothes over which a neck becomes a skull
 MEETING = 2.5  # cells over which neck and torso meet
 OPENED = 2.0  # cells: narrower cloth is a collar's tip
+FLAT = 0.5  # width of an animal's lowest row by its widest one from which it has been cut off there
 NECK_SLOPE, WIDEST_NECK = 0.2, 0.36  # growth of half the neck's width below the photo; image sides
 
 
@@ -120,7 +121,8 @@ def extend_mask(matte: Floats, known: Floats) -> Bools:
     known_rows = np.where(_to_grid(known).max(1) > 0.5)[0]
     rows = np.where(inside.any(1))[0]
     last = rows[-1]
-    if len(known_rows) and last >= known_rows[-1] - 2:  # the photo ends here, not the animal
+    ends = len(known_rows) and last >= known_rows[-1] - 2
+    if ends or inside[last - 1].sum() > FLAT * inside.sum(1).max():  # the photo or a cut ends here, not the animal
         last = rows[-1] - 2
         middle, half = _run(inside[last])
         y = np.arange(last, GRID)
