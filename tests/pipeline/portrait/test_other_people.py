@@ -39,3 +39,15 @@ def test_the_body_below_another_face_is_left_out_too():
     values = leave_out_others(WHOLE, place_face(140, 60), [place_face(330, 50, 50)]).values
     assert (values[-1, 160:] == 0).all()
     assert (values[-1, :80] == 1).all()
+
+
+def test_the_border_between_two_people_follows_the_photo():
+    own, other = place_face(140, 90, 100), place_face(300, 90, 100)
+    rgb = np.zeros((260, 440, 3), np.float32)
+    border = 240  # one's own hair reaches over the middle, at 220
+    rgb[:, :border], rgb[:, border:] = (0.7, 0.5, 0.3), (0.1, 0.1, 0.2)
+    rgb[60:120, 110:170] = rgb[60:120, 270:330] = (0.9, 0.7, 0.6)
+    values = leave_out_others(WHOLE, own, [other], rgb).values
+    column = int((border - WHOLE.corner[0]) * WHOLE.scale)
+    assert (values[20:60, : column - 4] > 0.95).mean() > 0.98
+    assert (values[20:60, column + 4 :] < 0.05).all()

@@ -215,7 +215,8 @@ def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
     camera, read_square = placement.camera, placement.square.scale(READ_SCALE)
     reading = read_crop(picture, read_square)
     matte = photo_matte(picture, placement.square, partial(resample_alpha, reading, read_square))
-    matte = matte if placement.points is None else leave_out_others(matte, placement.points, placement.others)
+    if placement.points is not None:
+        matte = leave_out_others(matte, placement.points, placement.others, picture.rgb)
     factor = crop_scale_for_hair(matte, placement.square, camera)
     square = placement.square.scale(factor)
     if factor > READ_SCALE:  # hair reaches beyond what was read

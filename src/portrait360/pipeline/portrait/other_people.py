@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from portrait360.pipeline.portrait.matting import Matte
-from portrait360.utils.array_types import Floats
+from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import smoothstep
 
 LEAST = 0.4  # size of another's face by one's own: smaller ones are pictures, or far behind
 ON_CHEST = (0.5, 0.8)  # face sizes: a face so little aside, and so far below, is printed on the clothes
 SOFT = 0.02  # face sizes over which the border fades
+FEWEST = 20  # pixels of another person from which a border must be found
+OWN, OTHER = 0.55, 0.35  # face sizes up to which all is one's own, and beyond the middle, all is another's
+FINE = 9  # pixels of the cut by which fine hair may lie beside it
+CUT_SIDE, ROUNDS = 288, 4  # pixels of the picture that is cut, and rounds of the cut
 BODY = 0.35  # how far what lies below a face is from it: a body hangs down
 
 
@@ -26,13 +31,14 @@ class _Place(NamedTuple):
     size: float
 
 
-def leave_out_others(matte: Matte, own: Floats, others: Sequence[Floats]) -> Matte:
+def leave_out_others(matte: Matte, own: Floats, others: Sequence[Floats], rgb: Floats | None = None) -> Matte:
     """Return the matte without what is nearer to another face than to one's own, each by its size.
 
     Args:
         matte: The matte of a part of the photo.
         own: Landmarks (n, 2) of the face whose matte it is, in pixels of the photo.
         others: Landmarks of the other faces.
+        rgb: The photo; where two people meet, the border then follows its colours and edges.
     """
     face = _find_place(own)
     strangers = [place for place in map(_find_place, others) if _is_stranger(place, face)]
@@ -42,8 +48,41 @@ def leave_out_others(matte: Matte, own: Floats, others: Sequence[Floats]) -> Mat
     x = (np.arange(width)[None] + 0.5) / matte.scale + matte.corner[0]
     y = (np.arange(height)[:, None] + 0.5) / matte.scale + matte.corner[1]
     near, *far = (_measure_distance(place, x, y) for place in (face, *strangers))
-    beyond = smoothstep(-SOFT, SOFT, near - np.minimum.reduce(far))
+    nearer = near - np.minimum.reduce(far)
+    beyond = smoothstep(-SOFT, SOFT, nearer)
+    if rgb is not None and (beyond * matte.values).sum() > FEWEST:
+        beyond = _follow_edges(matte, nearer, near, rgb)
     return replace(matte, values=(matte.values * (1 - beyond)).astype(np.float32))
+
+
+def _follow_edges(matte: Matte, nearer: Floats, near: Floats, rgb: Floats) -> F32:
+    """Return what is another person's (rows, columns), 0..1, cut along edges of the photo by `cv2.grabCut`.
+
+    `nearer` is how much nearer other faces are, `near` how far the own one is. Rother et al., "GrabCut" (2004).
+    """
+    height, width = matte.values.shape
+    small = min(1.0, CUT_SIDE / max(height, width))
+    size = max(1, round(width * small)), max(1, round(height * small))
+    scale = matte.scale * size[0] / width
+    move = np.array([[scale, 0, -matte.corner[0] * scale], [0, scale, -matte.corner[1] * scale]])
+    sharp = cv2.GaussianBlur(np.asarray(rgb, np.float32), (0, 0), max(0.4 / scale, 0.1))
+    picture = cv2.warpAffine(sharp, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    values, nearer, near = (
+        cv2.resize(np.asarray(v, np.float32), size, interpolation=cv2.INTER_AREA)
+        for v in (matte.values, nearer, near)
+    )
+    mask = np.where(nearer < 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    mask[(near < OWN) & (values > 0.5) & (nearer < 0)] = cv2.GC_FGD
+    mask[(nearer > OTHER) | (values < 0.1)] = cv2.GC_BGD
+    cv2.setRNGSeed(0)
+    cv2.grabCut((255 * picture).astype(np.uint8), mask, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS)
+    own = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)) & (values > 0.1)
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(own.astype(np.uint8))
+    own = pieces == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]) if len(stats) > 1 else own
+    beside = cv2.dilate(own.astype(np.uint8), np.ones((FINE, FINE), np.uint8)) > 0
+    free = (values < 0.5) & (nearer < 0) & beside  # hair that is finer than the cut
+    share = cv2.GaussianBlur((own | free).astype(np.float32), (0, 0), 0.7)
+    return 1 - cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _find_place(points: Floats) -> _Place:
