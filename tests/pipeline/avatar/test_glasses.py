@@ -9,7 +9,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.worn.glasses_fit import find_glasses, fit_dark_lenses
+from portrait360.pipeline.avatar.worn.glasses_fit import find_glasses, fit_dark_lenses, shows_dark_lenses
 from portrait360.pipeline.avatar.worn.glasses_photo import (
     choose_glasses,
     drop_clear_lenses,
@@ -27,7 +27,7 @@ from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.render.tone_mapping import srgb_to_radiance, tone_map
 from portrait360.synth.sampling.parameters import GlassesFit, Hair, HeadParameters, Wear
 from portrait360.synth.scene import Material, Scene
-from portrait360.synth.wear.glasses import find_frame, make_glasses
+from portrait360.synth.wear.glasses import FRAMES, find_frame, make_glasses
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
@@ -68,7 +68,7 @@ def bare(head: Head) -> Photo:
 def test_the_lenses_that_a_photo_shows_are_found(head: Head, worn: Photo) -> None:
     found, frame = find_glasses(head, worn), find_frame("wire_large")
     fit, true = found.fit("wire_large"), WIRE.glasses_fit
-    assert found.drawn > 0.8
+    assert found.rating > 0.2 and found.bridge > 0
     assert abs(fit.width - true.width) < 0.1 * frame.width
     assert abs(fit.height - true.height) < 0.1 * frame.height
     assert abs(fit.rise - true.rise) < 0.02 and abs(fit.aside - true.aside) < 0.01 and abs(fit.tilt - true.tilt) < 3
@@ -91,6 +91,29 @@ def test_dark_lenses_are_as_large_and_lie_where_the_photo_shows_them(head: Head,
     overlap, before = ((mask & true).sum() / (mask | true).sum() for mask in (found, usual))
     assert overlap > 0.8 and overlap > before
     assert fit_dark_lenses(head, photograph(dress(head, Wear())), "sun_square") is None
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_only_lenses_that_hide_lit_skin_are_dark(head: Head, kind: str) -> None:
+    """However thick and black the frame is, one sees skin through a clear lens."""
+    wear = Wear(glasses=kind, glasses_fit=GlassesFit(rim=0.012, upper=0.01))
+    geometry = build_person(head, HeadParameters(hair=Hair(style="bald"), wear=wear), np.random.default_rng(0))
+    photo = photograph(Scene(tuple(geometry.meshes), (), WHITE))
+    assert shows_dark_lenses(head, photo) == kind.startswith("sun")
+
+
+def test_clear_glasses_that_the_reader_takes_for_sunglasses_are_clear(head: Head, worn: Photo) -> None:
+    assert choose_glasses(head, worn, Wear(glasses="sun_square"), {"sun": 0.9, "none": 0.1}).glasses == "wire_large"
+
+
+@pytest.mark.parametrize("upper", [0.0, 0.012])
+@pytest.mark.parametrize("rim", [0.007, 0.013, 0.019])
+def test_rims_are_as_thick_as_the_photo_shows_them(head: Head, rim: float, upper: float) -> None:
+    frame = find_frame("thick_round")
+    fit = GlassesFit(rim=rim - frame.rim, upper=upper, rise=-0.02)
+    found = find_glasses(head, photograph(dress(head, Wear(glasses="thick_round", glasses_fit=fit))))
+    assert abs(found.rim - rim) < 0.35 * rim
+    assert abs(found.upper - rim - upper) < 0.4 * (rim + upper)
 
 
 def test_glasses_are_worn_where_reader_and_photo_say_so(head: Head, worn: Photo, bare: Photo) -> None:

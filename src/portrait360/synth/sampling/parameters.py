@@ -131,7 +131,10 @@ class GlassesFit:
     height: float = 0.0
     power: float = 0.0  # how square the lenses are
     droop: float = 0.0
+    cat: float = 0.0  # how far the outer upper corners are raised
+    taper: float = 0.0  # share by which the lenses are narrower at their lower edges
     rim: float = 0.0
+    upper: float = 0.0  # how much thicker the rim is above
     apart: float = 0.0  # how far the lenses lie aside from the eyes
     rise: float = 0.0
     aside: float = 0.0  # to the subject's left

@@ -16,8 +16,10 @@ from portrait360.synth.sampling.parameters import GlassesFit, HeadParameters
 from portrait360.synth.scene import Material, Mesh, Part
 from portrait360.synth.wear.jewels import LARGE_EARRINGS, make_large_earring
 from portrait360.utils.array_types import F64, Floats
+from portrait360.utils.image_ops import smoothstep
 
 RIM_ANGLES = np.linspace(0, 2 * np.pi, 57)[:-1]  # of the points of a lens's rim
+SIDES = 0.6  # how much of what a rim is thicker above its bridge and temples are
 DOME = 0.55  # slope of a lens's shading normals at its rim
 
 
@@ -30,7 +32,9 @@ class Frame:
     power: float  # superellipse exponent: 2 round .. 5 square
     droop: float = 0.0  # how far the outer lower corner hangs down, as on aviators
     cat: float = 0.0  # how far the outer upper corner is raised
+    taper: float = 0.0  # share by which the lens is narrower at its lower edge
     rim: float = 0.0085
+    upper: float = 0.0  # how much thicker the rim is above
     opacity: float = 0.03
     tint: tuple[float, float, float] = (0.20, 0.22, 0.23)
     metal: bool = False
@@ -71,6 +75,7 @@ WIRE_FRAMES: dict[str, Frame] = {  # `sample` never draws these
 
 
 WIRE_FRAME, THICK_FRAME = "wire_large", "thick_round"  # which of them a photo's glasses are, by their rims
+CLEAR_FRAME = "round"  # which they are if those are not seen
 
 
 def find_frame(name: str) -> Frame:
@@ -94,6 +99,7 @@ def find_frame(name: str) -> Frame:
 def fit_frame(frame: Frame, fit: GlassesFit) -> Frame:
     """Return a frame of other measures."""
     least = {"width": 0.02, "height": 0.02, "power": 1.0, "droop": 0.0, "rim": 0.002}
+    least |= {"cat": 0.0, "taper": 0.0, "upper": 0.0}
     return replace(
         frame, **{name: max(getattr(frame, name) + getattr(fit, name), low) for name, low in least.items()}
     )
@@ -104,39 +110,40 @@ def make_glasses(head: Head, parameters: HeadParameters) -> list[Mesh]:
     frame = fit_frame(find_frame(parameters.wear.glasses), fit)
     shiny = Material.METAL if frame.metal else Material.PLASTIC
     outlines = [_lens_outline(head, frame, fit, i) for i in (0, 1)]
-    meshes = []
+    meshes, side_rim = [], HEAD_HEIGHT * (frame.rim + SIDES * frame.upper)
     for side, outline in zip((1, -1), outlines, strict=True):
         meshes.append(_make_lens(outline, frame))
         wire = _upper_half(outline) if frame.rimless_below else outline
-        vertices, triangles = tube(wire, frame.rim * HEAD_HEIGHT * 0.5, 8, closed=not frame.rimless_below)
+        thick = 0.5 * HEAD_HEIGHT * (frame.rim + frame.upper * _measure_rise(wire))
+        vertices, triangles = tube(wire, thick, 8, closed=not frame.rimless_below)
         meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
         if frame.rimless_below:
             vertices, triangles = tube(outline, 0.0009, 6, closed=True)
             meshes.append(make_mesh(vertices, triangles, (0.5, 0.5, 0.5), Material.METAL, Part.ACCESSORY))
         if not frame.sides:
             continue
-        vertices, triangles = tube(_temple_path(head, outline, side), frame.rim * HEAD_HEIGHT * 0.42, 7)
+        vertices, triangles = tube(_temple_path(head, outline, side), side_rim * 0.42, 7)
         meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
-    inner = [o[np.argmin(o[:, 0] * s - 0.3 * o[:, 1])] for s, o in zip((1, -1), outlines, strict=True)]
-    t = np.linspace(0, 1, 12)[:, None]
-    arch = inner[0] * (1 - t) + inner[1] * t + np.sin(np.pi * t) * np.array([0, 0.006, 0.005])
-    vertices, triangles = tube(arch, frame.rim * HEAD_HEIGHT * 0.45, 7)
+    ends = [find_bridge_end(outline, side) for side, outline in zip((1, -1), outlines, strict=True)]
+    arch = arch_bridge(*ends, np.linspace(0, 1, 12))
+    vertices, triangles = tube(arch, side_rim * 0.45, 7)
     meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
     return meshes
 
 
-def trace_lens(measures: Floats, eye: Eyeball, cat: float = 0.0) -> F64:
+def trace_lens(measures: Floats, eye: Eyeball) -> F64:
     """Return the rims (.., k, 3) of one lens, flat but for its bend to the temple.
 
-    The last axis of `measures` holds width, height, power and droop of lenses, and how far they lie apart, higher,
-    aside and tilted, as in `GlassesFit`.
+    The last axis of `measures` holds width, height, power, droop, cat and taper of lenses, and how far they lie apart,
+    higher, aside and tilted, as in `GlassesFit`.
     """
     columns = np.moveaxis(np.asarray(measures, np.float64), -1, 0)[..., None]
-    width, height, power, droop, apart, rise, aside, tilt = columns
+    width, height, power, droop, cat, taper, apart, rise, aside, tilt = columns
     scale = max(HEAD_HEIGHT, HEAD_HEIGHT * eye.radii[0] / 0.0285 * 0.82)  # toons wear larger glasses
     c, s = np.cos(RIM_ANGLES), np.sin(RIM_ANGLES)
     x = np.sign(c) * np.abs(c) ** (2 / power) * width
     y = np.sign(s) * np.abs(s) ** (2 / power) * height
+    x = x * (1 - taper * np.clip(-y / height, 0, 1) ** 2)
     outer = np.clip(x / width, 0, 1) ** 2
     y = y + cat * outer * (y > 0) * (y / height) - droop * np.where(y < 0, 1, 0) * (0.3 + x / width)
     fit = (abs(eye.center[0]) - 0.004 + apart * HEAD_HEIGHT) / (width * scale)  # the lenses do not meet over the nose
@@ -151,14 +158,32 @@ def trace_lens(measures: Floats, eye: Eyeball, cat: float = 0.0) -> F64:
     return np.stack([x * cosine - up * sine + aside * HEAD_HEIGHT, y + (x * sine + up * (cosine - 1)), z], -1)
 
 
+def find_bridge_end(outline: Floats, side: float) -> F64:
+    """Return the points (.., 3) of outlines (.., k, 3) of lenses at which the bridge begins."""
+    inner = np.argmin(outline[..., 0] * side - 0.3 * outline[..., 1], -1)
+    return np.take_along_axis(outline, inner[..., None, None], -2)[..., 0, :]
+
+
+def arch_bridge(start: Floats, end: Floats, shares: Floats) -> F64:
+    """Return the points (.., k, 3) of the bridge between two lenses at these shares of its way."""
+    t = np.asarray(shares)[:, None]
+    return start[..., None, :] * (1 - t) + end[..., None, :] * t + np.sin(np.pi * t) * np.array([0, 0.006, 0.005])
+
+
 def _lens_outline(head: Head, frame: Frame, fit: GlassesFit, side_index: int) -> np.ndarray:
     """Return the rim of one lens (k, 3), just clear of lashes, brow and cheek."""
     rise = fit.rise - frame.slip
-    measures = [frame.width, frame.height, frame.power, frame.droop, fit.apart, rise, fit.aside, fit.tilt]
-    points = trace_lens(np.array(measures), head.eyes[side_index], frame.cat)
+    shape = [frame.width, frame.height, frame.power, frame.droop, frame.cat, frame.taper]
+    points = trace_lens(np.array([*shape, fit.apart, rise, fit.aside, fit.tilt]), head.eyes[side_index])
     lack = np.maximum(0.006 - head.field.distance(points), 0).max()
     points[:, 2] += min(lack, 0.012)
     return points
+
+
+def _measure_rise(outline: np.ndarray) -> np.ndarray:
+    """Return how far points of a rim (k, 3) belong to its upper half, 0..1."""
+    height = outline[:, 1] - outline[:, 1].min()
+    return smoothstep(0.45, 0.85, height / height.max())
 
 
 def _upper_half(outline: np.ndarray) -> np.ndarray:

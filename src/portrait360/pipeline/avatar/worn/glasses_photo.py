@@ -13,19 +13,23 @@ import numpy as np
 
 from portrait360.geometry import rasterizer
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.worn.glasses_fit import DIM, find_glasses, fit_dark_lenses
+from portrait360.pipeline.avatar.worn.glasses_fit import DIM, find_glasses, fit_dark_lenses, shows_dark_lenses
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import HeadParameters, Wear
 from portrait360.synth.scene import Material, Mesh, Scene
-from portrait360.synth.wear.glasses import THICK_FRAME, WIRE_FRAME, find_frame, make_glasses
+from portrait360.synth.wear.glasses import CLEAR_FRAME, THICK_FRAME, WIRE_FRAME, find_frame, make_glasses
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
-LIKELY, DRAWN = 0.33, 0.6  # the reader's probability of glasses, and share of their rims that the photo must show
-THICK = 0.012  # head heights from which a rim is not a wire
+LIKELY = 0.33  # the reader's probability of glasses from which a photo is searched for them
+EVIDENCE, READ = (
+    0.06,
+    0.1,
+)  # what must speak for glasses: their lines, and this times the reader's probability above half
+THICK = 0.0105  # head heights from which a rim is not a wire
 REFLECTS = 0.8  # albedo of a frame per unit of what a photo shows of it
 SLACK, BRIDGE = 5.0, 14.0  # pixels of 512 by which the photo's frame may lie beside the fitted one, and its bridge
 LINE = 9.0  # pixels of 512: what is narrower is a line
@@ -38,12 +42,15 @@ CLEAR = 0.5  # opacity of a lens below which the photo shows what lies behind it
 
 def choose_glasses(head: Head, photo: Photo, wear: Wear, answers: dict[str, float]) -> Wear:
     """Return what is worn, with glasses as the photo shows them; `answers` holds the reader's probabilities."""
+    if is_dark(wear.glasses) and not shows_dark_lenses(head, photo):
+        wear = replace(wear, glasses=CLEAR_FRAME)
     if is_dark(wear.glasses):
         return replace(wear, glasses_fit=fit_dark_lenses(head, photo, wear.glasses) or wear.glasses_fit)
-    if wear.glasses == "none" and 1 - answers.get("none", 1.0) < LIKELY:
+    likely = 1 - answers.get("none", 1.0)
+    if wear.glasses == "none" and likely < LIKELY:
         return wear
     found = find_glasses(head, photo)
-    if found.drawn < DRAWN:
+    if found.rating + READ * (likely - 0.5) < EVIDENCE or found.bridge < 0:
         return wear
     kind = WIRE_FRAME if found.rim < THICK else THICK_FRAME
     worn = replace(wear, glasses=kind, glasses_fit=found.fit(kind))
