@@ -26,6 +26,7 @@ from portrait360.pipeline.avatar.hair.strand_colours import (
     read_locks,
     read_shown_hair,
 )
+from portrait360.pipeline.avatar.hair.trusted import find_trusted_hair
 from portrait360.pipeline.avatar.photo.exposure import (
     FEW,
     GAIN,
@@ -133,7 +134,7 @@ def _mean_gain(view: View, film: Film, labels: tuple[Label, ...], trim: tuple[fl
     """
     in_photo, in_film = shrink(view.photo.shows(*labels)), shrink(np.isin(film.labels, labels) & (film.alpha > 0.9))
     if labels == HAIR and in_photo.any():
-        light = view.photo.radiance.mean(-1)
+        light, in_photo = view.photo.radiance.mean(-1), find_trusted_hair(view.photo)
         in_photo &= light < GLARING * np.median(light[in_photo])
     if min(in_photo.sum(), in_film.sum()) < FEW:
         return None

@@ -27,6 +27,7 @@ from portrait360.utils.image_ops import smoothstep
 APART = 0.035  # canonical distance between the centres of patches
 SOFT = 0.5  # width of their edges, in that distance
 BROAD = 0.035  # picture sides: differences broader than this are light, or come from other strands
+SHADE = 0.5  # share of hair that may lie in deep shade
 MOST = 3.0  # range of what locks differ by, in its median
 DIM = 0.004  # radiance below which differences are noise
 HUE = 0.25  # share of the differences in hue: some of them are what shines through from behind
@@ -54,7 +55,7 @@ EVERY = 3  # points of a strand that look for their patches together
 class Example:
     """What locks look like in a photo."""
 
-    detail: F32  # (s, s, 4) logarithms of gains, mean 0 within the hair; 1 there, 0 beside it
+    detail: F32  # (s, s, 4) logarithms of gains, mean 0 within lit hair; 1 there, 0 in deep shade and beside it
     places: F64  # (n, 2) centres of patches, pixels
     along: F64  # (n, 2) directions of the strands there
     pixels: float  # per canonical unit
@@ -66,6 +67,7 @@ def read_detail(photo: Photo, hair: Bools) -> Example | None:
     if hair.mean() < FEWEST:
         return None
     detail = _measure_detail(photo, hair)
+    hair = detail[..., 3] > 0
     stretch = measure_stretch(detail[..., :3], hair)
     depth = np.minimum(cv2.distanceTransform(hair.astype(np.uint8), cv2.DIST_L2, 3) / (DEEP * photo.size), 1.0)
     rows = np.flatnonzero(hair)
@@ -86,16 +88,20 @@ def read_detail(photo: Photo, hair: Bools) -> Example | None:
 
 
 def _measure_detail(photo: Photo, hair: Bools) -> F32:
-    """Return the detail of the hair and its mask (s, s, 4), see `Example`."""
-    mask = hair.astype(np.float32)
+    """Return the detail of the hair and a mask of what is lit of it (s, s, 4), see `Example`.
+
+    In deep shade, as between a face and a curtain of hair, gaps are black: no locks are as dark anywhere else.
+    """
     light = np.log(np.maximum(photo.radiance, 0) + DIM).astype(np.float32)
-    detail = light - blur(light, mask, BROAD * photo.size)
+    broad = blur(light, hair.astype(np.float32), BROAD * photo.size)
+    detail, around = light - broad, broad.mean(-1)
+    whole, hair = hair, hair & (around >= np.quantile(around[hair], SHADE))
     grey = detail.mean(-1, keepdims=True)
     # the few that differ more lie in shade, or are not hair
     usual = max(MOST * float(np.median(np.abs(grey[hair]))), 1e-3)
     grey, hue = usual * np.tanh(grey / usual), np.clip(HUE * (detail - grey), -usual, usual)
-    detail = (grey + hue - (grey + hue)[hair].mean(0)) * mask[..., None]
-    return np.concatenate([detail, mask[..., None]], -1).astype(np.float32)
+    detail = (grey + hue - (grey + hue)[hair].mean(0)) * whole[..., None]
+    return np.concatenate([detail, hair[..., None]], -1).astype(np.float32)
 
 
 def lay_detail(points: F32, example: Example) -> F32:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.curls import find_curls
 from portrait360.pipeline.avatar.hair.detail import average_around
 from portrait360.pipeline.avatar.hair.sheen import find_gloss
+from portrait360.pipeline.avatar.hair.trusted import find_trusted_hair
 from portrait360.pipeline.avatar.photo.exposure import (
     FEW,
     HEAD_CENTRE,
@@ -30,6 +32,7 @@ from portrait360.pipeline.avatar.photo.exposure import (
     trimmed_mean,
 )
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
+from portrait360.synth.meshes import unit
 from portrait360.synth.render.bake import DRAFT, PORTRAIT, PreparedScene, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
@@ -42,18 +45,22 @@ from portrait360.utils.portrait_labels import Label
 SIZE = 128  # pixels of a render
 TURNS = (90.0, 180.0, 270.0)  # degrees from the front
 SHARE = 0.8  # of the difference in brightness that is taken off
-RANGE, HUE = (-0.5, 0.7), 0.5  # its limits in brightness and in one channel against it, logarithms
+RANGE, HUE = (-1.2, 0.7), 0.5  # its limits in brightness and in one channel against it, logarithms
 SHOWN = 0.4  # quarter turns from the front up to which hair is levelled as the photo's own camera sees it
 FEWER, WIDER = 3, 2.0  # strands of the render
 DIM = 0.002  # radiance below which hair is black
 BLACK = (0.004, 0.02)  # radiances between which hair comes to have a hue of its own: black hair reflects the wall
 LIT = (0.35, 0.8)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
 TINTED = (0.3, 0.8)  # those between which it has a hue: neither that of the dark nor that of the light
-LOCKS, DARK = (0.7, 4.0), 0.01  # pixels of a render between which lie locks; radiance below which hair is black
-CONTRAST = (1.0, 1.6)  # range of that of the photo's locks against theirs
-CELL, AROUND, ALONG = 0.008, (0.7, 3.0), 0.02  # canonical; cells over which a lock is averaged, and the hair about
-# it; canonical length of what a lock has in common
-UNSEEN = (0.11, 0.01)  # z before which hair has the photo's own locks, and behind which it has not
+BANDS = (0.7, 2.5, 7.0, 16.0)  # pixels of a render between which lie locks, broad ones, and sides
+DARK = 0.01  # radiance below which hair is black
+# ranges of that of the photo's locks against theirs, by width: what is broad may be light, and is not stressed
+CONTRAST = ((0.6, 1.6), (0.4, 1.0), (0.4, 1.0))
+SHADE = 0.5  # share of hair that may lie in deep shade, as beside a neck, and tells nothing of locks
+ENDS = (0.05, 0.95)  # quantiles by which dark and light locks are measured
+CELL, AROUND, ALONG = 0.008, (0.6, 2.2, 6.1, 14.0), 0.02  # canonical; cells over which locks, broad ones, sides and
+# the hair about them are averaged; canonical length of what a lock has in common
+UNSEEN = (0.95, 0.7)  # cosine to the photo's camera from which hair has its own locks, and below which it has not
 QUALITY = replace(DRAFT, hair_shade=PORTRAIT.hair_shade, gleam=PORTRAIT.gleam)  # as hair is lit in the views
 
 
@@ -62,7 +69,8 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
 
     Its brightness may differ from side to side, as that of its render does; hues of dyed hair do, and stay so.
     """
-    shown = _usual_light(photo.radiance, shrink(photo.shows(*HAIR)))
+    trusted = find_trusted_hair(photo)
+    shown = _usual_light(photo.radiance, trusted)
     if shown is None or not any(is_hair(group) for group in scene.strands):
         return scene
     prepared = prepare_scene(thin_out(scene), quality=QUALITY)
@@ -71,45 +79,72 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
     light = lacks.mean(1, keepdims=True)
     around = SHARE * np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE)
     if not photo.painted:
-        around += np.log1p(-find_gloss(photo.radiance, shrink(photo.shows(*HAIR))))
+        around += np.log1p(-find_gloss(photo.radiance, trusted))
     curls = find_curls(photo, prepared.curves)  # which every view adds
-    more = (compare_locks(photo, films[1:]) - 1) * (1 - (curls.strength if curls else 0.0))
+    own = 1 - (curls.strength if curls else 0.0)
+    more = own * (compare_locks(photo, trusted, films[1:]) - 1)
 
     def level(group: Strands) -> Strands:
-        change = spread_around(group.points, around) + more * stress_locks(group.points, group.albedo)
+        change = spread_around(group.points, around) + stress_locks(group.points, group.albedo, more, photo.camera)
         return replace(group, albedo=to_hair_albedo(group.albedo * np.exp(change)))
 
     return replace(scene, strands=tuple(level(group) if is_hair(group) else group for group in scene.strands))
 
 
-def compare_locks(photo: Photo, films: Sequence[Film]) -> float:
-    """Return how many times as much the locks of a photo differ in brightness as those of renders of other sides."""
-    side = (SIZE, SIZE)
-    hair = cv2.resize(photo.shows(*HAIR).astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
-    picture = np.asarray(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), np.float32)
-    shown = _measure_locks(picture, shrink(hair, 1))
-    drawn = [_measure_locks(film.radiance, _find_hair(film)) for film in films]
+def compare_locks(photo: Photo, hair: Bools, films: Sequence[Film]) -> F64:
+    """Return how many times as much locks of a photo differ in brightness as those of renders of other sides.
+
+    That is for locks of all widths (bands, 2): how much darker dark ones are than the hair about them, and how much
+    lighter light ones. `hair` (s, s) is where the photo shows its own.
+    """
+    low = 1.0 if photo.painted else 0.0  # drawn locks have their own contrast
+    shown = measure_locks(*_shrink_photo(photo, hair))
+    drawn = [measure_locks(film.radiance, _find_hair(film)) for film in films]
     found = [spread for spread in drawn if spread is not None]
-    return float(np.clip(shown / np.mean(found), *CONTRAST)) if found and shown is not None else 1.0
+    if shown is None or not found:
+        return np.ones((len(CONTRAST), 2))
+    least, most = np.array(CONTRAST).T[..., None]
+    return np.clip(shown / np.maximum(np.mean(found, 0), 1e-6), np.maximum(least, low), most)
 
 
-def _measure_locks(radiance: F32, mask: Bools) -> float | None:
-    """Return how far the brightness of locks is spread, logarithms; None of too few."""
+def _shrink_photo(photo: Photo, mask: Bools) -> tuple[F32, Bools]:
+    """Return the radiance of a photo and a mask at the size of the renders."""
+    side = (SIZE, SIZE)
+    small = cv2.resize(mask.astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
+    return np.asarray(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), np.float32), small
+
+
+def measure_locks(radiance: F32, mask: Bools) -> F64 | None:
+    """Return by how much dark and light locks differ from the hair about them (bands, 2); None of too few."""
     if mask.sum() < FEW:
         return None
     light, inside = np.log(np.maximum(radiance, 0).mean(-1) + DARK).astype(np.float32), mask.astype(np.float32)
-    fine, broad = (blur(light, inside, width) for width in LOCKS)
-    return float((fine - broad)[mask].std())
+    blurred = [blur(light, inside, width) for width in BANDS]
+    lit = _find_lit(light, mask)
+    ends = [np.quantile((fine - broad)[lit], ENDS) for fine, broad in pairwise(blurred)]
+    return np.maximum(np.array(ends) * (-1, 1), 0)
 
 
-def stress_locks(points: F32, albedo: F32) -> F32:
-    """Return by how much locks differ from the hair about them (s, k, 1), logarithms, where no photo shows them."""
+def _find_lit(light: F32, mask: Bools) -> Bools:
+    """Return which masked pixels with these logarithms of brightness (s, s) lie in no deep shade."""
+    around = blur(light, mask.astype(np.float32), BANDS[-1])
+    return mask & (around >= np.quantile(around[mask], SHADE))
+
+
+def stress_locks(points: F32, albedo: F32, more: F64, camera: Camera) -> F32:
+    """Return what makes locks (s, k, 1), logarithms, differ more from the hair about them, where no photo shows it.
+
+    `more` (bands, 2) is by what share of it dark and light locks of all widths are to differ more.
+    """
     step = float(np.linalg.norm(np.diff(points, axis=1), axis=2).mean())
     light = np.log(np.maximum(albedo, 1e-4)).mean(-1, keepdims=True)
     light = gaussian_filter1d(light, ALONG / max(step, 1e-6), axis=1, mode="nearest")  # across, it would be spots
     three = np.repeat(light, 3, -1)
-    lock, broad = (average_around(points, three, CELL, width)[..., :1] for width in AROUND)
-    return np.asarray(smoothstep(*UNSEEN, points[..., 2])[..., None] * (lock - broad), np.float32)
+    around = [average_around(points, three, CELL, width)[..., :1] for width in AROUND]
+    bands = [fine - broad for fine, broad in pairwise(around)]
+    change = sum(np.where(band < 0, dark, bright) * band for band, (dark, bright) in zip(bands, more, strict=True))
+    facing = unit((points - HEAD_CENTRE) * np.array([1.0, 0.0, 1.0]) + 1e-9) @ unit(camera.position)
+    return np.asarray(smoothstep(*UNSEEN, facing)[..., None] * change, np.float32)
 
 
 def _render_around(prepared: PreparedScene, photo: Photo) -> list[Film]:

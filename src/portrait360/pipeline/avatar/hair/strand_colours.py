@@ -13,6 +13,8 @@ from portrait360.pipeline.avatar.hair.contact import lift_contact_shade
 from portrait360.pipeline.avatar.hair.detail import Example, average_around, lay_detail, read_detail
 from portrait360.pipeline.avatar.hair.donors import borrow_colours
 from portrait360.pipeline.avatar.hair.gloss import add_gloss
+from portrait360.pipeline.avatar.hair.roots import find_root_shade
+from portrait360.pipeline.avatar.hair.trusted import trust_rim
 from portrait360.pipeline.avatar.photo.exposure import (
     FEW,
     HEAD_CENTRE,
@@ -81,7 +83,7 @@ def read_shown_hair(part: Part, view: View, locks: Example | None, clear: F32) -
     labels = STRAND_LABELS[part]
     inside = view.photo.mask(labels, inset=3) * np.isin(view.whole.labels, labels)
     # where skin shines through, a pixel has not the whiskers' colour
-    inside = inside * (view.photo.pure if part == Part.BEARD else clear)
+    inside = inside * (view.photo.pure if part == Part.BEARD else clear * trust_rim(view.photo))
     if inside.sum() < FEW:
         return None
     ratio = strand_ratio(view, inside, BROAD[part])
@@ -137,6 +139,8 @@ def _mix_locks(points: F32, facing: Floats, own: F32, locks: Example) -> F32:
 def _colour(group: Strands, weight: F32, facing: Floats, gain: F32, locks: F32 | float) -> Strands:
     """Give strands the gains that the photo shows, carried on to what it does not show, and locks."""
     is_hair = group.part[0] == Part.HAIR
+    roots = find_root_shade(group.points, weight, gain) if is_hair else np.zeros_like(gain[..., :1])
+    gain = np.asarray(gain - roots, np.float32)  # a strand has this wherever it grows
     along, known, own = _smooth_along(group.points, weight, gain)
     seen = np.asarray(along + weight[..., None] * (clip_gain(gain) - along) * DETAIL, np.float32)
     sure = known[..., None]
@@ -150,6 +154,7 @@ def _colour(group: Strands, weight: F32, facing: Floats, gain: F32, locks: F32 |
         borrowed = borrowed + _find_lack(seen, weight, borrowed, 1 - near[..., 0])
         carried = near * carried + (1 - near) * borrowed
     carried = carried + own[..., None] * (along - carried)
+    carried, seen = carried + roots, np.asarray(seen + roots, np.float32)
     if is_hair:
         carried = carried + (1 - dyed) * lack_of_neighbours(group.points, carried)
     mean = group.albedo.mean(0)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from portrait360.pipeline.avatar.hair.trusted import find_trusted_hair
 from portrait360.pipeline.avatar.photo.exposure import FEW, shrink
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
 from portrait360.synth.render.compositing import Film
@@ -21,6 +22,7 @@ from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label, find_labels
 
 LEVELS = np.array([0.04, 0.16, 0.33, 0.5, 0.67, 0.84, 0.96])  # quantiles of the brightness of the photo's hair
+BLUE = np.array([1, 1, -2]) / 3  # what takes blue off, and leaves red against green
 WIDTH = 0.35  # logarithm of the brightness over which hues are averaged
 DIM = 0.002  # radiance below which hair is black
 BLACK = (0.004, 0.02)  # luminances over which hair comes to have a hue of its own: black hair reflects the wall
@@ -46,7 +48,7 @@ class Tone(NamedTuple):
 def find_tone(photo: Photo, film: Film) -> Tone | None:
     """Return by how much hues differ between a photo and a render at its camera; None of too little hair."""
     side = (len(film.labels),) * 2
-    shown = shrink(photo.shows(*HAIR) & (np.minimum(photo.pure, photo.known) > PURE))
+    shown = find_trusted_hair(photo)
     drawn = shrink(find_labels(film.labels, HAIR) & (film.alpha > PURE))
     drawn &= cv2.resize(photo.shows(*HAIR).astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
     if min(shown.sum(), drawn.sum()) < FEW:
@@ -56,10 +58,23 @@ def find_tone(photo: Photo, film: Film) -> Tone | None:
     free = LEAST + (1 - LEAST) * smoothstep(0.0, BESIDE, np.asarray(away))
     levels = np.quantile(light, LEVELS) + 1e-4 * np.arange(len(LEVELS))  # rising
     own, spread = _average(light, hue, free, levels)
+    own = warm_shade(own)
     usual, _ = _average(*_measure(film.radiance, drawn), np.ones(drawn.sum()), levels)
     natural = 1 - float(smoothstep(*DYED, np.asarray(spread)))
     sure = natural * smoothstep(*BLACK, np.exp(levels) - DIM)
     return Tone(levels, np.clip(own - usual, -MOST, MOST) * sure[:, None], usual, CALM * sure)
+
+
+def warm_shade(hues: F64) -> F64:
+    """Return hues (n, 3) by rising brightness, of which none darker than the warmest of the lit ones is cooler.
+
+    Shade deepens the hue of hair. What is bluer there is what a lens adds of the sky and of bright walls.
+    """
+    warm, row = hues[:, 0] - hues[:, 2], np.arange(len(hues))
+    lit = int(np.argmax(np.where(row < len(hues) // 2, -np.inf, warm)))
+    cool = (row < lit) & (warm[lit] > 0)  # blue hair is bluer in the shade
+    lack = np.where(cool, np.maximum(warm[lit] - warm, 0), 0)
+    return hues + lack[:, None] * BLUE
 
 
 def tone_hair(film: Film, tone: Tone | None) -> Film:
