@@ -26,7 +26,7 @@ from portrait360.pipeline.avatar.clothes.colours import (
 )
 from portrait360.pipeline.avatar.clothes.neckline import AZIMUTHS, HEIGHTS, Evidence, find_edge, fit_neckline
 from portrait360.pipeline.avatar.photo.exposure import expose
-from portrait360.pipeline.avatar.photo.pixels import Photo, uncover_skin
+from portrait360.pipeline.avatar.photo.pixels import Photo, find_colourless, uncover_skin
 from portrait360.pipeline.avatar.view.relief_view import fade_at_border
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
@@ -177,7 +177,7 @@ def test_a_chest_is_bare_if_it_has_the_necks_colours_and_no_edge_parts_them(ches
     ):
         labels[rows, columns], rgb[rows, columns] = int(label), colour
     rgb = np.clip(rgb + 0.02 * rng.standard_normal(rgb.shape), 0, 1).astype(np.float32)
-    found = uncover_skin(labels, rgb)
+    found = uncover_skin(labels, rgb, find_colourless(labels, rgb))
     assert (found[125:145, 75:125] == Label.SKIN).mean() == pytest.approx(float(is_bare), abs=0.1)
     assert (found[155:, 15:185] == Label.CLOTHES).all() and (found[:120] == labels[:120]).all()
 

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
-from portrait360.pipeline.avatar.photo.pixels import blur_coarsely, correct_by_colour, give_crumbs_away
+from portrait360.pipeline.avatar.photo.pixels import (
+    blur_coarsely,
+    correct_by_colour,
+    find_colourless,
+    give_crumbs_away,
+)
 from portrait360.utils.portrait_labels import Label
 
 SIDE = 128
@@ -86,3 +91,47 @@ def test_a_wide_gaussian_is_the_same_at_fewer_pixels(sigma, shape):
     blurred = blur_coarsely(picture, sigma)
     assert blurred.shape == shape and blurred.dtype == np.float32
     np.testing.assert_allclose(blurred, cv2.GaussianBlur(picture, (0, 0), sigma), atol=0.01)
+
+
+def draw_collar(read: Label, colour: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and picture of a warm face and neck between leaves of a collar, which are read as something."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((200, 200), np.uint8)
+    rgb = np.full((200, 200, 3), 0.1)
+    for rows, columns, label, tone in (
+        (slice(20, 90), slice(60, 140), Label.FACE, (0.75, 0.55, 0.45)),
+        (slice(90, 130), slice(80, 120), Label.SKIN, (0.75, 0.55, 0.45)),
+        (slice(130, 200), slice(20, 180), Label.CLOTHES, (0.05, 0.06, 0.1)),
+        (slice(100, 150), slice(60, 85), read, colour),
+        (slice(100, 150), slice(115, 140), read, colour),
+    ):
+        labels[rows, columns], rgb[rows, columns] = int(label), tone
+    return labels, (rgb + rng.normal(0, 0.01, rgb.shape)).clip(0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("read", [Label.CLOTHES, Label.SKIN])
+@pytest.mark.parametrize(("colour", "true"), [((0.92, 0.93, 0.95), Label.CLOTHES), ((0.75, 0.55, 0.45), Label.SKIN)])
+def test_a_white_collar_is_cloth_and_a_bright_neck_is_skin_however_they_are_read(read, colour, true):
+    labels, rgb = draw_collar(read, colour)
+    corrected = correct_by_colour(labels, rgb, CAMERA)
+    for columns in (slice(64, 80), slice(120, 136)):
+        assert (corrected[108:126, columns] == true).all()
+    assert (corrected[92:125, 90:110] == Label.SKIN).all() and (corrected[155:, 25:175] == Label.CLOTHES).all()
+
+
+def test_skin_that_is_over_exposed_within_a_chest_is_skin():
+    labels, rgb = draw_collar(Label.CLOTHES, (0.75, 0.55, 0.45))
+    labels[130:], rgb[130:] = Label.CLOTHES, (0.75, 0.55, 0.45)
+    labels[190:], rgb[190:] = Label.CLOTHES, (0.05, 0.06, 0.1)
+    y, x = np.indices(labels.shape)
+    light = np.exp(-((x - 100) ** 2 + (y - 160) ** 2) / 200)[..., None] * (labels == Label.CLOTHES)[..., None]
+    rgb = (rgb + light * (0.97 - rgb)).astype(np.float32)
+    corrected = correct_by_colour(labels, rgb, CAMERA)
+    assert find_colourless(labels, rgb)[150:170, 92:108].any()
+    assert (corrected[135:180, 70:130] == Label.SKIN).all()
+
+
+def test_colours_of_a_grey_face_say_nothing_of_a_collar():
+    labels, rgb = draw_collar(Label.SKIN, (0.9, 0.9, 0.9))
+    assert find_colourless(labels, rgb).any()
+    assert not find_colourless(labels, rgb.mean(-1, keepdims=True).repeat(3, -1)).any()

@@ -38,12 +38,17 @@ DISTINCT_SHARE = 0.97  # share of a label's inside that must not look like backg
 GRAIN = 0.005  # crop sides over which colours are compared where those of single pixels do not tell
 COARSE = 6.0  # pixels for the sigma of a Gaussian that is so wide that nothing finer is left
 HOLE = 0.06  # crop sides from the matte's edge within which it may have holes
-CRUMB = 0.001  # share of the picture below which a part of a label is a crumb
+CRUMB, ISLAND = 0.001, 0.006  # share of the picture below which a part of a label is a crumb, and one of no colour
 RARE = 0.12  # share of the skin whose colours are too rare to tell skin by
 DIM, TONE = 0.03, (2.5, 3.0, 4.5)  # sRGB too dark to have a hue; deviations of both hues and of brightness
 MOST, LARGE = 0.55, 0.04  # share of clothes of the skin's colours, and of the picture, from which clothes have them
 BESIDE, NO_EDGE = 0.008, 0.07  # crop sides beside a border, and the step of sRGB across it that is no edge
 LOWEST = 0.85  # quantile of the rows of a face below which nothing is part of a hat on the head
+WARM, COLOURLESS = 0.12, (-0.75, 0.1)  # logarithm of red over blue from which a face is warm; share of that of grey
+EVEN, BRIGHT = (
+    0.006,
+    1.15,
+)  # crop sides over which that is judged, and of the face's brightness, from which grey is white
 NEXT = 0.006  # crop sides beside what is labelled within which the matte's edge is its own
 TELLING = 0.75  # share of hair and of face whose colours are more likely their own
 
@@ -256,12 +261,13 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
     labels = reassign(labels, rgb, (Label.FACE, Label.HAIR), above, ~above)
     labels = take_hats_off_chests(uncover_ears(labels, rgb))
     everywhere = np.ones_like(above)
-    for pair in ((Label.CLOTHES, Label.SKIN), (Label.SKIN, Label.CLOTHES)):
-        labels = reassign(labels, rgb, pair, everywhere, everywhere)
+    white = find_colourless(labels, rgb)
+    labels = reassign(labels, rgb, (Label.CLOTHES, Label.SKIN), ~white, everywhere)
+    labels = reassign(labels, rgb, (Label.SKIN, Label.CLOTHES), everywhere, everywhere)
     brim = compare_colours(labels, rgb, (Label.HAIR, Label.HAT), everywhere)
     if brim is not None:  # much of a brim may have been read as hair: that is not typical of hair
         labels = reassign(labels, rgb, (Label.HAIR, Label.HAT), everywhere, brim < 0)
-    return uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb)
+    return cover_collars(uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb, white), rgb, white)
 
 
 def take_hats_off_chests(labels: Bytes) -> Bytes:
@@ -281,18 +287,42 @@ def take_hats_off_chests(labels: Bytes) -> Bytes:
     return labels
 
 
-def uncover_skin(labels: Bytes, rgb: F32) -> Bytes:
-    """Call parts of the clothes skin that have its colours and go over into it without an edge: a bare chest."""
+def find_colourless(labels: Bytes, rgb: F32) -> Bools:
+    """Return which pixels lack the warmth of the face: a white collar may be as bright as skin, but it is grey.
+
+    Where the face itself is not warm, as in black and white, this tells nothing.
+    """
+    face = cv2.erode((labels == Label.FACE).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    tone = np.log(cv2.GaussianBlur(rgb, (0, 0), EVEN * len(rgb)) + DIM)
+    warmth = tone[..., 0] - tone[..., 2]
+    usual = float(np.median(warmth[face])) if face.any() else 0.0
+    return np.asarray((warmth > COLOURLESS[0] * usual) & (warmth < COLOURLESS[1] * usual) & (usual > WARM))
+
+
+def uncover_skin(labels: Bytes, rgb: F32, white: Bools) -> Bytes:
+    """Call parts of the clothes skin that have its colours and go over into it without an edge: a bare chest.
+
+    What is `white` is none of it.
+    """
     necks, faces = (
         cv2.erode((labels == label).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
         for label in (Label.SKIN, Label.FACE)
     )
     if min(necks.sum(), faces.sum(), (labels == Label.CLOTHES).sum()) < FEWEST:
         return labels
-    density = log_density(rgb, rgb[necks])
+    density, covered = log_density(rgb, rgb[necks]), labels
     for alike in (density > np.quantile(density[necks], RARE), has_skin_tone(rgb, necks | faces)):
-        labels = _go_over(labels, rgb, alike)
-    return labels
+        labels = _go_over(labels, rgb, alike & ~white)
+    return _give_islands_back(labels, covered, white)
+
+
+def _give_islands_back(labels: Bytes, covered: Bytes, white: Bools) -> Bytes:
+    """Call skin what is `white` among skin that has just been uncovered: it is over-exposed."""
+    given = give_crumbs_away(labels, Label.CLOTHES, Label.SKIN, ISLAND) != labels
+    beside = cv2.dilate((labels != covered).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    _, parts = cv2.connectedComponents(given.astype(np.uint8))
+    islands = np.intersect1d(parts[given & white], parts[given & beside])
+    return np.where(np.isin(parts, islands), np.uint8(Label.SKIN), labels)
 
 
 def _go_over(labels: Bytes, rgb: F32, alike: Bools) -> Bytes:
@@ -301,17 +331,41 @@ def _go_over(labels: Bytes, rgb: F32, alike: Bools) -> Bytes:
     alike = cv2.morphologyEx((cloth & alike).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
     if alike.sum() > MOST * cloth.sum() and cloth.sum() > LARGE * cloth.size:
         return labels
-    size, (_, parts) = 2 * round(BESIDE * len(labels)) + 1, cv2.connectedComponents(alike.astype(np.uint8))
-    near = [cv2.boxFilter(mask.astype(np.float32), -1, (size, size)) for mask in (skin, alike)]
-    shade = [cv2.boxFilter(rgb * mask[..., None], -1, (size, size)) for mask in (skin, alike)]
-    step = np.abs(shade[0] / np.maximum(near[0], 1e-3)[..., None] - shade[1] / np.maximum(near[1], 1e-3)[..., None])
-    border = alike & (near[0] > 0.2)
-    part = np.asarray(parts, np.int32)
-    count = np.bincount(part[border], minlength=int(part.max()) + 1)
-    mean = np.bincount(part[border], step.max(-1)[border], len(count)) / np.maximum(count, 1)
-    bare = (count > size) & (mean < NO_EDGE)
+    part, count, mean = measure_borders(rgb, alike, skin)
+    bare = (count > _box(labels)) & (mean < NO_EDGE)
     bare[0] = False
     return np.where(bare[part], np.uint8(Label.SKIN), labels)
+
+
+def cover_collars(labels: Bytes, rgb: F32, white: Bools) -> Bytes:
+    """Call parts of the skin clothes that are `white`, lie beside clothes and have an edge towards skin: a collar."""
+    skin, cloth, face = (labels == label for label in (Label.SKIN, Label.CLOTHES, Label.FACE))
+    light = rgb.mean(-1)
+    white = white & (light > BRIGHT * (np.median(light[face]) if face.any() else 1))
+    found = cv2.morphologyEx((skin & white).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0
+    part, count, mean = measure_borders(rgb, found, skin & ~found)
+    beside = np.bincount(
+        part[cv2.dilate(cloth.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0], minlength=len(count)
+    )
+    collar = (beside > 0) & ((count == 0) | (mean > NO_EDGE))
+    collar[0] = False
+    return give_crumbs_away(np.where(collar[part], np.uint8(Label.CLOTHES), labels), Label.SKIN, Label.CLOTHES)
+
+
+def measure_borders(rgb: F32, parts: Bools, other: Bools) -> tuple[I32, Floats, Floats]:
+    """Return the number of each pixel's part of a mask, of each part how many pixels border on another mask, and the
+    mean step of colours there."""
+    side, (_, number) = _box(parts), cv2.connectedComponents(parts.astype(np.uint8))
+    near = [cv2.boxFilter(mask.astype(np.float32), -1, (side, side)) for mask in (other, parts)]
+    shade = [cv2.boxFilter(rgb * mask[..., None], -1, (side, side)) for mask in (other, parts)]
+    step = np.abs(shade[0] / np.maximum(near[0], 1e-3)[..., None] - shade[1] / np.maximum(near[1], 1e-3)[..., None])
+    border, part = parts & (near[0] > 0.2), np.asarray(number, np.int32)
+    count = np.bincount(part[border], minlength=int(part.max()) + 1)
+    return part, count, np.bincount(part[border], step.max(-1)[border], len(count)) / np.maximum(count, 1)
+
+
+def _box(picture: Bytes | Bools) -> int:
+    return 2 * round(BESIDE * len(picture)) + 1
 
 
 def uncover_ears(labels: Bytes, rgb: F32) -> Bytes:
@@ -335,10 +389,10 @@ def has_skin_tone(rgb: F32, skin: Bools) -> Bools:
     return np.asarray((np.abs(tone - usual) < np.array(TONE) * spread).all(-1))
 
 
-def give_crumbs_away(labels: Bytes, label: Label, other: Label) -> Bytes:
-    """Give small parts of a label that lie mostly among another one to that."""
+def give_crumbs_away(labels: Bytes, label: Label, other: Label, most: float = CRUMB) -> Bytes:
+    """Give parts of a label, each less than `most` of the picture, that lie mostly among another one to that."""
     _, parts, stats, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8), connectivity=4)
-    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < CRUMB * labels.size
+    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < most * labels.size
     small[0] = False
     rim = cv2.morphologyEx((labels == label).astype(np.uint8), cv2.MORPH_DILATE, np.ones((3, 3), np.uint8)) > 0
     rim &= labels != label
