@@ -55,7 +55,8 @@ REACH, FADE, MOST = 2.5, 0.2, 0.6  # cells over which light is carried; share of
 AROUND, SETTLED = 12, (0.4, 1.0)  # vertices of a collar around each, and how many must be shown for it to be
 RANGE = (0.02, 0.98)  # quantiles of the shown colours between which those of patches lie
 THICK = 0.02  # canonical depth of collars and bands, which hide nothing by that
-CONTRAST = 0.4  # logarithm of a colour by which a collar differs from the cloth beside it, not in its light alone
+CONTRAST = 0.4  # logarithm of a colour by which a collar differs from the cloth below it, not in its light alone
+NAPE, NAPE_DOWN = 120.0, 0.5  # degrees from the front behind which clothes are seen from behind; their upper part
 HEM, BESIDE = 0.9, 25  # of the brightness of the cloth beside it, and how many of its vertices count
 NEAR = (0.52, -0.5)  # canonical distance from the axis, and height, of what views show: there meshes are refined
 
@@ -137,7 +138,7 @@ def bake_clothes(meshes: Sequence[Mesh], view: View, *, carry: bool = True) -> l
     baked = bake_garment(garment, view, known, carry)
     if baked is garment:
         return list(meshes)
-    tree = KDTree(garment.vertices)
+    tree, outer = KDTree(garment.vertices), find_outer_colour(baked)
 
     def bake(mesh: Mesh) -> Mesh:
         if mesh is garment:
@@ -151,11 +152,19 @@ def bake_clothes(meshes: Sequence[Mesh], view: View, *, carry: bool = True) -> l
         sure = weight > SURE
         if sure.mean() <= ENOUGH:
             return replace(mesh, albedo=to_albedo(np.exp(beside)))
-        other = np.median((colours - beside)[sure], 0)  # a collar of another colour has it all around
-        beside = beside + other * (np.abs(other).max() > CONTRAST)
+        own = np.median(colours[sure], 0)
+        if np.abs(own - outer).max() > CONTRAST:  # a collar of another colour has it all around
+            beside = own
         return replace(mesh, albedo=to_albedo(np.exp(beside + weight[:, None] * (colours - beside))))
 
     return [bake(mesh) for mesh in meshes]
+
+
+def find_outer_colour(garment: Mesh) -> F32:
+    """Return the colour (3,), logarithms, of a baked garment below the nape: that of what is worn over all else."""
+    places = unwrap(garment)
+    nape = (np.abs(places.azimuth) > NAPE) & (places.down < np.quantile(places.down, NAPE_DOWN))
+    return np.log(np.median(garment.albedo[nape] if nape.any() else garment.albedo, 0)).astype(np.float32)
 
 
 def bake_garment(mesh: Mesh, view: View, known: F32, carry: bool) -> Mesh:
