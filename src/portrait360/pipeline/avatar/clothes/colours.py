@@ -45,7 +45,7 @@ LITTLE = 0.012  # share of a garment's vertices shown from which on its cloth is
 FEWEST = 300  # such vertices from which cloth is carried on
 RARE = 0.08  # share of the shown cloth whose colours are too rare to be repeated
 CENTRE, OUTER = 20.0, 0.4  # degrees beside the front, with buttons, ties and what is worn beneath; share of the shown
-ENOUGH = 0.1  # share of a collar's vertices that are shown from which it has its own colours
+ENOUGH = 0.07  # share of a collar's vertices that are shown from which it has its own colours
 BIN, BINS, FEW = 0.02, 100, 4  # head heights of a row of colours, rows, and vertices of one that counts
 EDGE = 0.012  # head heights: half the width of a band's edge
 HUE, LIGHT = 1.0, 0.25  # weights of differences of hue and of brightness, which varies with the light, too
@@ -56,6 +56,7 @@ AROUND, SETTLED = 12, (0.4, 1.0)  # vertices of a collar around each, and how ma
 RANGE = (0.02, 0.98)  # quantiles of the shown colours between which those of patches lie
 THICK = 0.02  # canonical depth of collars and bands, which hide nothing by that
 CONTRAST = 0.4  # logarithm of a colour by which a collar differs from the cloth below it, not in its light alone
+OWN = 0.3  # share of a collar's shown vertices that must differ so for it to be of another cloth
 NAPE, NAPE_DOWN = 120.0, 0.5  # degrees from the front behind which clothes are seen from behind; their upper part
 HEM, BESIDE = 0.9, 25  # of the brightness of the cloth beside it, and how many of its vertices count
 NEAR = (0.52, -0.5)  # canonical distance from the axis, and height, of what views show: there meshes are refined
@@ -146,18 +147,26 @@ def bake_clothes(meshes: Sequence[Mesh], view: View, *, carry: bool = True) -> l
         if mesh.part[0] != Part.CLOTHES:
             return mesh
         colours, weight = measure_cloth(mesh, view, known)
+        sure = weight > SURE
         around = weight[KDTree(mesh.vertices).query(mesh.vertices, k=min(AROUND, len(weight)))[1]].mean(1)
         weight = np.minimum(weight, smoothstep(*SETTLED, around))  # single points at its edge would be teeth
         beside = np.log(HEM * np.median(baked.albedo[tree.query(mesh.vertices, k=BESIDE)[1]], 1))
-        sure = weight > SURE
         if sure.mean() <= ENOUGH:
             return replace(mesh, albedo=to_albedo(np.exp(beside)))
-        own = np.median(colours[sure], 0)
-        if np.abs(own - outer).max() > CONTRAST:  # a collar of another colour has it all around
-            beside = own
+        apart = np.abs(colours - outer).max(-1)
+        other = sure & (apart > CONTRAST)
+        if other.sum() > OWN * sure.sum():  # of another cloth, it has its colour all around, without mixtures of both
+            beside = np.median(colours[other & (apart >= np.median(apart[other]))], 0)
+            outside = sure & ~other & (np.abs(place_around(mesh)) > CENTRE)  # the outer cloth lies before it there
+            weight = np.where(outside, 0, weight)
         return replace(mesh, albedo=to_albedo(np.exp(beside + weight[:, None] * (colours - beside))))
 
     return [bake(mesh) for mesh in meshes]
+
+
+def place_around(mesh: Mesh) -> F32:
+    """Return the azimuths of the vertices of a collar (n,), degrees from the front."""
+    return np.degrees(np.arctan2(mesh.vertices[:, 0], mesh.vertices[:, 2] - np.median(mesh.vertices[:, 2])))
 
 
 def find_outer_colour(garment: Mesh) -> F32:
