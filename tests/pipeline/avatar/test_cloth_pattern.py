@@ -11,6 +11,7 @@ from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.clothes.neck_shade import REACH, shade_neck
 from portrait360.pipeline.avatar.clothes.pattern import (
+    count_apart,
     find_clean_cloth,
     find_cut,
     find_shown_cloth,
@@ -57,6 +58,23 @@ def test_folds_are_no_print():
     folds = 0.3 * np.exp(0.6 * np.sin(2 * np.pi * (2 * x + 1.5 * x * x)))
     pattern = make_pattern(*photograph_cloth(np.repeat(folds[..., None], 3, -1).astype(np.float32)))
     assert pattern is None or np.abs(pattern.tile).max() < 0.05
+
+
+def test_a_buttonhole_that_all_patches_of_a_place_show_is_no_print():
+    rng = np.random.default_rng(0)
+    cloth = 0.3 * np.exp(0.02 * rng.normal(size=(SIDE, SIDE, 1))) * np.ones(3)
+    cloth[96:100, 100:120] = 0.02
+    photo, depth = photograph_cloth(cloth.astype(np.float32))
+    labels = np.full_like(photo.labels, int(Label.OBJECT))
+    labels[75:125, 85:135] = Label.CLOTHES  # hardly more than one patch
+    few = make_pattern(replace(photo, labels=labels), depth)
+    assert few is None or np.abs(few.tile).max() < 0.2
+
+
+@pytest.mark.parametrize(("rows", "columns", "apart"), [((0, 1), (0, 1), 1.0), ((0, 30), (0, 15), 3.0)])
+def test_patches_that_lie_over_one_another_are_one_place(rows, columns, apart):
+    row, column = (a.ravel() for a in np.meshgrid(np.arange(*rows), np.arange(*columns), indexing="ij"))
+    assert count_apart(np.stack([row, column], 1), 30) == pytest.approx(apart, rel=0.05)
 
 
 def test_stripes_around_the_body_are_no_print():

@@ -56,6 +56,7 @@ AROUND, SETTLED = 12, (0.4, 1.0)  # vertices of a collar around each, and how ma
 RANGE = (0.02, 0.98)  # quantiles of the shown colours between which those of patches lie
 THICK = 0.02  # canonical depth of collars and bands, which hide nothing by that
 CONTRAST = 0.4  # logarithm of a colour by which a collar differs from the cloth below it, not in its light alone
+ALIKE = 0.8  # logarithm of a colour up to which both sides of a collar are alike
 OWN = 0.3  # share of a collar's shown vertices that must differ so for it to be of another cloth
 NAPE, NAPE_DOWN = 120.0, 0.5  # degrees from the front behind which clothes are seen from behind; their upper part
 HEM, BESIDE = 0.9, 25  # of the brightness of the cloth beside it, and how many of its vertices count
@@ -153,15 +154,34 @@ def bake_clothes(meshes: Sequence[Mesh], view: View, *, carry: bool = True) -> l
         beside = np.log(HEM * np.median(baked.albedo[tree.query(mesh.vertices, k=BESIDE)[1]], 1))
         if sure.mean() <= ENOUGH:
             return replace(mesh, albedo=to_albedo(np.exp(beside)))
-        apart = np.abs(colours - outer).max(-1)
-        other = sure & (apart > CONTRAST)
-        if other.sum() > OWN * sure.sum():  # of another cloth, it has its colour all around, without mixtures of both
-            beside = np.median(colours[other & (apart >= np.median(apart[other]))], 0)
-            outside = sure & ~other & (np.abs(place_around(mesh)) > CENTRE)  # the outer cloth lies before it there
-            weight = np.where(outside, 0, weight)
+        azimuth = place_around(mesh)
+        own, other = find_own_colour(colours, sure, azimuth, outer)
+        if own is not None:
+            beside = own
+            weight = np.where(sure & ~other & (np.abs(azimuth) > CENTRE), 0, weight)  # the outer cloth lies before it
         return replace(mesh, albedo=to_albedo(np.exp(beside + weight[:, None] * (colours - beside))))
 
     return [bake(mesh) for mesh in meshes]
+
+
+def find_own_colour(colours: F32, sure: Bools, azimuth: F32, outer: F32) -> tuple[F32 | None, Bools]:
+    """Return the colour (3,) of a collar that is of another cloth than the outer one, and the vertices that show it.
+
+    What is only darker than the outer cloth lies in its shade, and what is seen on one side alone lies in its light.
+    """
+    off = colours - outer
+    light = off.mean(-1)
+    apart = np.maximum(light, np.abs(off - light[:, None]).max(-1))
+    other = sure & (apart > CONTRAST)
+    if other.sum() <= OWN * sure.sum():
+        return None, other
+    own = other & (apart >= np.median(apart[other]))  # others are mixed with the outer cloth
+    sides = [own & (azimuth < 0), own & (azimuth > 0)]
+    if not all(side.any() for side in sides):
+        return None, other
+    left, right = (np.median(colours[side], 0) for side in sides)
+    same = np.abs(left - right).max() < ALIKE
+    return (np.median(colours[own], 0) if same else None), other
 
 
 def place_around(mesh: Mesh) -> F32:

@@ -23,7 +23,7 @@ from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS
 
 PATCHES = (56, 40, 28, 20)  # sides of patches, pixels of a photo of 512: the widest of which there are enough
-ENOUGH = 80  # places that patches can come from
+ENOUGH, SEVERAL = 80, 2.0  # places that patches can come from, and patches that they cover side by side
 TRIED, GOOD = 80, 14  # places that are compared, and how many of those that fit best one is drawn from
 OVERLAP = 0.3  # of a patch's side
 COUNT = 9  # patches along the tile's side
@@ -68,7 +68,7 @@ def make_pattern(photo: Photo, depth: F32) -> ClothPattern | None:
     scale = photo.size / 512
     for side in (max(round(side * scale), 8) for side in PATCHES):
         places = find_places(sure, side)
-        if len(places) < ENOUGH:
+        if len(places) < ENOUGH or count_apart(places, side) < SEVERAL:
             continue
         detail = find_detail(photo.radiance, sure, side)
         if is_print(*measure_patches(detail, places, side)):
@@ -160,6 +160,14 @@ def find_places(sure: Bools, side: int) -> NDArray[np.intp]:
     total = np.pad(np.cumsum(np.cumsum(sure, 0), 1), ((1, 0), (1, 0)))
     inside = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
     return np.argwhere(inside >= 0.995 * side * side)
+
+
+def count_apart(places: NDArray[np.intp], side: int) -> float:
+    """Return how many patches as large as these cover: from one place, a buttonhole in all of them is no print."""
+    corners = np.zeros(places.max(0) + side, np.uint8)
+    corners[tuple(places.T)] = 1
+    covered = cv2.dilate(corners, np.ones((side, side), np.uint8), anchor=(side - 1, side - 1))
+    return float(covered.sum() / side**2)
 
 
 def find_detail(radiance: Floats, sure: Bools, side: int) -> F32:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from portrait360.geometry.cameras import Camera
+from portrait360.pipeline.avatar.photo.cloth_matte import drop_haze
 from portrait360.pipeline.avatar.photo.foreground import colour_loose_hair, estimate_foreground, open_gaps
 from portrait360.pipeline.avatar.photo.loose_hair import refine_hair
 from portrait360.pipeline.avatar.photo.wall_hue import find_wall_hue
@@ -96,7 +97,7 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     drawn = portrait.reading.answers.get("kind", {}).get("toon", 0.0)
     labels = uncover_head_cloth(labels, portrait.rgb.astype(np.float32), drawn)
     cleared = clear_background(portrait.rgb.astype(np.float32), portrait.alpha.astype(np.float32), labels)
-    alpha = cut_enclosed_background(portrait.rgb.astype(np.float32), cleared, labels)
+    alpha = drop_haze(cut_enclosed_background(portrait.rgb.astype(np.float32), cleared, labels), labels)
     labels[(alpha < 0.5) & (labels != VOID)] = Label.BACKGROUND
     pure = find_pure_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR)
     loose = find_loose_hair(portrait, shares, cleared, alpha)
@@ -259,7 +260,7 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
     y, x = (np.indices(labels.shape) + 0.5) / len(labels)
     above = (x - middle[0]) * (up - middle)[0] + (y - middle[1]) * (up - middle)[1] > 0
     labels = reassign(labels, rgb, (Label.FACE, Label.HAIR), above, ~above)
-    labels = take_hats_off_chests(uncover_ears(labels, rgb))
+    labels = take_hats_off_chests(give_strays_away(uncover_ears(labels, rgb), rgb))
     everywhere = np.ones_like(above)
     white = find_colourless(labels, rgb)
     labels = reassign(labels, rgb, (Label.CLOTHES, Label.SKIN), ~white, everywhere)
@@ -268,6 +269,24 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
     if brim is not None:  # much of a brim may have been read as hair: that is not typical of hair
         labels = reassign(labels, rgb, (Label.HAIR, Label.HAT), everywhere, brim < 0)
     return cover_collars(uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb, white), rgb, white)
+
+
+def give_strays_away(labels: Bytes, rgb: F32) -> Bytes:
+    """Call parts of the hair that lie apart clothes if they are beside them and clearly have their colours."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats((labels == Label.HAIR).astype(np.uint8), connectivity=4)
+    areas = np.asarray(stats)[:, cv2.CC_STAT_AREA] * (np.arange(len(stats)) > 0)
+    hair, cloth = (
+        cv2.erode(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+        for mask in (parts == areas.argmax(), labels == Label.CLOTHES)
+    )
+    if len(areas) < 3 or min(hair.sum(), cloth.sum()) < FEWEST:
+        return labels
+    evidence = log_density(rgb, rgb[cloth]) - log_density(rgb, rgb[hair])
+    mean = np.bincount(parts.ravel(), evidence.ravel()) / np.maximum(np.asarray(stats)[:, cv2.CC_STAT_AREA], 1)
+    near = cv2.dilate((labels == Label.CLOTHES).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    beside = np.bincount(parts[near], minlength=len(areas)) > 0
+    stray = (areas > 0) & (areas < areas.max()) & beside & (mean > CLEARLY)
+    return np.where(stray[parts], np.uint8(Label.CLOTHES), labels)
 
 
 def take_hats_off_chests(labels: Bytes) -> Bytes:

@@ -48,7 +48,9 @@ FINE_THINGS = (*HAIR, *BEARD, Label.GLASSES, Label.JEWELLERY)
 AROUND, FEW = 0.01, (0.03, 0.2)  # picture sides around a pixel, and share of fine things there from which edges stay
 HAZE = (0.06, 0.94)  # share of a matte over which its edge becomes solid: less is haze
 HALF, SOLID = (0.45, 0.6), (0.35, 0.7)  # that further round, and of its softened edge: what is half there is a ghost
-AIRY = (8.0, 13.5)  # degrees over which the photo of hair ends that hangs beside the layers, with nothing beneath
+AIRY = (8.0, 13.5)  # degrees over which the photo of hair ends that hangs beside the layers, with nothing beneath;
+# that of clothes, too, if those of the layers lie elsewhere
+BODY = (Label.CLOTHES, Label.SKIN, Label.OBJECT)
 SEEN = 0.35  # share of the photo from which its hair is seen
 STRAND, ALONE = 0.006, (8.0, 14.0)  # picture sides: half the width of lone strands; degrees up to which they are none
 CURL, CURLS_END, LOW = 0.008, (9.0, 17.0), 0.02
@@ -126,6 +128,8 @@ def lay_relief_over(
     whole = whole * (1 - find_small(curls) * smoothstep(*CURLS_END, angle))
     colours = relight(photo, gains, np.where(shown >= 0, gains.shape[2] - EXTRA, -1), uv, angle)
     alike = np.isin(beneath, list({skin, layer_of_label[Label.HAIR]} - relief.poor)) & ~np.isin(labels, FEATURES)
+    stray = find_labels(shown, relief.poor) & find_labels(labels, BODY)  # clothes that lie elsewhere on the layers
+    whole = whole * (1 - stray * (1 - layers.alpha) * smoothstep(*AIRY, angle))
     whole = whole * (1 - find_smears(colours, layers, uv, shown == beneath) * alike * smoothstep(*SOFT_EDGE, angle))
     trust = trust_relief(whole, firm, relief, Place(uv, angle, labels, shown, beneath), layers.alpha, layer_of_label)
     colours = soften_steps(colours, distance, smoothstep(*OWN, angle))

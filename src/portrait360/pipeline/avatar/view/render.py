@@ -38,7 +38,7 @@ from portrait360.pipeline.avatar.view.matte_edges import (
     measure_turn,
     mix_photos,
 )
-from portrait360.pipeline.avatar.view.photo_border import fray_border
+from portrait360.pipeline.avatar.view.photo_border import ease_border, fray_border
 from portrait360.pipeline.avatar.view.relief import SIDE, Relief, make_relief
 from portrait360.pipeline.avatar.view.relief_trust import CLEAN, TURNED, leave_out_ink
 from portrait360.pipeline.avatar.view.relief_view import (
@@ -184,7 +184,7 @@ class PhotoProjection:
     @cached_property
     def clear(self) -> Photo:
         """The photo as it is shown from aside."""
-        return fray_border(clear_edges(self.photo))
+        return ease_border(fray_border(clear_edges(self.photo)), self.depth < 8)
 
     @cached_property
     def clearing(self) -> tuple[float, float]:
