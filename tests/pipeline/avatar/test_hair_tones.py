@@ -103,7 +103,8 @@ def test_hair_behind_has_the_dark_roots_that_the_photo_shows_before(head):
         shaded = uv[(way < 0.1).ravel() & (hair.points[..., 2] > 0.03).ravel()]
         row, column = np.clip((SIDE * shaded[:, ::-1]).astype(int), 0, SIDE - 1).T
         ratio[row, column] = -darkness
-        shown = ShownHair(np.ones((SIDE, SIDE), np.float32), cv2.GaussianBlur(ratio, (0, 0), 1.0), None)
+        soft = np.asarray(cv2.GaussianBlur(ratio, (0, 0), 1.0), np.float32)
+        shown = ShownHair(np.ones((SIDE, SIDE), np.float32), soft, None)
         light = np.log(bake_strands(hair, view, shown).albedo).mean(-1)
         dark.append(light[behind & (way > 0.3)].mean() - light[behind & (way < 0.06)].mean())
     assert dark[1] > dark[0] + 0.2
@@ -132,10 +133,11 @@ def test_black_gaps_in_deep_shade_make_no_locks():
     shaded[: int(0.4 * SIDE)] *= 0.1
     shaded[: int(0.4 * SIDE), ::16] *= 0.02
     everywhere = np.ones((SIDE, SIDE), np.bool_)
-    spreads = [
-        lay_detail(points, read_detail(photograph(light, np.full((SIDE, SIDE), Label.HAIR)), everywhere)).std()
-        for light in (lit, shaded)
-    ]
+    spreads = []
+    for light in (lit, shaded):
+        example = read_detail(photograph(light, np.full((SIDE, SIDE), Label.HAIR)), everywhere)
+        assert example is not None
+        spreads.append(lay_detail(points, example).std())
     assert spreads[1] == pytest.approx(spreads[0], rel=0.15)
 
 
@@ -144,10 +146,14 @@ def test_dark_and_light_locks_are_measured_apart():
     everywhere = np.ones((SIDE, SIDE), np.bool_)
     few = np.random.default_rng(2).choice(SIDE, SIDE // 10, replace=False)
     picture[:, few] = 0.6
-    dark, light = measure_locks(picture, everywhere)[0]
+    found = measure_locks(picture, everywhere)
+    assert found is not None
+    dark, light = found[0]
     assert light > 2 * dark > 0
     picture[:, few] = 0.02
-    dark, light = measure_locks(picture, everywhere)[0]
+    found = measure_locks(picture, everywhere)
+    assert found is not None
+    dark, light = found[0]
     assert dark > 2 * light > 0
 
 

@@ -40,7 +40,6 @@ from portrait360.synth.scene import Scene, Strands
 from portrait360.utils.array_types import F32, F64, Bools
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.parallel.threads import map_in_threads
-from portrait360.utils.portrait_labels import Label
 
 SIZE = 128  # pixels of a render
 TURNS = (90.0, 180.0, 270.0)  # degrees from the front
@@ -75,7 +74,7 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
         return scene
     prepared = prepare_scene(thin_out(scene), quality=QUALITY)
     films = _render_around(prepared, photo)
-    lacks = _find_lacks(films, photo, shown)
+    lacks = _find_lacks(films, photo, trusted, shown)
     light = lacks.mean(1, keepdims=True)
     around = SHARE * np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE)
     if not photo.painted:
@@ -155,19 +154,18 @@ def _render_around(prepared: PreparedScene, photo: Photo) -> list[Film]:
     return list(map_in_threads(lambda view: render_linear(prepared, view, SIZE), views, lone_first=False))
 
 
-def _find_lacks(films: Sequence[Film], photo: Photo, shown: F64) -> F64:
+def _find_lacks(films: Sequence[Film], photo: Photo, hair: Bools, shown: F64) -> F64:
     """Return by how much hair is darker than is `shown`, from before and from each of TURNS (1 + t, 3), logarithms.
 
-    From before, it is compared where both show hair.
+    From before, it is compared where both show hair, the photo that which is trusted (s, s).
     """
     lacks = np.zeros((1 + len(TURNS), 3))
     for row, film in enumerate(films[1:], 1):
         found = _usual_light(film.radiance, _find_hair(film))
         lacks[row] = 0.0 if found is None else shown - found
-    film, side = films[0], (SIZE, SIZE)
-    both = _find_hair(film) & (cv2.resize(photo.labels, side, interpolation=cv2.INTER_NEAREST) == Label.HAIR)
-    picture = np.asarray(cv2.resize(photo.radiance, side, interpolation=cv2.INTER_AREA), np.float32)
-    there, found = (_usual_light(radiance, both) for radiance in (picture, film.radiance))
+    picture, small = _shrink_photo(photo, hair)
+    both = small & _find_hair(films[0])
+    there, found = (_usual_light(radiance, both) for radiance in (picture, films[0].radiance))
     lacks[0] = 0.0 if there is None or found is None else there - found
     return lacks
 

@@ -30,10 +30,10 @@ def find_root_shade(points: F32, weight: Floats, gain: Floats) -> F32:
         gain: The gains that it shows (s, k, 3), logarithms.
     """
     way = measure_along(points)
-    long = float(smoothstep(*LONG, np.median(way[:, -1])))
+    long = float(smoothstep(*LONG, np.asarray(np.median(way[:, -1]))))
     at, first = np.clip(way / GROWN * WAYS, 0, WAYS - 1).astype(int).ravel(), round(ENDS / GROWN * WAYS)
-    total = np.bincount(at, weight.ravel(), WAYS)
-    light = np.bincount(at, (weight * gain.mean(-1)).ravel(), WAYS)
+    sums = (np.bincount(at, values.ravel(), WAYS) for values in (weight, weight * gain.mean(-1)))
+    total, light = (np.asarray(a, np.float64) for a in sums)
     if not long or min(total[:first].sum(), total[first:].sum()) < FEW:
         return np.zeros((*way.shape, 1), np.float32)
     mean = _rise(light, total)

@@ -83,7 +83,9 @@ def read_shown_hair(part: Part, view: View, locks: Example | None, clear: F32) -
     labels = STRAND_LABELS[part]
     inside = view.photo.mask(labels, inset=3) * np.isin(view.whole.labels, labels)
     # where skin shines through, a pixel has not the whiskers' colour
-    inside = inside * (view.photo.pure if part == Part.BEARD else clear * trust_rim(view.photo))
+    inside = np.asarray(
+        inside * (view.photo.pure if part == Part.BEARD else clear * trust_rim(view.photo)), np.float32
+    )
     if inside.sum() < FEW:
         return None
     ratio = strand_ratio(view, inside, BROAD[part])

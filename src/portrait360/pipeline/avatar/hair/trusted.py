@@ -50,7 +50,8 @@ def trust_rim(photo: Photo) -> F32:
 def measure_depth(photo: Photo) -> F32:
     """Return how far each pixel (s, s) is from what is seen behind the head, picture sides."""
     inside = (photo.labels != Label.BACKGROUND).astype(np.uint8)
-    return np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, 3), np.float32) / photo.size
+    away = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, 3), np.float32)
+    return np.asarray(away / photo.size, np.float32)
 
 
 def _find_pure(photo: Photo) -> Bools:
