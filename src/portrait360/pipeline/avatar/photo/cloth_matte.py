@@ -1,16 +1,27 @@
-"""The matte of clothes without the haze beside them: they are soft at their edges alone, unlike hair."""
+"""The matte of clothes without the haze beside them and without wall: they are soft at their edges alone."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
+from portrait360.pipeline.avatar.photo.borders import find_width, measure_borders
 from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
 SOLID, CORE = 0.8, 0.006  # alpha of what is solid, and picture sides: half the width that it must have
 RIM = (0.012, 0.02)  # picture sides beside what is solid over which clothes end
+NO_EDGE = 0.05  # mean step of sRGB towards the background below which something is background itself
+EDGE_SIDES = 6  # widths over which colours are compared that a border must be long to tell that
+
+
+def cut_wall(rgb: F32, alpha: F32, labels: Bytes) -> F32:
+    """Return a matte (s, s) without what is called clothes, but goes over into the background without an edge."""
+    part, count, step = measure_borders(rgb, labels == Label.CLOTHES, (labels == Label.BACKGROUND) & (alpha < 0.5))
+    wall = (count > EDGE_SIDES * find_width(labels)) & (step < NO_EDGE)
+    wall[0] = False
+    return np.asarray(alpha * (1 - cv2.GaussianBlur(wall[part].astype(np.float32), (0, 0), 0.7)), np.float32)
 
 
 def drop_haze(alpha: F32, labels: Bytes) -> F32:

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from portrait360.geometry.cameras import Camera
-from portrait360.pipeline.avatar.photo.cloth_matte import drop_haze
+from portrait360.pipeline.avatar.photo.borders import find_width, measure_borders
+from portrait360.pipeline.avatar.photo.cloth_matte import cut_wall, drop_haze
 from portrait360.pipeline.avatar.photo.foreground import colour_loose_hair, estimate_foreground, open_gaps
 from portrait360.pipeline.avatar.photo.loose_hair import refine_hair
 from portrait360.pipeline.avatar.photo.wall_hue import find_wall_hue
@@ -43,7 +44,7 @@ CRUMB, ISLAND = 0.001, 0.006  # share of the picture below which a part of a lab
 RARE = 0.12  # share of the skin whose colours are too rare to tell skin by
 DIM, TONE = 0.03, (2.5, 3.0, 4.5)  # sRGB too dark to have a hue; deviations of both hues and of brightness
 MOST, LARGE = 0.55, 0.04  # share of clothes of the skin's colours, and of the picture, from which clothes have them
-BESIDE, NO_EDGE = 0.008, 0.07  # crop sides beside a border, and the step of sRGB across it that is no edge
+NO_EDGE = 0.07  # step of sRGB across a border that is no edge
 LOWEST = 0.85  # quantile of the rows of a face below which nothing is part of a hat on the head
 WARM, COLOURLESS = 0.12, (-0.75, 0.1)  # logarithm of red over blue from which a face is warm; share of that of grey
 EVEN, BRIGHT = (
@@ -97,7 +98,8 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     drawn = portrait.reading.answers.get("kind", {}).get("toon", 0.0)
     labels = uncover_head_cloth(labels, portrait.rgb.astype(np.float32), drawn)
     cleared = clear_background(portrait.rgb.astype(np.float32), portrait.alpha.astype(np.float32), labels)
-    alpha = drop_haze(cut_enclosed_background(portrait.rgb.astype(np.float32), cleared, labels), labels)
+    alpha = cut_enclosed_background(portrait.rgb.astype(np.float32), cleared, labels)
+    alpha = cut_wall(portrait.rgb.astype(np.float32), drop_haze(alpha, labels), labels)
     labels[(alpha < 0.5) & (labels != VOID)] = Label.BACKGROUND
     pure = find_pure_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR)
     loose = find_loose_hair(portrait, shares, cleared, alpha)
@@ -351,7 +353,7 @@ def _go_over(labels: Bytes, rgb: F32, alike: Bools) -> Bytes:
     if alike.sum() > MOST * cloth.sum() and cloth.sum() > LARGE * cloth.size:
         return labels
     part, count, mean = measure_borders(rgb, alike, skin)
-    bare = (count > _box(labels)) & (mean < NO_EDGE)
+    bare = (count > find_width(labels)) & (mean < NO_EDGE)
     bare[0] = False
     return np.where(bare[part], np.uint8(Label.SKIN), labels)
 
@@ -369,22 +371,6 @@ def cover_collars(labels: Bytes, rgb: F32, white: Bools) -> Bytes:
     collar = (beside > 0) & ((count == 0) | (mean > NO_EDGE))
     collar[0] = False
     return give_crumbs_away(np.where(collar[part], np.uint8(Label.CLOTHES), labels), Label.SKIN, Label.CLOTHES)
-
-
-def measure_borders(rgb: F32, parts: Bools, other: Bools) -> tuple[I32, Floats, Floats]:
-    """Return the number of each pixel's part of a mask, of each part how many pixels border on another mask, and the
-    mean step of colours there."""
-    side, (_, number) = _box(parts), cv2.connectedComponents(parts.astype(np.uint8))
-    near = [cv2.boxFilter(mask.astype(np.float32), -1, (side, side)) for mask in (other, parts)]
-    shade = [cv2.boxFilter(rgb * mask[..., None], -1, (side, side)) for mask in (other, parts)]
-    step = np.abs(shade[0] / np.maximum(near[0], 1e-3)[..., None] - shade[1] / np.maximum(near[1], 1e-3)[..., None])
-    border, part = parts & (near[0] > 0.2), np.asarray(number, np.int32)
-    count = np.bincount(part[border], minlength=int(part.max()) + 1)
-    return part, count, np.bincount(part[border], step.max(-1)[border], len(count)) / np.maximum(count, 1)
-
-
-def _box(picture: Bytes | Bools) -> int:
-    return 2 * round(BESIDE * len(picture)) + 1
 
 
 def uncover_ears(labels: Bytes, rgb: F32) -> Bytes:
