@@ -27,13 +27,14 @@ from portrait360.pipeline.avatar.clothes.colours import (
 from portrait360.pipeline.avatar.clothes.neckline import AZIMUTHS, HEIGHTS, Evidence, find_edge, fit_neckline
 from portrait360.pipeline.avatar.photo.exposure import expose
 from portrait360.pipeline.avatar.photo.pixels import Photo, find_colourless, uncover_skin
+from portrait360.pipeline.avatar.view.photo_border import ease_border
 from portrait360.pipeline.avatar.view.relief_view import fade_at_border
 from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT, prepare_scene
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.sampling.parameters import Clothes, Hair, HeadParameters
-from portrait360.synth.scene import Part, Scene
+from portrait360.synth.scene import Mesh, Part, Scene
 from portrait360.synth.wear.clothes import make_clothes
 from portrait360.synth.wear.necklines import NECKLINES, below_line
 from portrait360.utils.portrait_labels import Label
@@ -212,3 +213,49 @@ def test_a_patch_of_a_rare_colour_is_no_cloth_of_a_drawing():
     weight = leave_out_rare(points, colours.astype(np.float32), np.ones(len(points), np.float32))
     assert np.median(weight[patch]) == 0
     assert np.median(weight[~patch]) > 0.7
+
+
+def photograph_shirt(head: Head, collar: float, cloth: float, shaded: float) -> list[Mesh]:
+    """Return the baked meshes of a head in cloth of one brightness, its collar of another, and its left side's."""
+    worn = dress(head, SHAPES["round"])
+    garment = find_garment(worn.meshes)
+
+    def paint(mesh: Mesh) -> Mesh:
+        if mesh.part[0] != Part.CLOTHES:
+            return mesh
+        light = np.full(len(mesh.vertices), cloth if mesh is garment else collar)
+        light = np.where((mesh.vertices[:, 0] > 0) & (mesh is not garment), shaded, light)
+        return replace(mesh, albedo=np.repeat(light[:, None], 3, 1).astype(np.float32))
+
+    photo = photograph(replace(worn, meshes=tuple(map(paint, worn.meshes))))
+    plain = paint_clothes_grey(worn)
+    return bake_clothes(plain.meshes, expose(plain, photo, DRAFT))
+
+
+@pytest.mark.parametrize(
+    ("collar", "cloth", "shaded", "nape"),
+    [(0.7, 0.05, 0.7, 0.7), (0.3, 0.3, 0.3, 0.3), (0.3, 0.3, 0.02, 0.3), (0.05, 0.05, 0.7, 0.05)],
+)
+def test_a_collar_of_another_cloth_goes_all_around_and_light_on_one_side_does_not(head, collar, cloth, shaded, nape):
+    meshes = photograph_shirt(head, collar, cloth, shaded)
+    garment = find_garment(meshes)
+    band = next(mesh for mesh in meshes if mesh.part[0] == Part.CLOTHES and mesh is not garment)
+    behind = band.vertices[:, 2] < np.quantile(band.vertices[:, 2], 0.2)
+    assert np.median(band.albedo[behind]) == pytest.approx(nape, rel=0.4)
+
+
+def test_clothes_come_down_to_the_layers_where_the_photo_ends():
+    known = np.zeros((200, 200), np.float32)
+    known[:, :150] = 1
+    labels = np.zeros((200, 200), np.uint8)
+    labels[60:] = Label.CLOTHES
+    shown = (labels > 0).astype(np.float32)
+    rgb, flow = np.full((200, 200, 3), 0.3, np.float32), np.zeros((200, 200, 2), np.float32)
+    photo = Photo(rgb, rgb, shown, known, labels, shown, flow, CAMERA)
+    covered = np.zeros((200, 200), bool)
+    covered[100:] = True
+    eased = ease_border(photo, covered).alpha
+    heights = np.argmax(eased > 0.5, axis=0)[:150]
+    assert (heights[:60] == 60).all() and heights[148] > 95 and (np.diff(heights) >= -1).all()
+    assert (eased[101:] == 1).all() and np.abs(np.diff(heights)).max() <= 4
+    assert ease_border(replace(photo, known=np.ones_like(known)), covered).alpha is shown

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, look_at
+from portrait360.pipeline.avatar.photo.cloth_matte import cut_wall, drop_haze
 from portrait360.pipeline.avatar.photo.pixels import (
     blur_coarsely,
     correct_by_colour,
     find_colourless,
     give_crumbs_away,
+    give_strays_away,
     uncover_skin,
 )
 from portrait360.utils.portrait_labels import Label
@@ -135,3 +137,39 @@ def test_colours_of_a_grey_face_say_nothing_of_a_collar():
     labels, rgb = draw_collar(Label.SKIN, (0.9, 0.9, 0.9))
     assert find_colourless(labels, rgb).any()
     assert not find_colourless(labels, rgb.mean(-1, keepdims=True).repeat(3, -1)).any()
+
+
+def draw_wall(wall: float, beside: float, alpha: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return picture, matte and labels of clothes before a wall, and of something beside them that is half there."""
+    labels = np.zeros((200, 200), np.uint8)
+    labels[100:, 60:140] = labels[120:, 140:190] = Label.CLOTHES
+    rgb, matte = np.full((200, 200, 3), wall, np.float32), (labels > 0).astype(np.float32)
+    rgb[100:, 60:140], rgb[120:, 140:190] = 0.2, beside
+    matte[120:, 140:190] = alpha
+    return rgb, matte, labels
+
+
+@pytest.mark.parametrize(("alpha", "kept"), [(1.0, 1.0), (0.6, 0.0)])
+def test_clothes_are_solid_and_haze_beside_them_is_none_of_them(alpha, kept):
+    _, matte, labels = draw_wall(0.8, 0.3, alpha)
+    found = drop_haze(matte, labels)
+    assert (found[130:, 150:185] == kept).all()
+    assert (found[102:, 62:138] == 1).all() and (found <= matte).all()
+
+
+@pytest.mark.parametrize(("shirt", "is_wall"), [(0.8, True), (0.65, False), (0.95, False)])
+def test_clothes_without_an_edge_towards_the_wall_are_wall(shirt, is_wall):
+    rgb, matte, labels = draw_wall(0.8, 0.8, 0.0)
+    rgb[100:, 60:140], labels[:, 140:] = shirt, Label.BACKGROUND
+    found = cut_wall(rgb, matte, labels)
+    assert (found[105:, 65:135] == (not is_wall)).all()
+
+
+def test_dark_cloth_apart_from_fair_hair_that_was_read_as_hair_is_cloth():
+    labels, rgb = draw(0.8, 0.6)
+    labels[110:], rgb[110:] = Label.CLOTHES, 0.1
+    for columns, colour in ((slice(10, 30), 0.1), (slice(100, 120), 0.8)):
+        labels[112:124, columns], rgb[112:124, columns] = Label.HAIR, colour
+    found = give_strays_away(labels, rgb)
+    assert (found[112:124, 10:30] == Label.CLOTHES).all() and (found[112:124, 100:120] == Label.HAIR).all()
+    assert (found[:110] == labels[:110]).all()
