@@ -39,7 +39,7 @@ def test_warnings_of_a_photo_name_what_the_page_shows(monkeypatch, say):
 
 
 def test_other_flags_become_labels_and_commands_stay():
-    assert "so “Face” 3 does not exist" in render_message("There is 1 face, so `face=3` does not exist.")
+    assert "but “Face” 3 was given" in render_message("There is 1 face, but `face=3` was given.")
     assert name_inputs("--hair-length 9 is not valid") == "“Hair length” 9 is not valid"
     for command in ("`portrait360 make --hair list` prints all", "add --overwrite", "10--seed"):
         assert name_inputs(command) == command

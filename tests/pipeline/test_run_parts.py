@@ -130,7 +130,7 @@ def test_a_gpu_that_is_too_small_is_asked_for_less_and_the_user_is_told():
         == "done"
     )
     assert [words.split("continues ")[1] for words in said] == ["in tiles", "on the CPU"]
-    with pytest.raises(UserError, match="too little memory"):
+    with pytest.raises(UserError, match="does not have enough memory"):
         memory.with_oom_fallbacks([("", never)], said.append)
     with pytest.raises(ValueError, match="another"):  # other errors are nobody's memory
         memory.with_oom_fallbacks([("", lambda: (_ for _ in ()).throw(ValueError("another")))], said.append)

@@ -168,7 +168,7 @@ def _decode(image: Image.Image, path: Path) -> Picture:
     if getattr(image, "is_animated", False) and image.format != "MPO":  # `n_frames` would look through all of them
         changes.append("the picture has several frames or pages; only the first one was used")
     if max(image.size) > WORKING_SIDE:
-        changes.append(f"the picture was reduced from {image.width} x {image.height} pixels")
+        changes.append(f"the picture ({image.width} x {image.height} pixels) was scaled down")
         image.draft(None, (WORKING_SIDE, WORKING_SIDE))  # JPEG decodes at a fraction of its size
     _check_memory(image, path)
     image.load()

@@ -55,8 +55,8 @@ def require_memory(stage: str, required: int, advice: str, free: int | None = No
     free = available_memory() if free is None else free
     if required > free:
         raise UserError(
-            f"The stage {stage} needs about {required / 1e9:.1f} GB of memory, but only {max(free, 0) / 1e9:.1f} GB "
-            f"is free; close other programs, or {advice}."
+            f"The stage “{stage}” needs about {required / 1e9:.1f} GB of memory, but only "
+            f"{max(free, 0) / 1e9:.1f} GB is free; close other programs, or {advice}."
         )
 
 
@@ -73,7 +73,9 @@ def with_oom_fallbacks(attempts: Sequence[tuple[str, Callable[[], T]]], on_fallb
             return run()
         except torch.OutOfMemoryError as error:
             if i + 1 == len(attempts):
-                raise UserError("The GPU has too little memory; use `device=cpu`, or a smaller `size=`.") from error
+                raise UserError(
+                    "The GPU does not have enough memory; use `device=cpu`, or a smaller `size=`."
+                ) from error
             on_fallback(f"the GPU has too little memory, so the fit continues {attempts[i + 1][0]}")
         torch.cuda.empty_cache()  # after the handler, whose traceback would keep the tensors alive
     raise ValueError("at least one attempt is needed")

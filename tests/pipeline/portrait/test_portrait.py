@@ -217,7 +217,7 @@ def test_of_two_faces_the_larger_or_the_one_that_is_asked_for(pair):
 
 @pytest.mark.parametrize("face", [0, 3, -1])
 def test_a_face_that_is_not_there(pair, face):
-    with pytest.raises(UserError, match=f"There are 2 faces in the picture, so `face={face}` does not exist."):
+    with pytest.raises(UserError, match=f"There are 2 faces in the picture, but `face={face}` was given"):
         make_portrait(pair, face=face)
 
 

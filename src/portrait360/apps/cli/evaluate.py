@@ -48,7 +48,7 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             help="With --protocol folder: the picture to make the head from; the others are the ground truth. "
-            "Default: the one with the most reliable frontal face.",
+            "Default: the one with the most reliably detected frontal face.",
             rich_help_panel=EVALUATION,
         ),
     ] = "",
@@ -85,7 +85,7 @@ def evaluate(
 ) -> None:
     """Score a method, or finished runs, under a fixed evaluation protocol.
 
-    Writes a table, the values of every case, and a contact sheet. To resume a stopped run, repeat the
+    Writes a table, the scores of each case, and a contact sheet. To resume a stopped run, repeat the
     same command. On the same machine, the same protocol and version always give the same values.
 
     Examples:

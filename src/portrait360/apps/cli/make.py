@@ -74,7 +74,7 @@ def serve(
 ) -> None:
     """Start a web app for making heads.
 
-    Open the address that it prints in a browser on this machine; other machines cannot connect.
+    In a browser on this machine, open the address that it prints; other machines cannot connect.
 
     Needs `pip install 'portrait360[web]'`.
 

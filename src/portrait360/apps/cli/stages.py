@@ -27,7 +27,9 @@ from portrait360.utils.terminal import escape_controls
 VIEWPOINT = ("face", "azimuth", "elevation")
 PAGE, SPLATS, MESH = "Video and page", "Splats", "Mesh"  # groups of `export`
 
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photos; one head is used in each.")]
+Photos = Annotated[
+    list[Path], typer.Argument(metavar="PHOTO...", help="One or more photos; only one head per photo is used.")
+]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output folder.", rich_help_panel=OUTPUT)]
 CropSize = Annotated[
     int,

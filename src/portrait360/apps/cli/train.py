@@ -15,7 +15,7 @@ from portrait360.utils.files import check_path
 from portrait360.utils.option_fields import option_info
 
 training = typer.Typer(
-    help="Train portrait360's own networks, or single stages of the published networks.",
+    help="Train portrait360's own networks, or individual stages of the published networks.",
     no_args_is_help=True,
     context_settings={"max_content_width": WIDTH},
 )
@@ -74,7 +74,8 @@ def train_run(
         typer.Option(
             "--samples",
             metavar="DIR",
-            help="Folder of training samples from `train samples`; for the sd15-… recipes, of heads from `synth`.",
+            help="Folder of training samples from `train samples`; for the sd15-… recipes, a folder of heads from "
+            "`synth`.",
             rich_help_panel=INPUT,
         ),
     ],
@@ -118,7 +119,9 @@ def train_run(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(help="Samples per step, over all processes. Default: the recipe's.", rich_help_panel=ADVANCED),
+        typer.Option(
+            help="Samples per step, summed across all processes. Default: the recipe's.", rich_help_panel=ADVANCED
+        ),
     ] = None,
     as_published: Annotated[
         bool,

@@ -29,8 +29,8 @@ def train_samples(
         str,
         typer.Argument(
             metavar="KIND",
-            help="What the samples are for: reader (the recipes reader, reader-head and reader-tune of `train run`), "
-            "map (map and restorer), views or avatar-views (views, views-together and hybrid).",
+            help="Kind of samples, and the recipes of `train run` that use it. reader: reader, reader-head, "
+            "reader-tune. map: map, restorer. views and avatar-views: views, views-together, hybrid.",
         ),
     ],
     output: ResumedFolder,
@@ -82,8 +82,8 @@ def train_samples(
     real: Annotated[
         float | None,
         typer.Option(
-            help="For avatar-views: share of identities whose avatar is made from a rendered photo, as `make` does "
-            "it; the others get the true head with typical errors.",
+            help="For avatar-views: share of identities whose avatar is built from a rendered photo, the way `make` "
+            "does; for the others, typical errors are added to the true head.",
             min=0,
             max=1,
             rich_help_panel=INPUT,
@@ -104,7 +104,7 @@ def train_samples(
 ) -> None:
     """Make training samples for the small networks from synthetic heads.
 
-    An identity is one synthetic head. Those whose samples already exist are skipped.
+    An identity is one synthetic head. Identities whose samples already exist are skipped.
 
     Examples:
 

@@ -68,7 +68,7 @@ def weights_fetch(
     """Download published files, check them, and import them.
 
     NAME is diffportrait360, back-head, panohead, diffportrait3d, sd15 or animatediff. An interrupted download
-    continues where it stopped. diffportrait3d can only be downloaded in a browser: pass that file with --from.
+    continues where it stopped. diffportrait3d can only be downloaded in a browser; then pass the file with --from.
     Needs `pip install 'portrait360[hub]'`, except with --from.
 
     Examples:
@@ -264,9 +264,10 @@ def weights_export(
 ) -> None:
     """Export weights for other programs, or to share them.
 
-    With --diffusers, diffusers can load the U-Net, autoencoder, ControlNet and appearance network. It has no class
-    for the cross-view attention, whose weights are written under portrait360's own names. Folders written with
-    --pretrained can be loaded by portrait360's `from_pretrained`, from the disk or from the Hugging Face Hub.
+    With --diffusers, the library of that name can load the U-Net, autoencoder, ControlNet and appearance network.
+    It has no class for the cross-view attention, whose weights are written under portrait360's own names. Folders
+    written with --pretrained can be loaded by portrait360's `from_pretrained`, from disk or from the Hugging Face
+    Hub.
 
     Examples:
 

@@ -12,7 +12,7 @@ const MUCH = 5; // seconds of work
 document.addEventListener("click", event => {
   if (!event.target.closest?.("#p360-cancel")) return;
   const lost = Number(document.querySelector("#p360-status [data-lost]")?.dataset.lost ?? 0);
-  if (lost <= MUCH || confirm(`Cancel this run? The ${lost} seconds of work done so far will be lost.`)) return;
+  if (lost <= MUCH || confirm(`Stop this run? The ${lost} seconds of work done so far will be lost.`)) return;
   event.preventDefault();
   event.stopPropagation();
 }, true);

@@ -80,7 +80,7 @@ def make_portrait(
     if face is not None and not 1 <= face <= len(faces):
         count = {0: "is no face", 1: "is 1 face"}.get(len(faces), f"are {len(faces)} faces")
         raise UserError(
-            f"There {count} in {picture.name}, so `face={face}` does not exist; choose another, or leave it out."
+            f"There {count} in {picture.name}, but `face={face}` was given; choose another, or leave it out."
         )
     if faces:
         warnings += _face_warnings(faces, face)
@@ -151,17 +151,17 @@ def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
     measured, final = azimuth_between(0, raw.camera.azimuth), azimuth_between(0, fit.camera.azimuth)
     if abs(azimuth_between(measured, final)) > MAX_AZIMUTH:
         raise UserError(
-            f"Judging by the face, the azimuth is about {measured:+.0f}, so `azimuth={final:+.0f}` cannot be right; "
-            "do not set `azimuth=` when a face is visible."
+            f"Judging by the face, the azimuth is about {measured:+.0f} degrees, but `azimuth={final:+.0f}` was "
+            "given; do not set `azimuth=` when a face is visible."
         )
     if abs(azimuth_between(measured, final)) > WARN_AZIMUTH:
         return (
-            f"judging by the face, the azimuth is about {measured:+.0f}, not `azimuth={final:+.0f}`; if in doubt, "
-            "do not set `azimuth=`",
+            f"judging by the face, the azimuth is about {measured:+.0f} degrees, but `azimuth={final:+.0f}` was "
+            "given; if in doubt, do not set `azimuth=`",
         )
     if fit.error > POOR_FIT:
         return (
-            "the 3D face does not match the photo well, so check the contact sheet; for a profile, add "
+            "the 3D face does not match the photo well, so check how the head is turned; for a profile, add "
             "`azimuth=90` or `azimuth=-90`",
         )
     return ()

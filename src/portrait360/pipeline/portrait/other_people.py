@@ -19,6 +19,7 @@ SOFT = 0.02  # face sizes over which the border fades
 FEWEST = 20  # pixels of another person from which a border must be found
 OWN, OTHER = 0.55, 0.35  # face sizes up to which all is one's own, and beyond the middle, all is another's
 FINE = 9  # pixels of the cut by which fine hair may lie beside it
+KEPT = 0.8  # least share of what is nearer to one's own face that a sensible cut leaves
 CUT_SIDE, ROUNDS = 288, 4  # pixels of the picture that is cut, and rounds of the cut
 BODY = 0.35  # how far what lies below a face is from it: a body hangs down
 
@@ -51,14 +52,16 @@ def leave_out_others(matte: Matte, own: Floats, others: Sequence[Floats], rgb: F
     nearer = near - np.minimum.reduce(far)
     beyond = smoothstep(-SOFT, SOFT, nearer)
     if rgb is not None and (beyond * matte.values).sum() > FEWEST:
-        beyond = _follow_edges(matte, nearer, near, rgb)
+        cut = _follow_edges(matte, nearer, near, rgb)
+        beyond = beyond if cut is None else cut
     return replace(matte, values=(matte.values * (1 - beyond)).astype(np.float32))
 
 
-def _follow_edges(matte: Matte, nearer: Floats, near: Floats, rgb: Floats) -> F32:
+def _follow_edges(matte: Matte, nearer: Floats, near: Floats, rgb: Floats) -> F32 | None:
     """Return what is another person's (rows, columns), 0..1, cut along edges of the photo by `cv2.grabCut`.
 
-    `nearer` is how much nearer other faces are, `near` how far the own one is. Rother et al., "GrabCut" (2004).
+    `nearer` is how much nearer other faces are, `near` how far the own one is. None where people look so alike that
+    the cut would take most of one's own head, too. Rother et al., "GrabCut" (2004).
     """
     height, width = matte.values.shape
     small = min(1.0, CUT_SIDE / max(height, width))
@@ -79,6 +82,9 @@ def _follow_edges(matte: Matte, nearer: Floats, near: Floats, rgb: Floats) -> F3
     own = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)) & (values > 0.1)
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(own.astype(np.uint8))
     own = pieces == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]) if len(stats) > 1 else own
+    expected = (values > 0.5) & (nearer < 0)
+    if (own & expected).sum() < KEPT * expected.sum():
+        return None
     beside = cv2.dilate(own.astype(np.uint8), np.ones((FINE, FINE), np.uint8)) > 0
     free = (values < 0.5) & (nearer < 0) & beside  # hair that is finer than the cut
     share = cv2.GaussianBlur((own | free).astype(np.float32), (0, 0), 0.7)

@@ -134,8 +134,8 @@ def make_glasses(head: Head, parameters: HeadParameters) -> list[Mesh]:
 def trace_lens(measures: Floats, eye: Eyeball) -> F64:
     """Return the rims (.., k, 3) of one lens, flat but for its bend to the temple.
 
-    The last axis of `measures` holds width, height, power, droop, cat and taper of lenses, and how far they lie apart,
-    higher, aside and tilted, as in `GlassesFit`.
+    The last axis of `measures` holds width, height, power, droop, cat and taper of lenses, and how far they lie
+    apart, higher, aside and tilted, as in `GlassesFit`.
     """
     columns = np.moveaxis(np.asarray(measures, np.float64), -1, 0)[..., None]
     width, height, power, droop, cat, taper, apart, rise, aside, tilt = columns
