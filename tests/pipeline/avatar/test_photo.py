@@ -55,6 +55,17 @@ def test_a_brim_that_was_read_as_hair_is_hat():
     assert (corrected[31:35, 31:48] == Label.HAT).mean() > 0.9
 
 
+def test_a_strap_that_was_read_as_hair_is_cloth_and_hair_of_its_own_colour_stays():
+    labels, rgb = draw(0.6, 0.8)
+    labels[108:] = Label.CLOTHES
+    rgb[108:] = 0.1 + np.random.default_rng(1).normal(0, 0.02, rgb[108:].shape)
+    labels[100:112, 80:100] = Label.HAIR  # the shoulder beside the hair
+    rgb[100:112, 80:100] = rgb[112:124, 80:100]
+    corrected = correct_by_colour(labels, rgb.clip(0, 1), CAMERA)
+    assert (corrected[102:110, 84:98] == Label.CLOTHES).mean() > 0.9
+    assert (corrected[22:34] == labels[22:34]).all()
+
+
 def test_locks_before_an_ear_are_hair_and_the_ear_stays():
     labels, rgb = draw(0.2, 0.7)
     labels[70:90, 86:94] = Label.EAR

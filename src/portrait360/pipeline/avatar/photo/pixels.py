@@ -257,7 +257,7 @@ def sharpen_labels(shares: F32, rgb: F32, alpha: np.ndarray, inside_photo: np.nd
 
 
 def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
-    """Return the labels in which fringes are not face, locks not ear, necks not clothes, and brims not hair."""
+    """Return the labels in which fringes are not face, locks not ear, necks not clothes, brims, straps not hair."""
     up, middle = (camera.project(np.array([point]))[0][0] for point in (FOREHEAD, EYES))
     y, x = (np.indices(labels.shape) + 0.5) / len(labels)
     above = (x - middle[0]) * (up - middle)[0] + (y - middle[1]) * (up - middle)[1] > 0
@@ -270,7 +270,9 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
     brim = compare_colours(labels, rgb, (Label.HAIR, Label.HAT), everywhere)
     if brim is not None:  # much of a brim may have been read as hair: that is not typical of hair
         labels = reassign(labels, rgb, (Label.HAIR, Label.HAT), everywhere, brim < 0)
-    return cover_collars(uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb, white), rgb, white)
+    labels = cover_collars(uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb, white), rgb, white)
+    strap = reassign(labels, rgb, (Label.HAIR, Label.CLOTHES), ~above, above)
+    return labels if (strap == labels).all() else uncover_skin(take_hats_off_chests(strap), rgb, white)
 
 
 def give_strays_away(labels: Bytes, rgb: F32) -> Bytes:
