@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.baldness import share_of_hair, uncover_scalp
 from portrait360.pipeline.avatar.hair.depth import (
     drop_loops,
@@ -22,38 +21,14 @@ from portrait360.pipeline.avatar.hair.outline import clean_hair, make_frame, tra
 from portrait360.pipeline.avatar.hair.search import choose_styles, find_hair, read_target, soften_style
 from portrait360.pipeline.avatar.hair.texture import add_curls, find_hidden_knot, order_strands, size_curls
 from portrait360.pipeline.avatar.hair.undercoat import lay_undercoat
-from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
+from portrait360.pipeline.avatar.photo.pixels import VOID
 from portrait360.pipeline.reading.reading import Reading, Value
-from portrait360.synth.build import build_person
 from portrait360.synth.hair.hairdo import LOCK, size_locks
-from portrait360.synth.head.bare_head import Head
-from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.hairstyles import find_style
 from portrait360.synth.sampling.parameters import Hair, HeadParameters, Wear
-from portrait360.synth.scene import Scene
 from portrait360.utils.array_types import F32
 from portrait360.utils.portrait_labels import Label
-from tests.fixtures.hair import grow
-from tests.fixtures.photos import FOCAL
-from tests.fixtures.scenes import WHITE
-
-SIDE = 192
-CAMERA = Camera(look_at(0, 0), FOCAL)
-
-
-def photograph(head: Head, name: str) -> Photo:
-    """Return a photo of a head with this hairstyle and true labels."""
-    geometry = build_person(head, HeadParameters(hair=Hair(style=name)), np.random.default_rng(0))
-    scene = Scene(tuple(geometry.meshes), tuple(s for s in geometry.strands if len(s.points)), WHITE)
-    view = render(scene, CAMERA, SIDE)
-    known, flow = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
-    return Photo(view.rgb, view.rgb, view.alpha, known, view.labels, known, flow, CAMERA)
-
-
-def read(woman: float, toon: float = 0.0) -> Reading:
-    nothing = np.zeros((1, 1, 3), np.float32)
-    answers = {"woman": {"yes": woman}, "kind": {"toon": toon}, "family": {"short": 1.0}}
-    return Reading(nothing, nothing, nothing, nothing, answers, {})
+from tests.fixtures.hair import CAMERA, SIDE, grow, photograph, read
 
 
 @pytest.mark.parametrize(("hat", "style"), [("none", "receding"), ("headphones", "receding"), ("turban", "bald")])

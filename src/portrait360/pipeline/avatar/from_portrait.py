@@ -282,7 +282,8 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     hair = [s for s in strands if is_hair(s)]
     others = [s for s in strands if not is_hair(s)]
     if hair and parameters.wear.hat == "none" and warp:
-        hair = fit_strands(hair, coarse, photo, trust=found.trust, waves=find_waves(found.style, photo))
+        waves = find_waves(found.style, photo)
+        hair = fit_strands(hair, coarse, photo, trust=found.trust, waves=waves, end=found.end)
         hair = [*hair, *grow_loose_locks(hair, coarse, photo)] if person.hair.agrees else hair
     elif hair and warp:
         hair = fit_below_hat(hair, coarse, photo, parameters.wear)

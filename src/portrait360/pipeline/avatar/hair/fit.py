@@ -26,6 +26,7 @@ from portrait360.pipeline.avatar.hair.depth import (
 )
 from portrait360.pipeline.avatar.hair.drawn import tauten_edge
 from portrait360.pipeline.avatar.hair.edges import drop_islands, taper_edges
+from portrait360.pipeline.avatar.hair.ends import end_strands
 from portrait360.pipeline.avatar.hair.grade import grade_back
 from portrait360.pipeline.avatar.hair.line import soften_line
 from portrait360.pipeline.avatar.hair.line_hairs import grow_line_hairs
@@ -63,17 +64,24 @@ SHORT = -0.20  # height that no strand of short hair reaches
 
 
 def fit_strands(
-    strands: Sequence[Strands], head: Head, photo: Photo, *, trust: float = 1.0, waves: Waves | None = None
+    strands: Sequence[Strands],
+    head: Head,
+    photo: Photo,
+    *,
+    trust: float = 1.0,
+    waves: Waves | None = None,
+    end: float | None = None,
 ) -> list[Strands]:
     """Return strands that agree with the photo, and hang in waves.
 
-    `trust` (0..1) is how far they may be moved to meet its outline.
+    `trust` (0..1) is how far they may be moved to meet its outline; below `end`, a height, none hang.
     """
     groups = [group for group in strands if len(group.points)]
     held = [group for group in groups if _is_held(group, head)]
     loose = [group for group in groups if not _is_held(group, head)]
     if not loose:
         return groups
+    loose = loose if end is None else end_strands(loose, end)
     is_short = all(group.points[..., 1].min() > SHORT for group in loose)
     seen = hide_masses(photo, find_masses(photo, head)) if held else photo
     if held:

@@ -12,6 +12,7 @@ import numpy as np
 from portrait360.pipeline.avatar.hair.baldness import share_of_hair
 from portrait360.pipeline.avatar.hair.buns import Mass, find_masses, make_tied_style
 from portrait360.pipeline.avatar.hair.depth import drape
+from portrait360.pipeline.avatar.hair.ends import NAPE, measure_end, measure_hidden
 from portrait360.pipeline.avatar.hair.outline import CENTRE, bare_skin, clean_hair, make_frame, trace_outline
 from portrait360.pipeline.avatar.hair.texture import (
     KNOT,
@@ -62,6 +63,7 @@ CALMER, CURLED_WAVE = 0.6, 0.12  # share of a style's clumping that stays; radiu
 POOR, PLAINEST_STEPS = 0.5, (("length", (0.75, 1.3)), ("volume", (0.75,)))  # overlap below which no style is found
 MENS_TIES = ("top_knot", "half_bun", "locs_tied", "braids_tied")
 """Those of which the front shows something: the reader takes short hair that is swept back for a bun behind."""
+THIN = 0.25  # probability of a bald head from which hair may be thin on top
 MAN = 0.25  # probability of a woman below which hair is a man's; the reader gives women 0.5 and more
 DIRECTION, CURL, PRIOR, WORN = 0.4, 0.8, 0.02, 0.10  # weights against the overlap of the outlines
 CURL_TOLERANCE, CURLY = 0.07, 0.18
@@ -73,6 +75,11 @@ SHORT, SHORT_CURL = 0.15, 0.10  # hair shorter than this looks as uneven as if i
 BARE = 0.03  # share of the head's pixels below which there is no hair
 EAR_PIXELS = 0.0008  # share of the crop from which an ear is seen
 FINALISTS = 5
+JAW, CROPS, CROPPED = -0.13, ("bald", "short"), 0.15  # canonical height; families of hair that hangs no lower, and
+# what they cost where it does
+HIDDEN, MOST_HIDDEN, CUT_OFF = 1.5, 0.25, 0.05
+"""What each canonical unit costs by which hair hangs behind unseen, and most of it; how much is simply cut off."""
+BOBS = ("bob_fringe", "short_bob", "pixie")  # women's cuts that end behind where they do beside the neck
 SURE_KNOT = 0.6  # least overlap that is assumed of hair drawn back, which takes the outline of the photo
 FLYAWAY = 0.6  # loose strands, which no outline tells
 PARTINGS = (-0.1, 0.1)
@@ -129,7 +136,18 @@ class Target:
     ears: tuple[bool, bool]  # whether the subject's left and right ear are seen
     in_front: tuple[bool, bool]  # whether hair hangs before the shoulders, left and right in the picture
     masses: tuple[Mass, ...]  # knots that stand off the head
+    end: float | None  # canonical height of the lowest hair, if the photo tells
     knot: HairStyle | None = None  # the style of hair that is drawn back to a knot out of sight
+
+    @property
+    def is_short(self) -> bool:
+        """Return whether no hair hangs below the ears."""
+        return self.end is not None and self.end > JAW
+
+    @property
+    def hangs(self) -> bool:
+        """Return whether hair hangs to the jaw, and is seen to end below that."""
+        return self.end is not None and self.end <= JAW
 
 
 @dataclass(frozen=True)
@@ -139,6 +157,7 @@ class HairFit:
     hair: Hair
     style: HairStyle  # in place of the one that the hair names
     score: float  # overlap of its outline with the photo's
+    end: float | None = None  # canonical height below which no hair hangs, if the photo tells
 
     @property
     def trust(self) -> float:
@@ -176,7 +195,8 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
     style = add_curls(search.style_of(best.hair.style), best.hair, target.curl)
     style = order_strands(size_curls(style, best.hair, target.curl, reading), best.hair, target.curl, target.trust)
     score = best.overlap if target.knot is None else max(best.overlap, SURE_KNOT)
-    return HairFit(replace(best.hair, flyaway=0.0 if style.ties else FLYAWAY), style, score)
+    end = None if only or style.ties or target.end is None else min(target.end, NAPE)
+    return HairFit(replace(best.hair, flyaway=0.0 if style.ties else FLYAWAY), style, score, end)
 
 
 def _shown_masses(photo: Photo, head: Head, base: HeadParameters, reading: Reading) -> tuple[Mass, ...]:
@@ -198,10 +218,15 @@ def choose_styles(reading: Reading, target: Target) -> list[str]:
     named = list(reading.answers["style"])[:READ_STYLES]
     families = [name for name in reading.answers["family"] if name in PLAIN]
     plain = [style for i, name in enumerate(families) for style in PLAIN[name][: 6 if i < READ_FAMILIES else 2]]
+    if target.is_short:  # whatever family the reader takes it for
+        plain += PLAIN["short"]
     knots = [TOP_KNOT] if target.masses else []
-    names: list[str] = [*named, *plain, *knots]
     is_man = target.is_bearded or reading.answers["woman"].get("yes", 0.5) < MAN
-    return [name for name in dict.fromkeys(names) if not (is_man and _is_womens_tie(name))]
+    bobs = BOBS if target.end is not None and not is_man else ()
+    names = dict.fromkeys([*named, *plain, *knots, *bobs])
+    thins = reading.answers["family"].get("bald", 0.0) > THIN or "receding" in named
+    unlikely = [name for name in names if (is_man and _is_womens_tie(name)) or (name == "receding" and not thins)]
+    return [name for name in names if name not in unlikely]
 
 
 def _read_ties(reading: Reading) -> list[str]:
@@ -215,6 +240,11 @@ def _read_ties(reading: Reading) -> list[str]:
 def _is_womens_tie(name: str) -> bool:
     """Return whether hardly any man ties his hair like this: drawn back, it fits the outline of any short cut."""
     return bool(find_style(name).ties) and name not in MENS_TIES
+
+
+def _hangs_behind(style: HairStyle) -> bool:
+    """Return whether hair is gathered and hangs or is knotted where a photo from the front doesn't show it."""
+    return bool(style.ties) or style.locks == "cornrows"
 
 
 def _start(hair: Hair, name: str) -> list[Hair]:
@@ -240,6 +270,7 @@ def read_target(photo: Photo, masses: tuple[Mass, ...] = ()) -> Target:
         (bool(ears[0]), bool(ears[1])),
         trace_outline(clean_hair(photo.labels), make_frame(photo.camera)).in_front,
         masses,
+        measure_end(photo),
     )
 
 
@@ -303,9 +334,17 @@ class _Search:
         overlap = both.sum() / max((found | target.is_hair).sum(), 1)
         weight = np.linalg.norm(target.flow[both], axis=-1)
         agreement = (target.flow[both] * film.flow[both]).sum() / max(weight.sum(), 1e-6)
-        off = _miss_of_curl(hair, target)
-        score = overlap + DIRECTION * (0.25 + 0.75 * target.trust) * agreement - CURL * off + self._log_prior(hair)
+        likely = self._log_prior(hair) - CURL * _miss_of_curl(hair, target) - self._cost_of_hidden(hair, hairdo)
+        score = overlap + DIRECTION * (0.25 + 0.75 * target.trust) * agreement + likely
         return Match(float(score), float(overlap), float(agreement), hair)
+
+    def _cost_of_hidden(self, hair: Hair, hairdo: Hairdo) -> float:
+        """Return what it costs that hair hangs behind where the photo shows none: a mullet, or a tail."""
+        is_sure = bool(find_style(hair.style).ties) and _odds_of_ties(self.reading) > SURELY_TIED
+        if self.target.end is None or is_sure or hair.style in self.measured:
+            return 0.0
+        below = measure_hidden(hairdo.strands, min(self.target.end, NAPE))
+        return float(np.clip(HIDDEN * (below - CUT_OFF), 0, MOST_HIDDEN))
 
     def try_style(self, name: str) -> Match:
         best = max(map(self.rate, _start(self.base.hair, name)), key=lambda match: match.score)
@@ -360,11 +399,13 @@ class _Search:
             value = self.reading.values[name]
             off = (numbers[DESCRIPTOR.index(name)] - value.mean) / np.hypot(value.deviation, tolerance)
             odds -= 0.5 * float(off) ** 2
-        is_doubtful = (
-            bool(style.ties) and hair.style not in self.measured and _odds_of_ties(self.reading) < SHOWN_TIED
+        odds_of_ties = (
+            answers["style"].get(hair.style, 0.0) if style.locks == "cornrows" else _odds_of_ties(self.reading)
         )
+        is_doubtful = _hangs_behind(style) and hair.style not in self.measured and odds_of_ties < SHOWN_TIED
         family = FAMILY_OF[hair.style]
         plain = PLAINER * (hair.style in PLAIN[family]) - TIED * is_doubtful - SPECIAL * (family == "special")
+        plain -= CROPPED * (self.target.hangs and family in CROPS)
         return float(plain + PRIOR * odds + WORN * np.log(min(worn, 1.0) + RARELY_WORN))
 
 
