@@ -1,17 +1,20 @@
-"""Where hair ends that a photo doesn't show: behind the neck."""
+"""Where hair ends that a photo doesn't show: behind the neck, and behind a bald head."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import pixel_centres
+from portrait360.pipeline.avatar.hair.baldness import uncover_scalp
 from portrait360.pipeline.avatar.hair.ends import NAPE, UNEVEN, end_strands, measure_end, measure_hidden
 from portrait360.pipeline.avatar.hair.outline import make_frame
-from portrait360.pipeline.avatar.hair.search import choose_styles, read_target
+from portrait360.pipeline.avatar.hair.search import choose_styles, find_hair, read_target
 from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.synth.sampling.parameters import HeadParameters, Wear
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.hair import grow, photograph, read
 
@@ -88,3 +91,19 @@ def test_all_short_cuts_are_tried_on_short_hair_and_bobs_on_womens(head):
     assert "bob_fringe" in choose_styles(woman, target)
     assert "bob_fringe" not in choose_styles(man, target)
     assert "receding" not in choose_styles(man, target)
+
+
+def test_a_bald_head_with_hair_at_both_sides_has_a_horseshoe(head):
+    whole, odds = photograph(head, "tonsure"), {"bald": 0.35, "stubbled": 0.33}
+    rim = cv2.dilate(whole.shows(Label.BACKGROUND).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    photo = replace(whole, labels=np.where(whole.shows(Label.HAIR) & ~rim, np.uint8(Label.FACE), whole.labels))
+    reading = replace(read(0.1), answers={**read(0.1).answers, "style": odds})
+    shaven = replace(reading, answers={**reading.answers, "style": {"bald": 0.9}})
+    uncovered = uncover_scalp(photo, reading)
+    assert uncovered.shows(Label.HAIR).any()
+    base = HeadParameters(wear=Wear(hat="none", glasses="none"))
+    assert find_hair(head, uncovered, base, reading).hair.style == "tonsure"
+    assert not uncover_scalp(photo, shaven).shows(Label.HAIR).any()
+    one_side = photo.labels.copy()
+    one_side[:, : photo.size // 2][photo.shows(Label.HAIR)[:, : photo.size // 2]] = Label.FACE
+    assert not uncover_scalp(replace(photo, labels=one_side), reading).shows(Label.HAIR).any()

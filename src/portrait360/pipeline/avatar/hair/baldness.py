@@ -1,18 +1,29 @@
-"""Tell a bald head by what the reader says of all of it: the gloss on a scalp looks like grey hair from near."""
+"""Tell a bald head by what the reader says of all of it: the gloss on a scalp looks like grey hair from near.
+
+Few bald heads are shaven. Where hair is seen at both sides of one, it grows around the back, too: a horseshoe.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
+from portrait360.geometry.cameras import pixel_centres
+from portrait360.pipeline.avatar.hair.outline import make_frame
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
 from portrait360.pipeline.reading.reading import Reading
+from portrait360.utils.array_types import Bools
 from portrait360.utils.portrait_labels import Label
 
-BALD_STYLES = ("bald", "stubbled")
+BALD_STYLES, SHAVEN = ("bald", "stubbled"), "bald"
 SURELY_BALD, PATCHES = 0.6, 0.1  # probability of these styles, and share of the head that hair then has at most
 HEAD = (*HAIR, Label.FACE, Label.EAR, Label.BROW, Label.EYE, Label.LIPS, Label.BEARD)  # a hat may hide any hair
+RING_STYLE, RING_LENGTH = "tonsure", 0.6  # of a horseshoe, and factor on its length
+ASIDE, HEIGHTS, RIM = 0.09, (-0.03, 0.17), 0.04  # canonical, in the picture: where hair at the outline tells of one
+HIGHEST = 0.11  # canonical; higher up it's the far side of the head that is seen over the skin
+LEAST_RING = 4e-4  # canonical area of it on either side
 
 
 def share_of_hair(photo: Photo) -> float:
@@ -21,8 +32,32 @@ def share_of_hair(photo: Photo) -> float:
 
 
 def uncover_scalp(photo: Photo, reading: Reading) -> Photo:
-    """Call patches of hair on a head that is surely bald skin."""
-    odds = sum(reading.answers.get("style", {}).get(style, 0.0) for style in BALD_STYLES)
-    if odds < SURELY_BALD or share_of_hair(photo) > PATCHES:
+    """Call patches of hair on a head that is surely bald skin, unless they are a horseshoe."""
+    if not _is_bald(reading) or share_of_hair(photo) > PATCHES:
         return photo
-    return replace(photo, labels=np.where(photo.shows(*HAIR), np.uint8(Label.FACE), photo.labels))
+    skin = photo.shows(*HAIR) & ~_find_ring(photo, reading)
+    return replace(photo, labels=np.where(skin, np.uint8(Label.FACE), photo.labels))
+
+
+def has_ring(photo: Photo, reading: Reading) -> bool:
+    """Return whether hair of which scalps have been uncovered is a horseshoe."""
+    return _is_bald(reading) and 0 < share_of_hair(photo) <= PATCHES
+
+
+def _is_bald(reading: Reading) -> bool:
+    return sum(reading.answers.get("style", {}).get(style, 0.0) for style in BALD_STYLES) >= SURELY_BALD
+
+
+def _find_ring(photo: Photo, reading: Reading) -> Bools:
+    """Return where hair is seen at the outline of both sides of the head; nowhere if it is surely shaven."""
+    hair, frame = photo.shows(*HAIR), make_frame(photo.camera)
+    if reading.answers["style"].get(SHAVEN, 0.0) >= SURELY_BALD:
+        return np.zeros_like(hair)
+    pixels = pixel_centres(photo.size, photo.size) - frame.centre
+    right, up = np.moveaxis(pixels @ np.linalg.inv(frame.plane), -1, 0)
+    scale = float(np.linalg.norm(frame.plane[0])) * photo.size  # pixels per canonical unit
+    side = 2 * round(RIM * scale) + 1
+    edge = cv2.dilate(photo.shows(Label.BACKGROUND).astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+    ring = hair & edge & (up > HEIGHTS[0]) & (up < HEIGHTS[1]) & (np.abs(right) > ASIDE)
+    sides = [(ring & (right * sign > 0)).sum() / scale**2 for sign in (-1, 1)]
+    return ring & (up < HIGHEST) if min(sides) > LEAST_RING else np.zeros_like(hair)

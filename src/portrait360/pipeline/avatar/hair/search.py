@@ -9,7 +9,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from portrait360.pipeline.avatar.hair.baldness import share_of_hair
+from portrait360.pipeline.avatar.hair.baldness import RING_LENGTH, RING_STYLE, has_ring, share_of_hair
 from portrait360.pipeline.avatar.hair.buns import Mass, find_masses, make_tied_style
 from portrait360.pipeline.avatar.hair.depth import drape
 from portrait360.pipeline.avatar.hair.ends import NAPE, measure_end, measure_hidden
@@ -170,6 +170,9 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
 
     What the base says of the hair's colours stays; what it wears on the head covers hair as in the photo.
     """
+    if only is None and base.wear.hat in ("none", "headphones") and has_ring(photo, reading):
+        hair = replace(base.hair, style=RING_STYLE, length=RING_LENGTH)
+        return HairFit(hair, find_style(RING_STYLE), 1.0)
     if only is None and share_of_hair(photo) < BARE:
         name = _bald_style(reading, base.wear.hat)
         return HairFit(replace(base.hair, style=name), find_style(name), 1.0)
