@@ -142,14 +142,15 @@ def share_tones(points: F32, gains: F32) -> F32:
 
 
 def average_around(points: F32, values: Floats, width: float, blur: float) -> F32:
-    """Return the mean of values (s, k, 3) around each point (s, k, 3): within `blur` cells of this width."""
+    """Return the mean of values (s, k, c) around each point (s, k, 3): within `blur` cells of this width."""
     low = points.reshape(-1, 3).min(0) - 3 * width
     cells = ((points - low) / width).astype(int)
     size = tuple(cells.reshape(-1, 3).max(0) + 4)
     row = np.ravel_multi_index(tuple(np.moveaxis(cells, -1, 0)), size).ravel()
     count = int(np.prod(size))
     crowd = gaussian_filter(np.bincount(row, minlength=count).astype(np.float32).reshape(size), blur)
-    sums = [np.bincount(row, values[..., a].ravel(), count).reshape(size).astype(np.float32) for a in range(3)]
+    channels = np.moveaxis(values, -1, 0)
+    sums = [np.bincount(row, channel.ravel(), count).reshape(size).astype(np.float32) for channel in channels]
     around = np.stack([(gaussian_filter(grid, blur) / np.maximum(crowd, 1e-3)).ravel()[row] for grid in sums], -1)
     return np.asarray(around.reshape(values.shape), np.float32)
 

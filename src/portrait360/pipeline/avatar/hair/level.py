@@ -138,8 +138,7 @@ def stress_locks(points: F32, albedo: F32, more: F64, camera: Camera) -> F32:
     step = float(np.linalg.norm(np.diff(points, axis=1), axis=2).mean())
     light = np.log(np.maximum(albedo, 1e-4)).mean(-1, keepdims=True)
     light = gaussian_filter1d(light, ALONG / max(step, 1e-6), axis=1, mode="nearest")  # across, it would be spots
-    three = np.repeat(light, 3, -1)
-    around = [average_around(points, three, CELL, width)[..., :1] for width in AROUND]
+    around = [average_around(points, light, CELL, width) for width in AROUND]
     bands = [fine - broad for fine, broad in pairwise(around)]
     change = sum(np.where(band < 0, dark, bright) * band for band, (dark, bright) in zip(bands, more, strict=True))
     facing = unit((points - HEAD_CENTRE) * np.array([1.0, 0.0, 1.0]) + 1e-9) @ unit(camera.position)
