@@ -75,6 +75,7 @@ SHORT, SHORT_CURL = 0.15, 0.10  # hair shorter than this looks as uneven as if i
 BARE = 0.03  # share of the head's pixels below which there is no hair
 EAR_PIXELS = 0.0008  # share of the crop from which an ear is seen
 FINALISTS = 5
+UNEVEN_CURLS = 0.06  # canonical
 JAW, CROPS, CROPPED = -0.13, ("bald", "short"), 0.15  # canonical height; families of hair that hangs no lower, and
 # what they cost where it does
 HIDDEN, MOST_HIDDEN, CUT_OFF = 1.5, 0.25, 0.05
@@ -198,8 +199,15 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
     style = add_curls(search.style_of(best.hair.style), best.hair, target.curl)
     style = order_strands(size_curls(style, best.hair, target.curl, reading), best.hair, target.curl, target.trust)
     score = best.overlap if target.knot is None else max(best.overlap, SURE_KNOT)
-    end = None if only or style.ties or target.end is None else min(target.end, NAPE)
+    end = None if only or style.ties else _limit_end(target, style)
     return HairFit(replace(best.hair, flyaway=0.0 if style.ties else FLYAWAY), style, score, end)
+
+
+def _limit_end(target: Target, style: HairStyle) -> float | None:
+    """Return the height below which hair of a style may not hang; curls end less evenly than at the ears."""
+    if target.end is None:
+        return None
+    return min(target.end, NAPE) - UNEVEN_CURLS * (style.texture in ("curly", "coily"))
 
 
 def _shown_masses(photo: Photo, head: Head, base: HeadParameters, reading: Reading) -> tuple[Mass, ...]:
