@@ -36,7 +36,7 @@ def photograph(light: Floats, labels: Floats) -> Photo:
     return Photo(rgb, rgb, alpha, one, labels.astype(np.uint8), one, np.zeros((SIDE, SIDE, 2), np.float32), CAMERA)
 
 
-def frame_hair(rim: float, light: float = 0.05, width: int = 4) -> Photo:
+def frame_hair(rim: float, light: float = 0.05, width: int = 3) -> Photo:
     """Return a photo of a disc of hair, whose outermost pixels are as bright as `rim`."""
     disc = np.zeros((SIDE, SIDE), np.uint8)
     cv2.circle(disc, (SIDE // 2, SIDE // 2), 40, 1, -1)

@@ -17,10 +17,10 @@ from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
 PURE = 0.9  # purity of pixels that count
-DEEP, INNER = 0.03, 0.5  # picture sides from what lies behind from which hair is trusted; share of thin hair that
+DEEP, INNER = 0.02, 0.5  # picture sides from what lies behind from which hair is trusted; share of thin hair that
 # does not lie deep enough
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
-SHADED, BESIDE = 0.03, 0.25  # picture sides from skin up to which hair lies in its shade; share left out for that
+SHADED, BESIDE = 0.04, 0.4  # picture sides from skin up to which hair lies in its shade; share left out for that
 RIM = 0.8  # of the former: up to there, hair knows less of its own colour the nearer it is to its outline
 
 
