@@ -303,3 +303,15 @@ def test_hats_and_hair_are_told_apart_by_their_colours(brightness, answers, top,
     assert (photo.labels[25:55] == top).all()
     assert (photo.labels[65:85] == band).all()
     assert (photo.labels[95:115] == Label.HAIR).all()
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"), [({"none": 0.8, "hood": 0.2}, Label.CLOTHES), ({"hood": 1.0}, Label.HAT)]
+)
+def test_what_is_read_as_a_hat_beside_and_below_the_face_alone_is_clothes(answers, expected):
+    photo = show_crown(0.2, 0.6, 0.2)
+    labels = photo.labels.copy()
+    labels[20:120], labels[30:80, 80:120], labels[125:150, 20:70] = Label.HAIR, Label.FACE, Label.HAT
+    settled = settle_hat(replace(photo, labels=labels), read_hat(**answers))
+    assert (settled.labels[125:150, 20:70] == expected).all()
+    assert (settled.labels[20:25] == Label.HAIR).all()

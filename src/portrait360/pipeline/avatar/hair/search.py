@@ -53,7 +53,7 @@ PLAIN: dict[str, tuple[str, ...]] = {  # the plainest styles of each family; of 
     "tail": ("low_ponytail", "pigtails"),
     "locks": ("short_locs",),
 }
-TIED_FAMILIES, TIED, SHOWN_TIED = ("bun", "tail"), 0.15, 0.35  # what a tie costs, unless it is so probable
+TIED_FAMILIES, TIED, SHOWN_TIED = ("bun", "tail"), 0.15, 0.5  # what a tie costs, unless it is so probable
 TOP_KNOT, SIDE_KNOTS = "top_knot", "space_buns"  # names of styles whose ties are measured in the photo
 LIKELY_TIED, SURELY_TIED = 0.12, 0.5  # the reader's least probability of a knot on top, and of one that may be seen
 PLAINER, SPECIAL = 0.015, 0.06  # what the plain styles of a family are given, and what special ones cost
@@ -220,6 +220,11 @@ def _odds_of_ties(reading: Reading) -> float:
     return sum(reading.answers["family"].get(family, 0.0) for family in TIED_FAMILIES)
 
 
+def _odds_of_hidden_ties(reading: Reading) -> float:
+    """Return how likely hair is tied behind the head: short hair of men, too, leaves neck and ears bare."""
+    return _odds_of_ties(reading) * reading.answers["woman"].get("yes", 0.5)
+
+
 def choose_styles(reading: Reading, target: Target) -> list[str]:
     """Return the styles worth a render: the reader's likeliest, and the plainest of each family."""
     if len(target.masses) > 1:
@@ -351,7 +356,7 @@ class _Search:
 
     def _cost_of_hidden(self, hair: Hair, hairdo: Hairdo) -> float:
         """Return what it costs that hair hangs behind where the photo shows none: a mullet, or a tail."""
-        is_sure = bool(find_style(hair.style).ties) and _odds_of_ties(self.reading) > SURELY_TIED
+        is_sure = bool(find_style(hair.style).ties) and _odds_of_hidden_ties(self.reading) > SURELY_TIED
         if self.target.end is None or is_sure or hair.style in self.measured:
             return 0.0
         below = measure_hidden(hairdo.strands, min(self.target.end, NAPE))
@@ -411,7 +416,7 @@ class _Search:
             off = (numbers[DESCRIPTOR.index(name)] - value.mean) / np.hypot(value.deviation, tolerance)
             odds -= 0.5 * float(off) ** 2
         odds_of_ties = (
-            answers["style"].get(hair.style, 0.0) if style.locks == "cornrows" else _odds_of_ties(self.reading)
+            answers["style"].get(hair.style, 0.0) if style.locks == "cornrows" else _odds_of_hidden_ties(self.reading)
         )
         is_doubtful = _hangs_behind(style) and hair.style not in self.measured and odds_of_ties < SHOWN_TIED
         family = FAMILY_OF[hair.style]
