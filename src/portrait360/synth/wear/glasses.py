@@ -20,6 +20,7 @@ from portrait360.utils.image_ops import smoothstep
 
 RIM_ANGLES = np.linspace(0, 2 * np.pi, 57)[:-1]  # of the points of a lens's rim
 SIDES = 0.6  # how much of what a rim is thicker above its bridge and temples are
+FARTHEST, FARTHEST_FITTED = 0.012, 0.022  # by which lenses stand off a face in their way; those of photos cross noses
 DOME = 0.55  # slope of a lens's shading normals at its rim
 
 
@@ -176,7 +177,7 @@ def _lens_outline(head: Head, frame: Frame, fit: GlassesFit, side_index: int) ->
     shape = [frame.width, frame.height, frame.power, frame.droop, frame.cat, frame.taper]
     points = trace_lens(np.array([*shape, fit.apart, rise, fit.aside, fit.tilt]), head.eyes[side_index])
     lack = np.maximum(0.006 - head.field.distance(points), 0).max()
-    points[:, 2] += min(lack, 0.012)
+    points[:, 2] += min(lack, FARTHEST if fit == GlassesFit() else FARTHEST_FITTED)
     return points
 
 

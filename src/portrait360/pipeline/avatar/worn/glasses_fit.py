@@ -49,9 +49,9 @@ BRIDGE_RISES = np.linspace(-0.02, 0.04, 7)  # head heights by which it lies high
 SEEN, CLEAR, DEEP = 0.4, 0.5, 0.12  # from which points of rims tell their thickness
 FEWEST = 6  # points that tell it
 STEP, REACH, NEAR = 0.5, 30, 6  # pixels of 512 between samples across a rim; how many on each side, and near it
-EDGE, FREE = 0.58, (0.35, 0.2)  # share of their depth at which lines end; quantiles of widths, to which lids add
-BLUR = 2.2  # pixels of 512 by which a photo widens lines
-RIMS, THICKER = (0.005, 0.025), 2.5  # head heights; and how many times as thick a rim may be above
+EDGE, FREE = 0.65, (0.42, 0.2)  # share of their depth at which lines end; quantiles of widths, to which lids add
+BLUR, LIT_EDGES = 3.0, 1.25  # pixels of 512 by which a photo widens lines; and light on their edges narrows them so
+RIMS, THICKER = (0.005, 0.025), 2.0  # head heights; and how many times as thick a rim may be above
 SEED, STARTS = 7, 4  # searches, of which the best counts
 
 
@@ -223,7 +223,7 @@ class _Search:
         for half, free in zip((LOWER, ABOVE), FREE, strict=True):
             found = widths[counts & np.tile(half, 2)]
             wide = float(np.quantile(found, free)) if len(found) >= FEWEST else thick[0] if thick else 0.0
-            thick.append(size * float(np.sqrt(max(wide * wide - BLUR * BLUR, 0))))
+            thick.append(LIT_EDGES * size * float(np.sqrt(max(wide * wide - BLUR * BLUR, 0))))
         lower = float(np.clip(thick[0], *RIMS))
         return lower, float(np.clip(thick[1], lower, THICKER * lower))
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from portrait360.geometry import rasterizer
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.worn.glasses_fit import DIM, find_glasses, fit_dark_lenses, shows_dark_lenses
 from portrait360.synth.head.bare_head import Head
@@ -19,7 +20,7 @@ from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import HeadParameters, Wear
 from portrait360.synth.scene import Material, Mesh, Scene
-from portrait360.synth.wear.glasses import CLEAR_FRAME, THICK_FRAME, WIRE_FRAME, find_frame, make_glasses
+from portrait360.synth.wear.glasses import CLEAR_FRAME, THICK_FRAME, WIRE_FRAME, find_frame, fit_frame, make_glasses
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
@@ -29,12 +30,12 @@ EVIDENCE, READ = (
     0.06,
     0.1,
 )  # what must speak for glasses: their lines, and this times the reader's probability above half
-THICK = 0.0105  # head heights from which a rim is not a wire
+THICK = 0.0125  # head heights from which a rim is not a wire, which is as thin above as below
 REFLECTS = 0.8  # albedo of a frame per unit of what a photo shows of it
-SLACK, BRIDGE = 5.0, 14.0  # pixels of 512 by which the photo's frame may lie beside the fitted one, and its bridge
-LINE = 9.0  # pixels of 512: what is narrower is a line
+SLACK, BRIDGE = 6.0, 14.0  # pixels of 512 by which the photo's frame may lie beside the fitted one, and its bridge
+LINE, THICKER = 9.0, 2.0  # pixels of 512, and thicknesses of a frame: what is narrower is a line
 DISTINCT = 0.08  # logarithm by which it differs from what lies beside it
-MIDDLE = 0.67  # quantile of how much the pixels of a frame differ from which they are its middle
+MIDDLE = 0.85  # quantile of how much the pixels of a frame differ from which they are its middle
 AROUND = 3.0  # pixels from which what lies beneath is taken
 OWN = (10.0, 13.0)  # degrees from the photo's direction over which its frame gives way to that of the layers
 CLEAR = 0.5  # opacity of a lens below which the photo shows what lies behind it
@@ -53,11 +54,12 @@ def choose_glasses(head: Head, photo: Photo, wear: Wear, answers: dict[str, floa
     if found.rating + READ * (likely - 0.5) < EVIDENCE or found.bridge < 0:
         return wear
     kind = WIRE_FRAME if found.rim < THICK else THICK_FRAME
+    found = replace(found, upper=found.rim) if kind == WIRE_FRAME else found
     worn = replace(wear, glasses=kind, glasses_fit=found.fit(kind))
     shown = find_frame_pixels(head, photo, HeadParameters(wear=worn))
     if not shown.any():
         return wear
-    lines = measure_lines(photo)
+    lines = measure_lines(photo, measure_thickness(photo, HeadParameters(wear=worn)))
     sure = shown & (lines >= np.quantile(lines[shown], MIDDLE))
     r, g, b = (float(v) for v in np.clip(REFLECTS * np.median(photo.radiance[sure], 0), 0.003, 0.85))
     return replace(worn, glasses_colour=(r, g, b))
@@ -87,18 +89,26 @@ def find_frame_pixels(head: Head, photo: Photo, parameters: HeadParameters) -> B
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
     scale, size = photo.size / 512, photo.size
     drawn = rasterizer.rasterise(vertices, triangles, photo.camera, size).ids >= 0
-    near = cv2.dilate(drawn.astype(np.uint8), _disc(SLACK * scale)) > 0
+    thick = measure_thickness(photo, parameters)
+    near = cv2.dilate(drawn.astype(np.uint8), _disc((SLACK + 0.5 * thick) * scale)) > 0
     bridge = rasterizer.rasterise(meshes[-1].vertices, meshes[-1].triangles, photo.camera, size).ids >= 0
     near |= cv2.dilate(bridge.astype(np.uint8), _disc(BRIDGE * scale)) > 0
-    lines = (measure_lines(photo) > DISTINCT) & near
+    lines = (measure_lines(photo, thick) > DISTINCT) & near
     lines = cv2.dilate(lines.astype(np.uint8), _disc(1.0)) > 0
     return lines & photo.shows(*(label for label in SKIN_LABELS if label != Label.EYE), Label.GLASSES)
 
 
-def measure_lines(photo: Photo) -> F32:
-    """Return by how much pixels differ from what lies on both sides of them (s, s), logarithms."""
+def measure_thickness(photo: Photo, parameters: HeadParameters) -> float:
+    """Return how thick the rims of a frame are at most in a photo, pixels of 512."""
+    frame = fit_frame(find_frame(parameters.wear.glasses), parameters.wear.glasses_fit)
+    scale = 512 * float(photo.camera.focal / photo.camera.radius)
+    return scale * HEAD_HEIGHT * (frame.rim + frame.upper)
+
+
+def measure_lines(photo: Photo, thick: float) -> F32:
+    """Return by how much pixels differ from what lies on both sides of a line this thick (s, s), logarithms."""
     light = np.log(np.maximum(photo.radiance, 0).mean(-1) + DIM).astype(np.float32)
-    wide = _disc(0.5 * LINE * photo.size / 512)
+    wide = _disc(0.5 * max(LINE, THICKER * thick) * photo.size / 512)
     dark, bright = (cv2.morphologyEx(light, kind, wide) for kind in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT))
     return np.maximum(dark, bright)
 
