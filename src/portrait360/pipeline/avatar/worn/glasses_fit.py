@@ -61,7 +61,6 @@ class FoundGlasses:
 
     measures: F64  # (10,) see `trace_lens`
     rating: float  # how much speaks for them
-    bridge: float  # of that, the bridge
     rim: float  # thickness, head heights
     upper: float  # thickness of the upper half of the rims
 
@@ -90,7 +89,7 @@ def find_glasses(head: Head, photo: Photo) -> FoundGlasses:
     """Return the lenses along whose rims a photo has the clearest lines, and how far it has."""
     search = _Search(head, photo)
     found, rating = max((search_best(search.rate, TRIED, SEED + i) for i in range(STARTS)), key=lambda best: best[1])
-    return FoundGlasses(found, rating, float(search.rate_bridge(found[None])[0]), *search.measure_rims(found))
+    return FoundGlasses(found, rating, *search.measure_rims(found))
 
 
 def fit_dark_lenses(head: Head, photo: Photo, kind: str) -> GlassesFit | None:
@@ -105,7 +104,7 @@ def fit_dark_lenses(head: Head, photo: Photo, kind: str) -> GlassesFit | None:
 
     found, overlap = search_best(rate, DARK_TRIED)
     rim = find_frame(kind).rim
-    return FoundGlasses(found, overlap, 0.0, rim, rim).fit(kind) if overlap > ALIKE else None
+    return FoundGlasses(found, overlap, rim, rim).fit(kind) if overlap > ALIKE else None
 
 
 def shows_dark_lenses(head: Head, photo: Photo) -> bool:

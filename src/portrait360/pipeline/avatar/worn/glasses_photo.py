@@ -51,7 +51,7 @@ def choose_glasses(head: Head, photo: Photo, wear: Wear, answers: dict[str, floa
     if wear.glasses == "none" and likely < LIKELY:
         return wear
     found = find_glasses(head, photo)
-    if found.rating + READ * (likely - 0.5) < EVIDENCE or found.bridge < 0:
+    if found.rating + READ * (likely - 0.5) < EVIDENCE:
         return wear
     kind = WIRE_FRAME if found.rim < THICK else THICK_FRAME
     found = replace(found, upper=found.rim) if kind == WIRE_FRAME else found
