@@ -125,8 +125,8 @@ def make_glasses(head: Head, parameters: HeadParameters) -> list[Mesh]:
             continue
         vertices, triangles = tube(_temple_path(head, outline, side), side_rim * 0.42, 7)
         meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
-    ends = [find_bridge_end(outline, side) for side, outline in zip((1, -1), outlines, strict=True)]
-    arch = arch_bridge(*ends, np.linspace(0, 1, 12))
+    left, right = (find_bridge_end(outline, side) for side, outline in zip((1, -1), outlines, strict=True))
+    arch = arch_bridge(left, right, np.linspace(0, 1, 12))
     vertices, triangles = tube(arch, side_rim * 0.45, 7)
     meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
     return meshes
@@ -159,7 +159,7 @@ def trace_lens(measures: Floats, eye: Eyeball) -> F64:
     return np.stack([x * cosine - up * sine + aside * HEAD_HEIGHT, y + (x * sine + up * (cosine - 1)), z], -1)
 
 
-def find_bridge_end(outline: Floats, side: float) -> F64:
+def find_bridge_end(outline: F64, side: float) -> F64:
     """Return the points (.., 3) of outlines (.., k, 3) of lenses at which the bridge begins."""
     inner = np.argmin(outline[..., 0] * side - 0.3 * outline[..., 1], -1)
     return np.take_along_axis(outline, inner[..., None, None], -2)[..., 0, :]

@@ -243,4 +243,4 @@ class _Search:
             rise = np.take_along_axis(light, there, 1) - bottom
             depth.append(rise.max(1))
             out.append(np.argmax(rise > EDGE * rise.max(1, keepdims=True), 1))
-        return STEP * np.sum(out, 0, dtype=np.float64), np.min(depth, 0) > DEEP
+        return STEP * (out[0] + out[1]).astype(np.float64), np.minimum(*depth) > DEEP
