@@ -17,6 +17,7 @@ CALM = 0.7  # cells over which colours are calmed: what is finer is the pattern'
 HUE = 0.1  # deviation of the hue of the cells (logarithms) from which the cloth has areas of two colours
 OTHER = 0.4  # of the deviation of their brightness that it must be, too: dark flowers and shade are no second colour
 BROAD = 0.5  # share of the variance that must lie between cells, not within them
+TWO = 0.94  # share of the variance of hue that lies between two colours: blurred, more of them would be blobs
 FEWEST = 60  # cells
 OUTERMOST = 0.97  # quantile of the shown azimuths at which they are mirrored
 SIDES = (150.0, 180.0)  # degrees over which both sides pass into one another at the back
@@ -73,7 +74,10 @@ def find_second_colour(azimuth: F32, down: F32, left: Floats) -> tuple[F32 | Non
     inside = float(((left - left.mean(0)) ** 2).sum(-1).mean())
     if differ < max(HUE, OTHER * float(means.mean(-1).std())) or (means**2).sum(-1).mean() < BROAD * inside:
         return None, 0.0
-    score = hue @ np.linalg.svd(hue, full_matrices=False)[2][0]
+    _, spread, axes = np.linalg.svd(hue, full_matrices=False)
+    if spread[0] ** 2 < TWO * (spread**2).sum():
+        return None, 0.0
+    score = hue @ axes[0]
     axis = (score @ means) / np.linalg.norm(score @ means)
     return axis.astype(np.float32), float((means @ axis).std())
 

@@ -20,7 +20,8 @@ def measure_borders(rgb: F32, parts: Bools, other: Bools) -> tuple[I32, Floats, 
     step = np.abs(shade[0] / np.maximum(near[0], 1e-3)[..., None] - shade[1] / np.maximum(near[1], 1e-3)[..., None])
     border, part = parts & (near[0] > NEAR), np.asarray(number, np.int32)
     count = np.bincount(part[border], minlength=int(part.max()) + 1)
-    return part, count, np.bincount(part[border], step.max(-1)[border], len(count)) / np.maximum(count, 1)
+    mean = np.bincount(part[border], step.max(-1)[border], len(count)) / np.maximum(count, 1)
+    return part, count.astype(np.float64), np.asarray(mean, np.float64)
 
 
 def find_width(picture: Bytes | Bools) -> int:
