@@ -45,6 +45,7 @@ SIZE = 128  # pixels of a render
 TURNS = (90.0, 180.0, 270.0)  # degrees from the front
 SHARE = 0.8  # of the difference in brightness that is taken off
 RANGE, HUE = (-1.2, 0.7), 0.5  # its limits in brightness and in one channel against it, logarithms
+RIM = 0.25  # weight of all hair against the trusted: grey sides of short hair lie near its outline
 SHOWN = 0.4  # quarter turns from the front up to which hair is levelled as the photo's own camera sees it
 FEWER, WIDER = 3, 2.0  # strands of the render
 DIM = 0.002  # radiance below which hair is black
@@ -69,7 +70,8 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
     Its brightness may differ from side to side, as that of its render does; hues of dyed hair do, and stay so.
     """
     trusted = find_trusted_hair(photo)
-    shown = _usual_light(photo.radiance, trusted)
+    shown, outer = (_usual_light(photo.radiance, mask) for mask in (trusted, shrink(photo.shows(*HAIR))))
+    shown = shown if shown is None or outer is None else (1 - RIM) * shown + RIM * outer
     if shown is None or not any(is_hair(group) for group in scene.strands):
         return scene
     prepared = prepare_scene(thin_out(scene), quality=QUALITY)
