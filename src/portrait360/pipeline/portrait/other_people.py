@@ -20,6 +20,7 @@ FEWEST = 20  # pixels of another person from which a border must be found
 OWN, OTHER = 0.55, 0.35  # face sizes up to which all is one's own, and beyond the middle, all is another's
 FINE = 9  # pixels of the cut by which fine hair may lie beside it
 KEPT = 0.8  # least share of what is nearer to one's own face that a sensible cut leaves
+NO_FRAME = (0, 0, 1, 1)  # which a cut that starts with a mask does not use
 CUT_SIDE, ROUNDS = 288, 4  # pixels of the picture that is cut, and rounds of the cut
 BODY = 0.35  # how far what lies below a face is from it: a body hangs down
 
@@ -71,14 +72,15 @@ def _follow_edges(matte: Matte, nearer: Floats, near: Floats, rgb: Floats) -> F3
     sharp = cv2.GaussianBlur(np.asarray(rgb, np.float32), (0, 0), max(0.4 / scale, 0.1))
     picture = cv2.warpAffine(sharp, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     values, nearer, near = (
-        cv2.resize(np.asarray(v, np.float32), size, interpolation=cv2.INTER_AREA)
+        np.asarray(cv2.resize(np.asarray(v, np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
         for v in (matte.values, nearer, near)
     )
     mask = np.where(nearer < 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     mask[(near < OWN) & (values > 0.5) & (nearer < 0)] = cv2.GC_FGD
     mask[(nearer > OTHER) | (values < 0.1)] = cv2.GC_BGD
     cv2.setRNGSeed(0)
-    cv2.grabCut((255 * picture).astype(np.uint8), mask, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS)
+    picture, behind, before = (255 * picture).astype(np.uint8), np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(picture, mask, NO_FRAME, behind, before, ROUNDS, cv2.GC_INIT_WITH_MASK)
     own = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)) & (values > 0.1)
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(own.astype(np.uint8))
     own = pieces == 1 + np.argmax(stats[1:, cv2.CC_STAT_AREA]) if len(stats) > 1 else own
