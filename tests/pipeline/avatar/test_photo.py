@@ -10,6 +10,7 @@ from portrait360.pipeline.avatar.photo.pixels import (
     blur_coarsely,
     correct_by_colour,
     find_colourless,
+    find_shoulders,
     give_crumbs_away,
     give_strays_away,
     uncover_skin,
@@ -184,3 +185,11 @@ def test_dark_cloth_apart_from_fair_hair_that_was_read_as_hair_is_cloth():
     found = give_strays_away(labels, rgb)
     assert (found[112:124, 10:30] == Label.CLOTHES).all() and (found[112:124, 100:120] == Label.HAIR).all()
     assert (found[:110] == labels[:110]).all()
+
+
+def test_dark_hair_beside_a_face_is_hair_and_dark_hair_on_the_shoulders_may_be_a_strap():
+    labels = np.full((SIDE, SIDE), Label.BACKGROUND, np.uint8)
+    labels[40:100, 40:90] = Label.FACE
+    below = find_shoulders(labels)
+    assert not below[:80].any() and below[101:].all()
+    assert not find_shoulders(np.full_like(labels, Label.HAIR)).any()

@@ -32,6 +32,7 @@ GUIDE_RADIUS, GUIDE_EPSILON = 5, 4e-4  # of the filter that brings labels to the
 FEWEST = 60  # pixels of hair and of background between which to tell
 DISTINCT = 0.18  # distance of their colours, sRGB, from which on they can be told apart
 PURE = (0.35, 0.65)  # place between the background's colour and the hair's
+CHIN = 0.75  # quantile of the rows of a face, below which there may be shoulders
 BORDER = 0.04  # crop sides within the photo's edge over which the photo fades in
 EYES, FOREHEAD = (0.0, 0.0, 0.18), (0.0, 0.1, 0.18)  # canonical points between the eyes, and above them
 BINS = 16  # of a histogram of colours, each way
@@ -271,8 +272,15 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
     if brim is not None:  # much of a brim may have been read as hair: that is not typical of hair
         labels = reassign(labels, rgb, (Label.HAIR, Label.HAT), everywhere, brim < 0)
     labels = cover_collars(uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb, white), rgb, white)
-    strap = reassign(labels, rgb, (Label.HAIR, Label.CLOTHES), ~above, above)
+    strap = reassign(labels, rgb, (Label.HAIR, Label.CLOTHES), find_shoulders(labels), above)
     return labels if (strap == labels).all() else uncover_skin(take_hats_off_chests(strap), rgb, white)
+
+
+def find_shoulders(labels: Bytes) -> Bools:
+    """Return what lies lower than the mouth: higher up beside a face, dark hair is hair in its own shade, and no strap."""
+    rows = np.nonzero(labels == Label.FACE)[0]
+    lowest = np.quantile(rows, CHIN) if len(rows) else len(labels)
+    return np.broadcast_to(np.arange(len(labels))[:, None] > lowest, labels.shape)
 
 
 def give_strays_away(labels: Bytes, rgb: F32) -> Bytes:
