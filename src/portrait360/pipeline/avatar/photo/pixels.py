@@ -277,7 +277,7 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
 
 
 def find_shoulders(labels: Bytes) -> Bools:
-    """Return what lies lower than the mouth: higher up beside a face, dark hair is hair in its own shade, and no strap."""
+    """Return what lies lower than the mouth: beside a face, dark hair is hair in its own shade and no strap."""
     rows = np.nonzero(labels == Label.FACE)[0]
     lowest = np.quantile(rows, CHIN) if len(rows) else len(labels)
     return np.broadcast_to(np.arange(len(labels))[:, None] > lowest, labels.shape)
