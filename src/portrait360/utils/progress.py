@@ -18,6 +18,7 @@ from portrait360.utils.terminal import escape_controls
 LINE_INTERVAL = 5.0  # seconds between two lines of one stage without a terminal
 LOADING = "Loading libraries"  # title of a bar before its first stage
 LATE = "longer than expected"  # instead of a time left that proved wrong, and may not rise
+BAR_WIDTH = 16  # characters
 TICK = 1.0  # seconds after which it is looked whether a line is due
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
 
@@ -149,10 +150,13 @@ def progress_bar(title: str = LOADING, total: int | None = None, unit: str = "st
         Progress,
         TextColumn,
     )
+    from rich.table import Column
 
     counts = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), counts, TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
+    wide = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # what is left of the line, so that all else is seen
+    text = TextColumn("{task.description}", markup=False, table_column=wide)
+    columns = text, BarColumn(BAR_WIDTH), counts, TextColumn("{task.fields[left]}")
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True, expand=True) as progress:
         yield ProgressBar(progress, title, total)
 
 

@@ -344,7 +344,7 @@ def open_photo(photo: str, folder: Path, options: MakeOptions, on_event=ignore_e
 def test_the_time_left_of_a_batch_is_true_from_the_first_photo_and_hardly_rises(workers, count, kept, seed):
     """Workers that take the next photo as they are free; what an earlier batch made says nothing of the pace."""
     clock, rng = Clock(), np.random.default_rng(seed)
-    countdown, forecast = Countdown(clock), Forecast(kept + count, workers, clock)
+    countdown, forecast = Countdown(clock), Forecast(kept + count, workers, clock=clock)
     for _ in range(kept):
         forecast.add(Row("", "", "kept", seconds=60.0))
     free, ends = np.zeros(workers), []
@@ -364,6 +364,20 @@ def test_the_time_left_of_a_batch_is_true_from_the_first_photo_and_hardly_rises(
     assert (seen[1:, 0] <= 1.1 * np.minimum.accumulate(seen[:, 0])[:-1] + 1e-6).all()
     left, true = seen[seen[:, 1] > 15].T
     assert (left < 1.5 * true).all() and (left > true / 1.5).all()
+
+
+def test_a_photo_that_fails_at_once_says_nothing_of_those_in_progress():
+    clock = Clock()
+    forecast = Forecast(4, 2, guess=40.0, clock=clock)
+    assert forecast.seconds_left() == (80.0, 40.0)  # before one has been made
+    clock.now = 30.0
+    forecast.add(Row("", "", "done", seconds=30.0, made="head"))
+    forecast.add(Row("", "", "failed", seconds=0.0))
+    assert forecast.rest == 2 and sorted(forecast.starts) == [0.0, 30.0]
+    assert forecast.seconds_left() == (30.0, 30.0)
+    for _ in range(2):
+        forecast.add(Row("", "", "done", seconds=30.0, made="head"))
+    assert forecast.seconds_left() == (0.0, 0.0)
 
 
 def test_the_command_names_each_failed_photo_and_its_reason(photos, tmp_path, monkeypatch):

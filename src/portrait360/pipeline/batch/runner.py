@@ -15,9 +15,11 @@ from typing import Any
 from portrait360.pipeline.batch.forecast import Forecast
 from portrait360.pipeline.batch.inputs import Item, check_inputs, read_items
 from portrait360.pipeline.batch.table import CSV_TABLE, Row, pack_tables
+from portrait360.pipeline.eta import usual_seconds
 from portrait360.pipeline.make import make
 from portrait360.pipeline.options import MakeOptions
 from portrait360.pipeline.run import FIELD, MESH, SPLATS, read_warnings
+from portrait360.pipeline.stage_costs import costs_file, load_costs, scale_costs
 from portrait360.utils.errors import Interrupted, UserError
 from portrait360.utils.files import lock_folder
 from portrait360.utils.option_fields import name_flags
@@ -200,7 +202,10 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         progress_bar("Photos", count) as bar,
     ):
-        board, forecast = ActivityBoard(Path(folder)), Forecast(count, getattr(engine, "workers", 1))
+        board, workers = ActivityBoard(Path(folder)), getattr(engine, "workers", 1)
+        forecast = Forecast(count, workers, guess_seconds(options, min(workers, count)))
+        if left := forecast.seconds_left():
+            bar.expect(*left)
 
         def describe() -> str:
             pace = [f"{3600 * summary.fresh_count / max(time.monotonic() - start, 1e-3):.0f} an hour"] * bool(
@@ -223,6 +228,13 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
             except Interrupted as error:
                 raise Interrupted(explain_stop(summary, count)) from error
     return summary
+
+
+def guess_seconds(options: MakeOptions, workers: int) -> float | None:
+    """Return how long a photo may take on this machine, whose cores workers share; None if no run measured it."""
+    costs = load_costs(costs_file())
+    usual = usual_seconds(options, from_avatar=True)
+    return workers * sum(scale_costs(usual, costs).values()) if costs else None
 
 
 def explain_stop(summary: Summary, total: int) -> str:
