@@ -25,7 +25,8 @@ from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
-LIKELY = 0.33  # the reader's probability of glasses from which a photo is searched for them
+LIKELY, SURER = 0.33, 0.5  # the reader's probability of glasses from which a photo is searched for them: the
+# search takes seconds, so it must be higher where no pixels are called glasses
 EVIDENCE, READ = (
     0.06,
     0.1,
@@ -48,7 +49,8 @@ def choose_glasses(head: Head, photo: Photo, wear: Wear, answers: dict[str, floa
     if is_dark(wear.glasses):
         return replace(wear, glasses_fit=fit_dark_lenses(head, photo, wear.glasses) or wear.glasses_fit)
     likely = 1 - answers.get("none", 1.0)
-    if wear.glasses == "none" and likely < LIKELY:
+    labelled = photo.shows(Label.GLASSES).any()
+    if wear.glasses == "none" and likely < (LIKELY if labelled else SURER):
         return wear
     found = find_glasses(head, photo)
     if found.rating + READ * (likely - 0.5) < EVIDENCE:
