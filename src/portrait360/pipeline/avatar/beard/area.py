@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from portrait360.geometry import rasterizer
+from portrait360.pipeline.avatar.photo.discriminant import discriminate
 from portrait360.pipeline.avatar.photo.exposure import shrink
 from portrait360.pipeline.avatar.photo.pixels import Photo, spread_mean
 from portrait360.synth.head.bare_head import Head
@@ -24,7 +25,6 @@ FEWEST = 150  # pixels of whiskers, and of skin, from which the two can be told 
 APART = 1.8  # least distance of their means, in standard deviations
 LEAST_APART = 0.6  # of what may be a beard at all
 CHIN, UPPER_LIP = (-0.44, -0.28, 0.2), (-0.27, -0.17, 0.12)  # lowest and highest y, and half the width
-SPREAD = 0.01  # variance added to the features', logarithms
 FINE, AROUND = 1.5, 2.5  # pixels of the crop: texture, and the neighbourhood in which it is measured
 SHARES = (0.22, 0.72)  # place between the skin's mean and the beard's from which, and up to which, skin shows through
 CHEEK = ((0.03, 0.08, 0.12, 0.16, 0.20, 0.25, 0.32), (0.06, 0.04, -0.01, -0.08, -0.135, -0.17, -0.195))
@@ -97,19 +97,12 @@ def measure_whiskers(skin: SkinOfPixels, photo: Photo) -> F32:
         return labelled
     values = _describe(photo.rgb)
     first, second = values[bare], values[beard]
-    apart, weights = _discriminate(first, second)
+    apart, weights = discriminate(first, second)
     if np.sqrt(apart @ weights) < APART:
         return labelled
     place = ((values - first.mean(0)) @ weights / (apart @ weights)).astype(np.float32)
     place = cv2.GaussianBlur(np.clip(place, -0.5, 1.5), (0, 0), 1.2)
     return np.asarray(smoothstep(*SHARES, place) * (photo.alpha > 0.5), np.float32)
-
-
-def _discriminate(first: F32, second: F32) -> tuple[F32, F32]:
-    """Return the difference of the means of two samples (n, k), and the weights of Fisher's discriminant."""
-    spread = (np.cov(first.T) + np.cov(second.T)) / 2 + SPREAD * np.eye(first.shape[-1])
-    apart = second.mean(0) - first.mean(0)
-    return apart, np.linalg.solve(spread, apart)
 
 
 def measure_evidence(skin: SkinOfPixels, photo: Photo, whiskers: F32) -> float:
@@ -120,7 +113,7 @@ def measure_evidence(skin: SkinOfPixels, photo: Photo, whiskers: F32) -> float:
     beard, bare = _sample_beard(skin, photo), _sample_skin(skin, photo)
     if min(beard.sum(), bare.sum()) >= FEWEST:
         values = _describe(photo.rgb)
-        apart, weights = _discriminate(values[bare], values[beard])
+        apart, weights = discriminate(values[bare], values[beard])
         if np.sqrt(apart @ weights) < LEAST_APART:
             return 0.0
     x, y, z = np.abs(skin.rest[..., 0]), skin.rest[..., 1], skin.rest[..., 2]

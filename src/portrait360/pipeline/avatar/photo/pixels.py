@@ -48,10 +48,8 @@ MOST, LARGE = 0.55, 0.04  # share of clothes of the skin's colours, and of the p
 NO_EDGE = 0.07  # step of sRGB across a border that is no edge
 LOWEST = 0.85  # quantile of the rows of a face below which nothing is part of a hat on the head
 WARM, COLOURLESS = 0.12, (-0.75, 0.1)  # logarithm of red over blue from which a face is warm; share of that of grey
-EVEN, BRIGHT = (
-    0.006,
-    1.15,
-)  # crop sides over which that is judged, and of the face's brightness, from which grey is white
+EVEN = 0.006  # crop sides over which that is judged
+BRIGHT = 1.15  # of the face's brightness, from which grey is white
 NEXT = 0.006  # crop sides beside what is labelled within which the matte's edge is its own
 TELLING = 0.75  # share of hair and of face whose colours are more likely their own
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from portrait360.pipeline.avatar.photo.discriminant import discriminate
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.utils.array_types import Bools, Floats
 from portrait360.utils.portrait_labels import Label
 
 FEWEST = 150  # pixels from which colours can be compared
-DARKEST, SPREAD = 0.02, 0.01  # added to light before its logarithm is taken, and to its variance
+DARKEST = 0.02  # added to light before its logarithm is taken
 ALIKE, APART = 1.0, 1.5  # standard deviations up to which two colours are one thing's, and from which they are not
 LEAST_ON_TOP = 0.3  # share of a hat that lies above the middle of the face
 ABSENT = 0.2  # probability of no hat from which one is doubtful
@@ -49,7 +50,5 @@ def compare_colours(light: Floats, first: Bools, second: Bools) -> float:
     """Return how far apart the colours of two parts of a picture are, in standard deviations; infinite if unknown."""
     if min(first.sum(), second.sum()) < FEWEST:
         return np.inf
-    one, other = light[first], light[second]
-    spread = (np.cov(one.T) + np.cov(other.T)) / 2 + SPREAD * np.eye(light.shape[-1])
-    apart = other.mean(0) - one.mean(0)
-    return float(np.sqrt(apart @ np.linalg.solve(spread, apart)))
+    apart, weights = discriminate(light[first], light[second])
+    return float(np.sqrt(apart @ weights))
