@@ -8,6 +8,7 @@ FOLDER = Path(__file__).parent
 
 # networks of others (NOTICE)
 FACE_DETECTOR = FOLDER / "third_party" / "yunet_2023mar.onnx"
+FACE_GENDER = FOLDER / "third_party" / "face_gender.onnx"
 FACE_LANDMARKS = FOLDER / "third_party" / "face_landmarks_detector.tflite"
 FOREGROUND = FOLDER / "third_party" / "u2netp.onnx"
 

@@ -18,6 +18,7 @@ from portrait360.pipeline.portrait.crop import CropPadding, CropSquare, Garment,
 from portrait360.pipeline.portrait.crop_reading import READ_SCALE, find_reading_warnings, read_crop, resample_alpha
 from portrait360.pipeline.portrait.face_detection import Face, FaceLandmarks, face_features, find_upright_faces
 from portrait360.pipeline.portrait.face_fitting import FaceFit
+from portrait360.pipeline.portrait.face_gender import settle_gender
 from portrait360.pipeline.portrait.matting import (
     Matte,
     crop_colours,
@@ -232,6 +233,9 @@ def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
     garment = _find_garment(reading, scale, alpha, padding, is_below_neck(size, factor, camera))
     rgb = padding.fill(crop_colours(picture, square, size), alpha, garment)
     has_face = placement.source == "face"
+    landmarks = None if placement.points is None else square.normalise(placement.points)
+    if landmarks is not None:
+        reading = settle_gender(reading, rgb, landmarks, camera.azimuth)
     cuts = find_reading_warnings(reading, read_square, (height, width), camera.azimuth, has_face=has_face)
     return Portrait(
         rgb=_quantize(rgb),
@@ -241,7 +245,7 @@ def _cut_out(picture: Picture, placement: _Placement, size: int) -> Portrait:
         source=placement.source,
         corner=square.corner,
         side=square.side,
-        landmarks=None if placement.points is None else square.normalise(placement.points),
+        landmarks=landmarks,
         shape=placement.shape,
         expression=placement.expression,
         warnings=placement.warnings + cuts,

@@ -46,8 +46,7 @@ FLAT = 0.25  # share of their height over the skin: under tension curls lie flat
 CALM_LINE = (0.01, 0.09)  # canonical way from the hairline over which they come to their size: there hair is taut
 NEAREST, FEWEST = 0.005, 200  # canonical, over the skin; strands of a group
 KNOT = "low_bun"  # the style of hair that is drawn back to a knot out of sight
-DARKEST = 0.01  # radiance added before its logarithm is taken
-WOMAN, RED, DOUBT = 0.55, 0.35, 0.2  # least odds of a woman and redness of lips, most of a drawing or an unusual cut
+WOMAN, DOUBT = 0.7, 0.2  # least odds of a woman, most of a drawing or an unusual cut
 JAW, HANGING = -0.11, 0.06  # height over the frame's centre, and share of the hair below it that counts as hanging
 FOREHEAD, FRINGE = (0.05, 0.045, 0.09), 0.15  # half its width, and its heights; share of it that a fringe covers
 TIED_OFFSET = (0.02, 0.15)  # head heights: range of the thickness of hair that is drawn back
@@ -151,7 +150,7 @@ def find_hidden_knot(photo: Photo, head: Head, reading: Reading) -> HairStyle | 
     loose = sum(odds for name, odds in answers.get("style", {}).items() if _is_loose(find_style(name)))
     drawn, special = answers["kind"].get("toon", 0.0), answers["family"].get("special", 0.0)
     untied = sum(answers["family"].get(family, 0.0) for family in UNTIED)
-    if answers["woman"].get("yes", 0.0) < WOMAN or measure_lips(photo) < RED or max(drawn, special) > DOUBT:
+    if answers["woman"].get("yes", 0.0) < WOMAN or max(drawn, special) > DOUBT:
         return None
     if untied > SURELY_UNTIED or loose > SURELY_LOOSE:
         return None
@@ -172,16 +171,6 @@ def find_hidden_knot(photo: Photo, head: Head, reading: Reading) -> HairStyle | 
     if offset > TIED_OFFSET[1]:
         return None  # an afro, say: what is drawn back lies close to the head
     return replace(find_style(KNOT), offset=round(max(offset, TIED_OFFSET[0]), 4))
-
-
-def measure_lips(photo: Photo) -> float:
-    """Return how much redder lips are than the face (logarithm): women's are, with and without lipstick.
-
-    The reader alone takes many a man for a woman.
-    """
-    redness = np.log(photo.radiance[..., 0] + DARKEST) - np.log(photo.radiance[..., 1] + DARKEST)
-    lips, face = (redness[photo.shows(label)] for label in (Label.LIPS, Label.FACE))
-    return float(np.median(lips) - np.median(face)) if min(len(lips), len(face)) else 0.0
 
 
 def _is_loose(style: HairStyle) -> bool:
