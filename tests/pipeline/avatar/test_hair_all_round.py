@@ -11,10 +11,10 @@ from scipy.spatial import KDTree
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.bridge import bridge_gap
 from portrait360.pipeline.avatar.hair.depth import drape
-from portrait360.pipeline.avatar.hair.level import CONTRAST, level_hair, spread_around, stress_locks
+from portrait360.pipeline.avatar.hair.level import CONTRAST, HEIGHTS, level_hair, spread_around, stress_locks
 from portrait360.pipeline.avatar.hair.nape import grow_nape
 from portrait360.pipeline.avatar.hair.outline import take_strands
-from portrait360.pipeline.avatar.hair.sheen import find_gloss
+from portrait360.pipeline.avatar.hair.sheen import MOST, find_gloss
 from portrait360.pipeline.avatar.hair.texture import curl_tied
 from portrait360.pipeline.avatar.photo.exposure import FAIR_HAIR, HEAD_CENTRE, to_hair_albedo
 from portrait360.pipeline.avatar.photo.pixels import Photo
@@ -136,12 +136,12 @@ def find_gloss_of(photo: Photo) -> float:
 
 
 def test_dark_hair_is_glossy_where_bright_hair_is_paler_than_dark_hair():
-    assert 0.4 < find_gloss_of(shine((0.015, 0.009, 0.006), (0.05, 0.05, 0.05))) < 0.75
+    assert 0.3 < find_gloss_of(shine((0.015, 0.009, 0.006), (0.05, 0.05, 0.05))) <= MOST
     assert find_gloss_of(shine((0.015, 0.009, 0.006), (0.075, 0.045, 0.03))) < 0.05  # in better light
 
 
 def test_bright_places_of_black_hair_are_gloss_and_fair_hair_has_little():
-    assert find_gloss_of(shine((0.005, 0.005, 0.005), (0.06, 0.06, 0.06))) > 0.6
+    assert find_gloss_of(shine((0.005, 0.005, 0.005), (0.06, 0.06, 0.06))) == MOST  # or it lies between locks
     assert find_gloss_of(shine((0.3, 0.2, 0.1), (0.05, 0.05, 0.05))) == 0
 
 
@@ -152,7 +152,7 @@ def test_gloss_of_dark_hair_in_the_photo_makes_hair_behind_no_lighter(head):
         mean_behind(level_hair(scene, shine(hair, light)).strands[0]).mean()
         for light in ((0.05, 0.05, 0.05), (0.075, 0.045, 0.03))
     )
-    assert glossy < 0.6 * lit
+    assert glossy < 0.75 * lit
 
 
 def test_without_hair_in_the_photo_nothing_is_levelled(head):
@@ -161,12 +161,12 @@ def test_without_hair_in_the_photo_nothing_is_levelled(head):
 
 
 def test_sides_have_their_values_and_the_crown_their_mean():
-    around = np.arange(8.0).reshape(4, 2)
+    around = np.repeat(np.arange(8.0).reshape(4, 1, 2), len(HEIGHTS), 1)
     sides = HEAD_CENTRE + np.array([[[0, 0, 1], [1, 0, 0], [0, 0, -1], [-1, 0, 0], [0, 1, 0]]], np.float32)
-    np.testing.assert_allclose(spread_around(sides, around)[0, :4], around, atol=1e-5)
-    np.testing.assert_allclose(spread_around(sides, around)[0, 4], around.mean(0), atol=1e-5)
+    np.testing.assert_allclose(spread_around(sides, around)[0, :4], around[:, 0], atol=1e-5)
+    np.testing.assert_allclose(spread_around(sides, around)[0, 4], around[:, 0].mean(0), atol=1e-5)
     nearly = HEAD_CENTRE + np.array([[[0.3, 0, 1], [-0.3, 0, 1]]], np.float32)
-    np.testing.assert_allclose(spread_around(nearly, around)[0], around[[0, 0]], atol=1e-5)
+    np.testing.assert_allclose(spread_around(nearly, around)[0], around[[0, 0], 0], atol=1e-5)
 
 
 def test_hair_that_is_too_fair_keeps_its_hue():

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from portrait360.geometry.cameras import Camera, look_at
@@ -42,16 +43,19 @@ from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.parallel.threads import map_in_threads
 
 SIZE = 128  # pixels of a render
-TURNS = (90.0, 180.0, 270.0)  # degrees from the front
-SHARE = 0.8  # of the difference in brightness that is taken off
+TURNS = (60.0, 120.0, 180.0, 240.0, 300.0)  # degrees from the front
+HEIGHTS = (-0.26, -0.12, 0.02, 0.16)  # canonical, of the bands of hair whose brightness is compared, from the centre
+ROUNDS = 2  # the second corrects what limits, gloss and strands of other colours leave of the first
+SHARE = 1.0  # of the difference in brightness that is taken off: it is spread over neighbours, so some stays
+BANDED, BAND_RANGE = 0.7, 0.5  # share of what a band of a side differs by from all of it, and its limit
 RANGE, HUE = (-1.2, 0.7), 0.5  # its limits in brightness and in one channel against it, logarithms
-RIM = 0.25  # weight of all hair against the trusted: grey sides of short hair lie near its outline
+RIM = 0.2  # weight of all hair against the trusted: grey sides of short hair lie near its outline
 SHOWN = 0.4  # quarter turns from the front up to which hair is levelled as the photo's own camera sees it
 FEWER, WIDER = 3, 2.0  # strands of the render
+Rows = NDArray[np.intp]
 DIM = 0.002  # radiance below which hair is black
 BLACK = (0.004, 0.02)  # radiances between which hair comes to have a hue of its own: black hair reflects the wall
 LIT = (0.35, 0.8)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
-TINTED = (0.3, 0.8)  # those between which it has a hue: neither that of the dark nor that of the light
 BANDS = (0.7, 2.5, 7.0, 16.0)  # pixels of a render between which lie locks, broad ones, and sides
 DARK = 0.01  # radiance below which hair is black
 # ranges of that of the photo's locks against theirs, by width: what is broad may be light, and is not stressed
@@ -70,19 +74,21 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
     Its brightness may differ from side to side, as that of its render does; hues of dyed hair do, and stay so.
     """
     trusted = find_trusted_hair(photo)
-    shown, outer = (_usual_light(photo.radiance, mask) for mask in (trusted, shrink(photo.shows(*HAIR))))
-    shown = shown if shown is None or outer is None else (1 - RIM) * shown + RIM * outer
-    if shown is None or not any(is_hair(group) for group in scene.strands):
+    if _usual_light(photo.radiance, trusted) is None or not any(is_hair(group) for group in scene.strands):
         return scene
+    for turn in range(ROUNDS):
+        scene = _level_once(scene, photo, trusted, is_first=turn == 0)
+    return scene
+
+
+def _level_once(scene: Scene, photo: Photo, trusted: Bools, *, is_first: bool) -> Scene:
+    """Return a scene whose hair is nearer to the photo's brightness; the first time, its locks follow, too."""
     prepared = prepare_scene(thin_out(scene), quality=QUALITY)
     films = _render_around(prepared, photo)
-    lacks = _find_lacks(films, photo, trusted, shown)
-    light = lacks.mean(1, keepdims=True)
-    around = SHARE * np.clip(light, *RANGE) + np.clip((lacks - light).mean(0), -HUE, HUE)
-    if not photo.painted:
-        around += np.log1p(-find_gloss(photo.radiance, trusted))
+    gloss = 0.0 if photo.painted else find_gloss(photo.radiance, trusted)  # which is not the hair's own colour
+    around = find_change(_find_lacks(films, photo, trusted) + np.log1p(-gloss))
     curls = find_curls(photo, prepared.curves)  # which every view adds
-    own = 1 - (curls.strength if curls else 0.0)
+    own = float(is_first) * (1 - (curls.strength if curls else 0.0))
     more = own * (compare_locks(photo, trusted, films[1:]) - 1)
 
     def level(group: Strands) -> Strands:
@@ -149,26 +155,54 @@ def stress_locks(points: F32, albedo: F32, more: F64, camera: Camera) -> F32:
 
 def _render_around(prepared: PreparedScene, photo: Photo) -> list[Film]:
     """Return renders from the photo's camera and from each of TURNS."""
-    camera = photo.camera
-    turned = (Camera(look_at(turn, 0.0, radius=camera.radius), camera.focal) for turn in TURNS)
-    views = [camera, *turned]
-    return list(map_in_threads(lambda view: render_linear(prepared, view, SIZE), views, lone_first=False))
+    return list(
+        map_in_threads(lambda view: render_linear(prepared, view, SIZE), _aim(photo.camera), lone_first=False)
+    )
 
 
-def _find_lacks(films: Sequence[Film], photo: Photo, hair: Bools, shown: F64) -> F64:
-    """Return by how much hair is darker than is `shown`, from before and from each of TURNS (1 + t, 3), logarithms.
+def _aim(camera: Camera) -> list[Camera]:
+    """Return the photo's camera and those at TURNS."""
+    return [camera, *(Camera(look_at(turn, 0.0, radius=camera.radius), camera.focal) for turn in TURNS)]
 
-    From before, it is compared where both show hair, the photo that which is trusted (s, s).
+
+def _find_lacks(films: Sequence[Film], photo: Photo, trusted: Bools) -> F64:
+    """Return by how much hair is darker than the photo's, from before and from each of TURNS (1 + t, 1 + h, 3).
+
+    That is of all hair and of each of its HEIGHTS, logarithms. From before, it is compared where both show hair, the
+    photo that which is trusted (s, s); from elsewhere all hair with what the photo shows at the same height.
     """
-    lacks = np.zeros((1 + len(TURNS), 3))
-    for row, film in enumerate(films[1:], 1):
-        found = _usual_light(film.radiance, _find_hair(film))
-        lacks[row] = 0.0 if found is None else shown - found
-    picture, small = _shrink_photo(photo, hair)
+    rows = [_find_bands(camera) for camera in _aim(photo.camera)]
+    picture, small = _shrink_photo(photo, trusted)
+    outer = _shrink_photo(photo, shrink(photo.shows(*HAIR)))[1]
+    shown = (1 - RIM) * _measure_bands(picture, small, rows[0]) + RIM * _measure_bands(picture, outer, rows[0])
     both = small & _find_hair(films[0])
-    there, found = (_usual_light(radiance, both) for radiance in (picture, films[0].radiance))
-    lacks[0] = 0.0 if there is None or found is None else there - found
-    return lacks
+    before = _measure_bands(picture, both, rows[0]) - _measure_bands(films[0].radiance, both, rows[0])
+    found = [_measure_bands(f.radiance, _find_hair(f), row) for f, row in zip(films[1:], rows[1:], strict=True)]
+    lacks = np.stack([before, *(shown - side for side in found)])
+    lacks[:, 0] = np.where(np.isnan(lacks[:, 0]), 0.0, lacks[:, 0])
+    return np.where(np.isnan(lacks), lacks[:, :1], lacks)
+
+
+def find_change(lacks: F64) -> F64:
+    """Return what hair is to gain from each side and at each of HEIGHTS (1 + t, h, 3), from what it lacks."""
+    light, hue = lacks.mean(-1, keepdims=True), lacks[:, :1] - lacks[:, :1].mean(-1, keepdims=True)
+    whole, bands = light[:, :1], light[:, 1:] - light[:, :1]
+    change = SHARE * np.clip(whole, *RANGE) + BANDED * np.clip(bands, -BAND_RANGE, BAND_RANGE)
+    return change + np.clip(hue.mean(0), -HUE, HUE)
+
+
+def _find_bands(camera: Camera) -> Rows:
+    """Return which of HEIGHTS each row of a render is nearest to (s,), at the distance of the head's centre."""
+    places = HEAD_CENTRE + np.array(HEIGHTS)[:, None] * np.array([0.0, 1.0, 0.0])
+    rows = SIZE * camera.project(places)[0][:, 1] - 0.5
+    return np.abs(np.arange(SIZE)[:, None] - rows).argmin(1)
+
+
+def _measure_bands(radiance: F32, mask: Bools, bands: Rows) -> F64:
+    """Return the usual light of masked pixels (1 + h, 3): of all, and of each band; NaN of too few."""
+    masks = [mask, *(mask & (bands == band)[:, None] for band in range(len(HEIGHTS)))]
+    found = [_usual_light(radiance, part) for part in masks]
+    return np.stack([np.full(3, np.nan) if light is None else light for light in found])
 
 
 def _find_hair(film: Film) -> Bools:
@@ -198,19 +232,34 @@ def _usual_light(radiance: F32, mask: Bools) -> F64 | None:
     if mask.sum() < FEW:
         return None
     light = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0)
-    lit, tinted = (trimmed_mean(light, share).astype(np.float64) for share in (LIT, TINTED))
-    hue = np.log(tinted + DIM) - np.log(tinted + DIM).mean()
-    return np.log(lit + DIM).mean() + hue * smoothstep(*BLACK, lit.mean())
+    # logarithms, as eyes see it: a photo's locks differ more than a render's, and few bright ones outweigh many dark
+    colour = trimmed_mean(np.log(light + DIM), LIT).astype(np.float64)
+    lit = colour.mean()
+    return lit + (colour - lit) * smoothstep(*BLACK, np.exp(lit))
 
 
 def spread_around(points: F32, around: F64) -> F32:
-    """Return values of the four sides (4, c) at points (s, k, 3), by where these lie; their mean on the crown."""
-    off = points - HEAD_CENTRE
+    """Return values of sides and heights (n, h, c) at points (s, k, 3), by where these lie.
+
+    The sides are evenly spaced, from the front to the head's left; the crown has their mean.
+    """
+    off, sides = points - HEAD_CENTRE, len(around)
     turn = np.arctan2(off[..., 0], off[..., 2]) / (np.pi / 2)
     ahead = np.minimum(np.abs(turn), 1)
-    turn = (turn + np.sign(turn) * (smoothstep(SHOWN, 1.0, ahead) - ahead)) % 4
-    first, share = turn.astype(int) % 4, (turn % 1)[..., None]
-    values = around[first] * (1 - share) + around[(first + 1) % 4] * share
+    turn = (turn + np.sign(turn) * (smoothstep(SHOWN, 1.0, ahead) - ahead)) * sides / 4 % sides
+    height = np.clip(np.interp(off[..., 1], HEIGHTS, np.arange(len(HEIGHTS))), 0, len(HEIGHTS) - 1)
     flat = np.hypot(off[..., 0], off[..., 2]) / np.maximum(np.linalg.norm(off, axis=-1), 1e-6)
-    mean = around.mean(0)
+    values = _interpolate(around, turn, height)
+    mean = _interpolate(around.mean(0, keepdims=True), np.zeros_like(turn), height)
     return np.asarray(mean + (values - mean) * flat[..., None], np.float32)
+
+
+def _interpolate(around: F64, turn: F64, height: F64) -> F32:
+    """Return values (n, h, c) at fractional rows, which go on around, and columns."""
+    table, (count, heights) = around.astype(np.float32), around.shape[:2]
+    row, column = turn.astype(int), np.minimum(height.astype(int), heights - 2)
+    across, up = ((turn - row)[..., None]).astype(np.float32), ((height - column)[..., None]).astype(np.float32)
+    first, second = row % count, (row + 1) % count
+    low = table[first, column] * (1 - across) + table[second, column] * across
+    high = table[first, column + 1] * (1 - across) + table[second, column + 1] * across
+    return low * (1 - up) + high * up

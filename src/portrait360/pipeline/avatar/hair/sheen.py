@@ -22,7 +22,7 @@ FAIR = (0.06, 0.12)  # radiances of usual hair over which gloss comes to count f
 UNEVEN = 1.5  # usual brightness of hair without gloss against its darkest
 MORE = 1.5  # gloss against what its hue tells: darkest hair shines, too
 HUED = (0.15, 0.3)  # strength of the hue, as a share, over which it comes to tell gloss
-MOST = 0.7  # of the light: something is left of what gleams evenly
+MOST = 0.35  # of the light: what is dark in a photo may only lie in shade between locks
 
 
 def find_gloss(radiance: F32, mask: Bools) -> float:
