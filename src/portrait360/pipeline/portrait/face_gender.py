@@ -27,7 +27,7 @@ TURNED = (45.0, 75.0)  # degrees of azimuth between which the network gives way 
 
 def settle_gender(reading: Reading, rgb: Floats, landmarks: Floats, azimuth: float) -> Reading:
     """Return the reading with the odds of a woman that her face shows; `landmarks` (478, 2) are in crop sides."""
-    doubt = float(smoothstep(*TURNED, abs(azimuth_between(0, azimuth))))
+    doubt = float(smoothstep(*TURNED, np.asarray(abs(azimuth_between(0, azimuth)))))
     face = float(np.clip(judge_face(rgb, landmarks), ERROR, 1 - ERROR))
     woman = (1 - doubt) * face + doubt * reading.answers["woman"].get("yes", 0.5)
     odds = sorted({"yes": woman, "no": 1 - woman}.items(), key=lambda item: -item[1])

@@ -38,7 +38,7 @@ from portrait360.synth.render.bake import DRAFT, PORTRAIT, PreparedScene, prepar
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Scene, Strands
-from portrait360.utils.array_types import F32, F64, Bools
+from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.parallel.threads import map_in_threads
 
@@ -55,7 +55,8 @@ FEWER, WIDER = 3, 2.0  # strands of the render
 Rows = NDArray[np.intp]
 DIM = 0.002  # radiance below which hair is black
 BLACK = (0.004, 0.02)  # radiances between which hair comes to have a hue of its own: black hair reflects the wall
-LIT = (0.35, 0.8)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
+LIT = (0.3, 0.7)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
+TINTED = (0.3, 0.8)  # those between which it has a hue: neither that of the dark nor that of the light
 BANDS = (0.7, 2.5, 7.0, 16.0)  # pixels of a render between which lie locks, broad ones, and sides
 DARK = 0.01  # radiance below which hair is black
 # ranges of that of the photo's locks against theirs, by width: what is broad may be light, and is not stressed
@@ -232,10 +233,10 @@ def _usual_light(radiance: F32, mask: Bools) -> F64 | None:
     if mask.sum() < FEW:
         return None
     light = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0)
-    # logarithms, as eyes see it: a photo's locks differ more than a render's, and few bright ones outweigh many dark
-    colour = trimmed_mean(np.log(light + DIM), LIT).astype(np.float64)
-    lit = colour.mean()
-    return lit + (colour - lit) * smoothstep(*BLACK, np.exp(lit))
+    # a logarithm, as eyes see it: a photo's locks differ more than a render's, and few bright ones outweigh many dark
+    lit = float(trimmed_mean(np.log(light.mean(-1, keepdims=True) + DIM), LIT).mean())
+    tinted = np.log(trimmed_mean(light, TINTED).astype(np.float64) + DIM)
+    return lit + (tinted - tinted.mean()) * float(smoothstep(*BLACK, np.asarray(np.exp(lit) - DIM)))
 
 
 def spread_around(points: F32, around: F64) -> F32:
@@ -254,7 +255,7 @@ def spread_around(points: F32, around: F64) -> F32:
     return np.asarray(mean + (values - mean) * flat[..., None], np.float32)
 
 
-def _interpolate(around: F64, turn: F64, height: F64) -> F32:
+def _interpolate(around: F64, turn: F64, height: F64) -> Floats:
     """Return values (n, h, c) at fractional rows, which go on around, and columns."""
     table, (count, heights) = around.astype(np.float32), around.shape[:2]
     row, column = turn.astype(int), np.minimum(height.astype(int), heights - 2)
