@@ -141,6 +141,16 @@ def test_the_time_left_stays_in_a_long_stage_and_passes_nothing_that_comes_later
     assert left[0] == 75 and left == sorted(left, reverse=True) and 50 < left[-1] < 60
 
 
+def test_a_time_that_was_taken_back_limits_none_that_follows():
+    clock = Clock()
+    shown = progress.RunCountdown(clock.monotonic)
+    said = []
+    for event in (Event("fit", "step", left=20.0), Event("fit", "step", late=True), Event("fit", "step", left=90.0)):
+        shown.report(event)
+        said.append(shown.describe())
+    assert said == ["about 20 s left", progress.LATE, "about 1 min 30 s left"]
+
+
 def test_a_bar_without_a_terminal_tells_the_time_left_by_its_pace(monkeypatch, capsys):
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)

@@ -42,8 +42,8 @@ def simulate(options, slowdown, *, from_avatar=True, costs=None, compiles=False)
     return np.array(known)
 
 
-def run_stages(options, slowdown, *, from_avatar=True, costs=None, compiles=False):
-    """Run all stages, each as many times slower than usual as `slowdown` says.
+def run_stages(options, slowdown, *, from_avatar=True, costs=None, compiles=False, pause=0.0):
+    """Run all stages, each as many times slower than usual as `slowdown` says; a fit after a pause of some seconds.
 
     Returns the events, and the seconds that were truly left at each.
     """
@@ -51,8 +51,10 @@ def run_stages(options, slowdown, *, from_avatar=True, costs=None, compiles=Fals
     record = lambda event: shown.append((clock.now, event))  # noqa: E731
     estimator = EtaEstimator(options, record, costs, clock, compiles=compiles)
     for stage, seconds in usual_seconds(options, from_avatar=from_avatar, compiles=compiles).items():
-        start, taken = clock.now, seconds * slowdown[stage]
+        taken = seconds * slowdown[stage]
         estimator(Event(stage, "begin"))
+        clock.now += pause * (stage == "fit")
+        start = clock.now
         for what, done, of, share in steps_of(stage, estimator):
             clock.now = start + share * taken
             estimator(Event(stage, "step", what, done, of))
@@ -88,10 +90,21 @@ def draw_slowdown(seed, machine, noise):
 )
 def test_what_is_shown_never_rises_by_more_than_a_tenth_and_ends_at_nothing(seed, machine, case):
     options, from_avatar = case
-    left, true = simulate(options, draw_slowdown(seed, machine, np.log(2)), from_avatar=from_avatar).T
-    lowest = np.minimum.accumulate(left)
-    assert (left[1:] <= 1.1 * lowest[:-1] + 0.1).all()
-    assert left[-1] == 0 and true[-1] == 0
+    shown = run_stages(options, draw_slowdown(seed, machine, np.log(2)), from_avatar=from_avatar)
+    rises_only_after_late([event for event, _ in shown])
+    assert shown[-1][0].left == 0 and shown[-1][1] == 0
+
+
+def rises_only_after_late(events):
+    """A time that proved far too low is taken back before a higher one is shown."""
+    lowest = np.inf
+    for event in events:
+        assert not (event.late and event.left is not None)
+        if event.late:
+            lowest = np.inf
+        elif event.left is not None:
+            assert event.left <= 1.1 * lowest + 0.1
+            lowest = min(lowest, event.left)
 
 
 @settings(max_examples=60, deadline=None)
@@ -190,10 +203,26 @@ def test_costs_that_cannot_be_written_stop_nothing(tmp_path):
     assert load_costs(tmp_path / "file" / "costs.json") == {}
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), slowdown=st.floats(2.0, 30.0), pause=st.floats(0.0, 20.0))
+def test_a_fit_that_proves_slow_is_late_only_until_its_steps_are_timed(seed, slowdown, pause):
+    """Another program has started: the steps that come show how long it takes, and this never rises."""
+    stages = draw_slowdown(seed, 1, np.log(1.2))
+    shown = run_stages(FITTED, stages | {"fit": slowdown}, pause=pause)
+    rises_only_after_late([event for event, _ in shown])
+    field = [(event, true) for event, true in shown if event.what == "field"]
+    late = [i for i, (event, _) in enumerate(field) if event.late]
+    if late:
+        timed = field[late[0] + 2 + max(eta.TIMED_STEPS, int(eta.KNOWN_FRACTION * 150)) :]
+        assert timed and not any(event.late for event, _ in timed)
+        assert all(0.8 * true < event.left < 1.25 * true for event, true in timed)
+    assert late or slowdown < 4
+
+
 def test_a_time_left_that_proved_wrong_does_not_stand_still():
     """It may hardly rise, so that the run is said to take longer than expected."""
     slowdown = {**draw_slowdown(0, 1, 0), "fit": 12}  # another program has started
     shown = run_stages(FITTED, slowdown)
     middle = [(event, true) for event, true in shown if event.what == "field" and 15 < event.done < 40]
     assert middle and all(event.late or event.left > 0.4 * true for event, true in middle)
-    assert any(event.late for event, _ in middle) and not shown[-1][0].late
+    assert any(event.late for event, _ in shown) and not shown[-1][0].late

@@ -1,14 +1,15 @@
 """Estimates how long a run will still take: the seconds that each stage takes here, weighted by what is still to do.
 
 The estimate is made when something happens, never by a clock that runs down: a stage that takes longer than expected
-does not end at "1 s left". What is shown never rises by more than a tenth.
+does not end at "1 s left". What is shown never rises by more than a tenth, unless it proved far too low: then the run
+is said to be late until the stage's own steps, timed anew, say how long it takes.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from portrait360.models.presets import PRESETS
@@ -33,7 +34,8 @@ MOSTLY = 0.5  # of a run's usual seconds, from which its machine counts as measu
 MOST_SLOWDOWN = 40.0  # of a stage that counts for the others
 MOST_RISE = 1.1
 LATE = 1.6  # times the least seconds shown from which an estimate says that these were wrong
-KNOWN_FRACTION = 0.05  # of a stage that nobody has measured, from which its own speed says how long it takes
+KNOWN_FRACTION = 0.05  # of a stage whose costs are unknown or wrong, after which its steps say how long it takes
+TIMED_SECONDS, TIMED_STEPS = 3.0, 5  # of a stage that proved too slow, in which its pace is measured at least
 
 
 def usual_seconds(options: MakeOptions, *, from_avatar: bool, compiles: bool = False) -> dict[str, float]:
@@ -90,6 +92,21 @@ def find_unknown_stages(options: MakeOptions) -> set[str]:
     )
 
 
+@dataclass
+class Timing:
+    """The pace of a stage's steps, measured from a time at which a fraction of it was done."""
+
+    start: float
+    fraction: float
+    steps: int = 0
+
+    def stage_seconds(self, now: float, fraction: float) -> float | None:
+        """Return how long the whole stage takes at this pace; None where too little of it was seen."""
+        seconds, done = now - self.start, fraction - self.fraction
+        is_known = done >= KNOWN_FRACTION and seconds >= TIMED_SECONDS and self.steps >= TIMED_STEPS
+        return seconds / done if is_known else None
+
+
 class EtaEstimator:
     """Forwards events to a handler, with the seconds left filled in once it is known what the run will do."""
 
@@ -110,6 +127,8 @@ class EtaEstimator:
         self.finished: set[str] = set()
         self.actual_seconds = self.expected_seconds = 0.0  # of the finished stages
         self.stage_start, self.least_left = clock(), float("inf")
+        self.timing: Timing | None = None  # of the present stage, since it proved too slow
+        self.is_late = False  # and its pace is not known yet
 
     def plan(self, *, from_avatar: bool) -> None:
         """Say whether files come straight from an avatar, which only the portrait shows; estimates begin here."""
@@ -128,16 +147,24 @@ class EtaEstimator:
 
     def __call__(self, event: Event) -> None:
         if event.state == "begin":
-            self.stage_start = self.clock()
+            self.stage_start, self.timing = self.clock(), None
         elif event.state in ("done", "kept"):
             self._finish(event)
         elif event.stage in self.unknown and (fraction := self._stage_fraction(event)) > KNOWN_FRACTION:
             self.expected[event.stage] = (self.clock() - self.stage_start) / fraction
+        if self.timing is not None:
+            self.timing.steps += event.state == "step"
         if event.state == "warning" or not self.is_planned or self._waits_for_unknown(event):
             self.on_event(event)
             return
         estimate, later = self._seconds_left(event)
-        if estimate > LATE * self.least_left:  # what was shown stands still where it may not rise
+        if self.is_late and self._seconds_of_steps(event) is not None:
+            self.least_left = float("inf")
+        was_late, allowed = self.is_late, MOST_RISE if self.is_late else LATE
+        self.is_late = estimate > allowed * self.least_left
+        if self.is_late:  # what was shown stands still where it may not rise
+            if not was_late or self.timing is None:
+                self.timing = Timing(self.clock(), self._stage_fraction(event))
             self.on_event(replace(event, late=True))
             return
         left = min(estimate, MOST_RISE * self.least_left)
@@ -173,7 +200,13 @@ class EtaEstimator:
         # the stage's own speed counts the more, the more of it is done
         total = (1 - fraction) * max(expected * pace, spent) + spent
         after = sum(later.values()) * pace
-        return after + (1 - fraction) * total, after
+        return after + (1 - fraction) * (self._seconds_of_steps(event) or total), after
+
+    def _seconds_of_steps(self, event: Event) -> float | None:
+        """Return how long the whole stage takes at the pace since it proved too slow; None before that is known."""
+        if self.timing is None or event.state != "step":
+            return None
+        return self.timing.stage_seconds(self.clock(), self._stage_fraction(event))
 
     def _pace(self, actual: float = 0.0, expected: float = 0.0) -> float:
         """Return the seconds of this run for each expected one; `actual` and `expected` of the stage that runs."""

@@ -287,11 +287,14 @@ class RunCountdown:
     """The time left of a run, as its events tell it."""
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
-        self._countdown, self.is_late = Countdown(clock or (lambda: time.monotonic())), False
+        self._clock = clock or (lambda: time.monotonic())
+        self._countdown, self.is_late = Countdown(self._clock), False
 
     def report(self, event: Event) -> None:
         if event.state == "warning" or event.left is None and not event.late:
             return
+        if self.is_late and not event.late:  # what was shown before was too low, and limits nothing
+            self._countdown = Countdown(self._clock)
         self.is_late = event.late
         if event.left is not None:
             self._countdown.report(event.left, event.later or 0.0)
