@@ -151,6 +151,16 @@ def test_a_time_that_was_taken_back_limits_none_that_follows():
     assert said == ["about 20 s left", progress.LATE, "about 1 min 30 s left"]
 
 
+def test_a_file_that_is_ready_early_is_named_in_a_line_and_changes_no_time(capsys):
+    shown = progress.RunCountdown()
+    for event in (Event("page", "done", left=60.0), Event("page", "ready", "out/viewer.html")):
+        shown.report(event)
+    assert shown.describe() == "about 1 min 00 s left"
+    with event_printer("lines") as on_event:
+        on_event(Event("page", "ready", "out/viewer.html"))
+    assert capsys.readouterr().err == "out/viewer.html is ready to open; the rest is still being made\n"
+
+
 def test_a_bar_without_a_terminal_tells_the_time_left_by_its_pace(monkeypatch, capsys):
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)

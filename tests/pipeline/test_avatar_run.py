@@ -122,6 +122,23 @@ def test_a_nerf_comes_beside_them_and_changes_none(photo, folder):
     assert top_files(folder) == OURS
 
 
+def test_a_page_that_is_there_long_before_the_end_is_announced_once_with_its_place(photo, folder):
+    told, existing = [], []
+
+    def on_event(event):
+        told.append((event.stage, event.state, event.what if event.state == "ready" else ""))
+        existing.extend([Path(event.what).is_file()] * (event.state == "ready"))
+
+    ready = ("page", "ready", str(folder / PAGE))
+    make(photo, folder, replace(WISH, results=("mesh", "splats", "field")), on_event)
+    assert told.count(ready) == len(existing) == 1 and all(existing)
+    assert told.index(ready) < told.index(("fit", "begin", ""))
+    for options in (replace(WISH, results=("mesh", "splats", "field")), WISH):  # all is there, or ends seconds later
+        told.clear()
+        make(photo, folder, options, on_event)
+        assert ready not in told
+
+
 def test_only_what_is_asked_for_is_written(photo, folder):
     make(photo, folder, replace(WISH, formats=("spz", "splats.glb")))
     assert top_files(folder) == OURS - {"head.ply"} | {"head.spz", "head.splats.glb"}

@@ -15,7 +15,7 @@ from pathlib import Path
 from portrait360.models.presets import PRESETS
 from portrait360.pipeline.options import FITTED_RESULTS, MakeOptions
 from portrait360.pipeline.stage_costs import load_costs, save_cost, scale_costs
-from portrait360.utils.progress import Event, EventHandler
+from portrait360.utils.progress import REMARKS, Event, EventHandler
 
 # usual seconds of each stage on two cores: between those of an AMD EPYC and an Intel Xeon (docs/performance.md)
 PORTRAIT, PROXY, AVATAR, SPLATS, PAGE, BACK, VIEW, FILM, FILES = 2.0, 11.5, 6.5, 8.5, 1.8, 0.3, 0.12, 4.6, 7.0
@@ -154,7 +154,7 @@ class EtaEstimator:
             self.expected[event.stage] = (self.clock() - self.stage_start) / fraction
         if self.timing is not None:
             self.timing.steps += event.state == "step"
-        if event.state == "warning" or not self.is_planned or self._waits_for_unknown(event):
+        if event.state in REMARKS or not self.is_planned or self._waits_for_unknown(event):
             self.on_event(event)
             return
         estimate, later = self._seconds_left(event)

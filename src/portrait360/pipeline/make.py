@@ -106,6 +106,8 @@ def _run_avatar(
     results, fits = options.chosen_results(from_avatar=True), options.fits(from_avatar=True)
     with render_views_ahead(run, avatar, options, fits=fits) as ahead:
         splats = _run_avatar_head(run, portrait, avatar, options, results, ahead, title=title)
+        if fits and (run.folder / PAGE).is_file():
+            announce_page(run, PAGE, before="fit")
         if not options.back:
             run_back_view(run, portrait, avatar)
         views, fitted = run_views(run, portrait, avatar, options, fits=fits, ahead=ahead), None
@@ -161,6 +163,7 @@ def _run_fitted(
         run.forget(stage, ())
     if isinstance(proxy, Avatar):
         run_avatar_mesh(run, proxy, page=(portrait, title))
+        announce_page(run, AVATAR_PAGE, before="views")
     else:
         run.forget("avatar", (AVATAR_MESH, AVATAR_PAGE))
     results, fits = options.chosen_results(from_avatar=False), options.fits(from_avatar=False)
@@ -174,6 +177,12 @@ def _run_fitted(
     head = run_refine(run, run_fit(run, views, options, results), options, results) if fits else None
     run_files(run, views, head, options, results)
     return views, None if head is None else LoadedHead(run.folder, None, head)
+
+
+def announce_page(run: Run, name: str, *, before: str) -> None:
+    """Say that the page can be opened, unless an earlier run has finished the slow stage that follows."""
+    if before not in run.record["stages"]:
+        run.announce("page", name)
 
 
 def _check_inputs(photo: Path, options: MakeOptions) -> None:

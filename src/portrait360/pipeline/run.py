@@ -87,6 +87,10 @@ class Run:
             self._write()
         self.on_event(Event(stage, "warning", text))
 
+    def announce(self, stage: str, file: str) -> None:
+        """Say that a file can be opened although the run goes on."""
+        self.on_event(Event(stage, "ready", str(self.folder / file)))
+
     def step(self, stage: str, what: str, done: int, total: int) -> None:
         """Report progress within a stage."""
         self.on_event(Event(stage, "step", what, done, total))

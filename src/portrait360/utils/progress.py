@@ -22,6 +22,7 @@ BAR_WIDTH = 16  # characters
 TICK = 1.0  # seconds after which it is looked whether a line is due
 JSON_INTERVAL = 0.2  # seconds between two steps of the same thing as JSON
 
+REMARKS = ("ready", "warning")  # states of events that say nothing of the time
 TITLES = {"proxy": "head", "avatar": "mesh", "film": "video"}  # of stages that files and programs know by other names
 
 ProgressCallback = Callable[[str, int, int], None]  # stage, steps done, steps in all
@@ -32,8 +33,8 @@ class Event:
     """Something that happened in a run."""
 
     stage: str
-    state: str  # begin, step, done, kept (an earlier run had made it), warning, failed
-    what: str = ""  # the part of the stage that makes steps, or the warning
+    state: str  # begin, step, done, kept (an earlier run had made it), ready (a file before the end), warning, failed
+    what: str = ""  # the part of the stage that makes steps, the file, or the warning
     done: int = 0
     of: int = 0
     seconds: float | None = None  # that the stage took
@@ -211,7 +212,7 @@ def _event_bars() -> Iterator[EventHandler]:
             if event.stage == "run":
                 return
             shown.report(event)
-            if event.state in ("done", "kept", "warning"):
+            if event.state in (*REMARKS, "done", "kept"):
                 progress.console.print(_format_event(event), highlight=False, markup=False)
             elif event.state == "begin":
                 progress.reset(task, description=name_stage(event.stage), total=None, left=shown.describe())
@@ -237,7 +238,7 @@ class _LinePrinter:
             return
         with self.lock:
             self.shown.report(event)
-            if event.state == "warning":
+            if event.state in REMARKS:
                 self._print(_format_event(event))
             elif event.state in ("done", "kept"):
                 self.event = None
@@ -268,6 +269,8 @@ class _LinePrinter:
 def _format_event(event: Event) -> str:
     if event.state == "warning":
         return f"warning: {escape_controls(name_flags(event.what))}"
+    if event.state == "ready":
+        return f"{escape_controls(event.what)} is ready to open; the rest is still being made"
     done = "there already" if event.state == "kept" else f"{event.seconds or 0:.1f} s"
     return f"{name_stage(event.stage)}: {done}"
 
@@ -291,7 +294,7 @@ class RunCountdown:
         self._countdown, self.is_late = Countdown(self._clock), False
 
     def report(self, event: Event) -> None:
-        if event.state == "warning" or event.left is None and not event.late:
+        if event.state in REMARKS or event.left is None and not event.late:
             return
         if self.is_late and not event.late:  # what was shown before was too low, and limits nothing
             self._countdown = Countdown(self._clock)
