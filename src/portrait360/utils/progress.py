@@ -86,6 +86,13 @@ class ProgressBar:
         self._countdown = self._countdown or Countdown(lambda: time.monotonic())
         self._countdown.report(left, later)
 
+    def say(self, text: str) -> None:
+        """Print a line that stays, above the bar if there is one."""
+        if self._progress is None:
+            print(escape_controls(text), file=sys.stderr, flush=True)
+        else:
+            self._progress.console.print(escape_controls(text), highlight=False, markup=False, soft_wrap=True)
+
     def describe(self, what: str) -> None:
         """Say what is being worked on."""
         self.advance(what, 0)

@@ -13,7 +13,6 @@ from portrait360.apps.cli.command_options import OUTPUT, GroupedCommand, with_ma
 from portrait360.pipeline.batch.inputs import check_inputs, check_pictures, find_skipped
 from portrait360.pipeline.options import OVERRULES, RUN, MakeOptions
 from portrait360.utils.files import check_no_file
-from portrait360.utils.option_fields import name_flags
 from portrait360.utils.parallel.ray_pool import create_engine
 from portrait360.utils.progress import progress_bar
 from portrait360.utils.terminal import escape_controls
@@ -67,7 +66,7 @@ def batch(
     """Turn many photos into heads.
 
     DIR/report.csv and DIR/report.parquet list the results. To resume a stopped run, repeat the same command. A photo
-    that fails does not stop the others; the command names it at the end and exits with status 2.
+    that fails does not stop the others; the command names it at once and again at the end, and exits with status 2.
 
     In a .csv or .parquet list, a column named after a `make` option (views, seed, face, azimuth, …) sets that
     option for each photo.
@@ -85,7 +84,7 @@ def batch(
     check_pictures(inputs)
 
     with progress_bar():
-        from portrait360.pipeline.batch.runner import make_all  # takes seconds
+        from portrait360.pipeline.batch.runner import describe_failure, make_all  # takes seconds
 
     started = time.monotonic()
     summary = make_all(inputs, output, options, engine)
@@ -93,8 +92,7 @@ def batch(
     if skipped := find_skipped(inputs):
         typer.echo(escape_controls(describe_skipped(skipped)), err=True)
     for photo, reason in summary.failures:
-        place = "" if reason.startswith(photo) else f"{photo}: "  # most reasons begin with the photo
-        typer.echo(escape_controls(f"failed: {place}{name_flags(reason)}"), err=True)
+        typer.echo(escape_controls(describe_failure(photo, reason)), err=True)
     if summary.failed > len(summary.failures):
         typer.echo(f"and {summary.failed - len(summary.failures)} more; see {summary.table}", err=True)
     if summary.failed:

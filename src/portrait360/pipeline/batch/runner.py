@@ -34,7 +34,7 @@ from portrait360.utils.version import __version__
 Make = Callable[[str, Path, MakeOptions, EventHandler], Any]
 ROW = "batch.json"  # in every head's folder
 POST_INTERVAL = 0.5  # seconds between two messages of a worker
-MOST_FAILURES = 50  # that are named at the end; the table has them all
+MOST_FAILURES = 50  # that are named at once and at the end; the table has them all
 WORKER_LOST = f"Its process died {TRIES} times; it may need more memory than is free."
 
 
@@ -217,6 +217,8 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
 
         def on_row(row: Row) -> None:
             summary.add(row)
+            if row.state == "failed" and summary.failed <= MOST_FAILURES:
+                bar.say(describe_failure(row.photo, row.error))
             forecast.add(row)
             if left := forecast.seconds_left():
                 bar.expect(*left)
@@ -228,6 +230,12 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
             except Interrupted as error:
                 raise Interrupted(explain_stop(summary, count)) from error
     return summary
+
+
+def describe_failure(photo: str, reason: str) -> str:
+    """Return which photo failed and why, in one line."""
+    place = "" if reason.startswith(photo) else f"{photo}: "  # most reasons begin with the photo
+    return f"failed: {place}{name_flags(reason)}"
 
 
 def guess_seconds(options: MakeOptions, workers: int) -> float | None:
