@@ -46,7 +46,7 @@ class Pixel(NamedTuple):
     """The working memory for one pixel."""
 
     groups: NDArray[np.int32]  # (s,) surface index of each sample, -1 for none
-    shaded: NDArray[np.float64]  # (s, 9) shading of each surface, as shade_group writes it
+    shaded: NDArray[np.float64]  # (9,) shading of a surface, as shade_group writes it
     clear: NDArray[np.float64]  # (s,) remaining transmittance of each sample, times its share of the pixel
     point: NDArray[np.float64]  # (VALUES,) values at one point
     mean: NDArray[np.float64]  # (VALUES,) mean values of a surface
@@ -55,6 +55,7 @@ class Pixel(NamedTuple):
     shares: NDArray[np.float64]  # (PARTS,) alpha of each part
     labels: NDArray[np.float64]  # (LABELS,) alpha of each label
     flow: NDArray[np.float64]  # (2,) direction of the hair times alpha
+    unshaded: NDArray[np.float64]  # (1,) alpha of surfaces without a colour of their own
     depths: NDArray[np.float64]  # (DEEP + 1 + s,) depths of all layers
     weights: NDArray[np.float64]  # (DEEP + 1 + s,) alphas of all layers
 
@@ -142,17 +143,28 @@ def blend_fragments(p, surface, points, curves, directions, rig, maps, eye, x, y
 
 
 @njit_fast_inline
-def blend_surfaces(p, surface_count, count, surface):
-    """Blend the solid surfaces of a pixel behind its fragments and return the number of layers."""
+def blend_surfaces(p, surface_count, count, surface, points, ids, samples, x, y, rig, maps, eye):
+    """Blend the solid surfaces of a pixel behind its fragments, and return the number of layers.
+
+    Surfaces that fragments all but hide, such as skin under hair, are the dearest to shade: they only count as opaque.
+    """
     for g in range(surface_count):
-        weight = 0.0
+        weight, k = 0.0, 0
         for s in range(p.clear.shape[0]):
             if p.groups[s] == g:
                 weight += p.clear[s]
+                k = ids[s]
+        if weight < HIDDEN and count > 0:
+            p.unshaded[0] += weight
+            p.shares[surface.part[k]] += weight
+            p.labels[surface.labels[k]] += weight
+            continue
+        out = p.shaded
+        shade_group(surface, points, ids, p.groups, g, samples, x, y, rig, maps, eye, p.point, p.mean, out)
         for i in range(6):
-            p.layer[i] = p.shaded[g, i]
-        k = int(p.shaded[g, 8])
-        add_layer(p, count, p.shaded[g, 6], weight, weight, surface.part[k], surface.labels[k])
+            p.layer[i] = out[i]
+        k = int(out[8])
+        add_layer(p, count, out[6], weight, weight, surface.part[k], surface.labels[k])
         count += 1
     return count
 
@@ -166,7 +178,7 @@ def write_pixel(p, count, film, x, y):
     nx, ny, nz = unit(p.total[3], p.total[4], p.total[5])
     film.normals[y, x, 0], film.normals[y, x, 1], film.normals[y, x, 2] = nx, ny, nz
     for i in range(3):
-        film.radiance[y, x, i] = p.total[i] / alpha
+        film.radiance[y, x, i] = p.total[i] / (alpha - p.unshaded[0])
     film.alpha[y, x] = min(alpha, 1.0)
     film.depth[y, x] = median_depth(p.depths[:count], p.weights[:count], 0.5 * alpha)
     p.shares[0] = 1.0 - alpha
@@ -186,11 +198,11 @@ def resolve(surface, points, curves, directions, rig, maps, eye, samples, ids, d
     """
     height, width, count = ids.shape
     groups = np.empty(count, np.int32)
-    shaded, memory = np.empty((count, 9)), np.zeros((10, max(VALUES, LABELS) + DEEP + 1 + count))
+    memory = np.zeros((11, max(VALUES, LABELS) + DEEP + 1 + count))
     m = borrow(memory)
     p = Pixel(
-        borrow(groups), borrow(shaded), m[0, :count], m[1, :VALUES], m[2, :VALUES],
-        m[3, :7], m[4, :6], m[5, :PARTS], m[8, :LABELS], m[9, :2], m[6], m[7],
+        borrow(groups), m[10, :9], m[0, :count], m[1, :VALUES], m[2, :VALUES],
+        m[3, :7], m[4, :6], m[5, :PARTS], m[8, :LABELS], m[9, :2], m[9, 2:3], m[6], m[7],
     )  # fmt: skip
     surface, curves, rig, maps, eye = borrow(surface), borrow(curves), borrow(rig), borrow(maps), borrow(eye)
     points, samples, ids, depth = borrow(points), borrow(samples), borrow(ids), borrow(depth)
@@ -200,18 +212,18 @@ def resolve(surface, points, curves, directions, rig, maps, eye, samples, ids, d
             surface_count = group_samples(surface, ids[y, x], depth[y, x], p.groups)
             if surface_count == 0 and f.filled[y, x] == 0:
                 continue
-            for g in range(surface_count):
-                point, mean, out = p.point, p.mean, p.shaded[g]
-                shade_group(surface, points, ids[y, x], p.groups, g, samples, x, y, rig, maps, eye, point, mean, out)
             p.clear[:] = 1.0 / count
             p.shares[:] = 0.0
             p.labels[:] = 0.0
             p.flow[:] = 0.0
+            p.unshaded[0] = 0.0
             p.total[:] = 0.0
             layer_count = blend_fragments(
                 p, surface, points, curves, directions, rig, maps, eye, x, y, depth[y, x], f
             )
-            layer_count = blend_surfaces(p, surface_count, layer_count, surface)
+            layer_count = blend_surfaces(
+                p, surface_count, layer_count, surface, points, ids[y, x], samples, x, y, rig, maps, eye
+            )
             write_pixel(p, layer_count, film, x, y)
 
 
