@@ -107,7 +107,7 @@ class Job:
             if what not in self.warnings:
                 self.warnings.append(what)
             return
-        if stage == WHOLE_RUN or state == "ready":  # the exit code and the message say more, and the page shows the file
+        if stage == WHOLE_RUN or state == "ready":  # exit code and message say more, and the page shows the file
             return
         self.stage, self.what, self.done, self.of = stage, what, done, of
         self.countdown.report(Event(stage, state, left=left, later=later, late=event.get("late") is True))

@@ -1,7 +1,7 @@
 """Which Gaussians a view shows, how much of each, and over what colours: the weights with which they are blended.
 
-As in `cpu_kernels`, a row of a tile is computed at once: its transmittances, pictures and the middles of its pixels lie
-one after the other in `lines` (TILE, planes * TILE).
+As in `cpu_kernels`, a row of a tile is computed at once: its transmittances, pictures and the middles of its pixels
+lie one after the other in `lines` (TILE, planes * TILE).
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def gather(flat: FlatGaussians, picture: Floats) -> F32:
     channels = picture.shape[2]
     planes = np.zeros((flat.size, flat.size, CHANNELS), np.float32)
     planes[..., :channels] = picture
-    return _sum_tiles(flat, np.zeros((len(flat.means), 3), np.float32), planes, 1 + CHANNELS, False)[:, : 1 + channels]
+    nothing = np.zeros((len(flat.means), 3), np.float32)
+    return _sum_tiles(flat, nothing, planes, 1 + CHANNELS, False)[:, : 1 + channels]
 
 
 def gather_slopes(flat: FlatGaussians, colours: F32, drawn: Floats, error: Floats) -> F32:
