@@ -190,7 +190,7 @@ class SaveMesh(io.ComfyNode):
                 io.String.Input("filename_prefix", default="portrait360/head"),
                 io.Float.Input("detail", default=1.0, min=0.25, max=8.0, step=0.25, tooltip="1 is 60,000 triangles."),
                 io.Boolean.Input(
-                    "unlit", default=False, tooltip="Bake the photo's light, for viewers without lights."
+                    "unlit", default=False, tooltip="Bake the photo's light, for viewers that have no lighting."
                 ),
             ],
             outputs=[io.File3DGLB.Output(display_name="GLB")],

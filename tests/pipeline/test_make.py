@@ -185,7 +185,7 @@ def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, meshed, 
     assert not (begun / "refined").exists() and sha256(begun / "head.glb") == plain
     with pytest.raises(UserError, match="leave `fit=False` out"):
         replace(wish, fit=False).validate()
-    with pytest.raises(UserError, match="no weights of the hybrid priors"):
+    with pytest.raises(UserError, match="no weights for the hybrid priors"):
         replace(wish, refine_with=None).validate()
 
 
@@ -197,7 +197,7 @@ def test_views_by_the_small_network(photo, looked, tmp_path, monkeypatch):
         value.data += 0.02 * torch.randn(value.shape)
     write_half(network, tmp_path / "views.safetensors", {"together": "no", "without": ""})
     monkeypatch.setattr(views, "VIEW_DENOISER", tmp_path / "none")
-    with pytest.raises(UserError, match="no weights of the view denoiser"):
+    with pytest.raises(UserError, match="no weights for the view denoiser"):
         make(photo, tmp_path / "a", wish)
     monkeypatch.setattr(views, "VIEW_DENOISER", tmp_path / "views.safetensors")
     with pytest.raises(UserError, match="multiple of 16"):

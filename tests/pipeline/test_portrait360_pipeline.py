@@ -127,7 +127,7 @@ def test_weights_in_diffusers_folders_come_back_by_an_import(weights, tmp_path, 
 
 
 def test_what_cannot_be_loaded_is_said(tmp_path):
-    with pytest.raises(UserError, match=r"contains no weights of a preset.*weights import FILE"):
+    with pytest.raises(UserError, match=r"contains no imported weights for any preset.*weights import FILE"):
         Portrait360Pipeline.from_pretrained(tmp_path)
     with pytest.raises(UserError, match="There is no folder nowhere"):
         Portrait360Pipeline.from_pretrained("nowhere")

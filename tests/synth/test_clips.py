@@ -155,5 +155,5 @@ def test_the_elevation_is_that_of_the_orbit_or_bounds_random_cameras(tmp_path: P
 def test_elevations_that_make_no_camera_are_one_sentence(tmp_path: Path, wrong):
     with pytest.raises(UserError, match="`elevation="):
         write_dataset(tmp_path, count=1, **wrong)
-    with pytest.raises(UserError, match="bounds them up and down"):
+    with pytest.raises(UserError, match="is the limit above and below the head"):
         write_dataset(tmp_path, count=1, random_cameras=True, elevation=-5.0)

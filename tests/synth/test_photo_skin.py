@@ -106,5 +106,5 @@ def test_bad_folders_are_explained_in_a_sentence(tmp_path):
     with pytest.raises(UserError, match="is not a JPEG"):
         load_skins(tmp_path)
     Image.new("RGB", (128, 64)).save(tmp_path / "a.webp")
-    with pytest.raises(UserError, match="is 128 x 64 pixels; a skin texture is a square"):
+    with pytest.raises(UserError, match="is 128 x 64 pixels; a skin texture must be a square"):
         load_skins(tmp_path)

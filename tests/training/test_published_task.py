@@ -265,11 +265,11 @@ def test_from_the_command_line(sd15, heads, tmp_path, monkeypatch):
 def test_a_folder_belongs_to_one_recipe_and_one_checkpoint(begun, heads, sd15, tmp_path):
     task = task_of("sd15-control", begun, heads)
     train(task, tmp_path / "run", OPTIONS, steps=1)
-    with pytest.raises(UserError, match="'sd15-control' that was started with another recipe"):
+    with pytest.raises(UserError, match="'sd15-control' that was started with a different recipe"):
         train(task_of("sd15-appearance", begun, heads), tmp_path / "run", OPTIONS, steps=2)
     init_checkpoint(sd15, tmp_path / "other", small("diffportrait360"), seed=9)
     other = DenoiserTask(heads, heads, "sd15-control", tmp_path / "other", size=SIZE)
-    with pytest.raises(UserError, match="another checkpoint; continue with the same"):
+    with pytest.raises(UserError, match="different checkpoint; use the same one"):
         train(other, tmp_path / "run", OPTIONS, steps=2)
     with pytest.raises(UserError, match="not a folder of weights"):
         DenoiserTask(heads, heads, "sd15-control", sd15)

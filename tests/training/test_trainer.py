@@ -95,7 +95,9 @@ def test_parts_do_not_change_the_steps(task, tmp_path):
     parts = train(task, tmp_path / "parts", replace(exact, parts=2), steps=2)
     other = train(task, tmp_path / "other", replace(exact, seed=1), steps=2)
     assert apart(parts, whole) < 1e-6 < 1e-4 < apart(other, whole)
-    with pytest.raises(UserError, match="2 samples a step cannot be divided evenly among 1 processes times 3 parts"):
+    with pytest.raises(
+        UserError, match="2 samples a step cannot be divided evenly among 1 processes with 3 parts each"
+    ):
         train(task, tmp_path / "uneven", replace(exact, parts=3), steps=2)
     assert not (tmp_path / "uneven" / "state.pt").exists()  # nothing stands in the way of another --batch
 

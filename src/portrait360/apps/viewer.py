@@ -214,7 +214,7 @@ def _add_comparison(server: viser.ViserServer, view_set: ViewSet, head: Head) ->
         )
         slider = server.gui.add_slider("view", 0, len(views) - 1, 1, first)
         picture = server.gui.add_image(compare_views(views[first], head), format="png")
-        button = server.gui.add_button("Look from this camera")
+        button = server.gui.add_button("Look through this camera")
 
     @slider.on_update
     def _(_: object) -> None:

@@ -46,7 +46,7 @@ def evaluate(
             run_jobs(jobs, cases, engine, bar.advance)
     results = write_report(config, jobs, cases, output, command)
     return [
-        f"{name} failed at {case}: {reason}"
+        f"{name} failed on {case}: {reason}"
         for name, failures in results.failures.items()
         for case, reason in failures.items()
     ]

@@ -66,8 +66,8 @@ def _nearest_view(views: ViewSet, folder: Path, camera: Camera, size: int) -> Vi
     best = min(views.all, key=angle_to)
     if angle_to(best) > CAMERA_TOLERANCE:
         raise UserError(
-            f"{folder} has no view at azimuth {camera.azimuth:.0f}; make it with `portrait360 make --views 72`, "
-            "or with a fitted head, which can be rendered from any camera."
+            f"{folder} has no view at azimuth {camera.azimuth:.0f}; repeat the run with `portrait360 make "
+            "--views 72`, or with --fit, because a fitted head can be rendered from any camera."
         )
     return View(downscale(best.rgb, size), downscale(best.alpha, size), camera)
 

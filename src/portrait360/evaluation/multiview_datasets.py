@@ -66,7 +66,7 @@ def load_nersemble(folder: Path, sequence: str | None = None, frame: int = 0) ->
     people = [person for person in _list_folders(Path(folder)) if person.name.isdigit()]
     if not people:
         raise UserError(
-            f"{folder} has no participants of NeRSemble (folders such as 017); give the folder that does."
+            f"{folder} contains no NeRSemble participants (folders such as 017); give the folder that contains them."
         )
     return {person.name: partial(_load_participant, person, sequence, frame) for person in people}
 
@@ -117,7 +117,7 @@ def _parse_intrinsics(values: Any, source: str) -> F64:
     K = _parse_numbers(values)
     valid = K.shape == (3, 3) and np.isfinite(K).all() and (K[2] == [0, 0, 1]).all() and min(K[0, 0], K[1, 1]) > 0
     if not valid:
-        raise UserError(f"{source} has no intrinsics of 3 x 3 numbers.")
+        raise UserError(f"{source} has no 3 x 3 intrinsics matrix.")
     return K
 
 
@@ -167,7 +167,7 @@ def load_renderme360(folder: Path, part: str | None = None, frame: int = 0) -> S
     actors = _list_folders(Path(folder) / "raw")
     if not actors:
         raise UserError(
-            f"{Path(folder) / 'raw'} has no actors of RenderMe-360 (folders such as 0026); download some."
+            f"{Path(folder) / 'raw'} contains no RenderMe-360 actors (folders such as 0026); download some."
         )
     return {actor.name: partial(_load_actor, Path(folder), actor.name, part, frame) for actor in actors}
 
@@ -205,7 +205,9 @@ def _to_cam2world(matrices: Sequence[F64], path: Path) -> F64:
     candidates = [np.stack(matrices), _invert(np.stack(matrices))]
     misses = [_relative_miss(poses, path) for poses in candidates]
     if min(misses) > MAX_MISS:
-        raise UserError(f"The cameras of {path} do not look at one point, neither as cam2world nor as world2cam.")
+        raise UserError(
+            f"The cameras in {path} do not look at a common point, whether read as cam2world or world2cam."
+        )
     return candidates[int(np.argmin(misses))]
 
 
@@ -251,9 +253,7 @@ def _read_array(file: Any, key: str) -> NDArray[Any]:
     if dataset.file.filename != file.filename or dataset.external or dataset.is_virtual:
         raise UserError(f"{key} of {file.filename} refers to another file.")
     if dataset.nbytes > MAX_BYTES:
-        raise UserError(
-            f"{key} of {file.filename} has {dataset.nbytes >> 20} MB; at most {MAX_BYTES >> 20} are read."
-        )
+        raise UserError(f"{key} in {file.filename} is {dataset.nbytes >> 20} MB; the limit is {MAX_BYTES >> 20} MB.")
     return np.asarray(dataset[()])
 
 

@@ -32,7 +32,7 @@ def load_picture_folder(folder: Path) -> CameraRig:
         raise UserError(f"{folder} has no cameras for its pictures; add {EXPECTED}.")
     shots = read_shots(source)
     if len(shots) < FEWEST:
-        raise UserError(f"{source} names {len(shots)} pictures; an evaluation needs at least {FEWEST}.")
+        raise UserError(f"{source} lists {len(shots)} pictures; an evaluation needs at least {FEWEST}.")
     return CameraRig(folder.resolve().name, tuple(_make_frame(shot, folder) for shot in shots))
 
 
@@ -97,7 +97,10 @@ def _load_shot(shot: Shot, size: tuple[int, int]) -> Picture:
     picture = load_picture(shot.image)
     height, width = picture.rgb.shape[:2]
     if (width > height) != (size[0] > size[1]) and width != height:
-        raise UserError(f"{shot.image} is rotated by its EXIF orientation; save it unrotated, as its camera saw it.")
+        raise UserError(
+            f"{shot.image} is rotated by its EXIF orientation; save it as the camera saw it, "
+            "without the EXIF rotation."
+        )
     if (width, height) == size:
         return picture
     alpha = None if picture.alpha is None else _resize(picture.alpha, size)

@@ -67,7 +67,7 @@ def check_inception() -> str:
     if _cache_path(INCEPTION).is_file() and is_installed("torch_fidelity"):
         return ""
     file = _display_path(_cache_path(INCEPTION))
-    return f"needs Inception's weights as {file} and torch-fidelity (pip install torch-fidelity)."
+    return f"needs Inception's weights at {file} and torch-fidelity (pip install torch-fidelity)."
 
 
 def inception(pictures: Pictures) -> Floats:
@@ -164,7 +164,7 @@ def _check_torchvision(network: str, file: str, weights: str, caller: str) -> st
         if url.endswith("/" + file):
             return ""
     packages = "the packages it runs in (pip install torchmetrics torchvision)"
-    return f"needs {network}'s weights as {_display_path(path)} and {packages}."
+    return f"needs {network}'s weights at {_display_path(path)} and {packages}."
 
 
 def _refuse_code(file: str) -> None:

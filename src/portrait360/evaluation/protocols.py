@@ -17,6 +17,20 @@ from portrait360.utils.errors import UserError
 
 LATER_FIELDS = {"looks": False, "elevations": (), "ring": 0, "backbones": 1}  # with what older protocols have of them
 LATER_HEAD_FIELDS = {"varied": False}
+FIRST_WORDING = {  # `about` when the digest was published: a clearer sentence is not another protocol
+    "synthetic-v1": "100 synthetic identities, a portrait each, 36 views at 256 x 256 against the truth.",
+    "synthetic-v2": "100 varied synthetic identities, portraits up to 60° from the side, 24 views at 256 x 256 "
+    "against the truth, half of them from 20° above and below.",
+    "wild-v1": "Photos without a truth: the photo given back, its face in other views, and whether views agree.",
+    "wild-v2": "Photos without a truth: wild-v1, and the faults that people see, from eight azimuths.",
+    "renderme360-v1": "RenderMe-360: one moment of each subject, the surest frontal camera in, all others against "
+    "the truth.",
+    "nersemble-v1": "NeRSemble: one moment of each subject, the surest frontal camera in, the other 15 against the "
+    "truth.",
+    "folder-v1": "Pictures with their cameras, by any program: one is the portrait, all others are the truth.",
+    "portrait-diffusion-v1": "Five renders (front, half and whole profiles) against the photo, as Portrait Diffusion "
+    "does.",
+}
 FRONT, BACK = 45.0, 135.0  # degrees: up to FRONT a view is a front view, from BACK on a back view
 BANDS = ("front", "side", "back")
 
@@ -57,7 +71,7 @@ class Protocol:
 
     @property
     def digest(self) -> str:
-        settings = asdict(self)
+        settings = asdict(self) | {"about": FIRST_WORDING.get(self.name, self.about)}
         remove_defaults(settings, LATER_FIELDS)
         if self.heads is not None:
             remove_defaults(settings["heads"], LATER_HEAD_FIELDS)
@@ -76,7 +90,7 @@ PROTOCOLS = {
     for protocol in (
         Protocol(
             "synthetic-v1",
-            "100 synthetic identities, a portrait each, 36 views at 256 x 256 against the truth.",
+            "100 synthetic identities, one portrait each, 36 views at 256 x 256 against the ground truth.",
             "synthetic",
             orbit=36,
             heads=Heads(),
@@ -85,8 +99,8 @@ PROTOCOLS = {
         ),
         Protocol(
             "synthetic-v2",
-            "100 varied synthetic identities, portraits up to 60° from the side, 24 views at 256 x 256 against the "
-            "truth, half of them from 20° above and below.",
+            "100 varied synthetic identities, portraits turned by up to 60°, 24 views at 256 x 256 against the "
+            "ground truth, half of them from 20° above or below.",
             "synthetic",
             orbit=12,
             heads=Heads(
@@ -103,7 +117,8 @@ PROTOCOLS = {
         ),
         Protocol(
             "wild-v1",
-            "Photos without a truth: the photo given back, its face in other views, and whether views agree.",
+            "Photos without ground truth: how well the photo is reproduced, the face in other views, and whether the "
+            "views are consistent.",
             "photos",
             orbit=36,
             faces_at=(-60.0, -30.0, 0.0, 30.0, 60.0),
@@ -111,7 +126,7 @@ PROTOCOLS = {
         ),
         Protocol(
             "wild-v2",
-            "Photos without a truth: wild-v1, and the faults that people see, from eight azimuths.",
+            "Photos without ground truth: everything in wild-v1, and the visible faults from eight azimuths.",
             "photos",
             orbit=36,
             faces_at=(-60.0, -30.0, 0.0, 30.0, 60.0),
@@ -120,7 +135,8 @@ PROTOCOLS = {
         ),
         Protocol(
             "renderme360-v1",
-            "RenderMe-360: one moment of each subject, the surest frontal camera in, all others against the truth.",
+            "RenderMe-360: one frame per subject; the view with the most reliable frontal face is the input, "
+            "all others are the ground truth.",
             "renderme360",
             size=512,
             faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
@@ -128,21 +144,22 @@ PROTOCOLS = {
         ),
         Protocol(
             "nersemble-v1",
-            "NeRSemble: one moment of each subject, the surest frontal camera in, the other 15 against the truth.",
+            "NeRSemble: one frame per subject; the view with the most reliable frontal face is the input, "
+            "the other 15 are the ground truth.",
             "nersemble",
             faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
             most=500,
         ),
         Protocol(
             "folder-v1",
-            "Pictures with their cameras, by any program: one is the portrait, all others are the truth.",
+            "Pictures with known cameras, from any program: one is the portrait, all others are the ground truth.",
             "folder",
             faces_at=(-40.0, -20.0, 0.0, 20.0, 40.0),
             backbones=2,
         ),
         Protocol(
             "portrait-diffusion-v1",
-            "Five renders (front, half and whole profiles) against the photo, as Portrait Diffusion does.",
+            "Five renders (front, half profiles, full profiles) compared with the photo, as in Portrait Diffusion.",
             "photos",
             size=512,
             faces_at=(0.0, 45.0, 90.0, -45.0, -90.0),

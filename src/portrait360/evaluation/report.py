@@ -206,14 +206,15 @@ def format_report(
     out += [f"Protocol {protocol.digest}, program {package_digest()[:12]}, {versions}.", ""]
     for name in methods:
         for case, reason in results.failures[name].items():
-            out.append(f"- {name} failed at {case}: {reason}")
+            out.append(f"- {name} failed on {case}: {reason}")
     out += ["", *format_table(results), *format_legend(protocol), *format_kinds(results)]
     if humans and humans.kinds:
         out += ["", f"## Humans alone ({len(humans.kinds)} cases)", "", *format_table(humans)]
     if sheet_cases:
         out += ["", "## Best, median and worst", "", f"![{', '.join(sheet_cases)}](sheet.png)", ""]
         out += [
-            f"Cases {', '.join(sheet_cases)} of {methods[-1]}: the truth if there is one, then {', '.join(methods)}."
+            f"Cases {', '.join(sheet_cases)} of {methods[-1]}: the ground truth, if there is one, then "
+            f"{', '.join(methods)}."
         ]
     return out + format_published(select_published(protocol.name))
 

@@ -105,16 +105,16 @@ def find_image(folder: Path, name: str, where: str) -> Path:
             raise UserError(f"{where}, names {name!r}, which lies outside its folder.")
         image = next((p for p in (path, path.with_name(path.name + ".png")) if p.is_file()), None)
     except (OSError, ValueError, RuntimeError) as error:  # names that no file can have, and circular links
-        raise UserError(f"{where}, has a name that no picture file can have: {name[:80]!r}.") from error
+        raise UserError(f"{where}, has an invalid file name: {name[:80]!r}.") from error
     if image is None:
-        raise UserError(f"{where}, names {name!r}, which is not there.")
+        raise UserError(f"{where}, names {name!r}, which does not exist.")
     return image
 
 
 def read_number(values: Mapping[str, Any], name: str, where: str, default: float) -> float:
     value = values.get(name, default)
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= 1e15:  # false for NaN too
-        raise UserError(f"{where}, has no finite number as {name}.")
+        raise UserError(f"{where}, has no finite number for {name}.")
     return float(value)
 
 
@@ -151,9 +151,9 @@ def parse_rigid_transform(values: Any, where: str) -> F64:
     try:
         matrix = np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{where}, has no camera pose of 4 x 4 numbers.") from error
+        raise UserError(f"{where}, has no 4 x 4 camera pose matrix.") from error
     if matrix.shape not in ((3, 4), (4, 4)) or not (np.abs(matrix) <= MAX_DISTANCE).all():  # false for NaN too
-        raise UserError(f"{where}, has no camera pose of 4 x 4 numbers.")
+        raise UserError(f"{where}, has no 4 x 4 camera pose matrix.")
     pose = np.eye(4)
     pose[:3] = matrix[:3]
     rotation = pose[:3, :3]

@@ -52,7 +52,7 @@ def read_opencv_cameras(path: Path) -> list[Shot]:
         raise UserError(f"{path} is not JSON; export it again.") from error
     frames = data.get("frames") if isinstance(data, dict) else None
     if not isinstance(frames, list) or not 1 <= len(frames) <= MAX_CAMERAS:
-        raise UserError(f"{path} does not name 1 to {MAX_CAMERAS} frames; export it again.")
+        raise UserError(f"{path} must list 1 to {MAX_CAMERAS} frames; export it again.")
     return [_read_opencv_shot(path, i, entry) for i, entry in enumerate(frames)]
 
 

@@ -126,7 +126,7 @@ def _make_lens(model: str, size: Sequence[int], values: Sequence[float], where: 
 
 def _check_count(path: Path, count: int) -> None:
     if count > MAX_CAMERAS:
-        raise UserError(f"{path} lists more than {MAX_CAMERAS} of them; keep fewer images.")
+        raise UserError(f"{path} lists more than {MAX_CAMERAS} entries; keep fewer images.")
 
 
 def _read_text_lenses(path: Path) -> dict[int, Lens]:
@@ -137,7 +137,7 @@ def _read_text_lenses(path: Path) -> dict[int, Lens]:
             where = f"{path}, camera {' '.join(words)[:20]!r}"
             numbers = _to_numbers([*words[:1], *words[2:]], where)
             if len(numbers) < 3 or not all(float(number).is_integer() for number in numbers[:3]):
-                raise UserError(f"{where}, has no number, model and size; export it again.")
+                raise UserError(f"{where}, lacks a number, model or size; export it again.")
             lenses[int(numbers[0])] = _make_lens(words[1], [int(n) for n in numbers[1:3]], numbers[3:], where)
             _check_count(path, len(lenses))
     return lenses
@@ -152,7 +152,7 @@ def _read_text_poses(path: Path) -> list[Pose]:
             where = f"{path}, image {' '.join(words)[:20]!r}"
             numbers = _to_numbers(words[:9], where)
             if len(words) < 10 or not numbers[8].is_integer():
-                raise UserError(f"{where}, has no pose, camera and name; export it again.")
+                raise UserError(f"{where}, lacks a pose, camera or name; export it again.")
             poses.append(Pose(words[9].strip(), int(numbers[8]), tuple(numbers[1:8])))
             _check_count(path, len(poses))
             while (rest := file.readline(BLOCK)) and not rest.endswith(b"\n"):
@@ -218,7 +218,7 @@ def _read_name(file: BinaryIO, path: Path) -> str:
     start = file.tell()
     name, end, _ = file.read(MAX_NAME).partition(b"\0")
     if not end:
-        raise UserError(f"{path} has an image name without an end; export it again.")
+        raise UserError(f"{path} has an unterminated image name; export it again.")
     file.seek(start + len(name) + 1)
     return name.decode("utf-8", "replace")
 

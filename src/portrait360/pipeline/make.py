@@ -78,7 +78,7 @@ def make(
         folder: where everything is written; created if it is not there.
         options: what to make, and how.
         on_event: called with every `Event`: progress, warnings, and the seconds that are left.
-        overwrite: replace a run of another photo, and files of the same names, in `folder`.
+        overwrite: replace a run for another photo, and files of the same names, in `folder`.
 
     Raises:
         UserError: something cannot be read, written or made; its text is one plain sentence.

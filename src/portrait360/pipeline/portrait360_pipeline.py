@@ -130,7 +130,7 @@ def _find_preset(folder: Path) -> str:
     if not presets:
         given = folder if (folder / INDEX).is_file() else "FILE"  # what diffusers loads has to be converted
         raise UserError(
-            f"{folder} contains no imported weights of a preset; run `portrait360 weights import {given}`."
+            f"{folder} contains no imported weights for any preset; run `portrait360 weights import {given}`."
         )
     return presets[0]
 

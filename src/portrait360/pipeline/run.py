@@ -195,9 +195,11 @@ def _find_conflict(folder: Path, record: Mapping[str, Any], photo: str) -> str |
     """What lies in the folder that is not this run's; None if nothing does."""
     if record:  # a run that made nothing blocks nobody
         other = record.get("photo") != photo and record["stages"]
-        return f"{folder} contains a run of another photo" if other else None
+        return f"{folder} contains a run for another photo" if other else None
     existing = [name for name in OWN if (folder / name).exists()]
-    return f"{folder} already contains {existing[0]}, which no run of `portrait360 make` wrote" if existing else None
+    if not existing:
+        return None
+    return f"{folder} already contains {existing[0]}, which was not written by `portrait360 make`"
 
 
 def _clear(folder: Path) -> None:

@@ -39,8 +39,8 @@ class ProcessGroup:
         part_size, remainder = divmod(count, self.size * parts)
         if remainder or not part_size:
             raise UserError(
-                f"{count} samples a step cannot be divided evenly among {self.size} processes times {parts} parts; "
-                "choose another `batch=`."
+                f"{count} samples a step cannot be divided evenly among {self.size} processes with {parts} parts "
+                "each; choose another `batch=`."
             )
         return range(self.rank * part_size * parts, (self.rank + 1) * part_size * parts)
 

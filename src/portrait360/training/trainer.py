@@ -103,8 +103,8 @@ class _State:
         differences = [name for name, value in settings.items() if previous.get(name) != value]
         if differences:
             raise UserError(
-                f"{path.parent} contains a run of {previous.get('recipe')!r} that was started with another "
-                f"{differences[0]}; continue with the same, or choose another folder with -o."
+                f"{path.parent} contains a run of {previous.get('recipe')!r} that was started with a different "
+                f"{differences[0]}; use the same one, or choose another folder with -o."
             )
         for name, module in (("network", self.network), ("averaged", self.averaged)):
             for key, value in get_trainable(module, self.network).items():

@@ -21,4 +21,4 @@ def free_port(preferred: int) -> int:
             except OSError:
                 continue
             return int(trial.getsockname()[1])
-    raise UserError("No network port is free; close another server program.")
+    raise UserError("No network port is free; close another program that runs a server.")

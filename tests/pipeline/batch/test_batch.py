@@ -283,7 +283,7 @@ def test_over_processes_the_same(photos, tmp_path):
     ("inputs", "words"),
     [("nothing", "There is no file or folder"), ("*.none", "contains no photo"),
      ("none.csv", "There is no file"), ("bad.csv", "has no column 'photo'"),
-     ("odd.csv", "a column 'nose'"), ("x" * 300, "is not a valid file name")],
+     ("odd.csv", "an unknown column 'nose'"), ("x" * 300, "is not a valid file name")],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence(tmp_path, inputs, words):
     (tmp_path / "bad.csv").write_text("path\nx.png\n")
@@ -318,7 +318,7 @@ def test_the_command_names_what_it_skips_in_a_folder(photos, tmp_path, monkeypat
     for name in ("a.mov", ".hidden", "notes.md"):
         (photos / name).write_text("")
     done = run_command(monkeypatch, photos, tmp_path / "out")
-    assert done.stderr == "skipped 2 files that cannot be read as a photo: a.mov, notes.md\n"
+    assert done.stderr == "skipped 2 files that cannot be read as photos: a.mov, notes.md\n"
     for i in range(6):
         (photos / f"{i}.mov").write_text("")
     done = run_command(monkeypatch, photos, tmp_path / "out")

@@ -112,7 +112,7 @@ def align(*arguments) -> tuple[int, str, str]:
 
 def test_one_photo_writes_a_portrait_and_a_sheet(tmp_path):
     code, said, _ = align(ASTRONAUT, "-o", tmp_path / "head", "--crop", 128, "--azimuth", -5)
-    assert code == 0 and "azimuth -5.0, elevation +" in said and "by its face" in said
+    assert code == 0 and "azimuth -5.0, elevation +" in said and "estimated from the face" in said
     assert sorted(p.name for p in (tmp_path / "head").iterdir()) == [
         "known.png",
         "labels.png",

@@ -213,7 +213,7 @@ def test_a_hat_that_the_labels_show_is_not_denied():
     labels[20:22, 40:44] = Label.HAT  # crumbs are none
     assert "no hat" in say(labels, "human")
     labels[20:60, 40:210] = Label.HAT
-    assert say(labels, "human").endswith("no glasses (75 %), a hat by its pixels")
+    assert say(labels, "human").endswith("no glasses (75 %), hat (from the segmentation)")
 
 
 def test_crumbs_are_in_no_legend():

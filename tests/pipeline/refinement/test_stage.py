@@ -99,9 +99,9 @@ def test_what_cannot_be_refined_is_one_sentence(run, weights, tmp_path, monkeypa
     with pytest.raises(UserError, match="contains no views"):
         refine_folder(tmp_path, tmp_path / "out", asked)
     monkeypatch.setattr(refinement, "HYBRID_PRIORS", tmp_path / "none")
-    with pytest.raises(UserError, match="no weights of the hybrid priors"):
+    with pytest.raises(UserError, match="no weights for the hybrid priors"):
         refine_folder(run, tmp_path / "out", replace(asked, weights=None))
-    with pytest.raises(UserError, match="the photo beside the views"):
+    with pytest.raises(UserError, match="the photo as well as the views"):
         refine_views(load_base_volume(run, "field"), ViewSet(()), load_guide(weights), asked)
     with pytest.raises(UserError, match="no generated head"):
         refine_folder(run, tmp_path / "out", replace(asked, begin="gan"))

@@ -114,7 +114,7 @@ def describe_skipped(names: Sequence[str]) -> str:
     """Return which files of a folder were no photos, in one line."""
     more = f" and {len(names) - FEW_NAMES} more" * (len(names) > FEW_NAMES)
     listed = f"{', '.join(names[:FEW_NAMES])}{more}"
-    return f"skipped {_count(len(names), 'file')} that cannot be read as a photo: {listed}"
+    return f"skipped {_count(len(names), 'file')} that cannot be read as photos: {listed}"
 
 
 def _count(number: int, word: str) -> str:

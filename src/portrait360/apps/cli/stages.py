@@ -256,7 +256,7 @@ def export(
         bool,
         typer.Option(
             "--unlit",
-            help="Keep the photo's light in the textures of an avatar's .glb, for viewers without lights.",
+            help="Keep the photo's light in the textures of an avatar's .glb, for viewers that have no lighting.",
             rich_help_panel=MESH,
         ),
     ] = False,

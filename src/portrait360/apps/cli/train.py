@@ -39,8 +39,8 @@ def train_init(
     """Build an initial checkpoint of a published network.
 
     The U-Net, the appearance network (R) and the ControlNet (C) start as copies of Stable Diffusion's U-Net. The
-    outputs of C and of the cross-view attention (V) pass through layers that start as zeros, so they have no effect
-    at first.
+    outputs of C and of the cross-view attention (V) pass through layers that are initialised to zero, so they have no
+    effect at first.
 
     Example: portrait360 train init --from v1-5-pruned-emaonly.safetensors --motion mm_sd_v15.ckpt -o runs/first
     """
@@ -112,7 +112,7 @@ def train_run(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Stop at this step, counted from the start of the training.", min=0, rich_help_panel=RUN),
+        typer.Option(help="Stop at this step, counted from the start of training.", min=0, rich_help_panel=RUN),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help=option_info(MakeOptions, "device").help, rich_help_panel=RUN)

@@ -29,8 +29,8 @@ def train_samples(
         str,
         typer.Argument(
             metavar="KIND",
-            help="Kind of samples, and the recipes of `train run` that use it. reader: reader, reader-head, "
-            "reader-tune. map: map, restorer. views and avatar-views: views, views-together, hybrid.",
+            help="Kind of samples: reader (used by the recipes reader, reader-head and reader-tune), map (used by "
+            "map and restorer), views or avatar-views (both used by views, views-together and hybrid).",
         ),
     ],
     output: ResumedFolder,
@@ -38,10 +38,10 @@ def train_samples(
     split: Annotated[
         str,
         typer.Option(
-            help="Part of the data set: train, val or test; no identity is in two of them.", rich_help_panel=OUTPUT
+            help="Part of the data set: train, val or test; no identity is in more than one.", rich_help_panel=OUTPUT
         ),
     ] = "train",
-    first: Annotated[int, typer.Option(help="Number of the first identity.", min=0, rich_help_panel=OUTPUT)] = 0,
+    first: Annotated[int, typer.Option(help="Index of the first identity.", min=0, rich_help_panel=OUTPUT)] = 0,
     pictures: Annotated[
         int | None, typer.Option(help="For reader: number of pictures per identity.", min=1, rich_help_panel=INPUT)
     ] = None,
@@ -82,8 +82,8 @@ def train_samples(
     real: Annotated[
         float | None,
         typer.Option(
-            help="For avatar-views: share of identities whose avatar is built from a rendered photo, the way `make` "
-            "does; for the others, typical errors are added to the true head.",
+            help="For avatar-views: share of identities whose avatar is built from a rendered photo, as in "
+            "`make`; for the others, typical errors are added to the true head.",
             min=0,
             max=1,
             rich_help_panel=INPUT,

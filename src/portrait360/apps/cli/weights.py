@@ -46,7 +46,8 @@ ImportFolder = Annotated[
 @weights.command("fetch", cls=GroupedCommand)
 def weights_fetch(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Published files, as `portrait360 doctor` names them.")
+        list[str],
+        typer.Argument(metavar="NAME...", help="Names of published files, as listed by `portrait360 doctor`."),
     ],
     source: Annotated[
         str | None,
@@ -123,7 +124,7 @@ def _make_orders(
 
     files = [find_published(name) for name in names]
     if len(files) > 1 and output is not None:
-        raise UserError("-o is the folder of one import; with -o, fetch one file at a time.")
+        raise UserError("-o sets the folder for a single file; with -o, fetch one file at a time.")
     if source is not None and "://" not in source:
         check_path(Path(source).expanduser())
         if len(files) > 1 and Path(source).expanduser().is_file():
@@ -144,7 +145,7 @@ def _describe(order: Order) -> list[str]:
     try:
         return describe_order(order, find_file(order))
     except UserError as error:
-        return [*describe_order(order, None), f"  but      {error}"]
+        return [*describe_order(order, None), f"  problem  {error}"]
 
 
 def is_terminal() -> bool:
@@ -154,7 +155,7 @@ def is_terminal() -> bool:
 
 def _ask_to_agree() -> None:
     if not is_terminal():
-        raise UserError("The licences need your consent: run this in a terminal, or pass --yes.")
+        raise UserError("You must agree to the licences: run this in a terminal, or pass --yes.")
     if not typer.confirm("Do you agree to these licences?"):
         raise UserError("Nothing was downloaded; the weights can only be used under their licences.")
 
@@ -169,14 +170,14 @@ def weights_import(
         typer.Option(
             "--as",
             help="What the file is: diffportrait360, diffportrait3d, back-head, panohead, sd15 or animatediff. "
-            "Default: recognised by its tensors.",
+            "Default: recognised from the tensors.",
         ),
     ] = None,
     output: ImportFolder = None,
 ) -> None:
     """Check a published file tensor by tensor, and convert it to fp16 safetensors.
 
-    No code in the file is executed; from PanoHead's pickle, only tensors and sizes are read. FILE can also be a
+    No code in the file is executed; from PanoHead's pickle, only tensors and layer sizes are read. FILE can also be a
     folder that `weights export --diffusers` wrote, or the diffusers folder of Stable Diffusion 1.5.
 
     Examples:

@@ -47,7 +47,7 @@ PRESETS_INFO = (
     "Which model makes the pictures from all sides. The preset small is built in; sd15 (DiffPortrait360) and "
     "diffportrait3d have to be downloaded and need a GPU."
 )
-QUICK_INFO = "faster, less precise fit (only matters with a NeRF, without a face, or with a preset other than small)"
+QUICK_INFO = "faster, less precise fit (only affects NeRFs, pictures without a face, and presets other than small)"
 MAKE, QUEUE = "Make", "Add to the queue"  # the button while nothing is being made, and while something is
 PLACEHOLDER = "Drop a photo here, or click to choose one"
 NEEDS_GRADIO = "`portrait360 serve` needs gradio; install it with: pip install 'portrait360[web]'"

@@ -104,7 +104,7 @@ def _render_hair(run: PastRun, styles: Sequence[str]) -> str:
     )
     return f"""<h3>Change the hair</h3>
 <div class="p360-hair"><label>Style<select data-style>{options}</select></label>
-<label>Length<select data-length>{lengths}</select></label>{_action("hair", run.id, "Make new head")}</div>
+<label>Length<select data-length>{lengths}</select></label>{_action("hair", run.id, "Make a new head")}</div>
 <p class="p360-note">This makes a new head; the current one stays in the list below.</p>"""
 
 

@@ -122,7 +122,7 @@ class UploadLimit:
             if not failed:
                 raise
         if failed:
-            await answer(send, 400, "This is not a photo upload.")
+            await answer(send, 400, "This request contains no photo.")
 
 
 async def answer(send: Any, status: int, text: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:

@@ -62,7 +62,7 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size * 1.01 + (1 << 20):
         raise UserError(
-            f"The disk with {folder.parent} has {free / 1e9:.1f} GB free; {size / 1e9:.1f} GB are needed."
+            f"The disk that holds {folder.parent} has {free / 1e9:.1f} GB free; {size / 1e9:.1f} GB are needed."
         )
 
 
@@ -108,7 +108,7 @@ def new_folder(target: Path, origin: Origin) -> Iterator[Path]:
         partial.rename(target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(f"The disk with {target.parent} is full; nothing was changed there.") from error
+            raise UserError(f"The disk that holds {target.parent} is full; nothing was changed there.") from error
         reason = error.strerror or type(error).__name__
         raise UserError(f"{target} cannot be written ({reason}); choose another folder.") from error
     finally:

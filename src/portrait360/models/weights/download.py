@@ -88,7 +88,9 @@ def explain_status(status: int, url: str) -> str:
             "`hf auth login` or set HF_TOKEN, or give another source with --from."
         )
     if status in (404, 410):
-        return f"There is no file at {url} ({status}); its authors may have moved it, so give its place with --from."
+        return (
+            f"There is no file at {url} ({status}); its authors may have moved it, so give its location with --from."
+        )
     return f"{url} answered with an error ({status}); try again later, or give another source with --from."
 
 
@@ -120,7 +122,7 @@ def download(remote: Remote, path: Path, on_bytes: OnBytes = lambda count: None)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
-                f"The disk with {path.parent} is full; make room and run the same command again."
+                f"The disk that holds {path.parent} is full; make room and run the same command again."
             ) from error
         raise UserError(f"{path.parent} cannot be written ({error.strerror}); choose another folder.") from error
     if remote.sha256 not in (None, digest):

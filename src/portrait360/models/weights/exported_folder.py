@@ -43,7 +43,7 @@ def read_export_index(folder: Path) -> ExportIndex | None:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged; export the weights again.") from error
     if origin not in get_args(Origin):
-        raise UserError(f"{path} says that the weights come from {origin!r}; export them again.")
+        raise UserError(f"{path} gives an unknown origin for the weights, {origin!r}; export them again.")
     return ExportIndex(system, origin)
 
 

@@ -110,8 +110,8 @@ def _find_local(order: Order, source: Path) -> Path:
 def _require_size(file: PublishedFile, size: int, where: object) -> None:
     if not file.has_size(size):
         raise UserError(
-            f"{where} has {size / 1e9:.3f} GB, but {file.file} has {file.gigabytes:.3f}; it is another file "
-            "or incomplete, so download it again or give another source with --from."
+            f"{where} is {size / 1e9:.3f} GB, but {file.file} should be {file.gigabytes:.3f} GB; it is incomplete "
+            "or a different file, so download it again or give another source with --from."
         )
 
 
@@ -128,8 +128,8 @@ def require_disk(orders: Sequence[tuple[Order, Found]]) -> None:
         free = shutil.disk_usage(folder).free
         if free < size * 1.01 + (1 << 20):
             raise UserError(
-                f"The disk with {folder} has {free / 1e9:.1f} GB free; {size / 1e9:.1f} GB are needed, so make room "
-                "or set PORTRAIT360_WEIGHTS to a folder on another disk."
+                f"The disk that holds {folder} has {free / 1e9:.1f} GB free; {size / 1e9:.1f} GB are needed, "
+                "so make room or set PORTRAIT360_WEIGHTS to a folder on another disk."
             )
 
 
@@ -188,7 +188,7 @@ def describe_order(order: Order, found: Found | None) -> list[str]:
     digest = file.sha256 or (found.digest if found else None)
     stated = f"{digest}{'' if file.sha256 else ', as the Hub states'}" if digest else "not known here"
     if digest is None and file.repository and order.source is None:
-        stated += "; the Hub will be asked for it"
+        stated += "; it will be requested from the Hub"
     return [
         f"{file.name}: {file.file}",
         f"  size     {size}, {file.imported / 1e9:.2f} GB when imported",

@@ -61,7 +61,9 @@ def _choose_sha256(file: PublishedFile, etag: str | None, url: str) -> str:
             "give another source with --from."
         )
     if not (file.sha256 or stated):
-        raise UserError(f"{url} states no SHA-256, so the file cannot be checked; give another source with --from.")
+        raise UserError(
+            f"{url} does not state a SHA-256, so the file cannot be checked; give another source with --from."
+        )
     return file.sha256 or stated or ""
 
 

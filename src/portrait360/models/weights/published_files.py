@@ -12,7 +12,7 @@ SIZE_TOLERANCE = 0.05  # by how much a file may differ from a size that a page g
 OPENRAIL = "CreativeML OpenRAIL-M"
 BUILT_ON_SD15 = f"it is built on Stable Diffusion 1.5 ({OPENRAIL})"
 
-DIFFPORTRAIT360_LICENCE = f"Apache-2.0 for the authors' code, for the weights see the page; {BUILT_ON_SD15}"
+DIFFPORTRAIT360_LICENCE = f"Apache-2.0 for the authors' code; for the weights, see the page; {BUILT_ON_SD15}"
 
 
 @dataclass(frozen=True)

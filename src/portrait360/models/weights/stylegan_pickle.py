@@ -191,7 +191,7 @@ def unpickle(file: BinaryIO, what: str) -> Any:
             raise UserError(f"{what} is not a complete pickle; download it again.") from error
         raise UserError(
             f"{what} refers to {reason}, which PanoHead's generator does not need, so it was not opened; "
-            "use the file as its authors publish it."
+            "use the authors' original file."
         ) from error
     except Exception as error:  # damaged bytes reach the unpickler as any error at all
         raise UserError(f"{what} is not a complete pickle; download it again.") from error

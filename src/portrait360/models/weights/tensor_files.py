@@ -245,6 +245,7 @@ def require_one_precision(specs: Mapping[str, Spec], names: Iterable[str], what:
     if len(examples) != 1:
         kinds = " and ".join(f"{DTYPE_NAMES[dtype]} ({name})" for dtype, name in examples.items())
         raise UserError(
-            f"{what} mixes precisions: {kinds or 'no floating-point tensor at all'}; use a file in one precision."
+            f"{what} mixes precisions: {kinds or 'no floating-point tensor at all'}; "
+            "use a file with a single precision."
         )
     return next(iter(examples))

@@ -52,7 +52,7 @@ def read_arkit_csv(path: Path, rate: float | None = None) -> Performance:
         times, np.concatenate([np.clip(weights, 0, 1), np.clip(neck, -np.array(LIMITS), LIMITS)], 1), rate
     )
     missing = len(names) - len(known)
-    notes = (f"{path} lacks {missing} of ARKit's 52 units; they stay at 0.",) if missing else ()
+    notes = (f"{path} lacks {missing} of ARKit's 52 blend shapes; they stay at 0.",) if missing else ()
     return Performance(rate, values[:, :-3], values[:, -3:], notes)
 
 

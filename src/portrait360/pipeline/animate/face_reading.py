@@ -75,7 +75,9 @@ def read_video(
     weights, neck = read_landmarks(seen)
     times, notes = np.array(video.times), video.find_notes()
     if lost.mean() > MUCH_LOST:
-        notes += (f"The face is lost in {lost.mean():.0%} of the frames of {path}; there it moves on evenly.",)
+        notes += (
+            f"The face was lost in {lost.mean():.0%} of the frames of {path}; its movement is interpolated there.",
+        )
     rate = rate or float(round(video.rate))  # films have whole rates
     values = resample(times, _bridge(np.concatenate([weights, neck], 1), np.asarray(~lost, bool)), rate)
     weights, neck = smooth(values[:, :-3], values[:, -3:], rate)

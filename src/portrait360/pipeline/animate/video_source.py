@@ -94,7 +94,7 @@ def open_video(path: Path) -> VideoSource:
     check_size(path, MAX_BYTES)
     with _open(path) as container:
         if not container.streams.video:
-            raise UserError(f"{path} has no pictures; use a video that shows a face.")
+            raise UserError(f"{path} has no video track; use a video that shows a face.")
         stream = container.streams.video[0]
         context = stream.codec_context
         if context is None or not context.width or not context.height:

@@ -181,7 +181,7 @@ def _check(kind: Any, value: Any, path: str) -> None:
 
 def _check_part(kind: Any, value: Any, path: str) -> None:
     if not isinstance(value, dict):
-        raise _WrongError(f'{path} must be a part like {{"…": …}}, not {_describe(value)}')
+        raise _WrongError(f'{path} must be an object like {{"…": …}}, not {_describe(value)}')
     hints = typing.get_type_hints(kind)
     for name, inner in value.items():
         if name not in hints:
@@ -298,7 +298,7 @@ def _describe(value: Any) -> str:
     try:
         return f"{value:g}"
     except OverflowError:
-        return "a number of so many digits"
+        return "a number with so many digits"
 
 
 def _shorten(text: str, quote: bool = True) -> str:

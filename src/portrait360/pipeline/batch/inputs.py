@@ -212,4 +212,4 @@ def _check_columns(columns: object, path: Path) -> None:
         raise UserError(f"{path} has no column {PHOTO!r}; add one with the paths of the photos.")
     unknown = [name for name in names if name != PHOTO and name not in PARSERS]
     if unknown:
-        raise UserError(f"{path} has a column {unknown[0]!r}; choose from {', '.join((PHOTO, *PARSERS))}.")
+        raise UserError(f"{path} has an unknown column {unknown[0]!r}; choose from {', '.join((PHOTO, *PARSERS))}.")

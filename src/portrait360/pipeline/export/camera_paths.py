@@ -78,5 +78,7 @@ def _check_keys(keys: Sequence[Sequence[float]]) -> F64:
         raise UserError("The positions of a path must be finite numbers.")
     if np.abs(positions[:, 1]).max() > MAX_ELEVATION or positions[:, 2].min() <= 0:
         limit = f"{MAX_ELEVATION:g}"
-        raise UserError(f"The elevations of a path must lie between -{limit} and {limit}, and its radii above 0.")
+        raise UserError(
+            f"The elevations of a path must lie between -{limit} and {limit}, and its radii must be above 0."
+        )
     return positions

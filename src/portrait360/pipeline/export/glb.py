@@ -124,7 +124,7 @@ class Document:
 def _get_item(entries: Any, index: Any) -> Any:
     """Return entries[index]; negative indices are errors in glTF."""
     if not isinstance(index, int) or not 0 <= index < len(entries):
-        raise Broken("refers to what it does not hold")
+        raise Broken("refers to data that it does not contain")
     return entries[index]
 
 

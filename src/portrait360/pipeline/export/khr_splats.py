@@ -118,13 +118,13 @@ def _read_primitive(document: Document, primitive: dict[str, Any], pose: F64) ->
     """Return places, scales, rotations w x y z, opacities and colours of a primitive, in its scene."""
     details = primitive["extensions"][EXTENSION]
     if primitive.get("mode") != POINTS or details.get("kernel", "ellipse") != "ellipse" or details.get("extensions"):
-        raise Broken("contains Gaussians of another kind")
+        raise Broken("contains an unsupported kind of Gaussian")
     decode: dict[str, Callable[[F64], F64]] = {SRGB: lambda colours: colours, LINEAR: _linear_to_srgb}
     if details.get("colorSpace", SRGB) not in decode:
         raise Broken("has colours that are not sRGB")
     values = {name: document.read_array(primitive["attributes"][name]).astype(np.float64) for name in WIDTHS}
     if any(values[name].shape[1] != width for name, width in WIDTHS.items()) or (values[SCALE] < 0).any():
-        raise Broken("has attributes of another shape")
+        raise Broken("has attributes of an unexpected shape")
     size = float(np.cbrt(np.linalg.det(pose[:3, :3])))
     turn = pose[:3, :3] / (size or 1.0)
     if size <= 0 or np.abs(turn @ turn.T - np.eye(3)).max() > EVEN:

@@ -123,7 +123,7 @@ def _extract_mesh(document: Document) -> TexturedMesh:
         triangles = triangles[:, ::-1]
     points = points @ pose[:3, :3].T + pose[:3, 3]
     if not triangles.size or triangles.max() >= len(points) or uv.shape != (len(points), 2):
-        raise Broken("refers to what it does not hold")
+        raise Broken("refers to data that it does not contain")
     if "NORMAL" in attributes:
         normals = document.read_array(attributes["NORMAL"]).astype(np.float64) @ np.linalg.inv(pose[:3, :3])
     else:

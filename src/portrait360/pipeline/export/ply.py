@@ -116,7 +116,7 @@ def _parse_header(path: Path, start: bytes) -> Header:
                 raise UserError(f"{path} has an unreadable header: {line[:80].strip()!r}.")
     if order is None or element != "vertex" or not 0 <= count <= MAX_SPLATS:
         raise UserError(
-            f"{path} does not begin with at most {MAX_SPLATS:,} vertices, so it contains no 3D Gaussians."
+            f"{path} must begin with a list of at most {MAX_SPLATS:,} vertices; no 3D Gaussians can be read from it."
         )
     return Header(order, count, properties, length, up)
 

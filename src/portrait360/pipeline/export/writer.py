@@ -99,7 +99,7 @@ def missing_result(head: Head, name: str) -> str | None:
 def explain_missing(result: str) -> str:
     """Return how a head gets the result that it lacks."""
     if result == "avatar":
-        return "`portrait360 make PHOTO -o DIR` gives one, of a photo with a face"
+        return "`portrait360 make PHOTO -o DIR` makes one from a photo with a face"
     return "make it with `portrait360 fit VIEWS`"
 
 

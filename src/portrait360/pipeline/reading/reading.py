@@ -135,7 +135,7 @@ def describe_reading(reading: Reading) -> str:
     for question, noun in QUESTIONS_ON_PEOPLE.items() if kind != "animal" else ():
         answer, odds = reading.best(question)
         if question == "hat" and answer == "none" and _shows_hat(reading):
-            said.append("a hat by its pixels")
+            said.append("hat (from the segmentation)")
             continue
         word = f"no {noun}" if answer == "none" else f"{noun} {answer.replace('_', ' ')}"
         said.append(f"{word} ({100 * odds:.0f} %)")

@@ -22,7 +22,7 @@ def require_priors(weights: Path | None) -> Path:
         raise UserError(f"There is no file {weights}.")
     if weights is None and not HYBRID_PRIORS.is_file():
         raise UserError(
-            "This package has no weights of the hybrid priors, so nothing can be refined without `weights=FILE`; "
-            "`portrait360 train run hybrid` trains some."
+            "This package includes no weights for the hybrid priors, so nothing can be refined without "
+            "`weights=FILE`; `portrait360 train run hybrid` trains some."
         )
     return weights or HYBRID_PRIORS

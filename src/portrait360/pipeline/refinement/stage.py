@@ -108,7 +108,7 @@ def refine_views(
 ) -> ViewSet:
     """Return renders of the refined head from the cameras of the views, with the same photo."""
     if view_set.reference is None:
-        raise UserError("Refining needs the photo beside the views; begin with a run of `portrait360 make`.")
+        raise UserError("Refining needs the photo as well as the views; begin with a run of `portrait360 make`.")
     if request.is_noop:
         return view_set
     guide = guide.with_subject(volume, view_set.reference, request.how.size)

@@ -15,5 +15,7 @@ DENOISER_MULTIPLE = 16  # pixels of a view that become one of the small denoiser
 def require_view_denoiser() -> Path:
     """The path of the weights that come with this package."""
     if not VIEW_DENOISER.is_file():
-        raise UserError(f"This package has no weights of the view denoiser; choose a method other than {DENOISED!r}.")
+        raise UserError(
+            f"This package includes no weights for the view denoiser; choose a method other than {DENOISED!r}."
+        )
     return VIEW_DENOISER

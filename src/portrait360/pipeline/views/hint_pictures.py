@@ -38,7 +38,7 @@ class HintPictures:
         files = tuple(sorted((f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES), key=_name_key))
         if not 1 <= len(files) <= MAX_PICTURES:
             raise UserError(
-                f"{folder} has {len(files)} pictures; hints are 1 to {MAX_PICTURES}, in equal steps around the head."
+                f"{folder} has {len(files)} pictures; give 1 to {MAX_PICTURES}, evenly spaced around the head."
             )
         for file in files:
             width, height = image_size(file)
@@ -60,7 +60,7 @@ class HintPictures:
             if away > TOLERANCE:
                 raise UserError(
                     f"{self.folder} has {len(self.files)} pictures, none of them from azimuth {camera.azimuth:.1f} "
-                    f"and elevation {camera.elevation:.1f}; ask for as many views, or for a number that divides it."
+                    f"and elevation {camera.elevation:.1f}; set `views=` to {len(self.files)} or to a divisor of it."
                 )
         return [self.files[index] for index in indices]
 

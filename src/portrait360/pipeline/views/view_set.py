@@ -157,7 +157,9 @@ def _add_known_mask(photo: View, path: Path) -> View:
         return photo
     known_mask = load_picture(path).rgb[..., 0]
     if known_mask.shape != photo.alpha.shape:
-        raise UserError(f"{path} and the photo beside it differ in size; delete it, or make the views again.")
+        raise UserError(
+            f"{path} and the photo next to it differ in size; delete {path.name}, or make the views again."
+        )
     return replace(photo, known_mask=(known_mask > 0.5).astype(np.float32))
 
 

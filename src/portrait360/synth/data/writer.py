@@ -52,9 +52,11 @@ class WriteSettings:
                 f"`elevation={self.elevation:g}` is not valid; choose -89 (from below) to 89 (from above)."
             )
         if self.random_cameras and self.elevation < 0:
-            raise UserError("With `random_cameras=True`, `elevation=` bounds them up and down: choose 0 to 89.")
+            raise UserError(
+                "With `random_cameras=True`, `elevation=` is the limit above and below the head: choose 0 to 89."
+            )
         if self.views < 1 or not 16 <= self.size <= 4096:
-            raise UserError("Ask for at least 1 view, of a size between 16 and 4096 pixels.")
+            raise UserError("Choose at least 1 view and a size from 16 to 4096 pixels.")
         if self.kind not in ("any", *KINDS):
             raise UserError(f"There is no kind {self.kind!r}; choose one of: any, {', '.join(KINDS)}.")
         if self.format not in FORMATS:
@@ -75,7 +77,7 @@ def write_options(
         elevation = ALL_AROUND if options.get("random_cameras") else 0.0
     settings = WriteSettings(elevation=elevation, **options)
     if count < 1:
-        raise UserError("Ask for at least 1 head.")
+        raise UserError("Choose at least 1 head.")
     if not 0 <= seed <= LAST_SEED - count:
         raise UserError(f"Seeds range from 0 to {LAST_SEED}; choose `seed=` and `count=` within that range.")
     return range(seed, seed + count), settings

@@ -120,7 +120,9 @@ def _load_texture(file: Path) -> tuple[F32, dict[int, F32]]:
     rgb = load_picture(file).rgb
     height, width = rgb.shape[:2]
     if height != width or width < SMALLEST:
-        raise UserError(f"{file} is {width} x {height} pixels; a skin texture is a square of {SMALLEST} or more.")
+        raise UserError(
+            f"{file} is {width} x {height} pixels; a skin texture must be a square of at least {SMALLEST}."
+        )
     logs = {level: _sample_logs(rgb, level) for level in BLUR}
     region = _regions()
     weight = region.weight * region.area

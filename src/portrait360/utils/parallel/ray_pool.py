@@ -33,7 +33,7 @@ def create_engine(workers: int, ray: str | None, gpus: float = 0.0, paths: Itera
                 raise UserError(f"Nodes of a cluster may not find {path}; give its absolute path, starting with /.")
     if ray is None:
         if gpus:
-            raise UserError("`gpus=` is for clusters; name one with `ray=`, or leave it out.")
+            raise UserError("`gpus=` needs a cluster; name one with `ray=`, or leave out `gpus=`.")
         return ProcessPool(workers)
     if find_spec("ray") is None:
         raise UserError(NEEDS_SCALE)

@@ -37,7 +37,7 @@ def write_avatar_glb(path: Path, avatar: Avatar, *, detail: float = 1.0, unlit: 
         path: The file.
         avatar: The head.
         detail: Triangles, against 60,000.
-        unlit: Whether colours keep the light of the photo, for viewers without lights.
+        unlit: Whether colours keep the light of the photo, for viewers that have no lighting.
     """
     data = pack_avatar_glb(avatar, detail=detail, unlit=unlit)
     with translate_write_errors(path), atomic_write(path) as temporary:
