@@ -901,6 +901,7 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         press(tab, "make")
         assert "left" in seen(tab, ".p360-line span:not(:empty)")
         assert tab.run("document.querySelector('#p360-make').innerText") == "Add to the queue"
+        assert tab.run("document.querySelector('#p360-cancel').innerText") == "Cancel astronaut.png"
         assert any(tab.run(appears(".p360-turn")) for _ in range(3))  # an avatar takes its time on a busy machine
         assert "turn" in seen(tab, ".p360-turn")
         turned = "[...document.querySelectorAll('.p360-turn img')].findIndex(i => i.classList.contains('on'))"
@@ -918,6 +919,48 @@ def test_from_a_bad_upload_and_a_good_one_to_a_head_that_turns(server, tmp_path)
         assert "astronaut.png" in seen(tab, "#p360-past [data-run]")
         assert "Pictures, 32 views" in seen(tab, "#p360-past [data-run]")
         nothing_left_the_machine(browser, server)
+
+
+@pytest.mark.parametrize("name", ["a.png", "Grandma 1962.jpg", "x" * 200 + ".jpg", ""])
+def test_cancel_names_the_photo_of_the_run_that_is_shown_and_stays_short(name):
+    text = panels.name_cancel(Job("1", Path("1"), [], name=name))
+    assert text.startswith("Cancel") and text == text.strip() and len(text) <= 32
+    assert name in text or (text.endswith("…") and name.startswith(text.removeprefix("Cancel ")[:-1]))
+    assert panels.name_cancel(None) == "Cancel"
+
+
+@browsing
+def test_the_page_loads_without_an_error_and_every_control_has_a_name(server, tmp_path):
+    named = {"button", "checkbox", "combobox", "group", "image", "link", "radio", "radiogroup", "slider", "textbox"}
+    with Chromium(tmp_path / "profile") as browser:
+        tab = Tab(browser, 1280, 800, online=True)
+        tab.open(server.entrance)
+        tab.run(f"{appears('#p360-more button')}.then(() => document.querySelector('#p360-more button').click())")
+        assert tab.run(appears("#p360-formats input"))
+        assert until(lambda: tab.run("!document.querySelector('fieldset:not([aria-label])')"))
+        tab.call("Accessibility.enable")
+        nodes = [node for node in tab.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+        names = [(n["role"]["value"], n["name"]["value"]) for n in nodes if n["role"]["value"] in named]
+        assert ("group", "What to make") in names and not any("radio" in name.lower() for _, name in names)
+        assert [role for role, name in names if not name] in ([], ["group"])  # the details of presets
+        said = [e["params"]["entry"] for e in browser.events if e["method"] == "Log.entryAdded"]
+        assert [entry for entry in said if entry["level"] in ("error", "warning")] == []
+        assert not any(e["method"] == "Runtime.exceptionThrown" for e in browser.events)
+
+
+@browsing
+def test_on_a_phone_make_brings_the_progress_into_view(server, tmp_path):
+    """Below the photo and the form, on a page that is too short for it before the run begins."""
+    (tmp_path / "bad.jpg").write_text("This is a text.")
+    with Chromium(tmp_path / "profile") as browser:
+        tab = Tab(browser, 390, 844, online=True, phone=True)
+        tab.open(server.entrance)
+        choose(tab, tmp_path / "bad.jpg")
+        assert "bad.jpg" in seen(tab, "#p360-check .p360-bad")
+        press(tab, "make")
+        assert tab.run(appears("#p360-status [class^=p360]"))
+        assert until(lambda: 0 <= box(tab, "#p360-status")[1] < 200)
+        assert until(lambda: box(tab, "#p360-result")[1] < 844 / 2)
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ FORWARDING = (b"x-forwarded-", b"forwarded")  # headers of proxies, which nobody
 TOKEN = "token"  # noqa: S105 (the name of a parameter)
 # for a head's page: its scripts reach neither this server nor the main page
 SANDBOX_POLICY = "sandbox allow-scripts allow-downloads"
+MANIFEST = b'<link rel="manifest" href="/manifest.json" />'  # gradio's; browsers ask for it without cookies, in vain
 VIEW_CACHING = "private, max-age=600"
 
 
@@ -174,6 +175,8 @@ class Guard:
         async def send_secured(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = _add_security_headers(message.get("headers", []))
+            elif scope["path"] == "/" and message.get("body"):
+                message["body"] = message["body"].replace(MANIFEST, b" " * len(MANIFEST))  # as long as was announced
             await send(message)
 
         cookie = f"portrait360-{scope['server'][1]}"  # cookies do not tell ports apart

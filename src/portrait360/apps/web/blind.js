@@ -25,8 +25,22 @@ new MutationObserver(() => {
     panel.hidden = items.every(one => one.hidden);
   }
 }).observe(document.body, { childList: true, subtree: true });
-// On a narrow screen the progress is below the form: go there when a run is started.
+// Screen readers are told what each group of choices is, and nothing of icons.
+new MutationObserver(() => {
+  for (const group of document.querySelectorAll("fieldset:not([aria-label])")) {
+    const label = group.querySelector("[data-testid=block-info]")?.textContent.trim();
+    if (label) group.setAttribute("aria-label", label);
+  }
+  for (const icon of document.querySelectorAll("svg:not([aria-hidden])")) icon.setAttribute("aria-hidden", "true");
+}).observe(document.body, { childList: true, subtree: true });
+// On a narrow screen the progress is below the form: go there when a run is started, as soon as the page is long enough.
 document.addEventListener("click", event => {
   if (!event.target.closest?.("#p360-make") || innerWidth > 720) return;
-  document.getElementById("p360-right").scrollIntoView({ behavior: "smooth" });
+  const right = document.getElementById("p360-right");
+  const watch = new MutationObserver(() => {
+    if (!document.querySelector("#p360-status [class^=p360]")) return;
+    watch.disconnect();
+    right.scrollIntoView({ behavior: "smooth" });
+  });
+  watch.observe(right, { childList: true, subtree: true, characterData: true });
 });

@@ -48,6 +48,7 @@ PRESETS_INFO = (
     "diffportrait3d have to be downloaded and need a GPU."
 )
 QUICK_INFO = "faster, less precise fit (only affects NeRFs, pictures without a face, and presets other than small)"
+WHAT = "What to make"
 MAKE, QUEUE = "Make", "Add to the queue"  # the button while nothing is being made, and while something is
 PLACEHOLDER = "Drop a photo here, or click to choose one"
 NEEDS_GRADIO = "`portrait360 serve` needs gradio; install it with: pip install 'portrait360[web]'"
@@ -179,7 +180,8 @@ class Page:
         """Add an input for one field; its type and description decide which."""
         gr, id = self.gr, f"p360-{name}"
         if name == "fit":
-            return gr.Radio([HEAD, VIEWS, FITTED], value=HEAD, show_label=False, container=False, elem_id=id)
+            choices = [HEAD, VIEWS, FITTED]  # the label is for screen readers
+            return gr.Radio(choices, value=HEAD, label=WHAT, show_label=False, container=False, elem_id=id)
         if name == "preset":
             radio = gr.Radio(preset_choices(), value=default, label=info.label, info=PRESETS_INFO, elem_id=id)
             return self._accept_any(radio)
@@ -344,7 +346,7 @@ class Page:
             shown,
             (run_id, is_open, has_page, run is not None and run.compares, len(job.warnings) if job else 0),
             (tuple((job.id, job.state, jobs.store.card_picture(job.id)) for job in open_jobs), run and run.compares),
-            (is_open, bool(open_jobs)),
+            (job.name if is_open and job else None, bool(open_jobs)),
             is_busy,
         )
         same = [a == b for a, b in zip(current, previous or (None,) * len(current), strict=True)]
@@ -355,7 +357,7 @@ class Page:
             gr.skip() if same[1] else self._render_details(run_id, views, has_page=has_page),
             gr.skip() if same[2] else self._render_gallery(open_jobs),
             gr.skip() if same[3] else gr.update(value=QUEUE if open_jobs else MAKE),
-            gr.skip() if same[3] else gr.update(visible=is_open),
+            gr.skip() if same[3] else gr.update(visible=is_open, value=panels.name_cancel(job)),
             gr.Timer(active=is_busy) if not same[4] or not previous else gr.skip(),
             current,
         )

@@ -11,6 +11,7 @@ from portrait360.apps.web.run_store import PastRun, has_something
 
 HEADING = """<header class="p360-head"><h1>portrait360</h1>
 <p>Turn one portrait photo into a 3D head. Nothing leaves this machine.</p></header>"""
+LONGEST_NAME = 24  # of a photo, on a button
 STAGES = {
     "portrait": "Finding the head",
     "references": "Reading the other photos",
@@ -54,6 +55,12 @@ def describe_job(job: Job, before: int) -> str:
     if before or job.state == "waiting":
         return f"waiting, {_count_before(before)}" if before else "waiting"
     return describe_time_left(job) or _describe_progress(job).lower()
+
+
+def name_cancel(job: Job | None) -> str:
+    """Return what the button says that cancels a job: others may be waiting, so it names the photo."""
+    name = job.name if job else ""
+    return f"Cancel {name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + '…'}".strip()
 
 
 def _count_before(before: int) -> str:
