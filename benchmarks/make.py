@@ -20,9 +20,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
+import psutil
 
 PHOTO = Path(__file__).parent.parent / "examples" / "astronaut.png"
 RUNS = {  # options, seconds that two quiet cores may take, and the run in whose folder it goes on
@@ -31,6 +32,7 @@ RUNS = {  # options, seconds that two quiet cores may take, and the run in whose
     "a NeRF besides (--as nerf)": (("--as", "nerf"), 90, "all files of the avatar"),
 }
 MOST_MEMORY = 2500  # MB
+LONGEST_ERROR = 4000  # characters of what a run that fails says
 
 
 class Usage(NamedTuple):
@@ -41,9 +43,21 @@ class Usage(NamedTuple):
     memory: int  # MB
 
 
-def start_make(photo: Path, folder: Path, options: tuple[str, ...]) -> subprocess.Popen:
-    command = [sys.executable, "-m", "portrait360", "make", str(photo), "-o", str(folder), "--quiet", *options]
-    return subprocess.Popen(command)
+def start_make(photo: Path, folder: Path, options: tuple[str, ...], errors: IO[bytes]) -> subprocess.Popen:
+    """Start a run that tells the traceback of an error, and writes what it says into a file."""
+    command = [sys.executable, "-X", "faulthandler", "-m", "portrait360", "make", str(photo), "-o", str(folder)]
+    environment = os.environ | {"PORTRAIT360_DEBUG": "1"}
+    return subprocess.Popen([*command, "--quiet", *options], stderr=errors, env=environment)
+
+
+def wait_for(process: subprocess.Popen, errors: IO[bytes], seconds: float | None = None) -> None:
+    """Wait until a run ends; if it fails, end with its status, the memory that is free, and the last that it said."""
+    if status := process.wait(seconds):
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")[-LONGEST_ERROR:].strip() or "It said nothing."
+        free = psutil.virtual_memory().available >> 20
+        command = " ".join(map(str, process.args))
+        raise SystemExit(f"{command}\nended with status {status}; {free} MB of memory are free. {said}")
 
 
 def hash_files(folder: Path) -> dict[str, str]:
@@ -54,8 +68,8 @@ def hash_files(folder: Path) -> dict[str, str]:
 def measure_run(photo: Path, options: tuple[str, ...], folder: Path) -> Usage:
     """Measure from the start of the process to its end."""
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    if start_make(photo, folder, options).wait():
-        raise SystemExit(f"make {' '.join(options)} failed")
+    with tempfile.TemporaryFile() as errors:
+        wait_for(start_make(photo, folder, options, errors), errors)
     seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     stages = json.loads((folder / "run.json").read_text())["stages"]
     rows = [f"{name} {stage['seconds']:.1f} ({stage['cpu_seconds']:.1f})" for name, stage in stages.items()]
@@ -96,15 +110,15 @@ def kill_and_resume(photo: Path, work: Path, count: int, options: tuple[str, ...
     while killed < count:
         folder = work / f"killed{ended}"
         while True:
-            process = start_make(photo, folder, options)
-            try:
-                if process.wait(rng.uniform(0, whole) if killed < count else None):
-                    raise SystemExit("a resumed run failed")
-                break
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                killed += 1
+            with tempfile.TemporaryFile() as errors:
+                process = start_make(photo, folder, options, errors)
+                try:
+                    wait_for(process, errors, rng.uniform(0, whole) if killed < count else None)
+                    break
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    killed += 1
         ended, same = ended + 1, same + (hash_files(folder) == goal)
         print(f"{killed} kills, {ended} runs ended, {same} with the bytes of the undisturbed one", flush=True)
         shutil.rmtree(folder)

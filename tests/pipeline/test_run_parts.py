@@ -115,6 +115,10 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("3000000\n")
     (tmp_path / "memory.current").write_text("1000000\n")
     assert memory.available_memory() == 2_000_000
+    (tmp_path / "memory.stat").write_text("anon 700000\ninactive_file 250000\nactive_file 50000\n")
+    assert memory.available_memory() == 2_250_000  # a cache of files is there for others to take
+    (tmp_path / "memory.stat").write_text("inactive_file\n")
+    assert memory.available_memory() == 2_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert abs(memory.available_memory() - free) < 2**30
 
