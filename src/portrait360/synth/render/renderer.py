@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from portrait360.geometry import rasterizer_kernels
 from portrait360.geometry.cameras import Camera
@@ -19,6 +20,7 @@ from portrait360.utils.array_types import F32, F64, I32, Bytes
 
 # eight sample positions in a pixel, no two in the same row or column, so that edges of every slope have eight levels
 SAMPLES = (np.array([[9, 5], [7, 11], [13, 9], [5, 3], [3, 13], [1, 7], [11, 15], [15, 1]]) / 16.0).astype(np.float64)
+LEVELS = 64  # of depth, in which strands are drawn from front to back
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,18 @@ def draw_hair(
     visible, directions = np.empty(len(segments), np.int32), np.empty((len(segments), 2), np.float32)
     count = fragments.find_visible(positions, halves, segments, blocks, *far.shape, visible, directions)
     order = visible[:count]
-    order = order[np.argsort(positions[segments[order], 2].astype(np.float32))]
+    order = order[_sort_roughly(positions[segments[order], 2])]
     fragments.draw_strands(positions, halves, segments, ends, order, far, blocks, f)
     return directions
+
+
+def _sort_roughly(depths: F64) -> NDArray[np.intp]:
+    """Return an order from near to far, in LEVELS steps: within one, neighbours in memory stay together."""
+    if len(depths) == 0:
+        return np.zeros(0, np.intp)
+    nearest = depths.min()
+    steps = (depths - nearest) * ((LEVELS - 1) / max(depths.max() - nearest, 1e-9))
+    return np.argsort(steps.astype(np.uint8), kind="stable")
 
 
 def _empty_film(size: int) -> Film:
