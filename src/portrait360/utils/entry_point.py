@@ -26,6 +26,8 @@ def run_entry_point(run: Callable[[], object]) -> None:
     # Waiting threads spin less: beside another busy program 100 steps of a fit take 13 instead of 18 seconds; alone
     # they take as long as before. torch and numba read this once, when they start their threads.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    # numpy's products are small, or made beside other threads: there a second thread of its own only waits and spins
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if isinstance(sys.stdout, TextIOWrapper):  # a name that the terminal's encoding lacks is no reason to fail
         sys.stdout.reconfigure(errors="replace")
     if parent := os.environ.pop(PARENT, ""):

@@ -148,14 +148,14 @@ def colour_by_views(avatar: Avatar, cards: Cards, texture: F32, shown: ShownColo
     """
     out = np.zeros_like(texture)
     level = find_level(cards, shown)
-    values = np.concatenate([cards.vertices, cards.normals, level[:, None]], 1)
+    light = np.ones_like(cards.normals) if unlit else find_light(avatar, cards.normals)
+    values = np.concatenate([cards.vertices, cards.normals, level[:, None], light], 1)
     where, found = find_texels(cards.uv, cards.triangles, cards.triangles, values, len(texture))
     points, normals = found[:, :3], np.asarray(unit(found[:, 3:6]), np.float32)
     flat = out.reshape(-1, 4)
     plain = texture.reshape(-1, 4)[where, :3]
-    plain = plain * (found[:, 6:] / np.maximum(plain @ WEIGHTS, LEAST_LIGHT)[:, None]) ** MATCHED
-    radiance = mix_shown(shown, points, normals, plain)
-    flat[where, :3] = radiance if unlit else radiance / find_light(avatar, normals)
+    plain = plain * (found[:, 6:7] / np.maximum(plain @ WEIGHTS, LEAST_LIGHT)[:, None]) ** MATCHED
+    flat[where, :3] = mix_shown(shown, points, normals, plain) / found[:, 7:]
     flat[where, 3] = 1
     around = cv2.blur(out, (BLEED, BLEED))  # the texels beside a card are seen at its edges
     around[..., :3] /= np.maximum(around[..., 3:], 1e-6)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
@@ -13,7 +14,7 @@ from portrait360.pipeline.export.avatar_glb.bust import FLOOR
 from portrait360.pipeline.export.avatar_glb.card_texture import Hairs, draw_cards, place_cards
 from portrait360.synth.meshes import unit
 from portrait360.synth.scene import Strands
-from portrait360.utils.array_types import F32, I32, Floats
+from portrait360.utils.array_types import F32, F64, I32, Floats
 
 POINTS = 17  # along a strand
 SHORT = 0.05  # canonical length up to which a card has few segments
@@ -153,8 +154,7 @@ def cluster_strands(points: F32, count: int) -> NDArray[np.intp]:
     for turn in range(ROUNDS):
         owner = np.asarray(KDTree(centres).query(signs)[1])
         if turn < ROUNDS - 1:
-            total = np.zeros_like(centres)
-            np.add.at(total, owner, signs)
+            total = _add_up(signs, owner, count)
             size = np.bincount(owner, minlength=count)[:, None]
             centres = np.where(size > 0, total / np.maximum(size, 1), centres)
     return np.unique(owner, return_inverse=True)[1]
@@ -162,11 +162,15 @@ def cluster_strands(points: F32, count: int) -> NDArray[np.intp]:
 
 def mean_strands(values: np.ndarray, weight: F32, owner: NDArray[np.integer], count: int) -> F32:
     """Return weighted means (count, POINTS, ...) of the strands' values (s, POINTS, ...)."""
-    out, total = np.zeros((count, *values.shape[1:])), np.zeros((count, weight.shape[1]))
-    spread = weight.reshape(*weight.shape, *[1] * (values.ndim - 2))
-    np.add.at(out, owner, spread * values)
-    np.add.at(total, owner, weight)
-    return (out / total.reshape(*total.shape, *[1] * (values.ndim - 2))).astype(np.float32)
+    weight = weight.reshape(*weight.shape, *[1] * (values.ndim - 2))
+    out, total = (_add_up(part, owner, count) for part in (weight * values, weight))
+    return (out / total).astype(np.float32)
+
+
+def _add_up(values: np.ndarray, owner: NDArray[np.integer], count: int) -> F64:
+    """Return the sums (count, ...) of the strands' values (s, ...)."""
+    member = sp.csr_matrix((np.ones(len(owner)), (owner, np.arange(len(owner)))), (count, len(owner)))
+    return (member @ values.reshape(len(owner), -1)).reshape(count, *values.shape[1:])
 
 
 def _cards_of(strands: Bundle, outward: Callable[[F32], F32], count: int, segments: int) -> _Ribbons:

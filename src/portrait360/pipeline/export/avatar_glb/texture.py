@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from portrait360.geometry import rasterizer, rasterizer_kernels
 from portrait360.utils.array_types import F32, I32, Bools, Bytes
@@ -17,13 +16,9 @@ def fill_texture(texture: F32, where: np.ndarray, *, shown: bool) -> Bytes:
     """Return a texture (h, w, 3) as sRGB, of which the flat indices `where` are filled; `shown`: it is sRGB."""
     empty = np.ones(texture.shape[:2], bool)
     empty.ravel()[where] = False
-    nearest = _find_nearest(empty)
-    height, width, _ = texture.shape
-    down, across = nearest[0] - np.arange(height)[:, None], nearest[1] - np.arange(width)
-    near = empty & (down**2 + across**2 <= BLEED**2)
+    near, nearest = _find_nearest(empty)
     mean = np.array(cv2.mean(texture, (~empty).astype(np.uint8))[:3], np.float32)
-    rows, columns = (index[near] for index in nearest)
-    texture[near] = texture[rows, columns]
+    texture[near] = texture.reshape(-1, texture.shape[2])[nearest]
     known, out = ~empty | near, np.empty(texture.shape, np.uint8)
     out[:] = _to_bytes(mean[None], shown=shown)
     out[known] = _to_bytes(texture[known], shown=shown)
@@ -40,18 +35,26 @@ def find_texels(uv: F32, charts: I32, triangles: I32, values: F32, side: int) ->
     rasterizer_kernels.draw(points, charts, np.arange(len(charts), dtype=np.int32), rasterizer.CENTRE, depth, ids)
     barycentrics = np.zeros((side, side, 3), np.float32)
     rasterizer_kernels.weights(points, charts, ids[..., 0], barycentrics)
-    buffers = rasterizer.Buffers(ids[..., 0], barycentrics, depth[..., 0])
     where = np.flatnonzero(ids.ravel() >= 0)
-    return where, rasterizer.interpolate(buffers, triangles, values).reshape(-1, values.shape[1])[where]
+    shares = barycentrics.reshape(-1, 3)[where]
+    buffers = rasterizer.Buffers(ids.ravel()[where][None], shares[None], depth.ravel()[where][None])
+    return where, rasterizer.interpolate(buffers, triangles, values)[0]
 
 
 def _to_bytes(colours: F32, *, shown: bool) -> Bytes:
     return np.asarray(np.rint(np.clip(colours if shown else encode(colours), 0, 1) * 255), np.uint8)
 
 
-def _find_nearest(empty: Bools) -> NDArray[np.integer]:
-    """Return for each texel the place (2, h, w) of the nearest that is not empty."""
-    return np.asarray(distance_transform_edt(empty, return_distances=False, return_indices=True))
+def _find_nearest(empty: Bools) -> tuple[Bools, NDArray[np.intp]]:
+    """Return which empty texels (h, w) lie near others, and the flat index (n,) of the nearest to each of these."""
+    distance, labels = cv2.distanceTransformWithLabels(
+        empty.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    near = empty & (distance <= BLEED)
+    place = np.zeros(int(labels.max(initial=0)) + 1, np.intp)
+    filled = np.flatnonzero(~empty)
+    place[labels.ravel()[filled]] = filled
+    return near, place[labels[near]]
 
 
 def encode(linear: F32) -> F32:
