@@ -25,7 +25,7 @@ from portrait360.utils.image_ops import look_up
 ROUNDS = 4
 SIZE = 512  # pixels in which the outline is drawn
 RIM = 2.5  # pixels from the drawn outline at which a vertex belongs to it
-REACH = (0.035, 0.13)  # crop sides that the head, and the shoulders, may move
+REACH = (0.035, 0.25)  # crop sides that the head, and the shoulders, may move: those of who leans forward are high
 STEPS = 121  # samples along the way to the matte's edge
 INSIDE = 0.008  # crop sides within the edge at which its label is read
 NECK = -0.30  # canonical height below which cloth may lie on the skin
@@ -42,10 +42,11 @@ def fit_outline(fit: SkinFit, photo: Photo) -> SkinFit:
     triangles = np.concatenate([model.quads[:, [0, 1, 2]], model.quads[:, [0, 2, 3]]]).astype(np.int32)
     laplacian = mesh_laplacian(model.quads, len(base))
     smooth = SMOOTH * (laplacian.T @ laplacian) + STIFF * sp.eye(len(base))
+    low = (base + fit.offset)[:, 1] < NECK
     face = KEPT * ((base[:, 2] > FACE_DEPTH) & (base[:, 1] > NECK)).astype(np.float64)
     moved = np.zeros_like(base)
     for _ in range(ROUNDS):
-        rows, wanted = find_outline_moves((base + fit.offset + moved).astype(np.float64), triangles, photo)
+        rows, wanted = find_outline_moves((base + fit.offset + moved).astype(np.float64), triangles, photo, low)
         weight = np.zeros(len(base))
         weight[rows] = HOLD
         target = np.zeros_like(base)
@@ -55,18 +56,20 @@ def fit_outline(fit: SkinFit, photo: Photo) -> SkinFit:
     return replace(fit, offset=(fit.offset + moved).astype(np.float32))
 
 
-def find_outline_moves(vertices: F64, triangles: np.ndarray, photo: Photo) -> tuple[np.ndarray, F64]:
-    """Return the vertices at the outline whose place the photo shows, and the moves (k, 3) that take them there."""
+def find_outline_moves(vertices: F64, triangles: np.ndarray, photo: Photo, low: Bools) -> tuple[np.ndarray, F64]:
+    """Return the vertices at the outline whose place the photo shows, and the moves (k, 3) that take them there.
+
+    Cloth may lie on those that are `low` (n,), however far they have been moved up.
+    """
     camera = photo.camera
     uv, depth = camera.project(vertices)
     normals = _image_normals(vertices, triangles, camera)
     rows = np.flatnonzero(_at_rim(vertices, triangles, uv, camera) & (np.linalg.norm(normals, axis=1) > 0.7))
     direction = normals[rows] / np.linalg.norm(normals[rows], axis=1, keepdims=True)
-    low = vertices[rows, 1] < NECK
-    distance, found = find_distance_to_edge(photo, uv[rows], direction, np.where(low, REACH[1], REACH[0]))
+    distance, found = find_distance_to_edge(photo, uv[rows], direction, np.where(low[rows], REACH[1], REACH[0]))
     edge = uv[rows] + direction * (distance - INSIDE)[:, None]
     label = find_label_at(photo, edge)
-    cloth = np.isin(label, CLOTHES) & low
+    cloth = np.isin(label, CLOTHES) & low[rows]
     keep = found & (cloth | np.isin(label, SKIN))
     step = direction * distance[:, None] * (depth[rows] / camera.focal)[:, None]
     step -= direction * (CLOTH * cloth)[:, None]
