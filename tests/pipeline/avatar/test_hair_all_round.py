@@ -11,7 +11,14 @@ from scipy.spatial import KDTree
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.bridge import bridge_gap
 from portrait360.pipeline.avatar.hair.depth import drape
-from portrait360.pipeline.avatar.hair.level import CONTRAST, HEIGHTS, level_hair, spread_around, stress_locks
+from portrait360.pipeline.avatar.hair.level import (
+    HEIGHTS,
+    MOST_CONTRAST,
+    ROUNDS,
+    level_hair,
+    spread_around,
+    stress_locks,
+)
 from portrait360.pipeline.avatar.hair.nape import grow_nape
 from portrait360.pipeline.avatar.hair.outline import take_strands
 from portrait360.pipeline.avatar.hair.sheen import MOST, find_gloss
@@ -77,8 +84,12 @@ def test_locks_behind_differ_more_beside_a_photo_whose_locks_do(head):
     for photo in (even, uneven):
         albedo = level_hair(Scene((), (hair,), WHITE), photo).strands[0].albedo
         spreads.append(float(np.log(albedo[behind, :4].mean((1, 2))).std()))
-    assert 1.1 * spreads[0] < spreads[1] < CONTRAST[0][1] * np.log(hair.albedo[behind, :4].mean((1, 2))).std()
-    more, off = np.ones((len(CONTRAST), 2)), hair.points - HEAD_CENTRE
+    assert (
+        1.1 * spreads[0]
+        < spreads[1]
+        < MOST_CONTRAST[0][0] ** ROUNDS * np.log(hair.albedo[behind, :4].mean((1, 2))).std()
+    )
+    more, off = np.ones((len(MOST_CONTRAST), 2)), hair.points - HEAD_CENTRE
     before = off[..., 2] > 0.96 * np.linalg.norm(off[..., ::2], axis=-1)  # where the photo shows its own
     assert np.abs(stress_locks(hair.points, hair.albedo, more, CAMERA)[before]).max() == 0
 

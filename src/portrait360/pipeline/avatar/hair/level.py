@@ -59,8 +59,9 @@ LIT = (0.3, 0.7)  # quantiles of the brightness of hair between which it is neit
 TINTED = (0.3, 0.8)  # those between which it has a hue: neither that of the dark nor that of the light
 BANDS = (0.7, 2.5, 7.0, 16.0)  # pixels of a render between which lie locks, broad ones, and sides
 DARK = 0.01  # radiance below which hair is black
-# ranges of that of the photo's locks against theirs, by width: what is broad may be light, and is not stressed
-CONTRAST = ((0.6, 1.6), (0.4, 1.0), (0.4, 1.0))
+LEAST_CONTRAST = (0.6, 0.4, 0.4)  # of that of the photo's locks against theirs, by width
+# of dark locks, then of light ones: gaps make hair look like hair, streaks make it grey; what is broad may be light
+MOST_CONTRAST = ((1.6, 1.2), (1.3, 1.0), (1.0, 1.0))
 SHADE = 0.5  # share of hair that may lie in deep shade, as beside a neck, and tells nothing of locks
 ENDS = (0.05, 0.95)  # quantiles by which dark and light locks are measured
 CELL, AROUND, ALONG = 0.008, (0.6, 2.2, 6.1, 14.0), 0.02  # canonical; cells over which locks, broad ones, sides and
@@ -77,19 +78,19 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
     trusted = find_trusted_hair(photo)
     if _usual_light(photo.radiance, trusted) is None or not any(is_hair(group) for group in scene.strands):
         return scene
-    for turn in range(ROUNDS):
-        scene = _level_once(scene, photo, trusted, is_first=turn == 0)
+    for _ in range(ROUNDS):
+        scene = _level_once(scene, photo, trusted)
     return scene
 
 
-def _level_once(scene: Scene, photo: Photo, trusted: Bools, *, is_first: bool) -> Scene:
-    """Return a scene whose hair is nearer to the photo's brightness; the first time, its locks follow, too."""
+def _level_once(scene: Scene, photo: Photo, trusted: Bools) -> Scene:
+    """Return a scene whose hair and locks are nearer to the photo's brightness."""
     prepared = prepare_scene(thin_out(scene), quality=QUALITY)
     films = _render_around(prepared, photo)
     gloss = 0.0 if photo.painted else find_gloss(photo.radiance, trusted)  # which is not the hair's own colour
     around = find_change(_find_lacks(films, photo, trusted) + np.log1p(-gloss))
     curls = find_curls(photo, prepared.curves)  # which every view adds
-    own = float(is_first) * (1 - (curls.strength if curls else 0.0))
+    own = 1 - (curls.strength if curls else 0.0)
     more = own * (compare_locks(photo, trusted, films[1:]) - 1)
 
     def level(group: Strands) -> Strands:
@@ -105,14 +106,13 @@ def compare_locks(photo: Photo, hair: Bools, films: Sequence[Film]) -> F64:
     That is for locks of all widths (bands, 2): how much darker dark ones are than the hair about them, and how much
     lighter light ones. `hair` (s, s) is where the photo shows its own.
     """
-    low = 1.0 if photo.painted else 0.0  # drawn locks have their own contrast
+    low = 1.0 if photo.painted else np.array(LEAST_CONTRAST)[:, None]  # drawn locks have their own contrast
     shown = measure_locks(*_shrink_photo(photo, hair))
     drawn = [measure_locks(film.radiance, _find_hair(film)) for film in films]
     found = [spread for spread in drawn if spread is not None]
     if shown is None or not found:
-        return np.ones((len(CONTRAST), 2))
-    least, most = np.array(CONTRAST).T[..., None]
-    return np.clip(shown / np.maximum(np.mean(found, 0), 1e-6), np.maximum(least, low), most)
+        return np.ones((len(MOST_CONTRAST), 2))
+    return np.clip(shown / np.maximum(np.mean(found, 0), 1e-6), low, np.maximum(MOST_CONTRAST, low))
 
 
 def _shrink_photo(photo: Photo, mask: Bools) -> tuple[F32, Bools]:
