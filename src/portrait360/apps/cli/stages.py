@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from portrait360.apps.cli.command_options import INPUT, OUTPUT, with_make_options
-from portrait360.pipeline.export import DEFAULT_FORMATS, check_formats, find_format
+from portrait360.pipeline.export import DEFAULT_FORMATS, check_formats, check_head, find_format
 from portrait360.pipeline.export.splat_options import parse_splat_options
 from portrait360.pipeline.options import CROP, OVERRULES, RUN, MakeOptions
 from portrait360.pipeline.portrait import check_crop
@@ -272,8 +272,7 @@ def export(
       portrait360 export head.ply --format spz --format html
       portrait360 export head.spz --format ply --sh 3 --up y
     """
-    check_path(head)
-
+    check_head(head)
     splat_options = parse_splat_options(sh, up, spz_version)
     one = output if output is not None and not output.is_dir() and find_format(output) else None
     if one is not None and format:
@@ -316,11 +315,15 @@ def view(
 
     Example: portrait360 view out
     """
-    check_path(folder)
+    check_head(folder)
 
-    from portrait360.apps.viewer import FolderContents, show
+    from portrait360.utils.progress import progress_bar
 
-    server = show(FolderContents.load(folder), port)
+    with progress_bar():
+        from portrait360.apps.viewer import FolderContents, show
+
+        contents = FolderContents.load(folder)
+    server = show(contents, port)
     typer.echo(f"Open http://{server.get_host()}:{server.get_port()} in a browser; stop with Ctrl-C.")
     server.sleep_forever()
 

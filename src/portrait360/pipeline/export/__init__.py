@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from portrait360.utils.errors import UserError
+from portrait360.utils.files import check_path
 
 SPLAT_FORMATS = ("ply", "splat", "spz", "splats.glb")  # endings of files of Gaussians
 AVATAR_FORMATS = ("usdz", "stl")  # endings of files that only an avatar has
 FORMATS = (*SPLAT_FORMATS, "glb", "obj", *AVATAR_FORMATS, "field", "html", "mp4", "webp", "gif", "scene", "sheet")
+HEAD_FILES = (".ply", ".splat", ".spz", ".glb")  # that can be opened as heads
 DEFAULT_FORMATS = ("ply", "glb", "html", "mp4", "sheet")
 
 
@@ -18,6 +20,17 @@ def check_formats(formats: Sequence[str]) -> None:
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise UserError(f"`format={unknown[0]}` is not valid; choose from {', '.join(FORMATS)}.")
+
+
+def check_head(path: Path) -> None:
+    """Raise a UserError unless there is a folder or a file that may hold a head; none is opened."""
+    check_path(path)
+    if path.is_file() and path.suffix.lower() not in HEAD_FILES:
+        *others, last = HEAD_FILES
+        raise UserError(
+            f"{path} is neither a folder with a head nor a {', '.join(others)} or {last} file; to make a head of a "
+            f"photo, use `portrait360 make`."
+        )
 
 
 def find_format(path: Path) -> str | None:

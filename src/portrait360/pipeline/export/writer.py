@@ -14,7 +14,7 @@ from portrait360.geometry.gaussians.flat_gaussians import draw, find_covariances
 from portrait360.geometry.gaussians.rasterizer import render_image
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.geometry.textured_mesh import TexturedMesh
-from portrait360.pipeline.export import AVATAR_FORMATS, DEFAULT_FORMATS, SPLAT_FORMATS, check_formats
+from portrait360.pipeline.export import AVATAR_FORMATS, DEFAULT_FORMATS, SPLAT_FORMATS, check_formats, check_head
 from portrait360.pipeline.export.camera_paths import parse_path
 from portrait360.pipeline.export.html_viewer import save_viewer
 from portrait360.pipeline.export.khr_splats import holds_splats, read_khr_splats, write_khr_splats
@@ -41,14 +41,13 @@ CELL = 384  # pixels of an image in the contact sheet
 def open_head(path: Path) -> Head:
     """Load a head from the folder of a fitted head, or from one file of Gaussians or of a mesh."""
     path = Path(path)
+    check_head(path)
     if path.is_dir():
         return Head.load(head_folder(path) or path)
-    readers: dict[str, Callable[[Path], object]] = {".ply": read_ply, ".splat": read_splat, ".spz": read_spz}
-    if path.suffix.lower() in readers:
-        return Head(splats=readers[path.suffix.lower()](path))  # type: ignore[arg-type]
     if path.suffix.lower() == ".glb":
         return Head(splats=read_khr_splats(path)) if holds_splats(path) else Head(mesh=read_glb(path))
-    raise UserError(f"{path} is neither a folder with a fitted head nor a .ply, .splat, .spz or .glb file.")
+    readers: dict[str, Callable[[Path], GaussianSplats]] = {".ply": read_ply, ".splat": read_splat, ".spz": read_spz}
+    return Head(splats=readers[path.suffix.lower()](path))
 
 
 def write_head(
