@@ -18,6 +18,8 @@ from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.geometry.numba_jit import cached_njit
 from portrait360.utils.array_types import F32, I32, Bools
 
+LEVELS = 1 << 16  # of depth: numbers of sixteen bits are sorted fast
+
 
 @dataclass(frozen=True, eq=False)
 class FlatGaussians:
@@ -55,13 +57,10 @@ def flatten(splats: GaussianSplats, covariances: F32, camera: Camera, size: int)
 
 
 def _sort_by_depth(depths: F32, shown: Bools) -> np.ndarray:
-    """Return the ids of those that are shown, from near to far, of equals the first id first.
-
-    Floats above 0 have the order of their bits. With the id below them, a fast sort of integers is a stable one.
-    """
-    keys = depths.view(np.uint32).astype(np.uint64) << np.uint64(32) | np.arange(len(depths), dtype=np.uint64)
-    keys = np.sort(keys[shown])
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    """Return the ids of those that are shown, from near to far in LEVELS steps; within one, the first id first."""
+    ids = np.flatnonzero(shown)
+    near = depths[ids] - depths[ids].min(initial=np.inf)
+    return ids[np.argsort((near * ((LEVELS - 1) / max(near.max(initial=0), 1e-9))).astype(np.uint16), kind="stable")]
 
 
 def draw(flat: FlatGaussians, colours: F32) -> tuple[F32, F32]:
