@@ -41,6 +41,7 @@ LIKE_SKIN, EDGE, NEAR_SKIN = 1.0, 5, 0.1  # how much likelier a colour is on ski
 # its edges; picture sides from skin within which it may be skin
 PLAIN, WEAVE = 28, 3.0  # sides of patches of plain cloth, and what is finer than folds, pixels of 512
 QUIETEST = 0.15  # quantile of patches that have few folds
+WOVEN = 0.16  # deviation of logarithms from which what varies so finely is no weave, but a check or a print
 SHOWN, HIDDEN = (0.2, 0.55), (0.02, 0.035)  # as that of colours of vertices: cosines to the photo, canonical depths
 FROM_SIDE = 12  # exponent of how far a surface faces one of the three sides: two prints over one another are neither
 QUIET = 0.03  # radiance below which colours are not compared: on dark cloth grain would be a print
@@ -76,7 +77,9 @@ def make_pattern(photo: Photo, depth: F32) -> ClothPattern | None:
                 return None  # the colours of the garment hold rings, at their own heights
             return ClothPattern(quilt(detail, places, side), pixel)
         side = min(side, round(PLAIN * scale))
-        return ClothPattern(quilt(*find_weave(detail, sure, side, WEAVE * scale), side), pixel)
+        weave, places = find_weave(detail, sure, side, WEAVE * scale)
+        strength = float(weave[tuple((places + side // 2).T)].std())
+        return ClothPattern(quilt(weave, places, side), pixel) if strength < WOVEN else None
     return None
 
 
@@ -128,14 +131,14 @@ def find_clean_cloth(photo: Photo, depth: F32) -> Bools:
     sure &= find_facing(smooth, photo) > FACING
     if not sure.any():
         return sure
-    sure &= ~_find_skin_colours(photo, sure)
+    sure &= ~find_skin_colours(photo, sure)
     if not sure.any():
         return sure
     side = np.abs(points[..., 0])  # what lies in the middle may be the shirt beneath a jacket
     return sure & (side >= np.quantile(side[sure], OUTER))
 
 
-def _find_skin_colours(photo: Photo, sure: Bools) -> Bools:
+def find_skin_colours(photo: Photo, sure: Bools) -> Bools:
     """Return where cloth near skin has a colour of skin that cloth further off has not: a gap beneath a collar."""
     skin = photo.shows(*SKIN_LABELS)
     near = cv2.distanceTransform((~skin).astype(np.uint8), cv2.DIST_L2, 3) < NEAR_SKIN * photo.size
