@@ -183,7 +183,7 @@ def test_a_refined_head_is_the_runs_and_goes_with_its_wish(photo, tiny, meshed, 
     (begun / "run.json").write_text(json.dumps(record))
     make(photo, begun, replace(wish, refine=False))
     assert not (begun / "refined").exists() and sha256(begun / "head.glb") == plain
-    with pytest.raises(UserError, match="leave `fit=False` out"):
+    with pytest.raises(UserError, match="remove `fit=False`"):
         replace(wish, fit=False).validate()
     with pytest.raises(UserError, match="no weights for the hybrid priors"):
         replace(wish, refine_with=None).validate()

@@ -92,7 +92,7 @@ def test_two_make_the_steps_of_one_and_one_goes_on(kind, split, samples, begun, 
         np.testing.assert_allclose(found[:-1], alone[STEPS // 2 : STEPS], atol=1e-4)
         np.testing.assert_allclose(found[-1], alone[-1], rtol=1e-5)
     other = replace(OPTIONS, seed=1)
-    with pytest.raises(UserError, match="another set of options"):
+    with pytest.raises(UserError, match="a different set of options"):
         train(task_of(kind, where, begun["plain"]), tmp_path / "again", other, steps=1)
 
 

@@ -153,7 +153,7 @@ def test_it_stops_in_time_and_with_the_same_settings_alone(task, tmp_path):
     steps: list[int] = []
     train(task, tmp_path, OPTIONS, minutes=0, on_event=lambda step, figures: steps.append(step))
     assert steps == [] and (tmp_path / "state.pt").is_file()
-    with pytest.raises(UserError, match="another set of options"):
+    with pytest.raises(UserError, match="a different set of options"):
         train(task, tmp_path, LoopOptions(rate=1), steps=1)
 
 
