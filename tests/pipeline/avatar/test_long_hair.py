@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.pipeline.avatar.hair.behind import lead_behind
 from portrait360.pipeline.avatar.hair.donors import borrow_colours
+from portrait360.pipeline.avatar.hair.outline import find_bareness, make_frame, trim_strands
 from portrait360.pipeline.avatar.hair.strand_colours import HANGING, face_outward
 from portrait360.pipeline.avatar.hair.tone import find_tone, tone_hair
 from portrait360.pipeline.avatar.hair.waves import Waves, sway
@@ -17,7 +19,8 @@ from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.lights import LUMINANCE
 from portrait360.utils.array_types import F32
 from portrait360.utils.portrait_labels import Label
-from tests.fixtures.hair import grow
+from tests.fixtures.hair import CAMERA, grow
+from tests.fixtures.hair import photograph as photograph_style
 from tests.fixtures.photos import FOCAL
 
 SIDE = 128
@@ -118,6 +121,25 @@ def test_wavy_hair_before_the_head_sways_away_from_the_camera(head):
     moved = sway([group], head, Waves(0.15, 0.02))[0].points - group.points
     assert np.abs(moved[..., :2]).max() < 1e-4 and moved[..., 2].max() < 1e-4
     assert np.ptp(moved[:, 25:, 2], axis=1).min() > 0.015
+
+
+def test_hair_of_a_bare_side_goes_behind_the_neck_and_is_not_cut(head):
+    group, worn, bare = grow(head, "long"), photograph_style(head, "long"), photograph_style(head, "crew")
+    rows, columns = np.indices(worn.labels.shape) / len(worn.labels)
+    low_right = (rows > 0.55) & (columns > 0.5)
+    photo = replace(worn, labels=np.where(low_right, bare.labels, worn.labels).astype(np.uint8))
+    shows = find_bareness(head, photo).shows
+    (led,) = lead_behind([group], head, photo)
+    assert shows(led.points).sum() < 0.5 * shows(group.points).sum()
+    cut, kept = (trim_strands([each], head, photo)[0].points for each in (group, led))
+    low, right = -0.3, make_frame(CAMERA).axes[0]
+    ends = [((points[:, -1, 1] < low) & (points[:, 0] @ right > 0.05)).sum() for points in (cut, kept)]
+    assert ends[1] > 1.5 * ends[0]
+    np.testing.assert_array_equal(led.points[:, 0], group.points[:, 0])
+    neck = led.points[led.points[..., 1] > low]
+    assert (head.field.distance(neck) < -0.01).mean() < 0.01  # lower down it is draped later
+    free = ~shows(group.points).any(1)
+    np.testing.assert_array_equal(led.points[free], group.points[free])
 
 
 def test_a_photo_ends_lock_by_lock_in_the_hair_that_it_cuts_off():

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.pipeline.avatar.hair.behind import lead_behind
 from portrait360.pipeline.avatar.hair.bends import bend_locks, measure_bends
 from portrait360.pipeline.avatar.hair.bridge import bridge_gap
 from portrait360.pipeline.avatar.hair.buns import find_masses, hide_masses
@@ -145,6 +146,7 @@ def tuck(group: Strands, shell: Shell) -> Strands:
 def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | None, is_short: bool) -> list[Strands]:
     """Return hair in locks, over the shoulders or close to the neck, without what strays."""
     strands = sway([form_locks(group, head, seed) for seed, group in enumerate(strands)], head, waves)
+    strands = strands if is_short else lead_behind(strands, head, photo)
     strands = drape_strands(strands, head, photo)
     if is_short:
         side, hanging = find_side_reach(strands, head), find_hanging(strands)

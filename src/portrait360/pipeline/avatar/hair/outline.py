@@ -22,7 +22,7 @@ from portrait360.synth.meshes import make_mesh, unit
 from portrait360.synth.render.label_view import draw_backdrop, see_labels
 from portrait360.synth.render.lights import uniform_environment
 from portrait360.synth.scene import Light, Material, Mesh, Part, Strands
-from portrait360.utils.array_types import F32, F64, Bytes
+from portrait360.utils.array_types import F32, F64, Bools, Bytes
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
@@ -325,11 +325,21 @@ def _hem_factor(wanted: float | None, found: float | None) -> float | None:
     return float(np.clip((wanted - JAW) / (found - JAW), *HEM_FACTORS))
 
 
-def trim_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
-    """End strands where they would hang before what the photo shows bare, or beyond its matte.
+@dataclass(frozen=True, eq=False)
+class Bareness:
+    """Where a photo surely shows no hair, and what the bare head hides there."""
 
-    Strands with roots in bare skin are dropped; what the photo does not see stays.
-    """
+    camera: Camera
+    wrong: Bools  # (s, s) no strand may be seen
+    rootless: Bools  # (s, s) none may begin
+    depth: F32  # (s, s) of the head
+
+    def shows(self, points: np.ndarray) -> Bools:
+        """Return which points (s, k, 3) would be seen where there is no hair."""
+        return _look(points, self.camera, self.wrong, self.depth)
+
+
+def find_bareness(head: Head, photo: Photo) -> Bareness:
     size = photo.size
     bare = (*SKIN_LABELS, Label.BEARD, Label.GLASSES)
     wrong = _inside(photo.shows(*bare), BARE_INSET * size) | _inside(
@@ -338,8 +348,17 @@ def trim_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[S
     wrong |= _inside(photo.shows(Label.CLOTHES), BARE_INSET * size)
     rootless = _inside(photo.shows(*bare), ROOT_INSET * size)
     buffers = rasterise(head.body, head.triangles, photo.camera, size)
-    depth = np.where(buffers.ids >= 0, buffers.depth, np.inf)
-    return [_trim_group(group, head, photo.camera, wrong, rootless, depth) for group in strands]
+    depth = np.where(buffers.ids >= 0, buffers.depth, np.inf).astype(np.float32)
+    return Bareness(photo.camera, wrong, rootless, depth)
+
+
+def trim_strands(strands: Sequence[Strands], head: Head, photo: Photo) -> list[Strands]:
+    """End strands where they would hang before what the photo shows bare, or beyond its matte.
+
+    Strands with roots in bare skin are dropped; what the photo does not see stays.
+    """
+    bareness = find_bareness(head, photo)
+    return [_trim_group(group, head, bareness) for group in strands]
 
 
 def _inside(mask: np.ndarray, inset: float) -> np.ndarray:
@@ -347,18 +366,17 @@ def _inside(mask: np.ndarray, inset: float) -> np.ndarray:
     return cv2.erode(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
 
 
-def _trim_group(
-    group: Strands, head: Head, camera: Camera, wrong: np.ndarray, rootless: np.ndarray, depth: F32
-) -> Strands:
+def _trim_group(group: Strands, head: Head, bareness: Bareness) -> Strands:
     points = group.points
     if len(points) == 0:
         return group
-    is_wrong = _look(points, camera, wrong, depth)
-    is_wrong_between = _look((points[:, :-1] + points[:, 1:]) / 2, camera, wrong, depth)
+    is_wrong = bareness.shows(points)
+    is_wrong_between = bareness.shows((points[:, :-1] + points[:, 1:]) / 2)
     is_wrong[:, 1:] &= is_wrong_between  # a single point at an edge does not count
     is_wrong[:, :-1] |= is_wrong_between & np.roll(is_wrong_between, 1, 1)
     is_wrong[:, 0] = False
-    is_rootless = _look(points[:, :1], camera, rootless, depth)[:, 0] & _faces(points[:, 0], head, camera)
+    is_rootless = _look(points[:, :1], bareness.camera, bareness.rootless, bareness.depth)[:, 0]
+    is_rootless &= _faces(points[:, 0], head, bareness.camera)
     steps = points.shape[1] - 1
     last = np.where(is_wrong.any(1), is_wrong.argmax(1) - 0.5, steps)
     keep = (last > 1) & ~is_rootless
