@@ -8,6 +8,7 @@ import pytest
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.behind import lead_behind
 from portrait360.pipeline.avatar.hair.donors import borrow_colours
+from portrait360.pipeline.avatar.hair.ends import fray_ends
 from portrait360.pipeline.avatar.hair.outline import find_bareness, make_frame, trim_strands
 from portrait360.pipeline.avatar.hair.strand_colours import HANGING, face_outward
 from portrait360.pipeline.avatar.hair.tone import find_tone, tone_hair
@@ -140,6 +141,18 @@ def test_hair_of_a_bare_side_goes_behind_the_neck_and_is_not_cut(head):
     assert (head.field.distance(neck) < -0.01).mean() < 0.01  # lower down it is draped later
     free = ~shows(group.points).any(1)
     np.testing.assert_array_equal(led.points[free], group.points[free])
+
+
+def test_locks_of_long_hair_end_unevenly_and_a_cut_at_the_jaw_stays(head):
+    hair, bob = grow(head, "lob"), grow(head, "short_bob")
+    for group in (hair, bob):
+        (frayed,) = fray_ends([group])
+        np.testing.assert_array_equal(frayed.points[:, 0], group.points[:, 0])
+        assert (frayed.points[:, -1, 1] >= group.points[:, -1, 1].min() - 1e-6).all()
+    (ragged,) = fray_ends([hair])
+    low = hair.points[:, -1, 1] < np.quantile(hair.points[:, -1, 1], 0.1) + 0.005
+    assert ragged.points[low, -1, 1].std() > 2 * hair.points[low, -1, 1].std()
+    np.testing.assert_allclose(fray_ends([bob])[0].points, bob.points, atol=0.02)
 
 
 def test_a_photo_ends_lock_by_lock_in_the_hair_that_it_cuts_off():

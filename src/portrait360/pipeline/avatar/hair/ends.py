@@ -16,8 +16,11 @@ from portrait360.geometry.cameras import pixel_centres
 from portrait360.pipeline.avatar.hair.outline import CENTRE, CHAIN, QUARTER, STEPS, Frame, cast, make_frame
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.hair.face_guard import shorten
+from portrait360.synth.meshes import unit
+from portrait360.synth.noise import noise
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import Bools
+from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label, find_labels
 
 SURE, PURE = 0.9, 0.5  # matte, and purity, from which a pixel surely shows hair: not a shade on a wall, say
@@ -30,6 +33,9 @@ HEAD = (*SKIN_LABELS, Label.BEARD, Label.GLASSES, Label.JEWELLERY)
 UNEVEN = 0.012  # canonical, of the ends of strands
 FEW, SPARE = 0.04, 0.03  # share of the strands that hang lower; canonical way that the end may be lower
 LEAST = 0.3  # of the segments of a strand that are left of it, at least
+RAGGED, SINGLE = 0.09, 0.02  # canonical: by how much locks, and single strands, end higher than hair that hangs
+LOCKS, ROUND = 55.0, 0.15  # locks per canonical unit, at this distance from the middle of the head
+HANGING = (-0.16, -0.28)  # heights of ends that are hardly ragged, as a bob's at the jaw, and as ragged as all
 
 
 def measure_end(photo: Photo) -> float | None:
@@ -104,3 +110,19 @@ def _end_group(group: Strands, end: float, seed: int) -> Strands:
     share = np.clip(above / np.maximum(height[row, first - 1] - height[row, first], 1e-6), 0, 1)
     last = np.where(is_below.any(1), np.maximum(first - 1 + share, LEAST), steps)
     return replace(group, points=shorten(group.points, last))
+
+
+def fray_ends(groups: Sequence[Strands]) -> list[Strands]:
+    """Return long hair whose locks end at different heights: no hair but a wig's ends at one line all around."""
+    return [_fray(group, seed) if len(group.points) else group for seed, group in enumerate(groups)]
+
+
+def _fray(group: Strands, seed: int) -> Strands:
+    end = group.points[:, -1].astype(np.float64)
+    rng, round_ = np.random.default_rng([73, seed]), ROUND * unit(end * np.array([1.0, 0.0, 1.0]) + 1e-9)
+    lock = np.abs(noise(round_.astype(np.float32), LOCKS, 89, 2) - 0.5)
+    higher = RAGGED * lock + SINGLE * rng.exponential(1.0, len(end)).clip(0, 3)
+    higher = higher * smoothstep(*HANGING, end[:, 1])
+    length = np.linalg.norm(np.diff(group.points, axis=1), axis=2).sum(1)
+    share = np.maximum(1 - higher / np.maximum(length, 1e-6), LEAST)
+    return replace(group, points=shorten(group.points, share * (group.points.shape[1] - 1)))

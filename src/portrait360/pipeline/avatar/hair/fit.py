@@ -27,7 +27,7 @@ from portrait360.pipeline.avatar.hair.depth import (
 )
 from portrait360.pipeline.avatar.hair.drawn import tauten_edge
 from portrait360.pipeline.avatar.hair.edges import drop_islands, taper_edges
-from portrait360.pipeline.avatar.hair.ends import end_strands
+from portrait360.pipeline.avatar.hair.ends import end_strands, fray_ends
 from portrait360.pipeline.avatar.hair.grade import grade_back
 from portrait360.pipeline.avatar.hair.line import soften_line
 from portrait360.pipeline.avatar.hair.line_hairs import grow_line_hairs
@@ -146,7 +146,7 @@ def tuck(group: Strands, shell: Shell) -> Strands:
 def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | None, is_short: bool) -> list[Strands]:
     """Return hair in locks, over the shoulders or close to the neck, without what strays."""
     strands = sway([form_locks(group, head, seed) for seed, group in enumerate(strands)], head, waves)
-    strands = strands if is_short else lead_behind(strands, head, photo)
+    strands = strands if is_short else fray_ends(lead_behind(strands, head, photo))
     strands = drape_strands(strands, head, photo)
     if is_short:
         side, hanging = find_side_reach(strands, head), find_hanging(strands)
