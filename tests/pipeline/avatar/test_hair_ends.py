@@ -12,9 +12,10 @@ from portrait360.geometry.cameras import pixel_centres
 from portrait360.pipeline.avatar.hair.baldness import uncover_scalp
 from portrait360.pipeline.avatar.hair.ends import NAPE, UNEVEN, end_strands, measure_end, measure_hidden
 from portrait360.pipeline.avatar.hair.outline import make_frame
-from portrait360.pipeline.avatar.hair.search import choose_styles, find_hair, read_target
+from portrait360.pipeline.avatar.hair.search import choose_styles, drop_cut, find_hair, read_target
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.synth.sampling.parameters import HeadParameters, Wear
+from portrait360.synth.sampling.hairstyles import find_style
+from portrait360.synth.sampling.parameters import Hair, HeadParameters, Wear
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.hair import grow, photograph, read
 
@@ -107,3 +108,14 @@ def test_a_bald_head_with_hair_at_both_sides_has_a_horseshoe(head):
     one_side = photo.labels.copy()
     one_side[:, : photo.size // 2][photo.shows(Label.HAIR)[:, : photo.size // 2]] = Label.FACE
     assert not uncover_scalp(replace(photo, labels=one_side), reading).shows(Label.HAIR).any()
+
+
+def test_hair_that_goes_behind_the_shoulders_unseen_is_not_cut_blunt(head):
+    style, hair = find_style("lob"), Hair(style="lob", length=0.75)
+    unseen = replace(read_target(photograph(head, "long")), end=None, lowest=-0.29)
+    assert style.cut is not None
+    longer = drop_cut(style, hair, unseen)
+    assert longer.cut is None
+    assert max(longer.lengths) * hair.length >= max(find_style("long").lengths)
+    for known in (replace(unseen, end=-0.29), replace(unseen, lowest=-0.2)):
+        assert drop_cut(style, hair, known) == style

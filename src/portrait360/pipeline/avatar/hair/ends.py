@@ -50,6 +50,12 @@ def measure_end(photo: Photo) -> float | None:
     return _find_height(frame, max(drop for drop, _ in sides))
 
 
+def measure_lowest(photo: Photo) -> float:
+    """Return the canonical height of the lowest hair that a photo surely shows, whether it ends there or not."""
+    frame = make_frame(photo.camera)
+    return _find_height(frame, max(drop for drop, _ in _find_sides(photo, frame, _find_hanging(photo, frame))))
+
+
 def _find_hanging(photo: Photo, frame: Frame) -> Bools:
     """Return where the photo shows hair that hangs from the head, not a patch on the chest."""
     hair = photo.shows(Label.HAIR)

@@ -9,10 +9,11 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.hair.baldness import RING_LENGTH, RING_STYLE, has_ring, share_of_hair
 from portrait360.pipeline.avatar.hair.buns import Mass, find_masses, make_tied_style
 from portrait360.pipeline.avatar.hair.depth import drape
-from portrait360.pipeline.avatar.hair.ends import NAPE, measure_end, measure_hidden
+from portrait360.pipeline.avatar.hair.ends import NAPE, measure_end, measure_hidden, measure_lowest
 from portrait360.pipeline.avatar.hair.outline import CENTRE, bare_skin, clean_hair, make_frame, trace_outline
 from portrait360.pipeline.avatar.hair.texture import (
     KNOT,
@@ -81,6 +82,8 @@ JAW, CROPS, CROPPED = -0.13, ("bald", "short"), 0.15  # canonical height; famili
 HIDDEN, MOST_HIDDEN, CUT_OFF = 1.5, 0.25, 0.05
 """What each canonical unit costs by which hair hangs behind unseen, and most of it; how much is simply cut off."""
 BOBS = ("bob_fringe", "short_bob", "pixie")  # women's cuts that end behind where they do beside the neck
+UNCUT, NEAR_CUT, BELOW_CHIN = "long", 0.03, -0.24
+"""Style as long as hair whose end nobody sees; canonical: how near its cut, and how low, the photo shows that."""
 SURE_KNOT = 0.6  # least overlap that is assumed of hair drawn back, which takes the outline of the photo
 FLYAWAY = 0.6  # loose strands, which no outline tells
 PARTINGS = (-0.1, 0.1)
@@ -138,6 +141,7 @@ class Target:
     in_front: tuple[bool, bool]  # whether hair hangs before the shoulders, left and right in the picture
     masses: tuple[Mass, ...]  # knots that stand off the head
     end: float | None  # canonical height of the lowest hair, if the photo tells
+    lowest: float  # the same of what it shows, whether hair ends there or not
     knot: HairStyle | None = None  # the style of hair that is drawn back to a knot out of sight
 
     @property
@@ -196,11 +200,23 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
         plain = [replace(base.hair, style=PLAIN[family][0]) for family in PLAIN if family not in TIED_FAMILIES]
         best = max(map(search.rate, plain), key=lambda match: match.score)
         best = search.refine(best, PLAINEST_STEPS)
-    style = add_curls(search.style_of(best.hair.style), best.hair, target.curl)
+    style = search.style_of(best.hair.style)
+    style = style if only else drop_cut(style, best.hair, target)
+    style = add_curls(style, best.hair, target.curl)
     style = order_strands(size_curls(style, best.hair, target.curl, reading), best.hair, target.curl, target.trust)
     score = best.overlap if target.knot is None else max(best.overlap, SURE_KNOT)
     end = None if only or style.ties else _limit_end(target, style)
     return HairFit(replace(best.hair, flyaway=0.0 if style.ties else FLYAWAY), style, score, end)
+
+
+def drop_cut(style: HairStyle, hair: Hair, target: Target) -> HairStyle:
+    """Return the style without its blunt cut where hair hangs as low, and goes behind the shoulders unseen."""
+    if style.cut is None or target.end is not None:
+        return style
+    if target.lowest > min(style.cut * HEAD_HEIGHT + NEAR_CUT, BELOW_CHIN):
+        return style
+    lengths = zip(style.lengths, find_style(UNCUT).lengths, strict=True)
+    return replace(style, cut=None, lengths=tuple(max(own, long / hair.length) for own, long in lengths))
 
 
 def _limit_end(target: Target, style: HairStyle) -> float | None:
@@ -287,6 +303,7 @@ def read_target(photo: Photo, masses: tuple[Mass, ...] = ()) -> Target:
         trace_outline(clean_hair(photo.labels), make_frame(photo.camera)).in_front,
         masses,
         measure_end(photo),
+        measure_lowest(photo),
     )
 
 
