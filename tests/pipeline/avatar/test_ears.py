@@ -203,6 +203,14 @@ def test_hair_stays_over_an_ear_that_the_photo_shows_covered(head):
     np.testing.assert_array_equal(kept[0].points, comb.points)
 
 
+def test_a_face_beside_hair_that_hangs_is_no_ear(head):
+    comb = comb_over_ear(head)
+    assert before_ear(head, clear_ears([comb, grow(head, "long")], head, photograph(Label.FACE))) >= before_ear(
+        head, [comb]
+    )
+    assert before_ear(head, clear_ears([comb], head, photograph(Label.FACE))) == 0
+
+
 def test_a_few_strands_over_an_ear_are_no_cover(head):
     comb = comb_over_ear(head, 3)
     assert before_ear(head, clear_ears([comb], head, photograph(Label.HAIR))) == 0

@@ -26,6 +26,7 @@ BARE, COVERED = (Label.EAR, Label.FACE, Label.SKIN), (Label.HAIR, Label.HAT)
 FREE, PARTLY = 0.6, 0.25  # share of the upper half of an ear that the photo shows bare, from which it is free, and
 # from which it is if the other one is: that of a turned head is seen less well
 FEW = 0.3  # share of an ear that hair covers up to which it does so by mistake
+HANGING, SURELY = -0.2, 0.15  # height to which long hair hangs; least share of an ear beside it that is read as one
 ENOUGH = 12  # vertices from which this is known
 FACING, SLACK = 0.15, 0.006  # cosine to the camera, and canonical depth, within which the photo shows a vertex
 WHOLE = 0.97  # quantile of the vertices of an ear that its ellipse holds
@@ -68,7 +69,8 @@ def clear_ears(groups: Sequence[Strands], head: Head, photo: Photo) -> list[Stra
     out, ears, short = list(groups), [_find_ear(head, side) for side in (1, -1)], []
     buffers = rasterise(head.body, head.triangles, photo.camera, photo.size)
     depth = np.where(buffers.ids >= 0, buffers.depth, np.inf)
-    shown = [_find_bare_share(head, ear, photo, depth) for ear in ears]
+    hangs = any((group.points[..., 1] < HANGING).any() for group in groups)
+    shown = [_find_bare_share(head, ear, photo, depth, hangs=hangs) for ear in ears]
     for ear, own, other in zip(ears, shown, shown[::-1], strict=True):
         is_free = own > FREE or (other > FREE and not own <= PARTLY)
         if is_free or _find_covered_share(out, ear) < FEW:
@@ -91,10 +93,10 @@ def _find_ear(head: Head, side: int) -> Ear:
     return Ear(side, centre, axes, outermost - ROOT)
 
 
-def _find_bare_share(head: Head, ear: Ear, photo: Photo, depth: Floats) -> float:
+def _find_bare_share(head: Head, ear: Ear, photo: Photo, depth: Floats, *, hangs: bool) -> float:
     """Return the share of the upper half of an ear that the photo shows bare; NaN where it sees too little of it.
 
-    `depth` (s, s) is that of the bare head at the photo's camera.
+    `depth` (s, s) is that of the bare head at the photo's camera. Where hair `hangs`, a face beside it is no ear.
     """
     rows = (head.mask("ears") > 0.35) & (head.rest[:, 0] * ear.side > 0) & (head.body[:, 1] > ear.centre[1])
     points = head.body[rows]
@@ -105,6 +107,7 @@ def _find_bare_share(head: Head, ear: Ear, photo: Photo, depth: Floats) -> float
     x, y = np.clip(at, 0, photo.size - 1).T
     names = photo.labels[y, x][facing & inside & (away < depth[y, x] + SLACK)]
     bare, covered = (int(np.isin(names, labels).sum()) for labels in (BARE, COVERED))
+    bare = 0 if hangs and (names == Label.EAR).sum() < SURELY * len(names) else bare
     return bare / (bare + covered) if bare + covered >= ENOUGH else float("nan")
 
 
