@@ -14,7 +14,8 @@ from portrait360.pipeline.avatar.hair.edges import drop_islands, taper_edges
 from portrait360.pipeline.avatar.hair.gloss import add_gloss
 from portrait360.pipeline.avatar.hair.profile import round_profile
 from portrait360.pipeline.avatar.hair.split import split_strands
-from portrait360.pipeline.avatar.hair.waves import Waves, find_waves, sway
+from portrait360.pipeline.avatar.hair.wave_size import Waves
+from portrait360.pipeline.avatar.hair.waves import find_waves, sway
 from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.head.bare_head import Head

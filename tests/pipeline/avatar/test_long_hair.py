@@ -12,7 +12,8 @@ from portrait360.pipeline.avatar.hair.ends import fray_ends
 from portrait360.pipeline.avatar.hair.outline import find_bareness, make_frame, trim_strands
 from portrait360.pipeline.avatar.hair.strand_colours import HANGING, face_outward
 from portrait360.pipeline.avatar.hair.tone import find_tone, tone_hair
-from portrait360.pipeline.avatar.hair.waves import Waves, sway
+from portrait360.pipeline.avatar.hair.wave_size import Waves
+from portrait360.pipeline.avatar.hair.waves import sway
 from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.view.photo_border import UNEVEN, fray_border

@@ -43,7 +43,7 @@ def measure_bends(photo: Photo) -> float:
     pixels = photo.camera.focal / photo.camera.radius * photo.size
     light = np.log(np.maximum(photo.radiance, 0).mean(-1) + 0.01).astype(np.float32)
     light = cv2.GaussianBlur(light, (0, 0), FINE * pixels)
-    locks, total = _comb(light, hair, LOCK * pixels)
+    locks, total = comb(light, hair, LOCK * pixels)
     broad = cv2.GaussianBlur(locks / (total + 1e-4)[..., None], (0, 0), BROAD * pixels)
     turn = np.arctan2(*np.moveaxis(locks[hair], -1, 0)) - np.arctan2(*np.moveaxis(broad[hair], -1, 0))
     aside = np.abs((turn + np.pi) % (2 * np.pi) - np.pi) / 2
@@ -51,7 +51,7 @@ def measure_bends(photo: Photo) -> float:
     return float(np.clip(np.average(aside, weights=sure + 1e-9) - STRAIGHT, 0, MOST - STRAIGHT))
 
 
-def _comb(light: F32, hair: Bools, blur: float) -> tuple[F32, F32]:
+def comb(light: F32, hair: Bools, blur: float) -> tuple[F32, F32]:
     """Return twice the angle of the hair as a vector (s, s, 2), as long as locks are clear, and their greatest."""
     across, down = cv2.Scharr(light, cv2.CV_32F, 1, 0), cv2.Scharr(light, cv2.CV_32F, 0, 1)
     products = np.stack([across * across - down * down, 2 * across * down, across * across + down * down], -1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -16,6 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.hair.donors import measure_along
 from portrait360.pipeline.avatar.hair.texture import read_grain
+from portrait360.pipeline.avatar.hair.wave_size import Waves, measure_waves
 from portrait360.pipeline.avatar.photo.exposure import HEAD_CENTRE
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.head.bare_head import Head
@@ -27,6 +27,7 @@ from portrait360.utils.array_types import F32
 from portrait360.utils.image_ops import smoothstep
 
 MOST_TURNS, MOST = 4.5, 0.12  # a head height: more are curls, not waves; greatest radius times turns of waves
+LEAST, LONG_TOP = 0.004, 0.7  # canonical height of waves; head heights of straight hair on top that shows them
 HIGH, FRONT = (0.13, 0.0), (0.11, -0.02)  # heights, and z, over which hair on top and before the face comes to sway
 LONG = (0.08, 0.25)  # canonical way from the root over which hair comes to sway: short hair does not
 AWAY = 0.8  # share of the sway of hair before the head, which goes away from the camera: its outline is the photo's
@@ -35,19 +36,19 @@ ROUND, PHASES, SHIFT = 0.15, 16.0, 1.8  # canonical radius at which locks are to
 NEAREST = 0.006  # canonical; how close to the skin hair may come
 
 
-class Waves(NamedTuple):
-    """Waves of hair, canonical."""
-
-    length: float
-    height: float
-
-
 def find_waves(style: HairStyle, photo: Photo) -> Waves | None:
-    """Return the waves that a photo shows of hair of this style; None of straight hair, of curls and of ties."""
+    """Return the waves that a photo shows of hair of this style; None of straight hair, of curls and of ties.
+
+    Long hair of a straight style is as wavy as the photo shows it; that of a wavy style has its waves as long.
+    """
     radius, turns = style.wave
-    if not 0 < turns <= MOST_TURNS or radius <= 0 or style.locks != "none" or style.ties:
+    if turns > MOST_TURNS or style.locks != "none" or style.ties:
         return None
-    return Waves(HEAD_HEIGHT / turns, HEAD_HEIGHT * min(max(radius * turns, read_grain(photo)[0]), MOST) / turns)
+    shown = measure_waves(photo)
+    if turns <= 0 or radius <= 0:
+        return shown if shown is not None and shown.height > LEAST and style.lengths[0] > LONG_TOP else None
+    own = Waves(HEAD_HEIGHT / turns, HEAD_HEIGHT * min(max(radius * turns, read_grain(photo)[0]), MOST) / turns)
+    return own if shown is None else Waves(shown.length, max(shown.height, own.height * shown.length / own.length))
 
 
 def sway(groups: Sequence[Strands], head: Head, waves: Waves | None) -> list[Strands]:
