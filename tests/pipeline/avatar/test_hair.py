@@ -24,7 +24,7 @@ from portrait360.pipeline.avatar.hair.undercoat import lay_undercoat
 from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
 from portrait360.pipeline.reading.reading import Reading, Value
 from portrait360.synth.hair.hairdo import LOCK, size_locks
-from portrait360.synth.sampling.hairstyles import find_style
+from portrait360.synth.sampling.hairstyles import HairStyle, find_style
 from portrait360.synth.sampling.parameters import Hair, HeadParameters, Wear
 from portrait360.utils.array_types import F32
 from portrait360.utils.portrait_labels import Label
@@ -227,11 +227,28 @@ def test_a_hat_does_not_make_short_hair_below_it_less(head):
 
 
 def test_curls_of_the_photo_stay():
-    crew, hair = find_style("crew"), Hair(style="crew", length=1.6)
-    assert add_curls(crew, hair, 0.25).wave[0] > 0
-    assert add_curls(crew, hair, 0.15) == crew
-    assert add_curls(crew, replace(hair, length=0.5), 0.25) == crew
-    assert add_curls(find_style("afro"), hair, 0.25) == find_style("afro")
+    crew, hair, reading = find_style("crew"), Hair(style="crew", length=1.6), say({"crew": 1.0})
+
+    def add(style: HairStyle, hair: Hair, curl: float) -> HairStyle:
+        return add_curls(style, hair, curl, reading, shows_waves=False)
+
+    assert add(crew, hair, 0.25).wave[0] > 0
+    assert add(crew, hair, 0.15) == crew
+    assert add(crew, replace(hair, length=0.5), 0.25) == crew
+    assert add(find_style("afro"), hair, 0.25) == find_style("afro")
+
+
+def test_long_hair_has_the_small_curls_that_the_reader_sees_unless_the_photo_shows_waves():
+    style, hair, curly = find_style("layered"), Hair(style="layered"), say({"long_curly": 0.5, "layered": 0.3})
+    assert add_curls(style, hair, 0.12, curly, shows_waves=False).wave[1] > style.wave[1]
+    assert add_curls(style, hair, 0.12, curly, shows_waves=True) == style
+    assert add_curls(style, hair, 0.0, curly, shows_waves=False) == style
+    assert add_curls(style, hair, 0.12, say({"layered": 0.8}), shows_waves=False) == style
+
+
+def say(styles: dict[str, float]) -> Reading:
+    reading = read(woman=0.5)
+    return replace(reading, answers=reading.answers | {"style": styles})
 
 
 def read_curls(turns: float, coily: float, curly: float = 0.9) -> Reading:

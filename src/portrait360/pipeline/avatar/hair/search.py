@@ -23,6 +23,7 @@ from portrait360.pipeline.avatar.hair.texture import (
     read_grain,
     size_curls,
 )
+from portrait360.pipeline.avatar.hair.wave_size import measure_waves
 from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.synth.hair.hairdo import Hairdo, make_hair
@@ -200,9 +201,9 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
         plain = [replace(base.hair, style=PLAIN[family][0]) for family in PLAIN if family not in TIED_FAMILIES]
         best = max(map(search.rate, plain), key=lambda match: match.score)
         best = search.refine(best, PLAINEST_STEPS)
-    style = search.style_of(best.hair.style)
+    style, has_waves = search.style_of(best.hair.style), measure_waves(photo) is not None
     style = style if only else drop_cut(style, best.hair, target)
-    style = add_curls(style, best.hair, target.curl)
+    style = add_curls(style, best.hair, target.curl, reading, shows_waves=has_waves)
     style = order_strands(size_curls(style, best.hair, target.curl, reading), best.hair, target.curl, target.trust)
     score = best.overlap if target.knot is None else max(best.overlap, SURE_KNOT)
     end = None if only or style.ties else _limit_end(target, style)

@@ -35,6 +35,8 @@ TRUST = (0.3, 0.75)  # agreement of the picture with the reader's flow from whic
 SURELY_CURLY, STRAIGHT = 0.21, 0.10  # radius times turns: of the photo, and of a style without curls
 SHORTEST_CURL = 0.11  # head heights of the hair on top; shorter hair shows no curls
 CURLS = {"wave": (0.034, 12.0), "clump": 0.6, "frizz": 0.012}  # of hair whose style has none
+SMALL_CURLS = {"wave": (0.032, 6.0), "clump": 0.7, "frizz": 0.006}  # of long hair that the reader calls curly
+SEEN_CURLY, UNEVEN = 0.4, 0.08  # least odds of curly styles for that, and radius times turns of the photo
 ORDERLY, LEAST_FRIZZ = 0.8, 0.004  # share of a style's frizz that hair combed alike has not; what any hair has
 SMOOTH, LAYERED = 0.7, 0.5  # the same of its tufts and short waves; head heights of the hair that shows tips all over
 CURLY_ODDS, COILY = 0.5, 0.7  # least odds of curly hair whose curls are measured; most of coils that are curls
@@ -79,12 +81,22 @@ def read_grain(photo: Photo) -> tuple[float, float]:
     return float(curl), float(smoothstep(*TRUST, np.asarray(agreement)))
 
 
-def add_curls(style: HairStyle, hair: Hair, curl: float) -> HairStyle:
-    """Return the style with curls where the photo shows them and the style that fits its outline has none."""
+def add_curls(style: HairStyle, hair: Hair, curl: float, reading: Reading, *, shows_waves: bool) -> HairStyle:
+    """Return the style with curls where the photo shows them and the style that fits its outline has none.
+
+    Curls that only the reader sees are small: of larger ones the photo shows the waves.
+    """
     is_straight = style.wave[0] * style.wave[1] < STRAIGHT and style.locks == "none" and not style.ties
-    if curl < SURELY_CURLY or not is_straight or style.lengths[0] * hair.length < SHORTEST_CURL:
+    if not is_straight or style.lengths[0] * hair.length < SHORTEST_CURL:
         return style
-    return replace(style, **CURLS)
+    if curl >= SURELY_CURLY:
+        return replace(style, **CURLS)
+    odds = sum(odds for name, odds in reading.answers["style"].items() if _is_curly(find_style(name)))
+    return replace(style, **SMALL_CURLS) if odds > SEEN_CURLY and curl > UNEVEN and not shows_waves else style
+
+
+def _is_curly(style: HairStyle) -> bool:
+    return style.texture in ("curly", "coily") and style.locks == "none"
 
 
 def size_curls(style: HairStyle, hair: Hair, curl: float, reading: Reading) -> HairStyle:
