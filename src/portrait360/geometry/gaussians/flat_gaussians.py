@@ -65,11 +65,23 @@ def _sort_by_depth(depths: F32, shown: Bools) -> np.ndarray:
 
 def draw(flat: FlatGaussians, colours: F32) -> tuple[F32, F32]:
     """Return straight rgb (s, s, 3) and alpha (s, s) of Gaussians in these colours (n, 3)."""
+    blended = _blend(flat, colours)
+    alpha = blended[..., 3]
+    return (blended[..., :3] / np.maximum(alpha, 1e-6)[..., None]).clip(0, 1), alpha
+
+
+def draw_over_grey(flat: FlatGaussians, colours: F32) -> F32:
+    """Return the same over mid-grey (s, s, 3)."""
+    blended = _blend(flat, colours)
+    return blended[..., :3] + np.float32(0.5) * (1 - blended[..., 3:4])
+
+
+def _blend(flat: FlatGaussians, colours: F32) -> F32:
+    """Return premultiplied rgb, alpha and the depth of the surface (s, s, 5)."""
     out = np.zeros((flat.size, flat.size, 5), np.float32)
     values = flat.means, flat.conics, flat.opacities, colours, flat.depths
     kernels.draw_alone(*values, flat.boxes, flat.starts, flat.ids, out)
-    alpha = out[..., 3]
-    return (out[..., :3] / np.maximum(alpha, 1e-6)[..., None]).clip(0, 1), alpha
+    return out
 
 
 @cached_njit(nogil=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from portrait360.geometry.cameras import Camera, focal_from_fov, orbit
 from portrait360.geometry.canonical_frame import FOV
-from portrait360.geometry.gaussians.flat_gaussians import draw, find_covariances, flatten
+from portrait360.geometry.gaussians.flat_gaussians import draw_over_grey, find_covariances, flatten
 from portrait360.geometry.gaussians.rasterizer import render_image
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.geometry.textured_mesh import TexturedMesh
@@ -182,7 +182,7 @@ def draw_frames(head: Head, cameras: Sequence[Camera], size: int) -> Iterator[Fl
     splats, covariances = head.splats, find_covariances(head.splats)
 
     def draw_frame(camera: Camera) -> Floats:
-        return over_grey(*draw(flatten(splats, covariances, camera, size), splats.colours))
+        return draw_over_grey(flatten(splats, covariances, camera, size), splats.colours)
 
     yield from map_in_threads(draw_frame, cameras, lone_first=False)
 

@@ -55,7 +55,8 @@ def render_proxy_views(
     itself."""
     cameras = default_cameras(DEFAULT_VIEWS, 0.0, frame_focal(proxy)) if cameras is None else cameras
     views, depths = [], []
-    renders = chain(ahead, map_in_threads(lambda camera: proxy.render(camera, size), cameras[len(ahead) :]))
+    rest = map_in_threads(lambda camera: proxy.render(camera, size), cameras[len(ahead) :], lone_first=not ahead)
+    renders = chain(ahead, rest)
     for i, (camera, rendered) in enumerate(zip(cameras, renders, strict=True)):
         views.append(View(rendered.rgb, rendered.mask, camera))
         depths.append(rendered.depth)

@@ -146,7 +146,7 @@ def blend_fragments(p, surface, points, curves, directions, rig, maps, eye, x, y
 def blend_surfaces(p, surface_count, count, surface, points, ids, samples, x, y, rig, maps, eye):
     """Blend the solid surfaces of a pixel behind its fragments, and return the number of layers.
 
-    Surfaces that fragments all but hide, such as skin under hair, are dear to shade: they only count as opaque.
+    Those that fragments all but hide, such as skin under hair, are the dearest to shade: they only count as opaque.
     """
     for g in range(surface_count):
         weight, k = 0.0, 0

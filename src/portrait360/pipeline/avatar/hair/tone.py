@@ -89,12 +89,18 @@ def tone_hair(film: Film, tone: Tone | None) -> Film:
 
 def tone_colours(shown: F32, tone: Tone) -> F32:
     """Return radiances (n, 3) of hair as bright as these, in the photo's hues."""
-    light = np.log(np.maximum(shown @ LUMINANCE, 0) + DIM)
-    change, usual = (np.stack([np.interp(light, tone.levels, c) for c in a.T], -1) for a in (tone.change, tone.usual))
-    own = np.log(np.maximum(shown, 0) + DIM) - light[:, None]
-    toned = shown * np.exp(change - np.interp(light, tone.levels, tone.calm)[:, None] * (own - usual))
-    kept = np.maximum(shown @ LUMINANCE, 1e-6) / np.maximum(toned @ LUMINANCE, 1e-6)
-    return np.asarray(toned * kept[:, None], np.float32)
+    single, weights = np.float32, LUMINANCE.astype(np.float32)
+    shown = np.asarray(shown, single)
+    bright, dim = shown @ weights, single(DIM)
+    light = np.log(np.maximum(bright, 0) + dim)
+    table = np.concatenate([tone.change, tone.usual, tone.calm[:, None]], 1).astype(single)
+    place = np.interp(light, tone.levels, np.arange(len(table))).astype(single)
+    below = np.minimum(place.astype(np.intp), len(table) - 2)
+    at = table[below] + (place - below.astype(single))[:, None] * (table[below + 1] - table[below])
+    own = np.log(np.maximum(shown, 0) + dim) - light[:, None]
+    toned = shown * np.exp(at[:, :3] - at[:, 6:] * (own - at[:, 3:6]))
+    kept = np.maximum(bright, single(1e-6)) / np.maximum(toned @ weights, single(1e-6))
+    return toned * kept[:, None]
 
 
 def _measure(radiance: F32, mask: Bools) -> tuple[F64, F64]:

@@ -1,7 +1,7 @@
 """Which Gaussians a view shows, how much of each, and over what colours: the weights with which they are blended.
 
-As in `cpu_kernels`, a row of a tile is computed at once: its transmittances, pictures and the middles of its pixels
-lie one after the other in `lines` (TILE, planes * TILE).
+As in `cpu_kernels`, a row of a tile is computed at once: transmittances, six channels of pictures and the middles of
+pixels lie one after the other in `lines` (TILE, PLANES * TILE).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from portrait360.geometry.numba_jit import LOOSE, WITHOUT_WRAPPERS, cached_njit
 from portrait360.utils.array_types import F32, Floats
 
 CHANNELS = 6  # of pictures, at most
+PLANES = 2 + CHANNELS
 FAR = np.float32(-32)  # squared distances are this times exponents, which are in sixteenths
 
 
@@ -38,8 +39,8 @@ def gather(flat: FlatGaussians, picture: Floats) -> F32:
     channels = picture.shape[2]
     planes = np.zeros((flat.size, flat.size, CHANNELS), np.float32)
     planes[..., :channels] = picture
-    nothing = np.zeros((len(flat.means), 3), np.float32)
-    return _sum_tiles(flat, nothing, planes, 1 + CHANNELS, False)[:, : 1 + channels]
+    none = np.zeros((len(flat.means), 3), np.float32)
+    return _sum_tiles(flat, none, planes, 1 + CHANNELS, slopes=False)[:, : 1 + channels]
 
 
 def gather_slopes(flat: FlatGaussians, colours: F32, drawn: Floats, error: Floats) -> F32:
@@ -54,10 +55,11 @@ def gather_slopes(flat: FlatGaussians, colours: F32, drawn: Floats, error: Float
         drawn: What they look like over the background (s, s, 3).
         error: What is wanted less what is drawn (s, s, 3).
     """
-    return _sum_tiles(flat, colours, np.concatenate([drawn, error], 2).astype(np.float32), 8, True)
+    return _sum_tiles(flat, colours, np.concatenate([drawn, error], 2).astype(np.float32), 8, slopes=True)
 
 
-def _sum_tiles(flat: FlatGaussians, colours: F32, planes: F32, columns: int, slopes: bool) -> F32:
+def _sum_tiles(flat: FlatGaussians, colours: F32, planes: F32, columns: int, *, slopes: bool) -> F32:
+    """Return the sums (n, columns) over the tiles of a view, of slopes or of weights alone."""
     out = np.zeros((len(flat.means), columns), np.float32)
     values = flat.means, flat.conics, flat.opacities, flat.boxes, flat.starts, flat.ids
     _gather(*values, colours, planes, slopes, out)
@@ -154,23 +156,29 @@ def _add_slopes(lines, free, first, last, width, left, top, a, b, c, peak, red, 
     return total
 
 
+@njit(error_model="numpy", nogil=True, **WITHOUT_WRAPPERS)
+def _read_tile(lines, free, planes, top, left, height, width):  # noqa: ANN001, ANN202 (numba)
+    """Fill the rows of a tile, and how many pixels of each are still transparent."""
+    lines[:] = ZERO
+    for y in range(TILE):
+        free[y] = width if y < height else 0
+        for x in range(TILE):
+            lines[y, 7 * TILE + x] = np.float32(x) + HALF
+            if y < height and x < width:
+                lines[y, x] = ONE
+                for channel in range(CHANNELS):
+                    lines[y, (1 + channel) * TILE + x] = planes[top + y, left + x, channel]
+
+
 @cached_njit(fastmath=LOOSE, error_model="numpy", nogil=True)
 def _gather(means, conics, opacities, boxes, starts, ids, colours, planes, slopes, out):  # noqa: ANN001, ANN202 (numba)
     size = planes.shape[0]
     across = (size + TILE - 1) // TILE
-    lines, free = np.empty((TILE, 8 * TILE), np.float32), np.empty(TILE, np.int64)
+    lines, free = np.empty((TILE, PLANES * TILE), np.float32), np.empty(TILE, np.int64)
     for tile in range(across * across):
         top, left = tile // across * TILE, tile % across * TILE
         height, width = min(TILE, size - top), min(TILE, size - left)
-        lines[:] = ZERO
-        for y in range(TILE):
-            free[y] = width if y < height else 0
-            for x in range(TILE):
-                lines[y, 7 * TILE + x] = np.float32(x) + HALF
-                if y < height and x < width:
-                    lines[y, x] = ONE
-                    for channel in range(6):
-                        lines[y, (1 + channel) * TILE + x] = planes[top + y, left + x, channel]
+        _read_tile(lines, free, planes, top, left, height, width)
         open_pixels = height * width
         for k in range(starts[tile], starts[tile + 1]):
             if open_pixels == 0:
@@ -179,10 +187,9 @@ def _gather(means, conics, opacities, boxes, starts, ids, colours, planes, slope
             first, last = max(top, boxes[n, 2]) - top, min(top + height, boxes[n, 3]) - top
             x, y = np.float32(left) - means[n, 0], np.float32(top) + HALF - means[n, 1]
             a, b, c = -SIXTEENTH * HALF * conics[n, 0], -SIXTEENTH * conics[n, 1], -SIXTEENTH * HALF * conics[n, 2]
+            place = first, last, TILE, x, y, a, b, c, opacities[n]
             if slopes:
-                red, green, blue = colours[n, 0], colours[n, 1], colours[n, 2]
-                open_pixels -= _add_slopes(
-                    lines, free, first, last, TILE, x, y, a, b, c, opacities[n], red, green, blue, out[n]
-                )
+                colour = colours[n, 0], colours[n, 1], colours[n, 2]
+                open_pixels -= _add_slopes(lines, free, *place, *colour, out[n])
             else:
-                open_pixels -= _add_weights(lines, free, first, last, TILE, x, y, a, b, c, opacities[n], out[n])
+                open_pixels -= _add_weights(lines, free, *place, out[n])

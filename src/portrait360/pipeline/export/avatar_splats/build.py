@@ -71,8 +71,8 @@ def splats_from_avatar(
         seed: Seed of all random numbers.
         on_view: Called after each render with the number of those done and of all.
     """
-    shots = [_weigh(camera, view) for camera, view in views or render_views(avatar, refine_steps, on_view)]
     photo = AvatarView(avatar.camera, avatar.render(avatar.camera, SIZE), PHOTO_WEIGHT, front=True)
+    shots = [_weigh(camera, view) for camera, view in views or render_views(avatar, refine_steps, on_view)]
     shots.append(photo)
     drawn = _draw_all(avatar, shots, photo, np.random.default_rng(seed))
     shares, lined = measure_shares(drawn.splats, shots, drawn.trust), len(drawn.lining)
@@ -100,12 +100,13 @@ def splats_from_avatar(
 def render_views(
     avatar: Avatar, refine_steps: int = 0, on_view: Callable[[int, int], None] = lambda done, total: None
 ) -> list[tuple[Camera, ProxyView]]:
-    """Render the avatar from all sides: more views for a refinement, which would else fit those that it knows."""
+    """Render an avatar, of which there is a render already, from all sides: more views for a refinement, which would
+    else fit those that it knows."""
     focal = focal_from_fov(FOV)
     around = [(azimuth, 0, SIZE) for azimuth in (EVEN if refine_steps else AROUND)]
     places = around + [(azimuth, elevation, SMALL) for azimuth, elevation in OBLIQUE]
     shots, views = [(Camera(look_at(azimuth, elevation), focal), size) for azimuth, elevation, size in places], []
-    renders = map_in_threads(lambda shot: avatar.render(*shot), shots)
+    renders = map_in_threads(lambda shot: avatar.render(*shot), shots, lone_first=False)
     for (camera, _), rendered in zip(shots, renders, strict=True):
         views.append((camera, rendered))
         on_view(len(views), len(places))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from portrait360.geometry.gaussians.flat_gaussians import draw, find_covariances, flatten
+from portrait360.geometry.gaussians.flat_gaussians import draw_over_grey, find_covariances, flatten
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.avatar_splats.blending import gather_slopes
 from portrait360.pipeline.export.avatar_splats.choice import AvatarView, paint
@@ -35,7 +35,7 @@ def correct(splats: GaussianSplats, views: list[AvatarView], trust: Floats, free
 
     def gather_view(shot: AvatarView) -> F32:
         flat = flatten(splats, covariances, shot.camera, shot.size)
-        drawn = over_grey(*draw(flat, splats.colours))
+        drawn = draw_over_grey(flat, splats.colours)
         return gather_slopes(flat, splats.colours, drawn, over_grey(shot.view.rgb, shot.view.mask) - drawn)
 
     for shot, sums in zip(views, map_in_threads(gather_view, views, lone_first=False), strict=True):
