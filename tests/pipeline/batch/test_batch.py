@@ -428,6 +428,8 @@ def test_a_reason_that_names_the_photo_is_not_preceded_by_its_name(photos, tmp_p
     (photos / "3.png").write_text("torn")
     done = run_command(monkeypatch, photos, tmp_path / "out")
     assert f"failed: {photos / '3.png'} is damaged.\n" in done.stderr
+    sentence = "No head was found in a/b.png: use another picture."
+    assert runner.describe_failure("a/b.png", sentence) == f"failed: {sentence}"
 
 
 def test_of_very_many_failures_the_first_are_named(photos, tmp_path, monkeypatch):

@@ -234,7 +234,7 @@ def make_all(inputs: str, output: str, options: MakeOptions, engine: Engine) -> 
 
 def describe_failure(photo: str, reason: str) -> str:
     """Return which photo failed and why, in one line."""
-    place = "" if reason.startswith(photo) else f"{photo}: "  # most reasons begin with the photo
+    place = "" if photo in reason else f"{photo}: "  # most reasons name it
     return f"failed: {place}{name_flags(reason)}"
 
 
