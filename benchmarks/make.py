@@ -56,8 +56,7 @@ def wait_for(process: subprocess.Popen, errors: IO[bytes], seconds: float | None
         errors.seek(0)
         said = errors.read().decode(errors="replace")[-LONGEST_ERROR:].strip() or "It said nothing."
         free = psutil.virtual_memory().available >> 20
-        command = " ".join(map(str, process.args))
-        raise SystemExit(f"{command}\nended with status {status}; {free} MB of memory are free. {said}")
+        raise SystemExit(f"{process.args}\nended with status {status}; {free} MB of memory are free. {said}")
 
 
 def hash_files(folder: Path) -> dict[str, str]:
