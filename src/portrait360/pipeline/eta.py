@@ -35,7 +35,8 @@ MOST_SLOWDOWN = 40.0  # of a stage that counts for the others
 MOST_RISE = 1.1
 LATE = 1.6  # times the least seconds shown from which an estimate says that these were wrong
 KNOWN_FRACTION = 0.05  # of a stage whose costs are unknown or wrong, after which its steps say how long it takes
-TIMED_SECONDS, TIMED_STEPS = 3.0, 5  # of a stage that proved too slow, in which its pace is measured at least
+# of a stage that proved too slow, in which its pace is measured at least; many steps are enough whatever their share
+TIMED_SECONDS, TIMED_STEPS, MANY_STEPS = 5.0, 5, 20
 
 
 def usual_seconds(options: MakeOptions, *, from_avatar: bool, compiles: bool = False) -> dict[str, float]:
@@ -103,8 +104,8 @@ class Timing:
     def stage_seconds(self, now: float, fraction: float) -> float | None:
         """Return how long the whole stage takes at this pace; None where too little of it was seen."""
         seconds, done = now - self.start, fraction - self.fraction
-        is_known = done >= KNOWN_FRACTION and seconds >= TIMED_SECONDS and self.steps >= TIMED_STEPS
-        return seconds / done if is_known else None
+        enough = MANY_STEPS if done < KNOWN_FRACTION else TIMED_STEPS
+        return seconds / done if seconds >= TIMED_SECONDS and self.steps >= enough else None
 
 
 class EtaEstimator:
