@@ -28,17 +28,17 @@ def take_picture(runs: Path, profile: Path) -> np.ndarray:
         tab = Tab(browser, *SIZE, online=True)
         tab.open(server.entrance)
         tab.run(appears(".p360-past"))  # it comes with the list of runs
-        if not tab.run("!!document.querySelector('[data-run]')"):
-            tab.run("document.querySelector('[data-example=astronaut]').click()")
-            tab.run(appears(".p360-trio", SECONDS))
-            tab.run("document.querySelector('#p360-make').click()")
-        else:
-            tab.run("document.querySelector('[data-run]').click()")
+        is_made = tab.run("!!document.querySelector('[data-run]')")
+        tab.run("document.querySelector('[data-example=astronaut]').click()")
+        tab.run(appears(".p360-trio", SECONDS))
+        tab.run(f"document.querySelector({'[data-run]' if is_made else '#p360-make'!r}).click()")
         tab.run(appears(".p360-compare", SECONDS))
         frame = Frame(tab)
         while frame.run("window.portrait360?.mode()") != "splats":
             time.sleep(0.5)
         frame.run("portrait360.ready")
+        still = "portrait360.setIdle(false).then(() => { document.getElementById('idle').checked = true; })"
+        frame.run(still)  # on a slow machine what moves is drawn coarsely
         tab.run("scrollTo({top: 0, behavior: 'instant'})")
         time.sleep(2)  # the page of the head fades its controls in
         return tab.picture()
