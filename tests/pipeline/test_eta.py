@@ -216,7 +216,7 @@ def test_a_fit_that_proves_slow_is_late_only_until_its_steps_are_timed(seed, slo
         timed = field[late[0] + 2 + max(eta.TIMED_STEPS, int(eta.KNOWN_FRACTION * 150)) :]
         assert timed and not any(event.late for event, _ in timed)
         assert all(0.8 * true < event.left < 1.25 * true for event, true in timed)
-    assert late or slowdown < 4
+    assert slowdown < 4 or late[0] < 20
 
 
 def test_a_time_left_that_proved_wrong_does_not_stand_still():

@@ -99,6 +99,8 @@ class Timing:
 
     start: float
     fraction: float
+    least: float = 0.0  # seconds of the whole stage, as far as an earlier pace tells
+    is_anew: bool = False  # since it proved too slow
     steps: int = 0
 
     def stage_seconds(self, now: float, fraction: float) -> float | None:
@@ -128,7 +130,7 @@ class EtaEstimator:
         self.finished: set[str] = set()
         self.actual_seconds = self.expected_seconds = 0.0  # of the finished stages
         self.stage_start, self.least_left = clock(), float("inf")
-        self.timing: Timing | None = None  # of the present stage, since it proved too slow
+        self.timing: Timing | None = None  # of the present stage, since its first step or since it proved too slow
         self.is_late = False  # and its pace is not known yet
 
     def plan(self, *, from_avatar: bool) -> None:
@@ -153,8 +155,9 @@ class EtaEstimator:
             self._finish(event)
         elif event.stage in self.unknown and (fraction := self._stage_fraction(event)) > KNOWN_FRACTION:
             self.expected[event.stage] = (self.clock() - self.stage_start) / fraction
-        if self.timing is not None:
-            self.timing.steps += event.state == "step"
+        if event.state == "step":
+            self.timing = self.timing or Timing(self.clock(), self._stage_fraction(event))
+            self.timing.steps += 1
         if event.state in REMARKS or not self.is_planned or self._waits_for_unknown(event):
             self.on_event(event)
             return
@@ -165,7 +168,8 @@ class EtaEstimator:
         self.is_late = estimate > allowed * self.least_left
         if self.is_late:  # what was shown stands still where it may not rise
             if not was_late or self.timing is None:
-                self.timing = Timing(self.clock(), self._stage_fraction(event))
+                so_far = self._seconds_of_steps(event) or 0.0
+                self.timing = Timing(self.clock(), self._stage_fraction(event), least=so_far, is_anew=True)
             self.on_event(replace(event, late=True))
             return
         left = min(estimate, MOST_RISE * self.least_left)
@@ -201,10 +205,15 @@ class EtaEstimator:
         # the stage's own speed counts the more, the more of it is done
         total = (1 - fraction) * max(expected * pace, spent) + spent
         after = sum(later.values()) * pace
-        return after + (1 - fraction) * (self._seconds_of_steps(event) or total), after
+        timed, timing = self._seconds_of_steps(event), self.timing
+        if timed is not None and timing and timing.is_anew:
+            total = timed
+        elif timing:  # the first steps may be the easy ones
+            total = max(total, timed or timing.least)
+        return after + (1 - fraction) * total, after
 
     def _seconds_of_steps(self, event: Event) -> float | None:
-        """Return how long the whole stage takes at the pace since it proved too slow; None before that is known."""
+        """Return how long the whole stage takes at the pace of its steps; None before that is known."""
         if self.timing is None or event.state != "step":
             return None
         return self.timing.stage_seconds(self.clock(), self._stage_fraction(event))
