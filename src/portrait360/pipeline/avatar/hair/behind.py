@@ -25,7 +25,7 @@ from portrait360.utils.image_ops import smoothstep
 HIGHEST = -0.02  # canonical height up to which hair hangs beside the face's lower half: further up it is cut
 LONG = 0.06  # canonical length that a strand must lose to be led rather than cut
 AXIS = (0.0, -0.03)  # x and z of the middle of the neck
-ASIDE = np.radians((10.0, 60.0))  # how far aside from straight behind hair comes to lie there
+ASIDE = (np.radians(10.0), np.radians(60.0))  # how far aside from straight behind hair comes to lie there
 SHARES = np.linspace(0.0, 1.0, 11)  # of the way there that are tried
 LEAD, ROOT = 0.16, (0.02, 0.10)  # canonical way before over which hair turns aside, and from its root over which none
 LOWEST = -0.44  # canonical height down to which the neck's back is looked for
