@@ -35,6 +35,7 @@ FEW, SPARE = 0.04, 0.03  # share of the strands that hang lower; canonical way t
 LEAST = 0.3  # of the segments of a strand that are left of it, at least
 RAGGED, SINGLE = 0.09, 0.02  # canonical: by how much locks, and single strands, end higher than hair that hangs
 LOCKS, ROUND = 55.0, 0.15  # locks per canonical unit, at this distance from the middle of the head
+UNSEEN = (0.05, -0.05)  # z of ends that the photo shows as they are, and of those that it does not show
 HANGING = (-0.16, -0.28)  # heights of ends that are hardly ragged, as a bob's at the jaw, and as ragged as all
 
 
@@ -128,7 +129,7 @@ def _fray(group: Strands, seed: int) -> Strands:
     rng, round_ = np.random.default_rng([73, seed]), ROUND * unit(end * np.array([1.0, 0.0, 1.0]) + 1e-9)
     lock = np.abs(noise(round_.astype(np.float32), LOCKS, 89, 2) - 0.5)
     higher = RAGGED * lock + SINGLE * rng.exponential(1.0, len(end)).clip(0, 3)
-    higher = higher * smoothstep(*HANGING, end[:, 1])
+    higher = higher * smoothstep(*HANGING, end[:, 1]) * smoothstep(*UNSEEN, end[:, 2])
     length = np.linalg.norm(np.diff(group.points, axis=1), axis=2).sum(1)
     share = np.maximum(1 - higher / np.maximum(length, 1e-6), LEAST)
     return replace(group, points=shorten(group.points, share * (group.points.shape[1] - 1)))

@@ -19,7 +19,7 @@ from portrait360.utils.array_types import F64
 FINE, LOCK, BROAD = 0.003, 0.008, 0.06  # canonical: blurs of the picture, of the direction of locks, and of hair
 FEWEST, PURE, DARKEST = 400, 0.8, 0.01  # pixels of hair, their purity, and light added before its logarithm is taken
 STEP, STEPS = 0.01, 16  # canonical, along the hair
-HALF, LEAST_TURN = (5, 13), -0.05  # steps in half a wave; share of the spread to which the product must fall
+HALF, LEAST_TURN = (5, 13), -0.09  # steps in half a wave; share of the spread to which the product must fall
 CLEAR = 2  # steps over which what pixels differ by alone is forgotten
 STRAIGHT = 0.15  # radians by which straight hair deviates
 TOP = 1.5  # height of waves where they are highest, against all hair
