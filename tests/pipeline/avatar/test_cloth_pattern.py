@@ -60,6 +60,12 @@ def test_folds_are_no_print():
     assert pattern is None or np.abs(pattern.tile).max() < 0.05
 
 
+def test_a_check_of_uneven_strength_is_neither_print_nor_weave():
+    y, x = np.indices((SIDE, SIDE)) // 4
+    check = np.exp(np.linspace(0.5, 1.6, SIDE) * ((x + y) % 2))
+    assert make_pattern(*photograph_cloth(np.repeat(0.1 * check[..., None], 3, -1).astype(np.float32))) is None
+
+
 def test_a_buttonhole_that_all_patches_of_a_place_show_is_no_print():
     rng = np.random.default_rng(0)
     cloth = 0.3 * np.exp(0.02 * rng.normal(size=(SIDE, SIDE, 1))) * np.ones(3)

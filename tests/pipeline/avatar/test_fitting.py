@@ -83,6 +83,24 @@ def test_the_skins_outline_is_found(head):
     assert np.abs(fitted.offset @ CAMERA.cam2world[:3, 2]).max() < 1e-5  # parallel to the picture
 
 
+def test_shoulders_meet_cloth_that_lies_far_above_them(head):
+    """Who leans forward has shoulders at the height of the mouth."""
+    fit = SkinFit(CAMERA, np.zeros(60), np.zeros(52), np.zeros((head.pack.body, 3), np.float32), 0.0)
+    photo = photograph(head, HeadParameters(hair=Hair(style="bald"), clothes=Clothes(collar="crew")))
+    high = np.roll(photo.labels, -round(0.16 * SIDE), 0) == Label.CLOTHES
+    high[-round(0.16 * SIDE) :] = high[-round(0.16 * SIDE) - 1]
+    added = high & (photo.labels == Label.BACKGROUND)
+    labels = np.where(added, np.uint8(Label.CLOTHES), photo.labels)
+    photo = replace(photo, labels=labels, alpha=np.maximum(photo.alpha, added).astype(np.float32))
+
+    def uncovered(skin: Head) -> float:
+        drawn = rasterizer.rasterise(skin.body, skin.triangles, CAMERA, SIDE).ids >= 0
+        return float((added & ~drawn).sum() / added.sum())
+
+    assert uncovered(head) > 0.9
+    assert uncovered(make_head_of(fit_outline(fit, photo), 1)) < 0.3
+
+
 def test_an_outline_that_fits_moves_nothing(head):
     photo = photograph(head, HeadParameters(hair=Hair(style="bald"), clothes=Clothes(collar="none")))
     fit = SkinFit(CAMERA, np.zeros(60), np.zeros(52), np.zeros((head.pack.body, 3), np.float32), 0.0)
