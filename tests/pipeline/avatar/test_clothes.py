@@ -24,9 +24,16 @@ from portrait360.pipeline.avatar.clothes.colours import (
     split_near,
     unwrap,
 )
-from portrait360.pipeline.avatar.clothes.neckline import AZIMUTHS, HEIGHTS, Evidence, find_edge, fit_neckline
+from portrait360.pipeline.avatar.clothes.neckline import (
+    AZIMUTHS,
+    HEIGHTS,
+    Evidence,
+    count_pixels,
+    find_edge,
+    fit_neckline,
+)
 from portrait360.pipeline.avatar.photo.exposure import expose
-from portrait360.pipeline.avatar.photo.pixels import Photo, find_colourless, uncover_skin
+from portrait360.pipeline.avatar.photo.pixels import VOID, Photo, find_colourless, uncover_skin
 from portrait360.pipeline.avatar.view.photo_border import ease_border
 from portrait360.pipeline.avatar.view.relief_view import fade_at_border
 from portrait360.synth.build import build_person
@@ -87,11 +94,22 @@ def test_a_collar_falls_back_if_the_reader_says_so_and_it_lies_high_about_a_free
     assert shows_folded_collar(head, photo, Clothes(collar="crew"), collars) is is_folded
 
 
+def test_a_neckline_lies_below_the_skin_at_which_a_photo_ends(head):
+    photo = photograph(dress(head, SHAPES["round"]))
+    last = int(np.nonzero((photo.labels == Label.CLOTHES)[:, SIDE // 2 - 8 : SIDE // 2 + 8].any(1))[0][0]) - 4
+    labels = np.where(np.arange(SIDE)[:, None] > last, np.uint8(VOID), photo.labels)
+    cut = replace(photo, labels=labels)
+    evidence = count_pixels(head, cut)
+    found, front = np.array(fit_neckline(head, cut, Clothes(collar="crew"))), np.abs(np.sin(AROUND / 2)) < 0.1
+    lowest = HEIGHTS[(evidence.last[front].sum(0) > 0).argmax()]
+    assert (found[front] < lowest - 0.02).all() and (found[front] > lowest - 0.2).all()
+
+
 def test_stray_pixels_do_not_bend_a_neckline():
     skin, cloth = np.zeros((2, AZIMUTHS, len(HEIGHTS)))
     skin[:, HEIGHTS > -0.8], cloth[:, HEIGHTS < -0.8] = 1.0, 1.0
     cloth[4, HEIGHTS > -0.7] = 1.0  # an earring, say
-    edge = find_edge(Evidence(skin, cloth), np.full(AZIMUTHS, -0.6), np.full(AZIMUTHS, -0.5))
+    edge = find_edge(Evidence(skin, cloth, np.zeros_like(skin)), np.full(AZIMUTHS, -0.6), np.full(AZIMUTHS, -0.5))
     np.testing.assert_allclose(edge, -0.8, atol=0.021)
 
 

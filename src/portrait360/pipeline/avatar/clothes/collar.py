@@ -33,7 +33,8 @@ READ_AS = {"wide_scoop": "scoop", "off_shoulder": "scoop", "stand": "turtleneck"
 FOLDED = ("shirt", "polo", "jacket")  # collars that fall back, which the reader confuses
 UNFOLDED = ("crew", "v_neck", "scoop")  # those whose outlines may be theirs
 LIKELY = 0.38  # probability of FOLDED together from which one is
-HIGH, THROAT = -0.72, -0.66  # head heights of the edge: beside the neck above the one, before it below the other
+BESIDE = 75.0  # degrees from the front at which a collar that falls back stands beside the neck
+HIGH, THROAT = -0.74, -0.66  # head heights of the edge: there above the one, in front below the other
 SURE = 0.5  # probability from which any other collar is tried, too: its parts must be there, not its outline alone
 SIDE = 160  # pixels at which outlines are compared
 PRIOR = 0.08  # overlap that a tenfold probability is worth
@@ -65,7 +66,8 @@ def shows_folded_collar(head: Head, photo: Photo, clothes: Clothes, collars: dic
     if folded < LIKELY or folded < max((p for name, p in collars.items() if name not in FOLDED), default=0.0):
         return False
     heights = np.array(fit_neckline(head, photo, clothes))
-    return bool(heights[[len(heights) // 4, -len(heights) // 4]].mean() > HIGH and heights[0] < THROAT)
+    beside = round(BESIDE / 360 * len(heights))
+    return bool(heights[[beside, -beside]].mean() > HIGH and heights[0] < THROAT)
 
 
 def weigh(probabilities: dict[str, float], name: str) -> float:

@@ -2,7 +2,8 @@
 
 The edge is a height for every azimuth around the neck, so that it may be round, square, pointed, lopsided or off the
 shoulders. Where the photo shows it, it parts skin from cloth with the fewest wrong pixels; round the back it goes on
-as that of the collar that comes nearest, raised or lowered as much as at the sides.
+as that of the collar that comes nearest, raised or lowered as much as at the sides. Where the photo ends on skin, the
+edge lies below.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from scipy.linalg import solveh_banded
-from scipy.ndimage import gaussian_filter1d, median_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter1d, median_filter
 
 from portrait360.geometry import rasterizer
-from portrait360.pipeline.avatar.photo.pixels import CLOTHES, SKIN, Photo
+from portrait360.pipeline.avatar.photo.pixels import CLOTHES, SKIN, VOID, Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.sampling.parameters import Clothes
 from portrait360.synth.wear.necklines import NECKLINES, drop_line, line_height, neck_azimuth
@@ -31,6 +32,9 @@ TWO_SIDED = 3  # pixels of skin above and of cloth below from which the photo sh
 FORCED = 0.04  # head heights from that collar to which only what the photo shows takes the edge
 STIFF, FADE = 40.0, 0.02  # of the difference from that collar, as it goes on to where the edge is unseen
 FEW_SHOWN, QUICK = 6, 1.0  # azimuths with an edge below which it fades soon: skin alone says nothing of shoulders
+CUT = 2  # pixels above the photo's end within which skin is cut off by it
+BELOW, BEND = 0.12, 6.0  # head heights below that at which cloth begins; azimuth steps over which it sinks so far: an
+# edge along the photo's own would be a straight line
 SPIKE = 3  # azimuth steps: what is narrower than half of it is noise of the labels
 SOFT = (1.4, 5.0)  # azimuth steps over which the edge is smoothed where it is seen, and elsewhere
 
@@ -40,6 +44,7 @@ class Evidence(NamedTuple):
 
     skin: F64
     cloth: F64
+    last: F64  # skin at the lower end of the photo
 
 
 def fit_neckline(head: Head, photo: Photo, clothes: Clothes) -> tuple[float, ...]:
@@ -53,6 +58,7 @@ def fit_neckline(head: Head, photo: Photo, clothes: Clothes) -> tuple[float, ...
     fade = FADE if shown.sum() >= FEW_SHOWN else QUICK
     prior = prior + carry_difference(first - prior, shown | (np.abs(first - prior) > FORCED), fade)
     edge = find_edge(evidence, np.minimum(prior, highest), highest)
+    edge = lower_unseen(edge, evidence, shown)
     return tuple(float(h) for h in smooth_edge(edge, shown))
 
 
@@ -72,9 +78,11 @@ def count_pixels(head: Head, photo: Photo) -> Evidence:
     buffers = rasterizer.rasterise(head.body, head.triangles, photo.camera, SIZE)
     rest = rasterizer.interpolate(buffers, head.triangles, head.rest)
     labels = cv2.resize(photo.labels, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
+    skin, cloth = (np.isin(labels, names) for names in (SKIN, CLOTHES))
+    beyond = np.pad(labels == VOID, ((0, CUT), (0, 0)), constant_values=True)[CUT:]
     counts = []
-    for names in (SKIN, CLOTHES):
-        points = rest[(buffers.ids >= 0) & np.isin(labels, names)]
+    for mask in (skin, cloth, skin & beyond):
+        points = rest[(buffers.ids >= 0) & mask]
         column = (neck_azimuth(points) * AZIMUTHS / (2 * np.pi)).round().astype(int) % AZIMUTHS
         row = np.floor((points[:, 1] - HEIGHTS[0]) / (HEIGHTS[1] - HEIGHTS[0])).astype(int)
         inside = (row >= 0) & (row < len(HEIGHTS))
@@ -105,6 +113,16 @@ def find_edge(evidence: Evidence, prior: F64, highest: F64) -> F64:
         rows[column] = row
         row = best[row]
     return HEIGHTS[rows]
+
+
+def lower_unseen(edge: F64, evidence: Evidence, shown: np.ndarray) -> F64:
+    """Return an edge that sinks below the skin at which the photo ends, deepest in the middle of what is unseen."""
+    ends = evidence.last > 0
+    lowest = np.where(ends.any(1), HEIGHTS[ends.argmax(1)], np.inf)
+    lack = np.clip(edge - (lowest - BELOW), 0, BELOW) * ~shown
+    aside = np.asarray(distance_transform_edt(np.tile(lack > 0, 3)))[len(edge) : 2 * len(edge)]
+    sunk = np.minimum(lack, BELOW * (1 - np.exp(-aside / BEND)))
+    return edge - gaussian_filter1d(sunk, 1.0, mode="wrap")
 
 
 def shows_edge(evidence: Evidence, edge: F64) -> np.ndarray:
