@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.clothes.patches import carry_patches
+from portrait360.pipeline.avatar.clothes.pattern import find_skin_colours
 from portrait360.pipeline.avatar.hair.strand_colours import SIDE_LIGHT
 from portrait360.pipeline.avatar.photo.exposure import (
     FAIREST,
@@ -41,6 +42,7 @@ QUIET = 0.002  # radiance below which colours are not compared
 CLEAR = 0.006  # picture sides from skin and hair at which pixels of cloth are sure
 FACING = (0.2, 0.55)  # cosines to the photo between which cloth is shown finely enough
 SURE = 0.6  # weight from which a vertex is shown well enough to be repeated elsewhere
+LIKE_SKIN = 0.4  # share of cloth with colours of skin from which that is its own colour
 LITTLE = 0.012  # share of a garment's vertices shown from which on its cloth is repeated, not its usual colour
 FEWEST = 300  # such vertices from which cloth is carried on
 RARE = 0.08  # share of the shown cloth whose colours are too rare to be repeated
@@ -57,6 +59,7 @@ RANGE = (0.02, 0.98)  # quantiles of the shown colours between which those of pa
 THICK = 0.02  # canonical depth of collars and bands, which hide nothing by that
 CONTRAST = 0.4  # logarithm of a colour by which a collar differs from the cloth below it, not in its light alone
 ALIKE = 0.8  # logarithm of a colour up to which both sides of a collar are alike
+BENEATH = 0.3  # share of the half of those nearest to its ends that must differ, too
 OWN = 0.3  # share of a collar's shown vertices that must differ so for it to be of another cloth
 NAPE, NAPE_DOWN = 120.0, 0.5  # degrees from the front behind which clothes are seen from behind; their upper part
 HEM, BESIDE = 0.9, 25  # of the brightness of the cloth beside it, and how many of its vertices count
@@ -177,7 +180,9 @@ def find_own_colour(colours: F32, sure: Bools, azimuth: F32, outer: F32) -> tupl
         return None, other
     own = other & (apart >= np.median(apart[other]))  # others are mixed with the outer cloth
     sides = [own & (azimuth < 0), own & (azimuth > 0)]
-    if not all(side.any() for side in sides):
+    outermost = sure & (np.abs(azimuth) >= np.median(np.abs(azimuth[sure])))
+    beneath = other[outermost].mean() < BENEATH  # what only the middle shows is worn under it
+    if beneath or not all(side.any() for side in sides):
         return None, other
     left, right = (np.median(colours[side], 0) for side in sides)
     same = np.abs(left - right).max() < ALIKE
@@ -202,12 +207,22 @@ def bake_garment(mesh: Mesh, view: View, known: F32, carry: bool) -> Mesh:
     elsewhere = np.log(mesh.albedo)
     if carry:
         colours = colours - SIDE_LIGHT * find_side_light(mesh.vertices, colours.mean(-1), weight)[:, None]
-        elsewhere = carry_cloth(unwrap(mesh), colours.astype(np.float32), weight)
+        places, colours = unwrap(mesh), colours.astype(np.float32)
+        elsewhere = carry_cloth(places, colours, weight * (1 - find_skin_on(mesh, view, known)))
+        elsewhere = carry_cloth(places, colours, weight) if elsewhere is None else elsewhere
     if elsewhere is None or weight.max(initial=0) < SURE:
         return mesh
     if view.photo.painted:
         weight = leave_out_rare(mesh.vertices, colours.astype(np.float32), weight)
     return replace(mesh, albedo=to_albedo(np.exp(elsewhere + weight[:, None] * (colours - elsewhere))))
+
+
+def find_skin_on(mesh: Mesh, view: View, known: F32) -> F32:
+    """Return where the photo shows a hand or a gap at the vertices of a garment (n,), unless it is all like skin."""
+    skin = find_skin_colours(view.photo, known > 0)
+    if skin.sum() > LIKE_SKIN * known.sum():
+        return np.zeros(len(mesh.vertices), np.float32)
+    return look_up_points(skin.astype(np.float32), view.photo.camera.project(mesh.vertices)[0])
 
 
 def leave_out_rare(points: F32, colours: F32, weight: F32) -> F32:
