@@ -11,10 +11,12 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.worn.glasses_fit import find_glasses, fit_dark_lenses, shows_dark_lenses
 from portrait360.pipeline.avatar.worn.glasses_photo import (
+    REFLECTS,
     choose_glasses,
     drop_clear_lenses,
     find_frames_before,
     mark_frames,
+    match_frame,
     put_glasses_on,
     show_own_frame,
     take_frames_off,
@@ -153,6 +155,16 @@ def test_glasses_come_back_to_their_places(head: Head) -> None:
     without = take_glasses_off(scene)
     assert len(without.meshes) < len(scene.meshes)
     assert [id(mesh) for mesh in put_glasses_on(without, scene).meshes] == [id(mesh) for mesh in scene.meshes]
+
+
+@pytest.mark.parametrize("kind", ["wire_large", "wayfarer"])
+def test_a_frame_is_as_bright_as_in_the_photo(head: Head, worn: Photo, kind: str) -> None:
+    colour = (0.12, 0.08, 0.06)
+    wear = replace(WIRE, glasses=kind, glasses_fit=GlassesFit(), glasses_colour=colour)
+    scene = match_frame(dress(head, wear), worn, wear)
+    film = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), CAMERA, SIDE)
+    shown = np.median(film.radiance[(film.labels == Label.GLASSES) & (film.alpha > 0.5)], 0)
+    np.testing.assert_allclose(shown, np.array(colour) / REFLECTS, rtol=0.3)
 
 
 def test_added_measures_move_the_rims(head: Head) -> None:

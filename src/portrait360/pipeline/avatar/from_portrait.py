@@ -75,6 +75,7 @@ from portrait360.pipeline.avatar.worn.glasses_photo import (
     choose_glasses,
     drop_clear_lenses,
     mark_frames,
+    match_frame,
     put_glasses_on,
     take_frames_off,
     take_glasses_off,
@@ -166,6 +167,7 @@ def make_avatar(
     scene = draw_locks(scene, measure_gloss(bare)) if photo.painted else shade_locks(scene)
     scene = level_hair(scene, bare)
     scene = put_glasses_on(replace(scene, strands=tuple(meet_hair(scene.strands))), built)
+    scene = match_frame(scene, photo, person.parameters.wear)
     photo = open_hair(photo)
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)

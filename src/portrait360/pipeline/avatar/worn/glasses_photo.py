@@ -16,7 +16,9 @@ from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.worn.glasses_fit import DIM, find_glasses, fit_dark_lenses, shows_dark_lenses
 from portrait360.synth.head.bare_head import Head
+from portrait360.synth.render.bake import DRAFT, prepare_scene
 from portrait360.synth.render.compositing import Film
+from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import HeadParameters, Wear
 from portrait360.synth.scene import Material, Mesh, Scene
@@ -33,12 +35,13 @@ EVIDENCE, READ = (
 )  # what must speak for glasses: their lines, and this times the reader's probability above half
 THICK = 0.0125  # head heights from which a rim is not a wire, which is as thin above as below
 REFLECTS = 0.8  # albedo of a frame per unit of what a photo shows of it
+LESS, ALBEDO = 0.3, (0.003, 0.85)  # of its albedo with which a frame is rendered a second time, and limits of albedos
 SLACK, BRIDGE = 6.0, 14.0  # pixels of 512 by which the photo's frame may lie beside the fitted one, and its bridge
 LINE, THICKER = 9.0, 2.0  # pixels of 512, and thicknesses of a frame: what is narrower is a line
 DISTINCT = 0.08  # logarithm by which it differs from what lies beside it
 MIDDLE = 0.85  # quantile of how much the pixels of a frame differ from which they are its middle
 AROUND = 3.0  # pixels from which what lies beneath is taken
-OWN = (10.0, 13.0)  # degrees from the photo's direction over which its frame gives way to that of the layers
+OWN = (6.0, 8.5)  # degrees from the photo's direction over which its frame gives way to that of the layers
 CLEAR = 0.5  # opacity of a lens below which the photo shows what lies behind it
 
 
@@ -145,6 +148,43 @@ def put_glasses_on(scene: Scene, built: Scene) -> Scene:
     """Return a scene with the glasses of the scene that it was before, in the same places of the list."""
     others = iter(scene.meshes)
     return replace(scene, meshes=tuple(mesh if _is_glasses(mesh) else next(others) for mesh in built.meshes))
+
+
+def match_frame(scene: Scene, photo: Photo, wear: Wear) -> Scene:
+    """Return a scene in whose light the frame of clear glasses looks as bright as in the photo.
+
+    Polish adds light to plastic, and metal reflects but a part of what is around it.
+    """
+    worn = tuple(mesh for mesh in scene.meshes if _is_glasses(mesh))
+    if not worn or is_dark(wear.glasses):
+        return scene
+    own = np.array(wear.glasses_colour)
+    others = tuple(mesh for mesh in scene.meshes if not _is_glasses(mesh))  # the head hides temples
+    shown = [
+        _measure_frame(replace(scene, meshes=others + _dye(worn, own * k), strands=()), photo) for k in (1, LESS)
+    ]
+    slope = np.maximum((shown[0] - shown[1]) / ((1 - LESS) * own), 1e-3)
+    albedo = np.clip(own + (own / REFLECTS - shown[0]) / slope, *ALBEDO)
+    if not np.isfinite(albedo).all():  # it lies beyond the photo
+        return scene
+    dyed = iter(_dye(worn, albedo))
+    return replace(scene, meshes=tuple(next(dyed) if _is_glasses(mesh) else mesh for mesh in scene.meshes))
+
+
+def _dye(meshes: Sequence[Mesh], colour: Floats) -> tuple[Mesh, ...]:
+    return tuple(
+        mesh
+        if mesh.material[0] == Material.GLASS
+        else replace(mesh, albedo=np.broadcast_to(colour, mesh.albedo.shape).astype(np.float32))
+        for mesh in meshes
+    )
+
+
+def _measure_frame(scene: Scene, photo: Photo) -> Floats:
+    """Return the usual radiance (3,) of glasses in a scene, as a photo shows them: thin wires mixed with skin."""
+    film = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), photo.camera, photo.size)
+    seen = (film.labels == Label.GLASSES) & (film.alpha > CLEAR)
+    return np.median(film.radiance[seen], 0) if seen.any() else np.full(3, np.nan)
 
 
 def _is_glasses(mesh: Mesh) -> bool:
