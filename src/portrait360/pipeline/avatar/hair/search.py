@@ -67,7 +67,7 @@ MENS_TIES = ("top_knot", "half_bun", "locs_tied", "braids_tied")
 """Those of which the front shows something: the reader takes short hair that is swept back for a bun behind."""
 THIN = 0.25  # probability of a bald head from which hair may be thin on top
 MAN = 0.25  # probability of a woman below which hair is a man's; the reader gives women 0.5 and more
-DIRECTION, CURL, PRIOR, WORN = 0.4, 0.8, 0.02, 0.10  # weights against the overlap of the outlines
+DIRECTION, CURL, PRIOR, WORN = 0.4, 0.8, 0.02, 0.03  # weights against the overlap of the outlines
 CURL_TOLERANCE, CURLY = 0.07, 0.18
 UNLIKELY = 0.006  # least probability of a style or family: the reader may be wrong
 RARELY_WORN, BEARDED = 0.04, 0.004  # least frequency of a style; share of the crop that makes a beard
