@@ -100,7 +100,7 @@ def tone_colours(shown: F32, tone: Tone) -> F32:
     own = np.log(np.maximum(shown, 0) + dim) - light[:, None]
     toned = shown * np.exp(at[:, :3] - at[:, 6:] * (own - at[:, 3:6]))
     kept = np.maximum(bright, single(1e-6)) / np.maximum(toned @ weights, single(1e-6))
-    return toned * kept[:, None]
+    return np.asarray(toned * kept[:, None], single)
 
 
 def _measure(radiance: F32, mask: Bools) -> tuple[F64, F64]:

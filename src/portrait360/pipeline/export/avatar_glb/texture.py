@@ -50,6 +50,7 @@ def _find_nearest(empty: Bools) -> tuple[Bools, NDArray[np.intp]]:
     distance, labels = cv2.distanceTransformWithLabels(
         empty.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    labels = np.asarray(labels, np.int32)
     near = empty & (distance <= BLEED)
     place = np.zeros(int(labels.max(initial=0)) + 1, np.intp)
     filled = np.flatnonzero(~empty)
