@@ -58,7 +58,7 @@ from portrait360.pipeline.avatar.view.relight import (
 )
 from portrait360.pipeline.avatar.view.seams import hide_seams
 from portrait360.pipeline.avatar.view.turned_face import keep_features
-from portrait360.pipeline.avatar.worn.glasses_photo import show_own_frame
+from portrait360.pipeline.avatar.worn.glasses_photo import find_frames_before, show_own_frame
 from portrait360.pipeline.avatar.worn.hat_colours import has_one_material
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
 from portrait360.synth.meshes import unit
@@ -257,6 +257,7 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     share = trust_photo(projection, film, uv, angle, near, behind, density, matte, known)
     share = share * keep_features(find_labels(film.labels, INNER), photo, eye, angle)
     share = share * keep_ears((film.labels == Label.EAR) & (film.alpha > 0), photo, points, angle)
+    share = share * (1 - find_frames_before(film, angle))
     if motion is not None:  # what the photo did not see comes into sight
         share *= (1 - look_up(motion.change_map, uv) * smoothstep(*HIDDEN, behind)) * (1 - lost)
     rgb = np.zeros_like(film.radiance)
