@@ -208,7 +208,7 @@ def test_a_cancelled_run_keeps_what_it_had_made_and_can_be_finished_or_deleted(q
     queue.jobs.delete(job.id)
     assert queue.jobs.store.all() == ([], 0) and not job.folder.exists() and queue.jobs.get(job.id) is None
     for id in (job.id, "nobody", "..", ""):
-        with pytest.raises(UserError, match="no longer in the folder"):
+        with pytest.raises(UserError, match="no longer exists"):
             queue.jobs.delete(id)
 
 
@@ -557,7 +557,7 @@ def test_only_files_of_runs_in_the_folder_can_be_reached(shelf):
             shelf.run_folder(id) is shelf.file(id, "sheet.png") is shelf.finished_run(id) is shelf.request(id) is None
         ), id
         assert shelf.members(id, "head.zip") == []
-        with pytest.raises(UserError, match="no longer in the folder"):
+        with pytest.raises(UserError, match="no longer exists"):
             shelf.delete(id)
     hidden = ["run.json", "input/photo.jpg", "../a run/sheet.png", "views/../run.json", "views/0.jpg", "head.ply", ""]
     for name in [*hidden, "views/000.png/", "/etc/passwd", "views/٣.png"]:

@@ -250,7 +250,7 @@ GOOD_LENS = struct.pack(LENS, 1, 1, 16, 16, 20, 20, 8, 8)
         (GOOD_LENS, pack_image(name="../../secret.png"), 1, "lies outside its folder"),
         (GOOD_LENS, pack_image(name="/etc/passwd"), 1, "lies outside its folder"),
         (GOOD_LENS, pack_image(name="9.png"), 1, "which does not exist"),
-        (GOOD_LENS, pack_image(lens=7), 1, "a camera that the model lacks"),
+        (GOOD_LENS, pack_image(lens=7), 1, "a camera that is not in the model"),
         (GOOD_LENS, pack_image(quaternion=(0, 0, 0, 0)), 1, "has no camera pose"),
         (GOOD_LENS, pack_image(quaternion=(np.nan, 0, 0, 1)), 1, "has no camera pose"),
         (struct.pack(LENS, 1, 1, 1 << 40, 16, 20, 20, 8, 8), pack_image(), 1, "use images of the size given there"),

@@ -264,8 +264,8 @@ def test_the_beginning_of_a_training_stays_one(exported, tmp_path):
     [
         ({"_system": "../x"}, "'../x' is not a known kind of file"),
         ({"_system": None}, "'None' is not a known kind"),
-        ({"_origin": "nobody"}, "come from 'nobody'"),
-        ({"_origin": ["import"]}, r"come from \['import'\]"),
+        ({"_origin": "nobody"}, "origin for the weights, 'nobody'"),
+        ({"_origin": ["import"]}, r"origin for the weights, \['import'\]"),
         ("[]", "vae contains no weights|unet contains no weights|text_encoder contains no weights"),
         ("{", "model_index.json is damaged"),
         ('{"_portrait360": 1}', "model_index.json is damaged"),

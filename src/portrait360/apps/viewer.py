@@ -65,7 +65,7 @@ class FolderContents:
         head = _load_results(path) if _has_head(path) else None
         if not (view_set or proxy or head):
             raise UserError(
-                f"{path} has no views, proxy or head to show; choose the folder of a run of `portrait360 make`."
+                f"{path} has no views, proxy or head to show; choose a folder that `portrait360 make` wrote."
             )
         return cls(view_set, proxy, head)
 

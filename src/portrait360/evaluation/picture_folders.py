@@ -98,8 +98,7 @@ def _load_shot(shot: Shot, size: tuple[int, int]) -> Picture:
     height, width = picture.rgb.shape[:2]
     if (width > height) != (size[0] > size[1]) and width != height:
         raise UserError(
-            f"{shot.image} is rotated by its EXIF orientation; save it as the camera saw it, "
-            "without the EXIF rotation."
+            f"{shot.image} has an EXIF orientation tag that rotates it; remove the tag without rotating the pixels."
         )
     if (width, height) == size:
         return picture

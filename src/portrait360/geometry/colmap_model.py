@@ -90,7 +90,7 @@ def _find_pictures(model: Path) -> Path:
 def _make_shot(pose: Pose, lenses: dict[int, Lens], pictures: Path, path: Path) -> Shot:
     where = f"{path}, image {pose.name[:80]!r}"
     if pose.lens not in lenses:
-        raise UserError(f"{where}, has a camera that the model lacks; export it again.")
+        raise UserError(f"{where}, refers to a camera that is not in the model; export it again.")
     lens, image = lenses[pose.lens], find_image(pictures, pose.name, where)
     width, height = read_picture_size(image, {"w": lens.width, "h": lens.height}, where)
     return Shot(image, _to_cam2world(pose, where), width, height, lens.fx, lens.fy, lens.cx, lens.cy)

@@ -88,7 +88,7 @@ class MakeOptions:
         label="Seed",
         form=11,
     )
-    back: Path | None = option(None, "A photo of the same head from behind.", PHOTO, metavar="PHOTO")
+    back: Path | None = option(None, "A photo of the same head, taken from behind.", PHOTO, metavar="PHOTO")
     references: tuple[Path, ...] = option(
         (),
         "Another photo of the same head, with the face visible; can be repeated.",
@@ -141,7 +141,7 @@ class MakeOptions:
     )
     parameters: Path | None = option(
         None,
-        "JSON file with the parts of the avatar to change, in the format of the run's proxy/parameters.json.",
+        "JSON file with the parts of the avatar to change, in the format of a run's proxy/parameters.json.",
         AVATAR,
         metavar="FILE",
     )
@@ -174,7 +174,7 @@ class MakeOptions:
     )
     fit: bool | None = option(
         None,
-        "Fit a NeRF and splats to the views. On by default with nerf in --as, with --refine, with sd15 or "
+        "Fit a NeRF and splats to the views. On by default if --as includes nerf, with --refine, with sd15 or "
         "diffportrait3d, and for heads that are not avatars. With the preset small, fitting renders 16 more "
         "views, from above.",
         HEAD,
@@ -314,7 +314,7 @@ class MakeOptions:
             return
         if not self.may_fit:
             raise UserError("`refine=True` needs a fitted head; remove `fit=False`.")
-        require_priors(self.refine_with)
+        require_priors(self.refine_with, "refine_with")
 
     @property
     def pixels(self) -> int:

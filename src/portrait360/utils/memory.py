@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from portrait360.utils.errors import UserError
+from portrait360.utils.progress import TITLES
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +65,7 @@ def require_memory(stage: str, required: int, advice: str, free: int | None = No
     free = available_memory() if free is None else free
     if required > free:
         raise UserError(
-            f"The stage “{stage}” needs about {required / 1e9:.1f} GB of memory, but only "
+            f"The stage “{TITLES.get(stage, stage)}” needs about {required / 1e9:.1f} GB of memory, but only "
             f"{max(free, 0) / 1e9:.1f} GB is free; close other programs, or {advice}."
         )
 

@@ -42,8 +42,8 @@ from portrait360.utils.portrait_labels import Label
 
 FOCAL = 3.0
 WRONG = {  # a file: words of the sentence about it
-    '{"hare": {}}': "has no 'hare'; choose from seed, kind",
-    '{"hair": {"lenght": 1}}': "hair has no 'lenght'; choose from style",
+    '{"hare": {}}': "there is no parameter 'hare'; choose from seed, kind",
+    '{"hair": {"lenght": 1}}': "in hair there is no parameter 'lenght'; choose from style",
     '{"hair": {"style": "bobb"}}': "hair.style cannot be 'bobb'; did you mean bob, ",
     '{"wear": {"hat": "fedorra"}}': "wear.hat cannot be 'fedorra'; did you mean fedora, ",
     '{"wear": {"necklace": "gold"}}': "wear.necklace cannot be 'gold'; choose from chain, pearls, ",
@@ -60,7 +60,7 @@ WRONG = {  # a file: words of the sentence about it
     '{"hair": {"colour": [0.1, 0.2, 7]}}': "hair.colour must be a number from 0 to 1, not 7",
     '{"hair": {"colour": "red"}}': "hair.colour must be a list of 3 numbers, not 'red'",
     '{"hair": "bob"}': "hair must be an object",
-    '{"hair": {"style": {"style": "bob"}}}': "hair.style must be a word, not a part",
+    '{"hair": {"style": {"style": "bob"}}}': "hair.style must be a word, not an object",
     '{"hair": {"style": "bob"}, "hair": {}}': "names 'hair' twice",
     '{"wear": {"nose_stud": 1}}': "wear.nose_stud must be true or false, not 1",
     '{"skin": {"moles": 1.5}}': "skin.moles must be a whole number",

@@ -39,7 +39,7 @@ def animate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Table of ARKit blend shapes (.csv), in Live Link Face's format.",
+            help="Table of ARKit blend-shape weights (.csv), in Live Link Face's format.",
             rich_help_panel=DRIVER,
         ),
     ] = None,

@@ -24,7 +24,11 @@ FEW_NAMES = 5  # of skipped files that are named
 
 
 @with_make_options(
-    ("preset", "method", *OVERRULES, "views", "size", "seed", "results", "formats", "fit", "quick", "device")
+    ("preset", "method", *OVERRULES, "views", "size", "seed", "results", "formats", "fit", "quick", "device"),
+    {
+        "fit": "Fit a NeRF and splats to the views. On by default if --as includes nerf, with sd15 or "
+        "diffportrait3d, and for heads that are not avatars."
+    },
 )
 def batch(
     inputs: Annotated[

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -29,7 +30,7 @@ from portrait360.pipeline.options import (
 from portrait360.pipeline.proxy import GENERATOR
 from portrait360.pipeline.views import DENOISED, VIEW_DENOISER
 from portrait360.utils.errors import UserError
-from portrait360.utils.option_fields import JOINED, flags_for, option_fields, option_info
+from portrait360.utils.option_fields import JOINED, flags_for, option_fields
 
 OTHERS = "Options"
 INPUT, OUTPUT = PHOTO, HEAD
@@ -50,6 +51,7 @@ TYPES = {"int": "INTEGER", "float": "NUMBER", "str": "TEXT", "path": "PATH"}
 EXAMPLE = re.compile(r"^(?=[ ]*(?:Example: )?portrait360 )", re.M)
 NUMBER = r"-?\d+(?:\.\d+)?"
 RANGE = re.compile(rf"{NUMBER} to {NUMBER}|at least {NUMBER}")
+REWORDED: set[tuple[str, str]] = set()  # fields of MakeOptions and the help that some command gives them
 KINDS_OF_NUMBERS = {"integer": "a whole number", "number": "a number", "float": "a number"}  # by words of an error
 PARSERS = {"results": parse_results, "formats": parse_formats}
 
@@ -106,7 +108,7 @@ def explain_value(error: typer.BadParameter, words: list[str], ctx: Any) -> str 
     if value is None:
         return None
     kind = next((text for word, text in KINDS_OF_NUMBERS.items() if word in error.message), "")
-    of_make = [info for name, *_, info in option_fields(MakeOptions) if (name, info.help) == (param.name, param.help)]
+    of_make = [info for name, *_, info in option_fields(MakeOptions) if name == param.name and is_of_make(param)]
     allowed = of_make[0].allowed if of_make else ""
     ranges = RANGE.findall(name_range((param.get_help_record(ctx) or ("", ""))[1]))
     limits = allowed or re.sub("at least (.+)", r"\1 or more", ranges[-1] if ranges else "")
@@ -140,13 +142,19 @@ def name_range(text: str) -> str:
 
 def add_remark(help: str, param: Any) -> str:
     """Add which choices of an option cannot be used here, because their weights are not installed."""
-    if param.name not in ("preset", "method") or param.help != option_info(MakeOptions, param.name).help:
+    if param.name not in ("preset", "method") or not is_of_make(param):
         return help
     missing = find_missing_presets() if param.name == "preset" else find_missing_methods()
     if not missing:
         return help
     text, bracket, rest = help.partition("  [")
     return f"{text} Not installed: {', '.join(missing)} (see `portrait360 doctor`).{bracket}{rest}"
+
+
+def is_of_make(param: Any) -> bool:
+    """Return whether an option is the field of MakeOptions that has its name."""
+    own = [info.help for name, *_, info in option_fields(MakeOptions) if name == param.name]
+    return param.help in own or (param.name, param.help) in REWORDED
 
 
 def find_missing_presets() -> list[str]:
@@ -167,15 +175,20 @@ def is_installed(system: str) -> bool:
         return False
 
 
-def with_make_options(names: Sequence[str] | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_make_options(
+    names: Sequence[str] | None = None, texts: Mapping[str, str] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the fields of MakeOptions (or those named) as options; it receives them as `options`.
 
-    The fields come between the command's positional and its keyword-only parameters.
+    The fields come between the command's positional and its keyword-only parameters. `texts` is the help of fields
+    whose own speaks of options that the command lacks.
     """
+    REWORDED.update((texts or {}).items())
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         by_name = {entry[0]: entry for entry in option_fields(MakeOptions)}
         entries = [by_name[name] for name in names or by_name]
+        entries = [(*rest, replace(info, help=(texts or {}).get(rest[0], info.help))) for *rest, info in entries]
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
 
         def run(**values: Any) -> None:

@@ -56,9 +56,17 @@ def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSiz
     each_photo(photos, output, align_photo, **viewpoint, size=crop)
 
 
-@with_make_options((*VIEWPOINT, *OVERRULES, "method"))
+@with_make_options(
+    (*VIEWPOINT, *OVERRULES, "method"),
+    {
+        "method": "How to make the head. avatar: separate layers of skin, hair and clothes; if no face is found, the "
+        "method “completed” is used instead. proxy: one closed surface; fixed rules fill in what the photo does not "
+        "show. completed: like proxy, but a small network fills in the rest. gan: the closest match to the photo "
+        "that the 3D GAN PanoHead can generate. Default: avatar."
+    },
+)
 def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Make only the 3D model: an avatar, or a proxy (a simpler closed surface).
+    """Make only the 3D model (avatar or proxy).
 
     Also writes a contact sheet and a turntable animation. With several photos, the results go to DIR/00, DIR/01
     and so on.
@@ -365,14 +373,17 @@ def each_photo(photos: list[Path], output: Path, work: Callable[..., list[str]],
         raise UserError(*failures)
 
 
-@with_make_options((*OVERRULES, "views", "size", "orbit", "orbit_elevation", "seed"))
+@with_make_options(
+    (*OVERRULES, "views", "size", "orbit", "orbit_elevation", "seed"),
+    {"size": "Width and height of a view in pixels. Default: 256."},
+)
 def views(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `make` or `proxy` wrote.")],
     options: MakeOptions,
 ) -> None:
     """Render views of an avatar or proxy (a simpler closed surface).
 
-    Writes them to DIR/views. With --hair, --hair-length or --parameters, the avatar is made again first.
+    Writes them to DIR/views. With --hair, --hair-length or --parameters, the avatar is rebuilt first.
 
     Examples:
 

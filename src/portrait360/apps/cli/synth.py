@@ -34,7 +34,9 @@ def synth(
     size: Annotated[int, typer.Option(help="Width and height of a view in pixels.", rich_help_panel=VIEW)] = 256,
     seed: Annotated[
         int,
-        typer.Option(help="Seed of the first head; it increases by 1 for each further head.", rich_help_panel=HEADS),
+        typer.Option(
+            help="Seed of the first head; it increases by 1 for each subsequent head.", rich_help_panel=HEADS
+        ),
     ] = 0,
     kind: Annotated[
         str,

@@ -265,7 +265,7 @@ def weights_export(
 ) -> None:
     """Export weights for other programs, or to share them.
 
-    With --diffusers, the library of that name can load the U-Net, autoencoder, ControlNet and appearance network.
+    With --diffusers, the diffusers library can load the U-Net, autoencoder, ControlNet and appearance network.
     It has no class for the cross-view attention, whose weights are written under portrait360's own names. Folders
     written with --pretrained can be loaded by portrait360's `from_pretrained`, from disk or from the Hugging Face
     Hub.

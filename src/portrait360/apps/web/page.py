@@ -283,7 +283,7 @@ class Page:
         """Show the run whose card was clicked."""
         id = str(event._data.get("run", ""))
         exists = self.jobs.get(id) or self.jobs.store.finished_run(id)
-        return self._update(id, (), message="" if exists else "This run is no longer in the folder.")
+        return self._update(id, (), message="" if exists else "This run no longer exists.")
 
     def act(self, run_id: str, previous: tuple[Any, ...], event: gr.EventData) -> tuple[Any, ...]:
         """Do what a button below a result says."""

@@ -113,7 +113,7 @@ class RunStore:
         """Delete a run that is over, and its folder, unless the user keeps files of their own in it."""
         folder = self.run_folder(id)
         if folder is None or not (_is_complete(folder) or _is_partial(folder)):
-            raise UserError("This run is no longer in the folder.")
+            raise UserError("This run no longer exists.")
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(lock_folder(folder))

@@ -18,6 +18,7 @@ SENTENCES = {
         f"for a profile, set the direction under {DIRECTION} to 90° on one side"
     ),
     "skip the fit with --no-fit": "choose “Pictures only, no 3D head”",
+    "; use --device cpu, or a smaller --size": "; close other programs that use it",
     "leave splats out of --as": "choose “Pictures only, no 3D head”",
     "--hair, --hair-length and --parameters have": "“Hairstyle” and “Hair length” have",
     "; pass it as --reference": "",  # the form has one photo besides the one from behind

@@ -42,7 +42,10 @@ def from_plain(kind: type[T], value: Any) -> T:
     required = {f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING}
     if not required <= set(value) <= names:
         differ = sorted((set(value) - names) | (required - set(value)))
-        raise UserError(f"A {kind.__name__} in the file does not fit this version: {', '.join(differ)}.")
+        raise UserError(
+            f"The file's {kind.__name__} settings do not match this version of portrait360; missing or unknown: "
+            f"{', '.join(differ)}."
+        )
     return kind(**{name: _plain_field(hints[name], value[name]) for name in value})
 
 

@@ -242,10 +242,9 @@ def require_one_precision(specs: Mapping[str, Spec], names: Iterable[str], what:
     for name in names:
         if specs[name].dtype.is_floating_point:
             examples.setdefault(specs[name].dtype, name)
-    if len(examples) != 1:
+    if not examples:
+        raise UserError(f"{what} contains no floating-point tensors; use another file.")
+    if len(examples) > 1:
         kinds = " and ".join(f"{DTYPE_NAMES[dtype]} ({name})" for dtype, name in examples.items())
-        raise UserError(
-            f"{what} mixes precisions: {kinds or 'no floating-point tensor at all'}; "
-            "use a file with a single precision."
-        )
+        raise UserError(f"{what} mixes precisions: {kinds}; use a file in which all tensors have the same precision.")
     return next(iter(examples))

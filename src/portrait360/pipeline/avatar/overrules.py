@@ -165,7 +165,7 @@ def _check(kind: Any, value: Any, path: str) -> None:
         _check_part(kind, value, path)
     elif typing.get_origin(kind) is dict:
         if not isinstance(value, dict) or len(value) > MOST_NUMBERS:
-            raise _WrongError(f"{path} must be a table of at most {MOST_NUMBERS} numbers, not {_describe(value)}")
+            raise _WrongError(f"{path} must be an object with at most {MOST_NUMBERS} numbers, not {_describe(value)}")
         for number in value.values():
             _check_number(float, number, path)
     elif typing.get_origin(kind) is tuple:
@@ -185,8 +185,8 @@ def _check_part(kind: Any, value: Any, path: str) -> None:
     hints = typing.get_type_hints(kind)
     for name, inner in value.items():
         if name not in hints:
-            where = path or "it"
-            raise _WrongError(f"{where} has no {_shorten(name)}; choose from {', '.join(hints)}")
+            where = f"in {path} " if path else ""
+            raise _WrongError(f"{where}there is no parameter {_shorten(name)}; choose from {', '.join(hints)}")
         _check(hints[name], inner, f"{path}.{name}" if path else name)
 
 
@@ -288,7 +288,7 @@ def _suggest(path: str, word: str) -> str:
 def _describe(value: Any) -> str:
     """Return a few words for a JSON value."""
     if isinstance(value, dict):
-        return "a part"
+        return "an object"
     if isinstance(value, list):
         return "a list"
     if value is None or isinstance(value, bool):

@@ -28,7 +28,7 @@ def check_head(path: Path) -> None:
     if path.is_file() and path.suffix.lower() not in HEAD_FILES:
         *others, last = HEAD_FILES
         raise UserError(
-            f"{path} is neither a folder with a head nor a {', '.join(others)} or {last} file; to make a head of a "
+            f"{path} is neither a folder with a head nor a {', '.join(others)} or {last} file; to make a head from a "
             f"photo, use `portrait360 make`."
         )
 

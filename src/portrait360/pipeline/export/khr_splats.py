@@ -80,7 +80,9 @@ def read_khr_splats(path: Path) -> GaussianSplats:
     try:
         return _extract(path, open_glb(path))
     except Broken as error:
-        raise UserError(f"{path} {error}; use a .glb with Gaussians that are not compressed.") from error
+        raise UserError(
+            f"{path} {error}; use a .glb with uncompressed Gaussians, sRGB colours and no uneven scaling."
+        ) from error
     except UserError:
         raise
     except Exception as error:  # as above

@@ -16,13 +16,13 @@ def check_begin(begin: str) -> None:
         raise UserError(f"`begin={begin}` is not valid; choose from {', '.join(BEGIN_CHOICES)}.")
 
 
-def require_priors(weights: Path | None) -> Path:
-    """The path of the hybrid priors: a file of the user, or what comes with this package."""
+def require_priors(weights: Path | None, option: str = "weights") -> Path:
+    """The path of the hybrid priors: a file that the user gives as `option`, or what comes with this package."""
     if weights is not None and not weights.is_file():
         raise UserError(f"There is no file {weights}.")
     if weights is None and not HYBRID_PRIORS.is_file():
         raise UserError(
-            "This package includes no weights for the hybrid priors, so nothing can be refined without "
-            "`weights=FILE`; `portrait360 train run hybrid` trains some."
+            f"No Portrait Diffusion weights are included; train some with `portrait360 train run hybrid` and pass "
+            f"them as `{option}=FILE`."
         )
     return weights or HYBRID_PRIORS
