@@ -71,7 +71,7 @@ class Protocol:
 
     @property
     def digest(self) -> str:
-        settings = asdict(self) | {"about": FIRST_WORDING.get(self.name, self.about)}
+        settings: dict[str, Any] = asdict(self) | {"about": FIRST_WORDING.get(self.name, self.about)}
         remove_defaults(settings, LATER_FIELDS)
         if self.heads is not None:
             remove_defaults(settings["heads"], LATER_HEAD_FIELDS)

@@ -183,12 +183,13 @@ def with_make_options(
     The fields come between the command's positional and its keyword-only parameters. `texts` is the help of fields
     whose own speaks of options that the command lacks.
     """
-    REWORDED.update((texts or {}).items())
+    texts = texts or {}
+    REWORDED.update(texts.items())
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         by_name = {entry[0]: entry for entry in option_fields(MakeOptions)}
         entries = [by_name[name] for name in names or by_name]
-        entries = [(*rest, replace(info, help=(texts or {}).get(rest[0], info.help))) for *rest, info in entries]
+        entries = [(name, *kind, replace(info, help=texts.get(name, info.help))) for name, *kind, info in entries]
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
 
         def run(**values: Any) -> None:
@@ -196,7 +197,7 @@ def with_make_options(
             command(options=MakeOptions(**fields), **values)
 
         parameters = [p for p in own if p.kind is not p.KEYWORD_ONLY]
-        parameters += [_parameter(*entry) for entry in entries]
+        parameters += [_parameter(name, kind, default, info) for name, kind, default, info in entries]
         parameters += [p for p in own if p.kind is p.KEYWORD_ONLY]
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
