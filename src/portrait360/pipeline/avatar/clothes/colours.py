@@ -59,7 +59,6 @@ RANGE = (0.02, 0.98)  # quantiles of the shown colours between which those of pa
 THICK = 0.02  # canonical depth of collars and bands, which hide nothing by that
 CONTRAST = 0.4  # logarithm of a colour by which a collar differs from the cloth below it, not in its light alone
 ALIKE = 0.8  # logarithm of a colour up to which both sides of a collar are alike
-BENEATH = 0.3  # share of the half of those nearest to its ends that must differ, too
 OWN = 0.3  # share of a collar's shown vertices that must differ so for it to be of another cloth
 NAPE, NAPE_DOWN = 120.0, 0.5  # degrees from the front behind which clothes are seen from behind; their upper part
 HEM, BESIDE = 0.9, 25  # of the brightness of the cloth beside it, and how many of its vertices count
@@ -180,9 +179,7 @@ def find_own_colour(colours: F32, sure: Bools, azimuth: F32, outer: F32) -> tupl
         return None, other
     own = other & (apart >= np.median(apart[other]))  # others are mixed with the outer cloth
     sides = [own & (azimuth < 0), own & (azimuth > 0)]
-    outermost = sure & (np.abs(azimuth) >= np.median(np.abs(azimuth[sure])))
-    beneath = other[outermost].mean() < BENEATH  # what only the middle shows is worn under it
-    if beneath or not all(side.any() for side in sides):
+    if not all(side.any() for side in sides):
         return None, other
     left, right = (np.median(colours[side], 0) for side in sides)
     same = np.abs(left - right).max() < ALIKE

@@ -41,7 +41,7 @@ LINE, THICKER = 9.0, 2.0  # pixels of 512, and thicknesses of a frame: what is n
 DISTINCT = 0.08  # logarithm by which it differs from what lies beside it
 MIDDLE = 0.85  # quantile of how much the pixels of a frame differ from which they are its middle
 AROUND = 3.0  # pixels from which what lies beneath is taken
-OWN = (6.0, 8.5)  # degrees from the photo's direction over which its frame gives way to that of the layers
+OWN = (10.0, 13.0)  # degrees from the photo's direction over which its frame gives way to that of the layers
 CLEAR = 0.5  # opacity of a lens below which the photo shows what lies behind it
 
 
