@@ -75,6 +75,12 @@ def hair(head) -> Strands:
     return grow(head, "crew")
 
 
+@pytest.fixture(scope="module")
+def tied(head) -> Strands:
+    """Long hair that lies as close to the head."""
+    return grow(head, "low_bun")
+
+
 def photograph(head, hair: Strands, *lines: list[tuple[float, float]]) -> Photo:
     """Return a photo of hair with loose locks."""
     labels = see_labels(draw_backdrop([bare_skin(head)], CAMERA, SIDE), [hair]).labels.copy()
@@ -87,15 +93,22 @@ def photograph(head, hair: Strands, *lines: list[tuple[float, float]]) -> Photo:
     return Photo(rgb, rgb, alpha, one, labels, one, flow, CAMERA, loose=alpha)
 
 
-def test_a_lock_hangs_where_the_photo_shows_it_before_the_ear_and_free_of_the_skin(head, hair):
+def test_a_lock_hangs_where_the_photo_shows_it_before_the_ear_and_free_of_the_skin(head, hair, tied):
     photo = photograph(head, hair, [(0.64, 0.34), (0.74, 0.4), TIP])
-    points = np.concatenate([group.points for group in grow_loose_locks([hair], head, photo)])
+    points = np.concatenate([group.points for group in grow_loose_locks([hair, tied], head, photo)])
     low = points[points[:, -1, 1] < hair.points[..., 1].min() - 0.02]
     assert len(low) > 10
     assert np.abs(CAMERA.project(low[:, -1])[0] - TIP).max() < 0.05
     ear = head.body[head.mask("ears") > 0.35]
     assert (low[:, -1, 2] > np.median(ear[:, 2])).all()
     assert head.field.distance(low[:, 3:]).min() > 0
+
+
+def test_no_lock_hangs_from_hair_that_is_shorter_than_it(head, hair):
+    """What looks like one is dark and lies behind the head."""
+    photo = photograph(head, hair, [(0.64, 0.34), (0.74, 0.4), TIP])
+    points = [group.points for group in grow_loose_locks([hair], head, photo)]
+    assert not points or np.concatenate(points)[..., 1].min() > hair.points[..., 1].min() - 0.02
 
 
 def test_hair_that_runs_into_a_beard_is_no_lock(head, hair):
@@ -152,7 +165,7 @@ def test_hair_that_falls_has_no_wisps_on_top(head, hair):
 
 def test_tidy_carved_and_drawn_hair_has_no_loose_locks(head, hair):
     assert not grow_loose_locks([hair], head, photograph(head, hair))
-    wisp = photograph(head, hair, [(0.5, 0.3), (0.52, 0.1)])
+    wisp = photograph(head, hair, *raise_wisps(hair, 0.0))
     stone = replace(hair, material=np.full_like(hair.material, Material.SKIN))
     assert grow_loose_locks([hair], head, wisp)
     assert not grow_loose_locks([stone], head, wisp)

@@ -26,6 +26,7 @@ from portrait360.synth.scene import Material, Strands
 from portrait360.utils.array_types import F32, F64, Bools
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
+from portrait360.utils.vectors import measure_length
 
 FAINT = 0.05  # alpha of hair that the labels do not name
 GRID, DENSE, BARE = 256, 0.5, 0.25
@@ -40,6 +41,7 @@ SIDEBURN = (0.01, 0.15)  # picture sides: how near a beard its end comes, and ho
 EAR, BESIDE_EAR = 0.35, 0.05
 """Share of ears in the skin's mask; picture sides from their middle within which what does not hang is no wisp."""
 DEEP, TUFTS = 26.0, 28.0  # tufts per picture side that share a depth, and per canonical unit that are copied as one
+LONGEST, LONGER = 0.98, 1.4  # quantile of the lengths of hair, and how much longer loose hair is at most
 SPREAD = 0.006  # canonical: how far strands of a tuft lie apart in depth
 BENDS, DEEPER = 7.0, 0.7  # points of a path over which its bends are taken off; share of these in depth
 LEAN, OWN_LEAN, LEANING, HOOK = 1.0, 0.25, 0.06, 2.4
@@ -77,7 +79,8 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
     paths, skin, hangs = paths.select(keep), skin[keep], hangs[keep]
     own = place_paths(paths, hangs, cloud, head, photo, skin)
     away = np.asarray(KDTree(cloud).query(own[:, :ROOT].reshape(-1, 3))[0]).reshape(len(own), ROOT)
-    rooted = away.min(1) < ROOTED
+    longest = np.quantile(np.concatenate([_measure_length(group.points) for group in groups]), LONGEST)
+    rooted = (away.min(1) < ROOTED) & (_measure_length(own) < LONGER * longest)  # no lock hangs from short hair
     paths, own, hangs = paths.select(rooted), own[rooted], hangs[rooted]
     more = copy_around(own, paths, cloud, head, make_frame(photo.camera))
     kept = has_company(own)
@@ -85,6 +88,10 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
     more = more[has_company(more)]
     second = trim_strands([_dress(more, np.zeros(len(more)), groups, head)], head, photo)
     return [group for group in (first, *second) if len(group.points)]
+
+
+def _measure_length(points: F32) -> F64:
+    return np.asarray(measure_length(np.diff(points, axis=1)).sum(1), np.float64)
 
 
 def find_faint_hair(shown: Photo) -> Bools:
