@@ -217,6 +217,20 @@ def test_gloss_on_a_bald_head_is_no_hair(head):
     assert uncover_scalp(crew, bald) is crew
 
 
+def test_what_shines_brighter_than_the_face_on_a_head_that_is_probably_bald_is_no_hair(head):
+    photo = photograph(head, "bald")
+    labels, radiance = photo.labels.copy(), photo.radiance.copy()
+    rows, columns = np.nonzero(photo.shows(Label.FACE))
+    top = np.s_[rows.min() : rows.min() + 14, int(np.median(columns)) - 20 : int(np.median(columns)) + 20]
+    labels[top] = np.where(labels[top] == Label.FACE, Label.HAIR, labels[top])
+    bald, short = (replace(read(0.3), answers={**read(0.3).answers, "family": {"bald": p}}) for p in (0.6, 0.3))
+    for light, is_hair in ((3.0, False), (0.3, True)):
+        radiance[top] = light * np.median(photo.radiance[photo.shows(Label.FACE)], 0)
+        seen = replace(photo, labels=labels, radiance=radiance)
+        assert uncover_scalp(seen, bald).shows(Label.HAIR).any() == is_hair
+        assert uncover_scalp(seen, short) is seen
+
+
 def test_a_hat_does_not_make_short_hair_below_it_less(head):
     crew = photograph(head, "crew")
     rows = np.arange(len(crew.labels))[:, None]

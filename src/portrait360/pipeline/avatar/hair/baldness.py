@@ -19,6 +19,9 @@ from portrait360.utils.portrait_labels import Label
 
 BALD_STYLES, SHAVEN = ("bald", "stubbled"), "bald"
 SURELY_BALD, PATCHES = 0.6, 0.1  # probability of these styles, and share of the head that hair then has at most
+LIKELY_BALD, BRIGHTER, GLOSS = 0.5, 0.5, 0.15  # probability of its family, logarithm of the light of its "hair" over
+# the face's, and share of the head: no hair of a head that is probably bald is so much brighter than its skin
+DIM = 0.01  # radiance below which things are black
 HEAD = (*HAIR, Label.FACE, Label.EAR, Label.BROW, Label.EYE, Label.LIPS, Label.BEARD)  # a hat may hide any hair
 RING_STYLE, RING_LENGTH = "tonsure", 0.6  # of a horseshoe, and factor on its length
 ASIDE, HEIGHTS, RIM = 0.09, (-0.03, 0.17), 0.04  # canonical, in the picture: where hair at the outline tells of one
@@ -33,10 +36,22 @@ def share_of_hair(photo: Photo) -> float:
 
 def uncover_scalp(photo: Photo, reading: Reading) -> Photo:
     """Call patches of hair on a head that is surely bald skin, unless they are a horseshoe."""
+    if shines(photo, reading):
+        return replace(photo, labels=np.where(photo.shows(*HAIR), np.uint8(Label.FACE), photo.labels))
     if not _is_bald(reading) or share_of_hair(photo) > PATCHES:
         return photo
     skin = photo.shows(*HAIR) & ~_find_ring(photo, reading)
     return replace(photo, labels=np.where(skin, np.uint8(Label.FACE), photo.labels))
+
+
+def shines(photo: Photo, reading: Reading) -> bool:
+    """Return whether what looks like hair on a head that is probably bald is the light of a lamp or the sky on it."""
+    hair, face = photo.shows(*HAIR), photo.shows(Label.FACE)
+    likely = reading.answers.get("family", {}).get("bald", 0.0) >= LIKELY_BALD
+    if not likely or not hair.any() or not face.any() or share_of_hair(photo) > GLOSS:
+        return False
+    light = np.log(photo.radiance.mean(-1) + DIM)
+    return float(np.median(light[hair]) - np.median(light[face])) > BRIGHTER
 
 
 def has_ring(photo: Photo, reading: Reading) -> bool:

@@ -180,7 +180,7 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
         hair = replace(base.hair, style=RING_STYLE, length=RING_LENGTH)
         return HairFit(hair, find_style(RING_STYLE), 1.0)
     if only is None and share_of_hair(photo) < BARE:
-        name = _bald_style(reading, base.wear.hat)
+        name = _bald_style(reading, base.wear.hat, is_bare=share_of_hair(photo) == 0)
         return HairFit(replace(base.hair, style=name), find_style(name), 1.0)
     target = read_target(photo, _shown_masses(photo, head, base, reading))
     is_free = base.wear.hat in ("none", "headphones") and only in (None, KNOT)
@@ -308,9 +308,9 @@ def read_target(photo: Photo, masses: tuple[Mass, ...] = ()) -> Target:
     )
 
 
-def _bald_style(reading: Reading, hat: str) -> str:
-    if hat not in ("none", "headphones"):
-        return "bald"  # what is hidden is put up beneath it: no hairline or stubble below it is the sitter's
+def _bald_style(reading: Reading, hat: str, *, is_bare: bool) -> str:
+    if is_bare or hat not in ("none", "headphones"):
+        return "bald"  # what a hat hides is put up beneath it: no hairline or stubble below it is the sitter's
     odds = reading.answers["style"]
     return max(("bald", "stubbled", "receding"), key=lambda name: odds.get(name, 0.0))
 
