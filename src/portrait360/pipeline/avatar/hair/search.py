@@ -309,10 +309,11 @@ def read_target(photo: Photo, masses: tuple[Mass, ...] = ()) -> Target:
 
 
 def _bald_style(reading: Reading, hat: str, *, is_bare: bool) -> str:
-    if is_bare or hat not in ("none", "headphones"):
-        return "bald"  # what a hat hides is put up beneath it: no hairline or stubble below it is the sitter's
+    if hat not in ("none", "headphones"):
+        return "bald"  # what is hidden is put up beneath it: no hairline or stubble below it is the sitter's
     odds = reading.answers["style"]
-    return max(("bald", "stubbled", "receding"), key=lambda name: odds.get(name, 0.0))
+    names = ("bald", "receding") if is_bare else ("bald", "stubbled", "receding")  # stubble is seen, and called hair
+    return max(names, key=lambda name: odds.get(name, 0.0))
 
 
 def soften_style(style: HairStyle) -> HairStyle:
