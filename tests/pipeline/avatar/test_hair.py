@@ -21,7 +21,7 @@ from portrait360.pipeline.avatar.hair.outline import clean_hair, make_frame, tra
 from portrait360.pipeline.avatar.hair.search import choose_styles, find_hair, read_target, soften_style
 from portrait360.pipeline.avatar.hair.texture import add_curls, find_hidden_knot, order_strands, size_curls
 from portrait360.pipeline.avatar.hair.undercoat import lay_undercoat
-from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
+from portrait360.pipeline.avatar.photo.pixels import VOID
 from portrait360.pipeline.reading.reading import Reading, Value
 from portrait360.synth.hair.hairdo import LOCK, size_locks
 from portrait360.synth.sampling.hairstyles import HairStyle, find_style
