@@ -90,7 +90,9 @@ def test_presets_and_methods_without_weights_are_marked(monkeypatch, tmp_path, i
         text = " ".join(show_help(name).split())
         missing = ", ".join(preset for preset in PRESETS if PRESETS[preset].steps)
         assert (f"Not installed: {missing} " in text) is not installed
-        assert ("Not installed: gan, denoised " in text) is not installed
+        assert (
+            "Not installed: gan (see panohead in `portrait360 doctor`), denoised (has to be trained)" in text
+        ) is not installed
     assert "Not installed" not in show_help("animate")  # whose --preset is another
 
 

@@ -174,9 +174,9 @@ class MakeOptions:
     )
     fit: bool | None = option(
         None,
-        "Fit a NeRF and splats to the views. On by default if --as includes nerf, with --refine, with sd15 or "
-        "diffportrait3d, and for heads that are not avatars. With the preset small, fitting renders 16 more "
-        "views, from above.",
+        "Fit a NeRF and splats to the views. On by default in any of these cases: --as includes nerf; --refine; "
+        "the preset is sd15 or diffportrait3d; the head is not an avatar. With the preset small, 16 more views, from "
+        "above, are rendered for the fit.",
         HEAD,
         flags=("--fit/--no-fit",),
         label="3D head",

@@ -113,7 +113,7 @@ def run_fit(run: Run, views: ViewSet, options: MakeOptions, results: Sequence[st
         )
 
     def compute() -> None:
-        advice = "make fewer or smaller views, or skip the fit with `fit=False`"
+        advice = "make fewer views, make smaller ones, or skip the fit with `fit=False`"
         memory.require_memory("fit", BASE_BYTES["fit"] + BYTES_PER_PIXEL * pixels, advice)
         settings = fit_settings(options.seed, share)
         attempts = [("", lambda: fit(settings, options.device))]

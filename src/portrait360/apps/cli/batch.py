@@ -26,8 +26,8 @@ FEW_NAMES = 5  # of skipped files that are named
 @with_make_options(
     ("preset", "method", *OVERRULES, "views", "size", "seed", "results", "formats", "fit", "quick", "device"),
     {
-        "fit": "Fit a NeRF and splats to the views. On by default if --as includes nerf, with sd15 or "
-        "diffportrait3d, and for heads that are not avatars."
+        "fit": "Fit a NeRF and splats to the views. On by default in any of these cases: --as includes nerf; the "
+        "preset is sd15 or diffportrait3d; the head is not an avatar."
     },
 )
 def batch(

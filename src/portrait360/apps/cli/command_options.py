@@ -144,11 +144,13 @@ def add_remark(help: str, param: Any) -> str:
     """Add which choices of an option cannot be used here, because their weights are not installed."""
     if param.name not in ("preset", "method") or not is_of_make(param):
         return help
-    missing = find_missing_presets() if param.name == "preset" else find_missing_methods()
-    if not missing:
-        return help
     text, bracket, rest = help.partition("  [")
-    return f"{text} Not installed: {', '.join(missing)} (see `portrait360 doctor`).{bracket}{rest}"
+    if param.name == "preset":
+        remark = f"{', '.join(missing)} (see `portrait360 doctor`)" if (missing := find_missing_presets()) else ""
+    else:
+        named = [f"{name} ({why})" for name, why in find_missing_methods().items() if f"{name}:" in help]
+        remark = ", ".join(named)
+    return f"{text} Not installed: {remark}.{bracket}{rest}" if remark else help
 
 
 def is_of_make(param: Any) -> bool:
@@ -162,10 +164,13 @@ def find_missing_presets() -> list[str]:
     return [name for name, one in PRESETS.items() if one.steps and not all(map(is_installed, one.weights))]
 
 
-def find_missing_methods() -> list[str]:
-    """Return the methods whose weights are not installed."""
-    methods = {"gan": is_installed(GENERATOR), DENOISED: VIEW_DENOISER.is_file()}
-    return [name for name, can_run in methods.items() if not can_run]
+def find_missing_methods() -> dict[str, str]:
+    """Return the methods whose weights are not installed, and what to do about it."""
+    methods = {
+        "gan": (is_installed(GENERATOR), "see panohead in `portrait360 doctor`"),
+        DENOISED: (VIEW_DENOISER.is_file(), "has to be trained"),
+    }
+    return {name: why for name, (can_run, why) in methods.items() if not can_run}
 
 
 def is_installed(system: str) -> bool:

@@ -86,7 +86,8 @@ def evaluate(
     """Score a method, or finished runs, under a fixed evaluation protocol.
 
     Writes a table, the scores of each case, and a contact sheet. To resume a stopped run, repeat the
-    same command. On the same machine, the same protocol and version always give the same values.
+    same command. On the same machine, the same protocol and the same version of portrait360 always
+    give the same scores.
 
     Examples:
 

@@ -54,7 +54,8 @@ def describe_job(job: Job, before: int) -> str:
     """Return the state of a job that is not over, for its card."""
     if before or job.state == "waiting":
         return f"waiting, {_count_before(before)}" if before else "waiting"
-    return describe_time_left(job) or _describe_progress(job).lower()
+    progress = _describe_progress(job)
+    return describe_time_left(job) or progress[0].lower() + progress[1:]
 
 
 def name_cancel(job: Job | None) -> str:
@@ -98,7 +99,7 @@ def render_gallery(
         state = f'<span data-job="{escape(job.id)}">{escape(describe_job(job, before))}</span>'
         cards.append(_card(job.id, pictures.get(job.id), job.name or "Run", [escape(job.kind), state]))
     for run in runs:
-        views = [f"{run.views} views"] * bool(run.views)
+        views = [f"{run.views} view{'s' * (run.views > 1)}"] * bool(run.views)
         made = ", ".join(["stopped early"] if run.is_partial else [run.kind, *views])
         lines = [escape(made), *[escape(run.date)] * bool(run.name)]
         cards.append(_card(run.id, pictures.get(run.id), run.name or run.date, lines))

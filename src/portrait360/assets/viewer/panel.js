@@ -127,8 +127,8 @@ class LightDisc {
     knob.left = `${50 + 42 * reach * Math.cos(way)}%`;
     knob.top = `${50 - 42 * reach * Math.sin(way)}%`;
     this.disc.setAttribute("aria-valuenow", Math.round(azimuth));
-    const [side, height] = [azimuth < 0 ? "left" : "right", elevation < 0 ? "below" : "above"];
+    const [side, height] = [azimuth < 0 ? "left" : "right", elevation < 0 ? "down" : "up"];
     const degrees = [azimuth, elevation].map((angle) => Math.round(Math.abs(angle)));
-    this.disc.setAttribute("aria-valuetext", `${degrees[0]}° from the ${side}, ${degrees[1]}° from ${height}`);
+    this.disc.setAttribute("aria-valuetext", `${degrees[0]}° to the ${side}, ${degrees[1]}° ${height}`);
   }
 }

@@ -75,7 +75,7 @@ def require_weights(systems: Sequence[str], what: str) -> list[Path]:
 
         raise UserError(
             f"{what} needs the weights {' and '.join(f'`{name}`' for name in missing)}, which are not in "
-            f"{weights_folder()}. Download them with `{fetch_command(missing)}`, or import files that you already "
+            f"{weights_folder()}. Get them with `{fetch_command(missing)}`, or import files that you already "
             "have with `portrait360 weights import FILE`."
         )
     paths = [path for path in imports.values() if path is not None]

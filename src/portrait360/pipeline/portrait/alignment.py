@@ -152,13 +152,13 @@ def _fit_warnings(raw: FaceFit, fit: FaceFit) -> tuple[str, ...]:
     measured, final = azimuth_between(0, raw.camera.azimuth), azimuth_between(0, fit.camera.azimuth)
     if abs(azimuth_between(measured, final)) > MAX_AZIMUTH:
         raise UserError(
-            f"Judging by the face, the azimuth is about {measured:+.0f} degrees, but `azimuth={final:+.0f}` was "
-            "given; do not set `azimuth=` when a face is visible."
+            f"Judging by the face, the azimuth is about {measured:+.0f} degrees, but it was set to "
+            f"{final:+.0f}; do not set `azimuth=` when a face is visible."
         )
     if abs(azimuth_between(measured, final)) > WARN_AZIMUTH:
         return (
-            f"judging by the face, the azimuth is about {measured:+.0f} degrees, but `azimuth={final:+.0f}` was "
-            "given; if in doubt, do not set `azimuth=`",
+            f"judging by the face, the azimuth is about {measured:+.0f} degrees, but it was set to "
+            f"{final:+.0f}; if in doubt, do not set `azimuth=`",
         )
     if fit.error > POOR_FIT:
         return (
