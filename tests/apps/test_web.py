@@ -761,6 +761,16 @@ def test_warnings_are_a_list_that_has_a_name_and_outlast_the_server(shelf):
         assert shelf.warnings("a run") == []
 
 
+def test_a_late_refresh_of_an_unchanged_run_does_not_bring_it_back(queue, tmp_path):
+    """Its answer may come after a click on another run: it leaves alone which run the tab shows."""
+    gradio = SimpleNamespace(skip=lambda: "skip", update=lambda **what: what, Timer=lambda **what: what)
+    shown = page.Page(gradio, queue.jobs, tmp_path, None)  # type: ignore[arg-type]
+    first = shown._update("", ())
+    assert first[0] == "" and first[-1] != "skip"
+    again = shown.refresh("", first[-1])
+    assert again[0] == again[-1] == "skip"
+
+
 def test_without_gradio_one_sentence_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match=r"pip install 'portrait360\[web\]'"):

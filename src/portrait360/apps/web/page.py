@@ -350,8 +350,9 @@ class Page:
             is_busy,
         )
         same = [a == b for a, b in zip(current, previous or (None,) * len(current), strict=True)]
+        is_same = all(same)  # and may be late: it must not bring back the run that was shown before a click
         return (
-            run_id,
+            gr.skip() if is_same else run_id,
             render_message(message) if message else self._render_status(run_id),
             gr.skip() if same[0] else self._render_stage(run_id, views, has_page=has_page),
             gr.skip() if same[1] else self._render_details(run_id, views, has_page=has_page),
@@ -359,7 +360,7 @@ class Page:
             gr.skip() if same[3] else gr.update(value=QUEUE if open_jobs else MAKE),
             gr.skip() if same[3] else gr.update(visible=is_open, value=panels.name_cancel(job)),
             gr.Timer(active=is_busy) if not same[4] or not previous else gr.skip(),
-            current,
+            gr.skip() if is_same else current,
         )
 
     def _render_status(self, run_id: str) -> str:
