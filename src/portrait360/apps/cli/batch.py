@@ -69,8 +69,9 @@ def batch(
 ) -> None:
     """Turn many photos into heads.
 
-    DIR/report.csv and DIR/report.parquet list the results. To resume a stopped run, repeat the same command. A photo
-    that fails does not stop the others; the command names it at once and again at the end, and exits with status 2.
+    DIR/report.csv and DIR/report.parquet list the results. To resume a stopped run, repeat the same command. If a
+    photo fails, the others continue; the command reports the failure immediately and again at the end, and exits
+    with status 2.
 
     In a .csv or .parquet list, a column named after a `make` option (views, seed, face, azimuth, …) sets that
     option for each photo.

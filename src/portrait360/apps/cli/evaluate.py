@@ -59,7 +59,7 @@ def evaluate(
         bool,
         typer.Option(
             help="Measure how well the views agree with one another (refit PSNR, warp error, seam), if the protocol "
-            "includes this. It takes most of the time, because a small radiance field is fitted to the views.",
+            "includes this. This step accounts for most of the run time, because a small radiance field is fitted.",
             rich_help_panel=EVALUATION,
         ),
     ] = True,

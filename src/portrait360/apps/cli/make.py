@@ -74,7 +74,7 @@ def serve(
 ) -> None:
     """Start a web app for making heads.
 
-    In a browser on this machine, open the address that it prints; other machines cannot connect.
+    The command prints an address; open it in a browser on this machine. Other machines cannot connect.
 
     Needs `pip install 'portrait360[web]'`.
 

@@ -132,7 +132,7 @@ def fit(
 @with_make_options(("quick", "seed", "device"))
 def refine(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder that `make` wrote, including its views and head.")
+        Path, typer.Argument(metavar="RUN", help="Folder that `make` wrote; it must contain the views and the head.")
     ],
     output: Annotated[
         Path,

@@ -34,7 +34,7 @@ def train_init(
     kind: Annotated[
         str, typer.Option("--as", help="Network to build: diffportrait360, diffportrait3d or back-head.")
     ] = "diffportrait360",
-    seed: Annotated[int, typer.Option(help="Seed of the layers that are initialised randomly.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for the layers that are initialised randomly.")] = 0,
 ) -> None:
     """Build an initial checkpoint of a published network.
 

@@ -30,7 +30,8 @@ def train_samples(
         typer.Argument(
             metavar="KIND",
             help="Kind of samples: reader (used by the recipes reader, reader-head and reader-tune), map (used by "
-            "map and restorer), views or avatar-views (both used by views, views-together and hybrid).",
+            "the recipes map and restorer), views or avatar-views (both used by the recipes views, "
+            "views-together and hybrid).",
         ),
     ],
     output: ResumedFolder,

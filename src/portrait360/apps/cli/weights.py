@@ -256,7 +256,7 @@ def weights_export(
         typer.Argument(metavar="NAME", help="A name from `weights list`, a folder, or a trained .safetensors file."),
     ],
     diffusers: Annotated[
-        Path | None, typer.Option("--diffusers", metavar="DIR", help="Output folder in the format of diffusers.")
+        Path | None, typer.Option("--diffusers", metavar="DIR", help="Output folder, in diffusers format.")
     ] = None,
     pretrained: Annotated[
         Path | None,
@@ -265,9 +265,9 @@ def weights_export(
 ) -> None:
     """Export weights for other programs, or to share them.
 
-    With --diffusers, the diffusers library can load the U-Net, autoencoder, ControlNet and appearance network.
-    It has no class for the cross-view attention, whose weights are written under portrait360's own names. Folders
-    written with --pretrained can be loaded by portrait360's `from_pretrained`, from disk or from the Hugging Face
+    Files written with --diffusers let the diffusers library load the U-Net, autoencoder, ControlNet and
+    appearance network. It has no class for the cross-view attention, whose weights are written
+    under portrait360's own names. Folders written with --pretrained can be loaded by portrait360's `from_pretrained`, from disk or from the Hugging Face
     Hub.
 
     Examples:

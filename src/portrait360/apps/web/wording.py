@@ -14,14 +14,12 @@ SENTENCES = {
     "Use --azimuth and --elevation to say where the camera was (a profile: 90 or -90, from behind: 180)": (
         f"Set the direction under {DIRECTION} (90° to one side for a profile, 180° for a photo from behind)"
     ),
-    "for a profile, add --azimuth 90 or --azimuth -90": (
-        f"for a profile, set the direction under {DIRECTION} to 90° to one side"
-    ),
+    "for a profile, add --azimuth 90 or --azimuth -90": (f"for a profile, choose 90° to one side under {DIRECTION}"),
     "make fewer views, make smaller ones, or skip": "reduce “Number of views”, or skip",
     "skip the fit with --no-fit": "choose “Pictures only, no 3D head”",
     "; use --device cpu, or a smaller --size": "; close other programs that use it",
-    "; do not set --azimuth when a face is visible": f"; where a face is visible, leave {DIRECTION} to the app",
-    "; if in doubt, do not set --azimuth": f"; if in doubt, leave {DIRECTION} to the app",
+    "; do not set --azimuth when a face is visible": f"; if a face is visible, keep {DIRECTION} on automatic",
+    "; if in doubt, do not set --azimuth": f"; if in doubt, keep {DIRECTION} on automatic",
     "leave splats out of --as": "choose “Pictures only, no 3D head”",
     "--hair, --hair-length and --parameters have": "“Hairstyle” and “Hair length” have",
     "; pass it as --reference": "",  # the form has one photo besides the one from behind
