@@ -266,9 +266,9 @@ def weights_export(
     """Export weights for other programs, or to share them.
 
     Files written with --diffusers let the diffusers library load the U-Net, autoencoder, ControlNet and
-    appearance network. It has no class for the cross-view attention, whose weights are written
-    under portrait360's own names. Folders written with --pretrained can be loaded by portrait360's `from_pretrained`, from disk or from the Hugging Face
-    Hub.
+    appearance network. It has no class for the cross-view attention, whose weights are written under
+    portrait360's own names. Folders written with --pretrained can be loaded by portrait360's `from_pretrained`,
+    from disk or from the Hugging Face Hub.
 
     Examples:
 
