@@ -225,6 +225,10 @@ def resolve(surface, points, curves, directions, rig, maps, eye, samples, ids, d
                 p, surface_count, layer_count, surface, points, ids[y, x], samples, x, y, rig, maps, eye
             )
             write_pixel(p, layer_count, film, x, y)
+    groups[0], memory[0, 0] = (
+        0,
+        0.0,
+    )  # a use at the end: what is only borrowed any more would be freed before the loops
 
 
 @njit_fast_inline

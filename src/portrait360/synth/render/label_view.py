@@ -179,3 +179,4 @@ def resolve_labels(faces, strand_labels, directions, ids, depth, f, film):
             strength = (flow_x * flow_x + flow_y * flow_y) ** 0.5
             if strength > 1e-6:
                 film.flow[y, x, 0], film.flow[y, x, 1] = flow_x / strength, flow_y / strength
+    groups[0], clear[0] = 0, 0.0  # as in `resolve`: what is only borrowed any more would be freed before the loops

@@ -2,7 +2,8 @@
 
 Numba atomically counts a reference for every array that enters a function. Helpers that are called for each pixel
 with tuples of arrays spend more than half of their time on that. A kernel may skip the counting because its caller
-holds all arrays until it returns.
+holds all arrays until it returns. Arrays that the kernel makes itself have to be used once more at its end: numba
+frees what is not named any more, and what another thread then gets would be overwritten.
 """
 
 from __future__ import annotations
