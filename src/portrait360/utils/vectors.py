@@ -16,3 +16,8 @@ def sum_products(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
 def measure_length(vectors: NDArray[Any]) -> NDArray[Any]:
     """Return the Euclidean lengths (...) of vectors (..., 3)."""
     return np.sqrt(sum_products(vectors, vectors))
+
+
+def measure_paths(points: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the lengths of polylines (n, k, d)."""
+    return np.asarray(measure_length(np.diff(points, axis=1)).sum(1), np.float64)

@@ -22,6 +22,7 @@ from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import Bools
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label, find_labels
+from portrait360.utils.vectors import measure_paths
 
 SURE, PURE = 0.9, 0.5  # matte, and purity, from which a pixel surely shows hair: not a shade on a wall, say
 LOCK = 0.025  # canonical width of hair from which it hangs there
@@ -130,6 +131,5 @@ def _fray(group: Strands, seed: int) -> Strands:
     lock = np.abs(noise(round_.astype(np.float32), LOCKS, 89, 2) - 0.5)
     higher = RAGGED * lock + SINGLE * rng.exponential(1.0, len(end)).clip(0, 3)
     higher = higher * smoothstep(*HANGING, end[:, 1]) * smoothstep(*UNSEEN, end[:, 2])
-    length = np.linalg.norm(np.diff(group.points, axis=1), axis=2).sum(1)
-    share = np.maximum(1 - higher / np.maximum(length, 1e-6), LEAST)
+    share = np.maximum(1 - higher / np.maximum(measure_paths(group.points), 1e-6), LEAST)
     return replace(group, points=shorten(group.points, share * (group.points.shape[1] - 1)))

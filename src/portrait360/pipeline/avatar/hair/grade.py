@@ -17,7 +17,7 @@ from portrait360.synth.head.bare_head import Head
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F64
 from portrait360.utils.image_ops import smoothstep
-from portrait360.utils.vectors import measure_length
+from portrait360.utils.vectors import measure_paths
 
 AROUND = 12  # roots about its end whose hair a strand is compared with
 BEHIND = (-0.06, -0.12)  # z of its end from which on the photo does not show it, and it is cut fully
@@ -31,18 +31,15 @@ def grade_back(groups: Sequence[Strands], head: Head) -> list[Strands]:
     if not full:
         return list(groups)
     tree = KDTree(np.concatenate([group.points[:, 0] for group in full]))
-    lengths = np.concatenate([_measure_length(group) for group in full])
+    lengths = np.concatenate([measure_paths(group.points) for group in full])
     return [
         _grade(group, head, tree, lengths, seed) if len(group.points) else group for seed, group in enumerate(groups)
     ]
 
 
-def _measure_length(group: Strands) -> F64:
-    return np.asarray(measure_length(np.diff(group.points, axis=1)).sum(1), np.float64)
-
-
 def _grade(group: Strands, head: Head, tree: KDTree, lengths: F64, seed: int) -> Strands:
-    rng, own, ends = np.random.default_rng([seed, 79]), _measure_length(group), group.points[:, -1].astype(np.float64)
+    rng, own = np.random.default_rng([seed, 79]), measure_paths(group.points)
+    ends = group.points[:, -1].astype(np.float64)
     below = ends - head.field.distance(ends)[:, None] * head.field.gradient(ends)
     beside = np.asarray(tree.query(below, k=min(AROUND, tree.n))[1]).reshape(len(ends), -1)
     over = 1 - np.minimum(np.median(lengths[beside], axis=1) / np.maximum(own, 1e-6), 1.0)

@@ -26,7 +26,7 @@ from portrait360.synth.scene import Material, Strands
 from portrait360.utils.array_types import F32, F64, Bools
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
-from portrait360.utils.vectors import measure_length
+from portrait360.utils.vectors import measure_paths
 
 FAINT = 0.05  # alpha of hair that the labels do not name
 GRID, DENSE, BARE = 256, 0.5, 0.25
@@ -79,8 +79,8 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
     paths, skin, hangs = paths.select(keep), skin[keep], hangs[keep]
     own = place_paths(paths, hangs, cloud, head, photo, skin)
     away = np.asarray(KDTree(cloud).query(own[:, :ROOT].reshape(-1, 3))[0]).reshape(len(own), ROOT)
-    longest = np.quantile(np.concatenate([_measure_length(group.points) for group in groups]), LONGEST)
-    rooted = (away.min(1) < ROOTED) & (_measure_length(own) < LONGER * longest)  # no lock hangs from short hair
+    longest = np.quantile(np.concatenate([measure_paths(group.points) for group in groups]), LONGEST)
+    rooted = (away.min(1) < ROOTED) & (measure_paths(own) < LONGER * longest)  # no lock hangs from short hair
     paths, own, hangs = paths.select(rooted), own[rooted], hangs[rooted]
     more = copy_around(own, paths, cloud, head, make_frame(photo.camera))
     kept = has_company(own)
@@ -88,10 +88,6 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
     more = more[has_company(more)]
     second = trim_strands([_dress(more, np.zeros(len(more)), groups, head)], head, photo)
     return [group for group in (first, *second) if len(group.points)]
-
-
-def _measure_length(points: F32) -> F64:
-    return np.asarray(measure_length(np.diff(points, axis=1)).sum(1), np.float64)
 
 
 def find_faint_hair(shown: Photo) -> Bools:
