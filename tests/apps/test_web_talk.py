@@ -60,7 +60,7 @@ def the_check_shows_crop_labels_and_pose(tab: Tab) -> None:
     assert len(set(sources)) == 3 and captions == [
         "The part of the photo that is used",
         "What was recognised",
-        "How the head is turned",
+        "Which way the head is facing",
     ]
     assert all(word in seen(tab, ".p360-legend") for word in ("hair", "lips", "clothes"))
     assert seen(tab, ".p360-angles span").endswith("° to the subject's left")

@@ -125,7 +125,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 EXPECTED_INPUTS = {
     "photos": "photos, folders of photos, or finished runs",
-    "renderme360": "the data set's folder",
-    "nersemble": "the data set's folder",
+    "renderme360": "the folder of the dataset",
+    "nersemble": "the folder of the dataset",
     FOLDER: "folders with pictures and their cameras",
 }

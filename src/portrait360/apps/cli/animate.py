@@ -23,7 +23,7 @@ def animate(
             "-o",
             "--output",
             metavar="FILE",
-            help="File to write: .mp4, .webp, .gif or .glb.",
+            help="Output file: .mp4, .webp, .gif or .glb.",
             rich_help_panel=OUTPUT,
         ),
     ],
@@ -39,7 +39,7 @@ def animate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Table of ARKit blend-shape weights (.csv), in Live Link Face's format.",
+            help="Table of ARKit blend-shape weights (.csv), as exported by the app Live Link Face.",
             rich_help_panel=DRIVER,
         ),
     ] = None,
@@ -55,21 +55,21 @@ def animate(
     rate: Annotated[
         int | None,
         typer.Option(
-            help="Frames per second, 1 to 60; the movement is interpolated. Default: the input video's, or 30 "
-            "without one.",
+            help="Frames per second, 1 to 60; the movement is interpolated. Default: the rate of the input video, "
+            "or 30 if there is none.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
     azimuth: Annotated[
         float | None,
         typer.Option(
-            help="Azimuth of the camera in degrees: 90 is the head's left. Default: the photo's.",
+            help="Azimuth of the camera in degrees: 0 is the front, 90 the subject's left. Default: as in the photo.",
             rich_help_panel=CAMERA,
         ),
     ] = None,
     elevation: Annotated[
         float | None,
-        typer.Option(help="Elevation of the camera in degrees. Default: the photo's.", rich_help_panel=CAMERA),
+        typer.Option(help="Elevation of the camera in degrees. Default: as in the photo.", rich_help_panel=CAMERA),
     ] = None,
     light: Annotated[
         str | None,
@@ -84,15 +84,15 @@ def animate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Panorama to light the head with (.hdr, equirectangular).",
+            help="Equirectangular panorama (.hdr) to light the head with.",
             rich_help_panel=CAMERA,
         ),
     ] = None,
 ) -> None:
     """Animate a head and save a video or an animated .glb.
 
-    The head talks, smiles or blinks, or moves like the face in a video. To resume a stopped run,
-    repeat the same command.
+    The head either plays a built-in animation, such as talking or smiling, or follows the face in a video or a
+    table of expressions. To resume a stopped run, repeat the same command.
 
     Examples:
 

@@ -34,7 +34,7 @@ def batch(
     inputs: Annotated[
         str,
         typer.Argument(
-            metavar="INPUTS", help="A folder, a quoted glob pattern, or a .txt, .csv or .parquet list of photos."
+            metavar="INPUTS", help="Folder, quoted glob pattern, or list of photos (.txt, .csv or .parquet)."
         ),
     ],
     output: Annotated[

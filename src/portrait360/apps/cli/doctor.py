@@ -123,7 +123,7 @@ def _preset_lines(preset: Preset, missing: list[str], weights: Path) -> list[Lin
     if not required:
         lines.append(Line("ok", f"{preset.name}: ready; its weights are in {weights}"))
     if preset.gan in missing:
-        text = f"{preset.name}: makes better heads with {_describe_missing([preset.gan])}"
+        text = f"{preset.name}: can also use {_describe_missing([preset.gan])}"
         lines.append(Line("--", text))
     return lines
 

@@ -19,7 +19,7 @@ def evaluate(
         typer.Argument(
             metavar="[WHAT]...",
             help="What to evaluate, depending on --protocol: photos, finished runs, folders of pictures with "
-            "cameras, or a data set's folder; nothing for synthetic.",
+            "cameras, or the folder of a dataset; leave it out for synthetic.",
         ),
     ] = None,
     output: Annotated[
@@ -29,17 +29,18 @@ def evaluate(
     protocol: Annotated[
         str,
         typer.Option(
-            help="synthetic (makes its own portraits), wild (photos or runs), portrait-diffusion (photos or runs), "
-            "folder (folders of pictures with their cameras), renderme360 or nersemble (folder of the data set).",
+            help="Evaluation protocol: synthetic (makes its own portraits), wild (photos or runs), "
+            "portrait-diffusion (photos or runs), folder (folders of pictures with their cameras), renderme360 or "
+            "nersemble (folder of the dataset).",
             rich_help_panel=EVALUATION,
         ),
     ] = "synthetic",
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help="avatar, completed, proxy, gan, denoised or, with synthetic, oracle (the true head); can be "
-            "repeated. Two baselines are always included: repeat (the photo in every view) and mirror (the photo in "
-            "front, its mirror image behind). Default: proxy; for finished runs, none.",
+            help="Method to evaluate: avatar, completed, proxy, gan, denoised or, with synthetic, oracle (the "
+            "ground-truth head); can be repeated. Two baselines are always included: repeat (the photo in every "
+            "view) and mirror (the photo in front, its mirror image behind). Default: proxy; for finished runs, none.",
             rich_help_panel=EVALUATION,
         ),
     ] = None,
@@ -48,7 +49,7 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             help="With --protocol folder: the picture to make the head from; the others are the ground truth. "
-            "Default: the one with the most reliably detected frontal face.",
+            "Default: the one with the clearest, most frontal face.",
             rich_help_panel=EVALUATION,
         ),
     ] = "",
@@ -59,7 +60,7 @@ def evaluate(
         bool,
         typer.Option(
             help="Measure how well the views agree with one another (refit PSNR, warp error, seam), if the protocol "
-            "includes this. This step accounts for most of the run time, because a small radiance field is fitted.",
+            "includes this. This takes up most of the run time, because it fits a small radiance field.",
             rich_help_panel=EVALUATION,
         ),
     ] = True,

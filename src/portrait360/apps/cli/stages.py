@@ -66,7 +66,7 @@ def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSiz
     },
 )
 def proxy(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Make only the 3D model (avatar or proxy).
+    """Make only the 3D model: an avatar or a proxy (a simpler closed surface).
 
     Also writes a contact sheet and a turntable animation. With several photos, the results go to DIR/00, DIR/01
     and so on.
@@ -98,7 +98,9 @@ def fit(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="DIR", help="Output folder. Default: VIEWS.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Output folder. Default: the folder VIEWS.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     options: MakeOptions = MakeOptions(),  # noqa: B008 (frozen)
     *,
@@ -106,12 +108,12 @@ def fit(
         list[str] | None,
         typer.Option(
             "--only",
-            help="What to fit: field (the NeRF), splats or mesh; can be repeated. Default: all three.",
+            help="What to fit: field (the radiance field), splats or mesh; can be repeated. Default: all three.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
 ) -> None:
-    """Fit a radiance field, splats and a mesh to views.
+    """Fit a radiance field (NeRF), splats and a mesh to views.
 
     Writes them to the subfolder `head` of the output folder. To resume a stopped run, repeat the same command.
 
@@ -136,7 +138,9 @@ def refine(
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", help="Output folder; must not be RUN.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Output folder; must differ from RUN.", rich_help_panel=OUTPUT
+        ),
     ],
     options: MakeOptions,
     *,
@@ -152,14 +156,15 @@ def refine(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Weights trained with `train run restorer`, to repair the geometry first. Default: no repair.",
+            help="Weights trained with `train run restorer`, used to repair the geometry first. Default: no repair.",
             rich_help_panel=INPUT,
         ),
     ] = None,
     begin: Annotated[
         str,
         typer.Option(
-            help="Head to start from: field (the fitted NeRF), avatar, proxy, or gan (the one PanoHead generated).",
+            help="Head to start from: field (the fitted radiance field), avatar, proxy, or gan (the head that "
+            "PanoHead generated).",
             rich_help_panel=INPUT,
         ),
     ] = "field",
@@ -207,7 +212,8 @@ def export(
             "-o",
             "--output",
             metavar="DIR|FILE",
-            help="Output folder, or a single file, whose extension sets the format. Default: the folder of HEAD.",
+            help="Output folder, or an output file whose extension determines the format. Default: HEAD or, if that "
+            "is a file, its folder.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -215,9 +221,9 @@ def export(
         list[str] | None,
         typer.Option(
             "--format",
-            help="ply, splat, spz, splats.glb (splats in glTF), glb (mesh), obj, usdz (AR Quick Look), stl (3D "
-            "printing), field (NeRF), html, mp4, webp, gif, scene (views with cameras), sheet (contact sheet); can "
-            "be repeated.",
+            help="File format: ply, splat, spz, splats.glb (splats in glTF), glb (mesh), obj, usdz (AR Quick Look), "
+            "stl (3D printing), field (radiance field), html, mp4, webp, gif, scene (views with cameras) or sheet "
+            "(contact sheet); can be repeated.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -240,21 +246,23 @@ def export(
     ] = 0,
     up: Annotated[
         str,
-        typer.Option(help="Axis that points up in .ply and .splat: -y (usual) or y.", rich_help_panel=SPLATS),
+        typer.Option(
+            help="Axis that points up in .ply and .splat: -y (expected by most viewers) or y.", rich_help_panel=SPLATS
+        ),
     ] = "-y",
     spz_version: Annotated[
         int,
         typer.Option(
             "--spz-version",
-            help="Version of .spz: 2, or 4 for recent programs (needs zstandard).",
+            help="Version of the .spz format: 2, or 4 for recent programs (needs the package zstandard).",
             rich_help_panel=SPLATS,
         ),
     ] = 2,
     detail: Annotated[
         float,
         typer.Option(
-            help="Multiply the number of triangles in an avatar's .glb, .usdz and .stl by this factor; .glb and "
-            ".usdz normally have about 60,000 each.",
+            help="Multiply the number of triangles in an avatar's .glb, .usdz and .stl by this factor; by default, "
+            ".glb and .usdz have about 60,000 each.",
             min=0.25,
             max=8,
             rich_help_panel=MESH,

@@ -51,7 +51,7 @@ def synth(
         bool,
         typer.Option(
             "--random-cameras",
-            help="Use random cameras all around instead of an orbit.",
+            help="Use random cameras all around the head instead of an orbit.",
             rich_help_panel=VIEW,
         ),
     ] = False,

@@ -29,7 +29,7 @@ def train_init(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Output folder.")],
     motion: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Motion weights of AnimateDiff, to initialise V with.")
+        Path | None, typer.Option(metavar="FILE", help="AnimateDiff's motion weights, used to initialise V.")
     ] = None,
     kind: Annotated[
         str, typer.Option("--as", help="Network to build: diffportrait360, diffportrait3d or back-head.")
@@ -84,7 +84,7 @@ def train_run(
         typer.Option(
             "--validation",
             metavar="DIR",
-            help="Folder of samples of other identities, for validation.",
+            help="Folder of validation samples, made from other identities.",
             rich_help_panel=INPUT,
         ),
     ],
@@ -108,11 +108,13 @@ def train_run(
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Stop after this many minutes and save.", min=0, rich_help_panel=RUN),
+        typer.Option(help="Save and stop after this many minutes.", min=0, rich_help_panel=RUN),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Stop at this step, counted from the start of training.", min=0, rich_help_panel=RUN),
+        typer.Option(
+            help="Save and stop at this step, counted from the start of training.", min=0, rich_help_panel=RUN
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help=option_info(MakeOptions, "device").help, rich_help_panel=RUN)
@@ -120,14 +122,15 @@ def train_run(
     batch: Annotated[
         int | None,
         typer.Option(
-            help="Samples per step, summed across all processes. Default: the recipe's.", rich_help_panel=ADVANCED
+            help="Samples per step, in total across all processes. Default: depends on the recipe.",
+            rich_help_panel=ADVANCED,
         ),
     ] = None,
     as_published: Annotated[
         bool,
         typer.Option(
             "--as-published",
-            help="For the sd15-… recipes: all settings as in the authors' scripts, in fp32.",
+            help="For the sd15-… recipes: use all settings of the authors' scripts, in fp32.",
             rich_help_panel=ADVANCED,
         ),
     ] = False,

@@ -39,7 +39,7 @@ def train_samples(
     split: Annotated[
         str,
         typer.Option(
-            help="Part of the data set: train, val or test; no identity is in more than one.", rich_help_panel=OUTPUT
+            help="Part of the dataset: train, val or test; no identity is in more than one.", rich_help_panel=OUTPUT
         ),
     ] = "train",
     first: Annotated[int, typer.Option(help="Index of the first identity.", min=0, rich_help_panel=OUTPUT)] = 0,
@@ -49,7 +49,7 @@ def train_samples(
     worn: Annotated[
         float | None,
         typer.Option(
-            help="For reader: share of people who wear turbans, veils, jewellery and the like.",
+            help="For reader: fraction of people who wear turbans, veils, jewellery and the like.",
             min=0,
             max=1,
             rich_help_panel=INPUT,
@@ -83,8 +83,8 @@ def train_samples(
     real: Annotated[
         float | None,
         typer.Option(
-            help="For avatar-views: share of identities whose avatar is built from a rendered photo, as in "
-            "`make`; for the others, typical errors are added to the true head.",
+            help="For avatar-views: fraction of identities whose avatar is built from a rendered photo, as in "
+            "`make`; for the others, typical errors are added to the ground-truth head.",
             min=0,
             max=1,
             rich_help_panel=INPUT,
@@ -103,7 +103,7 @@ def train_samples(
         int, typer.Option(help="Number of worker processes, each with one thread.", min=1, rich_help_panel=RUN)
     ] = 2,
 ) -> None:
-    """Make training samples for the small networks from synthetic heads.
+    """Make training samples from synthetic heads, for portrait360's own networks.
 
     An identity is one synthetic head. Identities whose samples already exist are skipped.
 

@@ -27,7 +27,8 @@ weights = typer.Typer(
 WeightsFolder = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[DIR]", help="Folder with the weights. Default: $PORTRAIT360_WEIGHTS or the user's cache."
+        metavar="[DIR]",
+        help="Folder with the weights. Default: $PORTRAIT360_WEIGHTS or, if that is not set, the user's cache.",
     ),
 ]
 
@@ -38,7 +39,8 @@ ImportFolder = Annotated[
         "-o",
         "--output",
         metavar="DIR",
-        help="Output folder. Default: a subfolder of $PORTRAIT360_WEIGHTS or the user's cache.",
+        help="Output folder. Default: a subfolder of $PORTRAIT360_WEIGHTS or, if that is not set, of the user's "
+        "cache.",
     ),
 ]
 
@@ -59,14 +61,16 @@ def weights_fetch(
         ),
     ] = None,
     output: ImportFolder = None,
-    agreed: Annotated[bool, typer.Option("-y", "--yes", help="Agree to the licences without being asked.")] = False,
+    agreed: Annotated[bool, typer.Option("-y", "--yes", help="Accept the licences without being asked.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
     offline: Annotated[
         bool, typer.Option("--offline", help="Use only files on this machine, as with HF_HUB_OFFLINE=1.")
     ] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete the downloaded file once it is imported.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete each downloaded file once it is imported.")
+    ] = False,
 ) -> None:
-    """Download published files, check them, and import them.
+    """Download, verify and import published weights.
 
     NAME is diffportrait360, back-head, panohead, diffportrait3d, sd15 or animatediff. An interrupted download
     continues where it stopped. diffportrait3d can only be downloaded in a browser; then pass the file with --from.
@@ -163,19 +167,19 @@ def _ask_to_agree() -> None:
 @weights.command("import", cls=GroupedCommand)
 def weights_import(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .th, .ckpt, .pkl or .safetensors file, or a diffusers folder.")
+        Path, typer.Argument(metavar="FILE", help="File (.th, .ckpt, .pkl or .safetensors), or diffusers folder.")
     ],
     kind: Annotated[
         str | None,
         typer.Option(
             "--as",
             help="What the file is: diffportrait360, diffportrait3d, back-head, panohead, sd15 or animatediff. "
-            "Default: recognised from the tensors.",
+            "Default: detected from the tensors.",
         ),
     ] = None,
     output: ImportFolder = None,
 ) -> None:
-    """Check a published file tensor by tensor, and convert it to fp16 safetensors.
+    """Check a published weights file tensor by tensor, and convert it to fp16 safetensors.
 
     No code in the file is executed; from PanoHead's pickle, only tensors and layer sizes are read. FILE can also be a
     folder that `weights export --diffusers` wrote, or the diffusers folder of Stable Diffusion 1.5.
@@ -253,22 +257,24 @@ def weights_verify(folder: WeightsFolder = None) -> None:
 def weights_export(
     source: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="A name from `weights list`, a folder, or a trained .safetensors file."),
+        typer.Argument(
+            metavar="NAME", help="Name from `weights list`, folder of weights, or trained .safetensors file."
+        ),
     ],
     diffusers: Annotated[
-        Path | None, typer.Option("--diffusers", metavar="DIR", help="Output folder, in diffusers format.")
+        Path | None, typer.Option("--diffusers", metavar="DIR", help="Write a folder in the diffusers format.")
     ] = None,
     pretrained: Annotated[
         Path | None,
-        typer.Option("--pretrained", metavar="DIR", help="Output folder for sharing, with a model card."),
+        typer.Option("--pretrained", metavar="DIR", help="Write a folder to share, with a model card."),
     ] = None,
 ) -> None:
-    """Export weights for other programs, or to share them.
+    """Export weights for other programs, or for sharing.
 
-    Files written with --diffusers let the diffusers library load the U-Net, autoencoder, ControlNet and
-    appearance network. It has no class for the cross-view attention, whose weights are written under
-    portrait360's own names. Folders written with --pretrained can be loaded by portrait360's `from_pretrained`,
-    from disk or from the Hugging Face Hub.
+    From a folder written with --diffusers, the diffusers library can load the U-Net, autoencoder, ControlNet and
+    appearance network. It has no class for the cross-view attention, so those weights keep portrait360's own names.
+    Folders written with --pretrained can be loaded by portrait360's `from_pretrained`, from disk or from the Hugging
+    Face Hub.
 
     Examples:
 

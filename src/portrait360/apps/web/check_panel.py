@@ -11,7 +11,7 @@ from portrait360.apps.web.markup import escape, render_message, render_warnings
 PICTURES = {
     "crop": "The part of the photo that is used",
     "labels": "What was recognised",
-    "pose": "How the head is turned",
+    "pose": "Which way the head is facing",
 }
 WITHOUT_FACE = {"pose": "The head, cut out"}
 STEP = 5  # degrees of one click

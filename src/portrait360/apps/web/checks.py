@@ -22,7 +22,7 @@ SECONDS = 90.0  # for a check; a busy machine needs twenty
 REMEMBERED = 16
 MAX_ANSWER = 2 << 20  # bytes
 MOST_WAITING = 6
-BUSY = "Too many photos are being checked at once; you can make the head without the check."
+BUSY = "Too many photos are being checked at once; you can make the head without a check."
 SLOW = "The check took too long; you can make the head without it."
 FAILED = "The photo could not be checked."
 

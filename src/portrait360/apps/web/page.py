@@ -44,10 +44,10 @@ SHOWN = 1  # inputs of the form; those behind them are below "More settings"
 LENGTHS = (0.3, 3.0)  # of hair, as factors
 AS_FOUND = "As in the photo"
 PRESETS_INFO = (
-    "Which model makes the pictures from all sides. The preset “small” is built in; “sd15” (DiffPortrait360) and "
-    "“diffportrait3d” have to be downloaded and need a GPU."
+    "Which model makes the views (pictures of the head from all sides). “small” is built in; “sd15” "
+    "(DiffPortrait360) and “diffportrait3d” (DiffPortrait3D) have to be downloaded and need a GPU."
 )
-QUICK_INFO = "faster, less precise fit (only affects NeRFs, photos without a face, and presets other than “small”)"
+QUICK_INFO = "a shorter, less precise fit (only affects NeRFs, photos without a face, and presets other than “small”)"
 WHAT = "What to make"
 MAKE, QUEUE = "Make", "Add to the queue"  # the button while nothing is being made, and while something is
 PLACEHOLDER = "Drop a photo here, or click to choose one"

@@ -96,7 +96,7 @@ def _render_hair(run: PastRun, styles: Sequence[str]) -> str:
     """Return controls that make the head again with other hair."""
     if not (run.style and run.name and styles):
         return ""
-    now = f"Keep ({name_style(run.style).lower()})"
+    now = f"Keep the current style ({name_style(run.style).lower()})"
     options = f'<option value="">{escape(now)}</option>'
     options += "".join(f'<option value="{escape(style)}">{escape(name_style(style))}</option>' for style in styles)
     lengths = "".join(

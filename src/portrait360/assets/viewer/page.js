@@ -259,13 +259,13 @@ function refuse(text) {
 
 function open() {
   if (!window.DecompressionStream || !document.createElement("canvas").getContext("webgl2")) {
-    refuse("This page needs WebGL 2, which this browser does not have or has turned off. "
+    refuse("This page needs WebGL 2, which this browser does not support or has disabled. "
       + "Please open it in a current version of Firefox, Chrome, Edge or Safari.");
     return;
   }
   const page = new Page(JSON.parse(byId("about").textContent));
   const ready = page.start().catch((error) => {
-    refuse("The head could not be shown; the browser's console says why.");
+    refuse("The head could not be shown. See the browser's console for the reason.");
     throw error;
   });
   const settle = async (done) => { await done; await page.settled(); };
