@@ -328,7 +328,7 @@ def test_photos_to_a_report_by_the_command(tmp_path, monkeypatch):
         ([Path("x.png")], "synthetic", (), "makes its own portraits"),
         ([], "synthetic", ("magic",), "no method 'magic'"),
         ([Path("nothing-here")], "wild", (), "no file or folder nothing-here"),
-        ([], "nersemble", (), "needs the data set's folder"),
+        ([], "nersemble", (), "needs the folder of the dataset"),
     ],
 )
 def test_what_cannot_be_judged_is_told(what, protocol, methods, sentence):

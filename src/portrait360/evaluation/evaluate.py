@@ -65,7 +65,7 @@ def plan_jobs(protocol: Protocol, inputs: Sequence[Path], methods: Sequence[str]
     if protocol.source == "synthetic":
         jobs = _plan_synthetic(protocol, inputs, all_methods)
     elif not inputs:
-        raise UserError(f"{protocol.name} needs {EXPECTED_INPUTS[protocol.source]}; name them before the options.")
+        raise UserError(f"{protocol.name} needs {EXPECTED_INPUTS[protocol.source]}; give a path before the options.")
     elif protocol.source in RIGS:
         jobs = _plan_data_set(protocol, inputs, all_methods)
     elif protocol.source == FOLDER:

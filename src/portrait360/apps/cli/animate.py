@@ -39,7 +39,7 @@ def animate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Table of ARKit blend-shape weights (.csv), as exported by the app Live Link Face.",
+            help="Table of ARKit blend-shape weights (.csv), as exported by the Live Link Face app.",
             rich_help_panel=DRIVER,
         ),
     ] = None,
@@ -91,8 +91,8 @@ def animate(
 ) -> None:
     """Animate a head and save a video or an animated .glb.
 
-    The head either plays a built-in animation, such as talking or smiling, or follows the face in a video or a
-    table of expressions. To resume a stopped run, repeat the same command.
+    The movement comes from a built-in animation, a video of a face, or a table of expressions. To resume a stopped
+    run, repeat the same command.
 
     Examples:
 

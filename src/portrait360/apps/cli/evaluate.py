@@ -40,7 +40,8 @@ def evaluate(
         typer.Option(
             help="Method to evaluate: avatar, completed, proxy, gan, denoised or, with synthetic, oracle (the "
             "ground-truth head); can be repeated. Two baselines are always included: repeat (the photo in every "
-            "view) and mirror (the photo in front, its mirror image behind). Default: proxy; for finished runs, none.",
+            "view) and mirror (the photo in front, its mirror image behind). Default: proxy, or none for finished "
+            "runs.",
             rich_help_panel=EVALUATION,
         ),
     ] = None,

@@ -43,7 +43,7 @@ CropSize = Annotated[
 
 @with_make_options(VIEWPOINT)
 def align(photos: Photos, output: Output, options: MakeOptions, *, crop: CropSize = CROP) -> None:
-    """Find the head in a photo; write its crop, matte, segmentation map and camera.
+    """Find the head in a photo, and write its crop, matte, segmentation map and camera.
 
     Also writes a contact sheet that shows them. With several photos, the results go to DIR/00, DIR/01 and so on.
 
@@ -177,8 +177,8 @@ def refine(
 ) -> None:
     """Refine a head with Portrait Diffusion.
 
-    Writes the refined views and head to DIR. With `--begin avatar`, it changes the shape and colours of the avatar
-    itself; otherwise it fits a new head to the refined views. To resume a stopped run, repeat the same command.
+    Writes the refined views and head to DIR. With `--begin avatar`, the shape and colours of the avatar itself are
+    changed; otherwise, a new head is fitted to the refined views. To resume a stopped run, repeat the same command.
 
     Examples:
 
@@ -212,7 +212,7 @@ def export(
             "-o",
             "--output",
             metavar="DIR|FILE",
-            help="Output folder, or an output file whose extension determines the format. Default: HEAD or, if that "
+            help="Output folder, or a single file whose extension determines the format. Default: HEAD or, if that "
             "is a file, its folder.",
             rich_help_panel=OUTPUT,
         ),
@@ -279,7 +279,7 @@ def export(
 ) -> None:
     """Export a head as files for other programs.
 
-    Without --format, it writes head.ply, head.glb, viewer.html, turntable.mp4 and head.png.
+    Without --format, writes head.ply, head.glb, viewer.html, turntable.mp4 and head.png.
 
     Examples:
 

@@ -28,7 +28,8 @@ WeightsFolder = Annotated[
     Path | None,
     typer.Argument(
         metavar="[DIR]",
-        help="Folder with the weights. Default: $PORTRAIT360_WEIGHTS or, if that is not set, the user's cache.",
+        help="Folder with the weights. Default: $PORTRAIT360_WEIGHTS or, if that is not set, the user's cache "
+        "folder.",
     ),
 ]
 
@@ -40,7 +41,7 @@ ImportFolder = Annotated[
         "--output",
         metavar="DIR",
         help="Output folder. Default: a subfolder of $PORTRAIT360_WEIGHTS or, if that is not set, of the user's "
-        "cache.",
+        "cache folder.",
     ),
 ]
 
@@ -72,7 +73,7 @@ def weights_fetch(
 ) -> None:
     """Download, verify and import published weights.
 
-    NAME is diffportrait360, back-head, panohead, diffportrait3d, sd15 or animatediff. An interrupted download
+    NAME can be diffportrait360, back-head, panohead, diffportrait3d, sd15 or animatediff. An interrupted download
     continues where it stopped. diffportrait3d can only be downloaded in a browser; then pass the file with --from.
     Needs `pip install 'portrait360[hub]'`, except with --from.
 
@@ -167,7 +168,8 @@ def _ask_to_agree() -> None:
 @weights.command("import", cls=GroupedCommand)
 def weights_import(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="File (.th, .ckpt, .pkl or .safetensors), or diffusers folder.")
+        Path,
+        typer.Argument(metavar="FILE", help="Weights file (.th, .ckpt, .pkl or .safetensors), or diffusers folder."),
     ],
     kind: Annotated[
         str | None,
