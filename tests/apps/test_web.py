@@ -570,7 +570,7 @@ def test_deleting_a_run_spares_what_is_the_users_and_what_is_in_use(shelf):
     (run / "portrait").symlink_to(shelf.folder.parent / "secret")
     (shelf.folder.parent / "secret" / "portrait.png").write_text("secret")
     assert shelf.file("a run", "portrait/portrait.png") is None
-    with lock_folder(run), pytest.raises(UserError, match="in use"):
+    with lock_folder(run), pytest.raises(UserError, match="is using this run"):
         shelf.delete("a run")
     assert shelf.finished_run("a run")
     shelf.delete("a run")

@@ -31,7 +31,8 @@ def evaluate(
         typer.Option(
             help="Evaluation protocol: synthetic (makes its own portraits), wild (photos or runs), "
             "portrait-diffusion (photos or runs), folder (folders of pictures with their cameras), renderme360 or "
-            "nersemble (folder of the dataset).",
+            "nersemble (folder of the dataset). The newest version is used unless the name includes "
+            "one, as in synthetic-v1.",
             rich_help_panel=EVALUATION,
         ),
     ] = "synthetic",
@@ -87,7 +88,7 @@ def evaluate(
 ) -> None:
     """Score a method, or finished runs, under a fixed evaluation protocol.
 
-    Writes a table, the scores of each case, and a contact sheet. To resume a stopped run, repeat the
+    Writes a table, the scores for each case, and a contact sheet. To resume a stopped run, repeat the
     same command. On the same machine, the same protocol and the same version of portrait360 always
     give the same scores.
 

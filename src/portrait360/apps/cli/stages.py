@@ -272,7 +272,8 @@ def export(
         bool,
         typer.Option(
             "--unlit",
-            help="Keep the photo's light in the textures of an avatar's .glb, for viewers that have no lighting.",
+            help="Leave the photo's lighting baked into the textures of an avatar's .glb, for viewers without "
+            "lighting.",
             rich_help_panel=MESH,
         ),
     ] = False,

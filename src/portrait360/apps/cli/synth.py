@@ -58,8 +58,8 @@ def synth(
     elevation: Annotated[
         float | None,
         typer.Option(
-            help="Elevation of the orbit, in degrees (default: 0). With --random-cameras, the largest elevation "
-            "above and below the head (default: 30).",
+            help="Elevation of the orbit, in degrees (default: 0). With --random-cameras, the maximum "
+            "elevation, above or below the head (default: 30).",
             rich_help_panel=VIEW,
         ),
     ] = None,

@@ -36,7 +36,7 @@ def train_init(
     ] = "diffportrait360",
     seed: Annotated[int, typer.Option(help="Seed for the layers that are initialised randomly.")] = 0,
 ) -> None:
-    """Build an initial checkpoint of a published network.
+    """Build an initial checkpoint for a published network.
 
     The U-Net, the appearance network (R) and the ControlNet (C) start as copies of Stable Diffusion's U-Net. The
     outputs of C and of the cross-view attention (V) pass through layers that are initialised to zero, so they have no

@@ -83,8 +83,8 @@ def train_samples(
     real: Annotated[
         float | None,
         typer.Option(
-            help="For avatar-views: fraction of identities whose avatar is built from a rendered photo, as in "
-            "`make`; for the others, typical errors are added to the ground-truth head.",
+            help="For avatar-views: fraction of identities whose avatar is made from a rendered photo of the head, "
+            "as in `make`; for the others, it is the ground-truth head with typical errors added.",
             min=0,
             max=1,
             rich_help_panel=INPUT,

@@ -50,7 +50,7 @@ ImportFolder = Annotated[
 def weights_fetch(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="Names of published files, as listed by `portrait360 doctor`."),
+        typer.Argument(metavar="NAME...", help="Names of published weights, as listed by `portrait360 doctor`."),
     ],
     source: Annotated[
         str | None,
@@ -74,8 +74,8 @@ def weights_fetch(
     """Download, verify and import published weights.
 
     NAME can be diffportrait360, back-head, panohead, diffportrait3d, sd15 or animatediff. An interrupted download
-    continues where it stopped. diffportrait3d can only be downloaded in a browser; then pass the file with --from.
-    Needs `pip install 'portrait360[hub]'`, except with --from.
+    continues where it stopped. diffportrait3d can only be downloaded in a browser; after that, pass the file
+    with --from. Needs `pip install 'portrait360[hub]'`, except with --from.
 
     Examples:
 

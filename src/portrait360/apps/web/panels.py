@@ -104,7 +104,7 @@ def render_gallery(
         lines = [escape(made), *[escape(run.date)] * bool(run.name)]
         cards.append(_card(run.id, pictures.get(run.id), run.name or run.date, lines))
     if not cards:
-        return '<section class="p360-past"><h2>Your heads</h2><p>Heads that you make are listed here.</p></section>'
+        return '<section class="p360-past"><h2>Your heads</h2><p>Heads you make will be listed here.</p></section>'
     heads, still = ("head is", "is") if older == 1 else ("heads are", "are")
     more = f"<p>{older} older {heads} not shown here but {still} still in the folder.</p>" if older else ""
     listed = f'<div class="p360-cards">{"".join(cards)}</div>{more}'

@@ -118,7 +118,9 @@ class RunStore:
             try:
                 stack.enter_context(lock_folder(folder))
             except UserError as error:
-                raise UserError("This run is in use; wait until it has finished, then delete it.") from error
+                raise UserError(
+                    "Another process is using this run; wait until it ends, then delete the run."
+                ) from error
             stack.enter_context(translate_write_errors(folder))
             for path in (folder / name for name in (*OWN, INPUT, COMPARE)):
                 if path.is_dir() and not path.is_symlink():

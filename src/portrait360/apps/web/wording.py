@@ -18,8 +18,8 @@ SENTENCES = {
     "make fewer views, make smaller ones, or skip": "reduce “Number of views”, or skip",
     "skip the fit with --no-fit": "choose “Pictures only, no 3D head”",
     "; use --device cpu, or a smaller --size": "; close other programs that use it",
-    "; do not set --azimuth when a face is visible": f"; if a face is visible, keep {DIRECTION} on automatic",
-    "; if in doubt, do not set --azimuth": f"; if in doubt, keep {DIRECTION} on automatic",
+    "; do not set --azimuth when a face is visible": f"; if a face is visible, leave {DIRECTION} on automatic",
+    "; if in doubt, do not set --azimuth": f"; if in doubt, leave {DIRECTION} on automatic",
     "leave splats out of --as": "choose “Pictures only, no 3D head”",
     "--hair, --hair-length and --parameters have": "“Hairstyle” and “Hair length” have",
     "; pass it as --reference": "",  # the form has one photo besides the one from behind
