@@ -12,7 +12,7 @@ import numpy as np
 
 from portrait360.synth.render.lights import LUMINANCE, reflected_light, sphere_directions
 from portrait360.synth.scene import Light
-from portrait360.utils.array_types import F64
+from portrait360.utils.array_types import F64, Floats
 
 ASIDE, FURTHER = (
     14.0,
@@ -20,9 +20,11 @@ ASIDE, FURTHER = (
 )  # degrees towards the brighter side of the photo, in even light and in light from the side
 ONE_SIDED = 16.0  # how soon light counts as light from the side: the fitted one is much more even than the photo's
 FLAT = 0.6  # share of the differences between directions taken off
+SIDES = 2.6  # those between left and right, in light from the side: the fitted light has less of them than the photo
+MOST_ASIDE = 0.16  # of the first term, at most: no side is black
 FRONT = np.array([[0.0, 0.0, 1.0]], np.float32)
 MEAN = 0.28209479  # of the first spherical harmonic
-SIDE = 3  # the term of the light that differs between left and right
+SIDE, SIDEWAYS = 3, (3, 4, 7)  # the first, and all terms of the light that differ between left and right
 
 
 class Lamp(NamedTuple):
@@ -35,9 +37,9 @@ class Lamp(NamedTuple):
 
 
 LAMPS = (
-    Lamp(0.2, 0.2, 2.3, 0.0, 28.0, 0.5),
-    Lamp(0.23, 0.15, 2.3, -82.0, 34.0, 0.5),
-    Lamp(0.1, 0.18, 2.3, 54.0, 34.0, 0.5),
+    Lamp(0.2, 0.28, 2.3, 0.0, 28.0, 0.5),
+    Lamp(0.23, 0.08, 2.3, -82.0, 34.0, 0.5),
+    Lamp(0.1, 0.11, 2.3, 54.0, 34.0, 0.5),
     Lamp(0.08, 0.08, 1.6, 160.0, 35.0, 0.5),
 )
 """A key before the head, one on each side, without which a profile has no form, and a weak light behind it.
@@ -50,11 +52,11 @@ side: what the photo shows in the shade does not lie in the light when the head 
 
 def add_key_light(light: Light) -> Light:
     """Return a light with lamps in place of a share of its environment, as bright on a face as before."""
-    even = flatten_light(np.asarray(light.ambient, np.float64))
-    mean = MEAN * even[0]
-    sideways = float(light.ambient[SIDE] @ LUMINANCE) / max(float(light.ambient[0] @ LUMINANCE), 1e-6)
+    sideways = find_side(light.ambient)
     side = 1 if sideways >= 0 else -1
-    one_sided = np.tanh(ONE_SIDED * abs(sideways))
+    one_sided = float(np.tanh(ONE_SIDED * abs(sideways)))
+    even = flatten_light(np.asarray(light.ambient, np.float64), one_sided)
+    mean = MEAN * even[0]
     azimuth = side * (ASIDE + FURTHER * one_sided)
     directions = [_point(azimuth + side * lamp.azimuth, lamp.elevation) for lamp in LAMPS]
     shares = [lamp.share + one_sided * (lamp.aside - lamp.share) for lamp in LAMPS]
@@ -69,6 +71,11 @@ def add_key_light(light: Light) -> Light:
         np.concatenate([light.key_colours, gain * colours]).astype(np.float32),
         np.append(light.key_softness, [lamp.softness for lamp in LAMPS]).astype(np.float32),
     )
+
+
+def find_side(ambient: Floats) -> float:
+    """Return by how much an environment (9, 3) is brighter on the head's left than on its right, in first terms."""
+    return float(ambient[SIDE] @ LUMINANCE) / max(float(ambient[0] @ LUMINANCE), 1e-6)
 
 
 def light_face(ambient: F64) -> F64:
@@ -89,12 +96,17 @@ def _face_normals() -> tuple[F64, F64]:
     return normals, facing / facing.sum()
 
 
-def flatten_light(ambient: F64) -> F64:
+def flatten_light(ambient: F64, one_sided: float = 0.0) -> F64:
     """Return an environment (9, 3) that differs less from direction to direction, as bright before the face.
 
     What a photo takes with a light beside its camera says nothing of how dark the sides of a head should be seen.
+    In light from the side, the side in the shade stays darker: lit like the other, it would be another face.
     """
     flat = ambient * np.where(np.arange(len(ambient)) == 0, 1.0, 1 - FLAT)[:, None]
+    kept = 1 - FLAT + one_sided * (SIDES - (1 - FLAT))
+    kept, sides = min(kept, MOST_ASIDE / max(abs(find_side(ambient)), 1e-6)), list(SIDEWAYS)
+    hue = ambient[0] / max(float(ambient[0] @ LUMINANCE), 1e-6)  # shade is no bluer for being darker
+    flat[sides] += (kept - (1 - FLAT)) * (ambient[sides] @ LUMINANCE)[:, None] * hue
     before, after = (reflected_light(a, FRONT)[0] @ LUMINANCE for a in (ambient, flat))
     flat[0] *= 1 + (before - after) / max(float(MEAN * ambient[0] @ LUMINANCE), 1e-6)
     return flat

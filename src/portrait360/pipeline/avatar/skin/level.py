@@ -45,7 +45,7 @@ def level_skin(scene: Scene, photo: Photo) -> Scene:
             lacks.append(shown - found)
     if not lacks:
         return scene
-    lack = np.mean(lacks, 0)
+    lack = min(lacks, key=np.mean)  # in light from one side that side tells how fair somebody is
     gain = np.exp(np.clip(lack.mean(), *RANGE) + np.clip(lack - lack.mean(), -HUE, HUE))
     meshes = (replace(m, albedo=to_albedo(m.albedo * gain)) if _is_skin(m) else m for m in scene.meshes)
     return replace(scene, meshes=tuple(meshes))
