@@ -13,6 +13,7 @@ from portrait360.pipeline.avatar.photo.pixels import (
     find_shoulders,
     give_crumbs_away,
     give_strays_away,
+    has_skin_tone,
     uncover_skin,
 )
 from portrait360.utils.portrait_labels import Label
@@ -143,6 +144,16 @@ def test_skin_that_is_over_exposed_within_a_chest_is_skin():
     assert white[157:163, 97:103].all()
     uncovered = uncover_skin(labels, rgb, white)
     assert (uncovered[140:180, 70:130] == Label.SKIN).mean() > 0.97
+
+
+def test_skin_in_the_shade_may_be_deeper_in_hue_and_skin_in_the_light_may_not():
+    rng, rgb = np.random.default_rng(0), np.full((60, 90, 3), (0.78, 0.66, 0.57), np.float32)
+    rgb[:, 30:60], rgb[:, 60:] = (0.60, 0.47, 0.36), (0.87, 0.68, 0.48)
+    skin = np.zeros((60, 90), bool)
+    skin[:, :30] = True
+    light = 1 + 0.12 * rng.standard_normal((60, 90, 1))
+    alike = has_skin_tone((rgb * light + 0.02 * rng.standard_normal(rgb.shape)).astype(np.float32), skin)
+    assert alike[:, :30].mean() > 0.9 and alike[:, 30:60].mean() > 0.7 and alike[:, 60:].mean() < 0.2
 
 
 def test_colours_of_a_grey_face_say_nothing_of_a_collar():

@@ -44,6 +44,7 @@ HOLE = 0.06  # crop sides from the matte's edge within which it may have holes
 CRUMB, ISLAND = 0.001, 0.006  # share of the picture below which a part of a label is a crumb, and one of no colour
 RARE = 0.12  # share of the skin whose colours are too rare to tell skin by
 DIM, TONE = 0.03, (2.5, 3.0, 4.5)  # sRGB too dark to have a hue; deviations of both hues and of brightness
+SHADED = 0.5  # by how much more of these deviations of hue each of brightness adds
 MOST, LARGE = 0.55, 0.04  # share of clothes of the skin's colours, and of the picture, from which clothes have them
 NO_EDGE = 0.07  # step of sRGB across a border that is no edge
 LOWEST = 0.85  # quantile of the rows of a face below which nothing is part of a hat on the head
@@ -399,7 +400,9 @@ def has_skin_tone(rgb: F32, skin: Bools) -> Bools:
     tone = np.stack([tone[..., 0] - tone[..., 1], tone[..., 1] - tone[..., 2], tone.mean(-1)], -1)
     usual = np.median(tone[skin], 0)
     spread = 1.5 * np.median(np.abs(tone[skin] - usual), 0)
-    return np.asarray((np.abs(tone - usual) < np.array(TONE) * spread).all(-1))
+    off = (tone - usual) / np.maximum(spread, 1e-6)
+    deeper = SHADED * np.maximum(-off[..., 2:], 0) * np.array([1.0, 1.0, 0.0], np.float32)  # shade makes skin deeper
+    return np.asarray(((off < TONE + deeper) & (off > -np.array(TONE))).all(-1))
 
 
 def give_crumbs_away(labels: Bytes, label: Label, other: Label, most: float = CRUMB) -> Bytes:
