@@ -374,7 +374,7 @@ def test_neither_the_queue_nor_its_memory_grows_without_end(queue, tmp_path):
             queue.jobs.cancel(job.id)
         waiting = [queue("waits") for _ in range(MOST_WAITING)]
     assert len(queue.jobs._ended) == REMEMBERED
-    with pytest.raises(UserError, match="no longer there"):
+    with pytest.raises(UserError, match="no longer available"):
         queue.jobs.cancel(waiting[0].id) or queue.jobs.add(tmp_path / "gone.jpg", MakeOptions())
 
 

@@ -55,7 +55,7 @@ def animate(
     rate: Annotated[
         int | None,
         typer.Option(
-            help="Frames per second, 1 to 60; the movement is interpolated. Default: the rate of the input video, "
+            help="Frames per second, 1 to 60; the motion is interpolated. Default: the rate of the input video, "
             "or 30 if there is none.",
             rich_help_panel=OUTPUT,
         ),
@@ -91,7 +91,7 @@ def animate(
 ) -> None:
     """Animate a head and save a video or an animated .glb.
 
-    The movement comes from a built-in animation, a video of a face, or a table of expressions. To resume a stopped
+    The motion comes from a built-in animation, a video of a face, or a table of expressions. To resume a stopped
     run, repeat the same command.
 
     Examples:

@@ -44,7 +44,7 @@ ResumedFolder = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
-HEADS, DRIVER = "Heads", "Movement (choose one)"  # of `synth` and of `animate`
+HEADS, DRIVER = "Heads", "Motion (choose one)"  # of `synth` and of `animate`
 GROUPS = (INPUT, HEADS, DRIVER, AVATAR, VIEW, OUTPUT, OTHERS, RUN, ADVANCED)  # in the order of `--help`
 WIDTH = 100  # characters of `--help` at most
 TYPES = {"int": "INTEGER", "float": "NUMBER", "str": "TEXT", "path": "PATH"}

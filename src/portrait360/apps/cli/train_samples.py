@@ -83,8 +83,9 @@ def train_samples(
     real: Annotated[
         float | None,
         typer.Option(
-            help="For avatar-views: fraction of identities whose avatar is made from a rendered photo of the head, "
-            "as in `make`; for the others, it is the ground-truth head with typical errors added.",
+            help="For avatar-views: fraction of identities whose avatar is made from a rendered picture of the "
+            "head, by the same steps as in `make`; the other avatars are the ground-truth heads with typical errors "
+            "added.",
             min=0,
             max=1,
             rich_help_panel=INPUT,

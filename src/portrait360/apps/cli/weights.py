@@ -74,7 +74,7 @@ def weights_fetch(
     """Download, verify and import published weights.
 
     NAME can be diffportrait360, back-head, panohead, diffportrait3d, sd15 or animatediff. An interrupted download
-    continues where it stopped. diffportrait3d can only be downloaded in a browser; after that, pass the file
+    resumes where it left off. diffportrait3d can only be downloaded in a browser; after that, pass the file
     with --from. Needs `pip install 'portrait360[hub]'`, except with --from.
 
     Examples:

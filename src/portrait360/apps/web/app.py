@@ -108,7 +108,7 @@ def _run_server(app: FastAPI, port: int, folder: Path, token: str) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             address = f"http://{HOST}:{port}/?{TOKEN}={token}"
-            print(f"Open {address} in a browser; stop with Ctrl-C. Runs are saved in {folder}.", flush=True)
+            print(f"Open {address} in a browser; press Ctrl-C to stop. Runs are saved in {folder}.", flush=True)
 
     config = uvicorn.Config(
         app,

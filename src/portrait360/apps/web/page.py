@@ -47,7 +47,10 @@ PRESETS_INFO = (
     "Which model makes the views (pictures of the head from all sides). “small” is built in; “sd15” "
     "(DiffPortrait360) and “diffportrait3d” (DiffPortrait3D) have to be downloaded and need a GPU."
 )
-QUICK_INFO = "a shorter, less precise fit (only affects NeRFs, photos without a face, and presets other than “small”)"
+QUICK_INFO = (
+    "a shorter, less precise fit (makes a difference only with a NeRF, a photo without a face, "
+    "or a preset other than “small”)"
+)
 WHAT = "What to make"
 MAKE, QUEUE = "Make", "Add to the queue"  # the button while nothing is being made, and while something is
 PLACEHOLDER = "Drop a photo here, or click to choose one"

@@ -104,7 +104,7 @@ def copy_photo(photo: Path, folder: Path, name: str) -> Path:
     try:
         shutil.copyfile(photo, path)
     except FileNotFoundError as error:
-        raise UserError("The upload is no longer there; choose the photo again.") from error
+        raise UserError("The uploaded photo is no longer available; choose it again.") from error
     except OSError as error:
         raise UserError(f"The photo could not be copied into {folder} ({error.strerror}).") from error
     return path

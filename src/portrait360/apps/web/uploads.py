@@ -57,7 +57,7 @@ def add_copy(photo: Path, uploads: Path) -> Path:
         shutil.copyfile(photo, path)
         os.utime(path.parent)
     except OSError as error:
-        raise UserError(f"{photo.name} is no longer there; choose a photo again.") from error
+        raise UserError(f"{photo.name} is no longer available; choose the photo again.") from error
     return path
 
 

@@ -75,8 +75,8 @@ def require_weights(systems: Sequence[str], what: str) -> list[Path]:
 
         raise UserError(
             f"{what} needs the weights {' and '.join(f'`{name}`' for name in missing)}, which are not in "
-            f"{weights_folder()}. Get them with `{fetch_command(missing)}`, or import files that you already "
-            "have with `portrait360 weights import FILE`."
+            f"{weights_folder()}. Get them with `{fetch_command(missing)}`; if you already have the files, "
+            "import them with `portrait360 weights import FILE`."
         )
     paths = [path for path in imports.values() if path is not None]
     problems = [f"{path}: {problem}" for path in paths for problem in find_size_mismatches(path)]
