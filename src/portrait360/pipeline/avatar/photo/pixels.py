@@ -13,6 +13,7 @@ from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.photo.borders import find_width, measure_borders
 from portrait360.pipeline.avatar.photo.cloth_matte import cut_wall, drop_haze
 from portrait360.pipeline.avatar.photo.foreground import colour_loose_hair, estimate_foreground, open_gaps
+from portrait360.pipeline.avatar.photo.head_bands import find_band
 from portrait360.pipeline.avatar.photo.loose_hair import refine_hair
 from portrait360.pipeline.avatar.photo.wall_hue import find_wall_hue
 from portrait360.pipeline.avatar.worn.enclosed_background import cut_enclosed_background
@@ -106,6 +107,7 @@ def read_photo(portrait: Portrait, camera: Camera) -> Photo:
     shown = open_gaps(alpha, pure, labels == Label.HAIR) if loose is None else loose
     if loose is not None:
         pure = pure * (1 - find_stained_hair(portrait.rgb.astype(np.float32), alpha, labels == Label.HAIR))
+    pure = pure * ~find_band(srgb_to_radiance(portrait.rgb.astype(np.float32)), labels == Label.HAIR)
     rgb = estimate_foreground(portrait.rgb.astype(np.float32), shown)
     others = np.isin(labels, (*SKIN, *CLOTHES, *WORN))
     rgb = rgb if loose is None else colour_loose_hair(rgb, loose, labels == Label.HAIR, others)
