@@ -213,6 +213,12 @@ def test_what_cannot_be_done_is_told_in_a_sentence(tmp_path: Path, changes: dict
     assert "\n" not in str(error.value)
 
 
+def test_what_is_no_video_is_refused_before_the_head_is_looked_for(tmp_path: Path):
+    (tmp_path / "song.mp4").write_bytes(b"no video at all")
+    with pytest.raises(UserError, match="not a readable video"):
+        AnimateRequest(tmp_path / "no head", tmp_path / "out.mp4", video=tmp_path / "song.mp4").check()
+
+
 def write_panorama(path: Path, values: np.ndarray) -> Path:
     cv2.imwrite(str(path), values[..., ::-1].astype(np.float32))
     return path

@@ -56,6 +56,10 @@ class AnimateRequest:
             if source.resolve() == self.output.resolve():
                 raise UserError(f"This would overwrite {source} itself; choose another name with -o.")
             check_path(source)
+        if self.video is not None:
+            from portrait360.pipeline.animate.video_source import open_video  # which needs a decoder
+
+            open_video(self.video)
 
     def _check_light(self) -> None:
         if self.light is not None and self.environment is not None:
