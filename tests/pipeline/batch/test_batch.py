@@ -432,6 +432,15 @@ def test_a_reason_that_names_the_photo_is_not_preceded_by_its_name(photos, tmp_p
     assert runner.describe_failure("a/b.png", sentence) == f"failed: {sentence}"
 
 
+def test_the_command_says_which_head_has_which_warning(photos, tmp_path, monkeypatch):
+    said = {"1": ["The head is cut off."]}
+    monkeypatch.setattr(runner, "read_warnings", lambda folder: said.get(folder.name.split("-")[0], []))
+    done = run_command(monkeypatch, photos, tmp_path / "out")
+    assert "1 with warnings" in done.stdout
+    assert f"warning: {photos / '1.png'}: The head is cut off.\n" in done.stderr
+    assert done.stderr.count("warning: ") == 1
+
+
 def test_of_very_many_failures_the_first_are_named(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "MOST_FAILURES", 1)
     done = run_command(monkeypatch, photos, tmp_path / "out")

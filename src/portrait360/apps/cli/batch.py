@@ -89,13 +89,15 @@ def batch(
     check_pictures(inputs)
 
     with progress_bar():
-        from portrait360.pipeline.batch.runner import describe_failure, make_all  # takes seconds
+        from portrait360.pipeline.batch.runner import describe_failure, describe_warnings, make_all  # takes seconds
 
     started = time.monotonic()
     summary = make_all(inputs, output, options, engine)
     typer.echo(describe(summary, time.monotonic() - started))
     if skipped := find_skipped(inputs):
         typer.echo(escape_controls(describe_skipped(skipped)), err=True)
+    for photo, warnings in summary.warnings:
+        typer.echo(escape_controls(describe_warnings(photo, warnings)), err=True)
     for photo, reason in summary.failures:
         typer.echo(escape_controls(describe_failure(photo, reason)), err=True)
     if summary.failed > len(summary.failures):

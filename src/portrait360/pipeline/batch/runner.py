@@ -166,6 +166,7 @@ class Summary:
     failed: int = 0
     warned: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)  # photo and reason of the first ones
+    warnings: list[tuple[str, str]] = field(default_factory=list)  # photo and warnings of the first ones
 
     @property
     def fresh_count(self) -> int:
@@ -178,7 +179,9 @@ class Summary:
         return self.fresh_count + self.kept + self.failed
 
     def add(self, row: Row) -> None:
-        self.warned += bool(row.warnings)
+        if row.warnings:
+            self.warned += 1
+            self.warnings += [(row.photo, row.warnings)] if self.warned <= MOST_FAILURES else []
         if row.state == "failed":
             self.failed += 1
             self.failures += [(row.photo, row.error)] if self.failed <= MOST_FAILURES else []
@@ -236,6 +239,11 @@ def describe_failure(photo: str, reason: str) -> str:
     """Return which photo failed and why, in one line."""
     place = "" if photo in reason else f"{photo}: "  # most reasons name it
     return f"failed: {place}{name_flags(reason)}"
+
+
+def describe_warnings(photo: str, warnings: str) -> str:
+    """Return what to know of the head of a photo, in one line."""
+    return f"warning: {photo}: {warnings}"
 
 
 def guess_seconds(options: MakeOptions, workers: int) -> float | None:
