@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from portrait360.utils.parallel.threads import LIMIT, map_in_threads, run_beside
+from portrait360.utils.parallel.threads import LIMIT, map_in_threads, run_beside, start_beside
 
 
 @pytest.fixture(params=["1", "2"])
@@ -44,3 +44,11 @@ def test_two_functions_return_what_they_return_alone(threads):
     for functions in ((lambda: 1 / 0, lambda: 2), (lambda: 1, lambda: 2 / 0)):
         with pytest.raises(ZeroDivisionError):
             run_beside(*functions)
+
+
+def test_what_starts_beside_other_work_runs_once_and_says_what_went_wrong(threads):
+    calls = []
+    with start_beside(lambda: calls.append(None) or len(calls)) as find:
+        assert find() == find() == 1
+    with pytest.raises(ZeroDivisionError), start_beside(lambda: 1 / 0) as find:
+        find()

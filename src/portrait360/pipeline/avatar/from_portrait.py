@@ -98,7 +98,7 @@ from portrait360.synth.head.flat_face import flatten_face
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.sampling.parameters import HeadParameters, Pose
 from portrait360.synth.scene import Light, Part, Scene, Strands
-from portrait360.utils.parallel.threads import run_beside
+from portrait360.utils.parallel.threads import start_beside
 from portrait360.utils.portrait_labels import Label
 
 LASH_WIDTH, LASHES_BETWEEN = 0.3, (0.33, 0.67)  # of the generator's; where others grow between each two
@@ -143,9 +143,21 @@ def make_avatar(
         ablation: Which steps are left out.
         on_step: Called with the work that is done, and with all of it.
     """
-    (fit, photo, reading), proxy = run_beside(
-        lambda: fit_photo(portrait, ablation), lambda: cover() if callable(cover) else cover
-    )
+    make_cover = cover if callable(cover) else lambda: cover
+    with start_beside(make_cover) as proxy:
+        return _make_layers(portrait, proxy, others, overrules, ablation, on_step)
+
+
+def _make_layers(
+    portrait: Portrait,
+    cover: Callable[[], Proxy],
+    others: Sequence[Portrait],
+    overrules: Overrules,
+    ablation: Ablation,
+    on_step: Callable[[int, int], None],
+) -> Avatar:
+    """Do so while the cover is made, which nothing but other photos and the end need."""
+    fit, photo, reading = fit_photo(portrait, ablation)
     on_step(READ, WHOLE)
     coarse, fine = (make_head_of(fit, level, painted=photo.painted) for level in (COARSE, FINE))
     gaze = (0.0, 0.0) if photo.painted else find_gaze(coarse, photo.camera, portrait.landmarks)
@@ -159,7 +171,7 @@ def make_avatar(
     scene = calibrate(take_glasses_off(built), bare)
     on_step(CALIBRATED, WHOLE)
     for other in others:
-        scene = bake_other_photo(scene, other, portrait, proxy)
+        scene = bake_other_photo(scene, other, portrait, cover())
     scene = bake_photo(scene, bare, alone=not others)
     on_step(BAKED, WHOLE)
     light = scene.light if photo.painted else add_key_light(scene.light)  # a drawing has its light in its colours
@@ -172,7 +184,7 @@ def make_avatar(
     if person.conflict:
         scene = keep_looks(scene, built, person.conflict)
         photo = leave_out_conflict(photo, scene, person.conflict)
-    proxy = proxy if ablation.cover else empty_cover(proxy)
+    proxy = cover() if ablation.cover else empty_cover(cover())
     return Avatar(person.parameters, scene, round_photo(photo), proxy, fit)
 
 

@@ -6,6 +6,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 S = TypeVar("S")
@@ -28,6 +30,16 @@ def run_beside(first: Callable[[], S], second: Callable[[], T]) -> tuple[S, T]:
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(second)
         return first(), other.result()
+
+
+@contextmanager
+def start_beside(function: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Start a function that runs beside what follows, if that is worth it; what is yielded waits for its result."""
+    if count_threads() == 1:
+        yield cache(function)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(function).result
 
 
 def map_in_threads(function: Callable[[S], T], items: Iterable[S], *, lone_first: bool = True) -> Iterator[T]:
