@@ -8,12 +8,13 @@ they blend with their contrast kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.hair.donors import measure_along
@@ -22,7 +23,7 @@ from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.meshes import unit
 from portrait360.synth.noise import noise
 from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
-from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.image_ops import blur_volume, smoothstep
 
 APART = 0.035  # canonical distance between the centres of patches
 SOFT = 0.5  # width of their edges, in that distance
@@ -143,16 +144,25 @@ def share_tones(points: F32, gains: F32) -> F32:
 
 def average_around(points: F32, values: Floats, width: float, blur: float) -> F32:
     """Return the mean of values (s, k, c) around each point (s, k, 3): within `blur` cells of this width."""
+    return average_within(points, values, width, (blur,))[0]
+
+
+def average_within(points: F32, values: Floats, width: float, reaches: Sequence[float]) -> list[F32]:
+    """Return the same within each of several numbers of cells."""
     low = points.reshape(-1, 3).min(0) - 3 * width
     cells = ((points - low) / width).astype(int)
     size = tuple(cells.reshape(-1, 3).max(0) + 4)
     row = np.ravel_multi_index(tuple(np.moveaxis(cells, -1, 0)), size).ravel()
     count = int(np.prod(size))
-    crowd = gaussian_filter(np.bincount(row, minlength=count).astype(np.float32).reshape(size), blur)
+    crowd = np.bincount(row, minlength=count).astype(np.float32).reshape(size)
     channels = np.moveaxis(values, -1, 0)
     sums = [np.bincount(row, channel.ravel(), count).reshape(size).astype(np.float32) for channel in channels]
-    around = np.stack([(gaussian_filter(grid, blur) / np.maximum(crowd, 1e-3)).ravel()[row] for grid in sums], -1)
-    return np.asarray(around.reshape(values.shape), np.float32)
+    found = []
+    for reach in reaches:
+        amount = np.maximum(blur_volume(crowd, reach), 1e-3)
+        around = np.stack([(blur_volume(grid, reach) / amount).ravel()[row] for grid in sums], -1)
+        found.append(np.asarray(around.reshape(values.shape), np.float32))
+    return found
 
 
 def _lay_along_strands(points: F32, example: Example) -> F32:

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.curls import find_curls
-from portrait360.pipeline.avatar.hair.detail import average_around
+from portrait360.pipeline.avatar.hair.detail import average_within
 from portrait360.pipeline.avatar.hair.sheen import find_gloss
 from portrait360.pipeline.avatar.hair.trusted import find_trusted_hair
 from portrait360.pipeline.avatar.photo.exposure import (
@@ -94,10 +94,12 @@ def _level_once(scene: Scene, photo: Photo, trusted: Bools) -> Scene:
     more = own * (compare_locks(photo, trusted, films[1:]) - 1)
 
     def level(group: Strands) -> Strands:
+        if not is_hair(group):
+            return group
         change = spread_around(group.points, around) + stress_locks(group.points, group.albedo, more, photo.camera)
         return replace(group, albedo=to_hair_albedo(group.albedo * np.exp(change)))
 
-    return replace(scene, strands=tuple(level(group) if is_hair(group) else group for group in scene.strands))
+    return replace(scene, strands=tuple(map_in_threads(level, scene.strands, lone_first=False)))
 
 
 def compare_locks(photo: Photo, hair: Bools, films: Sequence[Film]) -> F64:
@@ -147,7 +149,7 @@ def stress_locks(points: F32, albedo: F32, more: F64, camera: Camera) -> F32:
     step = float(np.linalg.norm(np.diff(points, axis=1), axis=2).mean())
     light = np.log(np.maximum(albedo, 1e-4)).mean(-1, keepdims=True)
     light = gaussian_filter1d(light, ALONG / max(step, 1e-6), axis=1, mode="nearest")  # across, it would be spots
-    around = [average_around(points, light, CELL, width) for width in AROUND]
+    around = average_within(points, light, CELL, AROUND)
     bands = [fine - broad for fine, broad in pairwise(around)]
     change = sum(np.where(band < 0, dark, bright) * band for band, (dark, bright) in zip(bands, more, strict=True))
     facing = unit((points - HEAD_CENTRE) * np.array([1.0, 0.0, 1.0]) + 1e-9) @ unit(camera.position)

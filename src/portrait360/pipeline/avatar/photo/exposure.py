@@ -17,7 +17,7 @@ from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.scene import Part, Scene, Strands
 from portrait360.utils.array_types import F32, Bools, Floats
-from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.image_ops import blur_picture, look_up, smoothstep
 from portrait360.utils.parallel.threads import run_beside
 from portrait360.utils.vectors import sum_products
 
@@ -103,8 +103,7 @@ def blur(picture: Floats, inside: Floats, sigma: float) -> F32:
     """Blur within a mask; outside it the colours of the mask continue."""
     weight = np.asarray(inside, np.float32) + np.float32(1e-4)
     spread = weight if picture.ndim == 2 else weight[..., None]
-    total = cv2.GaussianBlur(weight, (0, 0), sigma)
-    blurred = cv2.GaussianBlur(np.asarray(picture * spread, np.float32), (0, 0), sigma)
+    total, blurred = blur_picture(weight, sigma), blur_picture(picture * spread, sigma)
     return np.asarray(blurred / (total if picture.ndim == 2 else total[..., None]), np.float32)
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from portrait360.utils.array_types import F32, Bools, Floats
-from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.image_ops import blur_picture, smoothstep
 
 SMALLEST, ROUNDS = 8, (8, 2)  # pixels along a side of the coarsest level; rounds in coarse and in fine levels
 COARSE = 64  # pixels along a side up to which a level is coarse
@@ -74,7 +74,7 @@ def colour_loose_hair(rgb: F32, alpha: F32, hair: Bools, others: Bools) -> F32:
     if not core.any():
         return rgb
     counted = np.dstack([rgb * core[..., None], core])
-    near, far = (cv2.GaussianBlur(counted, (0, 0), reach * size) for reach in (BESIDE, AROUND))
+    near, far = (blur_picture(counted, reach * size) for reach in (BESIDE, AROUND))
     own = np.minimum(near[..., 3:] / ENOUGH, 1)
     near, far = (a[..., :3] / np.maximum(a[..., 3:], 1e-6) for a in (near, far))
     tone = own * near + (1 - own) * far
