@@ -228,9 +228,10 @@ def cut_patch(error: F32, known: Bools, overlap: int) -> F32:
 
 def find_cut(error: F32, width: int) -> F32:
     """Return 0 left of the line down an overlap (k, m) along which the error is least, 1 on its right (k, width)."""
-    total = error.astype(np.float64).copy()
+    walled = np.pad(error.astype(np.float64), ((0, 0), (1, 1)), constant_values=np.inf)
+    total = walled[:, 1:-1]
     for row in range(1, len(total)):
-        above = np.pad(total[row - 1], 1, constant_values=np.inf)
+        above = walled[row - 1]
         total[row] += np.minimum(np.minimum(above[:-2], above[1:-1]), above[2:])
     line = np.zeros(len(total), int)
     line[-1] = total[-1].argmin()

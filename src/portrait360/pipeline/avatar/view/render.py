@@ -268,7 +268,8 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     grain *= _vary_hair(projection, film, points, (1 - share) * (1 - near), eye, camera)
     tone_map(film.radiance * shade * grain, rgb)
     first = 1 - smoothstep(*GAP, behind)
-    bare, rgb = rgb, rgb + share[..., None] * (relight(photo, projection.gains, layer, uv, angle) - rgb)
+    lit = relight(photo, projection.gains, np.where(share > 0, layer, np.int8(-1)), uv, angle)
+    bare, rgb = rgb, rgb + share[..., None] * (lit - rgb)
     # nothing that the photo sees first lies outside its matte, or further round not far outside
     beside = look_up(projection.beside, uv)
     left = leave_matte(matte, look_up(projection.beside_clear, uv), angle)

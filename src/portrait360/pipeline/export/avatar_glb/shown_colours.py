@@ -22,7 +22,7 @@ from portrait360.utils.parallel.threads import map_in_threads
 PLACES = ((0, 0), (35, 0), (-35, 0), (75, 5), (-75, 5), (125, 5), (-125, 5), (180, 10), (30, 60), (180, 60))
 """Azimuth and elevation of the views in degrees."""
 SIZE = 384
-FACING = 10.0  # power of the cosine between a normal and the way to the camera, by which a view counts
+FACING = 10  # power of the cosine between a normal and the way to the camera, by which a view counts
 HAIR_REACH, SKIN_REACH = (0.04, 0.015, 0.06, 0.02), (0.012, 0.004, 0.01, 0.0)
 """Canonical distances before and behind a view's surface up to which it shows a point, and behind it from which not,
 and how far it counts nevertheless: hair below has the colours of that above it, but less light."""
@@ -52,7 +52,7 @@ class ShownColours:
         views = self.radiance, self.mask, self.depth, self.rotations, self.positions, self.focal
 
         def look_up(part: slice) -> None:
-            _look_up(places[part], ways[part], *views, FACING, *self.reach, out[part], trust[part])
+            _look_up(places[part], ways[part], *views, *self.reach, out[part], trust[part])
 
         parts = [slice(first, first + CHUNK) for first in range(0, len(points), CHUNK)]
         for _ in map_in_threads(look_up, parts):
@@ -112,17 +112,15 @@ def find_light(avatar: Avatar, normals: NDArray[np.float32]) -> F32:
 
 @njit_fast
 def _look_up(
-    points, normals, radiance, mask, depth, rotations, positions, focal, facing, before, behind, gone, least,
-    out, trust,
+    points, normals, radiance, mask, depth, rotations, positions, focal, before, behind, gone, least, out, trust
 ):  # fmt: skip
     count, size = mask.shape[0], mask.shape[1]
     for n in range(len(points)):
         total = 0.0
         for v in range(count):
             x, y, z = points[n, 0] - positions[v, 0], points[n, 1] - positions[v, 1], points[n, 2] - positions[v, 2]
-            length = (x * x + y * y + z * z) ** 0.5
-            cosine = -(x * normals[n, 0] + y * normals[n, 1] + z * normals[n, 2]) / length
-            if cosine <= 0.0:
+            facing = -(x * normals[n, 0] + y * normals[n, 1] + z * normals[n, 2])
+            if facing <= 0.0:
                 continue
             turn = rotations[v]
             far = turn[2, 0] * x + turn[2, 1] * y + turn[2, 2] * z
@@ -133,7 +131,10 @@ def _look_up(
                 continue
             below = far - depth[v, i, j]
             share = 1.0 - (below - behind) / (gone - behind) if below > 0 else 3.0 + 3.0 * below / before
-            weight = cosine**facing * min(max(share, least if below > 0 else 0.0), 1.0)
+            share = min(max(share, least if below > 0 else 0.0), 1.0)
+            if share <= 0.0:
+                continue
+            weight = (facing / (x * x + y * y + z * z) ** 0.5) ** FACING * share
             if weight <= 1e-7:
                 continue
             i, j = int(row), int(column)
