@@ -34,6 +34,7 @@ PHONE_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 TO_JPEG = "export it as a JPEG (on an iPhone, Settings > Camera > Formats > Most Compatible makes new photos JPEGs)"
 BYTES_PER_PIXEL = {"WEBP": 18}  # while a picture is decoded and reduced, at most; others need OTHER_BYTES
 OTHER_BYTES = 10
+PNG_LEVEL = 4  # effort of packing: 6 would take twice as long for one or two percent
 SMALL_PIXELS = 1 << 22  # pictures that are decoded whatever memory is free
 
 
@@ -255,4 +256,4 @@ def save_picture(path: Path, rgb: Floats, alpha: Floats | None = None) -> None:
     if alpha is not None:
         values = np.concatenate([values, to_uint8(alpha)[..., None]], -1)
     with atomic_write(path) as temporary:
-        Image.fromarray(values).save(temporary, format=path.suffix[1:].upper())
+        Image.fromarray(values).save(temporary, format=path.suffix[1:].upper(), compress_level=PNG_LEVEL)

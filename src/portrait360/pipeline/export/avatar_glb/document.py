@@ -21,7 +21,7 @@ LINEAR, MIPMAPS, CLAMP = 9729, 9987, 33071
 TRIANGLES, UBYTE, USHORT = 4, 5121, 5123
 SHOULDERS, HEAD = 0, 1  # joints
 STILL, UNTURNED = 1e-5, 1e-2  # metres, and lengths of changes of normals: below these are none
-QUALITY, PACKING = 90, 6  # of JPEG textures, and effort of packing others
+QUALITY, PACKING = 90, 4  # of JPEG textures, and effort of packing others
 
 
 @dataclass
