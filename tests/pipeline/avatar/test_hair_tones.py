@@ -122,6 +122,12 @@ def test_no_shade_is_cooler_than_lit_hair_and_blue_hair_stays_blue():
         np.testing.assert_array_equal(warm_shade(deep * hue), deep * hue)
 
 
+def test_gold_beads_do_not_make_black_hair_olive():
+    black = np.zeros((7, 3))
+    black[-1] = 0.2, 0.0, -0.8  # the brightest pixels
+    np.testing.assert_array_equal(warm_shade(black), black)
+
+
 def make_stripes(period: int, low: float) -> Floats:
     return np.broadcast_to(np.where(np.arange(SIDE) % period < period // 2, 0.3, 0.3 * low), (SIDE, SIDE)).copy()
 

@@ -30,6 +30,7 @@ DYED = (0.35, 0.6)  # spread of hues at one brightness, logarithms, from which h
 BARE = (Label.FACE, Label.EAR, Label.SKIN)
 BESIDE = 0.06  # picture sides from skin within which its hue is on the hair
 LEAST = 0.05  # weight of hair right beside skin
+BEADS = (0.4, 0.65)  # step in hue to the brightest hair, logarithms, over which that is none: beads, threads, or skin
 PURE = 0.9  # purity of the photo's hair that counts
 MOST = 0.5  # greatest change of one channel, logarithm
 CALM = 0.7  # share of the differences in hue at one brightness that natural hair has not: strands that the photo
@@ -71,6 +72,8 @@ def warm_shade(hues: F64) -> F64:
     Shade deepens the hue of hair. What is bluer there is what a lens adds of the sky and of bright walls.
     """
     warm, row = hues[:, 0] - hues[:, 2], np.arange(len(hues))
+    step = max(float(warm[-1] - warm[-2]), 0.0)
+    warm[-1] -= step * float(smoothstep(*BEADS, np.asarray(step)))
     lit = int(np.argmax(np.where(row < len(hues) // 2, -np.inf, warm)))
     cool = (row < lit) & (warm[lit] > 0)  # blue hair is bluer in the shade
     lack = np.where(cool, np.maximum(warm[lit] - warm, 0), 0)
