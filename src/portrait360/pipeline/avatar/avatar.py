@@ -15,8 +15,9 @@ from portrait360.pipeline.avatar.overrules import FILE
 from portrait360.pipeline.avatar.photo.pixels import VOID, Photo
 from portrait360.pipeline.avatar.scene_file import pack_scene, unpack_scene
 from portrait360.pipeline.avatar.skin.fit import SkinFit, pack_fit, unpack_fit
+from portrait360.pipeline.avatar.view.own_frame import cut_out_frame
 from portrait360.pipeline.avatar.view.render import PhotoProjection, render_avatar
-from portrait360.pipeline.avatar.worn.glasses_photo import take_frames_off
+from portrait360.pipeline.avatar.worn.glasses_photo import measure_thickness, take_frames_off
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
 from portrait360.synth.render.bake import PORTRAIT, PreparedScene, prepare_scene
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
@@ -49,7 +50,9 @@ class Avatar:
         prepared, drawn = prepare_scene(self.scene, quality=PORTRAIT), self.parameters.kind == "toon"
         bare = take_frames_off(self.picture, self.parameters.wear.glasses)
         worn = None if bare is self.picture else np.asarray(self.picture.rgb - bare.rgb, np.float32)
-        return PhotoProjection(bare, prepared, self.cover, drawn, worn)
+        thick = 0.0 if worn is None else measure_thickness(self.picture, self.parameters)
+        frame = None if worn is None else cut_out_frame(self.picture, bare, self.scene.meshes, prepared, thick)
+        return PhotoProjection(bare, prepared, self.cover, drawn, worn, frame)
 
     @property
     def camera(self) -> Camera:

@@ -19,6 +19,7 @@ from portrait360.utils.array_types import F64, Floats
 from portrait360.utils.image_ops import smoothstep
 
 RIM_ANGLES = np.linspace(0, 2 * np.pi, 57)[:-1]  # of the points of a lens's rim
+RIM_SIDES = 8  # of the tube of a rim
 SIDES = 0.6  # how much of what a rim is thicker above its bridge and temples are
 FARTHEST, FARTHEST_FITTED = 0.012, 0.022  # by which lenses stand off a face in their way; those of photos cross noses
 DOME = 0.55  # slope of a lens's shading normals at its rim
@@ -116,7 +117,7 @@ def make_glasses(head: Head, parameters: HeadParameters) -> list[Mesh]:
         meshes.append(_make_lens(outline, frame))
         wire = _upper_half(outline) if frame.rimless_below else outline
         thick = 0.5 * HEAD_HEIGHT * (frame.rim + frame.upper * _measure_rise(wire))
-        vertices, triangles = tube(wire, thick, 8, closed=not frame.rimless_below)
+        vertices, triangles = tube(wire, thick, RIM_SIDES, closed=not frame.rimless_below)
         meshes.append(make_mesh(vertices, triangles, colour, shiny, Part.ACCESSORY))
         if frame.rimless_below:
             vertices, triangles = tube(outline, 0.0009, 6, closed=True)
@@ -157,6 +158,11 @@ def trace_lens(measures: Floats, eye: Eyeball) -> F64:
     cosine, sine = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     up = y - place[1]
     return np.stack([x * cosine - up * sine + aside * HEAD_HEIGHT, y + (x * sine + up * (cosine - 1)), z], -1)
+
+
+def trace_rim(rim: Mesh) -> F64:
+    """Return the line (k, 3) around which the closed tube of a rim lies."""
+    return rim.vertices.reshape(-1, RIM_SIDES, 3).mean(1, dtype=np.float64)[:-1]
 
 
 def find_bridge_end(outline: F64, side: float) -> F64:

@@ -38,6 +38,7 @@ from portrait360.pipeline.avatar.view.matte_edges import (
     measure_turn,
     mix_photos,
 )
+from portrait360.pipeline.avatar.view.own_frame import FROM, OwnFrame
 from portrait360.pipeline.avatar.view.photo_border import ease_border, fray_border
 from portrait360.pipeline.avatar.view.relief import SIDE, Relief, make_relief
 from portrait360.pipeline.avatar.view.relief_trust import CLEAN, TURNED, leave_out_ink
@@ -58,7 +59,7 @@ from portrait360.pipeline.avatar.view.relight import (
 )
 from portrait360.pipeline.avatar.view.seams import hide_seams
 from portrait360.pipeline.avatar.view.turned_face import keep_features
-from portrait360.pipeline.avatar.worn.glasses_photo import find_frames_before, show_own_frame
+from portrait360.pipeline.avatar.worn.glasses_photo import OWN, find_frames_before, show_own_frame
 from portrait360.pipeline.avatar.worn.hat_colours import has_one_material
 from portrait360.pipeline.proxy.proxy import Proxy, ProxyView
 from portrait360.synth.meshes import unit
@@ -137,6 +138,7 @@ class PhotoProjection:
     cover: Proxy  # the closed surface that the matte shows
     drawn: bool = False  # whether the photo is a drawing
     worn: F32 | None = None  # (s, s, 3) what a frame adds to the photo, from which it has been taken off
+    frame: OwnFrame | None = None  # that frame, if it can be cut out
 
     @property
     def depth(self) -> F32:
@@ -240,7 +242,10 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
 
     What has moved takes the photo with it.
     """
-    film = render_linear(projection.scene if motion is None else motion.scene, camera, size)
+    frame = projection.frame if motion is None else None  # a cutout does not move
+    frame = frame if frame is not None and frame.is_shown(camera) else None
+    scene = projection.scene if motion is None else motion.scene
+    film = render_linear(scene if frame is None else frame.bare, camera, size)
     film = tone_hair(film, projection.tone)
     points = unproject_pixels(camera, _smooth_hair_depth(film, camera.radius))
     points, lost = (points, 0.0) if motion is None else motion.to_rest(film, points, camera)
@@ -285,7 +290,10 @@ def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion
     alpha = alpha + turned * (drop_specks(alpha) - alpha)
     rgb, alpha = even_outline(rgb, alpha, fine, turned)
     if projection.worn is not None:
-        rgb = rgb + show_own_frame(look_up(projection.worn, uv), angle) * (alpha > 0)[..., None]
+        over = OWN if frame is None else FROM
+        rgb = rgb + show_own_frame(look_up(projection.worn, uv), angle, over) * (alpha > 0)[..., None]
+    if frame is not None:
+        rgb, alpha = frame.lay_over(rgb, alpha, depth, angle, camera)
     return ProxyView(
         (rgb * (alpha > 0)[..., None]).clip(0, 1).astype(np.float32),
         share.astype(np.float32),

@@ -95,11 +95,11 @@ def find_frame_pixels(head: Head, photo: Photo, parameters: HeadParameters) -> B
     scale, size = photo.size / 512, photo.size
     drawn = rasterizer.rasterise(vertices, triangles, photo.camera, size).ids >= 0
     thick = measure_thickness(photo, parameters)
-    near = cv2.dilate(drawn.astype(np.uint8), _disc((SLACK + 0.5 * thick) * scale)) > 0
+    near = cv2.dilate(drawn.astype(np.uint8), make_disc((SLACK + 0.5 * thick) * scale)) > 0
     bridge = rasterizer.rasterise(meshes[-1].vertices, meshes[-1].triangles, photo.camera, size).ids >= 0
-    near |= cv2.dilate(bridge.astype(np.uint8), _disc(BRIDGE * scale)) > 0
+    near |= cv2.dilate(bridge.astype(np.uint8), make_disc(BRIDGE * scale)) > 0
     lines = (measure_lines(photo, thick) > DISTINCT) & near
-    lines = cv2.dilate(lines.astype(np.uint8), _disc(1.0)) > 0
+    lines = cv2.dilate(lines.astype(np.uint8), make_disc(1.0)) > 0
     return lines & photo.shows(*(label for label in SKIN_LABELS if label != Label.EYE), Label.GLASSES)
 
 
@@ -113,12 +113,12 @@ def measure_thickness(photo: Photo, parameters: HeadParameters) -> float:
 def measure_lines(photo: Photo, thick: float) -> F32:
     """Return by how much pixels differ from what lies on both sides of a line this thick (s, s), logarithms."""
     light = np.log(np.maximum(photo.radiance, 0).mean(-1) + DIM).astype(np.float32)
-    wide = _disc(0.5 * max(LINE, THICKER * thick) * photo.size / 512)
+    wide = make_disc(0.5 * max(LINE, THICKER * thick) * photo.size / 512)
     dark, bright = (cv2.morphologyEx(light, kind, wide) for kind in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT))
     return np.maximum(dark, bright)
 
 
-def _disc(radius: float) -> np.ndarray:
+def make_disc(radius: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(radius) + 1,) * 2)
 
 
@@ -136,7 +136,7 @@ def take_frames_off(photo: Photo, kind: str) -> Photo:
 
 def take_glasses_off(scene: Scene) -> Scene:
     """Return a scene without glasses, whose lenses shine and would be seen in the colours beneath."""
-    return replace(scene, meshes=tuple(mesh for mesh in scene.meshes if not _is_glasses(mesh)))
+    return replace(scene, meshes=tuple(mesh for mesh in scene.meshes if not is_glasses(mesh)))
 
 
 def drop_clear_lenses(meshes: Sequence[Mesh]) -> list[Mesh]:
@@ -147,7 +147,7 @@ def drop_clear_lenses(meshes: Sequence[Mesh]) -> list[Mesh]:
 def put_glasses_on(scene: Scene, built: Scene) -> Scene:
     """Return a scene with the glasses of the scene that it was before, in the same places of the list."""
     others = iter(scene.meshes)
-    return replace(scene, meshes=tuple(mesh if _is_glasses(mesh) else next(others) for mesh in built.meshes))
+    return replace(scene, meshes=tuple(mesh if is_glasses(mesh) else next(others) for mesh in built.meshes))
 
 
 def match_frame(scene: Scene, photo: Photo, wear: Wear) -> Scene:
@@ -155,11 +155,11 @@ def match_frame(scene: Scene, photo: Photo, wear: Wear) -> Scene:
 
     Polish adds light to plastic, and metal reflects but a part of what is around it.
     """
-    worn = tuple(mesh for mesh in scene.meshes if _is_glasses(mesh))
+    worn = tuple(mesh for mesh in scene.meshes if is_glasses(mesh))
     if not worn or is_dark(wear.glasses):
         return scene
     own = np.array(wear.glasses_colour)
-    others = tuple(mesh for mesh in scene.meshes if not _is_glasses(mesh))  # the head hides temples
+    others = tuple(mesh for mesh in scene.meshes if not is_glasses(mesh))  # the head hides temples
     shown = [
         _measure_frame(replace(scene, meshes=others + _dye(worn, own * k), strands=()), photo) for k in (1, LESS)
     ]
@@ -168,7 +168,7 @@ def match_frame(scene: Scene, photo: Photo, wear: Wear) -> Scene:
     if not np.isfinite(albedo).all():  # it lies beyond the photo
         return scene
     dyed = iter(_dye(worn, albedo))
-    return replace(scene, meshes=tuple(next(dyed) if _is_glasses(mesh) else mesh for mesh in scene.meshes))
+    return replace(scene, meshes=tuple(next(dyed) if is_glasses(mesh) else mesh for mesh in scene.meshes))
 
 
 def _dye(meshes: Sequence[Mesh], colour: Floats) -> tuple[Mesh, ...]:
@@ -187,7 +187,7 @@ def _measure_frame(scene: Scene, photo: Photo) -> Floats:
     return np.median(film.radiance[seen], 0) if seen.any() else np.full(3, np.nan)
 
 
-def _is_glasses(mesh: Mesh) -> bool:
+def is_glasses(mesh: Mesh) -> bool:
     return mesh.labels is not None and len(mesh.labels) > 0 and int(mesh.labels[0]) == Label.GLASSES
 
 
@@ -198,6 +198,6 @@ def find_frames_before(film: Film, angle: Floats) -> F32:
     return np.asarray(np.minimum(1.3 * soft, 1) * smoothstep(*OWN, angle), np.float32)
 
 
-def show_own_frame(worn: F32, angle: Floats) -> F32:
-    """Return what a photo's own frame (s, s, 3) adds to colours, which only views near its direction show."""
-    return np.asarray(worn * (1 - smoothstep(*OWN, angle))[..., None], np.float32)
+def show_own_frame(worn: F32, angle: Floats, over: tuple[float, float] = OWN) -> F32:
+    """Return what a photo's own frame (s, s, 3) adds to colours, which views up to where it fades show."""
+    return np.asarray(worn * (1 - smoothstep(*over, angle))[..., None], np.float32)
