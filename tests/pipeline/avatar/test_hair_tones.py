@@ -12,13 +12,13 @@ from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.detail import lay_detail, read_detail
 from portrait360.pipeline.avatar.hair.level import level_hair, measure_locks
 from portrait360.pipeline.avatar.hair.roots import find_root_shade
-from portrait360.pipeline.avatar.hair.strand_colours import ShownHair, bake_strands
+from portrait360.pipeline.avatar.hair.strand_colours import ShownHair, bake_strands, strand_ratio
 from portrait360.pipeline.avatar.hair.tone import warm_shade
 from portrait360.pipeline.avatar.hair.trusted import find_trusted_hair, trust_rim
 from portrait360.pipeline.avatar.photo.exposure import expose
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.render.bake import DRAFT
-from portrait360.synth.scene import Scene
+from portrait360.synth.scene import Part, Scene
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.hair import grow
@@ -120,6 +120,19 @@ def test_no_shade_is_cooler_than_lit_hair_and_blue_hair_stays_blue():
     deep = np.linspace(1.5, 0.5, 7)[:, None]  # shade that deepens the hue stays
     for hue in (red, blue):
         np.testing.assert_array_equal(warm_shade(deep * hue), deep * hue)
+
+
+def test_a_dark_moustache_stays_dark_and_the_light_on_a_beard_is_taken_off():
+    labels, everywhere = np.full((SIDE, SIDE), Label.BEARD), np.ones((SIDE, SIDE), np.float32)
+    upper = np.arange(SIDE)[:, None] < SIDE // 2
+    kept = []
+    for step in (0.2, 1.8):
+        photo = photograph(np.where(upper, 0.5 * np.exp(-step), 0.5) + np.zeros((SIDE, SIDE)), labels)
+        view = expose(Scene((), (), WHITE), photo, DRAFT)
+        even = view.whole._replace(radiance=np.full((SIDE, SIDE, 3), 0.2, np.float32))
+        ratio = strand_ratio(replace(view, whole=even), everywhere, Part.BEARD).mean(-1)
+        kept.append((ratio[-60:].mean() - ratio[:60].mean()) / step)
+    assert kept[0] < 0.5 and kept[1] > 0.7
 
 
 def test_gold_beads_do_not_make_black_hair_olive():

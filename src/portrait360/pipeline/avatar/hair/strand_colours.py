@@ -40,6 +40,7 @@ from portrait360.utils.portrait_labels import Label
 STRAND_LABELS = {Part.HAIR: HAIR, Part.BEARD: BEARD, Part.BROWS: (Label.BROW,)}
 BAKED_STRANDS = (Part.HAIR, Part.BEARD)
 BROAD = {Part.HAIR: 0.35, Part.BEARD: 0.7}  # share of the broad differences in brightness that is light, not hair
+MOST_LIGHT = {Part.HAIR: 9.0, Part.BEARD: 0.2}  # of these at most: a dark moustache over a white beard is no shade
 SIDE_LIGHT = 1.0  # the same for those between left and right
 HAIR_GAIN = (float(np.log(0.25)), float(np.log(2.6)))
 HUE = 1.7  # greatest gain of one channel against their mean
@@ -88,7 +89,7 @@ def read_shown_hair(part: Part, view: View, locks: Example | None, clear: F32) -
     )
     if inside.sum() < FEW:
         return None
-    ratio = strand_ratio(view, inside, BROAD[part])
+    ratio = strand_ratio(view, inside, part)
     return ShownHair(inside, lift_contact_shade(ratio, view.photo, inside) if part == Part.HAIR else ratio, locks)
 
 
@@ -219,7 +220,7 @@ def _find_side_colour(points: F32, weight: F32, gain: F32, *, may_be_dyed: bool)
     return np.stack([natural * channel for channel in uneven], 1) + broad[:, None]
 
 
-def strand_ratio(view: View, inside: F32, light_share: float) -> F32:
+def strand_ratio(view: View, inside: F32, part: Part) -> F32:
     """Return log(photo / render) for hair (s, s, 3): its brightness fine, its colour coarse, highlights held back."""
     light, drawn = (np.log(_measure_luminance(a) + DIM) for a in (view.photo.radiance, view.whole.radiance))
     level, broad = blur(light, inside, 7.0), blur(light - drawn, inside, 24.0)
@@ -228,7 +229,8 @@ def strand_ratio(view: View, inside: F32, light_share: float) -> F32:
     above = np.where(above > 0.35, 0.35 + 0.3 * (above - 0.35), above)
     dark = inside * np.exp(-np.clip(light - level, 0, 2))  # gloss has the colour of the light, not of the hair
     colours = blur(compare_hues(view.photo.radiance, view.whole.radiance), dark, 5.0)
-    brightness = level + above - blur(drawn, inside, 4.0) - light_share * (broad - usual)
+    lit = MOST_LIGHT[part] * np.tanh(BROAD[part] * (broad - usual) / MOST_LIGHT[part])
+    brightness = level + above - blur(drawn, inside, 4.0) - lit
     return np.asarray(colours + brightness[..., None], np.float32)
 
 
