@@ -9,16 +9,18 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.view.own_frame import END, OwnFrame, cut_out_frame, follow_line
-from portrait360.pipeline.avatar.worn.glasses_photo import mark_frames, measure_thickness, take_frames_off
+from portrait360.pipeline.avatar.view.own_frame import END, OwnFrame, cut_out_frame
+from portrait360.pipeline.avatar.worn.glasses_photo import find_front, mark_frames, measure_thickness, take_frames_off
+from portrait360.pipeline.avatar.worn.rims import bend_rims, follow_line
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT, prepare_scene
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.sampling.parameters import GlassesFit, HeadParameters, Wear
+from portrait360.synth.scene import Scene
 from portrait360.utils.array_types import Bools
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
-from tests.pipeline.avatar.test_glasses import SIDE, dress, photograph
+from tests.pipeline.avatar.test_glasses import CAMERA, SIDE, dress, photograph
 
 BLACK = (0.01, 0.01, 0.012)
 SQUARE = Wear(glasses="thick_round", glasses_fit=GlassesFit(power=1.5, cat=0.012), glasses_colour=BLACK)
@@ -83,6 +85,25 @@ def test_frames_that_the_photo_does_not_show_clearly_are_none(head: Head) -> Non
     pale = replace(SQUARE, glasses_colour=(0.4, 0.3, 0.25))
     assert cut_out(head, photograph(dress(head, pale)), ROUND) is None
     assert cut_out(head, photograph(dress(head, Wear())), ROUND) is None
+
+
+@pytest.mark.parametrize("colour", [BLACK, (0.6, 0.55, 0.5)])
+def test_fitted_rims_take_the_shape_that_the_photo_shows(head: Head, colour: tuple[float, float, float]) -> None:
+    """Whether they are darker or brighter than the face; without lines they stay."""
+
+    def show(scene: Scene) -> Bools:
+        film = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), CAMERA, SIDE)
+        return film.labels == Label.GLASSES
+
+    photo, parameters = photograph(dress(head, replace(SQUARE, glasses_colour=colour))), HeadParameters(wear=ROUND)
+    fitted = dress(head, ROUND)
+    bent = bend_rims(fitted, mark_frames(photo, head, parameters), parameters)
+    true = show(dress(head, SQUARE))
+    before, after = ((show(scene) & true).sum() / (show(scene) | true).sum() for scene in (fitted, bent))
+    assert after > before + 0.1
+    rims = [np.concatenate([mesh.vertices for mesh in find_front(scene.meshes)]) for scene in (fitted, bent)]
+    assert head.field.distance(rims[1]).min() > min(head.field.distance(rims[0]).min(), 0.0)  # none crosses the face
+    assert bend_rims(fitted, photograph(dress(head, Wear())), parameters) is fitted
 
 
 def test_a_closed_line_follows_what_it_finds_without_steps() -> None:

@@ -83,6 +83,7 @@ from portrait360.pipeline.avatar.worn.glasses_photo import (
 from portrait360.pipeline.avatar.worn.hat_labels import settle_hat
 from portrait360.pipeline.avatar.worn.hat_outline import fit_hat_outline
 from portrait360.pipeline.avatar.worn.hat_search import choose_hat
+from portrait360.pipeline.avatar.worn.rims import bend_rims
 from portrait360.pipeline.avatar.worn.tucked_ears import tuck_ears
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.portrait.reference_photos import estimate_reference_camera
@@ -179,6 +180,7 @@ def _make_layers(
     scene = draw_locks(scene, measure_gloss(bare)) if photo.painted else shade_locks(scene)
     scene = level_hair(scene, bare)
     scene = put_glasses_on(replace(scene, strands=tuple(meet_hair(scene.strands))), built)
+    scene = bend_rims(scene, photo, person.parameters)
     scene = match_frame(scene, photo, person.parameters.wear)
     photo = open_hair(photo)
     if person.conflict:

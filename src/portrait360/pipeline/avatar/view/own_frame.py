@@ -17,10 +17,11 @@ from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.view.relief import SIDE, connect, fill
 from portrait360.pipeline.avatar.worn.glasses_fit import DIM
-from portrait360.pipeline.avatar.worn.glasses_photo import is_glasses, make_disc
+from portrait360.pipeline.avatar.worn.glasses_photo import find_front, make_disc
+from portrait360.pipeline.avatar.worn.rims import find_rims
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.bake import PreparedScene
-from portrait360.synth.scene import Material, Mesh
+from portrait360.synth.scene import Mesh
 from portrait360.synth.wear.glasses import trace_rim
 from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
@@ -28,11 +29,6 @@ from portrait360.utils.portrait_labels import Label
 
 FROM, END = (1.0, 4.0), 45.0  # degrees from the photo's direction from which it is cut out, and at which it ends
 FACING = 0.42  # cosine to what lies before the head from which a flat frame is seen to have no depth
-REACH = 12.0  # pixels of 512 by which its rims may lie beside the fitted ones
-SHIFT = 2.0  # those of its steps aside and up
-NUDGE = 4.0  # those by which each may lie beside both
-SHARES = np.linspace(-1, 1, 25)  # of that, of which a rim may move to the next from point to point
-BEND, FAR = 0.15, 0.2  # what speaks against such a step, and against the furthest, in shares of a clear line
 WIDEST, BRIDGE = 13.0, 8.0  # pixels of 512: what is wider is no line of a frame; around its bridge
 BAND = (1.2, 5.0)  # its rims lie within this many times their thickness, and pixels of 512, around those lines
 DARKEST = 0.8  # quantile of how much darker its pixels are than what lies around, from which they have its colour
@@ -82,9 +78,7 @@ def cut_out_frame(
 
     Its rims are `thick` pixels of 512 at most.
     """
-    parts = [
-        mesh for mesh in meshes if is_glasses(mesh) and mesh.material[0] != Material.GLASS and not _is_long(mesh)
-    ]
+    parts = find_front(meshes)
     if len(parts) != 3 or prepared.outline > 0:
         return None
     matte = find_matte(photo, bare, parts, thick)
@@ -114,7 +108,8 @@ def find_matte(photo: Photo, bare: Photo, parts: Sequence[Mesh], thick: float) -
     # a bridge that is wider than lines has no skin beside it
     dark, wide = ((a - light) / np.maximum(a - own, CONTRAST) for a in (around, beneath))
     lines = cv2.GaussianBlur(dark, (0, 0), max(0.25 * thick, 1.0) * scale)
-    rims = find_rims(lines, [trace_rim(mesh) for mesh in parts[:2]], photo.camera)
+    found = find_rims(lines, [trace_rim(mesh) for mesh in parts[:2]], photo.camera)
+    rims = [photo.camera.project(rim)[0] * photo.size for rim in found]
     if (look_up(lines, (np.concatenate(rims) / photo.size)[None].astype(np.float32)) > SEEN).mean() < WHOLE:
         return None
     band, bridge = _draw_bands(rims, parts, photo, max(round((BAND[0] * thick + BAND[1]) * scale), 1))
@@ -135,69 +130,6 @@ def _draw_bands(rims: Sequence[F64], parts: Sequence[Mesh], photo: Photo, width:
     cv2.line(bridge, first, last, 1, width + round(BRIDGE * scale))
     cv2.polylines(band, [np.round(rim).astype(np.int32) for rim in rims], True, 1, width)
     return band > 0, bridge > 0
-
-
-def find_rims(lines: F32, rims: Sequence[F64], camera: Camera) -> list[F64]:
-    """Return the rims (k, 2) of both lenses, pixels, along which a picture (s, s) has lines near fitted ones (k, 3).
-
-    Lenses are alike: both tell their shape, the more the larger it is seen, and then each its place.
-    """
-    pixel, rims = float(camera.radius / camera.focal) / 512, list(rims)
-    rims = [_shift(lines, rim, camera, pixel) for rim in rims]
-    areas = [float(cv2.contourArea(camera.project(rim)[0].astype(np.float32))) for rim in rims]
-    for reach, shared in ((REACH, True), (NUDGE, False)):
-        outward = [_find_outward(rim) for rim in rims]
-        steps = pixel * reach * SHARES[:, None]
-        tried = [rim[:, None] + steps * out[:, None] for rim, out in zip(rims, outward, strict=True)]
-        gains = np.stack(
-            [
-                look_up(lines, camera.project(t.reshape(-1, 3))[0].reshape(*t.shape[:2], 2).astype(np.float32))
-                for t in tried
-            ]
-        )
-        gains = np.broadcast_to(np.average(gains, 0, weights=areas), gains.shape) if shared else gains
-        moves = [SHARES[follow_line(gain - FAR * SHARES**2)] for gain in gains]
-        rims = [
-            rim + pixel * reach * move[:, None] * out for rim, move, out in zip(rims, moves, outward, strict=True)
-        ]
-    return [camera.project(rim)[0] * len(lines) for rim in rims]
-
-
-def _shift(lines: F32, rim: F64, camera: Camera, pixel: float) -> F64:
-    """Return a rim (k, 3) where it has the most of a picture's lines."""
-    up = np.arange(-REACH, REACH + 1, SHIFT) * pixel
-    moves = np.stack(np.meshgrid(up, up, [0.0]), -1).reshape(-1, 3)
-    uv = camera.project((rim + moves[:, None]).reshape(-1, 3))[0].reshape(len(moves), -1, 2)
-    gains = look_up(lines, uv.astype(np.float32)).clip(0, 1).mean(1) - FAR * ((moves / (pixel * REACH)) ** 2).sum(1)
-    return rim + moves[int(gains.argmax())]
-
-
-def _find_outward(rim: F64) -> F64:
-    """Return the directions (k, 3) across a closed line in its plane, out of it."""
-    along, off = np.roll(rim, -1, 0) - np.roll(rim, 1, 0), rim - rim.mean(0)
-    across = unit(np.cross(along, np.cross(off, along).sum(0)))
-    return across * np.where((across * off).sum() < 0, -1.0, 1.0)
-
-
-def follow_line(gains: Floats) -> I32:
-    """Return which place of each row (k, o) a closed line takes that gains most and has no steps."""
-    total, chosen = np.zeros(gains.shape[1]), []
-    for row in (*gains, *gains):  # twice around: its ends meet
-        padded = np.pad(total, 1, constant_values=-np.inf)
-        ways = np.stack([padded[1:-1], padded[:-2] - BEND, padded[2:] - BEND])
-        chosen.append(np.arange(len(total)) + np.array([0, -1, 1])[ways.argmax(0)])
-        total = row + ways.max(0)
-    path = [int(total.argmax())]
-    for before in reversed(chosen[1:]):
-        path.append(int(before[path[-1]]))
-    half = len(gains) // 2
-    return np.roll(path[::-1][half : half + len(gains)], half).astype(np.int32)
-
-
-def _is_long(mesh: Mesh) -> bool:
-    """Return whether a part of glasses is a temple."""
-    size = np.ptp(mesh.vertices, axis=0)
-    return bool(size[2] > size[0])
 
 
 def _find_rows(meshes: Sequence[Mesh], parts: Sequence[Mesh]) -> Bools:

@@ -191,6 +191,13 @@ def is_glasses(mesh: Mesh) -> bool:
     return mesh.labels is not None and len(mesh.labels) > 0 and int(mesh.labels[0]) == Label.GLASSES
 
 
+def find_front(meshes: Sequence[Mesh]) -> list[Mesh]:
+    """Return the rims of glasses and the bridge between them, not lenses and temples."""
+    solid = [mesh for mesh in meshes if is_glasses(mesh) and mesh.material[0] != Material.GLASS]
+    sizes = [np.ptp(mesh.vertices, axis=0) for mesh in solid]
+    return [mesh for mesh, size in zip(solid, sizes, strict=True) if size[2] < size[0]]
+
+
 def find_frames_before(film: Film, angle: Floats) -> F32:
     """Return how far frames of the layers are shown before the photo's skin (s, s): not near its direction."""
     frames = cv2.dilate((film.labels == Label.GLASSES).astype(np.float32), np.ones((3, 3), np.uint8))
