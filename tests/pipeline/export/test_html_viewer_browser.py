@@ -289,6 +289,23 @@ def test_frames_are_timed(tab):
     assert 0 < tab.run("portrait360.frameTime()") < 10_000
 
 
+@pytest.mark.parametrize(("taken", "seen"), [(8, 0), (38, 38), (322, -38), (180, 0)])
+def test_a_turned_head_is_first_seen_from_where_its_photo_was_taken(browser, tmp_path, portrait, taken, seen):
+    path = tmp_path / "viewer.html"
+    camera = Camera(look_at(taken, 5), portrait.camera.focal)
+    save_viewer(path, splats=viewer_scene.splats(50), portrait=replace(portrait, camera=camera))
+    tab = Tab(browser, SIZE, SIZE)
+    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    tab.open(path)
+    tab.run("portrait360.ready")
+    assert tab.run("portrait360.pose()") == pytest.approx(
+        {"azimuth": seen, "elevation": 0, "distance": 1.4}, abs=0.01
+    )
+    tab.press("r")
+    assert tab.run("portrait360.pose()")["azimuth"] == pytest.approx(0)
+    tab.close()
+
+
 @pytest.mark.parametrize("kind", ["splats", "mesh"])
 def test_a_page_with_one_of_both_offers_what_it_has(browser, tmp_path, kind):
     path = tmp_path / "viewer.html"

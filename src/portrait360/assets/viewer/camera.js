@@ -1,6 +1,7 @@
 // Where one stands around the head, in metres and degrees.
 
 const HOME = { azimuth: 0, elevation: 0, distance: 1.4 };
+const TURNED = 15, PROFILE = 95; // degrees: a head that its photo shows between these is first seen from there
 const NEAREST = 0.45, FARTHEST = 4;
 const TARGET_HEIGHT = -0.02; // between the eyes and the chin
 const FIELD = 18.8; // the field of view of the window's smaller side
@@ -12,9 +13,15 @@ function onSphere(azimuth, elevation, radius) {
   return new THREE.Vector3(Math.sin(a) * Math.cos(e), Math.sin(e), Math.cos(a) * Math.cos(e)).multiplyScalar(radius);
 }
 
-function makeCamera() {
+// Where one stands at first: before the face, or, if its photo shows it turned, where it looks most like the photo.
+function findStart(photo) {
+  const azimuth = ((photo?.azimuth ?? 0) + 540) % 360 - 180, turn = Math.abs(azimuth);
+  return turn > TURNED && turn < PROFILE ? { ...HOME, azimuth } : HOME;
+}
+
+function makeCamera(place) {
   const camera = new THREE.PerspectiveCamera(FIELD, 1, 0.05, 20);
-  placeCamera(camera, HOME);
+  placeCamera(camera, place);
   return camera;
 }
 

@@ -14,7 +14,7 @@ class Page {
     this.about = about;
     this.calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.modes = [...(about.splats ? ["splats"] : []), ...(about.mesh ? SURFACES : [])];
-    this.camera = makeCamera();
+    this.camera = makeCamera(findStart(about.camera));
     this.controls = new THREE.OrbitControls(this.camera, byId("view"));
     Object.assign(this.controls, {
       enablePan: false, enableDamping: !this.calm, dampingFactor: 0.1, minDistance: NEAREST, maxDistance: FARTHEST,
