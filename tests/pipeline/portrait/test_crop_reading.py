@@ -63,6 +63,11 @@ def test_several_cut_sides_are_a_list_and_animals_have_fur():
     assert warnings == (f"the fur is cut off at {sides}, so the missing part is estimated",)
 
 
+@pytest.mark.parametrize("turn", [30.0, 330.0, 40.0, 320.0])
+def test_a_face_that_is_turned_far_is_told(turn):
+    assert ("its far side is a guess" in warn(head(20, 40, 210), azimuth=turn)) == (turn in {40.0, 320.0})
+
+
 def test_a_face_in_a_muzzle_is_told():
     for kind, has_face, told in (("animal", True, True), ("animal", False, False), ("human", True, False)):
         texts = find_reading_warnings(read(head(20, 40, 210), kind), SQUARE, (SIDE, SIDE), 0.0, has_face=has_face)

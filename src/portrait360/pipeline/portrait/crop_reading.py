@@ -18,7 +18,7 @@ from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
 READ_SCALE = 1.2  # side of the read crop in sides of the fitted one: it holds most hair and some surroundings
 CUT = 0.04  # of the crop's side: hair along so much of the photo's edge is cut off
-FAR_TURN = 60.0  # degrees of azimuth from which the other half of the face is hidden
+FAR_TURN = 35.0  # degrees of azimuth from which the other half of the face is hardly seen
 COVERING = (Label.HAIR, Label.HAT)
 SIDES = ("top", "left", "right", "bottom")
 
@@ -45,7 +45,8 @@ def find_reading_warnings(
         warnings.append("this is an animal's head, so it is made as a single surface and cannot change expression")
     turn = abs(azimuth_between(0, azimuth))
     if has_face and turn > FAR_TURN:
-        warnings.append(f"the face is turned by {turn:.0f} degrees, so its far side is estimated")
+        better = "a photo from closer to the front gives a better result"
+        warnings.append(f"the face is turned by {turn:.0f} degrees, so its far side is a guess; {better}")
     return tuple(warnings)
 
 
