@@ -16,9 +16,10 @@ from portrait360.pipeline.avatar.skin.colours import find_poorer_side
 from portrait360.pipeline.avatar.skin.fit import mirror_skin, solve_alike
 from portrait360.pipeline.avatar.skin.mesh import coarse_count, mirror_vertices
 from portrait360.pipeline.avatar.skin.mouth import MILLIMETRE
-from portrait360.pipeline.avatar.view.turned_face import keep_features
+from portrait360.pipeline.avatar.view.turned_face import find_far_side, keep_features
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.scene import Material, Part, Strands
+from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 
 SIZE = 64
@@ -39,6 +40,23 @@ def test_from_the_front_the_features_of_a_turned_face_are_the_layers(turn):
     for view in (turn, 0.6 * turn, 1.7 * turn):  # near the photo's direction, and where its near side alone is seen
         assert keep(turn, view).min() > 0.9
     assert keep(turn, 0.0, painted=True).min() == 1  # the eyes of a drawing are its own from all sides
+
+
+@pytest.mark.parametrize("turn", [-45.0, 45.0])
+def test_the_far_side_of_a_turned_face_is_what_the_photo_saw_aslant_there(turn):
+    photo = cast(Photo, SimpleNamespace(camera=Camera(look_at(turn, 0.0), FOCAL), painted=False))
+    far = -np.sign(turn)
+    normals = np.array([[0.6 * far, 0.0, 0.8], [0.0, 0.0, 1.0], [-0.6 * far, 0.0, 0.8]])
+    points = np.array([[0.1 * far, 0.0, 0.2], [0.02 * far, 0.0, 0.25], [-0.1 * far, 0.0, 0.2]])
+
+    def found(label: Label, shown: Photo = photo) -> list[bool]:
+        return find_far_side(points, normals, np.full(3, label, np.uint8), shown).tolist()
+
+    assert found(Label.FACE) == [True, False, False] and found(Label.EYE) == [True, True, False]
+    assert not any(found(Label.HAIR))
+    front = cast(Photo, SimpleNamespace(camera=Camera(look_at(turn / 3, 0.0), FOCAL), painted=False))
+    assert not any(found(Label.EYE, front))
+    assert not any(found(Label.EYE, cast(Photo, SimpleNamespace(camera=photo.camera, painted=True))))
 
 
 @pytest.mark.parametrize("view", [-60.0, -30.0, 0.0, 30.0, 60.0])

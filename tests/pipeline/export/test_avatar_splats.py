@@ -316,3 +316,13 @@ def test_the_sheet_leaves_out_crumbs_in_the_air_and_the_rim_of_hair_but_keeps_br
     assert not kept[lock].any() and not kept[rag].any()  # nothing lies behind them
     assert kept[mass][8:-8, 8:-8].all() and not kept[mass][:, :5].any() and not kept[mass][:5].any()
     assert kept[wing].mean() > 0.9
+
+
+def test_the_sheet_leaves_out_the_edge_of_a_cheek_beyond_the_layers_but_no_broad_part_of_it():
+    skin = LAYER_OF_LABEL[Label.FACE]
+    depth, shown = np.full((80, 80), 2.5, np.float32), np.full((80, 80), skin, np.int8)
+    for width, left_out in ((4, True), (40, False)):
+        beneath = depth.copy()
+        beneath[10:70, 20 : 20 + width] = 2.7  # the hair behind it
+        found = find_left_out(depth, shown, beneath)
+        assert found[10:70, 20 : 20 + width].mean() > 0.9 if left_out else not found[15:65, 25:55].any()

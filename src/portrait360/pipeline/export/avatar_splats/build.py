@@ -17,6 +17,7 @@ from portrait360.geometry.canonical_frame import FOV, RADIUS
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
+from portrait360.pipeline.avatar.view.turned_face import find_far_side
 from portrait360.pipeline.export.avatar_splats.choice import (
     AvatarView,
     Shares,
@@ -31,7 +32,7 @@ from portrait360.pipeline.export.avatar_splats.layers import coarsen, draw_stran
 from portrait360.pipeline.export.avatar_splats.lining import paint_lining, select_lining
 from portrait360.pipeline.export.avatar_splats.photo_sheet import draw_sheet, find_covered, find_sheet, find_strange
 from portrait360.pipeline.export.avatar_splats.refinement import refine
-from portrait360.pipeline.export.avatar_splats.shapes import join_splats
+from portrait360.pipeline.export.avatar_splats.shapes import find_normals, join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.utils.array_types import Bools, Bytes, Floats
 from portrait360.utils.parallel.threads import map_in_threads, run_beside
@@ -39,10 +40,10 @@ from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
 MAX_COUNT = 150_000
 SIZE, SMALL = 512, 256  # of views around, and of those from above and below
-AROUND = (0, 20, 40, 65, 95, 135, 180, 225, 265, 295, 320, 340)  # degrees of azimuth
+AROUND = (0, 20, 40, 65, 95, 135, 180, 225, 265, 295, 320, 340)  # degrees of azimuth from the photo's
 EVEN = tuple(range(0, 360, 15))  # the same for a refinement
 OBLIQUE = ((0, 30), (120, 35), (240, 35), (60, -20), (300, -20))  # azimuth, elevation
-FRONT, FRONT_WEIGHT = 40.0, 1.5  # degrees of azimuth, and the weight of views within
+FRONT, FRONT_WEIGHT = 40.0, 1.5  # degrees of azimuth from the photo's, and the weight of views within
 PHOTO_WEIGHT = 14.0
 LAYER_TRUST, STRANGE = 0.4, 1e-4
 """Weights of the front's views for layers: they see from the side those that the relief leaves, or show another."""
@@ -72,7 +73,8 @@ def splats_from_avatar(
         on_view: Called after each render with the number of those done and of all.
     """
     photo = AvatarView(avatar.camera, avatar.render(avatar.camera, SIZE), PHOTO_WEIGHT, front=True)
-    shots = [_weigh(camera, view) for camera, view in views or render_views(avatar, refine_steps, on_view)]
+    rendered = views or render_views(avatar, refine_steps, on_view)
+    shots = [_weigh(camera, view, photo.camera) for camera, view in rendered]
     shots.append(photo)
     drawn = _draw_all(avatar, shots, photo, np.random.default_rng(seed))
     shares, lined = measure_shares(drawn.splats, shots, drawn.trust), len(drawn.lining)
@@ -103,7 +105,7 @@ def render_views(
     """Render an avatar, of which there is a render already, from all sides: more views for a refinement, which would
     else fit those that it knows."""
     focal = focal_from_fov(FOV)
-    around = [(azimuth, 0, SIZE) for azimuth in (EVEN if refine_steps else AROUND)]
+    around = [(avatar.camera.azimuth + azimuth, 0, SIZE) for azimuth in (EVEN if refine_steps else AROUND)]
     places = around + [(azimuth, elevation, SMALL) for azimuth, elevation in OBLIQUE]
     shots, views = [(Camera(look_at(azimuth, elevation), focal), size) for azimuth, elevation, size in places], []
     renders = map_in_threads(lambda shot: avatar.render(*shot), shots, lone_first=False)
@@ -113,8 +115,8 @@ def render_views(
     return views
 
 
-def _weigh(camera: Camera, view: ProxyView) -> AvatarView:
-    front = bool(abs(azimuth_between(0.0, camera.azimuth)) < FRONT)
+def _weigh(camera: Camera, view: ProxyView, photo: Camera) -> AvatarView:
+    front = bool(abs(azimuth_between(photo.azimuth, camera.azimuth)) < FRONT)
     return AvatarView(camera, view, FRONT_WEIGHT if front else 1.0, front)
 
 
@@ -143,6 +145,7 @@ def _draw_all(avatar: Avatar, shots: list[AvatarView], photo: AvatarView, rng: n
     seen = np.flatnonzero(~find_covered(sheet, layers.means) & find_near_surface(layers.means, shots))
     layers, labels = layers[seen], labels[seen]
     strange = find_strange(sheet, layers.means, labels)
+    strange |= find_far_side(layers.means, find_normals(layers.rotations), labels, avatar.projection.photo)
     is_skin = ~find_strange(sheet, front.means, np.full(len(front), Label.FACE))
     return Drawn(
         join_splats([front, layers]),

@@ -16,6 +16,7 @@ from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
+from portrait360.pipeline.avatar.view.turned_face import find_far_side
 from portrait360.pipeline.export.avatar_splats.shapes import draw_cells
 from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.synth.render.renderer import render_linear
@@ -55,7 +56,8 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     camera = avatar.camera
     film = render_linear(avatar.prepared_scene, camera, size)
     relief = avatar.projection.relief.draw(camera, size)[2]
-    shown = LAYER_OF_LABEL[_look_up_labels(avatar, size)]
+    labels = _look_up_labels(avatar, size)
+    shown = LAYER_OF_LABEL[labels]
     skin = (LAYER_OF_LABEL[film.labels] == 0) & (shown == 0) & (film.alpha > 0.9)
     depth = np.where(skin, film.depth, np.where(relief > 0, relief, film.depth))
     # a hat that is none of the layers' would stand beside theirs
@@ -69,13 +71,16 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     towards = camera.position - points
     normals = normals * np.where((normals * towards).sum(-1, keepdims=True) < 0, -1, 1)
     normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
+    far_side = find_far_side(points, normals, labels, avatar.projection.photo)
+    depth = np.where(far_side & (beneath > 0), np.float32(0), depth)
     return Sheet(camera, depth, normals, skin, shown, beneath)
 
 
 def find_left_out(depth: F32, shown: NDArray[np.int8], beneath: F32) -> Bools:
     """Return which pixels of a sheet stay without Gaussians: rims that layers show, and what is too narrow.
 
-    From the side, loose hair would be crumbs in the air, and the edge of hair a pale thread on what is behind it.
+    From the side, loose hair would be crumbs in the air, the edge of hair a pale thread on what is behind it, and the
+    edge of a cheek, before hair far behind it, a crack in the cheek.
 
     Args:
         depth: 0 where the sheet has nothing to show.
@@ -87,7 +92,8 @@ def find_left_out(depth: F32, shown: NDArray[np.int8], beneath: F32) -> Bools:
     alone = (depth > 0) & (beneath == 0)
     thin = ~_find_broad(hair, HAIR_BREADTH)
     loose = np.where(alone, thin, _find_rim(depth, shown, HAIR_RIM) | (thin & ~near))
-    crumbs = alone & ~_find_broad(alone, BREADTH)
+    skin = (depth > 0) & ~near & (shown <= LAYER_OF_LABEL[Label.FACE])  # or nothing
+    crumbs = (alone & ~_find_broad(alone, BREADTH)) | (skin & ~_find_broad(skin, BREADTH))
     return (_find_rim(depth, shown, RIM) & near) | (hair & loose) | crumbs
 
 
