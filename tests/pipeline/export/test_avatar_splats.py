@@ -37,7 +37,7 @@ from portrait360.pipeline.export.avatar_splats.layers import (
     find_spacing,
 )
 from portrait360.pipeline.export.avatar_splats.lining import LINED, paint_lining, select_lining
-from portrait360.pipeline.export.avatar_splats.photo_sheet import find_left_out
+from portrait360.pipeline.export.avatar_splats.photo_sheet import Sheet, find_covered, find_left_out
 from portrait360.pipeline.export.avatar_splats.refinement import refine
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs, find_normals, join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
@@ -326,3 +326,16 @@ def test_the_sheet_leaves_out_the_edge_of_a_cheek_beyond_the_layers_but_no_broad
         beneath[10:70, 20 : 20 + width] = 2.7  # the hair behind it
         found = find_left_out(depth, shown, beneath)
         assert found[10:70, 20 : 20 + width].mean() > 0.9 if left_out else not found[15:65, 25:55].any()
+
+
+@pytest.mark.parametrize(
+    ("label", "before", "covered"),
+    [(Label.HAIR, 0.03, True), (Label.HAIR, 0.1, False), (Label.FACE, 0.03, False), (Label.FACE, 0.005, True)],
+)
+def test_the_sheet_of_bare_skin_stands_for_hair_close_before_it(label, before, covered):
+    camera, flat = Camera(look_at(0.0, 0.0), FOCAL), np.ones((32, 32))
+    normals = flat[..., None] * -camera.cam2world[:3, 2]
+    depth = np.float32(RADIUS) * flat.astype(np.float32)
+    sheet = Sheet(camera, depth, normals, flat > 0, np.zeros((32, 32), np.int8), depth)
+    point = camera.unproject(np.array([[0.5, 0.5]]), np.array([RADIUS - before]))
+    assert find_covered(sheet, point, np.array([label], np.uint8)).tolist() == [covered]

@@ -142,7 +142,7 @@ def _draw_all(avatar: Avatar, shots: list[AvatarView], photo: AvatarView, rng: n
     )
     lining, lining_labels = select_lining(discs, labels, pixel)
     layers, labels = join_splats([strands, discs]), np.concatenate([hairy, labels])
-    seen = np.flatnonzero(~find_covered(sheet, layers.means) & find_near_surface(layers.means, shots))
+    seen = np.flatnonzero(~find_covered(sheet, layers.means, labels) & find_near_surface(layers.means, shots))
     layers, labels = layers[seen], labels[seen]
     strange = find_strange(sheet, layers.means, labels)
     strange |= find_far_side(layers.means, find_normals(layers.rotations), labels, avatar.projection.photo)
