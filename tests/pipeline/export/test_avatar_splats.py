@@ -37,7 +37,7 @@ from portrait360.pipeline.export.avatar_splats.layers import (
     find_spacing,
 )
 from portrait360.pipeline.export.avatar_splats.lining import LINED, paint_lining, select_lining
-from portrait360.pipeline.export.avatar_splats.photo_sheet import Sheet, find_covered, find_left_out
+from portrait360.pipeline.export.avatar_splats.photo_sheet import Sheet, find_covered, find_left_out, find_stained
 from portrait360.pipeline.export.avatar_splats.refinement import refine
 from portrait360.pipeline.export.avatar_splats.shapes import draw_discs, find_normals, join_splats
 from portrait360.pipeline.proxy.proxy import ProxyView
@@ -339,3 +339,11 @@ def test_the_sheet_of_bare_skin_stands_for_hair_close_before_it(label, before, c
     sheet = Sheet(camera, depth, normals, flat > 0, np.zeros((32, 32), np.int8), depth)
     point = camera.unproject(np.array([[0.5, 0.5]]), np.array([RADIUS - before]))
     assert find_covered(sheet, point, np.array([label], np.uint8)).tolist() == [covered]
+
+
+def test_hair_is_stained_where_the_wall_shines_through_and_right_beside_it():
+    shown, pure = np.full((40, 40), LAYER_OF_LABEL[Label.HAIR], np.int8), np.ones((80, 80))
+    shown[:, :20], pure[20:40] = LAYER_OF_LABEL[Label.FACE], 0
+    found = find_stained(pure, shown)
+    assert found[10:20, 20:].all() and not found[:, :20].any()
+    assert not found[:5].any() and not found[25:].any()

@@ -36,6 +36,7 @@ RIM = 3  # pixels inside the outline of the photo's subject in which layers, whe
 HAIR_RIM = 6  # the same for hair, wherever layers lie behind it
 HAIR_BREADTH, BREADTH = 25, 9  # pixels: hair, and what else lies beyond the layers, is left out where it is narrower
 LEAST, LEAST_HAIR = 0.15, 0.7  # of the matte: single hairs would be a pale veil when seen from the side
+PURE, STAINED = 0.5, 2  # least share of hair in its pixels, and pixels beside those that have less
 NEAR = 0.06  # canonical depth between the sheet and the layers that it may stand for
 
 COVERED = 0.5  # share of a pixel that layers cover where they lie beneath what the photo shows
@@ -73,7 +74,19 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
     far_side = find_far_side(points, normals, labels, avatar.projection.photo)
     depth = np.where(far_side & (beneath > 0), np.float32(0), depth)
+    stained = find_stained(avatar.projection.photo.pure, shown) & (beneath > 0)
+    depth, shown = np.where(stained, np.float32(0), depth), np.where(stained, np.int8(-1), shown)
     return Sheet(camera, depth, normals, skin, shown, beneath)
+
+
+def find_stained(pure: Floats, shown: NDArray[np.int8]) -> Bools:
+    """Return where the photo shows hair (s, s) through which, or right beside which, the wall shines.
+
+    `pure` (k, k) is 0 where the wall does. From elsewhere, layers have better colours.
+    """
+    share = cv2.resize(np.asarray(pure, np.float32), shown.shape[::-1], interpolation=cv2.INTER_AREA)
+    share = cv2.erode(share, np.ones((2 * STAINED + 1,) * 2, np.uint8), borderValue=1)
+    return (share < PURE) & (shown == LAYER_OF_LABEL[Label.HAIR])
 
 
 def find_left_out(depth: F32, shown: NDArray[np.int8], beneath: F32) -> Bools:
