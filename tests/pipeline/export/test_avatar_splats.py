@@ -330,9 +330,15 @@ def test_the_sheet_leaves_out_the_edge_of_a_cheek_beyond_the_layers_but_no_broad
 
 @pytest.mark.parametrize(
     ("label", "before", "covered"),
-    [(Label.HAIR, 0.03, True), (Label.HAIR, 0.1, False), (Label.FACE, 0.03, False), (Label.FACE, 0.005, True)],
+    [
+        (Label.HAIR, 0.03, True),
+        (Label.HAIR, 0.1, False),
+        (Label.FACE, 0.03, False),
+        (Label.FACE, 0.005, True),
+        (Label.GLASSES, 0.005, False),
+    ],
 )
-def test_the_sheet_of_bare_skin_stands_for_hair_close_before_it(label, before, covered):
+def test_the_sheet_of_bare_skin_stands_for_hair_close_before_it_but_for_no_frame(label, before, covered):
     camera, flat = Camera(look_at(0.0, 0.0), FOCAL), np.ones((32, 32))
     normals = flat[..., None] * -camera.cam2world[:3, 2]
     depth = np.float32(RADIUS) * flat.astype(np.float32)

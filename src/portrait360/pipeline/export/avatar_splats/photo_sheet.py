@@ -178,17 +178,19 @@ def find_strange(sheet: Sheet, points: Floats, labels: Bytes) -> Bools:
 def find_covered(sheet: Sheet, points: Floats, labels: Bytes) -> Bools:
     """Return which points (n, 3) of the layers with these labels the sheet stands for.
 
-    Where it shows bare skin, hair that is close before it is none: its ends would be specks along the hairline.
+    Where it shows bare skin, hair that is close before it is none: its ends would be specks along the hairline. It
+    never stands for a frame of glasses: from elsewhere, the photo's lies on the face, and half of each is none.
     """
     size = len(sheet.depth)
     uv, depth = sheet.camera.project(points)
     column, row = (np.clip((uv[:, i] * size).astype(int), 0, size - 1) for i in (0, 1))
     there, skin = sheet.depth[row, column], sheet.skin[row, column]
     behind = depth - there
-    near = np.where(skin & (LAYER_OF_LABEL[labels] == LAYER_OF_LABEL[Label.FACE]), SKIN_TOLERANCE, BEFORE)
+    near = np.where(skin & (labels != Label.HAIR), SKIN_TOLERANCE, BEFORE)
     far = np.where(skin, SKIN_TOLERANCE, TOLERANCE)
     cosine = (sheet.normals[row, column] * _unit(sheet.camera.position - points)).sum(1)
     inside = ((uv > 0) & (uv < 1)).all(1)
+    inside &= labels != Label.GLASSES
     return inside & (there > 0) & (behind > -near) & (behind < far) & (cosine > FACING)
 
 
