@@ -8,33 +8,20 @@ import cv2
 import numpy as np
 import pytest
 
-from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.hair.bends import bend_locks, measure_bends
 from portrait360.pipeline.avatar.hair.donors import measure_along
 from portrait360.pipeline.avatar.hair.fit import fit_strands
 from portrait360.pipeline.avatar.hair.outline import bare_skin
 from portrait360.pipeline.avatar.hair.wave_size import measure_waves
-from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.label_view import draw_backdrop, see_labels
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32
 from portrait360.utils.portrait_labels import Label
-from tests.fixtures.hair import grow
+from tests.fixtures.hair import LOCKS_SIDE as SIDE
+from tests.fixtures.hair import grow, photograph_locks
 from tests.fixtures.photos import FOCAL
-
-SIDE = 256
-
-
-def photograph(bend: float, length: float = 40.0) -> Photo:
-    """Return a photo of locks that run down, and aside by `bend` radians at most, in waves of so many pixels."""
-    x, y = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
-    aside = bend * length / (2 * np.pi) * np.sin(2 * np.pi * y / length)
-    light = (0.2 + 0.1 * np.sin((x - aside) / 1.5)).astype(np.float32)
-    rgb, one = np.repeat(light[..., None], 3, -1), np.ones((SIDE, SIDE), np.float32)
-    labels, flow = np.full((SIDE, SIDE), Label.HAIR, np.uint8), np.zeros((SIDE, SIDE, 2), np.float32)
-    return Photo(rgb, rgb, one, one, labels, one, flow, Camera(look_at(0, 0, radius=2.7), FOCAL))
 
 
 def turn_of(before: Strands, after: Strands) -> F32:
@@ -44,21 +31,21 @@ def turn_of(before: Strands, after: Strands) -> F32:
 
 
 def test_the_more_locks_run_aside_the_more_hair_bends():
-    bends = [measure_bends(photograph(bend)) for bend in (0.0, 0.5, 1.0)]
+    bends = [measure_bends(photograph_locks(bend)) for bend in (0.0, 0.5, 1.0)]
     assert bends[0] == 0
     assert 0.05 < bends[1] < bends[2]
-    assert measure_bends(replace(photograph(1.0), painted=True)) == 0
+    assert measure_bends(replace(photograph_locks(1.0), painted=True)) == 0
 
 
 @pytest.mark.parametrize("length", [0.14, 0.20])
 def test_waves_are_measured_as_long_as_they_are_and_higher_the_more_hair_turns(length: float):
     pixels = FOCAL / 2.7 * SIDE
-    low, high = (measure_waves(photograph(bend, length * pixels)) for bend in (0.4, 0.8))
+    low, high = (measure_waves(photograph_locks(bend, length * pixels)) for bend in (0.4, 0.8))
     assert low is not None and high is not None
     assert abs(low.length / length - 1) < 0.2 and abs(high.length / length - 1) < 0.2
     assert high.height > 1.3 * low.height > 0
-    assert measure_waves(photograph(0.0, length * pixels)) is None
-    assert measure_waves(replace(photograph(0.8, length * pixels), painted=True)) is None
+    assert measure_waves(photograph_locks(0.0, length * pixels)) is None
+    assert measure_waves(replace(photograph_locks(0.8, length * pixels), painted=True)) is None
 
 
 def test_locks_bend_behind_together_and_keep_their_lengths_and_what_lies_before(head: Head):
@@ -84,7 +71,7 @@ def test_locks_bend_behind_together_and_keep_their_lengths_and_what_lies_before(
 
 
 def test_hair_that_bends_still_meets_the_outline_of_the_photo(head: Head):
-    hair, wavy = grow(head, "short_bob"), photograph(1.0)
+    hair, wavy = grow(head, "short_bob"), photograph_locks(1.0)
     backdrop = draw_backdrop([bare_skin(head)], wavy.camera, SIDE)
     labels = see_labels(backdrop, [hair]).labels
     shown = labels == Label.HAIR

@@ -298,8 +298,8 @@ def grow_scene(head: Head, coarse: Head, person: DescribedHead, *, warp: bool = 
     hair = [s for s in strands if is_hair(s)]
     others = [s for s in strands if not is_hair(s)]
     if hair and parameters.wear.hat == "none" and warp:
-        waves = find_waves(found.style, photo)
-        hair = fit_strands(hair, coarse, photo, trust=found.trust, waves=waves, end=found.end)
+        waves = None if found.curls else find_waves(found.style, photo)
+        hair = fit_strands(hair, coarse, photo, trust=found.trust, waves=waves, curls=found.curls, end=found.end)
         hair = [*hair, *grow_loose_locks(hair, coarse, photo)] if person.hair.agrees else hair
     elif hair and warp:
         hair = fit_below_hat(hair, coarse, photo, parameters.wear)

@@ -63,7 +63,7 @@ def bend_locks(group: Strands, head: Head, bends: float, seed: int) -> Strands:
     """Return strands that bend by so many radians where the photo does not show them."""
     if bends <= 0 or len(group.points) == 0:
         return group
-    group = _uncurl(_resample(group))
+    group = _uncurl(add_points(group, min(round(find_length(group) / STEP) + 1, MOST_POINTS)))
     points = group.points.astype(np.float64)
     steps = np.diff(points, axis=1)
     middle = (points[:, 1:] + points[:, :-1]) / 2
@@ -82,6 +82,11 @@ def bend_locks(group: Strands, head: Head, bends: float, seed: int) -> Strands:
     return replace(group, points=np.asarray(moved, np.float32))
 
 
+def find_length(group: Strands) -> float:
+    """Return a length that three quarters of the strands do not exceed."""
+    return float(np.quantile(measure_along(group.points)[:, -1], 0.75))
+
+
 def _uncurl(group: Strands) -> Strands:
     """Return strands with less of their own curls behind: where each winds by itself, hair is felt from afar."""
     step = float(np.linalg.norm(np.diff(group.points, axis=1), axis=2).mean())
@@ -91,10 +96,9 @@ def _uncurl(group: Strands) -> Strands:
     return replace(group, points=group.points + UNCURLED * share * (axis - group.points))
 
 
-def _resample(group: Strands) -> Strands:
-    """Return strands with as many points as bends need."""
-    length = float(np.quantile(measure_along(group.points)[:, -1], 0.75))
-    count, target = group.points.shape[1], min(round(length / STEP) + 1, MOST_POINTS)
+def add_points(group: Strands, target: int) -> Strands:
+    """Return strands with at least this many points."""
+    count = group.points.shape[1]
     if target <= count:
         return group
     position = np.linspace(0, count - 1, target)

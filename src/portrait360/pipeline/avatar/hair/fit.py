@@ -14,6 +14,7 @@ from portrait360.pipeline.avatar.hair.bridge import bridge_gap
 from portrait360.pipeline.avatar.hair.buns import find_masses, hide_masses
 from portrait360.pipeline.avatar.hair.cover import cover_skin
 from portrait360.pipeline.avatar.hair.crown import cover_whorl, fill_crown
+from portrait360.pipeline.avatar.hair.curl_size import CurlSize
 from portrait360.pipeline.avatar.hair.depth import (
     close_gap,
     drape,
@@ -41,6 +42,7 @@ from portrait360.pipeline.avatar.hair.outline import (
     trim_strands,
 )
 from portrait360.pipeline.avatar.hair.profile import round_profile
+from portrait360.pipeline.avatar.hair.ringlets import wind
 from portrait360.pipeline.avatar.hair.split import split_strands
 from portrait360.pipeline.avatar.hair.texture import curl_tied, read_grain
 from portrait360.pipeline.avatar.hair.top import hold_within_outline
@@ -71,6 +73,7 @@ def fit_strands(
     *,
     trust: float = 1.0,
     waves: Waves | None = None,
+    curls: CurlSize | None = None,
     end: float | None = None,
 ) -> list[Strands]:
     """Return strands that agree with the photo, and hang in waves.
@@ -90,7 +93,7 @@ def fit_strands(
     loose = meet_outline(loose, head, seen, trust=trust)
     loose = [recede(group if held else close_gap(group), head, photo.camera) for group in loose]
     loose = round_profile(loose, head, photo.camera, find_side_reach(loose, head))
-    bends = 0.0 if held or waves else measure_bends(photo)
+    bends = 0.0 if held or waves or curls else measure_bends(photo)
     if bends > 0:  # strands leave the outline when they bend
         loose = meet_outline([bend_locks(group, head, bends, 0) for group in loose], head, seen, trust=trust)
     loose = loose if held else fill_crown(loose, head)
@@ -98,7 +101,7 @@ def fit_strands(
         grain = read_grain(photo)[0]
         loose = [tauten_edge(curl_tied(group, head, grain), head) for group in loose]
     # hair under tension lies as it is drawn, and is densest at its knot
-    loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, waves, is_short)
+    loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, waves, curls, is_short)
     bridge = [group for group in trim_strands(bridge_gap(loose, head, photo), head, photo) if len(group.points)]
     nape = grow_nape(loose, head) if is_short and not held else []
     undercoat = trim_strands([*nape, *lay_undercoat([*loose, *bridge], head)], head, photo)
@@ -143,7 +146,9 @@ def tuck(group: Strands, shell: Shell) -> Strands:
     return replace(group, points=points.astype(np.float32))
 
 
-def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | None, is_short: bool) -> list[Strands]:
+def _arrange(
+    strands: list[Strands], head: Head, photo: Photo, waves: Waves | None, curls: CurlSize | None, is_short: bool
+) -> list[Strands]:
     """Return hair in locks, over the shoulders or close to the neck, without what strays."""
     strands = sway([form_locks(group, head, seed) for seed, group in enumerate(strands)], head, waves)
     strands = strands if is_short else fray_ends(lead_behind(strands, head, photo))
@@ -151,6 +156,7 @@ def _arrange(strands: list[Strands], head: Head, photo: Photo, waves: Waves | No
     if is_short:
         side, hanging = find_side_reach(strands, head), find_hanging(strands)
         strands = [tidy_nape(settle_behind(group, head, side, hanging), head, hanging) for group in strands]
+    strands = wind(strands, head, curls)
     strands = drop_strays(trim_strands(hold_within_outline(strands, head, photo), head, photo))
     strands = fill_crown(strands, head)  # which all this has opened once more
     return taper_edges(grade_back(strands, head), head) if is_short else cover_whorl(strands, head)

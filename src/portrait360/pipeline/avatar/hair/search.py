@@ -12,6 +12,7 @@ import numpy as np
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.pipeline.avatar.hair.baldness import RING_LENGTH, RING_STYLE, has_ring, share_of_hair
 from portrait360.pipeline.avatar.hair.buns import Mass, find_masses, make_tied_style
+from portrait360.pipeline.avatar.hair.curl_size import CurlSize, measure_curls
 from portrait360.pipeline.avatar.hair.depth import drape
 from portrait360.pipeline.avatar.hair.ends import NAPE, measure_end, measure_hidden, measure_lowest
 from portrait360.pipeline.avatar.hair.outline import CENTRE, bare_skin, clean_hair, make_frame, trace_outline
@@ -164,6 +165,7 @@ class HairFit:
     style: HairStyle  # in place of the one that the hair names
     score: float  # overlap of its outline with the photo's
     end: float | None = None  # canonical height below which no hair hangs, if the photo tells
+    curls: CurlSize | None = None
 
     @property
     def trust(self) -> float:
@@ -207,7 +209,8 @@ def find_hair(head: Head, photo: Photo, base: HeadParameters, reading: Reading, 
     style = order_strands(size_curls(style, best.hair, target.curl, reading), best.hair, target.curl, target.trust)
     score = best.overlap if target.knot is None else max(best.overlap, SURE_KNOT)
     end = None if only or style.ties else _limit_end(target, style)
-    return HairFit(replace(best.hair, flyaway=0.0 if style.ties else FLYAWAY), style, score, end)
+    curls = None if only or style.ties or style.locks != "none" else measure_curls(photo, reading)
+    return HairFit(replace(best.hair, flyaway=0.0 if style.ties else FLYAWAY), style, score, end, curls)
 
 
 def drop_cut(style: HairStyle, hair: Hair, target: Target) -> HairStyle:

@@ -91,12 +91,18 @@ def add_curls(style: HairStyle, hair: Hair, curl: float, reading: Reading, *, sh
         return style
     if curl >= SURELY_CURLY:
         return replace(style, **CURLS)
-    odds = sum(odds for name, odds in reading.answers["style"].items() if _is_curly(find_style(name)))
-    return replace(style, **SMALL_CURLS) if odds > SEEN_CURLY and curl > UNEVEN and not shows_waves else style
+    return (
+        replace(style, **SMALL_CURLS)
+        if find_odds_of_curls(reading) > SEEN_CURLY and curl > UNEVEN and not shows_waves
+        else style
+    )
 
 
-def _is_curly(style: HairStyle) -> bool:
-    return style.texture in ("curly", "coily") and style.locks == "none"
+def find_odds_of_curls(reading: Reading) -> float:
+    """Return how likely the reader takes hair for a style with curls."""
+    styles = {name: find_style(name) for name in reading.answers.get("style", {})}
+    curly = [name for name, s in styles.items() if s.texture in ("curly", "coily") and s.locks == "none"]
+    return sum(reading.answers["style"][name] for name in curly)
 
 
 def size_curls(style: HairStyle, hair: Hair, curl: float, reading: Reading) -> HairStyle:

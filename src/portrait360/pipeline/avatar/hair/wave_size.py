@@ -14,7 +14,7 @@ import numpy as np
 from portrait360.pipeline.avatar.hair.bends import comb
 from portrait360.pipeline.avatar.photo.exposure import shrink
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
-from portrait360.utils.array_types import F64
+from portrait360.utils.array_types import F64, Bools
 
 FINE, LOCK, BROAD = 0.003, 0.008, 0.06  # canonical: blurs of the picture, of the direction of locks, and of hair
 FEWEST, PURE, DARKEST = 400, 0.8, 0.01  # pixels of hair, their purity, and light added before its logarithm is taken
@@ -38,7 +38,7 @@ def measure_waves(photo: Photo) -> Waves | None:
     if photo.painted or hair.sum() < FEWEST:
         return None
     pixels = photo.camera.focal / photo.camera.radius * photo.size
-    turns = _correlate(photo, hair, pixels)
+    turns = correlate(photo, hair, pixels, (FINE, LOCK, BROAD), STEP)
     inner = turns[1:-1]
     is_least = (inner < LEAST_TURN * turns[0]) & (inner <= turns[:-2]) & (inner <= turns[2:])
     halves = 1 + np.flatnonzero(is_least)
@@ -50,21 +50,25 @@ def measure_waves(photo: Photo) -> Waves | None:
     return Waves(length, float(TOP * np.sqrt(2 * power) * length / (2 * np.pi))) if power > 0 else None
 
 
-def _correlate(photo: Photo, hair: np.ndarray, pixels: float) -> F64:
-    """Return the mean product of the deviations (radians) of hair from its broad direction, so many steps apart."""
+def correlate(photo: Photo, hair: Bools, pixels: float, blurs: tuple[float, float, float], step: float) -> F64:
+    """Return the mean product of the deviations (radians) of hair from its broad direction, so many steps apart.
+
+    `blurs` are those of the picture, of the direction of locks, and of hair; like a `step` along it, canonical.
+    """
+    fine, lock, wide = (blur * pixels for blur in blurs)
     light = np.log(np.maximum(photo.radiance, 0).mean(-1) + DARKEST).astype(np.float32)
-    locks, total = comb(cv2.GaussianBlur(light, (0, 0), FINE * pixels), hair, LOCK * pixels)
-    broad = cv2.GaussianBlur(locks / (total + 1e-4)[..., None], (0, 0), BROAD * pixels)
+    locks, total = comb(cv2.GaussianBlur(light, (0, 0), fine), hair, lock)
+    broad = cv2.GaussianBlur(locks / (total + 1e-4)[..., None], (0, 0), wide)
     turn, course = (np.arctan2(each[..., 1], each[..., 0]) for each in (locks, broad))
     aside = ((turn - course + np.pi) % (2 * np.pi) - np.pi) / 2
     weight = np.where(hair, np.hypot(locks[..., 0], locks[..., 1]) / (total + 1e-6), 0.0)
     y, x = np.nonzero(hair)
     heading = course[y, x] / 2 + np.pi / 2
     out = np.zeros(STEPS)
-    for step in range(STEPS):
-        far = step * STEP * pixels
+    for row in range(STEPS):
+        far = row * step * pixels
         ahead = np.round([y + far * np.sin(heading), x + far * np.cos(heading)]).astype(int)
         i, j = np.clip(ahead, 0, photo.size - 1)
         shared = weight[y, x] * weight[i, j] * (ahead == (i, j)).all(0)
-        out[step] = (shared * aside[y, x] * aside[i, j]).sum() / max(float(shared.sum()), 1e-9)
+        out[row] = (shared * aside[y, x] * aside[i, j]).sum() / max(float(shared.sum()), 1e-9)
     return out
