@@ -26,7 +26,7 @@ STEP, FAR = 0.006, 4  # canonical, along the hair; steps after which curls have 
 STILL, SWING = 12.0, 0.2  # radians per canonical unit, and radians, by which straight hair seems to turn
 ODDS, TURNING = (0.25, 0.45), (23.0, 29.0)  # the reader's odds of curls; radians per canonical unit by which hair
 # without curls turns, and curls do
-WAVY = (0.17, 0.11)  # share of its swing that is left after FAR steps: of waves, and of curls
+WAVY = (0.19, 0.14)  # share of its swing that is left after FAR steps: of waves, and of curls
 LEAST = 0.1  # strength from which hair is curled at all
 LENGTHS = (0.03, 0.09)  # canonical, of a turn
 COILY, TIGHT = (0.6, 0.9), 0.5  # the reader's coils, by which curls are up to so much smaller than they seem

@@ -101,7 +101,11 @@ def fit_strands(
         grain = read_grain(photo)[0]
         loose = [tauten_edge(curl_tied(group, head, grain), head) for group in loose]
     # hair under tension lies as it is drawn, and is densest at its knot
-    loose = trim_strands(loose, head, photo) if held else _arrange(loose, head, photo, waves, curls, is_short)
+    loose = (
+        trim_strands(loose, head, photo)
+        if held
+        else _arrange(loose, head, photo, waves, curls, trust=trust, is_short=is_short)
+    )
     bridge = [group for group in trim_strands(bridge_gap(loose, head, photo), head, photo) if len(group.points)]
     nape = grow_nape(loose, head) if is_short and not held else []
     undercoat = trim_strands([*nape, *lay_undercoat([*loose, *bridge], head)], head, photo)
@@ -147,7 +151,14 @@ def tuck(group: Strands, shell: Shell) -> Strands:
 
 
 def _arrange(
-    strands: list[Strands], head: Head, photo: Photo, waves: Waves | None, curls: CurlSize | None, is_short: bool
+    strands: list[Strands],
+    head: Head,
+    photo: Photo,
+    waves: Waves | None,
+    curls: CurlSize | None,
+    *,
+    trust: float,
+    is_short: bool,
 ) -> list[Strands]:
     """Return hair in locks, over the shoulders or close to the neck, without what strays."""
     strands = sway([form_locks(group, head, seed) for seed, group in enumerate(strands)], head, waves)
@@ -156,7 +167,8 @@ def _arrange(
     if is_short:
         side, hanging = find_side_reach(strands, head), find_hanging(strands)
         strands = [tidy_nape(settle_behind(group, head, side, hanging), head, hanging) for group in strands]
-    strands = wind(strands, head, curls)
+    if curls is not None:  # strands leave the outline when they curl
+        strands = meet_outline(wind(strands, head, curls), head, photo, trust=trust)
     strands = drop_strays(trim_strands(hold_within_outline(strands, head, photo), head, photo))
     strands = fill_crown(strands, head)  # which all this has opened once more
     return taper_edges(grade_back(strands, head), head) if is_short else cover_whorl(strands, head)

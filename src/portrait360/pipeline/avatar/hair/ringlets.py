@@ -26,7 +26,7 @@ from portrait360.utils.image_ops import smoothstep
 STEPS, MOST_POINTS = 6.0, 56  # points of a turn, and at most of a strand
 SCALP, FEWEST = 0.3, 200  # canonical area on which hair grows; strands of a group
 WIDE, THICK = 2.6, 0.5  # radii of a turn: width of the scalp that grows into a ringlet, and its thickness
-LOOSE, TOGETHER = 0.15, 0.12  # share of the way to it that strands keep; canonical way from which they go their own
+LOOSE, TOGETHER = 0.08, 0.25  # share of the way to it that strands keep; canonical way from which they go their own
 ROOT = (0.01, 0.07)  # canonical way from the root over which hair comes to curl
 UNEVEN, STRAY = 0.25, 0.4  # how much ringlets differ in size, logarithm; radians by which strands of one do
 WANDER, WAYS = 1.6, 0.45  # radii by which ringlets leave their course; ways per turn
@@ -69,7 +69,7 @@ def _draw_together(axis: F64, guides: F64, thick: float) -> F64:
     """Return strands (s, k, 3) that lie about as far from their guides as the lock is thick, if they go its way."""
     off = axis - guides
     far = np.linalg.norm(off, axis=-1, keepdims=True)
-    pull = (1 - LOOSE) * np.exp(-((far.max(1, keepdims=True) / TOGETHER) ** 2))
+    pull = (1 - LOOSE) * np.exp(-((far.mean(1, keepdims=True) / TOGETHER) ** 2))
     return guides + off * (1 - pull * far / (thick + far))
 
 
