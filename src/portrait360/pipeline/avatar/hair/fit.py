@@ -168,7 +168,7 @@ def _arrange(
         side, hanging = find_side_reach(strands, head), find_hanging(strands)
         strands = [tidy_nape(settle_behind(group, head, side, hanging), head, hanging) for group in strands]
     if curls is not None:  # strands leave the outline when they curl
-        strands = meet_outline(wind(strands, head, curls), head, photo, trust=trust)
+        strands = meet_outline(wind(strands, head, curls), head, photo, trust=trust, rounds=1)
     strands = drop_strays(trim_strands(hold_within_outline(strands, head, photo), head, photo))
     strands = fill_crown(strands, head)  # which all this has opened once more
     return taper_edges(grade_back(strands, head), head) if is_short else cover_whorl(strands, head)
