@@ -59,5 +59,5 @@ def blur_volume(volume: F32, sigma: float) -> F32:
     for _ in volume.shape:  # the first axis is blurred, and becomes the last
         rows = out.reshape(len(out), -1)
         blurred = cv2.sepFilter2D(rows, -1, single, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT)
-        out = np.ascontiguousarray(np.moveaxis(blurred.reshape(out.shape), 0, -1))
+        out = np.ascontiguousarray(np.moveaxis(blurred.reshape(out.shape), 0, -1), np.float32)
     return out

@@ -94,7 +94,8 @@ def _measure_detail(photo: Photo, hair: Bools) -> F32:
     In deep shade, as between a face and a curtain of hair, gaps are black: no locks are as dark anywhere else.
     """
     light = np.log(np.maximum(photo.radiance, 0) + DIM).astype(np.float32)
-    broad = blur(light, hair.astype(np.float32), BROAD * photo.size)
+    # exact: another pixel that counts as lit would change which places are drawn
+    broad = blur(light, hair.astype(np.float32), BROAD * photo.size, is_exact=True)
     detail, around = light - broad, broad.mean(-1)
     whole, hair = hair, hair & (around >= np.quantile(around[hair], SHADE))
     grey = detail.mean(-1, keepdims=True)

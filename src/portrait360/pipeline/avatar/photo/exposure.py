@@ -99,11 +99,12 @@ def smooth_ratio(photo: F32, film: F32, inside: Floats, sigma: float) -> F32:
     return blur(log_ratio(photo, film), np.asarray(inside, np.float32), sigma)
 
 
-def blur(picture: Floats, inside: Floats, sigma: float) -> F32:
-    """Blur within a mask; outside it the colours of the mask continue."""
+def blur(picture: Floats, inside: Floats, sigma: float, *, is_exact: bool = False) -> F32:
+    """Blur within a mask; outside it the colours of the mask continue. A broad blur is nearly exact, see `CELLS`."""
     weight = np.asarray(inside, np.float32) + np.float32(1e-4)
     spread = weight if picture.ndim == 2 else weight[..., None]
-    total, blurred = blur_picture(weight, sigma), blur_picture(picture * spread, sigma)
+    find = partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=sigma) if is_exact else partial(blur_picture, sigma=sigma)
+    total, blurred = (find(np.asarray(a, np.float32)) for a in (weight, picture * spread))
     return np.asarray(blurred / (total if picture.ndim == 2 else total[..., None]), np.float32)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from portrait360.synth.render.tone_mapping import srgb_to_linear
 from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, translate_write_errors
-from portrait360.utils.parallel.threads import map_in_threads, run_beside
+from portrait360.utils.parallel.threads import map_in_threads, run_beside, start_beside
 
 TRIANGLES = 60_000  # of the whole file at detail 1
 DETAILS = (0.25, 8.0)  # least and greatest
@@ -66,11 +67,11 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
         raise UserError(f"The detail of a mesh must lie between {DETAILS[0]:g} and {DETAILS[1]:g}, not {detail:g}.")
     rig = make_rig(avatar)
     neck = make_neck(rig)
-    hair, body = show_colours(avatar)
-    shapes, (photo, skin) = run_beside(
-        lambda: make_shapes(avatar, rig, neck, hair, detail, unlit=unlit),
-        lambda: paint_skin(avatar, body, hair, unlit=unlit),
-    )
+    with start_beside(lambda: show_colours(avatar)) as shown:
+        shapes, (photo, skin) = run_beside(
+            lambda: make_shapes(avatar, rig, neck, lambda: shown()[0], detail, unlit=unlit),
+            lambda: paint_skin(avatar, shown, unlit=unlit),
+        )
     worn = list(map_in_threads(lambda thing: thing.print(photo, unlit=unlit), shapes.worn, lone_first=False))
     pieces, images = shapes.face + worn, {"skin": skin, **shapes.eyes}
     pieces = pieces + close_bust(avatar, pieces, unlit=unlit) + shapes.hair
@@ -78,10 +79,13 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
     return Parts(pieces, images, neck.pivot, dict(zip(rig.names, rig.weights.tolist(), strict=True)))
 
 
-def paint_skin(avatar: Avatar, shown: ShownColours, hair: ShownColours, *, unlit: bool) -> tuple[PhotoDetail, Bytes]:
+def paint_skin(
+    avatar: Avatar, shown: Callable[[], tuple[ShownColours, ShownColours]], *, unlit: bool
+) -> tuple[PhotoDetail, Bytes]:
     """Return what the photo shows beyond the avatar's colours, and the texture of the skin with it."""
     photo = find_photo_detail(avatar)
-    return photo, bake_skin_texture(avatar, photo, shown, hair, unlit=unlit)
+    hair, body = shown()
+    return photo, bake_skin_texture(avatar, photo, body, hair, unlit=unlit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,24 +98,27 @@ class Shapes:
     hair: list[Piece]
 
 
-def make_shapes(avatar: Avatar, rig: Rig, neck: Neck, shown: ShownColours, detail: float, *, unlit: bool) -> Shapes:
-    face, eyes = make_face(avatar, rig, neck, shown, detail, unlit=unlit)
+def make_shapes(
+    avatar: Avatar, rig: Rig, neck: Neck, shown: Callable[[], ShownColours], detail: float, *, unlit: bool
+) -> Shapes:
+    """Make them; `shown` waits for what the avatar's views show of its hair, so it is asked as late as possible."""
     worn = make_worn(avatar, neck, detail, unlit=unlit)
+    face, eyes = make_face(avatar, rig, neck, shown, detail, unlit=unlit)
     plain = face + [thing.piece for thing in worn]
     closed = plain + close_bust(avatar, plain, unlit=unlit)  # of the base here only its triangles count
     left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in closed)
-    return Shapes(face, eyes, worn, make_hair(avatar, neck, left, shown, unlit=unlit))
+    return Shapes(face, eyes, worn, make_hair(avatar, neck, left, shown(), unlit=unlit))
 
 
 def make_face(
-    avatar: Avatar, rig: Rig, neck: Neck, shown: ShownColours, detail: float, *, unlit: bool
+    avatar: Avatar, rig: Rig, neck: Neck, shown: Callable[[], ShownColours], detail: float, *, unlit: bool
 ) -> tuple[list[Piece], dict[str, Bytes]]:
     """Return what expressions move, and the textures of the eyes by name."""
     images: dict[str, Bytes] = {}
     pieces = [make_skin_piece(avatar, rig, detail)]
     pieces += make_eyes(avatar, rig, images, unlit=unlit)
     pieces += make_mouth(avatar, rig, unlit=unlit)
-    pieces += make_face_hair(avatar, rig, neck, shown, detail, unlit=unlit)
+    pieces += make_face_hair(avatar, rig, neck, shown(), detail, unlit=unlit)
     return pieces, images
 
 

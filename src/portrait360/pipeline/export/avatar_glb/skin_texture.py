@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from portrait360.geometry.rasterizer import interpolate
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.skin.mesh import skin_sizes
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, find_openness, show
@@ -13,7 +14,7 @@ from portrait360.pipeline.export.avatar_glb.photo_detail import PhotoDetail
 from portrait360.pipeline.export.avatar_glb.shown_colours import ShownColours, find_light
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.pipeline.export.avatar_glb.skin_uv import skin_uv, subdivide_uv
-from portrait360.pipeline.export.avatar_glb.texture import fill_texture, find_texels
+from portrait360.pipeline.export.avatar_glb.texture import cover_texels, fill_texture
 from portrait360.synth.head.fitted_head import load_linear_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.scene import Mesh
@@ -106,12 +107,14 @@ def _find_texels(mesh: Mesh, shade: F32, light: F32, side: int) -> _Texels:
     inside = np.asarray(smoothstep(*LINING, pack.mask("inside_mouth", level)), np.float32)
     colours = colours * (1 - (1 - DARKEST) * inside[:, None])
     assert mesh.normals is not None
-    values = [mesh.vertices, mesh.normals, colours, light, lids[:, None], inside[:, None]]
-    where, found = find_texels(
-        corners, triangles, pack.subdivision(level).triangles, np.concatenate(values, 1).astype(np.float32), side
+    where, texels = cover_texels(corners, triangles, side)
+    values = (mesh.vertices, mesh.normals, colours, light, lids[:, None], inside[:, None])
+    faces = pack.subdivision(level).triangles
+    # one after the other: all of them at once would have to be copied
+    points, normals, albedo, lit, lid, inner = (
+        interpolate(texels, faces, np.ascontiguousarray(value, np.float32))[0] for value in values
     )
-    points, normals, albedo, lit = (np.ascontiguousarray(found[:, k : k + 3]) for k in (0, 3, 6, 9))
-    return _Texels(where, points, normals, albedo, lit, found[:, 12].copy(), found[:, 13].copy())
+    return _Texels(where, points, normals, albedo, lit, lid[:, 0], inner[:, 0])
 
 
 def find_lids(level: int) -> F32:

@@ -30,6 +30,12 @@ def find_texels(uv: F32, charts: I32, triangles: I32, values: F32, side: int) ->
 
     `charts` are the same triangles with the indices of `uv` (m, 2).
     """
+    where, texels = cover_texels(uv, charts, side)
+    return where, rasterizer.interpolate(texels, triangles, values)[0]
+
+
+def cover_texels(uv: F32, charts: I32, side: int) -> tuple[NDArray[np.intp], rasterizer.Buffers]:
+    """Return the flat indices (t,) of the texels that charts cover, and which triangles do, as a row of pixels."""
     points = np.concatenate([uv * side, np.ones((len(uv), 1))], 1).astype(np.float64)
     depth, ids = np.full((side, side, 1), np.inf, np.float32), np.full((side, side, 1), -1, np.int32)
     rasterizer_kernels.draw(points, charts, np.arange(len(charts), dtype=np.int32), rasterizer.CENTRE, depth, ids)
@@ -37,8 +43,7 @@ def find_texels(uv: F32, charts: I32, triangles: I32, values: F32, side: int) ->
     rasterizer_kernels.weights(points, charts, ids[..., 0], barycentrics)
     where = np.flatnonzero(ids.ravel() >= 0)
     shares = barycentrics.reshape(-1, 3)[where]
-    buffers = rasterizer.Buffers(ids.ravel()[where][None], shares[None], depth.ravel()[where][None])
-    return where, rasterizer.interpolate(buffers, triangles, values)[0]
+    return where, rasterizer.Buffers(ids.ravel()[where][None], shares[None], depth.ravel()[where][None])
 
 
 def _to_bytes(colours: F32, *, shown: bool) -> Bytes:
