@@ -166,8 +166,8 @@ class MakeOptions:
     )
     formats: tuple[str, ...] = option(
         SPLAT_FORMATS[:1],
-        f"File formats, separated by commas. For the splats: {', '.join(SPLAT_FORMATS)}. For the mesh of an avatar, "
-        f"in addition to glb: {', '.join(AVATAR_FORMATS)}.",
+        f"File formats, separated by commas. For the splats: {', '.join(SPLAT_FORMATS)}. For the mesh of an avatar: "
+        f"{', '.join(AVATAR_FORMATS)} (in addition to .glb).",
         HEAD,
         metavar="TEXT",
         label="File formats",

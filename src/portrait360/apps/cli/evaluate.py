@@ -62,7 +62,7 @@ def evaluate(
         bool,
         typer.Option(
             help="Measure how well the views agree with one another (refit PSNR, warp error, seam), if the protocol "
-            "includes this. This takes up most of the run time, because it fits a small radiance field.",
+            "includes these metrics. This takes up most of the run time, because it fits a small radiance field.",
             rich_help_panel=EVALUATION,
         ),
     ] = True,

@@ -29,9 +29,10 @@ def train_samples(
         str,
         typer.Argument(
             metavar="KIND",
-            help="Kind of samples: reader (used by the recipes reader, reader-head and reader-tune), map (used by "
-            "the recipes map and restorer), views or avatar-views (both used by the recipes views, "
-            "views-together and hybrid).",
+            help="Kind of samples (see docs/training.md). reader: portraits with labels, for the recipes reader, "
+            "reader-head and reader-tune. map: portraits with maps of the complete head, for the recipes map and "
+            "restorer. views, avatar-views: views of imperfect heads with the true views, for the recipes views, "
+            "views-together and hybrid.",
         ),
     ],
     output: ResumedFolder,
@@ -67,8 +68,8 @@ def train_samples(
     method: Annotated[
         str | None,
         typer.Option(
-            help="For views: how to make the heads that the network learns to improve: completed, proxy, avatar or "
-            "gan. Default: completed.",
+            help="For views: method that makes the imperfect heads; one of completed, proxy, avatar and gan. "
+            "Default: completed.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -84,7 +85,7 @@ def train_samples(
         float | None,
         typer.Option(
             help="For avatar-views: fraction of identities whose avatar is made from a rendered picture of the "
-            "head, by the same steps as in `make`; the other avatars are the ground-truth heads with typical errors "
+            "head, with the same steps as in `make`; all other avatars are ground-truth heads with typical errors "
             "added.",
             min=0,
             max=1,

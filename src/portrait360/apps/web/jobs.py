@@ -334,7 +334,7 @@ def _error_message(errors: IO[bytes], code: int, folder: Path) -> str:
     if not message:
         killed = code == -getattr(signal, "SIGKILL", 9)
         message = (
-            "The operating system ended the run, probably because it ran out of memory; choose fewer views, or "
+            "The operating system ended the run, probably because memory ran out; choose fewer views, or "
             "“Pictures only, no 3D head”."
         )
         message = message if killed else f"The run failed without an error message (exit code {code})."

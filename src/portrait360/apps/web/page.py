@@ -48,8 +48,7 @@ PRESETS_INFO = (
     "(DiffPortrait360) and “diffportrait3d” (DiffPortrait3D) have to be downloaded and need a GPU."
 )
 QUICK_INFO = (
-    "a shorter, less precise fit (makes a difference only with a NeRF, a photo without a face, "
-    "or a preset other than “small”)"
+    "a shorter, less precise fit (only matters with a NeRF, a photo without a face, or a preset other than “small”)"
 )
 WHAT = "What to make"
 MAKE, QUEUE = "Make", "Add to the queue"  # the button while nothing is being made, and while something is
