@@ -7,13 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.worn.glasses_fit import find_glasses, fit_dark_lenses, shows_dark_lenses
 from portrait360.pipeline.avatar.worn.glasses_photo import (
     REFLECTS,
     choose_glasses,
-    drop_clear_lenses,
     find_frames_before,
     mark_frames,
     match_frame,
@@ -26,35 +24,17 @@ from portrait360.synth.build import build_person
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT, prepare_scene
 from portrait360.synth.render.renderer import render_linear
-from portrait360.synth.render.tone_mapping import srgb_to_radiance, tone_map
 from portrait360.synth.sampling.parameters import GlassesFit, Hair, HeadParameters, Wear
 from portrait360.synth.scene import Material, Scene
 from portrait360.synth.wear.glasses import FRAMES, find_frame, make_glasses
 from portrait360.utils.portrait_labels import Label
-from tests.fixtures.photos import FOCAL
+from tests.fixtures.glasses import CAMERA, SIDE, dress, photograph
 from tests.fixtures.scenes import WHITE
 
-CAMERA = Camera(look_at(8, 2), FOCAL)
-SIDE = 320
 WIRE = Wear(
     glasses="wire_large", glasses_fit=GlassesFit(width=-0.01, height=-0.02, rise=-0.01, aside=0.005, tilt=2.0)
 )
 LIKELY = {"clear": 0.45, "none": 0.5, "sun": 0.05}
-
-
-def dress(head: Head, wear: Wear) -> Scene:
-    parameters = HeadParameters(hair=Hair(style="bald"), wear=wear)
-    geometry = build_person(head, parameters, np.random.default_rng(0))
-    return Scene(tuple(drop_clear_lenses(geometry.meshes)), (), WHITE)
-
-
-def photograph(scene: Scene) -> Photo:
-    film = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), CAMERA, SIDE)
-    rgb, known = np.zeros_like(film.radiance), np.ones((SIDE, SIDE), np.float32)
-    tone_map(film.radiance, rgb)
-    labels = np.where(film.labels == Label.GLASSES, np.uint8(Label.FACE), film.labels)
-    flow = np.zeros((SIDE, SIDE, 2), np.float32)
-    return Photo(rgb, srgb_to_radiance(rgb), film.alpha, known, labels, known, flow, CAMERA)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from portrait360.synth.sampling.parameters import GlassesFit, HeadParameters, We
 from portrait360.synth.scene import Scene
 from portrait360.utils.array_types import Bools
 from portrait360.utils.portrait_labels import Label
+from tests.fixtures.glasses import CAMERA, SIDE, dress, photograph
 from tests.fixtures.photos import FOCAL
-from tests.pipeline.avatar.test_glasses import CAMERA, SIDE, dress, photograph
 
 BLACK = (0.01, 0.01, 0.012)
 SQUARE = Wear(glasses="thick_round", glasses_fit=GlassesFit(power=1.5, cat=0.012), glasses_colour=BLACK)
