@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from portrait360.utils.parallel.process_pool import ProcessPool
-from portrait360.utils.parallel.scheduler import AHEAD, TRIES, JobResult, WorkerLostError, require_all
+from portrait360.utils.parallel.process_pool import ProcessPool, _Processes
+from portrait360.utils.parallel.scheduler import AHEAD, TRIES, JobResult, Task, WorkerLostError, require_all
 from tests.fixtures.paths import ROOT
 
 
@@ -70,6 +73,27 @@ def test_a_lost_worker_takes_nothing_with_it_but_what_ends_every_worker(tmp_path
     assert TRIES <= asked[5] <= TRIES + 2 and max(asked.values()) <= TRIES + 2
     with pytest.raises(WorkerLostError, match="5 crashed its worker"):
         list(require_all([JobResult(5, None, lost=True)]))
+
+
+def test_a_worker_that_nobody_ends_holds_up_no_new_ones(tmp_path):
+    """As one that a job starts while those of a broken pool are being ended: concurrent.futures waits for it."""
+    processes = _Processes(partial(killed_now_and_then, folder=tmp_path), 1)
+    processes.submit(Task(1))
+    processes.wait()
+    stray = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,), daemon=True)
+    stray.start()
+    ended, stray.terminate = stray.terminate, lambda: None
+    listed: Any = processes.executor._processes
+    listed[stray.pid] = stray
+    processes.submit(Task(5))
+    waiting = threading.Thread(target=processes.wait, daemon=True)
+    waiting.start()
+    waiting.join(30)
+    in_time = not waiting.is_alive()
+    ended()
+    waiting.join()
+    processes.close()
+    assert in_time
 
 
 def test_what_a_job_raises_is_raised():

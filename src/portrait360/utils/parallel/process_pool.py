@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from portrait360.utils.parallel.scheduler import AHEAD, J, JobResult, R, Task, run_jobs
@@ -72,12 +73,18 @@ class _Processes:
         return finished, [lost] if lost else []
 
     def _restart(self) -> None:
+        # a process that a job started while the others were being ended is not ended, and would be waited for
+        for process in self._list_processes():
+            process.kill()
         self.executor.shutdown(wait=True, cancel_futures=True)
         self.executor = self._start()
 
     def close(self) -> None:
         """End all workers, and those at work at once: their jobs were interrupted and nobody waits for them."""
         if self.in_flight:
-            for process in (getattr(self.executor, "_processes", None) or {}).copy().values():
+            for process in self._list_processes():
                 process.terminate()
         self.executor.shutdown(wait=bool(self.in_flight), cancel_futures=True)
+
+    def _list_processes(self) -> list[BaseProcess]:
+        return list((getattr(self.executor, "_processes", None) or {}).copy().values())

@@ -15,6 +15,7 @@ from scipy.ndimage import map_coordinates
 from portrait360.geometry.cameras import Camera, pixel_centres
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.photo.head_bands import find_band
 from portrait360.pipeline.avatar.view.render import LAYER_OF_LABEL
 from portrait360.pipeline.avatar.view.turned_face import find_far_side
 from portrait360.pipeline.export.avatar_splats.shapes import draw_cells
@@ -74,7 +75,9 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
     far_side = find_far_side(points, normals, labels, avatar.projection.photo)
     depth = np.where(far_side & (beneath > 0), np.float32(0), depth)
-    stained = find_stained(avatar.projection.photo.pure, shown) & (beneath > 0)
+    photo = avatar.projection.photo
+    band = find_band(photo.radiance, photo.shows(Label.HAIR))  # which is none of the hair, but no wall either
+    stained = find_stained(np.maximum(photo.pure, band), shown) & (beneath > 0)
     depth, shown = np.where(stained, np.float32(0), depth), np.where(stained, np.int8(-1), shown)
     return Sheet(camera, depth, normals, skin, shown, beneath)
 
