@@ -362,7 +362,7 @@ def test_the_time_left_of_a_batch_is_true_from_the_first_photo_and_hardly_rises(
         countdown.report(*(forecast.seconds_left() or (0.0, 0.0)))
     seen = np.array(seen).reshape(-1, 2)
     assert (seen[1:, 0] <= 1.1 * np.minimum.accumulate(seen[:, 0])[:-1] + 1e-6).all()
-    left, true = seen[seen[:, 1] > 15].T
+    left, true = seen[seen[:, 1] > 18].T  # a photo may take 6 s more than the one before, which is a third of that
     assert (left < 1.5 * true).all() and (left > true / 1.5).all()
 
 
