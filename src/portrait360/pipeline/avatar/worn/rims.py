@@ -38,12 +38,8 @@ BEND, FAR = 0.15, 0.2  # what speaks against such a step, and against the furthe
 LINE, THICKER = 9.0, 1.6  # pixels of 512, and thicknesses of a frame: what is narrower is a line
 CLEAR, NEAR = 0.85, 8.0  # quantile of the lines that are near fitted rims, pixels of 512, which are clear
 SEEN, WHOLE = 0.5, 0.68  # share of those from which a rim is seen, and share of both rims that must be
-BESIDE, CLEARANCE, MOST = (
-    0.006,
-    0.006,
-    0.015,
-)  # canonical: skin this near a rim, which lies so far before it; and how far
-# rims move forward at most
+BESIDE, CLEARANCE = 0.006, 0.006  # canonical: skin this near a rim, which lies so far before it
+MOST = 0.015  # canonical, by which rims move forward at most
 WITH = 0.025  # canonical distance from rims within which bridge and temples move with them
 
 

@@ -73,9 +73,9 @@ def find_sheet(avatar: Avatar, size: int) -> Sheet:
     towards = camera.position - points
     normals = normals * np.where((normals * towards).sum(-1, keepdims=True) < 0, -1, 1)
     normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
-    far_side = find_far_side(points, normals, labels, avatar.projection.photo)
-    depth = np.where(far_side & (beneath > 0), np.float32(0), depth)
     photo = avatar.projection.photo
+    far_side = find_far_side(points, normals, labels, photo)
+    depth = np.where(far_side & (beneath > 0), np.float32(0), depth)
     band = find_band(photo.radiance, photo.shows(Label.HAIR))  # which is none of the hair, but no wall either
     stained = find_stained(np.maximum(photo.pure, band), shown) & (beneath > 0)
     depth, shown = np.where(stained, np.float32(0), depth), np.where(stained, np.int8(-1), shown)
