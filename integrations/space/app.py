@@ -43,7 +43,7 @@ def make_head(photo: str | None, hair: str, progress: Any = gr.Progress()) -> tu
     if not photo:
         raise gr.Error("Choose a photo first.", print_exception=False)
     folder = Path(tempfile.mkdtemp(prefix="portrait360-space-"))
-    options = MakeOptions(views=VIEWS, results=("mesh",), hair=None if hair == ESTIMATED else hair)
+    options = MakeOptions(views=VIEWS, results=("mesh", "views"), hair=None if hair == ESTIMATED else hair)
     try:
         make(photo, folder, options, show_progress(progress))
     except UserError as error:

@@ -195,7 +195,7 @@ def test_a_missing_option_value_exits_with_2(monkeypatch, capsys):
         ("make a.jpg --views=3", "4 to 360, or 1 or more with --no-fit"),
         ("make a.jpg --hair-length long", "a number: 0.1 to 4"),
         ("make a.jpg --face 0", "1 for the largest face, 2 for the next one, and so on"),
-        ("make a.jpg --as gltf", "mesh, splats, nerf, several of these separated by commas, or views"),
+        ("make a.jpg --as gltf", "mesh, splats, nerf, views, or several of these, separated by commas"),
         ("make a.jpg --formats=obj", "from ply, splat, spz, splats.glb, usdz, stl"),
         ("make a.jpg --preset large", "from small, sd15, diffportrait3d"),
         ("views a --size big", "a whole number: 64 to 1024 pixels"),

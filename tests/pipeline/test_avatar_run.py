@@ -30,6 +30,7 @@ from portrait360.pipeline.reconstruction.head import Head
 from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, PAGE, SPLATS
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import sha256
+from portrait360.utils.progress import Event
 from tests.fixtures.paths import ASTRONAUT
 from tests.fixtures.runs import left, use_small_crops, use_tiny_fits
 
@@ -142,15 +143,35 @@ def test_a_page_that_is_there_long_before_the_end_is_announced_once_with_its_pla
 def test_only_what_is_asked_for_is_written(photo, folder):
     make(photo, folder, replace(WISH, formats=("spz", "splats.glb")))
     assert top_files(folder) == OURS - {"head.ply"} | {"head.spz", "head.splats.glb"}
-    make(photo, folder, replace(WISH, results=("mesh",)))
-    assert top_files(folder) == OURS - {"head.ply"}
+    make(photo, folder, replace(WISH, results=("mesh", "views")))
+    assert top_files(folder) == OURS - {"head.ply"} and (folder / "views").is_dir()
+    result = make(photo, folder, replace(WISH, results=("mesh",)))
+    assert top_files(folder) == {MESH, PAGE} and result.views is None
+    assert not (folder / "views").exists() and not (folder / "back").exists()
     page = (folder / PAGE).read_text()
     assert '"jawOpen":' in page and '"splats":' not in page
     make(photo, folder, replace(WISH, results=("splats",)))
     page = (folder / PAGE).read_text()
-    assert top_files(folder) == OURS - {MESH} and '"jawOpen":' not in page and '"splats":' in page
+    assert top_files(folder) == {PAGE, "head.ply"} and '"jawOpen":' not in page and '"splats":' in page
     make(photo, folder, replace(WISH, results=()))
     assert top_files(folder) == {"sheet.png", "turntable.mp4"}
+
+
+def test_options_of_views_that_are_not_written_are_named(photo, folder):
+    plain = MakeOptions(results=("mesh",))
+    for options, named in (
+        (plain, []),
+        (replace(plain, views=8), ["`views=8`"]),
+        (replace(plain, size=64), ["`size=64`"]),
+    ):
+        warnings = [text for text in make_and_warn(photo, folder, options) if "has no effect" in text]
+        assert [text.split()[0] for text in warnings] == named
+
+
+def make_and_warn(photo: Path, folder: Path, options: MakeOptions) -> list[str]:
+    events: list[Event] = []
+    make(photo, folder, options, events.append)
+    return [event.what for event in events if event.state == "warning"]
 
 
 def test_a_run_goes_back_to_the_same_bytes(photo, made, folder):

@@ -428,7 +428,7 @@ def test_wishes_that_cannot_be_are_one_sentence(photo, tmp_path, change, words):
 def test_results_by_their_names():
     assert parse_results("nerf,splats,mesh") == ("field", "splats", "mesh")
     assert parse_results(" Mesh ,nerf,") == ("field", "mesh")
-    assert parse_results("views") == ()
+    assert parse_results("views") == () and parse_results("views,mesh") == ("mesh", "views")
     for words, named in (("mesh,obj", "`results=obj`"), (",", "`results=`")):
         with pytest.raises(UserError, match=named):
             parse_results(words)

@@ -47,7 +47,7 @@ def usual_seconds(options: MakeOptions, *, from_avatar: bool, compiles: bool = F
     results, fits = options.chosen_results(from_avatar=from_avatar), options.fits(from_avatar=from_avatar)
     fit = sum(FIT[part] for part in fit_parts(options, from_avatar=from_avatar))
     fit *= QUICK_FACTOR if options.quick else 1
-    has_splats = from_avatar and "splats" in results
+    has_splats, has_views = from_avatar and "splats" in results, options.makes_views(from_avatar=from_avatar)
     seconds = {
         "portrait": PORTRAIT,
         "references": len(options.references) * PORTRAIT,
@@ -55,15 +55,19 @@ def usual_seconds(options: MakeOptions, *, from_avatar: bool, compiles: bool = F
         "avatar": AVATAR if "mesh" in results and options.proxy_method == "avatar" else 0.0,
         "splats": SPLATS if has_splats else 0.0,
         "page": PAGE if from_avatar and ("mesh" in results or has_splats) else 0.0,
-        "back": PORTRAIT if options.back else BACK,
-        "views": options.views * (DENOISED_VIEW if options.uses_denoiser else VIEW) * (options.pixels / 256) ** 2,
-        "film": FILM if has_splats else 0.0,
+        "back": PORTRAIT if options.back else BACK * has_views,
+        "views": options.views * _view_seconds(options) * has_views,
+        "film": FILM * (has_splats and has_views),
         "fit": fit if fits else 0.0,
         "refine": REFINE + fit if options.refine else 0.0,
-        "files": FILES if fits and not from_avatar else 1.0,
+        "files": FILES if fits and not from_avatar else 1.0 * has_views,
     }
     more = COMPILING if compiles else {}
     return {stage: usual + more.get(stage, 0.0) for stage, usual in seconds.items() if usual}
+
+
+def _view_seconds(options: MakeOptions) -> float:
+    return (DENOISED_VIEW if options.uses_denoiser else VIEW) * (options.pixels / 256) ** 2
 
 
 def fit_parts(options: MakeOptions, *, from_avatar: bool) -> list[str]:

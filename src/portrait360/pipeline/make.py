@@ -21,10 +21,10 @@ from portrait360.pipeline.avatar_stages import (
 )
 from portrait360.pipeline.eta import EtaEstimator
 from portrait360.pipeline.loaded_head import LoadedHead
-from portrait360.pipeline.options import FITTED_RESULTS, MakeOptions, content_hash
+from portrait360.pipeline.options import FITTED_RESULTS, PICTURES, MakeOptions, content_hash
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.reconstruction.head import Head
-from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, MESH, PAGE, SOLIDS, SPLATS, Run
+from portrait360.pipeline.run import AVATAR_MESH, AVATAR_PAGE, FILM, FITTED, MESH, PAGE, SHEET, SOLIDS, SPLATS, Run
 from portrait360.pipeline.stage_costs import costs_file
 from portrait360.pipeline.stages import (
     run_files,
@@ -52,12 +52,12 @@ from portrait360.utils.progress import EventHandler, ignore_event
 
 @dataclass(frozen=True, eq=False)
 class MakeResult:
-    """What a run made; `head` is None where there is neither an avatar nor a fit."""
+    """What a run made; `head` is None where there is neither an avatar nor a fit, `views` where none are written."""
 
     folder: Path
     portrait: Portrait
     proxy: CoarseHead
-    views: ViewSet
+    views: ViewSet | None
     head: LoadedHead | None
 
 
@@ -101,9 +101,13 @@ def make(
 
 def _run_avatar(
     run: Run, portrait: Portrait, avatar: Avatar, options: MakeOptions, *, title: str
-) -> tuple[ViewSet, LoadedHead]:
+) -> tuple[ViewSet | None, LoadedHead]:
     """Files straight from the avatar; a fit to its views only where it is asked for."""
     results, fits = options.chosen_results(from_avatar=True), options.fits(from_avatar=True)
+    if not options.makes_views(from_avatar=True):
+        _forget_views(run, options)
+        splats = _run_avatar_head(run, portrait, avatar, options, results, title=title)
+        return None, LoadedHead(run.folder, avatar, Head(), splats)
     with render_views_ahead(run, avatar, options, fits=fits) as ahead:
         splats = _run_avatar_head(run, portrait, avatar, options, results, ahead, title=title)
         if fits and (run.folder / PAGE).is_file():
@@ -125,7 +129,7 @@ def _run_avatar_head(
     avatar: Avatar,
     options: MakeOptions,
     results: Sequence[str],
-    ahead: ViewsAhead,
+    ahead: ViewsAhead | None = None,
     *,
     title: str,
 ) -> GaussianSplats | None:
@@ -136,7 +140,8 @@ def _run_avatar_head(
         run.forget("avatar", (MESH, *SOLIDS, AVATAR_MESH, AVATAR_PAGE))
     splats = None
     if "splats" in results:
-        ahead.stop()  # the views that splats are made of take its memory
+        if ahead is not None:
+            ahead.stop()  # the views that splats are made of take its memory
         splats = run_avatar_splats(run, avatar, options)
     else:
         run.forget("splats", SPLATS)
@@ -146,6 +151,16 @@ def _run_avatar_head(
     else:
         run.forget("page", (PAGE,))
     return splats
+
+
+def _forget_views(run: Run, options: MakeOptions) -> None:
+    """Remove what is made of views that are not wanted, and say which options have no effect without them."""
+    for stage, outputs in (("views", ("views",)), ("film", (FILM,)), ("files", (SHEET, *FITTED))):
+        run.forget(stage, outputs)
+    if not options.back:
+        run.forget("back", ("back",))
+    if unused := options.find_unused_views():
+        run.warn("views", f"`{unused}` has no effect, because no views are written; add {PICTURES} to `results=`")
 
 
 def _run_fitted(

@@ -19,7 +19,7 @@ from portrait360.pipeline.refinement import require_priors
 from portrait360.pipeline.views import DEFAULT_VIEWS, DENOISED, DENOISER_MULTIPLE, MOST_VIEWS, require_view_denoiser
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import check_name, check_size, sha256
-from portrait360.utils.option_fields import option, option_info
+from portrait360.utils.option_fields import option, option_fields, option_info
 
 if TYPE_CHECKING:
     from portrait360.pipeline.avatar.overrules import Overrules
@@ -31,8 +31,8 @@ MOST_STEPS = 200
 MOST_SEED = 2**31 - 1
 LATENT_MULTIPLE = 64  # pixels of a view that become one of the U-Net's coarsest
 RESULT_ALIASES = {"nerf": "field"}  # what a user may call a result
-VIEWS_ONLY = "views"  # what a user calls no result at all
-RESULT_CHOICES = f"mesh, splats, nerf, several of these separated by commas, or {VIEWS_ONLY}"
+PICTURES = "views"  # what a user calls the pictures of a head from all sides, their sheet and their video
+RESULT_CHOICES = f"mesh, splats, nerf, {PICTURES}, or several of these, separated by commas"
 AVATAR_RESULTS = ("splats", "mesh")  # that an avatar gives without a fit
 FITTED_RESULTS = ("field", "splats")  # what is fitted to an avatar's views: a mesh of them would lose its face
 PHOTO, AVATAR, VIEW, HEAD, RUN, ADVANCED = "Input", "Avatar", "Views", "Output", "Run", "Advanced"  # groups
@@ -157,9 +157,9 @@ class MakeOptions:
     )
     results: tuple[str, ...] | None = option(
         None,
-        "What to write: any of mesh, splats and nerf, separated by commas; or `views` to write only the views, "
-        "without a 3D head. Default: mesh,splats for an avatar; mesh,splats,nerf if no face is found, or with the "
-        "preset sd15 or diffportrait3d.",
+        "What to write: any of mesh, splats, nerf and views (pictures from all sides, contact sheet and video), "
+        "separated by commas. Default: mesh,splats,views for an avatar; mesh,splats,nerf,views if no face is found, "
+        "or with the preset sd15 or diffportrait3d. Heads that are fitted to views are written with them.",
         HEAD,
         flags=("--as",),
         metavar="TEXT",
@@ -252,8 +252,8 @@ class MakeOptions:
         if self.face is not None and self.face < 1:
             raise self._refuse("face")
         self._validate_refinement()
-        if self.results != ():
-            parse_results(",".join(self.results or RESULTS))
+        if self.results:
+            parse_results(",".join(self.results))
         if not parse_formats(",".join(self.formats)):
             raise UserError(f"`formats=` is empty; choose from {', '.join((*SPLAT_FORMATS, *AVATAR_FORMATS))}.")
         check_crop(self.azimuth, self.elevation, CROP)
@@ -341,14 +341,31 @@ class MakeOptions:
     def fits(self, *, from_avatar: bool) -> bool:
         """Whether something is fitted to the views; `from_avatar` says whether files come straight from an avatar."""
         if self.fit is not None:
-            return self.fit and self.results != ()
-        return self.refine or "field" in (self.results or ()) if from_avatar else self.results != ()
+            return self.fit and self.head_results != ()
+        return self.refine or "field" in (self.results or ()) if from_avatar else self.head_results != ()
+
+    def makes_views(self, *, from_avatar: bool) -> bool:
+        """Whether the views are written: where they are wanted, and where something is fitted to them."""
+        is_wanted = not self.results or PICTURES in self.results or "field" in self.results
+        return is_wanted or not from_avatar or self.fits(from_avatar=True)
+
+    def find_unused_views(self) -> str | None:
+        """Return an option that has no effect where no views are written, with its value; None if none is set."""
+        names = ("orbit", "size", "views", "orbit_elevation")
+        defaults = {name: default for name, _, default, _ in option_fields(MakeOptions)}
+        changed = next((name for name in names if getattr(self, name) != defaults[name]), None)
+        return changed and f"{changed}={getattr(self, changed)}"
+
+    @property
+    def head_results(self) -> tuple[str, ...] | None:
+        """What the head is made as, whether or not its views are written; None for all of it."""
+        return None if self.results is None else tuple(name for name in self.results if name != PICTURES)
 
     def chosen_results(self, *, from_avatar: bool) -> tuple[str, ...]:
         """What the head is made as. A field alone is fitted besides what an avatar gives anyway."""
         if not from_avatar:
-            return RESULTS if self.results is None else self.results
-        return AVATAR_RESULTS if self.results in (None, RESULTS[:1]) else self.results
+            return RESULTS if self.head_results is None else self.head_results
+        return AVATAR_RESULTS if self.head_results in (None, RESULTS[:1]) else self.head_results
 
     @property
     def proxy_method(self) -> str:
@@ -403,14 +420,15 @@ class MakeOptions:
 
 
 def parse_results(text: str) -> tuple[str, ...]:
-    """`nerf,splats,mesh` in the order in which they are made; `views` is none of them."""
+    """`nerf,splats,mesh,views` in the order in which they are made; views alone are no head."""
     names = {RESULT_ALIASES.get(word, word) for word in split_words(text)}
-    unknown = sorted(names - {*RESULTS, VIEWS_ONLY})
+    known = (*RESULTS, PICTURES)
+    unknown = sorted(names - {*known})
     if unknown:
         raise UserError(f"`results={unknown[0]}` is not valid; choose {RESULT_CHOICES}.")
     if not names:
         raise UserError(f"`results=` is empty; choose {RESULT_CHOICES}.")
-    return tuple(name for name in RESULTS if name in names)
+    return () if names == {PICTURES} else tuple(name for name in known if name in names)
 
 
 def parse_formats(text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from portrait360.models.presets import PRESETS
-from portrait360.pipeline.avatar.avatar import CoarseHead, load_coarse_head
+from portrait360.pipeline.avatar.avatar import Avatar, CoarseHead, load_coarse_head
 from portrait360.pipeline.avatar.methods import build_proxy, cache_inputs, explain_no_effect
 from portrait360.pipeline.avatar.overrules import Overrules
 from portrait360.pipeline.export.contact_sheet import run_sheet, save_view_turntable
@@ -25,6 +25,7 @@ from portrait360.pipeline.views.view_set import ViewSet
 from portrait360.utils import memory
 from portrait360.utils.devices import select_device
 from portrait360.utils.images import load_picture, save_picture
+from portrait360.utils.parallel.threads import run_beside
 
 FULL = 0.45  # of the work of `portrait360 fit`: photo to files in three minutes on two slow cores
 FORMATS = {"field": ("field",), "mesh": ("glb",)}
@@ -68,10 +69,11 @@ def run_proxy(
 ) -> CoarseHead:
     depends_on = ["portrait", *["references"] * bool(options.references), *["back"] * bool(options.back)]
     folder = run.folder / "proxy"
+    saved: list[Avatar] = []  # an avatar is the same as its files give it back
 
     def compute() -> None:
         memory.require_memory("proxy", BASE_BYTES["proxy"], "use a machine with more memory")
-        build_proxy(
+        head = build_proxy(
             portrait,
             others,
             method=options.proxy_method,
@@ -81,7 +83,12 @@ def run_proxy(
             device=select_device(options.device),
             on_step=lambda what, done, total, loss: run.step("proxy", what, done, total),
             overrules=overrules,
-        ).save(folder)
+        )
+        if isinstance(head, Avatar):
+            run_beside(lambda: head.save(folder), head.prepare)
+            saved.append(head)
+        else:
+            head.save(folder)
 
     inputs = cache_inputs(options.proxy_method, options.seed, options.faithful, overrules)
     head = run.stage(
@@ -89,7 +96,7 @@ def run_proxy(
         inputs,
         depends_on,
         compute,
-        lambda: load_coarse_head(folder),
+        lambda: saved.pop() if saved else load_coarse_head(folder),
         outputs=("proxy",),
         clear_outputs=False,
     )

@@ -39,7 +39,7 @@ def make(
     Examples:
 
       portrait360 make photo.jpg -o out
-      portrait360 make photo.jpg -o preview --as mesh --views 8
+      portrait360 make photo.jpg -o preview --as mesh
       portrait360 make photo.jpg -o out --back behind.jpg --as nerf --formats ply,spz
     """
     from portrait360.utils.progress import Event, event_printer

@@ -77,10 +77,14 @@ class Avatar:
         """Render a view: the layers, and the photo where it can be trusted."""
         return render_avatar(self.projection, camera, size)
 
+    def prepare(self) -> None:
+        """Light the layers, as the first view would do."""
+        _ = self.projection
+
     def save(self, folder: Path) -> None:
         """Write the cover as a proxy, and the layers with the SHA-256 of their cover beside it, atomically.
 
-        What can be named of it is written as JSON, too.
+        Nothing is lost: what `load` returns renders the same views. What can be named of it is written as JSON, too.
         """
         folder = Path(folder)
         with translate_write_errors(folder):

@@ -11,7 +11,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import splu
 
 from portrait360.pipeline.avatar.clothes.colours import Calm, bake_clothes, calm_edges, paint_clothes_grey
 from portrait360.pipeline.avatar.clothes.neck_shade import shade_neck
@@ -63,6 +62,7 @@ from portrait360.synth.scene import Material, Mesh, Part, Scene, Strands
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.parallel.threads import map_in_threads, run_beside
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
+from portrait360.utils.sparse import factorise
 
 BROWS = (Label.BROW,)
 CALIBRATION = (0.12, 8.0)  # range of the gains of whole layers
@@ -315,6 +315,6 @@ def _bake_cloth(mesh: Mesh, view: View, labels: tuple[Label, ...]) -> Mesh:
     gain = gain - SIDE_LIGHT * side_light[:, None]
     fade = float(length / CLOTH_REACH) ** 2
     system = sp.diags(0.3 * weight + fade) + graph_laplacian(edges, np.ones(len(edges)), len(weight))
-    carried = splu(sp.csc_matrix(system)).solve(((0.3 * weight)[:, None] * gain).astype(np.float64))
+    carried = factorise(system).solve(((0.3 * weight)[:, None] * gain).astype(np.float64))
     out = carried + weight[:, None] * (gain - carried)
     return replace(mesh, albedo=to_albedo(mesh.albedo * np.exp(out)))

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 from scipy.ndimage import gaussian_filter
-from scipy.sparse.linalg import splu
 
 from portrait360.geometry.cameras import Camera, azimuth_between
 from portrait360.pipeline.portrait.crop import cut_centre
@@ -25,6 +24,7 @@ from portrait360.pipeline.reading.reading import shows_animal
 from portrait360.utils.array_types import Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
+from portrait360.utils.sparse import factorise
 
 FEATURES = (Label.FACE, Label.BROW, Label.EYE, Label.LIPS, Label.MOUTH)  # what is not fur: eyes and nose pad
 LEAST_FEATURE = 1e-4  # of the picture's area: smaller spots are no eyes
@@ -256,7 +256,7 @@ def _solve_poisson(mask: Bools, beyond: Bools) -> Floats:
     first, second = (np.concatenate(part) for part in zip(*links, strict=True))
     matrix = sp.diags(diagonal) - sp.coo_matrix((np.ones(len(first)), (first, second)), (len(centre), len(centre)))
     out = np.zeros(mask.shape)
-    out[cells] = splu(sp.csc_matrix(matrix)).solve(np.ones(len(centre)))
+    out[cells] = factorise(matrix).solve(np.ones(len(centre)))
     return out
 
 

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
-from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
 from portrait360.geometry import rasterizer
@@ -25,6 +24,7 @@ from portrait360.pipeline.proxy.head_map import HeadMap
 from portrait360.pipeline.proxy.texture_completion import MAP_MODES, SurfaceSamples
 from portrait360.utils.array_types import Bools, Floats
 from portrait360.utils.image_ops import foreground, look_up, smoothstep
+from portrait360.utils.sparse import factorise
 
 BROAD = HeadMap(columns=128, rows=88)  # the map of broad colours
 LEVEL, FAR_LEVELS = 5.0, 0.05  # rows of BROAD whose colours a height shares; weight of all others
@@ -202,7 +202,7 @@ def spread_colours(layout: HeadMap, rgb: Floats, weight: Floats) -> Floats:
     level = rows[:, None, :3] / np.maximum(rows[:, None, 3:], 1e-9)
     system = sp.diags(HOLD * coarse[..., 3].ravel() + REACH**-2) + map_laplacian(BROAD)
     right = HOLD * coarse[..., :3] + REACH**-2 * level
-    out = splu(sp.csc_matrix(system)).solve(right.reshape(-1, 3)).reshape(BROAD.rows, BROAD.columns, 3)
+    out = factorise(system).solve(right.reshape(-1, 3)).reshape(BROAD.rows, BROAD.columns, 3)
     return resample_map(out, BROAD, layout)
 
 

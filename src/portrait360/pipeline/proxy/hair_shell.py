@@ -15,13 +15,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
-from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
 from portrait360.assets import HAIR_MODEL
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.proxy.head_map import HeadMap
 from portrait360.utils.array_types import Bools, Floats
+from portrait360.utils.sparse import factorise
 
 OUTLINE_SIZE = 256  # pixels of the picture in which outlines are compared
 OUTLINE_NOISE = 0.004  # image sides: uncertainty of an outline
@@ -190,7 +190,7 @@ def propagate_offsets(
         target = np.bincount(cells, gap / np.maximum(slope, 1e-6), minlength=count) / np.maximum(weight, 1)
         stiffness = np.minimum(weight, 1) + 2.0 * bare.ravel()
         system = sp.diags(stiffness + 2e-3) + 0.5 * map_laplacian(layout)
-        offset = splu(sp.csc_matrix(system)).solve(np.where(bare.ravel(), 0, target * np.minimum(weight, 1)))
+        offset = factorise(system).solve(np.where(bare.ravel(), 0, target * np.minimum(weight, 1)))
         radius = np.maximum(radius + offset.reshape(radius.shape), MIN_RADIUS)
     return radius
 

@@ -55,7 +55,8 @@ class Proxy:
 
     def __post_init__(self) -> None:
         vertices, triangles = self.layout.mesh(self.radius)
-        values = np.concatenate([self.colours, self.visible[..., None]], -1)
+        # the order in memory decides in which order means are summed, and so their last digits
+        values = np.ascontiguousarray(np.concatenate([self.colours, self.visible[..., None]], -1))
         values = np.concatenate([values.reshape(-1, 4), values[:1].mean(1)])  # the crown has the mean of its ring
         normals = rasterizer.vertex_normals(vertices, triangles)
         object.__setattr__(self, "vertices", vertices)

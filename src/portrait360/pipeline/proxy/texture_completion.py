@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 import scipy.sparse as sp
 from scipy.ndimage import binary_erosion, gaussian_filter, gaussian_filter1d
-from scipy.sparse.linalg import splu
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera, azimuth_between
 from portrait360.pipeline.proxy.head_map import HeadMap
 from portrait360.utils.array_types import Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
+from portrait360.utils.sparse import factorise
 
 SKIN, HAIR, CLOTH = 0, 1, 2
 MAP_MODES: Any = ("nearest", "wrap")  # boundary modes of rows and columns
@@ -192,4 +192,4 @@ def poisson_blend(samples: SurfaceSamples, mirrored: Floats, share: Floats, fill
     to_fill = 0.05 * np.maximum(1 - samples.trust - share, 0.02).ravel()
     system = gradient.T @ gradient + sp.diags(to_photo + to_fill)
     right = gradient.T @ slopes + to_photo[:, None] * values[0] + to_fill[:, None] * values[2]
-    return splu(sp.csc_matrix(system)).solve(right).reshape(rows, columns, 3)
+    return factorise(system).solve(right).reshape(rows, columns, 3)

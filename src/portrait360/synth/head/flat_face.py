@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import SuperLU, splu
+from scipy.sparse.linalg import SuperLU
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
 from portrait360.geometry.surfaces.subdivision import mesh_laplacian
@@ -17,6 +17,7 @@ from portrait360.synth.head.scan_shape import find_ball
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.noise import smoothstep
 from portrait360.utils.array_types import F64, Bools, Floats
+from portrait360.utils.sparse import factorise
 
 EYE = (0.125, 0.10)  # half-axes of what is filled around an eye, head heights
 MOUTH, LIPS = (0.15, 0.10), (0.0, -0.325)  # those around the middle of the mouth
@@ -121,7 +122,7 @@ def _load_filler() -> Filler:
         free,
         (around > 0) & ~free,
         laplacian[free][:, ~free],
-        splu(sp.csc_matrix(laplacian[free][:, free])),
+        factorise(laplacian[free][:, free]),
         held,
-        splu(sp.csc_matrix(sp.diags(held) + laplacian.T @ laplacian)),
+        factorise(sp.diags(held) + laplacian.T @ laplacian),
     )

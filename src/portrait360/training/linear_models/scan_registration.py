@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
 from portrait360.assets import FACE_MODEL
@@ -25,6 +24,7 @@ from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.noise import smoothstep
 from portrait360.training.linear_models.face_model import hollow
 from portrait360.utils.array_types import F64, I32
+from portrait360.utils.sparse import factorise
 
 SKIN = 11248  # vertices of face, head and neck; gums, teeth, eyes and lashes follow
 ROUNDS = 14  # the first half fits the modes, the second bends the mesh
@@ -179,7 +179,7 @@ def bend(
     wanted = smooth.T @ (weights @ offsets)
     if marks is not None and anchors is not None:
         system, wanted = system + MARK * marks.T @ marks, wanted + MARK * marks.T @ anchors
-    return splu(sp.csc_matrix(system)).solve(wanted)
+    return factorise(system).solve(wanted)
 
 
 def _load_landmarks() -> sp.csr_matrix:

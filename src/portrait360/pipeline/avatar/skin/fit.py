@@ -13,7 +13,6 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera, azimuth_between
@@ -26,6 +25,7 @@ from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.utils.array_types import F32, F64, Floats
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.sparse import factorise
 
 NOISE, EXPRESSION_PRIOR = 0.005, 3.0
 UNIT = 512.0  # side of the crop in the units of the fit
@@ -132,11 +132,11 @@ def solve_alike(system: sp.spmatrix, wanted: Floats, turn: float) -> F64:
     A face that is seen aslant shows its near side; what it shows of the far one is mostly how its outline drifts.
     """
     if turn == 0:
-        return splu(sp.csc_matrix(system)).solve(wanted)
+        return factorise(system).solve(wanted)
     mirror = mirror_skin()
     swap = sp.csr_matrix((np.ones(len(mirror)), (np.arange(len(mirror)), mirror)), shape=system.shape)
     apart = [sp.eye(len(mirror)) + sign * swap for sign in (1, -1)]  # across, and along the middle of the face
-    across, along = (splu(sp.csc_matrix(system + ALIKE * turn * (a.T @ a))) for a in apart)
+    across, along = (factorise(system + ALIKE * turn * (a.T @ a)) for a in apart)
     return np.concatenate([across.solve(wanted[:, :1]), along.solve(wanted[:, 1:])], 1)
 
 

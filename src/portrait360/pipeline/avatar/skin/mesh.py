@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
@@ -14,6 +13,7 @@ from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.utils.array_types import F32, F64, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.sparse import factorise
 
 FEATURES = (  # of the average head, head heights: |x| and y of the middle, half the width and height
     (0.12, 0.035, 0.115, 0.08),  # eye and brow
@@ -90,7 +90,7 @@ def laplacian_within(kinds: Bytes) -> sp.csr_matrix:
 
 
 def solve(system: sp.spmatrix, wanted: Floats) -> F64:
-    return splu(sp.csc_matrix(system)).solve(np.asarray(wanted, np.float64))
+    return factorise(system).solve(np.asarray(wanted, np.float64))
 
 
 def restrict(values: Floats, count: int, weight: Floats | None = None) -> F64:

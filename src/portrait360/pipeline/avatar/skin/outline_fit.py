@@ -11,7 +11,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import splu
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.cameras import Camera
@@ -21,6 +20,7 @@ from portrait360.pipeline.avatar.skin.fit import SkinFit
 from portrait360.pipeline.portrait.morphable_model import load_morphable
 from portrait360.utils.array_types import F64, Bools, Bytes, Floats
 from portrait360.utils.image_ops import look_up
+from portrait360.utils.sparse import factorise
 
 ROUNDS = 4
 SIZE = 512  # pixels in which the outline is drawn
@@ -51,8 +51,7 @@ def fit_outline(fit: SkinFit, photo: Photo) -> SkinFit:
         weight[rows] = HOLD
         target = np.zeros_like(base)
         target[rows] = moved[rows] + wanted
-        system = sp.csc_matrix(smooth + sp.diags(weight + face))
-        moved = splu(system).solve(weight[:, None] * target)
+        moved = factorise(smooth + sp.diags(weight + face)).solve(weight[:, None] * target)
     return replace(fit, offset=(fit.offset + moved).astype(np.float32))
 
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import scipy.sparse as sp
-from scipy.sparse.linalg import splu
 
 from portrait360.pipeline.avatar.clothes.colours import Calm, calm_edges
 from portrait360.pipeline.avatar.photo.exposure import DARKEST, View, find_seen, look_up_points, shrink, smooth_ratio
@@ -26,6 +25,7 @@ from portrait360.synth.scene import Material, Mesh
 from portrait360.synth.wear.shells import RINGS, SPOKES
 from portrait360.utils.array_types import F32, Bools
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
+from portrait360.utils.sparse import factorise
 
 HAT = (Label.HAT,)
 CLEAR = 0.02  # picture sides from skin and hair, which shade a hat and are confused with it
@@ -147,7 +147,7 @@ def _colour(mesh: Mesh, shown: Shown, usual: F32) -> Mesh:
     weight = shown.weight.astype(np.float64)
     fade = (shown.length / REACH) ** 2
     system = sp.diags(0.3 * weight + fade) + graph_laplacian(edges, np.ones(len(edges)), len(weight))
-    carried = splu(sp.csc_matrix(system)).solve((0.3 * weight)[:, None] * off.astype(np.float64))
+    carried = factorise(system).solve((0.3 * weight)[:, None] * off.astype(np.float64))
     albedo = np.exp(usual + carried + (1 - np.minimum(weight, 1))[:, None] * pattern)
     return replace(mesh, albedo=limit_fairness(albedo))
 

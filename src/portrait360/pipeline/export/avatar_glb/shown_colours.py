@@ -64,7 +64,7 @@ def show_colours(avatar: Avatar) -> tuple[ShownColours, ShownColours]:
     """Return what views of an avatar show of its hair, and of its skin."""
     cameras = [Camera(look_at(*place), focal_from_fov(FOV)) for place in PLACES]
     solid = join_solids(avatar)
-    shots = [show_pixels(avatar, solid, camera) for camera in cameras]  # other views are rendered beside these
+    shots = list(map_in_threads(lambda camera: show_pixels(avatar, solid, camera), cameras))
     radiance, hair, hair_depth, skin, depth = (np.stack([shot[k] for shot in shots]) for k in range(5))
     places = (
         np.stack([camera.cam2world[:3, :3].T for camera in cameras]).astype(np.float32),
