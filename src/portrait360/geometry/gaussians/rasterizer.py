@@ -86,7 +86,9 @@ def render_image(splats: GaussianSplats, camera: Camera, size: int) -> tuple[F32
     """
     means, rotations = torch.from_numpy(splats.means), torch.from_numpy(splats.rotations)
     scales, opacities = torch.from_numpy(splats.scales), torch.from_numpy(splats.opacities)
-    gaussians = project(means, scales, rotations, opacities, torch.from_numpy(splats.colours), camera, size)
+    gaussians = project(
+        means, scales, rotations, opacities, torch.from_numpy(splats.find_colours(camera)), camera, size
+    )
     out = rasterize(gaussians, size).numpy()
     alpha = out[..., 3]
     return (out[..., :3] / np.maximum(alpha, 1e-6)[..., None]).clip(0, 1), alpha, out[..., 4]

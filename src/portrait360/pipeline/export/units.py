@@ -29,8 +29,8 @@ def rotate_half_turn(splats: GaussianSplats, *, back: bool = False) -> GaussianS
     Most files of Gaussians come from COLMAP and have y down, and programs turn all files upright.
     """
     w, x, y, z = splats.rotations.T  # k q, and -k q for the inverse
-    rotations = np.stack([-z, -y, x, w], 1) * np.float32(-1 if back else 1)
-    return replace(splats, means=splats.means * np.array([-1, -1, 1], np.float32), rotations=rotations)
+    rotations, turn = np.stack([-z, -y, x, w], 1) * np.float32(-1 if back else 1), np.array([-1, -1, 1], np.float32)
+    return replace(splats, means=splats.means * turn, rotations=rotations, slopes=splats.slopes * turn[:, None])
 
 
 def turn_up(splats: GaussianSplats, up: Up, *, back: bool = False) -> GaussianSplats:

@@ -182,7 +182,7 @@ def draw_frames(head: Head, cameras: Sequence[Camera], size: int) -> Iterator[Fl
     splats, covariances = head.splats, find_covariances(head.splats)
 
     def draw_frame(camera: Camera) -> Floats:
-        return draw_over_grey(flatten(splats, covariances, camera, size), splats.colours)
+        return draw_over_grey(flatten(splats, covariances, camera, size), splats.find_colours(camera))
 
     yield from map_in_threads(draw_frame, cameras, lone_first=False)
 

@@ -61,7 +61,12 @@ def _pack(value: RadianceField | GaussianSplats | TexturedMesh) -> bytes:
     if isinstance(value, RadianceField):
         metadata = {"options": json.dumps(asdict(value.options))}
         return serialize_tensors({k: v.cpu().contiguous() for k, v in value.state_dict().items()}, metadata)
-    return serialize_arrays({f.name: getattr(value, f.name) for f in fields(value)})
+    return serialize_arrays({name: getattr(value, name) for name in _name_arrays(type(value))})
+
+
+def _name_arrays(kind: type[GaussianSplats] | type[TexturedMesh]) -> tuple[str, ...]:
+    """Return the arrays of a file; those of splats that are fitted to views have no slopes."""
+    return tuple(field.name for field in fields(kind) if field.name != "slopes")
 
 
 def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -112,7 +117,7 @@ def _read_options(text: str) -> FieldOptions:
 
 def _read_splats(path: Path) -> GaussianSplats:
     try:
-        splats = GaussianSplats(**_read_arrays(path, tuple(f.name for f in fields(GaussianSplats))))
+        splats = GaussianSplats(**_read_arrays(path, _name_arrays(GaussianSplats)))
     except ValueError as error:
         raise _damaged_error(path) from error
     turns = np.linalg.norm(splats.rotations, axis=1)
@@ -122,7 +127,7 @@ def _read_splats(path: Path) -> GaussianSplats:
 
 
 def _read_mesh(path: Path) -> TexturedMesh:
-    mesh = TexturedMesh(**_read_arrays(path, tuple(f.name for f in fields(TexturedMesh))))
+    mesh = TexturedMesh(**_read_arrays(path, _name_arrays(TexturedMesh)))
     faces, count = mesh.triangles, len(mesh.vertices)
     shapes = [values.shape for values in (mesh.vertices, mesh.normals, mesh.uv)]
     kinds = [getattr(mesh, f.name).dtype for f in fields(mesh)]

@@ -48,7 +48,7 @@ PHOTO_WEIGHT = 14.0
 LAYER_TRUST, STRANGE = 0.4, 1e-4
 """Weights of the front's views for layers: they see from the side those that the relief leaves, or show another."""
 COARSE = (Label.CLOTHES, Label.HAT, Label.HAIR)  # labels of surfaces of which fewer discs will do
-CORRECTIONS = 1  # steps
+CORRECTIONS = 2  # steps, of which the first also changes shapes: errors that both undo would be undone twice
 LAYER_INSIDE, SHEET_INSIDE = 0.35, 0.6
 """Least share over the subject: layers must leave no hole, and the relief, where there is no layer, no debris."""
 
@@ -89,8 +89,8 @@ def splats_from_avatar(
     lining = lining[np.arange(min(len(lining), count - len(splats)))]
     splats, trust = join_splats([splats, lining]), np.concatenate([drawn.trust[chosen], np.ones(len(lining))])
     free = np.concatenate([drawn.is_loose[chosen], np.zeros(len(lining), bool)])
-    for _ in range(CORRECTIONS):
-        splats = correct(splats, shots, trust, free)
+    for step in range(CORRECTIONS):
+        splats = correct(splats, shots, trust, free & (step == 0))
     if not refine_steps:
         return splats
     # views of a hat that is none of the layers' and of theirs are of no single head

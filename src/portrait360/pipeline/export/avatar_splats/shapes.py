@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -79,7 +81,7 @@ def find_normals(rotations: F32) -> Floats:
 
 
 def join_splats(parts: list[GaussianSplats]) -> GaussianSplats:
-    names = ("means", "scales", "rotations", "opacities", "colours")
+    names = [field.name for field in fields(GaussianSplats)]
     return GaussianSplats(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
