@@ -205,7 +205,7 @@ def test_a_missing_option_value_exits_with_2(monkeypatch, capsys):
         ("fit . --only sphere", "from field, splats, mesh"),
         ("export a --detail 9", "0.25 to 8"),
         ("export . --format docx", f"from {', '.join(FORMATS)}"),
-        ("export . --sh 2", "0 or 3"),
+        ("export . --sh 2", "0, 1 or 3"),
         ("export . --up z", "y or -y"),
         ("export . --spz-version 3", "2 or 4"),
         ("refine . -o b --begin magic", "from field, proxy, gan, avatar"),

@@ -136,7 +136,7 @@ def _add_splats(server: viser.ViserServer, splats: GaussianSplats) -> viser.Scen
         "/splats",
         centers=splats.means,
         covariances=axes @ axes.transpose(0, 2, 1),
-        rgbs=splats.colours,
+        rgbs=splats.without_slopes().colours,
         opacities=splats.opacities[:, None],
     )
 

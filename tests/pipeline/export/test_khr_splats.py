@@ -22,7 +22,7 @@ from portrait360.pipeline.export.units import METRES
 from portrait360.pipeline.export.writer import open_head
 from portrait360.utils.errors import UserError
 from portrait360.utils.images import over_grey
-from tests.fixtures.splats import matrices, some_splats
+from tests.fixtures.splats import matrices, some_splats, some_turning_splats
 
 NAME = "KHR_gaussian_splatting"
 SCHEMA = {  # of the extension's object in a primitive, in the words of its specification
@@ -99,8 +99,9 @@ def test_programs_without_the_extension_see_linear_colours():
     assert np.allclose(read_accessor(tree, body, "COLOR_0")[0, :3], 0.2140, atol=1e-4)  # of sRGB's middle grey
 
 
-def test_it_comes_back(tmp_path: Path):
-    splats = some_splats()
+@pytest.mark.parametrize("make", [some_splats, some_turning_splats])
+def test_it_comes_back(tmp_path: Path, make):
+    splats = make()
     write_khr_splats(tmp_path / "head.glb", splats)
     back = read_khr_splats(tmp_path / "head.glb")
     for field in fields(GaussianSplats):

@@ -239,11 +239,11 @@ def export(
     sh: Annotated[
         int,
         typer.Option(
-            help="Degree of the spherical harmonics in .ply: 0, or 3 (padded with zeros) for programs that require "
-            "it.",
+            help="Degree of the spherical harmonics in .ply, .spz and .splats.glb: 1 (colours change with the view), "
+            "0 (one colour each, smaller files), or 3 (.ply padded with zeros) for programs that require it.",
             rich_help_panel=SPLATS,
         ),
-    ] = 0,
+    ] = 1,
     up: Annotated[
         str,
         typer.Option(

@@ -16,7 +16,13 @@ from scipy.spatial.transform import Rotation
 from portrait360.geometry.gaussians.splats import SH_C0, GaussianSplats
 from portrait360.pipeline.export.glb import FLOAT, Broken, Builder, Document, open_glb
 from portrait360.pipeline.export.gltf_nodes import find_meshes
-from portrait360.pipeline.export.units import MAX_SPLATS, in_metres, splats_from_file
+from portrait360.pipeline.export.units import (
+    MAX_SPLATS,
+    harmonics_to_slopes,
+    in_metres,
+    slopes_to_harmonics,
+    splats_from_file,
+)
 from portrait360.utils.array_types import F64
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write
@@ -24,6 +30,7 @@ from portrait360.utils.files import atomic_write
 EXTENSION = "KHR_gaussian_splatting"
 ROTATION, SCALE, OPACITY = (f"{EXTENSION}:{name}" for name in ("ROTATION", "SCALE", "OPACITY"))
 COLOUR = f"{EXTENSION}:SH_DEGREE_0_COEF_0"
+FIRST = tuple(f"{EXTENSION}:SH_DEGREE_1_COEF_{i}" for i in range(3))
 SRGB, LINEAR = "srgb_rec709_display", "lin_rec709_display"
 DETAILS = {"kernel": "ellipse", "colorSpace": SRGB, "sortingMethod": "cameraDistance", "projection": "perspective"}
 POINTS, SHORT, USHORT = 0, 5122, 5123
@@ -37,10 +44,11 @@ def write_khr_splats(path: Path, splats: GaussianSplats) -> None:
 
 
 def pack_khr_splats(splats: GaussianSplats) -> bytes:
-    """Return the bytes of a .glb file with these Gaussians, 56 each."""
+    """Return the bytes of a .glb file with these Gaussians, 56 each, or 92 where colours depend on the view."""
     values, builder = in_metres(splats), Builder(bytearray(), [], [])
     turns = np.round(values.rotations[:, [1, 2, 3, 0]].astype(np.float64) * 32767)
-    rgba = np.concatenate([_srgb_to_linear(values.colours), values.opacities[:, None]], 1)
+    plain = values.without_slopes()  # for programs without the extension
+    rgba = np.concatenate([_srgb_to_linear(plain.colours), values.opacities[:, None]], 1)
     ends = {"min": values.means.min(0).tolist(), "max": values.means.max(0).tolist()}
     attributes = {
         "POSITION": builder.add_array(values.means, FLOAT, **ends),
@@ -50,6 +58,9 @@ def pack_khr_splats(splats: GaussianSplats) -> bytes:
         COLOUR: builder.add_array((values.colours - 0.5) / SH_C0, FLOAT),
         "COLOR_0": builder.add_array(np.round(rgba.clip(0, 1) * 65535), USHORT, normalized=True),
     }
+    if splats.degree:
+        harmonics = slopes_to_harmonics(values.slopes)
+        attributes |= {name: builder.add_array(harmonics[:, i], FLOAT) for i, name in enumerate(FIRST)}
     primitive = {"attributes": attributes, "mode": POINTS, "extensions": {EXTENSION: DETAILS}}
     tree = {
         "asset": {"version": "2.0", "generator": "portrait360"},
@@ -75,7 +86,7 @@ def holds_splats(path: Path) -> bool:
 
 
 def read_khr_splats(path: Path) -> GaussianSplats:
-    """Read all Gaussians of a .glb of any program where they stand in its scene; view-dependent colour is dropped."""
+    """Read all Gaussians of a .glb of any program where they stand in its scene; only degrees 0 and 1 are kept."""
     path = Path(path)
     try:
         return _extract(path, open_glb(path))
@@ -116,8 +127,8 @@ def _count(document: Document, primitive: dict[str, Any]) -> int:
     return count
 
 
-def _read_primitive(document: Document, primitive: dict[str, Any], pose: F64) -> tuple[F64, F64, F64, F64, F64]:
-    """Return places, scales, rotations w x y z, opacities and colours of a primitive, in its scene."""
+def _read_primitive(document: Document, primitive: dict[str, Any], pose: F64) -> tuple[F64, ...]:
+    """Return places, scales, rotations w x y z, opacities, colours and slopes of a primitive, in its scene."""
     details = primitive["extensions"][EXTENSION]
     if primitive.get("mode") != POINTS or details.get("kernel", "ellipse") != "ellipse" or details.get("extensions"):
         raise Broken("contains an unsupported kind of Gaussian")
@@ -135,7 +146,20 @@ def _read_primitive(document: Document, primitive: dict[str, Any], pose: F64) ->
     rotations = _multiply(np.array([w, x, y, z]), values[ROTATION][:, [3, 0, 1, 2]])
     colours = decode[details.get("colorSpace", SRGB)](0.5 + SH_C0 * values[COLOUR])
     means = values["POSITION"] @ pose[:3, :3].T + pose[:3, 3]
-    return means, values[SCALE] * size, rotations, values[OPACITY][:, 0], colours
+    slopes = turn @ _read_slopes(document, primitive["attributes"], len(means))
+    if details.get("colorSpace", SRGB) == LINEAR:
+        slopes = np.zeros_like(slopes)  # light adds up otherwise
+    return means, values[SCALE] * size, rotations, values[OPACITY][:, 0], colours, slopes
+
+
+def _read_slopes(document: Document, attributes: dict[str, int], count: int) -> F64:
+    """Return by how much colours change with the direction (n, 3, 3), in the primitive's own frame."""
+    if not all(name in attributes for name in FIRST):
+        return np.zeros((count, 3, 3))
+    harmonics = [document.read_array(attributes[name]).astype(np.float64) for name in FIRST]
+    if any(values.shape != (count, 3) for values in harmonics):
+        raise Broken("has attributes of different lengths")
+    return harmonics_to_slopes(np.stack(harmonics, 1))
 
 
 def _multiply(first: F64, second: F64) -> F64:

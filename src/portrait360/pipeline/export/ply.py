@@ -1,8 +1,8 @@
 """Gaussians as a .ply file in the layout of the 3D Gaussian splatting paper, which most programs read.
 
-A head's colour does not depend on the view, so vertices have 14 floats (56 bytes). With harmonics of degree 3, which
-strict readers require, they have 62 (248 bytes), most of them 0. Most such files have y down; one that has y up says
-so in a comment, by which `read_ply` knows it.
+Vertices have 14 floats (56 bytes) where colours do not depend on the view, and 23 (92 bytes) where they do. With
+harmonics of degree 3, which strict readers require, they have 62 (248 bytes), most of them 0. Most such files have y
+down; one that has y up says so in a comment, by which `read_ply` knows it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from portrait360.pipeline.export.units import (
     MAX_BYTES,
     MAX_SPLATS,
     OPACITY_MARGIN,
+    harmonics_to_slopes,
     in_metres,
+    slopes_to_harmonics,
     splats_from_file,
     turn_up,
 )
@@ -28,11 +30,11 @@ from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, check_size
 
 MAX_HEADER = 1 << 16
-REST = 45  # coefficients of the spherical harmonics of degree 1 to 3
+REST = {0: 0, 1: 9, 2: 24, 3: 45}  # coefficients of the spherical harmonics of degree 1 up to another one
 MEAN, COLOUR = ("x", "y", "z"), tuple(f"f_dc_{i}" for i in range(3))
 SCALE, ROTATION = tuple(f"scale_{i}" for i in range(3)), tuple(f"rot_{i}" for i in range(4))
 SHORT_NAMES = (*MEAN, *COLOUR, "opacity", *SCALE, *ROTATION)
-NAMES = (*MEAN, "nx", "ny", "nz", *COLOUR, *(f"f_rest_{i}" for i in range(REST)), "opacity", *SCALE, *ROTATION)
+NAMES = (*MEAN, "nx", "ny", "nz", *COLOUR, *(f"f_rest_{i}" for i in range(REST[3])), "opacity", *SCALE, *ROTATION)
 UP_COMMENT = "up y"
 TYPES = {
     "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4",
@@ -50,14 +52,19 @@ class Header(NamedTuple):
     up: Up
 
 
-def write_ply(path: Path, splats: GaussianSplats, *, sh_degree: Literal[0, 3] = 0, up: Up = "-y") -> None:
-    """Write little-endian binary: logarithms of scales, logits of opacities, coefficients of constant harmonics."""
-    values, names = turn_up(in_metres(splats), up), NAMES if sh_degree else SHORT_NAMES
+def write_ply(path: Path, splats: GaussianSplats, *, sh_degree: Literal[0, 1, 3] = 1, up: Up = "-y") -> None:
+    """Write little-endian binary: logarithms of scales, logits of opacities, coefficients of harmonics."""
+    values, degree = turn_up(in_metres(splats if sh_degree else splats.without_slopes()), up), splats.degree
+    rest = REST[3 if sh_degree == 3 else min(degree, sh_degree)]
+    names = NAMES if sh_degree == 3 else (*MEAN, *COLOUR, *name_rest(rest, rest), *SHORT_NAMES[6:])
     rows = np.zeros(len(splats), [(name, "<f4") for name in names])
     opacities = np.clip(values.opacities.astype(np.float64), OPACITY_MARGIN, 1 - OPACITY_MARGIN)
     scales = np.log(np.maximum(values.scales, np.finfo(np.float32).tiny).astype(np.float64))
     _set_columns(rows, MEAN, values.means)
     _set_columns(rows, COLOUR, (values.colours.astype(np.float64) - 0.5) / SH_C0)
+    if rest:
+        first = slopes_to_harmonics(values.slopes).transpose(0, 2, 1).reshape(len(rows), 9)  # those of red first
+        _set_columns(rows, name_rest(rest, 9), first)
     _set_columns(rows, ("opacity",), (np.log(opacities) - np.log1p(-opacities))[:, None])
     _set_columns(rows, SCALE, scales)
     _set_columns(rows, ROTATION, values.rotations)
@@ -68,13 +75,18 @@ def write_ply(path: Path, splats: GaussianSplats, *, sh_degree: Literal[0, 3] = 
         rows.tofile(file)
 
 
+def name_rest(count: int, wanted: int) -> tuple[str, ...]:
+    """Return the first `wanted` of `count` coefficients beyond the constant ones, as many of each channel."""
+    return tuple(f"f_rest_{channel * count // 3 + i}" for channel in range(3) for i in range(wanted // 3))
+
+
 def _set_columns(rows: NDArray[np.void], names: tuple[str, ...], columns: NDArray[np.floating]) -> None:
     for name, column in zip(names, columns.T, strict=True):
         rows[name] = column
 
 
 def read_ply(path: Path) -> GaussianSplats:
-    """Read 3D Gaussians with any harmonics and properties, as text or binary; view-dependent colour is dropped."""
+    """Read 3D Gaussians with any harmonics and properties, as text or binary; only degrees 0 and 1 are kept."""
     path = Path(path)
     size = check_size(path, MAX_BYTES)
     with path.open("rb") as file:
@@ -83,11 +95,15 @@ def read_ply(path: Path) -> GaussianSplats:
     missing = [name for name in names if name not in header.properties]
     if missing:
         raise UserError(f"{path} has no property {missing[0]}, so it contains no 3D Gaussians; use another file.")
-    columns = _read_columns(path, header, names, size - header.length)
-    means, scales, rotations, opacity, colours = np.split(columns, [3, 6, 10, 11], axis=1)
+    count = sum(name.startswith("f_rest_") for name in header.properties)
+    rest = name_rest(count, 9) if count in REST.values() and count else ()
+    rest = rest if all(name in header.properties for name in rest) else ()
+    columns = _read_columns(path, header, (*names, *rest), size - header.length)
+    means, scales, rotations, opacity, colours, first = np.split(columns, [3, 6, 10, 11, 14], axis=1)
+    slopes = harmonics_to_slopes(first.reshape(-1, 3, 3).transpose(0, 2, 1)) if rest else None
     with np.errstate(over="ignore"):
         activated = np.exp(scales), 1 / (1 + np.exp(-opacity[:, 0])), 0.5 + SH_C0 * colours
-    splats = splats_from_file(path, means, activated[0], rotations, activated[1], activated[2])
+    splats = splats_from_file(path, means, activated[0], rotations, activated[1], activated[2], slopes)
     return turn_up(splats, header.up, back=True)
 
 

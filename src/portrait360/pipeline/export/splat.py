@@ -23,7 +23,7 @@ ROW = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("ro
 
 def write_splat(path: Path, splats: GaussianSplats, *, up: Up = "-y") -> None:
     weight = splats.scales.astype(np.float64).prod(1) * splats.opacities
-    values = turn_up(in_metres(splats[np.argsort(-weight, kind="stable")]), up)
+    values = turn_up(in_metres(splats.without_slopes()[np.argsort(-weight, kind="stable")]), up)
     rows = np.empty(len(values), ROW)
     rows["mean"], rows["scale"] = values.means, values.scales
     rows["rgba"] = to_uint8(np.concatenate([values.colours, values.opacities[:, None]], 1))

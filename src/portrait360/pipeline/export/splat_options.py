@@ -15,15 +15,16 @@ Up = Literal["y", "-y"]
 class SplatFileOptions:
     """How Gaussians are written where a format leaves a choice."""
 
-    sh_degree: Literal[0, 3] = 0  # .ply: 3 writes zeros for colour that depends on the view, as strict readers want
+    sh_degree: Literal[0, 1, 3] = 1  # most of colours that depend on the view; 3: .ply has zeros for strict readers
     up: Up = "-y"  # .ply and .splat
     spz_version: Literal[2, 4] = 2
 
 
 def parse_splat_options(sh_degree: int, up: str, spz_version: int) -> SplatFileOptions:
     """Return the options that these values, as users type them, stand for."""
-    choices = {"sh": (sh_degree, (0, 3)), "up": (up, ("y", "-y")), "spz_version": (spz_version, (2, 4))}
+    choices = {"sh": (sh_degree, (0, 1, 3)), "up": (up, ("y", "-y")), "spz_version": (spz_version, (2, 4))}
     for name, (value, allowed) in choices.items():
         if value not in allowed:
-            raise UserError(f"`{name}={value}` is not valid; choose {allowed[0]} or {allowed[1]}.")
+            *first, last = map(str, allowed)
+            raise UserError(f"`{name}={value}` is not valid; choose {', '.join(first)} or {last}.")
     return SplatFileOptions(sh_degree, up, spz_version)  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Gaussians as Niantic's .spz: 19 or 20 bytes each, compressed, about a tenth of the .ply of degree 3.
+"""Gaussians as Niantic's .spz: 19 or 20 bytes each, 9 more where colours depend on the view, compressed.
 
 The format's axes are right, up, back: x right, y up, and the camera looks along -z. This is the canonical frame as
 seen by a viewer of the face, so no axis changes. Versions 2 and 3 are one gzip stream, and differ in the quaternions:
@@ -19,7 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.geometry.gaussians.splats import SH_C0, GaussianSplats
-from portrait360.pipeline.export.units import MAX_SPLATS, in_metres, splats_from_file
+from portrait360.pipeline.export.units import (
+    MAX_SPLATS,
+    harmonics_to_slopes,
+    in_metres,
+    slopes_to_harmonics,
+    splats_from_file,
+)
 from portrait360.utils.array_types import F64, Bytes
 from portrait360.utils.errors import UserError
 from portrait360.utils.files import atomic_write, read_limited
@@ -36,6 +42,7 @@ COLOUR_SCALE = 0.15  # of coefficients, so that colours slightly beyond [0, 1] c
 HALF_TURNS = np.array([[1, 1, 1, 1], [-1, 1, 1, -1], [-1, -1, 1, 1], [-1, 1, -1, 1]], np.float32)
 HARMONICS = (0, 3, 8, 15, 24)  # coefficients per channel beyond the constant one, by degree
 WIDTHS = (9, 1, 3, 3)  # bytes of position, opacity, colour and scale
+HARMONIC_STEPS = 128  # of a coefficient beyond the constant one
 MAX_RATIO = 1024  # of bytes not compressed to compressed: a short file with more is not a head
 LEVEL = 12  # of Zstandard, as the format's own library writes
 SIGN, MAGNITUDE = 512, 511  # of a component of a quaternion in ten bits
@@ -46,7 +53,7 @@ class Streams(NamedTuple):
 
     version: int
     bits: int  # of the fraction of positions
-    parts: list[Bytes]  # positions, opacities, colours, scales, rotations
+    parts: list[Bytes]  # positions, opacities, colours, scales, rotations, and harmonics or nothing
 
 
 def write_spz(path: Path, splats: GaussianSplats, *, version: Literal[2, 4] = 2) -> None:
@@ -67,20 +74,23 @@ def write_spz(path: Path, splats: GaussianSplats, *, version: Literal[2, 4] = 2)
         np.clip(np.round((logs + 10) * 16), 0, 255).astype(np.uint8),
         rotations,
     ]
+    if splats.degree:
+        steps = np.round(slopes_to_harmonics(values.slopes) * HARMONIC_STEPS) + HARMONIC_STEPS
+        parts.append(np.clip(steps, 0, 255).astype(np.uint8))
     pack = _pack_gzip if version == 2 else _pack_zstandard
     with atomic_write(path) as temporary:
-        temporary.write_bytes(pack(len(values), [part.tobytes() for part in parts]))
+        temporary.write_bytes(pack(len(values), splats.degree, [part.tobytes() for part in parts]))
 
 
-def _pack_gzip(count: int, parts: list[bytes]) -> bytes:
-    header = HEADER.pack(MAGIC, 2, count, 0, FRACTIONAL_BITS, 0, 0)
+def _pack_gzip(count: int, degree: int, parts: list[bytes]) -> bytes:
+    header = HEADER.pack(MAGIC, 2, count, degree, FRACTIONAL_BITS, 0, 0)
     return gzip.compress(header + b"".join(parts), mtime=0)
 
 
-def _pack_zstandard(count: int, parts: list[bytes]) -> bytes:
+def _pack_zstandard(count: int, degree: int, parts: list[bytes]) -> bytes:
     compressor = _import_zstandard().ZstdCompressor(level=LEVEL)
     streams = [compressor.compress(part) for part in parts]
-    header = HEADER_4.pack(MAGIC, 4, count, 0, FRACTIONAL_BITS, 0, len(parts), HEADER_4.size)
+    header = HEADER_4.pack(MAGIC, 4, count, degree, FRACTIONAL_BITS, 0, len(parts), HEADER_4.size)
     table = [TABLE_ROW.pack(len(stream), len(part)) for stream, part in zip(streams, parts, strict=True)]
     return b"".join([header, *table, *streams])
 
@@ -120,14 +130,14 @@ def _pack_smallest_three(rotations: F64) -> Bytes:
 
 
 def read_spz(path: Path) -> GaussianSplats:
-    """Read version 2 to 4 of any program; view-dependent colour is dropped."""
+    """Read version 2 to 4 of any program; of colours that depend on the view, only degree 1 is kept."""
     path = Path(path)
     data = read_limited(path, MAX_SPLATS * 64)
     try:
         streams = _unpack_zstandard(path, data) if data[:4] == struct.pack("<I", MAGIC) else _unpack_gzip(path, data)
     except (zlib.error, EOFError, struct.error) as error:
         raise UserError(f"{path} is not a complete .spz file; copy it again.") from error
-    positions, opacities, colours, scales, rotations = streams.parts
+    positions, opacities, colours, scales, rotations, harmonics = streams.parts
     # the sign is in the highest of three bytes: they become the upper bytes of an int32, which is shifted back
     count = len(positions)
     wide = np.concatenate([np.zeros((count, 3, 1), np.uint8), positions.reshape(count, 3, 3)], -1)
@@ -135,7 +145,9 @@ def read_spz(path: Path) -> GaussianSplats:
     coefficients = (colours / 255 - 0.5) / COLOUR_SCALE
     quaternions = _unpack_first_three(rotations) if streams.version == 2 else _unpack_smallest_three(rotations)
     activated = np.exp(scales / 16 - 10), quaternions, opacities[:, 0] / 255, 0.5 + SH_C0 * coefficients
-    return splats_from_file(path, means, *activated)
+    first = (harmonics[:, :9].reshape(-1, 3, 3) - float(HARMONIC_STEPS)) / HARMONIC_STEPS
+    slopes = harmonics_to_slopes(first) if harmonics.shape[1] else None
+    return splats_from_file(path, means, *activated, slopes)
 
 
 def _unpack_gzip(path: Path, data: bytes) -> Streams:
@@ -148,18 +160,18 @@ def _unpack_gzip(path: Path, data: bytes) -> Streams:
     if magic != MAGIC:
         raise UserError(f"{path} is not an .spz file.")
     _check_header(path, version, (2, 3), count, degree, bits)
-    widths = (*WIDTHS, 3 if version == 2 else 4)
+    widths = (*WIDTHS, 3 if version == 2 else 4, 3 * HARMONICS[degree])
     size = count * sum(widths)
     body = stream.decompress(stream.unconsumed_tail, max(size, 1))
     if len(body) < size:
         raise EOFError
     ends = np.cumsum(widths) * count
-    parts = np.split(np.frombuffer(body, np.uint8), ends)[:5]
+    parts = np.split(np.frombuffer(body, np.uint8), ends)[:6]
     return Streams(version, bits, [part.reshape(count, width) for part, width in zip(parts, widths, strict=True)])
 
 
 def _unpack_zstandard(path: Path, data: bytes) -> Streams:
-    """Return what a file of version 4 holds; extensions and higher harmonics are passed over."""
+    """Return what a file of version 4 holds; extensions are passed over."""
     _, version, count, degree, bits, _, number, offset = HEADER_4.unpack_from(data)
     _check_header(path, version, (4,), count, degree, bits)
     widths = [width for width in (*WIDTHS, 4, 3 * HARMONICS[degree]) if width and count]
@@ -170,11 +182,11 @@ def _unpack_zstandard(path: Path, data: bytes) -> Streams:
         packed, size = TABLE_ROW.unpack_from(data, offset + i * TABLE_ROW.size)
         if size != count * width or packed > len(data) - place:
             raise EOFError
-        if i < 5:
-            part = _decompress(zstandard, data[place : place + packed], size)
-            parts.append(np.frombuffer(part, np.uint8).reshape(count, width))
+        part = _decompress(zstandard, data[place : place + packed], size)
+        parts.append(np.frombuffer(part, np.uint8).reshape(count, width))
         place += packed
-    return Streams(version, bits, parts or [np.zeros((0, width), np.uint8) for width in (*WIDTHS, 4)])
+    parts = parts or [np.zeros((0, width), np.uint8) for width in (*WIDTHS, 4)]
+    return Streams(version, bits, parts if len(parts) == 6 else [*parts, np.zeros((count, 0), np.uint8)])
 
 
 def _decompress(zstandard: ModuleType, data: bytes, size: int) -> bytes:

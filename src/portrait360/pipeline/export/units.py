@@ -6,15 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from portrait360.geometry.gaussians.splats import GaussianSplats
+from portrait360.geometry.gaussians.splats import SH_C1, GaussianSplats
 from portrait360.pipeline.export.splat_options import Up
+from portrait360.utils.array_types import F64
 from portrait360.utils.errors import UserError
 
 METRES = 0.24 / 0.46  # of one canonical unit: a head is about 0.46 units or 0.24 m high
 MAX_SPLATS = 20_000_000
 MAX_BYTES = 5 << 30  # of a file of Gaussians: MAX_SPLATS in the widest layout
+FIRST = ((1, -1.0), (2, 1.0), (0, -1.0))  # axis and sign of the harmonics of degree 1, in the order of files
 OPACITY_MARGIN = 2.0**-24  # distance of opacities from 0 and 1, whose logits are infinite
 
 
@@ -38,14 +40,34 @@ def turn_up(splats: GaussianSplats, up: Up, *, back: bool = False) -> GaussianSp
     return splats if up == "y" else rotate_half_turn(splats, back=back)
 
 
+def slopes_to_harmonics(slopes: NDArray[np.floating]) -> F64:
+    """Return the coefficients (n, 3, rgb) of the harmonics of degree 1 of colours with these slopes (n, xyz, rgb)."""
+    return np.stack([sign / SH_C1 * slopes[:, axis].astype(np.float64) for axis, sign in FIRST], 1)
+
+
+def harmonics_to_slopes(coefficients: NDArray[np.floating]) -> F64:
+    """Invert `slopes_to_harmonics`."""
+    out = np.zeros(coefficients.shape)
+    for i, (axis, sign) in enumerate(FIRST):
+        out[:, axis] = sign * SH_C1 * coefficients[:, i]
+    return out
+
+
 def splats_from_file(
-    path: Path, means: ArrayLike, scales: ArrayLike, rotations: ArrayLike, opacities: ArrayLike, colours: ArrayLike
+    path: Path,
+    means: ArrayLike,
+    scales: ArrayLike,
+    rotations: ArrayLike,
+    opacities: ArrayLike,
+    colours: ArrayLike,
+    slopes: ArrayLike | None = None,
 ) -> GaussianSplats:
     """Convert a file's values, in metres, to splats of the canonical frame; reject values that cannot be rendered."""
     quaternions = np.asarray(rotations, np.float64)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         quaternions = quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True)
-        values = [np.asarray(v, np.float64) for v in (means, scales, quaternions, opacities, colours)]
+        slopes = np.zeros((len(quaternions), 3, 3)) if slopes is None else slopes
+        values = [np.asarray(v, np.float64) for v in (means, scales, quaternions, opacities, colours, slopes)]
         values[0], values[1] = values[0] / METRES, values[1] / METRES
         singles = [v.astype(np.float32) for v in values]
     if not len(singles[0]):

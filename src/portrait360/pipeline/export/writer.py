@@ -104,6 +104,7 @@ def explain_missing(result: str) -> str:
 
 def write_splat_file(file: Path, splats: GaussianSplats, name: str, options: SplatFileOptions) -> None:
     """Write Gaussians in one of SPLAT_FORMATS."""
+    splats = splats if options.sh_degree else splats.without_slopes()
     if name == "ply":
         write_ply(file, splats, sh_degree=options.sh_degree, up=options.up)
     elif name == "splat":

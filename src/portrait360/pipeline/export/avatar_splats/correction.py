@@ -20,7 +20,7 @@ from portrait360.utils.parallel.threads import map_in_threads
 
 STEADY, STEEP = 1e-3, 0.02  # shares of the weights that hold colours where they are, and their slopes at none
 LEAST_TRUST = 0.1  # from a few directions, even what shows another layer has the colour of that
-MOST_SLOPE = 0.6  # by which a colour may change between two opposite directions, and half of it
+MOST_SLOPE = 0.48  # of a colour over the direction, whose range is 2: .spz holds no more
 DAMPING = 0.2  # pixels: what a view hardly shows, it hardly changes
 FADING, LEAST_FACTOR, MOST_FACTOR = 0.4, 0.25, 1.25  # share of the best step, and bounds of the factor of an opacity
 GROWTH, SMALLEST, LARGEST = 0.2, 0.75, 1.2  # the same for sizes

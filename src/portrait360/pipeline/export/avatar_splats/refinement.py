@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from portrait360.geometry.gaussians.projection import project
 from portrait360.geometry.gaussians.rasterizer import rasterize
 from portrait360.geometry.gaussians.splats import GaussianSplats
 from portrait360.pipeline.export.avatar_splats.choice import AvatarView
-from portrait360.utils.array_types import Bools
+from portrait360.utils.array_types import F32, Bools
 from portrait360.utils.images import over_grey
 
 RATES = {"means": 1.5e-4, "scales": 3e-2, "rotations": 8e-3, "opacities": 0.12, "colours": 2e-2}
@@ -42,18 +44,19 @@ def refine(
         for group, rate in zip(optimiser.param_groups, RATES.values(), strict=True):
             group["lr"] = rate * LAST_RATE ** (step / steps)
         optimiser.zero_grad()
-        _measure_error(values, shot).backward()
+        _measure_error(values, shot, splats.find_colours(shot.camera) - splats.colours).backward()
         for value in values.values():
             if value.grad is not None:
                 value.grad[fixed] = 0
         optimiser.step()
-    return _collect(values)
+    return replace(_collect(values), slopes=splats.slopes)
 
 
-def _measure_error(values: dict[str, Tensor], shot: AvatarView) -> Tensor:
-    """Return the squared error over grey, per pixel of the view."""
+def _measure_error(values: dict[str, Tensor], shot: AvatarView, turned: F32) -> Tensor:
+    """Return the squared error over grey; `turned` is by what colours differ in the view's direction."""
     means, scales, turns = values["means"], values["scales"].exp(), values["rotations"]
-    flat = project(means, scales, turns, values["opacities"].sigmoid(), values["colours"], shot.camera, shot.size)
+    colours = (values["colours"] + torch.from_numpy(turned)).clamp(min=0)
+    flat = project(means, scales, turns, values["opacities"].sigmoid(), colours, shot.camera, shot.size)
     drawn = rasterize(flat, shot.size)
     wanted = torch.from_numpy(over_grey(shot.view.rgb, shot.view.mask).astype(np.float32))
     return shot.weight * (drawn[..., :3] + 0.5 * (1 - drawn[..., 3:4]) - wanted).square().sum()
