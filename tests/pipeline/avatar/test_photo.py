@@ -188,6 +188,16 @@ def test_clothes_without_an_edge_towards_the_wall_are_wall(shirt, is_wall):
     assert (found[105:, 65:135] == (not is_wall)).all()
 
 
+@pytest.mark.parametrize(("neck", "kept"), [(0.5, 1.0), (0.8, 0.0)])
+def test_a_shirt_like_the_wall_is_none_where_it_lies_against_a_neck(neck, kept):
+    rgb, matte, labels = draw_wall(0.8, 0.8, 0.0)
+    labels[:, 140:] = Label.BACKGROUND
+    rgb[100:], rgb[20:110, 75:125], labels[20:150, 75:125], matte[20:110, 75:125] = 0.8, neck, Label.SKIN, 1
+    rgb[110:150, 75:125] = neck
+    found = cut_wall(rgb, matte, labels)
+    assert (found[155:, 65:135] == kept).all() and (found[25:145, 80:120] == 1).all()
+
+
 def test_dark_cloth_apart_from_fair_hair_that_was_read_as_hair_is_cloth():
     labels, rgb = draw(0.8, 0.6)
     labels[110:], rgb[110:] = Label.CLOTHES, 0.1
