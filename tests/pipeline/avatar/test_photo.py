@@ -13,9 +13,9 @@ from portrait360.pipeline.avatar.photo.pixels import (
     find_shoulders,
     give_crumbs_away,
     give_strays_away,
-    has_skin_tone,
     uncover_skin,
 )
+from portrait360.pipeline.avatar.photo.skin_tone import has_skin_tone, uncover_limbs
 from portrait360.utils.portrait_labels import Label
 
 SIDE = 128
@@ -154,6 +154,29 @@ def test_skin_in_the_shade_may_be_deeper_in_hue_and_skin_in_the_light_may_not():
     light = 1 + 0.12 * rng.standard_normal((60, 90, 1))
     alike = has_skin_tone((rgb * light + 0.02 * rng.standard_normal(rgb.shape)).astype(np.float32), skin)
     assert alike[:, :30].mean() > 0.9 and alike[:, 30:60].mean() > 0.7 and alike[:, 60:].mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("hand", "cloth", "is_skin"),
+    [
+        ((0.78, 0.66, 0.57), (0.2, 0.25, 0.3), True),
+        ((0.78, 0.62, 0.40), (0.2, 0.25, 0.3), False),  # ochre cloth
+        ((0.78, 0.66, 0.57), (0.76, 0.66, 0.55), False),  # a pale patch of cloth like skin
+        ((0.66, 0.66, 0.66), (0.2, 0.2, 0.2), False),
+    ],
+)
+def test_a_hand_before_cloth_is_skin_and_cloth_of_another_tone_or_without_an_edge_is_not(hand, cloth, is_skin):
+    rng, labels = np.random.default_rng(0), np.zeros((200, 200), np.uint8)
+    rgb = np.full((200, 200, 3), 0.5, np.float32)
+    face = (0.66, 0.66, 0.66) if hand[0] == hand[2] else (0.78, 0.66, 0.57)
+    labels[20:100, 60:140], rgb[20:100, 60:140] = Label.FACE, face
+    labels[110:], rgb[110:], rgb[140:170, 20:60] = Label.CLOTHES, cloth, hand
+    light = cv2.GaussianBlur(rng.standard_normal(rgb.shape), (0, 0), 8)  # in this, nearby pixels are alike
+    found = uncover_limbs(labels, (rgb * (1 + light * 0.03 / light.std())).clip(0, 1).astype(np.float32))
+    changed = np.zeros(labels.shape, bool)
+    changed[139:171, 19:61] = True
+    assert (found == labels)[~changed].all()
+    assert (found[145:165, 25:55] == (Label.SKIN if is_skin else Label.CLOTHES)).mean() > 0.97
 
 
 def test_colours_of_a_grey_face_say_nothing_of_a_collar():

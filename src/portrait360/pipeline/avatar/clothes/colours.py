@@ -29,7 +29,8 @@ from portrait360.pipeline.avatar.photo.exposure import (
     shrink,
     to_albedo,
 )
-from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo, log_density
+from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo
+from portrait360.pipeline.avatar.photo.skin_tone import log_density
 from portrait360.synth.meshes import unit, vertex_normals
 from portrait360.synth.scene import Mesh, Part, Scene
 from portrait360.synth.wear.necklines import neck_azimuth

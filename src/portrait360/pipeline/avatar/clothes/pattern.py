@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from portrait360.geometry.cameras import pixel_centres
 from portrait360.pipeline.avatar.photo.exposure import blur, look_up_points, shrink
-from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo, log_density
+from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo
+from portrait360.pipeline.avatar.photo.skin_tone import log_density
 from portrait360.pipeline.avatar.skin.detail import coarser, look_up_detail
 from portrait360.synth.meshes import unit
 from portrait360.utils.array_types import F32, F64, Bools, Floats

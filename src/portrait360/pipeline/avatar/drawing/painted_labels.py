@@ -9,7 +9,8 @@ import numpy as np
 
 from portrait360.geometry.cameras import pixel_centres
 from portrait360.pipeline.avatar.drawing.painted_face import FURTHEST, find_frame, measure_jaw
-from portrait360.pipeline.avatar.photo.pixels import Photo, log_density
+from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.photo.skin_tone import log_density
 from portrait360.utils.array_types import F32, Bools, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import FACE_LABELS, Label

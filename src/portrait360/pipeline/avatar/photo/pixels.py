@@ -7,7 +7,7 @@ from typing import cast
 
 import cv2
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt
 
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.photo.borders import find_width, measure_borders
@@ -15,6 +15,7 @@ from portrait360.pipeline.avatar.photo.cloth_matte import cut_wall, drop_haze
 from portrait360.pipeline.avatar.photo.foreground import colour_loose_hair, estimate_foreground, open_gaps
 from portrait360.pipeline.avatar.photo.head_bands import find_band
 from portrait360.pipeline.avatar.photo.loose_hair import refine_hair
+from portrait360.pipeline.avatar.photo.skin_tone import DIM, WARM, has_skin_tone, log_density, uncover_limbs
 from portrait360.pipeline.avatar.photo.wall_hue import find_wall_hue
 from portrait360.pipeline.avatar.worn.enclosed_background import cut_enclosed_background
 from portrait360.pipeline.avatar.worn.head_cloth import uncover_head_cloth
@@ -36,7 +37,6 @@ PURE = (0.35, 0.65)  # place between the background's colour and the hair's
 CHIN = 0.75  # quantile of the rows of a face, below which there may be shoulders
 BORDER = 0.04  # crop sides within the photo's edge over which the photo fades in
 EYES, FOREHEAD = (0.0, 0.0, 0.18), (0.0, 0.1, 0.18)  # canonical points between the eyes, and above them
-BINS = 16  # of a histogram of colours, each way
 CLEARLY = 2.0  # logarithm of the odds from which a colour is the hair's
 DISTINCT_SHARE = 0.97  # share of a label's inside that must not look like background
 GRAIN = 0.005  # crop sides over which colours are compared where those of single pixels do not tell
@@ -44,12 +44,10 @@ COARSE = 6.0  # pixels for the sigma of a Gaussian that is so wide that nothing 
 HOLE = 0.06  # crop sides from the matte's edge within which it may have holes
 CRUMB, ISLAND = 0.001, 0.006  # share of the picture below which a part of a label is a crumb, and one of no colour
 RARE = 0.12  # share of the skin whose colours are too rare to tell skin by
-DIM, TONE = 0.03, (2.5, 3.0, 4.5)  # sRGB too dark to have a hue; deviations of both hues and of brightness
-SHADED = 0.5  # by how much more of these deviations of hue each of brightness adds
 MOST, LARGE = 0.55, 0.04  # share of clothes of the skin's colours, and of the picture, from which clothes have them
 NO_EDGE = 0.07  # step of sRGB across a border that is no edge
 LOWEST = 0.85  # quantile of the rows of a face below which nothing is part of a hat on the head
-WARM, COLOURLESS = 0.12, (-0.75, 0.1)  # logarithm of red over blue from which a face is warm; share of that of grey
+COLOURLESS = (-0.75, 0.1)  # shares of the face's warmth between which a colour is grey
 EVEN = 0.006  # crop sides over which that is judged
 BRIGHT = 1.15  # of the face's brightness, from which grey is white
 NEXT = 0.006  # crop sides beside what is labelled within which the matte's edge is its own
@@ -274,7 +272,8 @@ def correct_by_colour(labels: Bytes, rgb: F32, camera: Camera) -> Bytes:
         labels = reassign(labels, rgb, (Label.HAIR, Label.HAT), everywhere, brim < 0)
     labels = cover_collars(uncover_skin(give_crumbs_away(labels, Label.CLOTHES, Label.SKIN), rgb, white), rgb, white)
     strap = reassign(labels, rgb, (Label.HAIR, Label.CLOTHES), find_shoulders(labels), above)
-    return labels if (strap == labels).all() else uncover_skin(take_hats_off_chests(strap), rgb, white)
+    labels = labels if (strap == labels).all() else uncover_skin(take_hats_off_chests(strap), rgb, white)
+    return uncover_limbs(labels, rgb)
 
 
 def find_shoulders(labels: Bytes) -> Bools:
@@ -396,17 +395,6 @@ def uncover_ears(labels: Bytes, rgb: F32) -> Bytes:
     return np.where((labels == Label.EAR) & (evidence > CLEARLY), np.uint8(Label.HAIR), labels)
 
 
-def has_skin_tone(rgb: F32, skin: Bools) -> Bools:
-    """Return which pixels have the hue of masked skin, which may lie in another light."""
-    tone = np.log(rgb + DIM)
-    tone = np.stack([tone[..., 0] - tone[..., 1], tone[..., 1] - tone[..., 2], tone.mean(-1)], -1)
-    usual = np.median(tone[skin], 0)
-    spread = 1.5 * np.median(np.abs(tone[skin] - usual), 0)
-    off = (tone - usual) / np.maximum(spread, 1e-6)
-    deeper = SHADED * np.maximum(-off[..., 2:], 0) * np.array([1.0, 1.0, 0.0], np.float32)  # shade makes skin deeper
-    return np.asarray(((off < TONE + deeper) & (off > -np.array(TONE))).all(-1))
-
-
 def give_crumbs_away(labels: Bytes, label: Label, other: Label, most: float = CRUMB) -> Bytes:
     """Give parts of a label, each less than `most` of the picture, that lie mostly among another one to that."""
     _, parts, stats, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8), connectivity=4)
@@ -456,14 +444,6 @@ def compare_colours(labels: Bytes, rgb: F32, pair: tuple[Label, Label], typical:
     if (evidence[second] > 0).mean() < TELLING or (evidence[first] < 0).mean() < TELLING:
         return None
     return evidence
-
-
-def log_density(rgb: F32, samples: F32) -> F32:
-    """Return the logarithm of the density of the samples' colours at every pixel, by a smoothed histogram."""
-    cells = (np.clip(rgb, 0, 0.9999) * BINS).astype(int)
-    counts, _ = np.histogramdd(np.clip(samples, 0, 0.9999), BINS, [(0, 1)] * 3)
-    density = gaussian_filter(counts / len(samples), 1.0) + 1e-5
-    return np.log(density)[cells[..., 0], cells[..., 1], cells[..., 2]].astype(np.float32)
 
 
 def filter_by_guide(guide: F32, values: F32) -> F32:
