@@ -17,6 +17,7 @@ WARM = 0.12  # logarithm of red over blue from which a face is warm
 RARE = (0.02, 0.12)  # shares of the skin whose colours are too rare for any pixel of a limb, and for its core
 CORE, LIKE = 0.0015, 0.4  # share of the picture that the core of a limb has at least, and share of the limb
 EDGE = 0.1  # mean step of sRGB from a limb to the clothes beside it
+MOST = 0.7  # share of the clothes that limbs may be: of less, what is left does not tell the colour
 FEWEST = 60  # pixels of skin and of clothes between which to tell
 
 
@@ -46,7 +47,7 @@ def uncover_limbs(labels: Bytes, rgb: F32) -> Bytes:
         np.bincount(part[core], minlength=size) > LIKE * np.bincount(part.ravel(), minlength=size)
     )
     limb[0] = False
-    return np.where(limb[part], np.uint8(Label.SKIN), labels)
+    return labels if limb[part].sum() > MOST * cloth.sum() else np.where(limb[part], np.uint8(Label.SKIN), labels)
 
 
 def open_or_erode(mask: Bools, operation: int, side: int) -> Bools:
