@@ -78,3 +78,18 @@ def test_brown_irises_are_never_red_and_no_others_change():
     np.testing.assert_allclose(limited @ LUMINANCE, colours @ LUMINANCE)
     assert limited[0, 1] > 0.35 * limited[0, 0]
     np.testing.assert_allclose(limited[1:], colours[1:])
+
+
+@pytest.mark.parametrize("light", [0.25, 0.9, 1.2])
+def test_teeth_have_as_much_light_as_the_photo_leaves_them(light):
+    red = np.array([1.3, 0.9, 0.8])
+    red = red / (red @ LUMINANCE)
+    mouth = np.ones((40, 40), bool)
+    drawn = np.full((40, 40, 3), 0.5, np.float32)
+    photo = SimpleNamespace(radiance=light * red * drawn, shows=lambda *labels: mouth & (Label.MOUTH in labels))
+    film = SimpleNamespace(radiance=drawn, labels=np.full((40, 40), Label.MOUTH))
+    teeth = make_mesh(np.zeros((3, 3)), np.array([[0, 1, 2]]), np.full((3, 3), 0.6), Material.EYE, Part.SKIN)
+    (tinted,) = tint_eyes([teeth], cast(View, SimpleNamespace(photo=photo, whole=film, bare=film)))
+    assert tinted.albedo[0] @ LUMINANCE == pytest.approx(0.6 * light, rel=0.1)
+    warmth = tinted.albedo[0, 0] / tinted.albedo[0, 2]
+    assert warmth > 1.4 if light < 0.4 else warmth < 1.4  # deep in the mouth light is that which lips let through

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_first
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.skin.mouth import find_rim, find_rim_rows, lies_above
+from portrait360.pipeline.avatar.skin.mouth import find_rim, find_rim_rows, lies_above, light_teeth
 from portrait360.pipeline.export.avatar_glb.face import name_mouth_parts, shade_mouth
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.pipeline.export.avatar_glb.skin_texture import calm_lids, find_lids
@@ -19,7 +19,7 @@ from portrait360.synth.head_pack import load_pack
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.mesh_buffers import AMBIENT
-from portrait360.synth.scene import Mesh, Scene
+from portrait360.synth.scene import Material, Mesh, Scene
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
@@ -53,7 +53,7 @@ class Openings:
     change: F32  # (n, 3) of the ambient light between the photo's expression and open mouth and closed eyes
     units: tuple[int, ...]  # whose weights tell how far they are closed or open
     lids: F32  # (2, n, 3) change of albedo of closed lids: closing stretches the folds and lashes that open ones show
-    lips: F32  # (n, 3) change of albedo where lips and lining have taken the colour of teeth in the photo
+    lips: F32  # (n, 3) change of albedo where lips have taken the colour of teeth in the photo, or teeth their shade
     teeth: F32  # (n,) 1 for teeth and tongue
     gap: F32  # (k,) between the lips, in the photo
     retreat: F32  # (n, 3) how far back teeth beside the corners of the mouth go, which else pierce moved lips
@@ -121,7 +121,7 @@ def find_openings(avatar: Avatar, parts: MovingParts) -> Openings:
     ordered = sorted(parts.eyes, key=lambda eye: -float(eye.middle[0]))[:2]
     eyes = tuple(eye.rows for eye in ordered)
     change = (other - rest) * _shade_teeth(avatar, len(rest))
-    lids, lips = _even_lids(avatar, len(rest)), _recolour_lips(avatar, len(rest))
+    lids, lips = _even_lids(avatar, len(rest)), _recolour_lips(avatar, len(rest)) + _light_teeth(avatar, len(rest))
     retreat, gaps = _push_back_teeth(avatar, len(rest)), _find_gaps(avatar, parts)
     heights = np.concatenate([mesh.vertices[:, 1] for mesh in avatar.scene.meshes])
     gap, teeth = heights[gaps[2][0]] - heights[gaps[2][1]], _find_teeth(avatar, len(rest))
@@ -195,6 +195,15 @@ def _recolour_lips(avatar: Avatar, count: int) -> F32:
         pale = smoothstep(*PALE, skin.albedo[rows, 1] / max(float(shade * usual[1]), 1e-4))
         change[rows] = pale[:, None] * (shade * usual - skin.albedo[rows])
     out[first : first + len(change)] = change
+    return out
+
+
+def _light_teeth(avatar: Avatar, count: int) -> F32:
+    """Return what is added to the albedo (n, 3) of teeth that barely parted lips leave dark in the photo."""
+    out = np.zeros((count, 3), np.float32)
+    for rows, mesh in _walk_mouth(avatar):
+        if mesh.material[0] == Material.EYE:  # and no tongue
+            out[rows] = light_teeth(mesh.albedo) - mesh.albedo
     return out
 
 

@@ -55,6 +55,7 @@ from portrait360.pipeline.avatar.person import (
 from portrait360.pipeline.avatar.photo.exposure import is_hair
 from portrait360.pipeline.avatar.photo.key_light import add_key_light
 from portrait360.pipeline.avatar.photo.light_fit import fit_light
+from portrait360.pipeline.avatar.photo.open_mouth import mark_mouth
 from portrait360.pipeline.avatar.photo.overruled_photo import (
     NO_CONFLICT,
     Conflict,
@@ -210,7 +211,7 @@ def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, P
         whiskers = measure_whiskers(skin, photo)
         is_bearded = confirm_beard(portrait.reading, measure_evidence(skin, photo, whiskers))
         photo = correct_beard(photo, skin, whiskers) if is_bearded else shave(photo, skin)
-    return fit, photo, portrait.reading
+    return fit, mark_mouth(photo, portrait.landmarks), portrait.reading
 
 
 def describe_head(
@@ -247,7 +248,7 @@ def bake_other_photo(scene: Scene, other: Portrait, portrait: Portrait, cover: P
     if other.reading is None:
         return scene
     camera = estimate_reference_camera(other, portrait, cover.vertices, cover.triangles)
-    return bake_photo(scene, read_photo(other, camera), alone=False)
+    return bake_photo(scene, mark_mouth(read_photo(other, camera), other.landmarks), alone=False)
 
 
 def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading) -> HeadParameters:

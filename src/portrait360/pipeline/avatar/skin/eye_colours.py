@@ -17,11 +17,12 @@ from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
 FEW_OF_EYE = 30  # pixels
 EYE_QUANTILES, TEETH_QUANTILES = (0.75, 0.95), (0.8, 0.97)  # of brightness: not iris and lids, not reflections
-LIMITS = (0.2, 1.5)
+LIMITS = (0.2, 1.5)  # of gains
 WHITE = (0.45, 0.8)  # brightness against the white of an eye from which a vertex is white
 FAIR = (0.9, 0.99)  # quantiles of the brightness of a face whose colour stands in for white
 PALE_TEETH = 0.5  # share of the tint of eyes that teeth have
-TEETH_LIMITS = (0.6, 1.1)  # of their gain: the photo may show more of a dark mouth than of them
+TEETH_LIMITS = (0.2, 1.3)  # of their gain: barely parted lips leave them little light, which no lamp of ours says
+SHADED_TEETH = (0.8, 0.4)  # gains from which, and up to which, lips shade them
 PALE = 0.6  # how much of that colour white takes
 IRIS_RADIUS = 0.36  # of the height of the open eye
 BRIGHTER, MIDDLE = (0.5, 0.92), (0.2, 0.6)  # quantiles of the brightness of an iris and what surrounds it
@@ -43,11 +44,20 @@ def tint_eyes(meshes: list[Mesh], view: View) -> list[Mesh]:
     eyes = _find_gain(view, Label.EYE, EYE_QUANTILES, FEW_OF_EYE)
     eyes = _find_tint(view) if eyes is None else eyes
     gain = _find_gain(view, Label.MOUTH, TEETH_QUANTILES, FEW)
-    # what the mouth shows beside the teeth falsifies their tint, and eyes are bloodshot
-    teeth = (eyes / max(float(eyes @ LUMINANCE), 1e-3)) ** PALE_TEETH
-    teeth = teeth if gain is None else teeth * np.clip(float(gain @ LUMINANCE), *TEETH_LIMITS)
+    teeth = (eyes / max(float(eyes @ LUMINANCE), 1e-3)) ** PALE_TEETH  # for eyes are bloodshot
+    teeth = teeth if gain is None else _light_teeth(teeth, gain)
     irises = _find_iris_gain(view)
     return [_tint(mesh, eyes, irises, teeth) for mesh in meshes]
+
+
+def _light_teeth(tint: Floats, gain: Floats) -> Floats:
+    """Return by what to multiply the albedo of teeth (3,) of a tint, from what the photo's mouth shows of a render's.
+
+    In the shade of lips they are as red as what these let through; what shines shows more beside them than their hue.
+    """
+    level = max(float(gain @ LUMINANCE), 1e-3)
+    shaded = float(smoothstep(*SHADED_TEETH, np.array(level)))
+    return np.asarray(tint * (gain / level / tint) ** shaded * np.clip(level, *TEETH_LIMITS))
 
 
 def _tint(mesh: Mesh, eyes: Floats, irises: Floats, teeth: Floats) -> Mesh:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from portrait360.synth.meshes import grid, make_mesh, with_label
+from portrait360.synth.render.lights import LUMINANCE
 from portrait360.synth.scene import Material, Mesh, Part
-from portrait360.utils.array_types import F64, Bools, Floats
+from portrait360.utils.array_types import F32, F64, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
@@ -38,6 +39,7 @@ CHEEK, DEEP = (
     np.array([0.30, 0.22, 0.20]),
 )  # half-widths of the arch; light that cheeks leave there
 ENAMEL, GUM = np.array([0.74, 0.68, 0.58]), np.array([0.40, 0.145, 0.14])
+DIMMEST = 0.6  # of that, of teeth in an open mouth
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,14 @@ def make_row(
     triangles = triangles if side > 0 else triangles[:, ::-1]
     mesh = make_mesh(points.reshape(-1, 3), triangles, colour.reshape(-1, 3), Material.EYE, Part.SKIN)
     return with_label([mesh], Label.MOUTH)[0]
+
+
+def light_teeth(albedo: F32) -> F32:
+    """Return the albedo of teeth (n, 3) in an open mouth; lips that are barely parted may leave them dark."""
+    brightest, least = np.quantile(albedo, 0.99, axis=0), DIMMEST * ENAMEL
+    if len(albedo) == 0 or brightest @ LUMINANCE >= least @ LUMINANCE:
+        return albedo
+    return np.asarray(albedo * (least / np.maximum(brightest, 1e-4)), np.float32)
 
 
 def _angles(arch: Arch, along: Floats) -> F64:

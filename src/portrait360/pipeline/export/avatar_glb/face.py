@@ -9,6 +9,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.surfaces.simplification import simplify
 from portrait360.pipeline.avatar.avatar import Avatar
+from portrait360.pipeline.avatar.skin.mouth import light_teeth
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck
 from portrait360.pipeline.export.avatar_glb.card_texture import finish_texture
 from portrait360.pipeline.export.avatar_glb.expression import Rig, follow, select_units
@@ -88,7 +89,7 @@ def make_mouth(avatar: Avatar, rig: Rig, *, unlit: bool) -> list[Piece]:
         behind = vertices.mean(0) * np.array([1, 1, 0]) + np.array([0, 0, vertices[:, 2].min()])
         if ((vertices - behind) * normals).sum() < 0:
             normals, compact = -normals, compact.reshape(-1, 3)[:, ::-1]
-        colours = mesh.albedo[rows]
+        colours = (mesh.albedo if name == "tongue" else light_teeth(mesh.albedo))[rows]
         if unlit:
             colours = show_linear(colours * find_irradiance(avatar, mesh)[rows])
         colours = colours * shade_mouth(vertices)
