@@ -30,6 +30,7 @@ from portrait360.pipeline.avatar.photo.exposure import (
     trimmed_mean,
 )
 from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo
+from portrait360.pipeline.avatar.photo.stray_hair import find_stray_hair
 from portrait360.pipeline.avatar.skin.detail import look_up_detail, make_detail
 from portrait360.pipeline.avatar.skin.ear_colours import find_ears, redden_ears, shade_ears
 from portrait360.pipeline.avatar.skin.mesh import (
@@ -63,6 +64,7 @@ PATCH, BESIDE_FEATURES = 0.03, 0.006  # picture sides around patches of light, a
 KEPT = 0.5  # share of weak patches that stays: the photo shows them over the layers
 SHADE = 0.05  # picture sides from hair to where its shade on the skin ends
 SMEARED = (0.004, 0.020)  # picture sides from hair over which skin outside the features counts fully
+STRAY_EDGE = 0.002  # picture sides over which hair ends that was taken for skin
 COLLAR = (0.008, 0.035)  # those from cloth, whose shade lies on the neck
 LOPSIDED = 0.92  # share taken off what differs broadly between left and right
 BROADEST, EVENED = 0.08, 0.65  # canonical width over which skin has one tone; share taken off what differs broadly
@@ -201,7 +203,8 @@ def _see_bare_skin(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> SkinVi
     """Return how the photo shows each vertex as bare skin."""
     points, photo, base = mesh.vertices, view.photo, clean_base(mesh, kinds)
     uv, _ = photo.camera.project(points)
-    inside = _bare_mask(photo) * is_part(view.bare, Part.SKIN)
+    stray = find_stray_hair(photo)
+    inside = _bare_mask(photo) * (1 - soften_edge(stray)) * is_part(view.bare, Part.SKIN)
     brow = look_up_points(photo.mask((Label.BROW,), inset=0, blur=2.0), uv)
     ratio = level_patches(log_ratio(photo.radiance, view.bare.radiance), inside, photo)
     gain = look_up_points(_hold_back_gloss(ratio, inside), uv)
@@ -211,12 +214,12 @@ def _see_bare_skin(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> SkinVi
     weight = find_seen(points, normals, view, view.bare, 0.008, inside, facing=(0.22, 0.6))
     lids, lips = (load_pack().mask(name, 1 if len(points) == coarse_count() else 2) for name in ("eyelids", "lips"))
     smears = ((TOP, SMEARED), ((*BEARD, *TOP), SMEARED), (CLOTHES, COLLAR))
-    clear, smeared, apart = (look_up_points(_out_of_smears(photo, *smear), uv) for smear in smears)
+    clear, smeared, apart = (look_up_points(_out_of_smears(photo, stray, *smear), uv) for smear in smears)
     features = np.maximum(np.maximum(brow, lids), clear * find_features(len(points)))  # no strands on a forehead
     weight = np.where(kinds == LINING, 0, weight * apart * (smeared + 0.4 * features * (1 - smeared)))
     facing = smoothstep(0.3, 0.7, cosine_to_camera(points, normals, view))
     weight = weight * (1 - find_poorer_side(facing, weight) * find_features(len(points)))
-    source = weight * facing * look_up_points(_out_of_shade(photo), uv)
+    source = weight * facing * look_up_points(_out_of_shade(photo, stray), uv)
     source = np.where(kinds == LINING, 1, source)
     brow = take_from_better_side(brow, weight)
     brow = np.maximum(smoothstep(0.0, 0.5, brow), smoothstep(0.1, 0.5, np.maximum(lids, lips))).astype(np.float32)
@@ -389,16 +392,20 @@ def _bare_mask(photo: Photo) -> F32:
     return np.clip(sure, 0, 1).astype(np.float32)
 
 
-def _out_of_shade(photo: Photo) -> F32:
+def soften_edge(mask: Bools) -> F32:
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), STRAY_EDGE * len(mask)), np.float32)
+
+
+def _out_of_shade(photo: Photo, stray: Bools) -> F32:
     """Return 0 beside hair, which shades the skin, to 1 where its shade ends."""
-    free = (~photo.shows(*HAIR, *BEARD, *HAT)).astype(np.uint8)
+    free = (~(photo.shows(*HAIR, *BEARD, *HAT) | stray)).astype(np.uint8)
     distance = cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size
     return (0.1 + 0.9 * smoothstep(0.01, SHADE, distance)).astype(np.float32)
 
 
-def _out_of_smears(photo: Photo, labels: tuple[Label, ...], reach: tuple[float, float]) -> F32:
+def _out_of_smears(photo: Photo, stray: Bools, labels: tuple[Label, ...], reach: tuple[float, float]) -> F32:
     """Return 0 at the edges of these labels, with which skin is confused, to 1 where it is surely skin."""
-    free = (~photo.shows(*labels)).astype(np.uint8)
+    free = (~(photo.shows(*labels) | stray & (Label.HAIR in labels))).astype(np.uint8)
     distance = cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size
     return np.asarray(smoothstep(*reach, distance), np.float32)
 

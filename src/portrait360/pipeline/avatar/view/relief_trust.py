@@ -10,6 +10,7 @@ import numpy as np
 from portrait360.pipeline.avatar.drawing.painted_labels import find_ink
 from portrait360.pipeline.avatar.photo.beneath_ears import find_beneath_ears
 from portrait360.pipeline.avatar.photo.pixels import CLOTHES, HAIR, SKIN, Photo
+from portrait360.pipeline.avatar.photo.stray_hair import find_stray_hair
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
@@ -124,7 +125,7 @@ def judge_stretch(shows: Shown, uv: Floats, angle: Floats, skin: Floats, beneath
 
 def find_clear_skin(photo: Photo) -> F32:
     """Return 0 beside the photo's hair, hat, clothes and ears, which shade the skin, 1 where that ends (s, s)."""
-    free = (~photo.shows(*HAIR, Label.HAT, *CLOTHES)).astype(np.uint8)
+    free = (~(photo.shows(*HAIR, Label.HAT, *CLOTHES) | find_stray_hair(photo))).astype(np.uint8)
     away = cv2.distanceTransform(free, cv2.DIST_L2, 3) / photo.size
     return np.asarray(smoothstep(*CLEAR, away) * (1 - find_beneath_ears(photo)), np.float32)
 
