@@ -55,7 +55,7 @@ from portrait360.pipeline.avatar.person import (
 from portrait360.pipeline.avatar.photo.exposure import is_hair
 from portrait360.pipeline.avatar.photo.key_light import add_key_light
 from portrait360.pipeline.avatar.photo.light_fit import fit_light
-from portrait360.pipeline.avatar.photo.open_mouth import mark_mouth
+from portrait360.pipeline.avatar.photo.openings import mark_openings
 from portrait360.pipeline.avatar.photo.overruled_photo import (
     NO_CONFLICT,
     Conflict,
@@ -168,7 +168,7 @@ def _make_layers(
     scene = grow_scene(fold_ears(fine), coarse, person, warp=ablation.warp)
     on_step(GROWN, WHOLE)
     built = move_scene(scene, find_similarity(photo.camera, portrait.camera))
-    photo = replace(person.photo, camera=portrait.camera)
+    photo = mark_openings(replace(person.photo, camera=portrait.camera), portrait.landmarks)
     bare = take_frames_off(photo, person.parameters.wear.glasses)
     scene = calibrate(take_glasses_off(built), bare)
     on_step(CALIBRATED, WHOLE)
@@ -211,7 +211,7 @@ def fit_photo(portrait: Portrait, ablation: Ablation = FULL) -> tuple[SkinFit, P
         whiskers = measure_whiskers(skin, photo)
         is_bearded = confirm_beard(portrait.reading, measure_evidence(skin, photo, whiskers))
         photo = correct_beard(photo, skin, whiskers) if is_bearded else shave(photo, skin)
-    return fit, mark_mouth(photo, portrait.landmarks), portrait.reading
+    return fit, photo, portrait.reading
 
 
 def describe_head(
@@ -248,7 +248,7 @@ def bake_other_photo(scene: Scene, other: Portrait, portrait: Portrait, cover: P
     if other.reading is None:
         return scene
     camera = estimate_reference_camera(other, portrait, cover.vertices, cover.triangles)
-    return bake_photo(scene, mark_mouth(read_photo(other, camera), other.landmarks), alone=False)
+    return bake_photo(scene, mark_openings(read_photo(other, camera), other.landmarks), alone=False)
 
 
 def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading) -> HeadParameters:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
-from portrait360.pipeline.avatar.photo.open_mouth import mark_mouth
+from portrait360.pipeline.avatar.photo.openings import EYES, mark_openings
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.skin.lip_edges import LOWER, UPPER
 from portrait360.pipeline.avatar.skin.mouth import ENAMEL, light_teeth
@@ -17,6 +17,7 @@ from portrait360.utils.portrait_labels import Label
 from tests.fixtures.photos import FOCAL
 
 SIDE, WIDTH = 200, 0.3  # of a photo, and of the mouth in its middle, crop sides
+EYE = (0.08, 0.03)  # half the width and height of eyes above it
 
 
 def photograph(label: Label) -> Photo:
@@ -26,8 +27,11 @@ def photograph(label: Label) -> Photo:
 
 
 def part_lips(opening: float) -> F64:
-    """Return the landmarks of lips whose opening is so high in the middle, in widths of the mouth."""
+    """Return landmarks of open eyes, and of lips whose opening is so high in the middle, in widths of the mouth."""
     landmarks = np.zeros((478, 2))
+    for edge, x in zip(EYES, (0.3, 0.7), strict=True):
+        angle = np.linspace(0, 2 * np.pi, len(edge), endpoint=False)
+        landmarks[list(edge)] = np.stack([x + EYE[0] * np.cos(angle), 0.3 + EYE[1] * np.sin(angle)], 1)
     across = np.linspace(-1, 1, len(UPPER))
     for edge, side in ((UPPER, -1), (LOWER, 1)):
         y = 0.5 + side * 0.5 * opening * WIDTH * (1 - across**2)
@@ -38,22 +42,31 @@ def part_lips(opening: float) -> F64:
 @pytest.mark.parametrize("label", [Label.LIPS, Label.FACE, Label.BEARD])
 @pytest.mark.parametrize("opening", [0.1, 0.2, 0.5])
 def test_all_between_parted_lips_is_mouth_and_nothing_else_is(label, opening):
-    found = mark_mouth(photograph(label), part_lips(opening)).shows(Label.MOUTH)
+    found = mark_openings(photograph(label), part_lips(opening)).shows(Label.MOUTH)
     y, x = (np.indices((SIDE, SIDE)) + 0.5) / SIDE - 0.5
     edge = 0.5 * opening * WIDTH * (1 - (2 * x / WIDTH) ** 2)
     assert found[np.abs(y) < edge - 1.5 / SIDE].all()
     assert not found[np.abs(y) > edge + 1.5 / SIDE].any()
 
 
+def test_an_eye_ends_where_lids_do_and_lies_before_nothing():
+    landmarks = part_lips(0.0)
+    y, x = (np.indices((SIDE, SIDE)) + 0.5) / SIDE
+    away = np.minimum(*(np.hypot((x - middle) / EYE[0], (y - 0.3) / EYE[1]) for middle in (0.3, 0.7)))
+    read = mark_openings(photograph(Label.EYE), landmarks)
+    assert read.shows(Label.EYE)[away < 0.75].all() and read.shows(Label.FACE)[away > 1.3].all()
+    assert (mark_openings(photograph(Label.GLASSES), landmarks).labels == Label.GLASSES).all()
+
+
 def test_lips_that_meet_and_what_is_held_before_a_mouth_stay():
     for label, opening in ((Label.LIPS, 0.02), (Label.OBJECT, 0.3)):
         photo = photograph(label)
-        assert (mark_mouth(photo, part_lips(opening)).labels == photo.labels).all()
+        assert (mark_openings(photo, part_lips(opening)).labels == photo.labels).all()
 
 
 def test_a_mouth_that_is_drawn_is_what_its_own_lines_say():
     photo = replace(photograph(Label.LIPS), painted=True)
-    assert mark_mouth(photo, part_lips(0.3)) is photo
+    assert mark_openings(photo, part_lips(0.3)) is photo
 
 
 @pytest.mark.parametrize("light", [0.2, 0.5, 0.8, 1.2])
