@@ -305,6 +305,21 @@ def test_hats_and_hair_are_told_apart_by_their_colours(brightness, answers, top,
     assert (photo.labels[95:115] == Label.HAIR).all()
 
 
+@pytest.mark.parametrize(("brim", "found"), [(0.05, True), (0.4, False)])
+def test_a_hat_ends_where_its_colour_does_if_hair_has_another(brim, found):
+    """Half of a hat's brim is read as hair. Hair beside the face is hair; where both look alike, nothing changes."""
+    photo = show_crown(0.4, brim, 0.4)
+    rgb, labels = photo.rgb.copy(), np.full_like(photo.labels, Label.BACKGROUND)
+    rgb[30:60] = brim + (rgb[30:60] - rgb[30:60].mean())
+    labels[30:90], labels[90:170] = Label.HAIR, Label.HAIR
+    labels[30:60, :100], labels[94:160, 60:140] = Label.HAT, Label.FACE
+    rgb[60:170] = 0.4 + (rgb[60:170] - rgb[60:170].mean(1, keepdims=True))
+    settled = settle_hat(replace(photo, rgb=rgb, radiance=srgb_to_radiance(rgb), labels=labels), read_hat(brim=1.0))
+    assert (settled.labels[35:55, 110:190] == (Label.HAT if found else Label.HAIR)).all()
+    assert (settled.labels[35:55, 10:90] == Label.HAT).all()
+    assert (settled.labels[65:85] == Label.HAIR).all() and (settled.labels[94:160, 60:140] == Label.FACE).all()
+
+
 @pytest.mark.parametrize(
     ("answers", "expected"), [({"none": 0.8, "hood": 0.2}, Label.CLOTHES), ({"hood": 1.0}, Label.HAT)]
 )

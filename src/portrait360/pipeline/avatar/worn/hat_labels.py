@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from portrait360.pipeline.avatar.photo.discriminant import discriminate
 from portrait360.pipeline.avatar.photo.pixels import HAIR, Photo
 from portrait360.pipeline.reading.reading import Reading
 from portrait360.utils.array_types import Bools, Floats
-from portrait360.utils.portrait_labels import Label
+from portrait360.utils.portrait_labels import SKIN_LABELS, Label
 
 FEWEST = 150  # pixels from which colours can be compared
 DARKEST = 0.02  # added to light before its logarithm is taken
 ALIKE, APART = 1.0, 1.5  # standard deviations up to which two colours are one thing's, and from which they are not
 LEAST_ON_TOP = 0.3  # share of a hat that lies above the middle of the face
 ABSENT = 0.2  # probability of no hat from which one is doubtful
+INNER = 0.012  # picture sides within the edge of what is called a hat from which it is one
+BESIDE = (0.006, 0.035)  # picture sides from the skin between which hair is hair
+ROUNDS = 4  # in which both parts' colours are told anew
 
 
 def settle_hat(photo: Photo, reading: Reading) -> Photo:
@@ -42,8 +46,30 @@ def settle_hat(photo: Photo, reading: Reading) -> Photo:
     above = hair & np.flip(np.maximum.accumulate(np.flip(hat, 0), 0), 0)
     doubtful = reading.answers["hat"].get("none", 0.0) > ABSENT
     if not doubtful and APART < compare_colours(light, above, hair & ~above) < np.inf:
-        return replace(photo, labels=np.where(above, np.uint8(Label.HAT), photo.labels))
-    return photo
+        photo = replace(photo, labels=np.where(above, np.uint8(Label.HAT), photo.labels))
+    return part_hat_from_hair(photo)
+
+
+def part_hat_from_hair(photo: Photo) -> Photo:
+    """Return the photo with labels of hat and hair that end where their colours do, if these are clearly apart.
+
+    What tells both colours is the inside of what is called a hat, and the hair that lies beside the skin.
+    """
+    hat, hair, skin = photo.shows(Label.HAT), photo.shows(*HAIR), photo.shows(*SKIN_LABELS)
+    within, beside = (cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 5) / photo.size for m in (hat, ~skin))
+    sure_hat, sure_hair = within > INNER, hair & (beside > BESIDE[0]) & (beside < BESIDE[1])
+    light = np.log(photo.radiance + DARKEST)
+    if not APART < compare_colours(light, sure_hat, sure_hair) < np.inf:
+        return photo
+    picture = np.clip(255 - 255 * light / np.log(DARKEST), 0, 255).astype(np.uint8)
+    picture[~(hat | hair)] = np.median(picture[sure_hair], 0)  # what is neither tells nothing
+    kinds = np.where(hat, np.uint8(cv2.GC_PR_FGD), np.uint8(cv2.GC_PR_BGD))
+    kinds[sure_hat], kinds[sure_hair | ~(hat | hair)] = cv2.GC_FGD, cv2.GC_BGD
+    cv2.setRNGSeed(0)  # the same photo, the same labels
+    cv2.grabCut(picture, kinds, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+    is_hat = np.isin(kinds, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    parted = np.where(is_hat, np.uint8(Label.HAT), np.uint8(Label.HAIR))
+    return replace(photo, labels=np.where(hat | hair, parted, photo.labels))
 
 
 def compare_colours(light: Floats, first: Bools, second: Bools) -> float:
