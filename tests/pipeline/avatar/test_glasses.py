@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.worn.glasses_fit import find_glasses, fit_dark_lenses, shows_dark_lenses
 from portrait360.pipeline.avatar.worn.glasses_photo import (
@@ -29,6 +30,7 @@ from portrait360.synth.scene import Material, Scene
 from portrait360.synth.wear.glasses import FRAMES, find_frame, make_glasses
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures.glasses import CAMERA, SIDE, dress, photograph
+from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
 
 WIRE = Wear(
@@ -54,6 +56,30 @@ def test_the_lenses_that_a_photo_shows_are_found(head: Head, worn: Photo) -> Non
     assert abs(fit.width - true.width) < 0.1 * frame.width
     assert abs(fit.height - true.height) < 0.1 * frame.height
     assert abs(fit.rise - true.rise) < 0.02 and abs(fit.aside - true.aside) < 0.01 and abs(fit.tilt - true.tilt) < 3
+
+
+@pytest.mark.parametrize("azimuth", [-50, 35])
+def test_a_turned_face_tells_how_far_lenses_stand_off(head: Head, worn: Photo, azimuth: float) -> None:
+    def measure(fit: GlassesFit) -> float:
+        meshes = make_glasses(head, HeadParameters(wear=replace(WIRE, glasses_fit=fit)))
+        return float(next(mesh for mesh in meshes if mesh.material[0] == Material.METAL).vertices[:, 2].mean())
+
+    true = replace(WIRE.glasses_fit, aside=0.0, forward=0.06)
+    photo = photograph(dress(head, replace(WIRE, glasses_fit=true)), Camera(look_at(azimuth, 2), FOCAL))
+    far, near = measure(true), measure(replace(true, forward=0.0))
+    assert far > near + 0.01
+    assert abs(measure(find_glasses(head, photo).fit("wire_large")) - far) < 0.4 * (far - near)
+    assert find_glasses(head, worn).fit("wire_large").forward == 0  # the photo of a face from the front does not
+
+
+def test_many_pixels_of_glasses_are_as_good_as_a_sure_answer(head: Head, worn: Photo, bare: Photo) -> None:
+    doubtful = {"none": 0.65, "clear": 0.35}
+    faint = replace(worn, radiance=(bare.radiance + 0.2 * (worn.radiance - bare.radiance)))
+    assert choose_glasses(head, faint, Wear(), doubtful).glasses == "none"
+    lens = np.zeros(worn.labels.shape, np.bool_)
+    lens[150:170, 150:170] = True
+    named = [replace(p, labels=np.where(lens, np.uint8(Label.GLASSES), p.labels)) for p in (faint, bare)]
+    assert [choose_glasses(head, p, Wear(), doubtful).glasses != "none" for p in named] == [True, False]
 
 
 @pytest.mark.parametrize("kind", ["sun_round", "sun_aviator", "sun_cat"])

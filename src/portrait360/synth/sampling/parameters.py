@@ -139,6 +139,7 @@ class GlassesFit:
     rise: float = 0.0
     aside: float = 0.0  # to the subject's left
     tilt: float = 0.0  # degrees, the subject's left side up where positive
+    forward: float = 0.0  # how far the lenses lie before their usual place
 
 
 @dataclass(frozen=True)

@@ -137,10 +137,10 @@ def trace_lens(measures: Floats, eye: Eyeball) -> F64:
     """Return the rims (.., k, 3) of one lens, flat but for its bend to the temple.
 
     The last axis of `measures` holds width, height, power, droop, cat and taper of lenses, and how far they lie
-    apart, higher, aside and tilted, as in `GlassesFit`.
+    apart, higher, aside and tilted, as in `GlassesFit`, and, if it is that long, how far they lie forward.
     """
     columns = np.moveaxis(np.asarray(measures, np.float64), -1, 0)[..., None]
-    width, height, power, droop, cat, taper, apart, rise, aside, tilt = columns
+    width, height, power, droop, cat, taper, apart, rise, aside, tilt, *forward = columns
     scale = max(HEAD_HEIGHT, HEAD_HEIGHT * eye.radii[0] / 0.0285 * 0.82)  # toons wear larger glasses
     c, s = np.cos(RIM_ANGLES), np.sin(RIM_ANGLES)
     x = np.sign(c) * np.abs(c) ** (2 / power) * width
@@ -153,7 +153,7 @@ def trace_lens(measures: Floats, eye: Eyeball) -> F64:
     place = eye.center.astype(np.float64)
     center = place[0] + eye.side * (0.004 + apart * HEAD_HEIGHT)
     x, y = center + eye.side * x, place[1] - 0.004 + rise * HEAD_HEIGHT + y
-    front = eye.center[2] + eye.radii[2] * 1.06 + 0.012
+    front = eye.center[2] + eye.radii[2] * 1.06 + 0.012 + HEAD_HEIGHT * sum(forward)
     z = front - 1.3 * np.maximum(np.abs(x) - abs(center), 0) ** 2 / HEAD_HEIGHT
     cosine, sine = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     up = y - place[1]
@@ -181,7 +181,8 @@ def _lens_outline(head: Head, frame: Frame, fit: GlassesFit, side_index: int) ->
     """Return the rim of one lens (k, 3), just clear of lashes, brow and cheek."""
     rise = fit.rise - frame.slip
     shape = [frame.width, frame.height, frame.power, frame.droop, frame.cat, frame.taper]
-    points = trace_lens(np.array([*shape, fit.apart, rise, fit.aside, fit.tilt]), head.eyes[side_index])
+    worn = [fit.apart, rise, fit.aside, fit.tilt, fit.forward]
+    points = trace_lens(np.array([*shape, *worn]), head.eyes[side_index])
     lack = np.maximum(0.006 - head.field.distance(points), 0).max()
     points[:, 2] += min(lack, FARTHEST if fit == GlassesFit() else FARTHEST_FITTED)
     return points

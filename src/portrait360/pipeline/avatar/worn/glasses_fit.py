@@ -22,11 +22,12 @@ from portrait360.utils.array_types import F32, F64, Bytes, Floats
 from portrait360.utils.image_ops import look_up
 from portrait360.utils.portrait_labels import Label
 
-LOW = np.array([0.090, 0.056, 2.0, 0.0, 0.0, 0.0, -0.025, -0.07, -0.025, -6.0])
-HIGH = np.array([0.150, 0.120, 4.5, 0.02, 0.03, 0.35, 0.045, 0.03, 0.025, 6.0])
+LOW = np.array([0.090, 0.056, 2.0, 0.0, 0.0, 0.0, -0.025, -0.07, -0.025, -6.0, 0.0])
+HIGH = np.array([0.150, 0.120, 4.5, 0.02, 0.03, 0.35, 0.045, 0.03, 0.025, 6.0, 0.12])
 """Measures of lenses as `trace_lens` takes them."""
-OFTEN = np.array([0.115, 0.085, 2.8, 0.005, 0.005, 0.15, 0.0, -0.03, 0.0, 0.0])
-SPREAD = np.array([0.02, 0.025, 1.0, 0.01, 0.015, 0.15, 0.015, 0.03, 0.01, 2.5])
+OFTEN = np.array([0.115, 0.085, 2.8, 0.005, 0.005, 0.15, 0.0, -0.03, 0.0, 0.0, 0.03])
+SPREAD = np.array([0.02, 0.025, 1.0, 0.01, 0.015, 0.15, 0.015, 0.03, 0.01, 2.5, 0.03])
+ASIDE = 15.0  # degrees by which a face is turned from which a photo tells the last of them: how far lenses stand off
 ODD = 0.004  # what speaks against lenses that are as far from what is usual as most are at most
 WITHIN = np.array([0.085, 0.06, 2.0, 0.0, 0.0, 0.0, 0.0, -0.02, 0.0, 0.0])  # what lies inside the rims of any glasses
 DARK, LIT = 0.5, 0.75  # of the brightness of the face; quantile of the brightness in a lens that it must not reach
@@ -59,7 +60,7 @@ SEED, STARTS = 7, 4  # searches, of which the best counts
 class FoundGlasses:
     """Glasses that a photo may show."""
 
-    measures: F64  # (10,) see `trace_lens`
+    measures: F64  # (10,) or (11,) see `trace_lens`
     rating: float  # how much speaks for them
     rim: float  # thickness, head heights
     upper: float  # thickness of the upper half of the rims
@@ -68,7 +69,7 @@ class FoundGlasses:
         """Return these measures as what is added to those of a kind of glasses."""
         frame = find_frame(kind)
         measures = (round(float(v), 5) for v in self.measures)
-        width, height, power, droop, cat, taper, apart, rise, aside, tilt = measures
+        width, height, power, droop, cat, taper, apart, rise, aside, tilt, *forward = measures
         return GlassesFit(
             width=width - frame.width,
             height=height - frame.height,
@@ -82,13 +83,14 @@ class FoundGlasses:
             rise=rise + frame.slip,
             aside=aside,
             tilt=tilt,
+            forward=sum(forward),
         )
 
 
 def find_glasses(head: Head, photo: Photo) -> FoundGlasses:
     """Return the lenses along whose rims a photo has the clearest lines, and how far it has."""
     search = _Search(head, photo)
-    found, rating = max((search_best(search.rate, TRIED, SEED + i) for i in range(STARTS)), key=lambda best: best[1])
+    found, rating = max((search.find_best(SEED + i) for i in range(STARTS)), key=lambda best: best[1])
     return FoundGlasses(found, rating, *search.measure_rims(found))
 
 
@@ -129,18 +131,21 @@ def _overlap(shown: Bytes, lenses: NDArray[np.int32]) -> float:
     return float((shown & drawn).sum() / max((shown | drawn).sum(), 1))
 
 
-def search_best(rate: Callable[[F64, float], F64], count: int, seed: int = SEED) -> tuple[F64, float]:
-    """Return the measures (10,) of lenses that `rate` rates best, and its rating: first at random, then nearby.
+def search_best(
+    rate: Callable[[F64, float], F64], count: int, seed: int = SEED, measures: int = 10
+) -> tuple[F64, float]:
+    """Return the measures (k,) of lenses that `rate` rates best, and its rating: first at random, then nearby.
 
     Its second argument is by how much they may be off, pixels of 512, which becomes less from round to round.
     """
     random = np.random.default_rng(seed)
-    tried = random.uniform(LOW, HIGH, (count, len(LOW)))
+    low, high = LOW[:measures], HIGH[:measures]
+    tried = random.uniform(low, high, (count, measures))
     rated = rate(tried, SLACKS[0])
     for i, slack in enumerate(SLACKS):
         best = tried[np.argsort(-rated, kind="stable")[:BEST]]
-        change = random.normal(size=(BEST * CHANGED, len(LOW))) * CHANGE * LESS**i * (HIGH - LOW)
-        tried = np.concatenate([best, np.clip(np.repeat(best, CHANGED, 0) + change, LOW, HIGH)])
+        change = random.normal(size=(BEST * CHANGED, measures)) * CHANGE * LESS**i * (high - low)
+        tried = np.concatenate([best, np.clip(np.repeat(best, CHANGED, 0) + change, low, high)])
         rated = rate(tried, slack)
     return tried[int(rated.argmax())], float(rated.max())
 
@@ -150,6 +155,8 @@ class _Search:
 
     def __init__(self, head: Head, photo: Photo) -> None:
         self.eyes, self.camera, self.pixel = head.eyes, photo.camera, photo.size / 512
+        away = photo.camera.position / np.linalg.norm(photo.camera.position)
+        self.measures = len(LOW) - int(away[2] > np.cos(np.radians(ASIDE)))
         light = np.log(np.maximum(photo.radiance, 0).mean(-1) + DIM).astype(np.float32)
         self.size, self.light = photo.size, {w: self._blur(light, SHARP * w) for w in WIDTHS}
         self.rough = self._blur(np.abs(light - self._blur(light, FINE)), AROUND)
@@ -160,6 +167,10 @@ class _Search:
 
     def _blur(self, picture: F32, pixels: float) -> F32:
         return np.asarray(cv2.GaussianBlur(picture, (0, 0), pixels * self.pixel), np.float32)
+
+    def find_best(self, seed: int) -> tuple[F64, float]:
+        """Return the measures of the lenses with the clearest rims, and their rating."""
+        return search_best(self.rate, TRIED, seed, self.measures)
 
     def trace(self, measures: F64) -> tuple[Floats, Floats]:
         """Return the rims of both lenses in the photo (n, 2 k, 2), pixels, and the way across them."""
@@ -207,7 +218,8 @@ class _Search:
         uv = uv.reshape(len(uv), 2, -1, 2)
         length = np.linalg.norm(np.roll(uv, -1, 2) - uv, axis=-1).reshape(clear.shape) / self.size
         rims = (clear - USUAL) * counts * np.tile(np.where(LOWER, 1, UPPER), 2) * length
-        odd = ODD * np.square((measures - OFTEN) / SPREAD).sum(1)
+        k = measures.shape[-1]
+        odd = ODD * np.square((measures - OFTEN[:k]) / SPREAD[:k]).sum(1)
         return rims.sum(1) + BRIDGE * self.rate_bridge(measures) - odd
 
     def measure_rims(self, measures: F64) -> tuple[float, float]:

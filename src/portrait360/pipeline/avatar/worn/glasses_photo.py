@@ -13,6 +13,7 @@ import numpy as np
 
 from portrait360.geometry import rasterizer
 from portrait360.geometry.canonical_frame import HEAD_HEIGHT
+from portrait360.pipeline.avatar.person import GLASSES_SHARE, SURE_GLASSES, share_of_face
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.worn.glasses_fit import DIM, find_glasses, fit_dark_lenses, shows_dark_lenses
 from portrait360.synth.head.bare_head import Head
@@ -56,6 +57,8 @@ def choose_glasses(head: Head, photo: Photo, wear: Wear, answers: dict[str, floa
     if wear.glasses == "none" and likely < (LIKELY if labelled else SURER):
         return wear
     found = find_glasses(head, photo)
+    # so many pixels are as good as a sure answer, which a reader seldom gives for a face that is far turned
+    likely = max(likely, SURE_GLASSES * (share_of_face(photo, Label.GLASSES) > GLASSES_SHARE))
     if found.rating + READ * (likely - 0.5) < EVIDENCE:
         return wear
     kind = WIRE_FRAME if found.rim < THICK else THICK_FRAME

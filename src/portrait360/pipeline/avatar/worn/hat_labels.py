@@ -66,7 +66,7 @@ def part_hat_from_hair(photo: Photo) -> Photo:
     kinds = np.where(hat, np.uint8(cv2.GC_PR_FGD), np.uint8(cv2.GC_PR_BGD))
     kinds[sure_hat], kinds[sure_hair | ~(hat | hair)] = cv2.GC_FGD, cv2.GC_BGD
     cv2.setRNGSeed(0)  # the same photo, the same labels
-    cv2.grabCut(picture, kinds, None, np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(picture, kinds, (0, 0, 0, 0), np.zeros((1, 65)), np.zeros((1, 65)), ROUNDS, cv2.GC_INIT_WITH_MASK)
     is_hat = np.isin(kinds, (cv2.GC_FGD, cv2.GC_PR_FGD))
     parted = np.where(is_hat, np.uint8(Label.HAT), np.uint8(Label.HAIR))
     return replace(photo, labels=np.where(hat | hair, parted, photo.labels))
