@@ -49,6 +49,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "wear.fit.tilt": (-30, 30),
     "wear.fit.even": (0, 1),
     "wear.glasses_fit": (-0.06, 0.06),
+    "wear.glasses_fit.forward": (0, 0.2),
     "wear.glasses_fit.power": (-2, 3),
     "wear.glasses_fit.taper": (0, 0.5),
     "wear.glasses_fit.tilt": (-30, 30),
