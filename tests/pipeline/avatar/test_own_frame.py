@@ -10,8 +10,10 @@ import pytest
 from portrait360.geometry.cameras import Camera, look_at
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.view.own_frame import END, OwnFrame, cut_out_frame
+from portrait360.pipeline.avatar.view.render import mix_views
 from portrait360.pipeline.avatar.worn.glasses_photo import find_front, mark_frames, measure_thickness, take_frames_off
 from portrait360.pipeline.avatar.worn.rims import bend_rims, follow_line
+from portrait360.pipeline.proxy.proxy import ProxyView
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT, prepare_scene
 from portrait360.synth.render.renderer import render_linear
@@ -60,11 +62,20 @@ def test_from_aside_a_cutout_is_more_like_the_photos_frame_than_the_fitted_one(
 
 
 def test_a_cutout_is_shown_as_far_round_as_it_looks_right_and_not_at_the_photo_itself(frame: OwnFrame) -> None:
-    turned = Camera(look_at(8 + END + 3, 2), FOCAL)
-    assert frame.is_shown(Camera(look_at(8 + END - 3, 2), FOCAL)) and not frame.is_shown(turned)
+    shares = [frame.measure_share(Camera(look_at(8 + turn, 2), FOCAL)) for turn in (0, END[0], 43, END[1] + 1)]
+    assert shares[:2] == [1, 1] and 0 < shares[2] < 1 and shares[3] == 0
     size = (SIDE, SIDE)
     rgb, alpha = frame.lay_over(np.ones((*size, 3)), np.ones(size), np.zeros(size), np.zeros(size), frame.camera)
     assert np.array_equal(rgb, np.ones((*size, 3))) and np.array_equal(alpha, np.ones(size))
+
+
+def test_where_a_cutout_ends_it_fades() -> None:
+    one, half, full = np.ones((4, 4), np.float32), np.full((4, 4), 0.5, np.float32), np.full((4, 4, 3), 0.8)
+    first = ProxyView(np.zeros((4, 4, 3), np.float32), one, one, one, full)
+    second = replace(first, rgb=full, mask=half)
+    mixed = mix_views(first, second, 0.5)
+    np.testing.assert_allclose(mixed.mask, 0.75)
+    np.testing.assert_allclose(mixed.rgb * mixed.mask[..., None], 0.5 * full * 0.5, rtol=1e-5)
 
 
 def test_what_lies_before_a_cutout_hides_it(frame: OwnFrame) -> None:

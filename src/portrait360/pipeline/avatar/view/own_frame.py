@@ -27,8 +27,8 @@ from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
 from portrait360.utils.image_ops import look_up, smoothstep
 from portrait360.utils.portrait_labels import Label
 
-FROM, END = (1.0, 4.0), 45.0  # degrees from the photo's direction from which it is cut out, and at which it ends
-FACING = 0.42  # cosine to what lies before the head from which a flat frame is seen to have no depth
+FROM, END = (1.0, 4.0), (41.0, 45.0)  # degrees from the photo's direction from which it is cut out, and to which
+FACING = 0.42, 0.47  # cosine to what lies before the head below which a flat frame is seen to have no depth
 WIDEST, BRIDGE = 13.0, 8.0  # pixels of 512: what is wider is no line of a frame; around its bridge
 BAND = (1.2, 5.0)  # its rims lie within this many times their thickness, and pixels of 512, around those lines
 DARKEST = 0.8  # quantile of how much darker its pixels are than what lies around, from which they have its colour
@@ -51,10 +51,11 @@ class OwnFrame:
     bare: PreparedScene  # the layers without rims and bridge
     camera: Camera  # the photo's
 
-    def is_shown(self, camera: Camera) -> bool:
-        """Return whether a camera sees it as the photo did, and not edge-on."""
+    def measure_share(self, camera: Camera) -> float:
+        """Return how far a camera sees it as the photo did, and not edge-on: 0 where the layers' frame is shown."""
         away = unit(camera.position)
-        return float(away @ unit(self.camera.position)) > np.cos(np.radians(END)) and float(away[2]) > FACING
+        turned = np.degrees(np.arccos(np.clip(away @ unit(self.camera.position), -1, 1)))
+        return float((1 - smoothstep(*END, turned)) * smoothstep(*FACING, away[2]))
 
     def lay_over(
         self, rgb: Floats, alpha: Floats, depth: Floats, angle: Floats, camera: Camera

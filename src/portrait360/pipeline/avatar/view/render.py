@@ -240,10 +240,30 @@ class PhotoProjection:
 def render_avatar(projection: PhotoProjection, camera: Camera, size: int, motion: Motion | None = None) -> ProxyView:
     """Render a view of the layers with the photo on them, and near its direction the photo's relief over them.
 
-    What has moved takes the photo with it.
+    What has moved takes the photo with it. Where a frame that is cut out of the photo ends, it fades.
     """
     frame = projection.frame if motion is None else None  # a cutout does not move
-    frame = frame if frame is not None and frame.is_shown(camera) else None
+    share = 0.0 if frame is None else frame.measure_share(camera)
+    if share in (0.0, 1.0):
+        return _render_view(projection, frame if share else None, camera, size, motion)
+    layers, cut = (_render_view(projection, shown, camera, size, motion) for shown in (None, frame))
+    return mix_views(layers, cut, share)
+
+
+def mix_views(first: ProxyView, second: ProxyView, share: float) -> ProxyView:
+    """Return a view with this share of the colours and the cover of the second."""
+    alpha = first.mask + share * (second.mask - first.mask)
+    rgb = (1 - share) * first.rgb * first.mask[..., None] + share * second.rgb * second.mask[..., None]
+    rgb = (rgb / np.maximum(alpha, 1e-4)[..., None]).clip(0, 1).astype(np.float32)
+    return replace(
+        first, rgb=rgb, mask=np.asarray(alpha, np.float32), depth=np.where(first.mask > 0, first.depth, second.depth)
+    )
+
+
+def _render_view(
+    projection: PhotoProjection, frame: OwnFrame | None, camera: Camera, size: int, motion: Motion | None
+) -> ProxyView:
+    """Do so with a frame before the layers, or with that of the layers."""
     scene = projection.scene if motion is None else motion.scene
     film = render_linear(scene if frame is None else frame.bare, camera, size)
     film = tone_hair(film, projection.tone)
