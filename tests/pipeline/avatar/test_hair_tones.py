@@ -114,12 +114,22 @@ def test_no_shade_is_cooler_than_lit_hair_and_blue_hair_stays_blue():
     red, blue = np.array([0.4, 0.0, -0.4]), np.array([-0.3, 0.0, 0.5])
     strength = np.array([-0.2, 0.0, 0.4, 0.6, 1.0, 0.7, 0.5])  # veiled in the shade, and pale where it gleams
     warmed = warm_shade(strength[:, None] * red)
-    np.testing.assert_allclose(warmed[:4, 0] - warmed[:4, 2], red[0] - red[2])
-    np.testing.assert_allclose(warmed[:4, 0] - warmed[:4, 1], strength[:4] * red[0])  # as red as it is
+    np.testing.assert_allclose(warmed[:4], np.tile(red, (4, 1)))
     np.testing.assert_array_equal(warmed[4:], strength[4:, None] * red)
     deep = np.linspace(1.5, 0.5, 7)[:, None]  # shade that deepens the hue stays
     for hue in (red, blue):
         np.testing.assert_array_equal(warm_shade(deep * hue), deep * hue)
+
+
+def test_brown_hair_is_not_violet_in_the_shade_and_violet_hair_stays_violet():
+    green = np.array([-0.5, -0.4, -0.35, -0.3, -0.2, 0.0, 0.2])  # against red and blue
+    red = 1.1 - green  # against blue, all are as warm
+    hues = np.stack([red, np.zeros(7), -green], 1)
+    warmed = warm_shade(hues.copy())
+    assert (warmed[:, 1] - warmed[:, 2]).min() >= 0.16 - 1e-9
+    np.testing.assert_allclose(warmed[:, 0] - warmed[:, 1], hues[:, 0] - hues[:, 1], atol=1e-9)
+    violet = hues + 0.25 * np.array([0, 0, 1])
+    np.testing.assert_allclose(warm_shade(violet.copy()), violet, atol=1e-9)
 
 
 def test_a_dark_moustache_stays_dark_and_the_light_on_a_beard_is_taken_off():

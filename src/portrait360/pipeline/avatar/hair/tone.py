@@ -22,7 +22,9 @@ from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label, find_labels
 
 LEVELS = np.array([0.04, 0.16, 0.33, 0.5, 0.67, 0.84, 0.96])  # quantiles of the brightness of the photo's hair
-BLUE = np.array([1, 1, -2]) / 3  # what takes blue off, and leaves red against green
+RED, YELLOW = np.array([2, -1, -1]) / 3, np.array([1, 1, -2]) / 3  # what changes one ratio of channels alone
+BROWN = (0.0, 0.16)  # green against blue of lit hair, logarithms, over which its shade comes to be no more violet, up
+# to the last
 WIDTH = 0.35  # logarithm of the brightness over which hues are averaged
 DIM = 0.002  # radiance below which hair is black
 BLACK = (0.004, 0.02)  # luminances over which hair comes to have a hue of its own: black hair reflects the wall
@@ -69,15 +71,28 @@ def find_tone(photo: Photo, film: Film) -> Tone | None:
 def warm_shade(hues: F64) -> F64:
     """Return hues (n, 3) by rising brightness, of which none darker than the warmest of the lit ones is cooler.
 
-    Shade deepens the hue of hair. What is bluer there is what a lens adds of the sky and of bright walls.
+    Shade deepens the hue of hair. What is bluer there is what a lens adds of the sky and of bright walls. It takes
+    the hue of lit hair: without blue alone, neutral shade would be olive.
     """
     warm, row = hues[:, 0] - hues[:, 2], np.arange(len(hues))
     step = max(float(warm[-1] - warm[-2]), 0.0)
     warm[-1] -= step * float(smoothstep(*BEADS, np.asarray(step)))
     lit = int(np.argmax(np.where(row < len(hues) // 2, -np.inf, warm)))
-    cool = (row < lit) & (warm[lit] > 0)  # blue hair is bluer in the shade
-    lack = np.where(cool, np.maximum(warm[lit] - warm, 0), 0)
-    return hues + lack[:, None] * BLUE
+    if warm[lit] <= 0:  # blue hair is bluer in the shade
+        return hues
+    lack = np.where(row < lit, np.maximum(warm[lit] - warm, 0), 0)
+    red, yellow = (np.maximum(ratio[lit] - ratio, 0) for ratio in _compare_channels(hues))
+    share = red / np.maximum(red + yellow, 1e-9)
+    hues = hues + (lack * share)[:, None] * RED + (lack * (1 - share))[:, None] * YELLOW
+    yellow = _compare_channels(hues)[1]
+    most = int(np.argmax(np.where(row < len(hues) // 2, -np.inf, yellow)))
+    violet = np.where(row < most, np.maximum(min(yellow[most], BROWN[1]) - yellow, 0), 0)
+    return hues + (float(smoothstep(*BROWN, yellow[most])) * violet)[:, None] * YELLOW
+
+
+def _compare_channels(hues: F64) -> tuple[F64, F64]:
+    """Return red against green, and green against blue (n,)."""
+    return hues[:, 0] - hues[:, 1], hues[:, 1] - hues[:, 2]
 
 
 def tone_hair(film: Film, tone: Tone | None) -> Film:
