@@ -15,6 +15,7 @@ from portrait360.pipeline.avatar.hair.level import (
     HEIGHTS,
     MOST_CONTRAST,
     ROUNDS,
+    find_shown,
     level_hair,
     spread_around,
     stress_locks,
@@ -23,13 +24,14 @@ from portrait360.pipeline.avatar.hair.nape import grow_nape
 from portrait360.pipeline.avatar.hair.outline import take_strands
 from portrait360.pipeline.avatar.hair.sheen import MOST, find_gloss
 from portrait360.pipeline.avatar.hair.texture import curl_tied
-from portrait360.pipeline.avatar.photo.exposure import FAIR_HAIR, HEAD_CENTRE, to_hair_albedo
+from portrait360.pipeline.avatar.photo.exposure import FAIR_HAIR, HEAD_CENTRE, expose, to_hair_albedo
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.creatures.carved_hair import carve_shell
 from portrait360.synth.creatures.statue import carve
 from portrait360.synth.hair.hairdo import make_hair
 from portrait360.synth.head.bare_head import Head
 from portrait360.synth.meshes import unit
+from portrait360.synth.render.bake import DRAFT
 from portrait360.synth.sampling.hairstyles import find_style
 from portrait360.synth.sampling.parameters import Hair, HeadParameters
 from portrait360.synth.scene import Part, Scene, Strands
@@ -89,9 +91,12 @@ def test_locks_behind_differ_more_beside_a_photo_whose_locks_do(head):
         < spreads[1]
         < MOST_CONTRAST[0][0] ** ROUNDS * np.log(hair.albedo[behind, :4].mean((1, 2))).std()
     )
-    more, off = np.ones((len(MOST_CONTRAST), 2)), hair.points - HEAD_CENTRE
-    before = off[..., 2] > 0.96 * np.linalg.norm(off[..., ::2], axis=-1)  # where the photo shows its own
-    assert np.abs(stress_locks(hair.points, hair.albedo, more, CAMERA)[before]).max() == 0
+    more, off = np.zeros((2, len(MOST_CONTRAST), 2)), hair.points - HEAD_CENTRE
+    before, more[0] = off[..., 2] > 0.96 * np.linalg.norm(off[..., ::2], axis=-1), 1  # where the photo shows its own
+    changes = [
+        np.abs(stress_locks(hair.points, hair.albedo, part, CAMERA)[before]).max() for part in (more, more[::-1])
+    ]
+    assert changes[0] == 0 < changes[1]
 
 
 def test_hair_before_stays_where_the_photo_shows_none_of_it(head):
@@ -178,6 +183,31 @@ def test_sides_have_their_values_and_the_crown_their_mean():
     np.testing.assert_allclose(spread_around(sides, around)[0, 4], around[:, 0].mean(0), atol=1e-5)
     nearly = HEAD_CENTRE + np.array([[[0.3, 0, 1], [-0.3, 0, 1]]], np.float32)
     np.testing.assert_allclose(spread_around(nearly, around)[0], around[[0, 0], 0], atol=1e-5)
+
+
+def test_sides_turn_with_the_camera_and_what_hangs_low_has_one():
+    around = np.repeat(np.arange(8.0).reshape(4, 1, 2), len(HEIGHTS), 1)
+    sides = HEAD_CENTRE + np.array([[[1, 0, 1], [1, 0, -1], [-1, 0, -1], [-1, 0, 1]]], np.float32)
+    np.testing.assert_allclose(spread_around(sides, around, np.pi / 4)[0], around[:, 0], atol=1e-5)
+    low = sides - np.array([0, 2, 0], np.float32)
+    np.testing.assert_allclose(spread_around(low, around, np.pi / 4)[0], around[:, 0], atol=1e-5)
+
+
+def test_hair_behind_hair_and_on_the_other_side_is_not_shown(head):
+    hair = grow(head, "afro_small")
+    film = expose(Scene((), (hair,), WHITE), photograph(Label.HAIR), DRAFT).whole
+    shown, depth = find_shown(hair.points, film, CAMERA), CAMERA.project(hair.points.reshape(-1, 3))[1]
+    first = depth.reshape(shown.shape) < np.quantile(depth, 0.05)
+    assert shown[first].mean() > 0.9
+    assert shown[hair.points[..., 2] < -0.12].max() == 0
+
+
+def test_shade_of_another_hue_tells_no_gloss():
+    photo = photograph(Label.HAIR, (0.06, 0.03, 0.02))
+    photo.radiance[: SIDE // 4] = 0.01, 0.004, 0.002  # shade that is deeper in the same hue
+    assert find_gloss_of(photo) > 0.1
+    photo.radiance[: SIDE // 4] = 0.003, 0.002, 0.011  # violet
+    assert find_gloss_of(photo) == 0
 
 
 def test_hair_that_is_too_fair_keeps_its_hue():

@@ -43,14 +43,16 @@ from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.parallel.threads import map_in_threads
 
 SIZE = 128  # pixels of a render
-TURNS = (60.0, 120.0, 180.0, 240.0, 300.0)  # degrees from the front
+TURNS = (60.0, 120.0, 180.0, 240.0, 300.0)  # degrees from the photo's camera
 HEIGHTS = (-0.26, -0.12, 0.02, 0.16)  # canonical, of the bands of hair whose brightness is compared, from the centre
 ROUNDS = 2  # the second corrects what limits, gloss and strands of other colours leave of the first
 SHARE = 1.0  # of the difference in brightness that is taken off: it is spread over neighbours, so some stays
-BANDED, BAND_RANGE = 0.7, 0.5  # share of what a band of a side differs by from all of it, and its limit
+BANDED, BAND_RANGE = 0.7, 0.8  # share of what a band of a side differs by from all of it, and its limit
 RANGE, HUE = (-1.2, 0.7), 0.5  # its limits in brightness and in one channel against it, logarithms
 RIM = 0.2  # weight of all hair against the trusted: grey sides of short hair lie near its outline
-SHOWN = 0.4  # quarter turns from the front up to which hair is levelled as the photo's own camera sees it
+SHOWN = 0.4  # quarter turns from the photo's camera up to which hair is levelled as that sees it
+AVERTED = (-0.4, 0.1)  # cosine to the photo's camera up to which hair is on another side of the head
+HIDDEN = (0.02, 0.08)  # canonical depth behind what the photo's camera sees over which hair comes to be unseen
 FEWER, WIDER = 3, 2.0  # strands of the render
 Rows = NDArray[np.intp]
 DIM = 0.002  # radiance below which hair is black
@@ -76,7 +78,7 @@ def level_hair(scene: Scene, photo: Photo) -> Scene:
     Its brightness may differ from side to side, as that of its render does; hues of dyed hair do, and stay so.
     """
     trusted = find_trusted_hair(photo)
-    if _usual_light(photo.radiance, trusted) is None or not any(is_hair(group) for group in scene.strands):
+    if trusted.sum() < FEW or not any(is_hair(group) for group in scene.strands):
         return scene
     for _ in range(ROUNDS):
         scene = _level_once(scene, photo, trusted)
@@ -91,12 +93,15 @@ def _level_once(scene: Scene, photo: Photo, trusted: Bools) -> Scene:
     around = find_change(_find_lacks(films, photo, trusted) + np.log1p(-gloss))
     curls = find_curls(photo, prepared.curves)  # which every view adds
     own = 1 - (curls.strength if curls else 0.0)
-    more = own * (compare_locks(photo, trusted, films[1:]) - 1)
+    more = own * (np.stack([compare_locks(photo, trusted, part) for part in (films[1:], films[:1])]) - 1)
 
     def level(group: Strands) -> Strands:
         if not is_hair(group):
             return group
-        change = spread_around(group.points, around) + stress_locks(group.points, group.albedo, more, photo.camera)
+        change = spread_around(group.points, around, find_azimuth(photo.camera))
+        shown = find_shown(group.points, films[0], photo.camera)[..., None]
+        change = change + shown * (spread_around(group.points, around[:1]) - change)
+        change = change + stress_locks(group.points, group.albedo, more, photo.camera)
         return replace(group, albedo=to_hair_albedo(group.albedo * np.exp(change)))
 
     return replace(scene, strands=tuple(map_in_threads(level, scene.strands, lone_first=False)))
@@ -142,18 +147,23 @@ def _find_lit(light: F32, mask: Bools) -> Bools:
 
 
 def stress_locks(points: F32, albedo: F32, more: F64, camera: Camera) -> F32:
-    """Return what makes locks (s, k, 1), logarithms, differ more from the hair about them, where no photo shows it.
+    """Return what makes locks (s, k, 1), logarithms, differ more from the hair about them.
 
-    `more` (bands, 2) is by what share of it dark and light locks of all widths are to differ more.
+    `more` (2, bands, 2) is by what share of it dark and light locks of all widths are to differ more, where no photo
+    shows them and where it does.
     """
     step = float(np.linalg.norm(np.diff(points, axis=1), axis=2).mean())
     light = np.log(np.maximum(albedo, 1e-4)).mean(-1, keepdims=True)
     light = gaussian_filter1d(light, ALONG / max(step, 1e-6), axis=1, mode="nearest")  # across, it would be spots
     around = average_within(points, light, CELL, AROUND)
     bands = [fine - broad for fine, broad in pairwise(around)]
-    change = sum(np.where(band < 0, dark, bright) * band for band, (dark, bright) in zip(bands, more, strict=True))
-    facing = unit((points - HEAD_CENTRE) * np.array([1.0, 0.0, 1.0]) + 1e-9) @ unit(camera.position)
-    return np.asarray(smoothstep(*UNSEEN, facing)[..., None] * change, np.float32)
+    hidden, shown = (
+        sum(np.where(band < 0, dark, bright) * band for band, (dark, bright) in zip(bands, part, strict=True))
+        for part in more
+    )
+    return np.asarray(
+        shown + smoothstep(*UNSEEN, _face_camera(points, camera))[..., None] * (hidden - shown), np.float32
+    )
 
 
 def _render_around(prepared: PreparedScene, photo: Photo) -> list[Film]:
@@ -165,7 +175,13 @@ def _render_around(prepared: PreparedScene, photo: Photo) -> list[Film]:
 
 def _aim(camera: Camera) -> list[Camera]:
     """Return the photo's camera and those at TURNS."""
-    return [camera, *(Camera(look_at(turn, 0.0, radius=camera.radius), camera.focal) for turn in TURNS)]
+    first = np.degrees(find_azimuth(camera))
+    return [camera, *(Camera(look_at(first + turn, 0.0, radius=camera.radius), camera.focal) for turn in TURNS)]
+
+
+def find_azimuth(camera: Camera) -> float:
+    """Return where a camera stands, radians from before the head to its left."""
+    return float(np.arctan2(camera.position[0], camera.position[2]))
 
 
 def _find_lacks(films: Sequence[Film], photo: Photo, trusted: Bools) -> F64:
@@ -177,13 +193,34 @@ def _find_lacks(films: Sequence[Film], photo: Photo, trusted: Bools) -> F64:
     rows = [_find_bands(camera) for camera in _aim(photo.camera)]
     picture, small = _shrink_photo(photo, trusted)
     outer = _shrink_photo(photo, shrink(photo.shows(*HAIR)))[1]
-    shown = (1 - RIM) * _measure_bands(picture, small, rows[0]) + RIM * _measure_bands(picture, outer, rows[0])
-    both = small & _find_hair(films[0])
-    before = _measure_bands(picture, both, rows[0]) - _measure_bands(films[0].radiance, both, rows[0])
-    found = [_measure_bands(f.radiance, _find_hair(f), row) for f, row in zip(films[1:], rows[1:], strict=True)]
-    lacks = np.stack([before, *(shown - side for side in found)])
+    light = _shrink_light(photo)
+    shown, rim = (_measure_bands(picture, light, mask, rows[0]) for mask in (small, outer))
+    usual = (1 - RIM) * shown + RIM * np.where(np.isnan(rim), shown, rim)
+    usual = np.where(np.isnan(usual), usual[:1], usual)  # at heights that the photo does not show
+    masks = [_find_hair(film) for film in films]
+    masks[0] &= small
+    lights = [_measure_light(film.radiance) for film in films]
+    found = [_measure_bands(f.radiance, *rest) for f, *rest in zip(films, lights, masks, rows, strict=True)]
+    before = _measure_bands(picture, light, masks[0], rows[0])
+    lacks = np.stack([before, *[usual] * len(TURNS)]) - np.stack(found)
+    return _fill_lacks(lacks, np.stack([_count(mask, row) for mask, row in zip(masks, rows, strict=True)]))
+
+
+def _fill_lacks(lacks: F64, seen: F64) -> F64:
+    """Return what hair lacks (n, 1 + h, 3) where some is unknown: bands that see little of it as all of that side.
+
+    All of a side is as dark as its bands (n, h), of which it sees other shares than the photo does.
+    """
     lacks[:, 0] = np.where(np.isnan(lacks[:, 0]), 0.0, lacks[:, 0])
+    weight, bands = np.where(np.isnan(lacks[:, 1:, 0]), 0.0, seen), np.nan_to_num(lacks[:, 1:].mean(-1))
+    usual = (weight * bands).sum(1) / np.maximum(weight.sum(1), 1)
+    lacks[:, 0] += np.where(weight.any(1), usual - lacks[:, 0].mean(-1), 0)[:, None]
     return np.where(np.isnan(lacks), lacks[:, :1], lacks)
+
+
+def _count(mask: Bools, bands: Rows) -> F64:
+    """Return how many pixels of a mask lie in each band (h,)."""
+    return np.bincount(bands, mask.sum(1), len(HEIGHTS)).astype(np.float64)
 
 
 def find_change(lacks: F64) -> F64:
@@ -201,11 +238,11 @@ def _find_bands(camera: Camera) -> Rows:
     return np.abs(np.arange(SIZE)[:, None] - rows).argmin(1)
 
 
-def _measure_bands(radiance: F32, mask: Bools, bands: Rows) -> F64:
+def _measure_bands(radiance: F32, light: F32, mask: Bools, bands: Rows) -> F64:
     """Return the usual light of masked pixels (1 + h, 3): of all, and of each band; NaN of too few."""
     masks = [mask, *(mask & (bands == band)[:, None] for band in range(len(HEIGHTS)))]
-    found = [_usual_light(radiance, part) for part in masks]
-    return np.stack([np.full(3, np.nan) if light is None else light for light in found])
+    found = [_usual_light(radiance, light, part) for part in masks]
+    return np.stack([np.full(3, np.nan) if usual is None else usual for usual in found])
 
 
 def _find_hair(film: Film) -> Bools:
@@ -230,31 +267,61 @@ def thin_out(scene: Scene) -> Scene:
     return replace(scene, strands=tuple(strands))
 
 
-def _usual_light(radiance: F32, mask: Bools) -> F64 | None:
-    """Return the logarithm of the usual light (3,) of the hair among pixels; None of too few."""
+def _usual_light(radiance: F32, light: F32, mask: Bools) -> F64 | None:
+    """Return the logarithm of the usual light (3,) of the hair among pixels; None of too few.
+
+    `light` (s, s) is the logarithm of that of each pixel, or the mean of its logarithms.
+    """
     if mask.sum() < FEW:
         return None
-    light = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0)
-    # a logarithm, as eyes see it: a photo's locks differ more than a render's, and few bright ones outweigh many dark
-    lit = float(trimmed_mean(np.log(light.mean(-1, keepdims=True) + DIM), LIT).mean())
-    tinted = np.log(trimmed_mean(light, TINTED).astype(np.float64) + DIM)
+    lit = float(trimmed_mean(light[mask][:, None], LIT).mean())
+    tinted = np.maximum(cv2.GaussianBlur(radiance, (0, 0), 1.0)[mask], 0)
+    tinted = np.log(trimmed_mean(tinted, TINTED).astype(np.float64) + DIM)
     return lit + (tinted - tinted.mean()) * float(smoothstep(*BLACK, np.asarray(np.exp(lit) - DIM)))
 
 
-def spread_around(points: F32, around: F64) -> F32:
+def _measure_light(radiance: F32) -> F32:
+    return np.log(np.maximum(radiance.mean(-1), 0) + np.float32(DIM)).astype(np.float32)
+
+
+def _shrink_light(photo: Photo) -> F32:
+    """Return the mean logarithm of a photo's light at the size of the renders.
+
+    Eyes see that: a photo's locks differ more than a render's, and a mean of light is that of its few bright ones.
+    """
+    return np.asarray(cv2.resize(_measure_light(photo.radiance), (SIZE, SIZE), interpolation=cv2.INTER_AREA))
+
+
+def spread_around(points: F32, around: F64, first: float = 0.0) -> F32:
     """Return values of sides and heights (n, h, c) at points (s, k, 3), by where these lie.
 
-    The sides are evenly spaced, from the front to the head's left; the crown has their mean.
+    The sides are evenly spaced, from the azimuth `first` (radians) to the head's left; the crown has their mean.
     """
     off, sides = points - HEAD_CENTRE, len(around)
-    turn = np.arctan2(off[..., 0], off[..., 2]) / (np.pi / 2)
+    turn = np.arctan2(off[..., 0], off[..., 2]) / (np.pi / 2) - first / (np.pi / 2)
+    turn = (turn + 2) % 4 - 2
     ahead = np.minimum(np.abs(turn), 1)
     turn = (turn + np.sign(turn) * (smoothstep(SHOWN, 1.0, ahead) - ahead)) * sides / 4 % sides
     height = np.clip(np.interp(off[..., 1], HEIGHTS, np.arange(len(HEIGHTS))), 0, len(HEIGHTS) - 1)
-    flat = np.hypot(off[..., 0], off[..., 2]) / np.maximum(np.linalg.norm(off, axis=-1), 1e-6)
+    aside = np.hypot(off[..., 0], off[..., 2])
+    flat = aside / np.maximum(np.hypot(aside, np.maximum(off[..., 1], 0)), 1e-6)  # what hangs low has a side, too
     values = _interpolate(around, turn, height)
     mean = _interpolate(around.mean(0, keepdims=True), np.zeros_like(turn), height)
     return np.asarray(mean + (values - mean) * flat[..., None], np.float32)
+
+
+def find_shown(points: F32, film: Film, camera: Camera) -> F32:
+    """Return how surely (s, k) a film shows points (s, k, 3) of strands: not what lies behind others, or behind."""
+    uv, depth = camera.project(points.reshape(-1, 3))
+    x, y = np.clip((uv * len(film.depth)).astype(int), 0, len(film.depth) - 1).T
+    behind = np.where(film.alpha[y, x] > 0.5, depth - film.depth[y, x], 0)
+    first = (1 - smoothstep(*HIDDEN, behind)).reshape(points.shape[:2])
+    return np.asarray(first * smoothstep(*AVERTED, _face_camera(points, camera)), np.float32)
+
+
+def _face_camera(points: F32, camera: Camera) -> Floats:
+    """Return the cosine between the side on which points (s, k, 3) lie and the camera."""
+    return unit((points - HEAD_CENTRE) * np.array([1.0, 0.0, 1.0]) + 1e-9) @ unit(camera.position)
 
 
 def _interpolate(around: F64, turn: F64, height: F64) -> Floats:

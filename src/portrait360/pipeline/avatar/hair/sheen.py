@@ -33,13 +33,17 @@ def find_gloss(radiance: F32, mask: Bools) -> float:
     dark = 1 - float(smoothstep(*FAIR, np.asarray(usual)))
     if not dark:
         return 0.0
-    pale, deep = (_measure_hue(colour) for colour in (lit, dull))
+    pale, deep = (_measure_hue(colour, lit) for colour in (lit, dull))
     by_hue = MORE * (1 - pale / max(deep, 1e-6))
     by_light = 1 - UNEVEN * (least + DIM) / (usual + DIM)
     hued = float(smoothstep(*HUED, np.asarray(max(pale, deep))))
     return dark * float(np.clip(by_light + hued * (min(by_hue, by_light) - by_light), 0, MOST))
 
 
-def _measure_hue(colour: F32) -> float:
-    """Return how far a colour (3,) is from grey, as a share of its brightness."""
-    return float(np.linalg.norm(colour - colour.mean()) / (colour.mean() + DIM))
+def _measure_hue(colour: F32, other: F32) -> float:
+    """Return how far a colour (3,) is from grey towards the hue of another, as a share of its brightness.
+
+    Gloss is paler than hair, but not of another hue: violet shade beside brown light is a lens's, or a grade's.
+    """
+    away, along = ((a - a.mean()) / (a.mean() + DIM) for a in (colour, other))
+    return float(away @ along / max(float(np.linalg.norm(along)), 1e-6))
