@@ -199,8 +199,10 @@ def _find_lacks(films: Sequence[Film], photo: Photo, trusted: Bools) -> F64:
     usual = np.where(np.isnan(usual), usual[:1], usual)  # at heights that the photo does not show
     masks = [_find_hair(film) for film in films]
     masks[0] &= small
-    lights = [_measure_light(film.radiance) for film in films]
-    found = [_measure_bands(f.radiance, *rest) for f, *rest in zip(films, lights, masks, rows, strict=True)]
+    found = [
+        _measure_bands(film.radiance, _measure_light(film.radiance), mask, row)
+        for film, mask, row in zip(films, masks, rows, strict=True)
+    ]
     before = _measure_bands(picture, light, masks[0], rows[0])
     lacks = np.stack([before, *[usual] * len(TURNS)]) - np.stack(found)
     return _fill_lacks(lacks, np.stack([_count(mask, row) for mask, row in zip(masks, rows, strict=True)]))
@@ -289,7 +291,8 @@ def _shrink_light(photo: Photo) -> F32:
 
     Eyes see that: a photo's locks differ more than a render's, and a mean of light is that of its few bright ones.
     """
-    return np.asarray(cv2.resize(_measure_light(photo.radiance), (SIZE, SIZE), interpolation=cv2.INTER_AREA))
+    light = cv2.resize(_measure_light(photo.radiance), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return np.asarray(light, np.float32)
 
 
 def spread_around(points: F32, around: F64, first: float = 0.0) -> F32:
