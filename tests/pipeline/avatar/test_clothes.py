@@ -21,6 +21,7 @@ from portrait360.pipeline.avatar.clothes.colours import (
     find_steps,
     leave_out_rare,
     paint_clothes_grey,
+    refine_clothes,
     split_near,
     unwrap,
 )
@@ -32,6 +33,7 @@ from portrait360.pipeline.avatar.clothes.neckline import (
     find_edge,
     fit_neckline,
 )
+from portrait360.pipeline.avatar.person import shows_bare_shoulders
 from portrait360.pipeline.avatar.photo.exposure import expose
 from portrait360.pipeline.avatar.photo.pixels import VOID, Photo, find_colourless, uncover_skin
 from portrait360.pipeline.avatar.view.photo_border import ease_border
@@ -260,6 +262,21 @@ def test_a_collar_of_another_cloth_goes_all_around_and_light_on_one_side_does_no
     band = next(mesh for mesh in meshes if mesh.part[0] == Part.CLOTHES and mesh is not garment)
     behind = band.vertices[:, 2] < np.quantile(band.vertices[:, 2], 0.2)
     assert np.median(band.albedo[behind]) == pytest.approx(nape, rel=0.4)
+
+
+@pytest.mark.parametrize(("width", "cloth", "is_bare"), [(160, 0, True), (160, 60, False), (70, 0, False)])
+def test_shoulders_are_bare_if_skin_is_wide_below_the_face_and_no_cloth_lies_on_it(width, cloth, is_bare):
+    labels, light = np.zeros((200, 200), np.uint8), np.full((200, 200), 0.3, np.float32)
+    labels[40:120, 50:150], labels[120:160, 70:130] = Label.FACE, Label.SKIN
+    labels[160:, 100 - width // 2 : 100 + width // 2], labels[160:, :cloth] = Label.SKIN, Label.CLOTHES
+    photo = Photo(np.dstack([light] * 3), np.dstack([light] * 3), light, light, labels, light, light, CAMERA)
+    assert shows_bare_shoulders(photo) == is_bare
+
+
+def test_bare_shoulders_wear_no_clothes(head):
+    parameters = HeadParameters(clothes=Clothes(collar="none"))
+    meshes = build_person(head, parameters, np.random.default_rng(0)).meshes
+    assert find_garment(meshes) is None and refine_clothes(meshes) == meshes
 
 
 def test_clothes_come_down_to_the_layers_where_the_photo_ends():

@@ -259,7 +259,7 @@ def dress(parameters: HeadParameters, head: Head, photo: Photo, reading: Reading
         parameters = replace(parameters, wear=choose_hat(head, photo, parameters, reading.answers["hat"]))
     wear = choose_glasses(head, photo, parameters.wear, reading.answers["glasses"])
     parameters = replace(parameters, wear=wear)
-    if find_colour(photo, CLOTHES) is not None:
+    if parameters.clothes.collar != "none" and find_colour(photo, CLOTHES) is not None:
         clothes = choose_collar(head, photo, parameters, reading.answers["collar"])
         parameters = replace(parameters, clothes=clothes)
     return parameters

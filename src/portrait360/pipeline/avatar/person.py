@@ -40,6 +40,7 @@ BEARDED = 0.4  # probability of a bearded man, and share of his chin, that make 
 SURE_GLASSES, WIRE_SHARE = 0.9, 0.003  # probability from which so few pixels will do: thin wires, which labels lose
 DARK_LENSES, HIDDEN_EYES = 0.12, 0.01  # pixels of glasses (frames alone: 0.09) and of eyes (usually 0.02 to 0.05)
 DARK = 0.3  # of the brightness of the face: a dark lens
+BARE, HARDLY = 1.05, 0.1  # widths of the face that bare shoulders are wide, and share of cloth per skin beside them
 UNSEEN_CLOTH = 0.022  # dark, in the tint of the photo: that goes with any
 IRIS: Colour = (0.09, 0.045, 0.02)
 IRIS_REFLECTS = 1.4  # its albedo per unit of what a photo shows of it: lids shade it
@@ -184,7 +185,16 @@ def guess_cloth(photo: Photo) -> Colour:
     return to_colour(UNSEEN_CLOTH * np.sqrt(np.maximum(shown, 1e-3) / max(float(shown.mean()), 1e-3)))
 
 
+def shows_bare_shoulders(photo: Photo) -> bool:
+    """Return whether the photo shows skin below the face that is wider than the face, and hardly any cloth."""
+    skin, cloth = photo.shows(Label.SKIN), photo.shows(*CLOTHES)
+    width = photo.shows(*FACE_LABELS).sum(1).max()
+    return bool(skin.sum(1).max() > BARE * width and cloth.sum() < HARDLY * skin.sum())
+
+
 def _describe_clothes(photo: Photo, reading: Reading) -> Clothes:
+    if shows_bare_shoulders(photo):
+        return Clothes(collar="none", colour=guess_cloth(photo))
     colour = find_colour(photo, CLOTHES)
     collar = next(name for name in reading.answers["collar"] if name != "none")
     if colour is None:
