@@ -14,6 +14,7 @@ BINS = 16  # of a histogram of colours, each way
 DIM, TONE = 0.03, (2.5, 3.0, 4.5)  # sRGB too dark to have a hue; deviations of both hues and of brightness
 SHADED = 0.5  # by how much more of these deviations of hue each of brightness adds
 WARM = 0.12  # logarithm of red over blue from which a face is warm
+LIMB_TONE = (3.0, 3.0, 4.5)  # the same for limbs, either way
 RARE = (0.02, 0.12)  # shares of the skin whose colours are too rare for any pixel of a limb, and for its core
 CORE, LIKE = 0.0015, 0.4  # share of the picture that the core of a limb has at least, and share of the limb
 EDGE = 0.1  # mean step of sRGB from a limb to the clothes beside it
@@ -33,19 +34,16 @@ def uncover_limbs(labels: Bytes, rgb: F32) -> Bytes:
     red, yellow, _ = np.median(measure_tone(rgb)[skin], 0)
     if red + yellow < WARM:
         return labels
-    alike = cloth & (np.abs(measure_deviations(rgb, skin)) < np.array((3.0, 3.0, 4.5))).all(-1)
+    alike = cloth & (np.abs(measure_deviations(rgb, skin)) < LIMB_TONE).all(-1)
     density = log_density(rgb, rgb[skin])
     rarest, rare = np.quantile(density[skin], RARE)
     core = open_or_erode(alike & (density > rare), cv2.MORPH_OPEN, 7)
-    _, number = cv2.connectedComponents(
-        (open_or_erode(alike & (density > rarest), cv2.MORPH_OPEN, 3) | core).astype(np.uint8)
-    )
-    large = np.bincount(number[core], minlength=int(number.max()) + 1) >= CORE * labels.size
-    part, _, step = measure_borders(rgb, large[number], cloth & ~large[number])
-    size = len(step)
-    limb = (step > EDGE) & (
-        np.bincount(part[core], minlength=size) > LIKE * np.bincount(part.ravel(), minlength=size)
-    )
+    found = open_or_erode(alike & (density > rarest), cv2.MORPH_OPEN, 3) | core
+    number = np.asarray(cv2.connectedComponents(found.astype(np.uint8))[1], np.int32)
+    large = (np.bincount(number[core], minlength=int(number.max()) + 1) >= CORE * labels.size)[number]
+    part, _, step = measure_borders(rgb, large, cloth & ~large)
+    usual, all_of_it = (np.bincount(numbers, minlength=len(step)) for numbers in (part[core], part.ravel()))
+    limb = (step > EDGE) & (usual > LIKE * all_of_it)
     limb[0] = False
     return labels if limb[part].sum() > MOST * cloth.sum() else np.where(limb[part], np.uint8(Label.SKIN), labels)
 
