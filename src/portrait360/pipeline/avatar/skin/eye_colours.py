@@ -15,7 +15,7 @@ from portrait360.utils.array_types import Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import FACE_LABELS, Label
 
-FEW_OF_EYE = 30  # pixels
+FEW_OF_EYE, FEW_OF_MOUTH = 30, 15  # pixels; of barely parted lips there are few
 EYE_QUANTILES, TEETH_QUANTILES = (0.75, 0.95), (0.8, 0.97)  # of brightness: not iris and lids, not reflections
 LIMITS = (0.2, 1.5)  # of gains
 WHITE = (0.45, 0.8)  # brightness against the white of an eye from which a vertex is white
@@ -43,7 +43,7 @@ def tint_eyes(meshes: list[Mesh], view: View) -> list[Mesh]:
     """
     eyes = _find_gain(view, Label.EYE, EYE_QUANTILES, FEW_OF_EYE)
     eyes = _find_tint(view) if eyes is None else eyes
-    gain = _find_gain(view, Label.MOUTH, TEETH_QUANTILES, FEW)
+    gain = _find_gain(view, Label.MOUTH, TEETH_QUANTILES, FEW_OF_MOUTH)
     teeth = (eyes / max(float(eyes @ LUMINANCE), 1e-3)) ** PALE_TEETH  # for eyes are bloodshot
     teeth = teeth if gain is None else _light_teeth(teeth, gain)
     irises = _find_iris_gain(view)
