@@ -14,7 +14,7 @@ from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.skin.colours import calm_and_even
 from portrait360.pipeline.avatar.skin.level import FAIREST, RANGE, level_skin
 from portrait360.pipeline.avatar.skin.lip_shade import lighten_lips
-from portrait360.pipeline.avatar.skin.mesh import coarse_count
+from portrait360.pipeline.avatar.skin.mesh import coarse_count, find_features
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import make_mesh, with_label
@@ -84,6 +84,16 @@ def test_very_broad_differences_of_skin_are_light():
     out = calm_and_even(gain, np.ones(count, np.float32), np.zeros(count, bool), nothing, nothing)
     assert 0.2 * np.ptp(gain) < np.ptp(out) < 0.6 * np.ptp(gain)
     assert np.corrcoef(out[:, 0], gain[:, 0])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("hue", [(0.0, 0.15, 0.25), (0.4, -0.1, 0.1), (-0.1, -0.6, -0.3)])
+def test_lips_keep_their_hue_whether_they_are_lighter_or_darker_than_skin(hue):
+    count = coarse_count()
+    lips, free = load_pack().mask("lips", 1), find_features(count)
+    gain, own = lips[:, None] * np.array(hue), lips > 0.9
+    out = calm_and_even(gain, np.ones(count, np.float32), np.zeros(count, bool), free, lips)
+    apart = (out[own] - out[own].mean(1, keepdims=True)).mean(0)
+    assert apart == pytest.approx(np.array(hue) - np.mean(hue), abs=0.25 * np.ptp(hue))
 
 
 def test_lips_in_the_shade_of_lips_are_no_gap():

@@ -89,7 +89,7 @@ LOSS = 0.7  # largest change of the tone as a whole
 FINE = 0.22  # that of pores and freckles
 UNUSUAL = 0.12  # gain against its neighbourhood from which a point is doubted
 ROUNDS = 3
-DARKEST_BROW = float(np.log(0.05))  # gain
+DARKEST = float(np.log(0.05))  # gain of brows, and of a colour of painted lips
 BESIDE = 0.012  # canonical distance between roots that grow together
 WET = np.array([0.9, 0.75, 0.75], np.float32)  # lips at the edge of the mouth, of their colour outside
 DEEP = np.array([0.6, 0.35, 0.35], np.float32)  # the lining further in, of that
@@ -208,11 +208,11 @@ def _see_bare_skin(mesh: Mesh, normals: F32, kinds: Bytes, view: View) -> SkinVi
     brow = look_up_points(photo.mask((Label.BROW,), inset=0, blur=2.0), uv)
     ratio = level_patches(log_ratio(photo.radiance, view.bare.radiance), inside, photo)
     gain = look_up_points(_hold_back_gloss(ratio, inside), uv)
-    lowest = GAIN[0] + smoothstep(0.0, 0.5, brow) * (DARKEST_BROW - GAIN[0])
+    lids, lips = (load_pack().mask(name, 1 if len(points) == coarse_count() else 2) for name in ("eyelids", "lips"))
+    lowest = GAIN[0] + smoothstep(0.0, 0.5, np.maximum(brow, lips)) * (DARKEST - GAIN[0])
     gain = np.clip(gain, np.asarray(lowest)[:, None], GAIN[1])
     gain = gain + np.log(np.maximum(mesh.albedo, 1e-4)) - base  # the render had the roots' tint
     weight = find_seen(points, normals, view, view.bare, 0.008, inside, facing=(0.22, 0.6))
-    lids, lips = (load_pack().mask(name, 1 if len(points) == coarse_count() else 2) for name in ("eyelids", "lips"))
     smears = ((TOP, SMEARED), ((*BEARD, *TOP), SMEARED), (CLOTHES, COLLAR))
     clear, smeared, apart = (look_up_points(_out_of_smears(photo, stray, *smear), uv) for smear in smears)
     features = np.maximum(np.maximum(brow, lids), clear * find_features(len(points)))  # no strands on a forehead
@@ -295,7 +295,10 @@ def calm_and_even(gain: Floats, source: F32, lining: Bools, features: F32, brow:
     sure = smoothstep(*SURE, np.maximum(source[:coarse], source[mirror]))[:, None]  # else it shows the other side's
     sure = sure * (1 - free)  # the gloss of features is stronger than that of cheeks
     light, dark = (least + sure * (most - least) for least, most in (SPOT, DARKER))
-    spot = np.where(spot.mean(1, keepdims=True) > 0, light * np.tanh(spot / light), spot)  # gloss on features, too
+    bright = spot.mean(1, keepdims=True)
+    dull = light * np.tanh(spot / light)  # there is gloss on features, too, but lips and lids have their own hue
+    dull = dull + brow[:coarse, None] * (spot - bright + light * np.tanh(bright / light) - dull)
+    spot = np.where(bright > 0, dull, spot)
     broad = find_usual(spot, trust, inner, NEAR, np.inf)
     lines = WRINKLE * np.tanh((spot - broad) / WRINKLE) * smoothstep(*CLEAR, source[:coarse, None])
     held = lines + np.where(spot.mean(1, keepdims=True) < 0, dark * np.tanh((spot - lines) / dark), spot - lines)
