@@ -53,17 +53,20 @@ RIM = 0.2  # weight of all hair against the trusted: grey sides of short hair li
 SHOWN = 0.4  # quarter turns from the photo's camera up to which hair is levelled as that sees it
 AVERTED = (-0.4, 0.1)  # cosine to the photo's camera up to which hair is on another side of the head
 HIDDEN = (0.02, 0.08)  # canonical depth behind what the photo's camera sees over which hair comes to be unseen
+GLOSSY = 0.5  # share of the photo's gloss that is none of what its own camera sees: layers are glossy there, too
 FEWER, WIDER = 3, 2.0  # strands of the render
 Rows = NDArray[np.intp]
+Contrasts = tuple[tuple[float, float], ...]
 DIM = 0.002  # radiance below which hair is black
 BLACK = (0.004, 0.02)  # radiances between which hair comes to have a hue of its own: black hair reflects the wall
-LIT = (0.3, 0.7)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
+LIT = (0.3, 0.8)  # quantiles of the brightness of hair between which it is neither in the shade nor gloss
 TINTED = (0.3, 0.8)  # those between which it has a hue: neither that of the dark nor that of the light
 BANDS = (0.7, 2.5, 7.0, 16.0)  # pixels of a render between which lie locks, broad ones, and sides
 DARK = 0.01  # radiance below which hair is black
 LEAST_CONTRAST = (0.6, 0.4, 0.4)  # of that of the photo's locks against theirs, by width
 # of dark locks, then of light ones: gaps make hair look like hair, streaks make it grey; what is broad may be light
 MOST_CONTRAST = ((1.6, 1.2), (1.3, 1.0), (1.0, 1.0))
+MOST_SHOWN = ((2.4, 2.0), (1.8, 1.5), (1.2, 1.2))  # where locks are those that the photo shows at the same place
 SHADE = 0.5  # share of hair that may lie in deep shade, as beside a neck, and tells nothing of locks
 ENDS = (0.05, 0.95)  # quantiles by which dark and light locks are measured
 CELL, AROUND, ALONG = 0.008, (0.6, 2.2, 6.1, 14.0), 0.02  # canonical; cells over which locks, broad ones, sides and
@@ -90,10 +93,12 @@ def _level_once(scene: Scene, photo: Photo, trusted: Bools) -> Scene:
     prepared = prepare_scene(thin_out(scene), quality=QUALITY)
     films = _render_around(prepared, photo)
     gloss = 0.0 if photo.painted else find_gloss(photo.radiance, trusted)  # which is not the hair's own colour
-    around = find_change(_find_lacks(films, photo, trusted) + np.log1p(-gloss))
+    less = np.log1p(-gloss) * np.where(np.arange(len(films)) == 0, GLOSSY, 1)
+    around = find_change(_find_lacks(films, photo, trusted) + less[:, None, None])
     curls = find_curls(photo, prepared.curves)  # which every view adds
     own = 1 - (curls.strength if curls else 0.0)
-    more = own * (np.stack([compare_locks(photo, trusted, part) for part in (films[1:], films[:1])]) - 1)
+    hidden = compare_locks(photo, trusted, films[1:], MOST_CONTRAST)
+    more = own * (np.stack([hidden, compare_locks(photo, trusted, films[:1], MOST_SHOWN)]) - 1)
 
     def level(group: Strands) -> Strands:
         if not is_hair(group):
@@ -107,19 +112,19 @@ def _level_once(scene: Scene, photo: Photo, trusted: Bools) -> Scene:
     return replace(scene, strands=tuple(map_in_threads(level, scene.strands, lone_first=False)))
 
 
-def compare_locks(photo: Photo, hair: Bools, films: Sequence[Film]) -> F64:
+def compare_locks(photo: Photo, hair: Bools, films: Sequence[Film], most: Contrasts) -> F64:
     """Return how many times as much locks of a photo differ in brightness as those of renders of other sides.
 
     That is for locks of all widths (bands, 2): how much darker dark ones are than the hair about them, and how much
-    lighter light ones. `hair` (s, s) is where the photo shows its own.
+    lighter light ones, at `most`. `hair` (s, s) is where the photo shows its own.
     """
     low = 1.0 if photo.painted else np.array(LEAST_CONTRAST)[:, None]  # drawn locks have their own contrast
     shown = measure_locks(*_shrink_photo(photo, hair))
     drawn = [measure_locks(film.radiance, _find_hair(film)) for film in films]
     found = [spread for spread in drawn if spread is not None]
     if shown is None or not found:
-        return np.ones((len(MOST_CONTRAST), 2))
-    return np.clip(shown / np.maximum(np.mean(found, 0), 1e-6), low, np.maximum(MOST_CONTRAST, low))
+        return np.ones((len(most), 2))
+    return np.clip(shown / np.maximum(np.mean(found, 0), 1e-6), low, np.maximum(most, low))
 
 
 def _shrink_photo(photo: Photo, mask: Bools) -> tuple[F32, Bools]:
