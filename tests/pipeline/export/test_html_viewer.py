@@ -49,6 +49,15 @@ def test_splats_are_stored_as_finely_as_they_are_seen():
     assert np.degrees(2 * np.arccos(closeness.clip(0, 1))).max() < 0.3
 
 
+def test_slopes_of_colours_are_stored_where_there_are_any():
+    splats = viewer_scene.splats(steepest=0.6)
+    said, data = pack_splats(splats)
+    flat, plain = pack_splats(replace(splats, slopes=np.zeros_like(splats.slopes)))
+    assert "steepest" not in flat and data[: len(plain)] == plain and len(data) == len(plain) + 9 * len(splats)
+    slopes = np.frombuffer(data[len(plain) :], np.int8).reshape(-1, 3, 3) / 127 * said["steepest"]
+    assert np.abs(slopes - splats.slopes).max() < 0.6 / 250  # half a step
+
+
 def _quaternions(packed: np.ndarray) -> np.ndarray:
     out = np.zeros((len(packed), 4))
     for n, bits in enumerate(packed.tolist()):

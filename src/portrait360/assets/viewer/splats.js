@@ -1,7 +1,7 @@
 // 3D Gaussians: projected (EWA, Zwicker et al. 2001) and blended as in Kerbl et al. 2023.
 // Colours are sRGB values blended as they are, not as light: so splats are fitted, and so other viewers show them.
 
-const ROW = 512; // splats in a row of the table, three texels each, and of the order, one each
+const ROW = 512; // splats in a row of the table and of the slopes, three texels each, and of the order, one each
 
 const METRES = 0.24 / 0.46; // of a unit of the splats
 const NEAR = 0.01;
@@ -23,6 +23,8 @@ uniform float focal;
 uniform vec2 size;
 uniform usampler2D table, order;
 uniform highp sampler2D skin; // its depths
+uniform highp sampler2D slopes; // of colours over x, y and z of the direction in which one sees them
+uniform float steepest; // 0 for none
 flat out vec4 colour;
 out vec2 offset;
 float kept(vec3 place) { return smoothstep(${GONE}, ${WHOLE}, place.y); }
@@ -46,6 +48,13 @@ void main() {
     ivec2 spot = ivec2(clamp(0.5 * size + focal * place.xy / place.z * vec2(1, -1), vec2(0), size - 1.0));
     colour.a *= 1.0 - smoothstep(${BEHIND}, place.z - ${DEEPEST}.0 * texelFetch(skin, spot, 0).x);
     if (colour.a < 1.0 / 255.0) { gl_Position = vec4(0, 0, 2, 1); return; }
+  }
+
+  if (steepest > 0.0) {
+    vec3 direction = normalize(place) * view;
+    direction += a.w * (direction * sway); // as the head sees it
+    for (int i = 0; i < 3; i++) colour.rgb += steepest * direction[i] * texelFetch(slopes, at + ivec2(i, 0), 0).rgb;
+    colour.rgb = max(colour.rgb, 0.0);
   }
 
   // Beside the image the projection's slope grows without bound; it is held as where splats are fitted.
@@ -113,10 +122,11 @@ class SplatLayer {
     this.gl = gl;
     this.count = splats.count;
     this.program = compile(gl, SPLAT_VERTEX, SPLAT_FRAGMENT);
-    this.places = findPlaces(gl, this.program, [...EYE, "table", "order", "skin"]);
+    this.places = findPlaces(gl, this.program, [...EYE, "table", "order", "skin", "slopes", "steepest"]);
     this.rows = Math.ceil(splats.count / ROW);
     this.table = this.texture(gl.RGBA32UI, 3 * ROW);
     this.order = this.texture(gl.R32UI, ROW);
+    this.slopes = splats.slopes && this.fillSlopes(splats.slopes);
     this.bits = new Uint32Array(ROW * this.rows * 12);
     this.splats = splats;
     this.upload(0, splats.count);
@@ -161,6 +171,14 @@ class SplatLayer {
     const part = bits.subarray(12 * ROW * row, 12 * ROW * (row + rows));
     gl.bindTexture(gl.TEXTURE_2D, this.table);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, row, 3 * ROW, rows, gl.RGBA_INTEGER, gl.UNSIGNED_INT, part);
+  }
+
+  // They stay as they are when splats move.
+  fillSlopes(slopes) {
+    const { gl } = this, texture = this.texture(gl.RGB8_SNORM, 3 * ROW), padded = new Int8Array(9 * ROW * this.rows);
+    padded.set(slopes);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, 3 * ROW, this.rows, gl.RGB, gl.BYTE, padded);
+    return texture;
   }
 
   texture(format, width) {
@@ -231,13 +249,13 @@ class SplatLayer {
     if (bound?.open) (this.skin ??= new SkinDepth(gl, bound.mesh)).draw(bound.last, eye);
     gl.useProgram(this.program);
     placeEye(gl, places, eye);
-    ["table", "order", "skin"].forEach((name, unit) => gl.uniform1i(places[name], unit));
-    gl.activeTexture(gl.TEXTURE2);
-    gl.bindTexture(gl.TEXTURE_2D, this.skin?.texture ?? null);
-    gl.activeTexture(gl.TEXTURE1);
-    gl.bindTexture(gl.TEXTURE_2D, this.order);
-    gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D, this.table);
+    gl.uniform1f(places.steepest, this.splats.steepest);
+    const textures = { table: this.table, order: this.order, skin: this.skin?.texture ?? null, slopes: this.slopes };
+    Object.entries(textures).forEach(([name, texture], unit) => {
+      gl.uniform1i(places[name], unit);
+      gl.activeTexture(gl.TEXTURE0 + unit);
+      gl.bindTexture(gl.TEXTURE_2D, texture);
+    });
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     gl.bindVertexArray(this.state);

@@ -26,9 +26,10 @@ function writeCovariance([w, x, y, z], [a, b, c], out, at) {
   out[at + 5] = zx * zx * a + zy * zy * b + zz * zz * c;
 }
 
-function unpackSplats({ count, low, high, logs }, buffer) {
+function unpackSplats({ count, low, high, logs, steepest = 0 }, buffer) {
   const rotations = new Uint32Array(buffer, 0, count), steps = new Uint16Array(buffer, 4 * count, 3 * count);
   const colours = new Uint8Array(buffer, 10 * count, 4 * count), sizes = new Uint8Array(buffer, 14 * count, 3 * count);
+  const slopes = steepest > 0 ? new Int8Array(buffer, 17 * count, 9 * count) : null;
   const variances = Float64Array.from({ length: 256 }, (_, i) => Math.exp(2 * (logs[0] + i / 255 * (logs[1] - logs[0]))));
   const means = new Float32Array(3 * count), covariances = new Float32Array(6 * count);
   const quaternion = [0, 0, 0, 0], axes = [0, 0, 0];
@@ -40,5 +41,5 @@ function unpackSplats({ count, low, high, logs }, buffer) {
     readQuaternion(rotations[n], quaternion);
     writeCovariance(quaternion, axes, covariances, 6 * n);
   }
-  return { count, means, covariances, colours, shares: null };
+  return { count, means, covariances, colours, slopes, steepest, shares: null };
 }

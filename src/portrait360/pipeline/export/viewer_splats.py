@@ -1,4 +1,4 @@
-"""Gaussians as the page stores them: in steps too fine to be seen, 17 bytes each before compression."""
+"""Gaussians as the page stores them: in steps too fine to be seen, 17 or 26 bytes each before compression."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MIN_SCALE = 1e-5  # of a splat: far below a pixel at any zoom, so smaller scales
 
 
 def pack_splats(splats: GaussianSplats) -> tuple[dict[str, Any], bytes]:
-    """Return ranges and data for unpack_splats.js: rotations, positions, colours and opacities, log scales."""
-    arrays = splats.means, splats.scales, splats.rotations, splats.opacities, splats.colours
+    """Return ranges and data for unpack_splats.js: rotations, positions, colours, opacities, log scales, slopes."""
+    arrays = splats.means, splats.scales, splats.rotations, splats.opacities, splats.colours, splats.slopes
     if not all(len(values) and np.isfinite(values).all() for values in arrays):
         raise ValueError("arrays must be finite and not empty")
     steps, low, high = _quantise(splats.means)
@@ -23,8 +23,11 @@ def pack_splats(splats: GaussianSplats) -> tuple[dict[str, Any], bytes]:
     min_log, max_log = float(logs.min()), float(logs.max())
     scales = np.round((logs - min_log) / max(max_log - min_log, 1e-9) * 255).astype(np.uint8)
     rgba = to_uint8(np.concatenate([splats.colours, splats.opacities[:, None]], 1))
-    parts = _pack_smallest_three(splats.rotations), steps, rgba, scales
-    ranges = {"count": len(splats), "low": low, "high": high, "logs": [min_log, max_log]}
+    parts = [_pack_smallest_three(splats.rotations), steps, rgba, scales]
+    ranges: dict[str, Any] = {"count": len(splats), "low": low, "high": high, "logs": [min_log, max_log]}
+    if splats.degree:
+        ranges["steepest"] = float(np.abs(splats.slopes).max())
+        parts.append(np.round(splats.slopes / ranges["steepest"] * 127).astype(np.int8))
     return ranges, b"".join(values.tobytes() for values in parts)
 
 

@@ -41,7 +41,8 @@ def make_rig(splats: GaussianSplats, glb: bytes) -> Rig | None:
         moving, openings = np.zeros_like(moving), ()
     rows = np.flatnonzero(moving)
     rows = rows[np.argsort(splats.means[rows, 1], kind="stable")]  # what moves together is sent together
-    drawn = map_in_threads(lambda opening: draw_inside(splats, binding, mesh, opening), openings, lone_first=False)
+    plain = splats.without_slopes()
+    drawn = map_in_threads(lambda opening: draw_inside(plain, binding, mesh, opening), openings, lone_first=False)
     inside = [part for part in drawn if len(part.splats)]
     joined = join_splats([splats[rows], *(part.splats for part in inside), splats[np.flatnonzero(~moving)]])
     bindings = [binding.select(rows), *(part.binding for part in inside)]
