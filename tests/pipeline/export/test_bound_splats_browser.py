@@ -1,5 +1,9 @@
 """Splats that move with the face, in a real browser."""
 
+import math
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -18,6 +22,7 @@ pytestmark = pytest.mark.skipif(FOUND is None, reason="no Chromium on this machi
 WIDTH, HEIGHT, PANEL = 460, 240, 246  # pixels; the panel's is that of low windows
 STILL = [{"name": "prefers-reduced-motion", "value": "reduce"}]
 SPACING = 0.006  # canonical, of splats on the skin
+ANGLE = 0.3  # radians of a turn
 PLACES = "Array.from(portrait360.splats().means)"
 
 
@@ -35,16 +40,20 @@ def draw_skin() -> GaussianSplats:
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bound")
-    save_viewer(folder / "viewer.html", splats=draw_skin(), glb=pack_tiny_avatar())
     with Chromium(tmp_path_factory.mktemp("profile")) as browser:
-        tab = Tab(browser, WIDTH, HEIGHT)
-        tab.call("Emulation.setEmulatedMedia", features=STILL)
-        tab.open(folder / "viewer.html")
-        tab.run("portrait360.ready")
+        tab = opened(browser, tmp_path_factory.mktemp("bound") / "viewer.html", draw_skin())
         tab.run("document.getElementById('follow').click()")
         yield tab
         assert tab.complaints() == []
+
+
+def opened(browser: Chromium, path: Path, splats: GaussianSplats) -> Tab:
+    save_viewer(path, splats=splats, glb=pack_tiny_avatar())
+    tab = Tab(browser, WIDTH, HEIGHT)
+    tab.call("Emulation.setEmulatedMedia", features=STILL)
+    tab.open(path)
+    tab.run("portrait360.ready")
+    return tab
 
 
 def places(tab: Tab) -> np.ndarray:
@@ -110,6 +119,27 @@ def test_breath_sways_the_head(tab):
     tab.run("new Promise(done => setTimeout(done, 900))")
     assert np.abs(tab.picture()[:, : WIDTH - PANEL] - first).max() > 0.05
     tab.run("portrait360.setIdle(false)")
+
+
+def test_a_head_that_sways_shows_the_colours_of_its_other_side(tab, tmp_path):
+    skin = draw_skin()
+    slopes = np.broadcast_to([[[0.5], [0], [0]]], (len(skin), 3, 3))
+    tab = opened(tab.browser, tmp_path / "viewer.html", replace(paint(skin, skin.colours * 0 + 0.5), slopes=slopes))
+
+    def look() -> float:
+        shown, middle = picture(tab), tab.run("portrait360.project([0, 0, 0])")
+        return float(shown[int(middle[1]), int(middle[0])].mean())
+
+    front, sine, cosine = look(), math.sin(ANGLE), math.cos(ANGLE)
+    tab.run(f"portrait360.setPose({{azimuth: {-math.degrees(ANGLE)}}})")
+    beside = look()
+    tab.run("portrait360.setPose({azimuth: 0})")
+    sway = f"{{ lift: 0, turn: {[cosine - 1, 0, -sine, 0, 0, 0, sine, 0, cosine - 1]} }}"
+    tab.run(f"Object.defineProperty(portrait360.face(), 'sway', {{ get: () => ({sway}), set() {{}} }})")
+    tab.run("portrait360.setPose({azimuth: 0})")
+    assert beside - front > 0.1
+    assert look() == pytest.approx(beside, abs=0.02)
+    tab.close()
 
 
 def test_another_light_shows_the_mesh(tab):
