@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from portrait360.pipeline.avatar.worn.glasses_fit import find_glasses, fit_dark_
 from portrait360.pipeline.avatar.worn.glasses_photo import (
     REFLECTS,
     choose_glasses,
+    find_frame_colour,
     find_frames_before,
     mark_frames,
     match_frame,
@@ -171,6 +173,19 @@ def test_a_frame_is_as_bright_as_in_the_photo(head: Head, worn: Photo, kind: str
     film = render_linear(prepare_scene(scene, occlusion=False, quality=DRAFT), CAMERA, SIDE)
     shown = np.median(film.radiance[(film.labels == Label.GLASSES) & (film.alpha > 0.5)], 0)
     np.testing.assert_allclose(shown, np.array(colour) / REFLECTS, rtol=0.3)
+
+
+@pytest.mark.parametrize("colour", [0.012, 0.6])
+def test_a_frame_has_the_colour_of_the_lines_along_its_rims(head: Head, bare: Photo, colour: float) -> None:
+    """What lies near it, a brow or a hinge, may be a clearer line of the other kind."""
+    wear = replace(WIRE, glasses="thick_round", glasses_fit=GlassesFit(), glasses_colour=(colour,) * 3)
+    photo = photograph(dress(head, wear))
+    rim = np.abs(photo.radiance - bare.radiance).max(-1) > 0.02
+    reach = cv2.dilate(rim.astype(np.uint8), np.ones((9, 9))) - cv2.dilate(rim.astype(np.uint8), np.ones((5, 5)))
+    other = (reach > 0) & (np.arange(SIDE)[:, None] < np.nonzero(rim)[0].min() + 8)
+    radiance = np.where(other[..., None], 1.0 if colour < 0.1 else 0.0, photo.radiance)
+    found = find_frame_colour(head, replace(photo, radiance=radiance), wear)
+    assert found is not None and (max(found) < 0.08 if colour < 0.1 else min(found) > 0.2)
 
 
 def test_added_measures_move_the_rims(head: Head) -> None:

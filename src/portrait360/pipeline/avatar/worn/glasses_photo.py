@@ -17,13 +17,22 @@ from portrait360.pipeline.avatar.person import GLASSES_SHARE, SURE_GLASSES, shar
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.worn.glasses_fit import DIM, find_glasses, fit_dark_lenses, shows_dark_lenses
 from portrait360.synth.head.bare_head import Head
+from portrait360.synth.meshes import with_label
 from portrait360.synth.render.bake import DRAFT, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.render.tone_mapping import srgb_to_radiance
-from portrait360.synth.sampling.parameters import HeadParameters, Wear
+from portrait360.synth.sampling.parameters import Colour, HeadParameters, Wear
 from portrait360.synth.scene import Material, Mesh, Scene
-from portrait360.synth.wear.glasses import CLEAR_FRAME, THICK_FRAME, WIRE_FRAME, find_frame, fit_frame, make_glasses
+from portrait360.synth.wear.glasses import (
+    CLEAR_FRAME,
+    THICK_FRAME,
+    WIRE_FRAME,
+    find_frame,
+    fit_frame,
+    make_glasses,
+    trace_rim,
+)
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import SKIN_LABELS, Label
@@ -41,6 +50,7 @@ SLACK, BRIDGE = 6.0, 14.0  # pixels of 512 by which the photo's frame may lie be
 LINE, THICKER = 9.0, 2.0  # pixels of 512, and thicknesses of a frame: what is narrower is a line
 DISTINCT = 0.08  # logarithm by which it differs from what lies beside it
 MIDDLE = 0.85  # quantile of how much the pixels of a frame differ from which they are its middle
+BESIDE, CLEARLY = 10.0, 0.7  # pixels of 512 along rims, and quantile of its lines, that tell if a frame is dark
 AROUND = 3.0  # pixels from which what lies beneath is taken
 OWN = (10.0, 13.0)  # degrees from the photo's direction over which its frame gives way to that of the layers
 CLEAR = 0.5  # opacity of a lens below which the photo shows what lies behind it
@@ -64,13 +74,29 @@ def choose_glasses(head: Head, photo: Photo, wear: Wear, answers: dict[str, floa
     kind = WIRE_FRAME if found.rim < THICK else THICK_FRAME
     found = replace(found, upper=found.rim) if kind == WIRE_FRAME else found
     worn = replace(wear, glasses=kind, glasses_fit=found.fit(kind))
-    shown = find_frame_pixels(head, photo, HeadParameters(wear=worn))
-    if not shown.any():
-        return wear
-    lines = measure_lines(photo, measure_thickness(photo, HeadParameters(wear=worn)))
+    colour = find_frame_colour(head, photo, worn)
+    return wear if colour is None else replace(worn, glasses_colour=colour)
+
+
+def find_frame_colour(head: Head, photo: Photo, wear: Wear) -> Colour | None:
+    """Return the albedo of a frame as it is worn: of its dark lines, or of its bright ones, whichever the rims have.
+
+    None where the photo shows no lines.
+    """
+    parameters = HeadParameters(wear=wear)
+    shown = find_frame_pixels(head, photo, parameters)
+    rims = [trace_rim(mesh) for mesh in find_front(with_label(make_glasses(head, parameters), Label.GLASSES))[:2]]
+    places = [np.round(photo.camera.project(rim)[0] * photo.size).astype(np.int32) for rim in rims]
+    band = np.zeros(shown.shape, np.uint8)
+    cv2.polylines(band, places, True, 1, max(round(BESIDE * photo.size / 512), 1))
+    along = shown & (band > 0)
+    if not along.any():
+        return None
+    kinds = split_lines(photo, measure_thickness(photo, parameters))
+    lines = max(kinds, key=lambda lines: float(np.quantile(lines[along], CLEARLY)))
     sure = shown & (lines >= np.quantile(lines[shown], MIDDLE))
-    r, g, b = (float(v) for v in np.clip(REFLECTS * np.median(photo.radiance[sure], 0), 0.003, 0.85))
-    return replace(worn, glasses_colour=(r, g, b))
+    r, g, b = (float(v) for v in np.clip(REFLECTS * np.median(photo.radiance[sure], 0), *ALBEDO))
+    return r, g, b
 
 
 def is_dark(kind: str) -> bool:
@@ -115,10 +141,15 @@ def measure_thickness(photo: Photo, parameters: HeadParameters) -> float:
 
 def measure_lines(photo: Photo, thick: float) -> F32:
     """Return by how much pixels differ from what lies on both sides of a line this thick (s, s), logarithms."""
+    return np.maximum(*split_lines(photo, thick))
+
+
+def split_lines(photo: Photo, thick: float) -> tuple[F32, F32]:
+    """Return the same, by how much pixels are darker, and by how much they are brighter."""
     light = np.log(np.maximum(photo.radiance, 0).mean(-1) + DIM).astype(np.float32)
     wide = make_disc(0.5 * max(LINE, THICKER * thick) * photo.size / 512)
     dark, bright = (cv2.morphologyEx(light, kind, wide) for kind in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT))
-    return np.maximum(dark, bright)
+    return np.asarray(dark, np.float32), np.asarray(bright, np.float32)
 
 
 def make_disc(radius: float) -> np.ndarray:
