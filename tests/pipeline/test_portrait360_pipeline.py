@@ -101,6 +101,21 @@ def test_the_preset_is_that_of_the_weights_in_a_folder(weights, tmp_path, monkey
     assert find_weights("diffportrait360") is None  # outside of the call nothing has changed
 
 
+@pytest.mark.parametrize(("results", "expected"), [(("mesh",), ("mesh", "views")), (None, None), ((), ())])
+def test_views_are_always_made(monkeypatch, results, expected):
+    """They are what it returns."""
+    seen = []
+
+    def see(photo, folder, options, on_event):
+        seen.append(options.results)
+        raise UserError("seen")
+
+    monkeypatch.setattr(portrait360_pipeline, "make", see)
+    with pytest.raises(UserError, match="seen"):
+        Portrait360Pipeline.from_pretrained("small")("photo.png", results=results)
+    assert seen == [expected]
+
+
 def test_one_network_of_a_folder_is_completed_by_the_users_own(weights, monkeypatch):
     with pytest.raises(UserError, match=r"needs the weights `back-head`.*weights fetch back-head"):
         Portrait360Pipeline.from_pretrained(weights / "diffportrait360")

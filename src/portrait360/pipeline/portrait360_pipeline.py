@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from portrait360.models.weights.installed import (
 from portrait360.models.weights.pretrained import save_weights
 from portrait360.pipeline.loaded_head import LoadedHead
 from portrait360.pipeline.make import MakeResult, make
-from portrait360.pipeline.options import MakeOptions
+from portrait360.pipeline.options import PICTURES, MakeOptions
 from portrait360.pipeline.portrait.portrait import Portrait
 from portrait360.pipeline.views import DEFAULT_VIEWS
 from portrait360.pipeline.views.view_set import View
@@ -111,9 +111,12 @@ class Portrait360Pipeline:
         given: dict[str, Any] = {"preset": self.preset, "views": views, "device": self.device}
         given |= {} if {"fit", "results"} & set(options) else {"results": ()}
         chosen = MakeOptions(**given | options)
+        if chosen.results and PICTURES not in chosen.results:  # views are what a pipeline returns
+            chosen = replace(chosen, results=(*chosen.results, PICTURES))
         with tempfile.TemporaryDirectory(prefix="portrait360-") as temporary, prefer_weights(self.weights):
             photo = _write_photo(image, Path(temporary))
             result: MakeResult = make(photo, folder or Path(temporary) / "run", chosen, on_event)
+        assert result.views is not None
         head = result.head if folder or result.head is None else result.head.without_folder()
         return PipelineOutput(result.views.views, result.portrait, head)
 
