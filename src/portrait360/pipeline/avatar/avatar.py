@@ -115,7 +115,7 @@ class Avatar:
                     raise ValueError("another format or cover")
                 parameters = HeadParameters.from_json(str(data["parameters"]))
                 avatar = cls(parameters, unpack_scene(data), _read_photo(data), cover, unpack_fit(data))
-                _ = avatar.projection  # what is damaged in a way that only shows here is an error of the file, too
+                avatar.prepare()  # what is damaged in a way that only shows here is an error of the file, too
                 return avatar
         except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"The avatar in {folder} is damaged; make it again with `portrait360 proxy`.") from error

@@ -149,8 +149,10 @@ def make_row(
 
 def light_teeth(albedo: F32) -> F32:
     """Return the albedo of teeth (n, 3) in an open mouth; lips that are barely parted may leave them dark."""
+    if len(albedo) == 0:
+        return albedo
     brightest, least = np.quantile(albedo, 0.99, axis=0), DIMMEST * ENAMEL
-    if len(albedo) == 0 or brightest @ LUMINANCE >= least @ LUMINANCE:
+    if brightest @ LUMINANCE >= least @ LUMINANCE:
         return albedo
     return np.asarray(albedo * (least / np.maximum(brightest, 1e-4)), np.float32)
 
