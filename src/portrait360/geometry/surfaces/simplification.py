@@ -24,43 +24,39 @@ def simplify(vertices: NDArray[np.floating], triangles: I32, target: int) -> I32
         return np.ascontiguousarray(triangles, np.int32)
     points = np.ascontiguousarray(vertices, np.float64)
     faces = np.ascontiguousarray(triangles, np.int32).copy()
-    alive = _collapse(points, faces, _make_quadrics(points, faces), _find_edges(faces)[0], target)
+    edges, lone = _find_edges(faces, len(points))
+    alive = _collapse(points, faces, _make_quadrics(points, faces, lone), edges, target)
     return np.ascontiguousarray(faces[alive])
 
 
-def _find_edges(faces: I32) -> tuple[I32, NDArray[np.intp]]:
-    """Return the edges (e, 2), and of how many triangles each is a side."""
-    sides = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    edges, count = np.unique(sides, axis=0, return_counts=True)
-    return edges.astype(np.int32), count
+def _find_edges(faces: I32, count: int) -> tuple[I32, NDArray[np.bool_]]:
+    """Return the edges (e, 2) between `count` vertices, and which sides (3 f,) are open: no second triangle's."""
+    a, b = faces, np.roll(faces, -1, axis=1)
+    key = (np.minimum(a, b).astype(np.int64) * count + np.maximum(a, b)).ravel()
+    edges, owner, uses = np.unique(key, return_inverse=True, return_counts=True)
+    return np.stack([edges // count, edges % count], 1).astype(np.int32), uses[owner.ravel()] == 1
 
 
-def _make_quadrics(points: F64, faces: I32) -> F64:
-    """Return at every vertex the sum of the squared distances to the planes around it, as 4 x 4 forms (n, 16)."""
+def _make_quadrics(points: F64, faces: I32, lone: NDArray[np.bool_]) -> F64:
+    """Return at every vertex the sum of the squared distances to the planes around it, as 4 x 4 forms (n, 16).
+
+    Of the triangles' sides (3 f,) the `lone` ones are open.
+    """
     a, b, c = (points[faces[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
     area = np.linalg.norm(normal, axis=1)
     unit = normal / np.maximum(area, 1e-20)[:, None]
     out = np.zeros((len(points), 16))
     _add_planes(out, faces, unit, -(unit * a).sum(1), area)
-    edges, count = _find_edges(faces)
-    if (count == 1).any():
-        sides = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-        owner = np.tile(np.arange(len(faces)), 3)
-        index = _rows_in(np.sort(sides, axis=1), edges[count == 1], len(points))
-        sides, owner = sides[index], owner[index]
+    if lone.any():
+        sides = np.stack([faces, np.roll(faces, -1, axis=1)], 2).reshape(-1, 2)[lone]
+        owner = np.repeat(np.arange(len(faces)), 3)[lone]
         along = points[sides[:, 1]] - points[sides[:, 0]]
         length = np.linalg.norm(along, axis=1)
         across = np.cross(along, unit[owner]) / np.maximum(length, 1e-20)[:, None]
         distance = -(across * points[sides[:, 0]]).sum(1)
         _add_planes(out, sides, across, distance, EDGE_WEIGHT * length**2)
     return out
-
-
-def _rows_in(rows: NDArray[np.integer], wanted: NDArray[np.integer], count: int) -> NDArray[np.bool_]:
-    """Return which rows (r, 2) of numbers below `count` are among the wanted ones."""
-    first, second = (a[:, 0].astype(np.int64) * count + a[:, 1] for a in (rows, wanted))
-    return np.isin(first, second)
 
 
 def _add_planes(out: F64, corners: NDArray[np.integer], normals: F64, distances: F64, weights: F64) -> None:

@@ -15,6 +15,7 @@ from portrait360.synth.head.bare_head import Head
 from portrait360.synth.head.distance_field import LOW, STEP, sample_field
 from portrait360.synth.meshes import unit
 from portrait360.utils.array_types import F32
+from portrait360.utils.parallel.threads import count_threads
 from portrait360.utils.vectors import measure_length
 
 COMB = ("radial", "side", "forward", "back", "up", "down", "inward", "vertical")
@@ -255,7 +256,7 @@ def clump(
     """
     count = len(strands)
     guides = rng.choice(count, max(count // size, 1), replace=False)
-    clump_index = np.asarray(KDTree(strands[guides, 0]).query(strands[:, 0])[1])
+    clump_index = np.asarray(KDTree(strands[guides, 0]).query(strands[:, 0], workers=count_threads())[1])
     pull = (amount * np.linspace(0, 1, strands.shape[1]) ** 0.8)[None, :, None]
     guide_points = strands[guides][clump_index]
     lengths = measure_length(np.diff(strands, axis=1)).sum(1)

@@ -10,6 +10,7 @@ from scipy.spatial import KDTree
 
 from portrait360.pipeline.avatar.photo.exposure import to_albedo
 from portrait360.synth.scene import Mesh, Part
+from portrait360.utils.parallel.threads import count_threads
 
 REACH = 0.015  # canonical distance from cloth at which its shadow is weak
 DARK = np.array([0.42, 0.50, 0.54])  # of the light that is lost at the cloth: skin's shadows are red
@@ -25,7 +26,7 @@ def shade_neck(meshes: Sequence[Mesh]) -> list[Mesh]:
     def shade(mesh: Mesh) -> Mesh:
         if mesh.part[0] != Part.SKIN:
             return mesh
-        distance, _ = tree.query(mesh.vertices, distance_upper_bound=3 * REACH)
+        distance, _ = tree.query(mesh.vertices, distance_upper_bound=3 * REACH, workers=count_threads())
         dark = np.exp(-((np.minimum(distance, 3 * REACH) / REACH) ** 2))
         return replace(mesh, albedo=to_albedo(mesh.albedo * (1 - dark[:, None] * DARK)))
 

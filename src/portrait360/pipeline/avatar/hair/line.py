@@ -13,6 +13,7 @@ from portrait360.synth.meshes import unit
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32, Floats
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.parallel.threads import count_threads
 
 AROUND = 24  # roots around one
 OPEN = np.radians(130.0)  # angle without any root from which one lies at the hairline
@@ -29,7 +30,7 @@ def measure_from_line(roots: F32, head: Head) -> F32:
     if len(roots) <= AROUND:
         return np.zeros(len(roots), np.float32)
     tree = KDTree(roots)
-    nearest = np.asarray(tree.query(roots, k=AROUND + 1)[1])[:, 1:]
+    nearest = np.asarray(tree.query(roots, k=AROUND + 1, workers=count_threads())[1])[:, 1:]
     around = roots[nearest] - roots[:, None]
     normal = unit(head.field.gradient(roots))
     across = unit(np.cross(normal, np.array([0.13, 0.31, 1.0])))
@@ -39,7 +40,7 @@ def measure_from_line(roots: F32, head: Head) -> F32:
     line = roots[widest > OPEN]
     if len(line) == 0:
         return np.full(len(roots), ALL, np.float32)
-    return np.asarray(KDTree(line).query(roots)[0], np.float32)
+    return np.asarray(KDTree(line).query(roots, workers=count_threads())[0], np.float32)
 
 
 def soften_line(groups: Sequence[Strands], head: Head, *, drawn: bool = False) -> list[Strands]:

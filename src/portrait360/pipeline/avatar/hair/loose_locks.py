@@ -78,7 +78,8 @@ def grow_loose_locks(groups: Sequence[Strands], head: Head, photo: Photo) -> lis
         return []
     paths, skin, hangs = paths.select(keep), skin[keep], hangs[keep]
     own = place_paths(paths, hangs, cloud, head, photo, skin)
-    away = np.asarray(KDTree(cloud).query(own[:, :ROOT].reshape(-1, 3))[0]).reshape(len(own), ROOT)
+    tree = KDTree(cloud, balanced_tree=False, compact_nodes=False)  # made fast: it gets few questions
+    away = np.asarray(tree.query(own[:, :ROOT].reshape(-1, 3))[0]).reshape(len(own), ROOT)
     longest = np.quantile(np.concatenate([measure_paths(group.points) for group in groups]), LONGEST)
     rooted = (away.min(1) < ROOTED) & (measure_paths(own) < LONGER * longest)  # no lock hangs from short hair
     paths, own, hangs = paths.select(rooted), own[rooted], hangs[rooted]

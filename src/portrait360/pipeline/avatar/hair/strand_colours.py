@@ -60,10 +60,11 @@ FACED = (0.8, 0.97)  # cosine to the photo's camera from which hair shows its ow
 MIXED, DETOUR = (0.03, 0.006), (0.15, 1.0)  # canonical distances over which strands mix, and to the other side of
 # the head: of natural hair, and of dyed
 LOCKS_FROM = (0.025, 0.075)  # head heights: length of whiskers
-LEAF = 40  # points in a leaf of the tree: far more than are asked for make distant questions faster
+LEAF = 80  # points in a leaf of the tree: far more than are asked for make distant questions faster
 NEIGHBOURLY, NEIGHBOURS = 0.75, (0.012, 2.0)  # share of the gains about them that strands take on; canonical side
 # of a cell, and cells over which these are averaged
 ANCHORS = 4  # points of a strand that exchange gains with other strands
+CELL, FAR = 0.02, 0.12  # canonical side of a cell of points, and distance from others from which they count as one
 TOGETHER = 256  # strands smoothed at once: what lies between them stays in the processor's cache
 
 
@@ -268,6 +269,24 @@ def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32, F32
     return along, known, np.asarray(np.where(total > 1e-20, own, 0), np.float32)
 
 
+def _average_nearest(points: F32, values: F32, places: F32, apart: float) -> tuple[F32, F32]:
+    """Return means (m, c) of the values (n, c) of the nearest points to each place, and how far the nearest is (m,).
+
+    Questions far from all points take longest and differ least: there all places of a cell share one answer.
+    """
+    tree, near = KDTree(points, LEAF), min(12, len(points))
+    cells = np.floor(places / CELL).astype(np.int64) + (1 << 20)
+    _, first, owner = np.unique(cells @ np.array([1 << 42, 1 << 21, 1]), return_index=True, return_inverse=True)
+    owner = owner.ravel()
+    far = np.asarray(tree.query(places[first], workers=count_threads())[0])[owner] > FAR
+    order = np.concatenate([first, np.flatnonzero(~far)])
+    distance, index = tree.query(places[order], k=near, workers=count_threads())
+    share = np.exp(-(distance - distance[:, :1]) / apart)
+    found = np.einsum("ij,ijc->ic", share / share.sum(1, keepdims=True), values[index])
+    row = np.where(far, owner, len(first) + np.cumsum(~far) - 1)
+    return np.asarray(found[row], np.float32), np.asarray(distance[row, 0], np.float32)
+
+
 def _carry_between_strands(points: F32, known: Floats, gain: F32, dyed: float) -> tuple[F32, F32]:
     """Return for every point the gain of strands around it that the photo shows, and how near these are (s, k, 1).
 
@@ -281,14 +300,11 @@ def _carry_between_strands(points: F32, known: Floats, gain: F32, dyed: float) -
     if len(rows) < 20:
         return np.zeros_like(gain), np.zeros_like(gain[..., :1])
     rows = rows[:: max(len(rows) // 20000, 1)]
-    tree, near = KDTree(places[rows], LEAF), min(12, len(rows))
     found, distances = [], []
     for side in (1.0, -1.0):
-        distance, index = tree.query(places * np.array([side, 1, 1]), k=near, workers=count_threads())
-        share = np.exp(-(distance - distance[:, :1]) / apart)
-        share /= share.sum(1, keepdims=True)
-        found.append(np.einsum("ij,ijc->ic", share, gains[rows][index]))
-        distances.append(distance[:, 0] + (detour if side < 0 else 0.0))
+        values, distance = _average_nearest(places[rows], gains[rows], places * np.float32([side, 1, 1]), apart)
+        found.append(values)
+        distances.append(distance + (detour if side < 0 else 0.0))
     nearest = np.minimum(*distances)
     width = 0.03 + 0.4 * nearest  # far off, both sides mix
     trust = [np.exp((nearest - distance) / width) for distance in distances]

@@ -13,6 +13,7 @@ from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head_pack import load_pack
 from portrait360.utils.array_types import F32, F64, Bytes, Floats
 from portrait360.utils.image_ops import smoothstep
+from portrait360.utils.parallel.threads import count_threads
 from portrait360.utils.sparse import factorise
 
 FEATURES = (  # of the average head, head heights: |x| and y of the middle, half the width and height
@@ -30,14 +31,14 @@ BLOCKED = 0.003  # what passes over the border between two kinds of skin, of wha
 def mirror_vertices() -> np.ndarray:
     """Return the vertex on the other side of the head of each vertex of the first subdivision."""
     rest = load_average_head().fine[1]
-    return np.asarray(KDTree(rest).query(rest * np.array([-1, 1, 1]))[1])
+    return np.asarray(KDTree(rest).query(rest * np.array([-1, 1, 1]), workers=count_threads())[1])
 
 
 @lru_cache(maxsize=1)
 def mirror_fine_vertices() -> np.ndarray:
     """Return the vertex on the other side of the head of each vertex of the second subdivision."""
     rest = load_average_head().fine[2]
-    return np.asarray(KDTree(rest).query(rest * np.array([-1, 1, 1]))[1])
+    return np.asarray(KDTree(rest).query(rest * np.array([-1, 1, 1]), workers=count_threads())[1])
 
 
 @lru_cache(maxsize=1)

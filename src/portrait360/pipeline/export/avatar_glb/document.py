@@ -14,7 +14,7 @@ from portrait360.pipeline.export.glb import ARRAY_BUFFER, FLOAT, TYPES, UINT, Bu
 from portrait360.pipeline.export.units import METRES
 from portrait360.synth.scene import Light
 from portrait360.utils.array_types import F32, Bytes
-from portrait360.utils.parallel.threads import map_in_threads
+from portrait360.utils.parallel.threads import map_in_threads, start_beside
 from portrait360.utils.version import __version__
 
 LINEAR, MIPMAPS, CLAMP = 9729, 9987, 33071
@@ -62,8 +62,9 @@ def pack_pieces(
     looks = {piece.look.name: piece.look for piece in pieces}
     tree.materials += [_describe_look(tree, look, names, unlit) for look in looks.values()]
     order, roots = list(looks), [0]
-    for piece in pieces:
-        _add_piece(tree, piece, order.index(piece.look.name), place, weights, roots)
+    with start_beside(lambda: list(map_in_threads(encode_image, images.values(), lone_first=False))) as encoded:
+        for piece in pieces:
+            _add_piece(tree, piece, order.index(piece.look.name), place, weights, roots)
     document: dict[str, Any] = {
         "asset": {"version": "2.0", "generator": f"portrait360 {__version__}"},
         "scene": 0,
@@ -76,7 +77,7 @@ def pack_pieces(
     if light is not None:
         document["scenes"][0]["extras"] = {"light": _describe_light(light)}
     if images:
-        document |= _add_images(builder, images)
+        document |= _add_images(builder, dict(zip(images, encoded(), strict=True)))
     if tree.extensions:
         document["extensionsUsed"] = sorted(tree.extensions)
     return builder.pack(document)
@@ -102,9 +103,9 @@ def _describe_skin(builder: Builder, pivot: np.ndarray) -> dict[str, Any]:
     return {"name": "neck", "joints": [0, 1], "skeleton": 0, "inverseBindMatrices": len(builder.accessors) - 1}
 
 
-def _add_images(builder: Builder, images: dict[str, Bytes]) -> dict[str, Any]:
-    entries, encoded = [], map_in_threads(encode_image, images.values(), lone_first=False)
-    for name, (kind, data) in zip(images, encoded, strict=True):
+def _add_images(builder: Builder, images: dict[str, tuple[str, bytes]]) -> dict[str, Any]:
+    entries = []
+    for name, (kind, data) in images.items():
         entries.append({"name": name, "bufferView": builder.add_view(data), "mimeType": f"image/{kind}"})
     sampler = {"magFilter": LINEAR, "minFilter": MIPMAPS, "wrapS": CLAMP, "wrapT": CLAMP}
     textures = [{"source": i, "sampler": 0} for i in range(len(images))]

@@ -15,7 +15,7 @@ from portrait360.pipeline.export.avatar_glb.expression import Rig, make_rig
 from portrait360.pipeline.export.avatar_glb.face import make_eyes, make_face_hair, make_mouth, make_skin_piece
 from portrait360.pipeline.export.avatar_glb.hair import make_hair
 from portrait360.pipeline.export.avatar_glb.light import find_irradiance, show_linear
-from portrait360.pipeline.export.avatar_glb.photo_detail import PhotoDetail, find_photo_detail
+from portrait360.pipeline.export.avatar_glb.photo_detail import find_photo_detail
 from portrait360.pipeline.export.avatar_glb.piece import Look, Piece
 from portrait360.pipeline.export.avatar_glb.shown_colours import ShownColours, show_colours
 from portrait360.pipeline.export.avatar_glb.skin_texture import bake_skin_texture
@@ -67,25 +67,32 @@ def make_parts(avatar: Avatar, *, detail: float = 1.0, unlit: bool = False) -> P
         raise UserError(f"The detail of a mesh must lie between {DETAILS[0]:g} and {DETAILS[1]:g}, not {detail:g}.")
     rig = make_rig(avatar)
     neck = make_neck(rig)
-    with start_beside(lambda: show_colours(avatar)) as shown:
-        shapes, (photo, skin) = run_beside(
-            lambda: make_shapes(avatar, rig, neck, lambda: shown()[0], detail, unlit=unlit),
-            lambda: paint_skin(avatar, shown, unlit=unlit),
+    with (
+        start_beside(lambda: show_colours(avatar)) as shown,
+        start_beside(lambda: make_worn(avatar, neck, detail, unlit=unlit)) as worn,
+    ):
+        shapes, (skin, printed) = run_beside(
+            lambda: make_shapes(avatar, rig, neck, worn, lambda: shown()[0], detail, unlit=unlit),
+            lambda: paint(avatar, shown, worn, unlit=unlit),
         )
-    worn = list(map_in_threads(lambda thing: thing.print(photo, unlit=unlit), shapes.worn, lone_first=False))
-    pieces, images = shapes.face + worn, {"skin": skin, **shapes.eyes}
+    pieces, images = shapes.face + printed, {"skin": skin, **shapes.eyes}
     pieces = pieces + close_bust(avatar, pieces, unlit=unlit) + shapes.hair
     images |= {piece.look.texture: piece.image for piece in pieces if piece.look.texture and piece.image is not None}
     return Parts(pieces, images, neck.pivot, dict(zip(rig.names, rig.weights.tolist(), strict=True)))
 
 
-def paint_skin(
-    avatar: Avatar, shown: Callable[[], tuple[ShownColours, ShownColours]], *, unlit: bool
-) -> tuple[PhotoDetail, Bytes]:
-    """Return what the photo shows beyond the avatar's colours, and the texture of the skin with it."""
+def paint(
+    avatar: Avatar,
+    shown: Callable[[], tuple[ShownColours, ShownColours]],
+    worn: Callable[[], list[Worn]],
+    *,
+    unlit: bool,
+) -> tuple[Bytes, list[Piece]]:
+    """Return the texture of the skin and the things that are worn, with what the photo shows of them."""
     photo = find_photo_detail(avatar)
     hair, body = shown()
-    return photo, bake_skin_texture(avatar, photo, body, hair, unlit=unlit)
+    skin = bake_skin_texture(avatar, photo, body, hair, unlit=unlit)
+    return skin, list(map_in_threads(lambda thing: thing.print(photo, unlit=unlit), worn(), lone_first=False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,20 +101,25 @@ class Shapes:
 
     face: list[Piece]  # what expressions move
     eyes: dict[str, Bytes]  # their textures by name
-    worn: list[Worn]
     hair: list[Piece]
 
 
 def make_shapes(
-    avatar: Avatar, rig: Rig, neck: Neck, shown: Callable[[], ShownColours], detail: float, *, unlit: bool
+    avatar: Avatar,
+    rig: Rig,
+    neck: Neck,
+    worn: Callable[[], list[Worn]],
+    shown: Callable[[], ShownColours],
+    detail: float,
+    *,
+    unlit: bool,
 ) -> Shapes:
     """Make them; `shown` waits for what the avatar's views show of its hair, so it is asked as late as possible."""
-    worn = make_worn(avatar, neck, detail, unlit=unlit)
     face, eyes = make_face(avatar, rig, neck, shown, detail, unlit=unlit)
-    plain = face + [thing.piece for thing in worn]
+    plain = face + [thing.piece for thing in worn()]
     closed = plain + close_bust(avatar, plain, unlit=unlit)  # of the base here only its triangles count
     left = round(TRIANGLES * detail) - sum(len(piece.triangles) for piece in closed)
-    return Shapes(face, eyes, worn, make_hair(avatar, neck, left, shown(), unlit=unlit))
+    return Shapes(face, eyes, make_hair(avatar, neck, left, shown(), unlit=unlit))
 
 
 def make_face(

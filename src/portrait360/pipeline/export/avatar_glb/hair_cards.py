@@ -15,8 +15,9 @@ from portrait360.pipeline.export.avatar_glb.card_texture import Hairs, draw_card
 from portrait360.synth.meshes import unit
 from portrait360.synth.scene import Strands
 from portrait360.utils.array_types import F32, F64, I32, Floats
+from portrait360.utils.parallel.threads import count_threads
 
-POINTS = 17  # along a strand
+POINTS, LIT = 17, 4  # along a strand, and every so many its light is measured
 SHORT = 0.05  # canonical length up to which a card has few segments
 SEGMENTS = (2, 5, 10)  # of short cards, and of long straight and wavy ones
 WAVY = 1.2  # radians by which a wavy strand turns
@@ -94,7 +95,7 @@ def make_cards(
     strands = gather_strands(groups)
     if len(strands.points) == 0:
         return None
-    light = openness(strands.points.reshape(-1, 3)).reshape(strands.widths.shape)
+    light = _find_light(strands.points, openness)
     level = np.quantile(light, OPEN, axis=1)
     seen = level > min(HIDDEN * float(np.quantile(level, OPEN)), float(np.quantile(level, MOST_HIDDEN)))
     strands = replace(strands, light=light.astype(np.float32)).take(seen)
@@ -108,6 +109,14 @@ def make_cards(
         if rows.any() and count > 0:
             parts.append(_cards_of(strands.take(rows), outward, min(count, int(rows.sum())), segments))
     return _join(parts)
+
+
+def _find_light(points: F32, openness: Callable[[F32], F32]) -> F32:
+    """Return the openness (s, POINTS) along strands, which changes slowly: it is asked for at every fourth point."""
+    some = points[:, ::LIT]
+    known = openness(some.reshape(-1, 3)).reshape(some.shape[:2])
+    rise = [np.interp(np.arange(POINTS), np.arange(0, POINTS, LIT), row) for row in np.eye(some.shape[1])]
+    return np.asarray(known @ np.stack(rise).astype(np.float32), np.float32)
 
 
 def _find_turning(points: F32) -> F32:
@@ -152,7 +161,7 @@ def cluster_strands(points: F32, count: int) -> NDArray[np.intp]:
     centres = signs[np.random.default_rng(SEED).permutation(len(points))[:count]]
     owner = np.zeros(len(points), np.intp)
     for turn in range(ROUNDS):
-        owner = np.asarray(KDTree(centres).query(signs)[1])
+        owner = np.asarray(KDTree(centres).query(signs, workers=count_threads())[1])
         if turn < ROUNDS - 1:
             total = _add_up(signs, owner, count)
             size = np.bincount(owner, minlength=count)[:, None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
+from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates, maximum_filter
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
@@ -24,6 +24,7 @@ SAMPLES = 40  # points along a strand
 WIDE = 3.0  # cells over which directions are smooth
 LEVEL = 0.3  # of the usual density within the hair, from which a cell counts as hair
 INSET = 0.017  # canonical depth of the surface below the outermost hair
+BELOW = 6  # cells around hair in which the head counts as filled
 UNDER_SKIN = 0.004  # canonical depth below the skin at which the surface ends
 
 
@@ -77,8 +78,10 @@ def make_undercoat(volume: HairVolume, skin: F32, normals: F32, triangles: int) 
     """Return a surface within the hair (vertices, triangles), without what lies under the skin (n, 3)."""
     tree, shape = KDTree(skin), volume.density.shape
     places = volume.origin + volume.cell * np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3).astype(np.float32)
-    filled = (volume.density > LEVEL).ravel()
-    free = np.flatnonzero(~filled)
+    hair = volume.density > LEVEL
+    filled = hair.ravel()
+    around = np.asarray(maximum_filter(hair, 2 * BELOW + 1), np.bool_)  # deeper in the head only its own inner surface would lie, hidden
+    free = np.flatnonzero(around.ravel() & ~filled)
     near = np.asarray(tree.query(places[free], workers=count_threads())[1])
     filled[free] = ((places[free] - skin[near]) * normals[near]).sum(1) < 0
     padded = np.pad(filled.reshape(shape), 1, mode="edge")

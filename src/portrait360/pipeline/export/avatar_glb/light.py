@@ -60,7 +60,9 @@ class HairLight:
         rows = (curves.part == part) & (curves.widths > 0)
         self._albedo = curves.albedo[rows]
         self._light = curves.diffuse[rows] / np.maximum(self._albedo, np.float32(1e-4)).astype(np.float32)
-        self._tree = KDTree(curves.points[rows]) if rows.any() else None
+        self._tree = None  # made fast: there are many strands, and not many questions
+        if rows.any():
+            self._tree = KDTree(curves.points[rows], balanced_tree=False, compact_nodes=False)
         level = self._light @ LUMINANCE.astype(np.float32)
         self._open = float(np.quantile(level, BRIGHTEST)) if len(level) else 1.0
 
