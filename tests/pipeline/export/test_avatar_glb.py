@@ -17,6 +17,7 @@ from portrait360.pipeline.avatar.hair.tone import Tone
 from portrait360.pipeline.avatar.skin.fit import pack_fit, unpack_fit
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR
 from portrait360.pipeline.export.avatar_glb.eyes import find_sight
+from portrait360.pipeline.export.avatar_glb.face import name_mouth_parts
 from portrait360.pipeline.export.avatar_glb.file import pack_avatar_glb, write_avatar_glb
 from portrait360.pipeline.export.avatar_glb.hair import colour_cards
 from portrait360.pipeline.export.avatar_glb.hair_cards import LOWEST, make_cards
@@ -33,7 +34,7 @@ from portrait360.synth.meshes import unit
 from portrait360.synth.render.lights import LUMINANCE, reflected_light
 from portrait360.synth.render.renderer import render
 from portrait360.synth.sampling.parameters import HeadParameters, Pose
-from portrait360.synth.scene import Strands
+from portrait360.synth.scene import Material, Strands
 from portrait360.utils.errors import UserError
 from portrait360.utils.portrait_labels import Label
 from tests.fixtures import glb_view
@@ -405,3 +406,10 @@ def test_a_fit_comes_back_and_a_damaged_one_does_not(avatar):
         for damaged in (values[:-1], values.astype(np.float16), np.full_like(values, np.nan)):
             with pytest.raises(ValueError, match="the fit's"):
                 unpack_fit(arrays | {name: damaged})
+
+
+def test_a_mouth_has_an_upper_and_a_lower_row_of_teeth_and_one_tongue_whatever_it_is_made_of(avatar):
+    names = sorted(name_mouth_parts(avatar).values())
+    stone = [replace(mesh, material=np.full_like(mesh.material, Material.STONE)) for mesh in avatar.scene.meshes]
+    carved = replace(avatar, scene=replace(avatar.scene, meshes=stone))
+    assert sorted(name_mouth_parts(carved).values()) == names == ["lower_teeth", "tongue", "upper_teeth"]

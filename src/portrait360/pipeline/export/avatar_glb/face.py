@@ -22,6 +22,7 @@ from portrait360.pipeline.export.avatar_glb.shown_colours import ShownColours
 from portrait360.pipeline.export.avatar_glb.skin import make_skin
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.bare_head import head_share
+from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import vertex_normals
 from portrait360.synth.scene import Material, Part, Strands
 from portrait360.utils.array_types import F32, Bytes
@@ -89,13 +90,14 @@ def make_mouth(avatar: Avatar, rig: Rig, *, unlit: bool) -> list[Piece]:
         behind = vertices.mean(0) * np.array([1, 1, 0]) + np.array([0, 0, vertices[:, 2].min()])
         if ((vertices - behind) * normals).sum() < 0:
             normals, compact = -normals, compact.reshape(-1, 3)[:, ::-1]
-        colours = (mesh.albedo if name == "tongue" else light_teeth(mesh.albedo))[rows]
+        white = mesh.material[0] == Material.EYE  # not a statue's
+        colours = (light_teeth(mesh.albedo) if white else mesh.albedo)[rows]
         if unlit:
             colours = show_linear(colours * find_irradiance(avatar, mesh)[rows])
         colours = colours * shade_mouth(vertices)
         neutral = vertices - np.tensordot(rig.weights, moves, 1).astype(np.float32)
         faces, units = compact.reshape(-1, 3).astype(np.int32), select_units(rig.names, moves)
-        look = TONGUE if name == "tongue" else TEETH
+        look = TEETH if white else TONGUE
         pieces.append(Piece(name, look, neutral, normals, faces, colours=colours, moves=units))
     return pieces
 
@@ -132,7 +134,9 @@ def find_excess(teeth: F32, lips: F32, scale: float) -> float:
 def name_mouth_parts(avatar: Avatar) -> dict[int, str]:
     """Return which part of the head pack the meshes of teeth and tongue are, by the id of the mesh."""
     parts = [m for m in avatar.scene.meshes if m.labels is not None and (m.labels == Label.MOUTH).all()]
-    rows = sorted((m for m in parts if m.material[0] == Material.EYE), key=lambda m: -float(m.vertices[:, 1].mean()))
+    tongue = load_pack().parts["tongue"]  # the material tells them apart but for heads of stone
+    teeth = (mesh for mesh in parts if len(mesh.vertices) != tongue.stop - tongue.start)
+    rows = sorted(teeth, key=lambda mesh: -float(mesh.vertices[:, 1].mean()))
     names = {id(mesh): "tongue" for mesh in parts}
     return names | {id(mesh): "upper_teeth" if mesh is rows[0] else "lower_teeth" for mesh in rows}
 

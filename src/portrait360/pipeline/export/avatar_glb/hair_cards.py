@@ -105,7 +105,7 @@ def make_cards(
     areas = [float((strands.widths.mean(1) * length)[rows].sum()) for rows in kinds]
     parts = []
     for rows, segments, area in zip(kinds, SEGMENTS, areas, strict=True):
-        count = round(triangles * area / max(sum(areas), 1e-12) / (2 * segments))
+        count = int(triangles * area / max(sum(areas), 1e-12) / (2 * segments))
         if rows.any() and count > 0:
             parts.append(_cards_of(strands.take(rows), outward, min(count, int(rows.sum())), segments))
     return _join(parts)

@@ -80,7 +80,8 @@ def make_undercoat(volume: HairVolume, skin: F32, normals: F32, triangles: int) 
     places = volume.origin + volume.cell * np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3).astype(np.float32)
     hair = volume.density > LEVEL
     filled = hair.ravel()
-    around = np.asarray(maximum_filter(hair, 2 * BELOW + 1), np.bool_)  # deeper in the head only its own inner surface would lie, hidden
+    # deeper in the head only its own inner surface would lie, hidden
+    around = np.asarray(maximum_filter(hair, 2 * BELOW + 1), np.bool_)
     free = np.flatnonzero(around.ravel() & ~filled)
     near = np.asarray(tree.query(places[free], workers=count_threads())[1])
     filled[free] = ((places[free] - skin[near]) * normals[near]).sum(1) < 0
