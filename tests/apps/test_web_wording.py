@@ -32,8 +32,8 @@ def test_warnings_of_a_photo_name_what_the_page_shows(monkeypatch, say):
     )
     assert "<li>2 faces were found and the largest was used; click another one under “Which face?”.</li>" in several
     assert (
-        "<li>No face was found; the head was located by its outline. Set the direction under “Where the photo was "
-        "taken from” (90° to one side for a profile, 180° for a photo from behind).</li>"
+        "<li>No face was found; the head was located by its outline. Under “More settings”, set the azimuth to "
+        "90 or -90 for a profile, or to 180 for a photo from behind.</li>"
     ) in none
     assert "<li>No face was found; the head was located by its outline.</li>" in set_already
 

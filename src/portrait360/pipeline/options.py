@@ -159,7 +159,7 @@ class MakeOptions:
         None,
         "What to write: any of mesh, splats, nerf and views (pictures from all sides, contact sheet and video), "
         "separated by commas. Default: mesh,splats,views for an avatar; mesh,splats,nerf,views if no face is found, "
-        "or with the preset sd15 or diffportrait3d. Heads that are fitted to views are written with them.",
+        "or with the preset sd15 or diffportrait3d. If a head is fitted to views, the views are written, too.",
         HEAD,
         flags=("--as",),
         metavar="TEXT",

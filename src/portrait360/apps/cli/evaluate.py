@@ -19,7 +19,7 @@ def evaluate(
         typer.Argument(
             metavar="[WHAT]...",
             help="What to evaluate, depending on --protocol: photos, finished runs, folders of pictures with "
-            "cameras, or the folder of a dataset; leave it out for synthetic.",
+            "cameras, or the folder of a dataset. With the protocol synthetic, omit WHAT.",
         ),
     ] = None,
     output: Annotated[

@@ -24,7 +24,8 @@ def make(
         bool,
         typer.Option(
             "--overwrite",
-            help="Replace existing files in DIR, including a result made from another photo.",
+            help="Also replace a result made from another photo, and files that portrait360 did not write. "
+            "(A result from the same photo is always updated.)",
             rich_help_panel=RUN,
         ),
     ] = False,

@@ -120,7 +120,7 @@ def fit(
     Examples:
 
       portrait360 fit out
-      portrait360 fit nerfstudio-folder -o head --only mesh
+      portrait360 fit nerfstudio-folder -o out --only mesh
     """
     check_folder(views, "a folder with a proxy, or with pictures and cameras")
     check_results(only or ())
@@ -134,7 +134,10 @@ def fit(
 @with_make_options(("quick", "seed", "device"))
 def refine(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder that `make` wrote; it must contain the views and the head.")
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder that `make --fit` wrote; with --begin proxy, any that `make` wrote."
+        ),
     ],
     output: Annotated[
         Path,
@@ -239,8 +242,9 @@ def export(
     sh: Annotated[
         int,
         typer.Option(
-            help="Degree of the spherical harmonics in .ply, .spz and .splats.glb: 1 (colours change with the view), "
-            "0 (one colour each, smaller files), or 3 (.ply padded with zeros) for programs that require it.",
+            help="Degree of the spherical harmonics in .ply, .spz and .splats.glb: 0 (one colour per splat, smaller "
+            "files), 1 (colours change with the viewing direction), or 3 (like 1, but .ply is padded with zeros, for "
+            "programs that require degree 3).",
             rich_help_panel=SPLATS,
         ),
     ] = 1,
@@ -280,7 +284,7 @@ def export(
 ) -> None:
     """Export a head as files for other programs.
 
-    Without --format, writes head.ply, head.glb, viewer.html, turntable.mp4 and head.png.
+    Without --format, writes head.ply, head.glb, viewer.html, turntable.mp4 and head.png (a contact sheet).
 
     Examples:
 

@@ -31,8 +31,8 @@ def train_samples(
             metavar="KIND",
             help="Kind of samples (see docs/training.md). reader: portraits with labels, for the recipes reader, "
             "reader-head and reader-tune. map: portraits with maps of the complete head, for the recipes map and "
-            "restorer. views, avatar-views: views of imperfect heads with the true views, for the recipes views, "
-            "views-together and hybrid.",
+            "restorer. views, avatar-views: renderings of imperfect heads paired with the ground truth, for the "
+            "recipes views, views-together and hybrid.",
         ),
     ],
     output: ResumedFolder,

@@ -15,6 +15,24 @@ EMPTY = """<div class="p360-stage p360-empty"><p>The result will appear here.</p
 HEAD_TO_COME = "Your 3D head will appear here as soon as it is ready."
 COMING = """<p class="p360-note">You can already turn the head and try expressions. The other files are still being
 written.</p>"""
+STYLE_NAMES = {  # of hairstyles whose own names read badly
+    "afro_small": "Small afro",
+    "afro_medium": "Medium afro",
+    "afro_big": "Big afro",
+    "bob_fringe": "Bob with fringe",
+    "braids_tied": "Tied-back braids",
+    "curly_fringe": "Curls with fringe",
+    "curly_short": "Short curls",
+    "curly_top": "Curls on top",
+    "flow": "Brushed-back flow",
+    "locs_tied": "Tied-back locs",
+    "long_fringe": "Long with fringe",
+    "puff": "Afro puff",
+    "puffs": "Two afro puffs",
+    "swept": "Swept to one side",
+    "undercut_back": "Undercut, combed back",
+    "victory": "Victory rolls",
+}
 LENGTHS = ((0.5, "half as long"), (0.75, "shorter"), (1.0, "unchanged"), (1.35, "longer"), (2.0, "twice as long"))
 
 
@@ -110,7 +128,7 @@ def _render_hair(run: PastRun, styles: Sequence[str]) -> str:
 
 def name_style(style: str) -> str:
     """Return a hairstyle as the page names it."""
-    return style.replace("_", " ").capitalize()
+    return STYLE_NAMES.get(style, style.replace("_", " ").capitalize())
 
 
 def _name_download(run: PastRun, name: str) -> str:

@@ -7,19 +7,21 @@ import re
 from portrait360.pipeline.options import MakeOptions
 from portrait360.utils.option_fields import flags_for, name_flags, option_fields
 
-DIRECTION = "“Where the photo was taken from”"
+AUTOMATIC = "press “Reset to automatic” under “Where the photo was taken from”"
 SENTENCES = {
     "no face found;": "no face was found;",
     "choose another with --face N": "click another one under “Which face?”",
     "Use --azimuth and --elevation to say where the camera was (a profile: 90 or -90, from behind: 180)": (
-        f"Set the direction under {DIRECTION} (90° to one side for a profile, 180° for a photo from behind)"
+        "Under “More settings”, set the azimuth to 90 or -90 for a profile, or to 180 for a photo from behind"
     ),
-    "for a profile, add --azimuth 90 or --azimuth -90": (f"for a profile, choose 90° to one side under {DIRECTION}"),
+    "for a profile, add --azimuth 90 or --azimuth -90": (
+        "for a profile, set the azimuth to 90 or -90 under “More settings”"
+    ),
     "make fewer views, make smaller ones, or skip": "reduce “Number of views”, or skip",
     "skip the fit with --no-fit": "choose “Pictures only, no 3D head”",
     "; use --device cpu, or a smaller --size": "; close other programs that use it",
-    "; do not set --azimuth when a face is visible": f"; if a face is visible, leave {DIRECTION} on automatic",
-    "; if in doubt, do not set --azimuth": f"; if in doubt, leave {DIRECTION} on automatic",
+    "; do not set --azimuth when a face is visible": f"; if a face is visible, {AUTOMATIC}",
+    "; if in doubt, do not set --azimuth": f"; if in doubt, {AUTOMATIC}",
     "leave splats out of --as": "choose “Pictures only, no 3D head”",
     "--hair, --hair-length and --parameters have": "“Hairstyle” and “Hair length” have",
     "; pass it as --reference": "",  # the form has one photo besides the one from behind
