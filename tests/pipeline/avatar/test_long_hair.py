@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from portrait360.geometry.cameras import Camera, look_at
+from portrait360.geometry.pixel_points import unproject_pixels
 from portrait360.pipeline.avatar.hair.behind import lead_behind
 from portrait360.pipeline.avatar.hair.donors import borrow_colours
 from portrait360.pipeline.avatar.hair.ends import fray_ends
@@ -52,8 +53,8 @@ def paint(hue: F32, light: F32 = LIGHT) -> F32:
 
 def render(radiance: F32) -> Film:
     one, flow = np.ones((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE, 2), np.float32)
-    labels = np.full((SIDE, SIDE), Label.HAIR, np.uint8)
-    return Film(radiance, one, one, np.zeros_like(radiance), labels, labels, flow)
+    labels, depth = np.full((SIDE, SIDE), Label.HAIR, np.uint8), 2.7 * one
+    return Film(radiance, one, depth, np.zeros_like(radiance), labels, labels, flow)
 
 
 def pale(saturation: float) -> F32:
@@ -62,9 +63,15 @@ def pale(saturation: float) -> F32:
     return (strength[:, None] * np.array([1.0, 0.0, -1.0])).astype(np.float32)
 
 
+def tone(film: Film, photo: Photo) -> F32:
+    """Return the radiance of a render from a photo's camera, toned by that photo."""
+    heights = unproject_pixels(photo.camera, film.depth)[..., 1]
+    return tone_hair(film, find_tone(photo, film), heights).radiance
+
+
 def test_lit_hair_is_as_pale_as_the_photo_shows_it():
     photo, film = replace(photograph(Label.HAIR), radiance=paint(pale(0.15))), render(paint(pale(0.0)))
-    toned = tone_hair(film, find_tone(photo, film)).radiance
+    toned = tone(film, photo)
     inner = slice(10, -10)
     before, after = (np.abs(np.log(a / photo.radiance))[10:-10, inner].max() for a in (film.radiance, toned))
     assert before > 0.15 and after < 0.35 * before
@@ -74,11 +81,22 @@ def test_lit_hair_is_as_pale_as_the_photo_shows_it():
 def test_a_strand_that_is_grey_takes_the_hue_of_natural_hair_as_bright():
     photo, film = replace(photograph(Label.HAIR), radiance=paint(pale(0.15))), render(paint(pale(0.15)))
     film.radiance[:8] = (film.radiance[:8] @ LUMINANCE)[..., None]  # a lock without a hue
-    toned = tone_hair(film, find_tone(photo, film)).radiance
+    toned = tone(film, photo)
     inner = slice(10, -10)
     before, after = (np.abs(np.log(a / photo.radiance))[:8, inner].max() for a in (film.radiance, toned))
     assert after < 0.6 * before
     np.testing.assert_allclose(toned @ LUMINANCE, film.radiance @ LUMINANCE, rtol=1e-3)
+
+
+def test_hair_has_the_hue_that_the_photo_shows_at_each_height():
+    rows = np.linspace(0.0, 1.0, SIDE)[:, None, None]
+    dull, warm = (paint(np.full((SIDE, 1), hue) * np.array([1.0, 0.0, -1.0])) for hue in (0.15, 0.4))
+    radiance = (dull + rows * (warm - dull)).astype(np.float32)  # dull roots, and tips that the sun has bleached
+    photo, film = replace(photograph(Label.HAIR), radiance=radiance), render(warm)
+    before, after = (np.log(a[..., 0] / a[..., 2]).mean(1) for a in (film.radiance, tone(film, photo)))
+    shown = np.log(radiance[..., 0] / radiance[..., 2]).mean(1)
+    inner = slice(SIDE // 5, -SIDE // 5)
+    assert np.abs(after - shown)[inner].max() < 0.4 * np.abs(before - shown)[inner].max()
 
 
 @pytest.mark.parametrize("case", ["dyed", "black"])
@@ -89,8 +107,8 @@ def test_hues_of_dyed_and_black_hair_stay(case):
         radiance[: SIDE // 2] = radiance[: SIDE // 2, :, ::-1]
     else:
         radiance, film = 0.005 * radiance, render(0.005 * film.radiance)
-    tone = find_tone(replace(photograph(Label.HAIR), radiance=radiance), film)
-    np.testing.assert_allclose(tone_hair(film, tone).radiance, film.radiance, rtol=0.02)
+    toned = tone(film, replace(photograph(Label.HAIR), radiance=radiance))
+    np.testing.assert_allclose(toned, film.radiance, rtol=0.02)
 
 
 def test_locks_of_dyed_hair_have_one_colour_each():

@@ -9,6 +9,8 @@ from functools import partial
 import cv2
 import numpy as np
 
+from portrait360.geometry.cameras import Camera
+from portrait360.geometry.pixel_points import unproject_pixels
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.meshes import unit
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
@@ -27,6 +29,7 @@ GAIN = (float(np.log(0.25)), float(np.log(4.0)))  # range of the gains of points
 FEW = 60  # pixels that say too little about a layer
 QUIET = 0.01  # radiance below which colours are not compared
 HEAD_CENTRE = np.array([0.0, 0.02, -0.02])
+SHOWN = 0.3  # alpha from which a render shows something at its depth
 HEAD_SIZE = 0.2  # canonical distance from the centre to the sides
 ONE_SIDED = (0.1, 0.4)  # seen points of the lesser side per point of the other: from few nothing is learnt
 STIFF, LOOSE = 0.006, 0.003  # resistance of the terms of `find_side_light` that differ from side to side, and others
@@ -65,7 +68,7 @@ def find_seen(
     uv, depth = view.photo.camera.project(points[front])
     within = ((uv > 0) & (uv < 1)).all(-1)
     x, y = np.clip((uv * view.photo.size).astype(int), 0, view.photo.size - 1).T
-    surface = np.where(film.alpha > 0.3, film.depth, np.inf)
+    surface = np.where(film.alpha > SHOWN, film.depth, np.inf)
     seen = within & (depth < surface[y, x] + tolerance)
     out[front] = seen * (look_up_points(inside, uv) * turned[front])
     return out
@@ -106,6 +109,12 @@ def blur(picture: Floats, inside: Floats, sigma: float, *, is_exact: bool = Fals
     find = partial(cv2.GaussianBlur, ksize=(0, 0), sigmaX=sigma) if is_exact else partial(blur_picture, sigma=sigma)
     total, blurred = (find(np.asarray(a, np.float32)) for a in (weight, picture * spread))
     return np.asarray(blurred / (total if picture.ndim == 2 else total[..., None]), np.float32)
+
+
+def find_heights(film: Film, camera: Camera) -> F32:
+    """Return how high above the head's centre pixels show something (s, s); nothing, as if at the head's distance."""
+    depth = np.where(film.alpha > SHOWN, film.depth, np.float32(camera.radius))
+    return np.asarray(unproject_pixels(camera, depth)[..., 1] - HEAD_CENTRE[1], np.float32)
 
 
 def shrink(mask: Bools, inset: int = 2) -> Bools:

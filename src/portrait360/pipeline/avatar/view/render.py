@@ -175,7 +175,7 @@ class PhotoProjection:
     def _comparison(self) -> tuple[F32, F32, Relief, Tone | None, F64]:
         film = render_linear(self.scene, self.photo.camera, DEPTH_SIZE)
         tone = None if self.drawn else find_tone(self.photo, film)
-        film = tone_hair(film, tone)
+        film = tone_hair(film, tone, unproject_pixels(self.photo.camera, film.depth)[..., 1])
         gains, light = find_relight(self.photo, film, LAYER_OF_LABEL, len(LAYERS))
         skin = draw_skin(self.scene, self.photo.camera)
         relief = make_relief(self.photo, film, skin, LAYER_OF_LABEL, self.cover, drawn=self.drawn)
@@ -266,9 +266,9 @@ def _render_view(
     """Do so with a frame before the layers, or with that of the layers."""
     scene = projection.scene if motion is None else motion.scene
     film = render_linear(scene if frame is None else frame.bare, camera, size)
-    film = tone_hair(film, projection.tone)
     points = unproject_pixels(camera, _smooth_hair_depth(film, camera.radius))
     points, lost = (points, 0.0) if motion is None else motion.to_rest(film, points, camera)
+    film = tone_hair(film, projection.tone, points[..., 1])
     uv, depth = project_points(projection.photo.camera, points)
     eye = camera.position if motion is None else motion.find_eyes(points, camera)
     angle, layer = measure_angles(points, projection.photo.camera.position, eye), LAYER_OF_LABEL[film.labels]

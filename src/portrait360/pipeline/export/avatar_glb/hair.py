@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import pixel_centres
+from portrait360.geometry.pixel_points import unproject_pixels
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.hair.tone import Tone, tone_colours, tone_hair
 from portrait360.pipeline.avatar.skin.mesh import coarse_count
@@ -127,7 +128,8 @@ def keep_below(piece: Piece, hat: F32) -> Piece:
 
 def show_hair(avatar: Avatar) -> Film:
     """Return a render at the photo's camera, whose hair has the photo's hues."""
-    return tone_hair(render_linear(avatar.prepared_scene, avatar.camera, SIZE), avatar.projection.tone)
+    film = render_linear(avatar.prepared_scene, avatar.camera, SIZE)
+    return tone_hair(film, avatar.projection.tone, unproject_pixels(avatar.camera, film.depth)[..., 1])
 
 
 def colour_cards(texture: F32, gain: F32, tone: Tone | None) -> F32:
