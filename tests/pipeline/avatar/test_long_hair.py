@@ -99,6 +99,16 @@ def test_hair_has_the_hue_that_the_photo_shows_at_each_height():
     assert np.abs(after - shown)[inner].max() < 0.4 * np.abs(before - shown)[inner].max()
 
 
+def test_the_sheen_of_a_window_does_not_make_warm_hair_grey():
+    film = render(paint(pale(0.0)))
+    photo = replace(photograph(Label.HAIR), radiance=film.radiance.copy())
+    photo.radiance[4::12], photo.radiance[5::12], photo.radiance[6::12] = (
+        paint(-0.5 * pale(0.0))[row] for row in (4, 5, 6)
+    )
+    before, after = (np.log(a[..., 0] / a[..., 2]).mean() for a in (film.radiance, tone(film, photo)))
+    assert after > 0.93 * before
+
+
 @pytest.mark.parametrize("case", ["dyed", "black"])
 def test_hues_of_dyed_and_black_hair_stay(case):
     film, radiance = render(paint(pale(0.0))), paint(pale(0.15))

@@ -34,6 +34,8 @@ BESIDE = 0.06  # picture sides from skin within which its hue is on the hair
 LEAST = 0.05  # weight of hair right beside skin
 BEADS = (0.4, 0.65)  # step in hue to the brightest hair, logarithms, over which that is none: beads, threads, or skin
 PURE = 0.9  # purity of the photo's hair that counts
+SHEEN = (0.0, 0.4)  # red against blue, logarithms, over which hair comes to be warmer than the light
+WARM = (0.2, 0.5)  # usual ones of hair, over which what is no warmer than the light comes to be gloss
 MOST = 0.5  # greatest change of one channel, logarithm
 HEIGHTS, TALL = np.array([-0.26, -0.12, 0.02, 0.11, 0.20]), 0.03  # canonical, from the head's centre, at which hues
 # are compared, and over which they are averaged
@@ -77,12 +79,22 @@ def find_tone(photo: Photo, film: Film) -> Tone | None:
     levels = np.quantile(light, LEVELS) + 1e-4 * np.arange(len(LEVELS))  # rising
     height = find_heights(film, photo.camera)
     of_photo = np.asarray(cv2.resize(height, (photo.size, photo.size), interpolation=cv2.INTER_NEAREST), np.float32)
-    own = find_hues(light, hue, of_photo[shown], free, levels)
+    own = find_hues(light, hue, of_photo[shown], free * leave_out_sheen(hue), levels)
     usual = find_hues(*_measure(film.radiance, drawn), height[drawn], np.ones(drawn.sum()), levels)
     sure = (1 - float(smoothstep(*DYED, np.asarray(own.spread)))) * smoothstep(*BLACK, np.exp(levels) - DIM)
     change = np.clip(warm_shade(own.by_light) - usual.by_light, -MOST, MOST) * sure[:, None]
     higher = np.clip(own.by_height - usual.by_height, -MOST, MOST)
     return Tone(levels, change, usual.by_light, sure, higher, usual.by_height)
+
+
+def leave_out_sheen(hue: F64) -> Floats:
+    """Return how far the hues (n, 3) of hair are its own (n,): what is no warmer than the light only shines.
+
+    Gloss has the hue of the light, and a window's or the sky's is blue. Hair with hardly any hue does not tell it.
+    """
+    warm = hue[:, 0] - hue[:, 2]
+    has_hue = float(smoothstep(*WARM, np.asarray(np.median(warm))))
+    return 1 - has_hue * (1 - smoothstep(*SHEEN, warm))
 
 
 def find_hues(light: F64, hue: F64, height: Floats, weight: Floats, levels: F64) -> Hues:
