@@ -44,7 +44,7 @@ from portrait360.utils.parallel.threads import map_in_threads
 
 SIZE = 128  # pixels of a render
 TURNS = (60.0, 120.0, 180.0, 240.0, 300.0)  # degrees from the photo's camera
-HEIGHTS = (-0.26, -0.12, 0.02, 0.16)  # canonical, of the bands of hair whose brightness is compared, from the centre
+HEIGHTS = (-0.26, -0.12, 0.02, 0.12, 0.20)  # canonical, from the centre, of the bands whose brightness is compared
 ROUNDS = 2  # the second corrects what limits, gloss and strands of other colours leave of the first
 SHARE = 1.0  # of the difference in brightness that is taken off: it is spread over neighbours, so some stays
 BANDED, BAND_RANGE = 0.7, 0.8  # share of what a band of a side differs by from all of it, and its limit
