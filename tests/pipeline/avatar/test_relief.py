@@ -173,6 +173,19 @@ def test_skin_beneath_hair_of_the_layers_is_as_deep_as_the_bare_skin(proxy):
     np.testing.assert_allclose(depth[:, columns], bare[:, columns], atol=2e-3)
 
 
+def test_teeth_of_the_photo_are_not_bent_over_a_lip_of_the_layers(proxy):
+    """Where fitted lips open less than the photo's, all teeth lie as deep; the lips lie before them."""
+    labels, film = np.full((2, SIDE, SIDE), Label.FACE, np.uint8)
+    labels[50:80, 40:90], film[50:66, 40:90] = Label.MOUTH, Label.MOUTH
+    render = make_film(film)
+    render.depth = np.where(film == Label.MOUTH, DISTANCE + 0.02, DISTANCE).astype(np.float32)
+    depth, _ = find_depths(make_photo(labels), render, BARE, LAYER_OF_LABEL, proxy)
+    shown = labels.repeat(VERTICES // SIDE, 0).repeat(VERTICES // SIDE, 1) == Label.MOUTH
+    assert np.ptp(depth[shown]) < 1e-3
+    assert depth[shown].min() > DISTANCE + 0.005
+    np.testing.assert_allclose(depth[~shown], DISTANCE, atol=2e-3)
+
+
 def test_islands_and_slivers_of_the_photo_are_not_shown_and_nothing_is_added():
     trust = np.zeros((256, 256), np.float32)
     trust[60:200, 60:160] = 1  # the face

@@ -38,6 +38,12 @@ STEEP, EASE = 0.06, 3.5  # canonical depth between neighbours where none is know
 Reaches = tuple[tuple[float, float], ...]  # vertices, and weight
 REACHES: Reaches = ((1.5, 1.0), (5.0, 1e-3), (20.0, 1e-6), (80.0, 1e-9))  # far only where nothing is near
 BROAD: Reaches = ((12.0, 1.0), (40.0, 1e-3))  # for what hardly fits: better flat than crumpled
+AROUND_MOUTH: Reaches = ((6.0, 1.0), (20.0, 1e-3), (80.0, 1e-9))
+TEETH, DEEP = (
+    0.25,
+    0.02,
+)  # quantile of depth in a mouth that is teeth's, and canonical depth behind it of what is none
+SUNKEN = 0.4  # share of their depth behind the lips that teeth have: between both, cells of the relief are stretched
 UNDER = 5  # vertices by which a layer goes on under another
 BENEATH = 0.005  # canonical depth by which skin must lie behind that
 SEAM = 9  # cells along a seam that are torn together
@@ -167,14 +173,28 @@ def find_depths(
         known = region & (rendered == layer) & (alpha > 0.5)
         overlaps[layer] = float(known.sum() / (region | ((rendered == layer) & (alpha > 0.5))).sum())
         if overlaps[layer] > POOR:
-            filled = fill(depth, known)
+            filled = seat_mouth(depth, known, names == Label.MOUTH, drawn == Label.MOUTH)
             worn = layer == layer_of_label[Label.HAT]
             out[region] = (ease_steps(filled, region, known) if worn else filled)[region]
         else:
             out[region] = fill(everywhere, region, BROAD)[region]
-    sunk = np.where((shown >= 0) & (skin > 0), np.maximum(out - skin, 0), 0)
+    sunk = np.where((shown >= 0) & (skin > 0) & (names != Label.MOUTH), np.maximum(out - skin, 0), 0)
     out = out - sunk * (1 - smoothstep(*SUNK, sunk))
     return press_on(out, skin) if photo.painted else out, overlaps
+
+
+def seat_mouth(depth: F32, known: Bools, shown: Bools, drawn: Bools) -> F32:
+    """Return the depth of a layer (SIDE, SIDE), going on from where it is `known`; teeth lie behind lips.
+
+    Where an opening is `shown` and where one is `drawn`, lips and teeth differ: teeth would be bent over a lip.
+    """
+    lips = known & ~shown & ~drawn
+    out, teeth = fill(depth, lips), known & shown & drawn
+    if not teeth.any() or not lips.any():
+        return out
+    teeth &= depth <= np.quantile(depth[teeth], TEETH) + DEEP  # what lies between them lies deep
+    before, behind = fill(depth, lips, AROUND_MOUTH), fill(depth, teeth, BROAD)
+    return np.where(shown, before + SUNKEN * np.maximum(behind - before, 0), out)
 
 
 def press_on(depth: F32, skin: F32) -> F32:
