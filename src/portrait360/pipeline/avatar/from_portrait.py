@@ -75,6 +75,7 @@ from portrait360.pipeline.avatar.skin.outline_fit import fit_outline
 from portrait360.pipeline.avatar.worn.glasses_photo import (
     choose_glasses,
     drop_clear_lenses,
+    mark_bent_frames,
     mark_frames,
     match_frame,
     put_glasses_on,
@@ -169,6 +170,8 @@ def _make_layers(
     on_step(GROWN, WHOLE)
     built = move_scene(scene, find_similarity(photo.camera, portrait.camera))
     photo = mark_openings(replace(person.photo, camera=portrait.camera), portrait.landmarks)
+    built = bend_rims(built, photo, person.parameters)
+    photo = mark_bent_frames(photo, built, person.parameters)
     bare = take_frames_off(photo, person.parameters.wear.glasses)
     scene = calibrate(take_glasses_off(built), bare)
     on_step(CALIBRATED, WHOLE)
@@ -181,7 +184,6 @@ def _make_layers(
     scene = draw_locks(scene, measure_gloss(bare)) if photo.painted else shade_locks(scene)
     scene = level_hair(scene, bare)
     scene = put_glasses_on(replace(scene, strands=tuple(meet_hair(scene.strands))), built)
-    scene = bend_rims(scene, photo, person.parameters)
     scene = match_frame(scene, photo, person.parameters.wear)
     photo = open_hair(photo)
     if person.conflict:

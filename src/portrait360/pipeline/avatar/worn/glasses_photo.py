@@ -84,8 +84,9 @@ def find_frame_colour(head: Head, photo: Photo, wear: Wear) -> Colour | None:
     None where the photo shows no lines.
     """
     parameters = HeadParameters(wear=wear)
-    shown = find_frame_pixels(head, photo, parameters)
-    rims = [trace_rim(mesh) for mesh in find_front(with_label(make_glasses(head, parameters), Label.GLASSES))[:2]]
+    meshes = with_label(make_glasses(head, parameters), Label.GLASSES)
+    shown = find_frame_pixels(meshes, photo, parameters)
+    rims = [trace_rim(mesh) for mesh in find_front(meshes)[:2]]
     places = [np.round(photo.camera.project(rim)[0] * photo.size).astype(np.int32) for rim in rims]
     band = np.zeros(shown.shape, np.uint8)
     cv2.polylines(band, places, True, 1, max(round(BESIDE * photo.size / 512), 1))
@@ -111,13 +112,22 @@ def mark_frames(photo: Photo, head: Head, parameters: HeadParameters) -> Photo:
         return photo
     labels = np.where(photo.shows(Label.GLASSES), np.uint8(Label.FACE), photo.labels)
     photo = replace(photo, labels=labels)
-    labels[find_frame_pixels(head, photo, parameters)] = Label.GLASSES
+    labels[find_frame_pixels(make_glasses(head, parameters), photo, parameters)] = Label.GLASSES
     return photo
 
 
-def find_frame_pixels(head: Head, photo: Photo, parameters: HeadParameters) -> Bools:
-    """Return the lines of a photo (s, s) that lie on bare skin near a frame as it is worn."""
-    meshes = [mesh for mesh in make_glasses(head, parameters) if mesh.material[0] != Material.GLASS]
+def mark_bent_frames(photo: Photo, scene: Scene, parameters: HeadParameters) -> Photo:
+    """Return the photo with what else is frame now that its rims lie where they are seen, see `bend_rims`."""
+    meshes = [mesh for mesh in scene.meshes if is_glasses(mesh)]
+    if not meshes or is_dark(parameters.wear.glasses):
+        return photo
+    frame = find_frame_pixels(meshes, photo, parameters)
+    return replace(photo, labels=np.where(frame, np.uint8(Label.GLASSES), photo.labels))
+
+
+def find_frame_pixels(meshes: Sequence[Mesh], photo: Photo, parameters: HeadParameters) -> Bools:
+    """Return the lines of a photo (s, s) that lie on bare skin near glasses as they are worn, the bridge last."""
+    meshes = [mesh for mesh in meshes if mesh.material[0] != Material.GLASS]
     firsts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
     triangles = np.concatenate([mesh.triangles + first for mesh, first in zip(meshes, firsts[:-1], strict=True)])
     vertices = np.concatenate([mesh.vertices for mesh in meshes])
@@ -198,11 +208,18 @@ def match_frame(scene: Scene, photo: Photo, wear: Wear) -> Scene:
         _measure_frame(replace(scene, meshes=others + _dye(worn, own * k), strands=()), photo) for k in (1, LESS)
     ]
     slope = np.maximum((shown[0] - shown[1]) / ((1 - LESS) * own), 1e-3)
-    albedo = np.clip(own + (own / REFLECTS - shown[0]) / slope, *ALBEDO)
-    if not np.isfinite(albedo).all():  # it lies beyond the photo
+    if not np.isfinite(shown).all():  # it lies beyond the photo
         return scene
-    dyed = iter(_dye(worn, albedo))
-    return replace(scene, meshes=tuple(next(dyed) if is_glasses(mesh) else mesh for mesh in scene.meshes))
+    gloss = shown[0] - slope * own
+    return replace(
+        scene,
+        meshes=tuple(
+            replace(mesh, albedo=np.clip((mesh.albedo / REFLECTS - gloss) / slope, *ALBEDO).astype(np.float32))
+            if is_glasses(mesh) and mesh.material[0] != Material.GLASS
+            else mesh
+            for mesh in scene.meshes
+        ),
+    )
 
 
 def _dye(meshes: Sequence[Mesh], colour: Floats) -> tuple[Mesh, ...]:

@@ -14,6 +14,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.cameras import Camera
 from portrait360.pipeline.avatar.photo.pixels import Photo
+from portrait360.pipeline.avatar.worn.frame_look import even_line, measure_look, show_look
 from portrait360.pipeline.avatar.worn.glasses_fit import DIM
 from portrait360.pipeline.avatar.worn.glasses_photo import (
     find_front,
@@ -30,15 +31,17 @@ from portrait360.utils.array_types import F32, F64, I32, Bools, Floats
 from portrait360.utils.image_ops import look_up
 from portrait360.utils.portrait_labels import Label
 
-REACH = 12.0  # pixels of 512 by which rims may lie beside the fitted ones
+REACH = 14.0  # pixels of 512 by which rims may lie beside the fitted ones
 SHIFT = 2.0  # those of their steps aside and up
-NUDGE = 4.0  # those by which each may lie beside both
+NUDGE = 6.0  # those by which each may lie beside both
 SHARES = np.linspace(-1, 1, 25)  # of that, of which a rim may move to the next from point to point
-BEND, FAR = 0.15, 0.2  # what speaks against such a step, and against the furthest, in shares of a clear line
+BEND, FAR = 0.12, 0.08  # what speaks against such a step, and against the furthest, in shares of a clear line
 LINE, THICKER = 9.0, 1.6  # pixels of 512, and thicknesses of a frame: what is narrower is a line
-CLEAR, NEAR = 0.85, 8.0  # quantile of the lines that are near fitted rims, pixels of 512, which are clear
+CLEAR, NEAR = (0.75, 0.97), 8.0  # quantiles of the lines that are near fitted rims, pixels of 512, which are clear,
+# and which are the clearest: thin rims count, but less than heavy ones beside which there are thin lines
 SEEN, WHOLE = 0.5, 0.68  # share of those from which a rim is seen, and share of both rims that must be
 BESIDE, CLEARANCE = 0.006, 0.006  # canonical: skin this near a rim, which lies so far before it
+EVEN = 2.0  # points along a rim over which it moves evenly, lest it has dents; corners are those of the fitted one
 MOST = 0.015  # canonical, by which rims move forward at most
 WITH = 0.025  # canonical distance from rims within which bridge and temples move with them
 
@@ -54,15 +57,24 @@ def bend_rims(scene: Scene, photo: Photo, parameters: HeadParameters) -> Scene:
     near = _find_near(fitted, photo)
     if not near.any():
         return scene
-    lines = np.clip(lines / max(float(np.quantile(lines[near], CLEAR)), 1e-3), 0, 1)
-    lines = np.asarray(cv2.GaussianBlur(lines, (0, 0), max(0.25 * thick, 1.0) * scale), np.float32)
+    tops = np.maximum(np.quantile(lines[near], CLEAR), 1e-3)
+    weak, lines = np.clip(lines / tops[0], 0, 1), np.mean([np.clip(lines / top, 0, 1) for top in tops], 0)
+    blur = max(0.25 * thick, 1.0) * scale
+    lines = np.asarray(cv2.GaussianBlur(lines, (0, 0), blur), np.float32)
     found = find_rims(lines, fitted, photo.camera)
-    shown = look_up(lines, photo.camera.project(np.concatenate(found))[0][None].astype(np.float32))
+    weak = np.asarray(cv2.GaussianBlur(weak, (0, 0), blur), np.float32)
+    shown = look_up(weak, photo.camera.project(np.concatenate(found))[0][None].astype(np.float32))
     if (shown > SEEN).mean() < WHOLE:
         return scene
+    look = None
+    for _ in range(2):  # where a rim is known better, more of it is within reach
+        found = found if look is None else look.move(found)
+        look = measure_look(photo, found, [_find_outward(rim) for rim in found], thick)
+    found = [old + even_line(rim - old, EVEN) for rim, old in zip(found, fitted, strict=True)]
     forward = _measure_lack(scene, np.concatenate(found)) * np.array([0.0, 0.0, 1.0])
     moves = [rim + forward - old for rim, old in zip(found, fitted, strict=True)]
-    return replace(scene, meshes=tuple(_move(mesh, front, fitted, moves) for mesh in scene.meshes))
+    moved = [_move(mesh, front, fitted, moves) for mesh in scene.meshes]
+    return replace(scene, meshes=tuple(moved) if look is None else show_look(moved, look))
 
 
 def _find_near(rims: Sequence[F64], photo: Photo) -> Bools:
