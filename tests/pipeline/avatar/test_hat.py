@@ -273,6 +273,18 @@ def test_a_brim_in_the_shade_is_of_the_material_of_the_crown():
     np.testing.assert_allclose(crown, brim)
 
 
+def test_a_crown_of_badges_and_braid_goes_on_in_the_colour_of_the_cuff():
+    """A median of their colours would be one that nothing has."""
+    mixed = np.repeat([(0.5, 0.4, 0.1), (0.02, 0.02, 0.025), (0.8, 0.8, 0.8), (0.3, 0.05, 0.05)], 50, axis=0)
+    colours = np.log(np.concatenate([mixed, mixed[:100]])).astype(np.float32)
+    crown, cuff = find_usual_colours(
+        [Shown(colours, np.ones(300, np.float32), colours, 0.01), show_part((0.02,) * 3, 200)]
+    )
+    np.testing.assert_allclose(np.exp([crown, cuff]), 0.02, rtol=1e-4)
+    crown = find_usual_colours([Shown(colours, np.ones(300, np.float32), colours, 0.01)])[0]  # no other part tells
+    np.testing.assert_allclose(crown, np.median(colours, 0))
+
+
 def show_crown(top: float, band: float, below: float) -> Photo:
     """Show what is read as hair above a hat's band, the band and hair below it, of these brightnesses."""
     labels = np.full((SIDE, SIDE), Label.BACKGROUND, np.uint8)

@@ -36,6 +36,7 @@ REACH = 0.06  # canonical distance over which what differs fades
 OTHER_HUE, OTHER_LIGHT = 0.25, 1.0  # logarithms by which a part is of another colour: a brim lies in its own shade
 EDGES, WIDE, MOSTLY = 2, 0.25, 0.7  # rings of a crown's inner side; shares of a ring that must be shown, and differ
 SHARP = 0.8  # pixels over which colours are calmed at least: what is finer would alias
+MIXED = 0.48  # share of a part that is like its median up to which it has no usual colour
 TOLD = 60  # seen vertices from which a part tells its colour
 PATTERN = 0.5  # exponent of the pattern that the mesh has of itself: the photo's hat may have another
 FAIREST = 0.72, 0.85  # greatest luminance and greatest channel of the albedo of cloth or straw
@@ -71,12 +72,23 @@ def find_usual_colours(parts: Sequence[Shown]) -> list[F32]:
     What the photo hides is like the part that it shows most of: a median of two colours would be a third.
     """
     seen = [part.colour[part.weight > SEEN] for part in parts]
-    common = np.median(np.concatenate(seen), 0).astype(np.float32)
-    own = [np.median(colours, 0).astype(np.float32) if len(colours) >= TOLD else common for colours in seen]
+    clear = [i for i, colours in enumerate(seen) if _is_of_one_colour(colours)] or list(range(len(seen)))
+    common = np.median(np.concatenate([seen[i] for i in clear]), 0).astype(np.float32)
+    telling = {i for i in clear if len(seen[i]) >= TOLD}
+
+    def find_own() -> list[F32]:
+        return [np.median(c, 0).astype(np.float32) if i in telling else common for i, c in enumerate(seen)]
+
+    own = find_own()
     if any(_differ(colour, common) for colour in own):
-        common = own[max(range(len(seen)), key=lambda i: len(seen[i]))]
-        own = [colour if len(colours) >= TOLD else common for colour, colours in zip(own, seen, strict=True)]
+        common = own[max(clear, key=lambda i: len(seen[i]))]
+        own = find_own()
     return [colour if _differ(colour, common) else common for colour in own]
+
+
+def _is_of_one_colour(colours: F32) -> bool:
+    """Return whether enough of a part (n, 3) is like the median: that of badges and braid is of nothing they show."""
+    return bool(len(colours)) and float((~_differ(colours, np.median(colours, 0))).mean()) > MIXED
 
 
 def find_bands(shown: Shown, usual: F32) -> F32:
@@ -93,16 +105,18 @@ def find_bands(shown: Shown, usual: F32) -> F32:
     for ring, colour, seen in zip(rings, shown_at, seen_at, strict=True):
         if seen.sum() >= WIDE * SPOKES:
             found = np.median(colour[seen], 0)
-            is_band = _differ(found, usual) and np.mean([_differ(c, usual) for c in colour[seen]]) > MOSTLY
+            is_band = _differ(found, usual) and _differ(colour[seen], usual).mean() > MOSTLY
             band = found if is_band else None
         if band is not None:  # also below it, up to the hat's edge, where skin and hair are too near
             ring[:] = band
     return rings.reshape(-1, 3)
 
 
-def _differ(colour: F32, other: F32) -> bool:
+def _differ(colour: F32, other: F32) -> Bools:
+    """Return where colours (.., 3) are not another in other light."""
     off = colour - other
-    return bool(np.abs(off - off.mean()).max() > OTHER_HUE or abs(off.mean()) > OTHER_LIGHT)
+    light = off.mean(-1)
+    return (np.abs(off - light[..., None]).max(-1) > OTHER_HUE) | (np.abs(light) > OTHER_LIGHT)
 
 
 def is_hat(mesh: Mesh) -> bool:
