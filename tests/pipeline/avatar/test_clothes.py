@@ -19,12 +19,14 @@ from portrait360.pipeline.avatar.clothes.colours import (
     carry_cloth,
     find_garment,
     find_steps,
+    fold_cloth,
     leave_out_rare,
     paint_clothes_grey,
     refine_clothes,
     split_near,
     unwrap,
 )
+from portrait360.pipeline.avatar.clothes.folds import CONTRAST, measure_folds, raise_folds
 from portrait360.pipeline.avatar.clothes.neckline import (
     AZIMUTHS,
     HEIGHTS,
@@ -43,7 +45,7 @@ from portrait360.synth.head.bare_head import Head
 from portrait360.synth.render.bake import DRAFT, prepare_scene
 from portrait360.synth.render.renderer import render_linear
 from portrait360.synth.sampling.parameters import Clothes, Hair, HeadParameters
-from portrait360.synth.scene import Mesh, Part, Scene
+from portrait360.synth.scene import Material, Mesh, Part, Scene
 from portrait360.synth.wear.clothes import make_clothes
 from portrait360.synth.wear.necklines import NECKLINES, below_line
 from portrait360.utils.portrait_labels import Label
@@ -294,3 +296,31 @@ def test_clothes_come_down_to_the_layers_where_the_photo_ends():
     assert (heights[:60] == 60).all() and heights[148] > 95 and (np.diff(heights) >= -1).all()
     assert (eased[101:] == 1).all() and np.abs(np.diff(heights)).max() <= 4
     assert ease_border(replace(photo, known=np.ones_like(known)), covered).alpha is shown
+
+
+def test_folds_shade_the_cloth_that_a_photo_does_not_show_and_no_metal(head):
+    garment = split_near(find_garment(dress(head, SHAPES["round"]).meshes))
+    shown = (garment.vertices[:, 2] > 0).astype(np.float32)
+    folded = fold_cloth(garment, unwrap(garment), 1 - shown, 3.0)
+    gain = np.log(folded.albedo / garment.albedo).mean(-1)
+    back = (garment.vertices[:, 2] < -0.1) & (garment.vertices[:, 1] > -0.5)
+    assert (gain[shown > 0] == 0).all() and gain[back].std() > 0.03
+    assert abs(gain[back].mean()) < 0.5 * gain[back].std()  # no cloth gets darker as a whole
+    metal = replace(garment, material=np.full_like(garment.material, Material.METAL))
+    assert fold_cloth(metal, unwrap(metal), 1.0, 3.0) is metal
+
+
+def test_folds_hang_from_side_to_side_below_the_nape():
+    x, y = np.meshgrid(np.linspace(-0.2, 0.2, 60), np.linspace(-1.1, -0.7, 60))
+    height = raise_folds(np.stack([x, y, 0 * x - 0.3], -1).reshape(-1, 3).astype(np.float32)).reshape(x.shape)
+    down, across = (np.abs(np.diff(height, axis=axis)).mean() for axis in (0, 1))
+    assert down > 2 * across
+
+
+def test_cloth_with_deeper_folds_has_stronger_ones_and_a_print_on_a_part_of_it_counts_for_none():
+    left = np.random.default_rng(0).normal(0, 1, (2000, 1)) * np.ones(3)
+    sure = np.ones(2000, np.bool_)
+    weak, middle, strong = (measure_folds(scale * left, sure) for scale in (0.01, 0.12, 0.5))
+    assert (weak, strong) == CONTRAST and weak < middle < strong
+    motif = np.where(np.arange(2000)[:, None] < 200, 3.0, 0.01 * left)
+    assert measure_folds(motif, sure) == weak

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import KDTree
 
+from portrait360.pipeline.avatar.clothes.folds import USUAL, measure_folds, shade_folds
 from portrait360.pipeline.avatar.clothes.patches import carry_patches
 from portrait360.pipeline.avatar.clothes.pattern import find_skin_colours
 from portrait360.pipeline.avatar.hair.strand_colours import SIDE_LIGHT
@@ -32,7 +33,7 @@ from portrait360.pipeline.avatar.photo.exposure import (
 from portrait360.pipeline.avatar.photo.pixels import BEARD, CLOTHES, HAIR, Photo
 from portrait360.pipeline.avatar.photo.skin_tone import log_density
 from portrait360.synth.meshes import unit, vertex_normals
-from portrait360.synth.scene import Mesh, Part, Scene
+from portrait360.synth.scene import Material, Mesh, Part, Scene
 from portrait360.synth.wear.necklines import neck_azimuth
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
@@ -142,8 +143,9 @@ def bake_clothes(meshes: Sequence[Mesh], view: View, *, carry: bool = True) -> l
         return list(meshes)
     known = find_sure_cloth(view.photo) * np.isin(view.bare.labels, CLOTHES)
     baked = bake_garment(garment, view, known, carry)
-    if baked is garment:
-        return list(meshes)
+    if baked is None:
+        baked = fold_cloth(garment, unwrap(garment), 1.0, USUAL) if carry and not view.photo.painted else garment
+        return [baked if mesh is garment else mesh for mesh in meshes]
     tree, outer = KDTree(garment.vertices), find_outer_colour(baked)
 
     def bake(mesh: Mesh) -> Mesh:
@@ -200,20 +202,34 @@ def find_outer_colour(garment: Mesh) -> F32:
     return np.log(np.median(garment.albedo[nape] if nape.any() else garment.albedo, 0)).astype(np.float32)
 
 
-def bake_garment(mesh: Mesh, view: View, known: F32, carry: bool) -> Mesh:
-    """Return the garment with the photo's colours where it is shown, and its cloth carried on to elsewhere."""
+def bake_garment(mesh: Mesh, view: View, known: F32, carry: bool) -> Mesh | None:
+    """Return the garment with the photo's colours where it is shown, and carried on elsewhere; None if unseen.
+
+    What is carried on has folds, but not in drawings.
+    """
     colours, weight = measure_cloth(mesh, view, known)
-    elsewhere = np.log(mesh.albedo)
+    elsewhere, places = np.log(mesh.albedo), unwrap(mesh)
     if carry:
         colours = colours - SIDE_LIGHT * find_side_light(mesh.vertices, colours.mean(-1), weight)[:, None]
-        places, colours = unwrap(mesh), colours.astype(np.float32)
+        colours = colours.astype(np.float32)
         elsewhere = carry_cloth(places, colours, weight * (1 - find_skin_on(mesh, view, known)))
         elsewhere = carry_cloth(places, colours, weight) if elsewhere is None else elsewhere
     if elsewhere is None or weight.max(initial=0) < SURE:
-        return mesh
+        return None
     if view.photo.painted:
         weight = leave_out_rare(mesh.vertices, colours.astype(np.float32), weight)
-    return replace(mesh, albedo=to_albedo(np.exp(elsewhere + weight[:, None] * (colours - elsewhere))))
+    baked = replace(mesh, albedo=to_albedo(np.exp(elsewhere + weight[:, None] * (colours - elsewhere))))
+    if not carry or view.photo.painted:
+        return baked
+    return fold_cloth(baked, places, 1 - weight, measure_folds(colours - elsewhere, weight > SURE))
+
+
+def fold_cloth(mesh: Mesh, places: Unwrapped, share: F32 | float, strength: float) -> Mesh:
+    """Return a garment with the shade of folds, of this strength; metal has none."""
+    if mesh.material[0] != Material.CLOTH:
+        return mesh
+    gain = np.exp(strength * share * shade_folds(mesh, places.down))
+    return replace(mesh, albedo=to_albedo(mesh.albedo * gain[:, None]))
 
 
 def find_skin_on(mesh: Mesh, view: View, known: F32) -> F32:
