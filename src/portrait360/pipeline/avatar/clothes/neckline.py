@@ -27,6 +27,7 @@ AZIMUTHS = 120
 HEIGHTS = np.arange(-1.6, -0.499, 0.01)  # head heights
 HIGHEST = (-0.61, -0.50, -0.48)  # head heights the edge may reach in front, at the sides and at the back: the jaw's
 STEEP = 1.5  # cost of a step of height between neighbours, in wrong pixels
+STEEPEST = 3  # steps of height between neighbours, that no collar exceeds but one that the layers misplace
 PRIOR = 0.02  # cost of a step away from the collar that comes nearest
 TWO_SIDED = 3  # pixels of skin above and of cloth below from which the photo shows the edge
 FORCED = 0.04  # head heights from that collar to which only what the photo shows takes the edge
@@ -102,8 +103,9 @@ def find_edge(evidence: Evidence, prior: F64, highest: F64) -> F64:
     start = int(cost[back].argmin())  # the line is cut open at the back, which no photo of a face shows
     order = (back + np.arange(AZIMUTHS + 1)) % AZIMUTHS
     steps = np.arange(len(HEIGHTS))
-    jump = STEEP * np.abs(steps[:, None] - steps)
-    total, came = np.where(steps == start, cost[back], 1e9), []
+    rise = np.abs(steps[:, None] - steps)
+    jump = np.where(rise > STEEPEST, 1e6, STEEP * rise)
+    total, came = np.where(steps == start, cost[back], 1e12), []
     for column in order[1:]:
         ways = total[:, None] + jump
         came.append(ways.argmin(0))
