@@ -132,7 +132,9 @@ def merge_alike(groups: Sequence[Strands]) -> list[Strands]:
 
 def fit_below_hat(strands: Sequence[Strands], head: Head, photo: Photo, wear: Wear) -> list[Strands]:
     """Return strands of which the photo sees only what a hat leaves: its outline says nothing, but bare skin does."""
-    loose = drape_strands([group for group in strands if len(group.points)], head, photo)
+    loose = [group for group in strands if len(group.points)]
+    is_short = all(group.points[..., 1].min() > SHORT for group in loose)
+    loose = drape_strands(loose if is_short else fray_ends(lead_behind(loose, head, photo)), head, photo)
     loose = drop_islands(drop_strays(trim_strands(loose, head, photo)))
     hair = [*loose, *trim_strands(lay_undercoat(loose, head), head, photo)]
     shell = fit_hat(head, wear.hat, wear.fit)
