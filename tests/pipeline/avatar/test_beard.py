@@ -31,6 +31,7 @@ from portrait360.pipeline.avatar.beard.fit import (
     measure_reach,
     trim_whiskers,
 )
+from portrait360.pipeline.avatar.person import confirm_beard
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.synth.build import build_person
 from portrait360.synth.hair.beard_brows import (
@@ -47,6 +48,7 @@ from portrait360.synth.render.tone_mapping import srgb_to_radiance
 from portrait360.synth.sampling.parameters import Facial, Hair, HeadParameters
 from portrait360.synth.scene import Material, Part, Scene, Strands
 from portrait360.utils.portrait_labels import Label
+from tests.fixtures.hair import read
 from tests.fixtures.photos import FOCAL
 from tests.fixtures.scenes import WHITE
 
@@ -345,3 +347,12 @@ def test_a_shaven_photo_has_no_beard(head, bearded):
     was = bearded.shows(Label.BEARD)
     assert np.isin(shaven.labels[was], (Label.FACE, Label.SKIN)).all()
     assert (shaven.labels[~was] == bearded.labels[~was]).all()
+
+
+@pytest.mark.parametrize(
+    ("bearded", "covered", "expected"), [(0.46, 0.0, False), (0.46, 0.02, True), (0.7, 0.0, True)]
+)
+def test_where_no_whiskers_are_seen_a_beard_must_be_likelier_than_not(bearded, covered, expected):
+    reading = read(woman=0.0)
+    reading.answers["beard"] = {"none": 1 - bearded}
+    assert confirm_beard(reading, covered) == expected

@@ -37,6 +37,7 @@ FEWEST = 120  # pixels whose median is a colour
 BEARD_SHARE, GLASSES_SHARE = 0.02, 0.012  # pixels of a thing per pixel of the face
 HAIR_REFLECTS = 1.6  # hair's albedo per unit of what a photo shows of it: strands shade one another
 BEARDED = 0.4  # probability of a bearded man, and share of his chin, that make a beard together
+NO_WHISKERS = 0.01  # of a chin that whiskers cover where there are none
 SURE_GLASSES, WIRE_SHARE = 0.9, 0.003  # probability from which so few pixels will do: thin wires, which labels lose
 DARK_LENSES, HIDDEN_EYES = 0.12, 0.01  # pixels of glasses (frames alone: 0.09) and of eyes (usually 0.02 to 0.05)
 DARK = 0.3  # of the brightness of the face: a dark lens
@@ -124,9 +125,13 @@ def shows_beard(photo: Photo, reading: Reading) -> bool:
 
 
 def confirm_beard(reading: Reading, covered: float) -> bool:
-    """Return whether a beard is there of which whiskers cover this share of the chin or of the upper lip."""
+    """Return whether a beard is there of which whiskers cover this share of the chin or of the upper lip.
+
+    Where there are none, it must be likelier than not.
+    """
     woman, shaven = reading.answers["woman"].get("yes", 0.0), reading.answers["beard"].get("none", 0.0)
-    return (1 - woman) * (1 - shaven) + covered > BEARDED
+    likely = (1 - woman) * (1 - shaven)
+    return likely + covered > BEARDED and (covered > NO_WHISKERS or likely > 0.5)
 
 
 def _describe_facial_hair(photo: Photo, reading: Reading, hair: Colour) -> Facial:
