@@ -26,6 +26,7 @@ STEP, BESIDE, AROUND = 0.5, (1.5, 5.0), 3.5  # pixels of 512: between samples ac
 LEAST, END = 0.12, 0.4  # logarithm by which a rim differs at least, and share of that at which it ends
 NEAR, AWAY = 2, 4  # points of rims before and behind whose median counts, and for colours, among highlights
 FEWEST = 3  # points that must tell it
+ONE_KIND = 0.4  # share by which points are more often darker than what is beside them, or brighter, if a frame is so
 TOLD = 0.4  # share of a rim's points that must be told
 THIN, WIDE = 0.45, 2.2  # of its usual thickness which a rim has at least and at most
 SMOOTH = 1.2  # points along a rim over which it is even
@@ -52,7 +53,12 @@ def measure_look(photo: Photo, rims: Sequence[F64], outward: Sequence[F64], thic
     `outward` holds the directions (k, 3) across them. None where a photo does not tell.
     """
     found = [_measure_rim(photo, rim, out, thick) for rim, out in zip(rims, outward, strict=True)]
-    widths, moves, colours = (np.stack(column) for column in zip(*found, strict=True))
+    widths, moves, colours, darker = (np.stack(column) for column in zip(*found, strict=True))
+    told, sign = np.isfinite(widths), np.sign(darker)
+    if told.any() and abs(sign[told].mean()) > ONE_KIND:  # what few points are is a gleam or a shadow
+        other = sign != np.sign(sign[told].mean())
+        widths, moves = np.where(other, np.nan, widths), np.where(other, np.nan, moves)
+        colours = np.where(other[..., None], np.nan, colours)
     told = np.concatenate([_pool(widths[..., None], NEAR), _pool(np.log(colours + DIM), AWAY)], -1)
     if np.isfinite(told[:, 0]).mean() < TOLD:
         return None
@@ -63,10 +69,10 @@ def measure_look(photo: Photo, rims: Sequence[F64], outward: Sequence[F64], thic
     return FrameLook(radii, np.nan_to_num(own), np.exp(told[:, 1:]) - DIM, outward)
 
 
-def _measure_rim(photo: Photo, rim: F64, outward: F64, thick: float) -> tuple[F64, F64, F64]:
+def _measure_rim(photo: Photo, rim: F64, outward: F64, thick: float) -> tuple[F64, F64, F64, F64]:
     """Return how wide a rim is at each point (k,), how far out its middle lies, canonical, and its radiance (k, 3).
 
-    They are not numbers where it is unclear.
+    They are not numbers where it is unclear. The last says by how much it is darker than what lies beside it.
     """
     pixel = photo.size / 512
     reach = 0.5 * thick + BESIDE[1]
@@ -90,7 +96,7 @@ def _measure_rim(photo: Photo, rim: F64, outward: F64, thick: float) -> tuple[F6
     clear = (square[:, 0] > 3 * LEAST**2) & (share[:, 0] == 0) & (share[:, -1] == 0)
     scale = pixel * size / photo.size
     lost = np.where(clear, 0.0, np.nan)
-    return width * scale + lost, middle * scale + lost, colour + lost[:, None]
+    return width * scale + lost, middle * scale + lost, colour + lost[:, None], -top[:, 0].mean(-1)
 
 
 def _project_across(camera: Camera, rim: F64, outward: F64, size: int) -> tuple[F64, F64]:
