@@ -9,7 +9,7 @@ import pytest
 
 from portrait360.geometry.cameras import Camera, look_at, pixel_centres
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.skin.gaze import IRISES, find_gaze
+from portrait360.pipeline.avatar.skin.gaze import IRIS_SIZES, IRISES, find_gaze, measure_irises
 from portrait360.pipeline.avatar.view.render import LAYERS, trust_photo
 from portrait360.synth.head.bare_head import Head, make_head
 from portrait360.synth.head.eyes import eye_meshes
@@ -43,6 +43,20 @@ def test_eyes_look_ahead_without_landmarks_of_their_irises_and_never_far_aside(h
         assert find_gaze(head, camera, landmarks) == (0.0, 0.0)
     azimuth, elevation = find_gaze(head, camera, np.zeros((478, 2)))
     assert abs(azimuth) <= 32 and abs(elevation) <= 12
+
+
+@pytest.mark.parametrize("size", [0.3, 0.38, 0.44, 0.6])
+@pytest.mark.parametrize("azimuth", [0, 20])
+def test_irises_are_as_large_as_the_photo_shows_them(head, size, azimuth):
+    camera = Camera(look_at(azimuth, 0), FOCAL)
+    right, down = camera.cam2world[:3, 0], camera.cam2world[:3, 1]
+    landmarks = np.zeros((478, 2))
+    for eye, i in zip(head.eyes, IRISES, strict=True):
+        radius = float(np.sin(size) * eye.radii[0])
+        edge = eye.center + radius * np.stack([right, -down, -right, down])
+        landmarks[i + 1 : i + 5] = camera.project(edge)[0]
+    assert measure_irises(head, camera, landmarks) == pytest.approx(np.clip(size, *IRIS_SIZES), abs=0.03)
+    assert measure_irises(head, camera, np.zeros((468, 2))) is None
 
 
 def test_eyes_are_the_photos_own_up_to_three_quarters_and_the_layers_in_profile():

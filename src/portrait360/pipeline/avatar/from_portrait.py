@@ -68,7 +68,7 @@ from portrait360.pipeline.avatar.photo.pixels import CLOTHES, Photo, open_hair, 
 from portrait360.pipeline.avatar.skin.alignment import find_similarity, move_scene
 from portrait360.pipeline.avatar.skin.corneas import bulge_corneas
 from portrait360.pipeline.avatar.skin.fit import SkinFit, fit_skin
-from portrait360.pipeline.avatar.skin.gaze import find_gaze
+from portrait360.pipeline.avatar.skin.gaze import find_gaze, measure_irises
 from portrait360.pipeline.avatar.skin.level import level_skin
 from portrait360.pipeline.avatar.skin.mouth import seat_teeth
 from portrait360.pipeline.avatar.skin.outline_fit import fit_outline
@@ -164,7 +164,8 @@ def _make_layers(
     on_step(READ, WHOLE)
     coarse, fine = (make_head_of(fit, level, painted=photo.painted) for level in (COARSE, FINE))
     gaze = (0.0, 0.0) if photo.painted else find_gaze(coarse, photo.camera, portrait.landmarks)
-    person = describe_head(coarse, photo, reading, overrules, ablation, gaze)
+    irises = None if photo.painted else measure_irises(coarse, photo.camera, portrait.landmarks)
+    person = describe_head(coarse, photo, reading, overrules, ablation, gaze, irises)
     on_step(DESCRIBED, WHOLE)
     scene = grow_scene(fold_ears(fine), coarse, person, warp=ablation.warp)
     on_step(GROWN, WHOLE)
@@ -223,10 +224,13 @@ def describe_head(
     overrules: Overrules,
     ablation: Ablation = FULL,
     gaze: tuple[float, float] = (0.0, 0.0),
+    irises: float | None = None,
 ) -> DescribedHead:
     """Say in parameters what a head is: what its photo shows, and what the user says otherwise."""
     light, tone = fit_light(coarse, photo) if ablation.light and not photo.painted else assume_light(photo)
     described = replace(describe_person(photo, reading, tone), pose=Pose(gaze=gaze))
+    if irises is not None:
+        described = replace(described, eyes=replace(described.eyes, iris_size=irises))
     shown = dress(described, coarse, photo, reading)
     parameters = overrules.apply(shown)
     conflict = find_conflict(find_changes(shown, parameters))
