@@ -23,6 +23,7 @@ seeds = st.integers(0, 2**31)
 MATT = [
     Material.SKIN,
     Material.EYE,
+    Material.ENAMEL,
     Material.CLOTH,
     Material.PLASTIC,
     Material.STONE,

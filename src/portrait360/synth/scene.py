@@ -51,6 +51,7 @@ class Material(IntEnum):
     STONE = 6
     FUR = 7
     GLASS = 8
+    ENAMEL = 9
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from portrait360.pipeline.animate.lighting import make_studio, parse_light
 from portrait360.pipeline.animate.moving_parts import find_first
 from portrait360.pipeline.animate.neck import NeckTurn, neck_vector
+from portrait360.pipeline.animate.openings import LINE, LOWERED
 from portrait360.pipeline.animate.pose import PosedAvatar, make_puppet, pose_avatar, read_weights
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.drawing.layers import hide_features
@@ -103,7 +105,7 @@ def test_closed_lids_leave_no_gap(avatar):
     assert count(posed.scene) <= 2
 
 
-def test_closed_lids_are_even_and_no_other_skin_changes_its_colour(avatar):
+def test_closed_lids_are_even_above_their_lashes_and_no_other_skin_changes_its_colour(avatar):
     """Open eyes show folds and lashes on lids, which closing them would stretch into streaks."""
     puppet, skin = make_puppet(avatar), find_skin(avatar)
     one = read_weights({"eyeBlinkLeft": 1.0}, puppet.names, puppet.weights)
@@ -111,8 +113,13 @@ def test_closed_lids_are_even_and_no_other_skin_changes_its_colour(avatar):
     change = puppet.openings.calm_lids(one)
     lids = puppet.openings.lids[0, rows].any(-1)
     assert lids.sum() > 50 and (skin.vertices[lids, 0] > 0).all() and not change[rows][~lids].any(-1).any()
-    before = skin.albedo[lids]
-    assert (before + change[rows][lids]).std(0).max() < 0.8 * before.std(0).max()
+    before, after = skin.albedo[lids], skin.albedo[lids] + change[rows][lids]
+    moved = puppet.parts.move(one).surface[rows][lids]
+    now, lowered = skin.vertices[lids] + moved, -moved[:, 1] > LOWERED
+    edge = cKDTree(now[~lowered]).query(now)[0]
+    even, line = lowered & (edge > 2 * LINE), lowered & (edge < 0.3 * LINE)
+    assert after[even].std(0).max() < 0.8 * before.std(0).max()
+    assert after[line].mean() < 0.7 * after[even].mean(), "roots of lashes are a dark line"
     assert not puppet.openings.calm_lids(puppet.weights).any()
 
 

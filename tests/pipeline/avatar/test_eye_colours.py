@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from portrait360.pipeline.avatar.photo.exposure import View
-from portrait360.pipeline.avatar.skin.eye_colours import find_white, limit_red, read_iris, tint_eyes
+from portrait360.pipeline.avatar.skin.eye_colours import (
+    brighten_iris,
+    find_white,
+    limit_red,
+    read_iris,
+    tint_eyes,
+)
 from portrait360.synth.head.eyes import SCLERA, SPOKES
 from portrait360.synth.meshes import make_mesh
 from portrait360.synth.render.lights import LUMINANCE
@@ -93,3 +99,11 @@ def test_teeth_have_as_much_light_as_the_photo_leaves_them(light):
     assert tinted.albedo[0] @ LUMINANCE == pytest.approx(0.6 * light, rel=0.1)
     warmth = tinted.albedo[0, 0] / tinted.albedo[0, 2]
     assert warmth > 1.4 if light < 0.4 else warmth < 1.4  # deep in the mouth light is that which lips let through
+
+
+def test_irises_are_never_holes_and_bright_ones_stay():
+    inside, dark = np.ones(4, bool), np.outer([0.0, 0.001, 0.002, 0.002], np.ones(3))
+    out = brighten_iris(dark, inside)
+    assert (out @ LUMINANCE)[-1] == pytest.approx(0.02)
+    assert out[0].max() == 0 and (out[1:, 0] > out[1:, 2]).all(), "pupils stay black; irises become brown"
+    np.testing.assert_array_equal(brighten_iris(np.tile(BLUE, (4, 1)), inside), np.tile(BLUE, (4, 1)))

@@ -13,7 +13,7 @@ from portrait360.pipeline.avatar.colours import bake_photo
 from portrait360.pipeline.avatar.photo.pixels import Photo
 from portrait360.pipeline.avatar.skin.colours import average_sides, find_loss, find_usual_gain
 from portrait360.pipeline.avatar.skin.mesh import mirror_vertices
-from portrait360.pipeline.avatar.skin.mouth import find_rim, lies_above, seat_teeth
+from portrait360.pipeline.avatar.skin.mouth import find_rim, is_teeth, lies_above, seat_teeth
 from portrait360.synth.build import build_person
 from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.fitted_head import make_fitted_head
@@ -113,7 +113,7 @@ def test_brows_that_it_does_not_show_are_grown():
 
 def teeth_of(meshes: tuple[Mesh, ...] | list[Mesh]) -> list[Mesh]:
     is_mouth = [m.labels is not None and (m.labels == Label.MOUTH).all() for m in meshes]
-    return [m for m, mouth in zip(meshes, is_mouth, strict=True) if mouth and m.material[0] == Material.EYE]
+    return [m for m, mouth in zip(meshes, is_mouth, strict=True) if mouth and is_teeth(m)]
 
 
 def test_teeth_stand_close_behind_the_lips_and_face_outward():

@@ -30,6 +30,7 @@ INSIDE = 0.3  # of a mask
 STIFF = 0.03  # picture sides along hair, hats and cloth over which skin follows an expression less
 STRETCHED = (1.7, 2.6)  # lids' lengths against those in the photo over which its skin gives way to that of the layers
 EDGE = 0.004  # picture sides beside teeth and eyeballs over which a photo shows their blurred edge
+TORN = 0.004  # canonical moves by which neighbouring pixels differ at an edge
 LASHES = (Label.EYE, Label.FACE)
 MOVING = (*SKIN, *BEARD)  # labels of what an expression moves
 
@@ -69,6 +70,21 @@ class PhotoOfFace:
         return replace(
             self.relief, vertices=np.asarray(vertices, np.float64), shift=shift_of_all, kept=kept.astype(np.float32)
         )
+
+    def find_torn(self, labels: Bytes, shift: F32, rest: Floats, opening: F32) -> F32:
+        """Return where pixels (s, s) lie at the edge of lids and lips, of which each may have moved with the other.
+
+        Args:
+            labels: What a camera sees (s, s).
+            shift: How far what a camera sees has moved (s, s, 3).
+            rest: Where that was in the photo (s, s, 3).
+            opening: How far lids and lips (3,) show something else than in the photo.
+        """
+        square = np.ones((3, 3), np.uint8)
+        inside = cv2.dilate(np.isin(labels, (Label.EYE, Label.MOUTH)).astype(np.uint8), square) > 0
+        step = (cv2.dilate(shift, square) - cv2.erode(shift, square)).max(-1)
+        uv = self.photo.camera.project(rest)[0]
+        return np.asarray((inside & (step > TORN)) * look_up(self.find_changed(opening), uv), np.float32)
 
     def find_lost(
         self, labels: Bytes, before: Bools, points: Floats, rest: Floats, opening: F32, turned: F32, stare: F32

@@ -18,8 +18,13 @@ from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.synth.head.fitted_head import MOUTH_PARTS
 from portrait360.synth.head.scan_shape import find_ball
 from portrait360.synth.scene import Mesh, Part
-from portrait360.utils.array_types import F32, Floats
+from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
+
+BACK, SHUT = (
+    0.01,
+    (0.55, 0.95),
+)  # canonical way of lashes behind a closed lid, along which they would be dots, and when
 
 
 class Eye(NamedTuple):
@@ -38,6 +43,11 @@ class Lid(NamedTuple):
     share: F32  # (body,) how far each vertex takes part
     rest: F32  # (body,) distance from the middle in the photo
     closed: F32  # (body,)
+
+    def measure_way(self, rig: Rig, weights: Floats) -> np.float32:
+        """Return how far the lid has closed, from 0 in the photo to 1."""
+        start = float(rig.weights[self.unit])
+        return np.float32(np.clip((float(weights[self.unit]) - start) / max(1 - start, 1e-3), 0, 1))
 
 
 class Shift(NamedTuple):
@@ -58,20 +68,24 @@ class MovingParts:
     _surface: sp.csr_matrix  # (n, pack)
     _strands: sp.csr_matrix  # (p, pack)
     _rest: F32  # (n, 3) of the surface
+    _lashes: tuple[Bools, ...]  # (p,) which points of strands are each lid's
 
     def move(self, weights: Floats) -> Shift:
         """Return how far all points are from where the photo shows them when units have these weights (52,)."""
         change = np.asarray(weights, np.float32) - self.rig.weights
         moves = np.tensordot(change, self.rig.moves, 1).astype(np.float32)
         for lid in self.lids:
-            moves = _slide_lid(self.rig, lid, float(weights[lid.unit]), moves)
+            moves = _slide_lid(self.rig, lid, lid.measure_way(self.rig, weights), moves)
         surface = np.asarray(self._surface @ moves, np.float32)
         for eye in self.eyes:
             arm = self._rest[eye.rows] - eye.middle
             surface[eye.rows] = rotate(arm, change @ eye.turns) - arm
         for row in self.teeth:
             surface[row.rows, 2] -= row.find_retreat(surface)
-        return Shift(surface, np.asarray(self._strands @ moves, np.float32))
+        strands = np.asarray(self._strands @ moves, np.float32)
+        for lid, own in zip(self.lids, self._lashes, strict=True):
+            strands[own, 2] -= BACK * smoothstep(*SHUT, np.array(lid.measure_way(self.rig, weights)))
+        return Shift(surface, strands)
 
 
 def rotate(arms: Floats, vector: Floats, share: Floats | float = 1.0) -> F32:
@@ -105,7 +119,8 @@ def find_moving_parts(avatar: Avatar) -> MovingParts:
         teeth += [replace(row, rows=_push(row.rows, first)) for row in teeth]
     lids = tuple(_find_lid(rig, side, eye) for side, eye in zip(SIDES, EYES, strict=True))
     surface, rest = sp.csr_matrix(sp.vstack(blocks)), prepared.surface.values[:, :3]
-    return MovingParts(rig, tuple(eyes), lids, tuple(teeth), surface, _tie_strands(avatar, rig), rest)
+    lashes = tuple(_find_lashes(avatar, lid) for lid in lids)
+    return MovingParts(rig, tuple(eyes), lids, tuple(teeth), surface, _tie_strands(avatar, rig), rest, lashes)
 
 
 def find_first(avatar: Avatar, mesh: Mesh) -> int:
@@ -181,10 +196,14 @@ def _find_lid(rig: Rig, side: str, eye: str) -> Lid:
     return Lid(unit, middle, np.asarray(share, np.float32), rest, closed)
 
 
-def _slide_lid(rig: Rig, lid: Lid, weight: float, moves: F32) -> F32:
+def _find_lashes(avatar: Avatar, lid: Lid) -> Bools:
+    """Return which points of strands (p,) are lashes on the side of a lid."""
+    curves = avatar.prepared_scene.curves
+    return (curves.part == Part.EYES) & (curves.points[:, 0] * lid.middle[0] > 0)
+
+
+def _slide_lid(rig: Rig, lid: Lid, way: np.float32, moves: F32) -> F32:
     """Return the moves (pack, 3) with a closing lid no nearer to its eyeball's middle than on a straight way."""
-    start = float(rig.weights[lid.unit])
-    way = np.float32(np.clip((weight - start) / max(1 - start, 1e-3), 0, 1))
     if way == 0:
         return moves
     body, out = slice(0, rig.pack.body), moves.copy()

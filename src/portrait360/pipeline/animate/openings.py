@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from portrait360.pipeline.animate.moving_parts import MovingParts, Shift, find_first
 from portrait360.pipeline.avatar.avatar import Avatar
 from portrait360.pipeline.avatar.photo.pixels import Photo
-from portrait360.pipeline.avatar.skin.mouth import find_rim, find_rim_rows, lies_above, light_teeth
+from portrait360.pipeline.avatar.skin.mouth import find_rim, find_rim_rows, is_teeth, lies_above, light_teeth
 from portrait360.pipeline.export.avatar_glb.face import name_mouth_parts, shade_mouth
 from portrait360.pipeline.export.avatar_glb.skin import find_skin
 from portrait360.pipeline.export.avatar_glb.skin_texture import calm_lids, find_lids
@@ -19,8 +20,8 @@ from portrait360.synth.head_pack import load_pack
 from portrait360.synth.render.bake import BakeQuality, prepare_scene
 from portrait360.synth.render.compositing import Film
 from portrait360.synth.render.mesh_buffers import AMBIENT
-from portrait360.synth.scene import Material, Mesh, Scene
-from portrait360.utils.array_types import F32, Floats
+from portrait360.synth.scene import Mesh, Scene
+from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
 
@@ -33,6 +34,7 @@ TURNED = (5e-4, 2e-3)  # canonical moves of an eyeball's front
 OUT = (4e-3, 0.012)  # canonical moves of a tongue to the front over which it comes between the lips
 CORNERS, BACK = (0.45, 1.0), 0.014  # half-widths of the mouth over which teeth go back, and how far, canonical
 DARK, PARTED_LIPS = 0.9, (0.002, 0.008)  # how dark teeth are behind closed lips, and gaps at which light reaches them
+LIP_LIGHT = np.array([0.65, 1.0, 1.0], np.float32)  # powers of that shade: lips let red light through
 MIDDLE = 0.7  # share of the mouth's width over which its gap is measured
 OPEN_JAW = 0.45  # weight from which a mouth is open
 PALE, LINING = (1.1, 1.4), 0.6  # green of albedo against that of the lips, and that of the lining against it
@@ -40,6 +42,8 @@ WHITEST, FEW = 1.8, 80  # largest gain of teeth, and pixels of them in the photo
 TEETH = (
     0.75  # quantile of brightness in a mouth that is teeth's: not their gloss, nor what lies between and behind them
 )
+INSIDE, LOWERED = 0.3, 2e-3  # of the mask of lids, and canonical way down of what is an upper lid
+LINE, LASHES = 2.6e-3, 0.85  # canonical width of a line of lashes, and how dark it is
 CLOSED_EYES = ("eyeBlinkLeft", "eyeBlinkRight")
 PARTED = {"jawOpen": OPEN_JAW, "mouthUpperUpLeft": 0.3, "mouthUpperUpRight": 0.3, "mouthLowerDownLeft": 0.3,
           "mouthLowerDownRight": 0.3}  # fmt: skip
@@ -83,13 +87,13 @@ class Openings:
         return np.array([*(smoothstep(*STARE, np.asarray(gap.mean(), np.float32)) for gap in wider), 0.0], np.float32)
 
     def dim_teeth(self, shift: Shift, opened: float) -> F32:
-        """Return factors (n, 1) of albedo: behind lips that have closed it is dark."""
+        """Return factors (n, 3) of albedo: behind lips that have closed it is dark, and as red as their light."""
         upper, lower = self.gaps[2]
         if len(upper) == 0:
-            return np.ones((len(self.teeth), 1), np.float32)
+            return np.ones((len(self.teeth), 3), np.float32)
         gap = np.array(np.median(self.gap + shift.surface[upper, 1] - shift.surface[lower, 1]))
         dark = opened * DARK * float(1 - smoothstep(*PARTED_LIPS, gap))
-        return (1 - dark * self.teeth)[:, None].astype(np.float32)
+        return ((1 - dark * self.teeth)[:, None] ** LIP_LIGHT).astype(np.float32)
 
     def calm_lids(self, weights: Floats) -> F32:
         """Return what closing the eyes adds to the albedo (n, 3) with an expression (52,)."""
@@ -121,7 +125,7 @@ def find_openings(avatar: Avatar, parts: MovingParts) -> Openings:
     ordered = sorted(parts.eyes, key=lambda eye: -float(eye.middle[0]))[:2]
     eyes = tuple(eye.rows for eye in ordered)
     change = (other - rest) * _shade_teeth(avatar, len(rest))
-    lids, lips = _even_lids(avatar, len(rest)), _recolour_lips(avatar, len(rest)) + _light_teeth(avatar, len(rest))
+    lids, lips = _even_lids(avatar, moved), _recolour_lips(avatar, len(rest)) + _light_teeth(avatar, len(rest))
     retreat, gaps = _push_back_teeth(avatar, len(rest)), _find_gaps(avatar, parts)
     heights = np.concatenate([mesh.vertices[:, 1] for mesh in avatar.scene.meshes])
     gap, teeth = heights[gaps[2][0]] - heights[gaps[2][1]], _find_teeth(avatar, len(rest))
@@ -172,14 +176,30 @@ def _push_back_teeth(avatar: Avatar, count: int) -> F32:
     return out
 
 
-def _even_lids(avatar: Avatar, count: int) -> F32:
-    """Return what is added to the albedo (2, n, 3) of the left and the right lids when they have closed."""
-    skin, out = find_skin(avatar), np.zeros((2, count, 3), np.float32)
+def _even_lids(avatar: Avatar, moved: F32) -> F32:
+    """Return what is added to the albedo (2, n, 3) of left and right lids when they have `moved` and closed."""
+    skin, out = find_skin(avatar), np.zeros((2, *moved.shape), np.float32)
     level = 1 if len(skin.vertices) == len(load_pack().mask("eyelids")) else 2
     left = skin.vertices[:, 0] > 0
-    change = calm_lids(skin.albedo, find_lids(level), left, 1.0) - skin.albedo
-    first, left = find_first(avatar, skin), left[:, None]
+    first = find_first(avatar, skin)
+    line = _draw_lash_line(
+        skin.vertices, moved[first : first + len(left)], load_pack().mask("eyelids", level) > INSIDE
+    )
+    change = calm_lids(skin.albedo, find_lids(level), left, 1.0) * line - skin.albedo
+    left = left[:, None]
     out[:, first : first + len(change)] = change * left, change * ~left
+    return out
+
+
+def _draw_lash_line(points: F32, moves: F32, lids: Bools) -> F32:
+    """Return by what to multiply the albedo (n, 1) of skin: roots of lashes are one dark line where lids have met."""
+    lowered, out = -moves[:, 1], np.ones((len(points), 1), np.float32)
+    upper, lower = lids & (lowered > LOWERED), lids & (lowered < LOWERED)
+    if upper.any() and lower.any():
+        now = points + moves
+        for own, other in ((upper, lower), (lower, upper)):
+            edge = KDTree(now[other]).query(now[own])[0]
+            out[own, 0] = 1 - LASHES * np.exp(-((edge / LINE) ** 2))
     return out
 
 
@@ -202,7 +222,7 @@ def _light_teeth(avatar: Avatar, count: int) -> F32:
     """Return what is added to the albedo (n, 3) of teeth that barely parted lips leave dark in the photo."""
     out = np.zeros((count, 3), np.float32)
     for rows, mesh in _walk_mouth(avatar):
-        if mesh.material[0] == Material.EYE:  # and no tongue
+        if is_teeth(mesh):  # and no tongue
             out[rows] = light_teeth(mesh.albedo) - mesh.albedo
     return out
 

@@ -234,4 +234,5 @@ class PosedAvatar:
         rest = self.turn.straighten(points) - shift * moves[..., None]
         before = buffers.depth - film.depth > STRAND
         changes = self.opening, self.gaze, self.puppet.openings.measure_stare(self.shift)
-        return rest, self.puppet.face.find_lost(film.labels, before, points, rest, *changes)
+        lost = self.puppet.face.find_lost(film.labels, before, points, rest, *changes)
+        return rest, np.maximum(lost, self.puppet.face.find_torn(film.labels, shift, rest, self.opening))

@@ -116,7 +116,7 @@ def _calibrate_once(scene: Scene, view: View, spread: bool) -> Scene:
 def _kind(mesh: Mesh) -> Label | None:
     """Return the label by which a mesh is coloured as a whole; None for what keeps its colour."""
     part, label = int(mesh.part[0]), None if mesh.labels is None else int(mesh.labels[0])
-    if mesh.material[0] in (Material.METAL, Material.GLASS, Material.EYE):
+    if mesh.material[0] in (Material.METAL, Material.GLASS, Material.EYE, Material.ENAMEL):
         return None
     if label == Label.HAT:
         return Label.HAT

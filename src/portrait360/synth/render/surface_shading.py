@@ -1,4 +1,4 @@
-"""Surface materials of a head: skin, wet eyes, cloth, fur, plastic, metal, stone, glass.
+"""Surface materials of a head: skin, wet eyes, teeth, cloth, fur, plastic, metal, stone, glass.
 
 Every material passes the furnace test: with albedo 1 in uniform light it reflects exactly that light, because
 specular reflection is subtracted from diffuse reflection.
@@ -17,7 +17,7 @@ from portrait360.synth.scene import Material
 
 SKIN, EYE, HAIR, CLOTH = int(Material.SKIN), int(Material.EYE), int(Material.HAIR), int(Material.CLOTH)
 PLASTIC, METAL, STONE = int(Material.PLASTIC), int(Material.METAL), int(Material.STONE)
-FUR, GLASS = int(Material.FUR), int(Material.GLASS)
+FUR, GLASS, ENAMEL = int(Material.FUR), int(Material.GLASS), int(Material.ENAMEL)
 INK = 255  # not a material of a scene: the ink outline, which is unlit
 
 SCATTER = 0.007  # distance that red light travels under the skin
@@ -112,7 +112,7 @@ def wrap_cosines(material):
     """Return how far light wraps around to the dark side, per colour, as the negated cosine at which it ends."""
     if material == SKIN:
         return 0.42, 0.16, 0.09
-    if material == STONE:
+    if material in (STONE, ENAMEL):
         return 0.16, 0.13, 0.10
     if material in (FUR, HAIR):
         return 0.4, 0.35, 0.35
@@ -128,6 +128,8 @@ def specular_parameters(material):
         return 0.52, 0.028, 0.6
     if material == EYE:
         return 0.10, 0.035, 0.9
+    if material == ENAMEL:
+        return 0.45, 0.035, 0.5
     if material == PLASTIC:
         return 0.28, 0.045, 0.9
     if material == STONE:
@@ -224,7 +226,7 @@ def shade_surface(rig, maps, material, position, normal, view, albedo, ambient_s
     vx, vy, vz = view
     nv = max(nx * vx + ny * vy + nz * vz, 0.0)
     ar, ag, ab = ambient_share
-    if material == SKIN:  # occluded light is partly replaced by redder light from inside the skin
+    if material in (SKIN, ENAMEL):  # occluded light is partly replaced by redder light from inside the skin, or lips
         ar, ag = ar**0.72, ag**0.94
     if rig.steps > 0:
         ar, ag, ab = math.sqrt(ar), math.sqrt(ag), math.sqrt(ab)

@@ -30,6 +30,8 @@ LESS_RED = 0.4  # share of the brighter colours that is not lid
 FEWEST_OF_EYE = 20  # pixels
 IRIS_LIMITS = (0.1, 1.3)  # of its gain; its hue is the photo's at any brightness
 REDDEST = np.array([1.0, 0.36, 0.13])  # the generator's darkest brown; in dim eyes, hues are noise
+BROWN = np.array([1.0, 0.5, 0.3])  # dark brown
+BRIGHT_IRIS, DARKEST_IRIS = 0.8, 0.02  # quantile of an iris that is neither pupil nor edge, and its least brightness
 LIT = 0.75  # quantile of the brightness along a ring that no lid shades
 SORE = 0.4  # least gain of a channel against the largest: redder, eyes would look sore
 PUPIL = 0.02  # quantile of an eye's light that is its pupil's: what the cornea reflects
@@ -44,8 +46,8 @@ def tint_eyes(meshes: list[Mesh], view: View) -> list[Mesh]:
     eyes = _find_gain(view, Label.EYE, EYE_QUANTILES, FEW_OF_EYE)
     eyes = _find_tint(view) if eyes is None else eyes
     gain = _find_gain(view, Label.MOUTH, TEETH_QUANTILES, FEW_OF_MOUTH)
-    teeth = (eyes / max(float(eyes @ LUMINANCE), 1e-3)) ** PALE_TEETH  # for eyes are bloodshot
-    teeth = teeth if gain is None else _light_teeth(teeth, gain)
+    teeth = (eyes / max(float(eyes @ LUMINANCE), 1e-3)) ** PALE_TEETH  # for eyes are bloodshot, or blue
+    teeth = np.minimum(teeth, teeth[0]) if gain is None else _light_teeth(teeth, gain)
     irises = _find_iris_gain(view)
     return [_tint(mesh, eyes, irises, teeth) for mesh in meshes]
 
@@ -61,11 +63,12 @@ def _light_teeth(tint: Floats, gain: Floats) -> Floats:
 
 
 def _tint(mesh: Mesh, eyes: Floats, irises: Floats, teeth: Floats) -> Mesh:
-    if mesh.material[0] != Material.EYE:
+    if mesh.material[0] not in (Material.EYE, Material.ENAMEL):
         return mesh
     if mesh.part[0] != Part.EYES:
         return replace(mesh, albedo=to_albedo(mesh.albedo * teeth))
-    white, iris = find_white(mesh.albedo)[:, None], limit_red(mesh.albedo * irises)
+    white = find_white(mesh.albedo)[:, None]
+    iris = brighten_iris(limit_red(mesh.albedo * irises), white[:, 0] < 0.5)
     return replace(mesh, albedo=to_albedo(iris + white * (mesh.albedo * eyes - iris)))
 
 
@@ -82,6 +85,17 @@ def limit_red(albedo: Floats) -> Floats:
     """Return the albedo of an iris (n, 3), as bright, but not redder than brown ever is."""
     brown = np.maximum(albedo, albedo[:, :1] * REDDEST)
     return brown * (albedo @ LUMINANCE / np.maximum(brown @ LUMINANCE, 1e-6))[:, None]
+
+
+def brighten_iris(albedo: Floats, inside: Bools) -> Floats:
+    """Return an albedo (n, 3) whose part `inside` the iris (n,) is not darker than brown eyes are.
+
+    In dim photos shade and lashes are darker than any iris, and from aside and wide open it would be a hole.
+    """
+    light = albedo @ LUMINANCE
+    level = float(np.quantile(light[inside], BRIGHT_IRIS)) if inside.any() else DARKEST_IRIS
+    lack = max(DARKEST_IRIS / max(level, 1e-6) - 1, 0.0)
+    return albedo + lack * light[:, None] * BROWN / (BROWN @ LUMINANCE)
 
 
 def _find_iris_gain(view: View) -> Floats:

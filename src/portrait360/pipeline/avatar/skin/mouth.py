@@ -62,8 +62,8 @@ class Arch:
 def seat_teeth(meshes: Iterable[Mesh]) -> list[Mesh]:
     """Return the meshes with the two rows of teeth rebuilt behind the lips; as they are where there are none."""
     meshes = list(meshes)
-    rows = [i for i, mesh in enumerate(meshes) if _is_teeth(mesh)]
-    rim = next((find_rim(mesh) for mesh in meshes if mesh.part[0] == Part.SKIN and not _is_teeth(mesh)), None)
+    rows = [i for i, mesh in enumerate(meshes) if is_teeth(mesh)]
+    rim = next((find_rim(mesh) for mesh in meshes if mesh.part[0] == Part.SKIN and not is_teeth(mesh)), None)
     if len(rows) != 2 or rim is None or len(rim) < FEWEST:
         return meshes
     upper, lower = sorted(rows, key=lambda i: -float(meshes[i].vertices[:, 1].mean()))
@@ -87,9 +87,10 @@ def lies_above(rim: Floats) -> Bools:
     return np.asarray(rim[:, 1] > rows @ np.linalg.lstsq(rows, rim[:, 1], rcond=None)[0])
 
 
-def _is_teeth(mesh: Mesh) -> bool:
+def is_teeth(mesh: Mesh) -> bool:
+    """Return whether a mesh is a row of teeth: of the generator, whose material is that of eyes, or of an avatar."""
     is_mouth = mesh.labels is not None and len(mesh.labels) > 0 and bool((mesh.labels == Label.MOUTH).all())
-    return is_mouth and mesh.material[0] == Material.EYE
+    return is_mouth and mesh.material[0] in (Material.ENAMEL, Material.EYE)
 
 
 def find_rim(skin: Mesh) -> Floats:
@@ -143,7 +144,7 @@ def make_row(
     colour = (GUM + is_tooth[..., None] * (ENAMEL * shade[..., None] - GUM)) * (1 - back * (1 - DEEP))
     triangles = grid(len(UP), len(within))
     triangles = triangles if side > 0 else triangles[:, ::-1]
-    mesh = make_mesh(points.reshape(-1, 3), triangles, colour.reshape(-1, 3), Material.EYE, Part.SKIN)
+    mesh = make_mesh(points.reshape(-1, 3), triangles, colour.reshape(-1, 3), Material.ENAMEL, Part.SKIN)
     return with_label([mesh], Label.MOUTH)[0]
 
 

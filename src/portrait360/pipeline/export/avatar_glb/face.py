@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 from portrait360.geometry.surfaces.simplification import simplify
 from portrait360.pipeline.avatar.avatar import Avatar
-from portrait360.pipeline.avatar.skin.mouth import light_teeth
+from portrait360.pipeline.avatar.skin.mouth import is_teeth, light_teeth
 from portrait360.pipeline.export.avatar_glb.bust import FLOOR, Neck
 from portrait360.pipeline.export.avatar_glb.card_texture import finish_texture
 from portrait360.pipeline.export.avatar_glb.expression import Rig, follow, select_units
@@ -24,7 +24,7 @@ from portrait360.synth.head.average_head import load_average_head
 from portrait360.synth.head.bare_head import head_share
 from portrait360.synth.head_pack import load_pack
 from portrait360.synth.meshes import vertex_normals
-from portrait360.synth.scene import Material, Part, Strands
+from portrait360.synth.scene import Part, Strands
 from portrait360.utils.array_types import F32, Bytes
 from portrait360.utils.image_ops import smoothstep
 from portrait360.utils.portrait_labels import Label
@@ -90,7 +90,7 @@ def make_mouth(avatar: Avatar, rig: Rig, *, unlit: bool) -> list[Piece]:
         behind = vertices.mean(0) * np.array([1, 1, 0]) + np.array([0, 0, vertices[:, 2].min()])
         if ((vertices - behind) * normals).sum() < 0:
             normals, compact = -normals, compact.reshape(-1, 3)[:, ::-1]
-        white = mesh.material[0] == Material.EYE  # not a statue's
+        white = is_teeth(mesh)  # not a statue's
         colours = (light_teeth(mesh.albedo) if white else mesh.albedo)[rows]
         if unlit:
             colours = show_linear(colours * find_irradiance(avatar, mesh)[rows])
