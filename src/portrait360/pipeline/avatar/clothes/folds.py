@@ -1,6 +1,6 @@
 """Folds of cloth where its photo shows none: light from above on arcs below the nape and slanting folds beside it.
 
-They are shade in the colours of a garment, as strong as the folds that the photo shows.
+They are shade in the colours of a garment, stronger where the folds that the photo shows are.
 """
 
 from __future__ import annotations
