@@ -35,6 +35,7 @@ OUT = (4e-3, 0.012)  # canonical moves of a tongue to the front over which it co
 CORNERS, BACK = (0.45, 1.0), 0.014  # half-widths of the mouth over which teeth go back, and how far, canonical
 DARK, PARTED_LIPS = 0.9, (0.002, 0.008)  # how dark teeth are behind closed lips, and gaps at which light reaches them
 LIP_LIGHT = np.array([0.65, 1.0, 1.0], np.float32)  # powers of that shade: lips let red light through
+SCATTERED = 0.16  # least share of the ambient light that reaches what is in an open mouth
 MIDDLE = 0.7  # share of the mouth's width over which its gap is measured
 OPEN_JAW = 0.45  # weight from which a mouth is open
 PALE, LINING = (1.1, 1.4), 0.6  # green of albedo against that of the lips, and that of the lining against it
@@ -105,11 +106,14 @@ class Openings:
         room = np.array([1.0, 1.0, OPEN_JAW]) - self.start
         return np.clip((np.asarray(weights)[list(self.units)] - self.start) / np.maximum(room, 1e-3), -0.5, 1)
 
-    def light(self, ambient: F32, weights: Floats) -> F32:
-        """Return the shares (n, 3) of the ambient light on the surface with an expression (52,)."""
-        way = self._measure_way(weights)
-        share = (way[:, None] * np.asarray(smoothstep(*REACH, self.masks))).sum(0)
-        return np.clip(ambient + share[:, None] * self.change, 0, 1).astype(np.float32)
+    def light(self, ambient: F32, weights: Floats, opened: float) -> F32:
+        """Return the shares (n, 3) of the ambient light on the surface with an expression (52,).
+
+        Light that flesh scatters reaches the corners of a mouth that has `opened`, too.
+        """
+        way, reached = self._measure_way(weights), np.asarray(smoothstep(*REACH, self.masks))
+        light = np.clip(ambient + ((way[:, None] * reached).sum(0))[:, None] * self.change, 0, 1)
+        return np.maximum(light, (opened * SCATTERED * reached[2])[:, None]).astype(np.float32)
 
 
 def find_openings(avatar: Avatar, parts: MovingParts) -> Openings:

@@ -181,7 +181,7 @@ class PosedAvatar:
         same_side = np.sign((values[:, NORMAL] * before).sum(1, keepdims=True))
         normals = values[:, NORMAL] + same_side * (after - before)
         values[:, NORMAL] = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
-        values[:, AMBIENT] = self.puppet.openings.light(values[:, AMBIENT], self.mesh_weights)
+        values[:, AMBIENT] = self.puppet.openings.light(values[:, AMBIENT], self.mesh_weights, self.opening[2])
         values[:, ALBEDO] += self.opening[2] * self.puppet.openings.lips
         values[:, ALBEDO] += self.puppet.openings.calm_lids(self.mesh_weights)
         values[:, ALBEDO] *= self.puppet.openings.dim_teeth(self.shift, float(self.opening[2]))
