@@ -302,7 +302,9 @@ def _carry_between_strands(points: F32, known: Floats, gain: F32, dyed: float) -
     rows = rows[:: max(len(rows) // 20000, 1)]
     found, distances = [], []
     for side in (1.0, -1.0):
-        values, distance = _average_nearest(places[rows], gains[rows], places * np.float32([side, 1, 1]), apart)
+        values, distance = _average_nearest(
+            places[rows], gains[rows], places * np.array([side, 1, 1], np.float32), apart
+        )
         found.append(values)
         distances.append(distance + (detour if side < 0 else 0.0))
     nearest = np.minimum(*distances)
