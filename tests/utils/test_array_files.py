@@ -2,6 +2,7 @@
 
 import io
 import time
+import zipfile
 
 import numpy as np
 
@@ -12,6 +13,8 @@ ARRAYS = {
     "name": np.array("é"),
     "none": np.zeros((0, 3)),
     "turned": np.arange(6).reshape(2, 3).T,
+    "even": np.zeros((300, 100)),
+    "noise": np.random.default_rng(0).normal(size=(300, 100)).T,
 }
 
 
@@ -33,3 +36,8 @@ def test_the_bytes_do_not_depend_on_the_time(monkeypatch):
     first = write()
     monkeypatch.setattr(time, "time", lambda: 2e9)
     assert write() == first
+
+
+def test_only_what_gets_smaller_is_compressed():
+    sizes = {info.filename: info.compress_size for info in zipfile.ZipFile(io.BytesIO(write())).infolist()}
+    assert sizes["even.npy"] < 0.1 * ARRAYS["even"].nbytes and sizes["noise.npy"] > ARRAYS["noise"].nbytes

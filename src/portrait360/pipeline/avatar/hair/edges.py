@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.ndimage import gaussian_filter1d
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
@@ -68,7 +69,8 @@ def drop_islands(groups: Sequence[Strands]) -> list[Strands]:
         return list(groups)
     keep = np.ones(tree.n, np.bool_)
     for link, fewest in LINKS:
-        _, parts = connected_components(tree.sparse_distance_matrix(tree, link, output_type="coo_matrix"))
+        a, b = tree.query_pairs(link, output_type="ndarray").T
+        _, parts = connected_components(sp.coo_matrix((np.ones(len(a), np.int8), (a, b)), (tree.n, tree.n)))
         size = np.bincount(parts)
         behind = np.bincount(parts, tree.data[:, 2]) / size < BESIDE_FACE
         keep &= ((size > ISLAND * tree.n) | (size < fewest) | behind)[parts]
