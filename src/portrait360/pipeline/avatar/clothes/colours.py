@@ -56,7 +56,6 @@ HUE, LIGHT = 1.0, 0.25  # weights of differences of hue and of brightness, which
 STEP, NARROWEST = 1.2, 3  # cost of a further band, and the rows that it has at least
 CELLS, GRID = (5.0, 0.04), (72, 40)  # degrees and head heights of cells of light, and their numbers
 REACH, FADE, MOST = 2.5, 0.2, 0.6  # cells over which light is carried; share of a full cell that holds it back; most
-TINT = 0.2  # logarithm by which a hue may differ from its band's where the difference is one of light
 AROUND, SETTLED = 12, (0.4, 1.0)  # vertices of a collar around each, and how many must be shown for it to be
 RANGE = (0.02, 0.98)  # quantiles of the shown colours between which those of patches lie
 THICK = 0.02  # canonical depth of collars and bands, which hide nothing by that
@@ -307,10 +306,7 @@ def carry_cloth(places: Unwrapped, colours: F32, weight: F32) -> F32 | None:
     outer = usual & (aside >= max(CENTRE, float(np.quantile(aside[usual], OUTER))))
     outer = outer if outer.sum() >= FEWEST else usual
     bands = lay_bands(places.down, places.down[outer], colours[outer])
-    left = colours - bands
-    plain = usual & (np.abs(left - left.mean(-1, keepdims=True)).max(-1) < TINT)  # stripes and prints are no light
-    plain = plain if plain.sum() >= FEWEST else usual
-    base = bands + carry_light(places, left[plain], plain)
+    base = bands + carry_light(places, (colours - bands)[usual], usual)
     patched = base + carry_patches(places.azimuth, places.down, (colours - base)[outer], outer)
     low, high = np.quantile(colours[outer], RANGE, axis=0)
     # on a band of its own colour a patch would have a third one
