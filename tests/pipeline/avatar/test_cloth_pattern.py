@@ -148,7 +148,7 @@ def test_a_neckline_has_a_band_that_stands_off_the_skin(head):
     heights = tuple([-0.75] * 120)
     garment, band = make_clothes(head, HeadParameters(), heights)[0]
     off = head.field.distance(band.vertices) / HEAD_HEIGHT
-    assert off.min() < 0.01 and 0.012 < off.max() < 0.025  # no tube
+    assert off.min() < 0.01 and 0.012 < off.max() < 0.029  # no tube
     assert band.vertices[:, 1].max() > garment.vertices[:, 1].max()
     rows = band.vertices.reshape(-1, 240, 3)
     assert np.linalg.norm(rows - np.roll(rows, 1, 1), axis=-1).max() < 0.03  # it closes, and nowhere jumps

@@ -103,7 +103,7 @@ def test_teeth_have_as_much_light_as_the_photo_leaves_them(light):
 
 def test_irises_are_never_holes_and_bright_ones_stay():
     inside, dark = np.ones(4, bool), np.outer([0.0, 0.001, 0.002, 0.002], np.ones(3))
-    out = brighten_iris(dark, inside)
+    out = brighten_iris(dark, inside, 0.02)
     assert (out @ LUMINANCE)[-1] == pytest.approx(0.02)
     assert out[0].max() == 0 and (out[1:, 0] > out[1:, 2]).all(), "pupils stay black; irises become brown"
-    np.testing.assert_array_equal(brighten_iris(np.tile(BLUE, (4, 1)), inside), np.tile(BLUE, (4, 1)))
+    np.testing.assert_array_equal(brighten_iris(np.tile(BLUE, (4, 1)), inside, 0.02), np.tile(BLUE, (4, 1)))

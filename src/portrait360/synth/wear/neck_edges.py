@@ -16,11 +16,11 @@ from portrait360.utils.array_types import Floats
 
 COUNT = 240  # points along an edge
 # profiles from the skin over the upper edge down onto the cloth: down along the body, and off the skin, head heights
-BAND = np.array([(0.0, -0.030), (-0.008, 0.001), (-0.012, 0.007), (-0.011, 0.013), (-0.004, 0.018), (0.02, 0.0195),
-                 (0.05, 0.0195), (0.064, 0.018), (0.069, 0.013), (0.071, 0.005)])  # fmt: skip
-COLLAR = np.array([(0.02, 0.004), (-0.03, 0.010), (-0.060, 0.016), (-0.068, 0.021), (-0.064, 0.028), (-0.03, 0.039),
-                   (0.03, 0.049), (0.085, 0.052), (0.125, 0.050),
-                   (0.130, 0.045), (0.125, 0.039), (0.07, 0.030)])  # fmt: skip
+BAND = np.array([(0.0, -0.030), (-0.008, 0.002), (-0.012, 0.009), (-0.011, 0.016), (-0.003, 0.021), (0.02, 0.023),
+                 (0.05, 0.023), (0.063, 0.021), (0.068, 0.014), (0.07, 0.005)])  # fmt: skip
+COLLAR = np.array([(0.02, 0.004), (-0.02, 0.012), (-0.05, 0.020), (-0.058, 0.028), (-0.05, 0.038), (-0.01, 0.055),
+                   (0.05, 0.066), (0.10, 0.066), (0.135, 0.060),
+                   (0.14, 0.052), (0.135, 0.044), (0.08, 0.040)])  # fmt: skip
 WIDTHS, NARROW = {"crew": 1.0, "stand": 1.0, "v_neck": 0.8}, 0.5  # of bands, by collar
 FALLS = (25.0, 70.0)  # degrees from the front over which a collar grows: before, the photo's own is seen
 

@@ -23,9 +23,9 @@ EDGE, ARMS = (0.03, 0.16), (1.25, 0.95)  # head heights below the upper edge, an
 DEEP = 0.016  # canonical height of folds
 ABOVE, AROUND, AMBIENT = np.array([0.0, 1.0, 0.0], np.float32), 0.9, 0.35  # light from there, beside that which meets
 # the cloth straight, and light from everywhere
-MOST = 0.09  # logarithm of the shade of one
-CONTRAST, USUAL = (2.4, 4.2), 3.4  # how strong their shade may be, and is where the photo shows too little cloth
-PER_DEVIATION = 26.0  # how strong it is for each unit by which the photo's cloth deviates, logarithms
+MOST = 0.065  # logarithm of the shade of one
+CONTRAST, USUAL = (1.6, 3.2), 2.4  # how strong their shade may be, and is where the photo shows too little cloth
+PER_DEVIATION = 20.0  # how strong it is for each unit by which the photo's cloth deviates, logarithms
 
 
 def measure_folds(left: Floats, sure: Bools) -> float:

@@ -31,7 +31,11 @@ FEWEST_OF_EYE = 20  # pixels
 IRIS_LIMITS = (0.1, 1.3)  # of its gain; its hue is the photo's at any brightness
 REDDEST = np.array([1.0, 0.36, 0.13])  # the generator's darkest brown; in dim eyes, hues are noise
 BROWN = np.array([1.0, 0.5, 0.3])  # dark brown
-BRIGHT_IRIS, DARKEST_IRIS = 0.8, 0.02  # quantile of an iris that is neither pupil nor edge, and its least brightness
+BRIGHT_IRIS = 0.8  # quantile of an iris that is neither pupil nor edge
+DARKEST_IRIS, MOST_DARKEST = (
+    0.03,
+    0.02,
+)  # its least brightness against that of the white, which dim photos darken, too
 LIT = 0.75  # quantile of the brightness along a ring that no lid shades
 SORE = 0.4  # least gain of a channel against the largest: redder, eyes would look sore
 PUPIL = 0.02  # quantile of an eye's light that is its pupil's: what the cornea reflects
@@ -68,7 +72,8 @@ def _tint(mesh: Mesh, eyes: Floats, irises: Floats, teeth: Floats) -> Mesh:
     if mesh.part[0] != Part.EYES:
         return replace(mesh, albedo=to_albedo(mesh.albedo * teeth))
     white = find_white(mesh.albedo)[:, None]
-    iris = brighten_iris(limit_red(mesh.albedo * irises), white[:, 0] < 0.5)
+    darkest = DARKEST_IRIS * float((SCLERA * eyes) @ LUMINANCE)
+    iris = brighten_iris(limit_red(mesh.albedo * irises), white[:, 0] < 0.5, min(darkest, MOST_DARKEST))
     return replace(mesh, albedo=to_albedo(iris + white * (mesh.albedo * eyes - iris)))
 
 
@@ -87,14 +92,14 @@ def limit_red(albedo: Floats) -> Floats:
     return brown * (albedo @ LUMINANCE / np.maximum(brown @ LUMINANCE, 1e-6))[:, None]
 
 
-def brighten_iris(albedo: Floats, inside: Bools) -> Floats:
+def brighten_iris(albedo: Floats, inside: Bools, darkest: float) -> Floats:
     """Return an albedo (n, 3) whose part `inside` the iris (n,) is not darker than brown eyes are.
 
-    In dim photos shade and lashes are darker than any iris, and from aside and wide open it would be a hole.
+    Shade and lashes are darker than any iris, and from aside and wide open it would be a hole.
     """
     light = albedo @ LUMINANCE
-    level = float(np.quantile(light[inside], BRIGHT_IRIS)) if inside.any() else DARKEST_IRIS
-    lack = max(DARKEST_IRIS / max(level, 1e-6) - 1, 0.0)
+    level = float(np.quantile(light[inside], BRIGHT_IRIS)) if inside.any() else darkest
+    lack = max(darkest / max(level, 1e-6) - 1, 0.0)
     return albedo + lack * light[:, None] * BROWN / (BROWN @ LUMINANCE)
 
 
