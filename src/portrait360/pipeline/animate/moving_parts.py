@@ -21,10 +21,7 @@ from portrait360.synth.scene import Mesh, Part
 from portrait360.utils.array_types import F32, Bools, Floats
 from portrait360.utils.image_ops import smoothstep
 
-BACK, SHUT = (
-    0.01,
-    (0.55, 0.95),
-)  # canonical way of lashes behind a closed lid, along which they would be dots, and when
+BACK, SHUT = 0.01, (0.55, 0.95)  # canonical way back of lashes, which else stick through shut lids, and when
 
 
 class Eye(NamedTuple):

@@ -40,9 +40,7 @@ MIDDLE = 0.7  # share of the mouth's width over which its gap is measured
 OPEN_JAW = 0.45  # weight from which a mouth is open
 PALE, LINING = (1.1, 1.4), 0.6  # green of albedo against that of the lips, and that of the lining against it
 WHITEST, FEW = 1.8, 80  # largest gain of teeth, and pixels of them in the photo that say too little
-TEETH = (
-    0.75  # quantile of brightness in a mouth that is teeth's: not their gloss, nor what lies between and behind them
-)
+TEETH = 0.75  # quantile of brightness in a mouth that is of teeth: not of their gloss, nor of what lies behind them
 INSIDE, LOWERED = 0.3, 2e-3  # of the mask of lids, and canonical way down of what is an upper lid
 LINE, LASHES = 2.6e-3, 0.85  # canonical width of a line of lashes, and how dark it is
 CLOSED_EYES = ("eyeBlinkLeft", "eyeBlinkRight")
