@@ -319,6 +319,23 @@ def test_a_check_tells_what_the_user_said_and_is_remembered(tmp_path, monkeypatc
     checks.close()
 
 
+def test_a_server_that_closes_starts_no_check_for_those_who_wait(tmp_path):
+    """Their threads would hold it back until these checks have ended, too."""
+    (tmp_path / "check.py").write_text(CHECK)
+    checks, photos = Checks([sys.executable, "-S", str(tmp_path / "check.py")]), [tmp_path / str(i) for i in range(3)]
+    for photo in photos:
+        photo.write_text("slow")
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(checks.check, photo, Choice()) for photo in photos]
+        assert until(lambda: (tmp_path / "log.txt").is_file())
+        began = time.monotonic()
+        checks.close()
+        for answer in asked:
+            with pytest.raises(UserError, match="could not be checked"):
+                answer.result(30)
+    assert time.monotonic() - began < 30 and (tmp_path / "log.txt").read_text().splitlines() == ["+"]
+
+
 def test_failure_gives_the_sentence_without_places_and_the_next_job_works(queue):
     bad, good = queue("bad"), queue("good")
     assert until(lambda: bad.is_over and good.is_over)

@@ -47,6 +47,7 @@ class Checks:
         self.command = list(command)
         self._one, self._lock, self._waiting = threading.Lock(), threading.Lock(), 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_closed = False
         self._answers: OrderedDict[tuple[Path, Choice], dict[str, Any]] = OrderedDict()
 
     def check(self, photo: Path, choice: Choice) -> dict[str, Any]:
@@ -69,18 +70,22 @@ class Checks:
         return answer
 
     def close(self) -> None:
-        """End the process that is running."""
-        process = self._process
+        """End the process that is running, and start none for those who wait: the server ends when they do."""
+        with self._lock:
+            self._is_closed, process = True, self._process
         if process is not None:
             process.kill()
 
     def _run(self, photo: Path, choice: Choice) -> dict[str, Any]:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
             command = [*self.command, *choice.to_arguments(), "--", str(photo)]
-            try:
-                self._process = process = start_process(command, errors, stdout=out)
-            except OSError as error:
-                raise UserError(FAILED) from error
+            with self._lock:
+                if self._is_closed:
+                    raise UserError(FAILED)
+                try:
+                    self._process = process = start_process(command, errors, stdout=out)
+                except OSError as error:
+                    raise UserError(FAILED) from error
             try:
                 code = process.wait(SECONDS)
             except subprocess.TimeoutExpired as error:
