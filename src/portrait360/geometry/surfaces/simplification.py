@@ -34,7 +34,7 @@ def _find_edges(faces: I32, count: int) -> tuple[I32, NDArray[np.bool_]]:
     a, b = faces, np.roll(faces, -1, axis=1)
     key = (np.minimum(a, b).astype(np.int64) * count + np.maximum(a, b)).ravel()
     edges, owner, uses = np.unique(key, return_inverse=True, return_counts=True)
-    return np.stack([edges // count, edges % count], 1).astype(np.int32), uses[owner.ravel()] == 1
+    return np.stack([edges // count, edges % count], 1).astype(np.int32), uses[owner] == 1
 
 
 def _make_quadrics(points: F64, faces: I32, lone: NDArray[np.bool_]) -> F64:

@@ -27,12 +27,8 @@ TOLERANCE = 0.012  # canonical depth behind what a view shows from which a point
 LARGEST = 1.2  # logarithm of a round's gain
 DARK = 0.004  # radiance that is too dark to tell a gain by
 STILL = 0.3  # weight of the albedo as it is, against a view that faces it
-FIXED = (
-    Material.EYE,
-    Material.ENAMEL,
-    Material.GLASS,
-    Material.METAL,
-)  # what mirrors the light shows little of its own colour
+# what mirrors the light shows little of its own colour
+FIXED = (Material.EYE, Material.ENAMEL, Material.GLASS, Material.METAL)
 
 
 class Sight(NamedTuple):

@@ -87,7 +87,7 @@ def load_base_volume(folder: Path, begin: str, device: torch.device | str = "cpu
         fitted = Head.load(folder / "head").field if (folder / "head").is_dir() else None
         if fitted is None:
             raise UserError(
-                f"{folder} contains no fitted field; run `portrait360 make --fit` first, or use --begin proxy."
+                f"{folder} contains no fitted field; run `portrait360 make --fit` first, or use `begin=proxy`."
             )
         return fitted.to(device)
     if begin == "proxy":

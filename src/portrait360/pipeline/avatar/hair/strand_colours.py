@@ -269,18 +269,22 @@ def _smooth_along(points: F32, weight: F32, gain: Floats) -> tuple[F32, F32, F32
     return along, known, np.asarray(np.where(total > 1e-20, own, 0), np.float32)
 
 
-def _average_nearest(points: F32, values: F32, places: F32, apart: float) -> tuple[F32, F32]:
-    """Return means (m, c) of the values (n, c) of the nearest points to each place, and how far the nearest is (m,).
+def _average_nearest(tree: KDTree, values: F32, places: F32, apart: float) -> tuple[F32, F32]:
+    """Return means (m, c) of the values (n, c) of the points of a tree nearest to places, and how far one is (m,).
 
     Questions far from all points take longest and differ least: there all places of a cell share one answer.
     """
-    tree, near = KDTree(points, LEAF), min(12, len(points))
+
+    def find_nearest(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        distance, index = tree.query(places[rows], k=min(12, tree.n), workers=count_threads())
+        return np.asarray(distance), np.asarray(index)
+
     cells = np.floor(places / CELL).astype(np.int64) + (1 << 20)
     _, first, owner = np.unique(cells @ np.array([1 << 42, 1 << 21, 1]), return_index=True, return_inverse=True)
-    owner = owner.ravel()
-    far = np.asarray(tree.query(places[first], workers=count_threads())[0])[owner] > FAR
-    order = np.concatenate([first, np.flatnonzero(~far)])
-    distance, index = tree.query(places[order], k=near, workers=count_threads())
+    of_cells = find_nearest(first)
+    far = of_cells[0][owner, 0] > FAR
+    pairs = zip(of_cells, find_nearest(np.flatnonzero(~far)), strict=True)
+    distance, index = (np.concatenate(pair) for pair in pairs)
     share = np.exp(-(distance - distance[:, :1]) / apart)
     found = np.einsum("ij,ijc->ic", share / share.sum(1, keepdims=True), values[index])
     row = np.where(far, owner, len(first) + np.cumsum(~far) - 1)
@@ -300,11 +304,9 @@ def _carry_between_strands(points: F32, known: Floats, gain: F32, dyed: float) -
     if len(rows) < 20:
         return np.zeros_like(gain), np.zeros_like(gain[..., :1])
     rows = rows[:: max(len(rows) // 20000, 1)]
-    found, distances = [], []
+    tree, found, distances = KDTree(places[rows], LEAF), [], []
     for side in (1.0, -1.0):
-        values, distance = _average_nearest(
-            places[rows], gains[rows], places * np.array([side, 1, 1], np.float32), apart
-        )
+        values, distance = _average_nearest(tree, gains[rows], places * np.array([side, 1, 1], np.float32), apart)
         found.append(values)
         distances.append(distance + (detour if side < 0 else 0.0))
     nearest = np.minimum(*distances)

@@ -32,10 +32,7 @@ IRIS_LIMITS = (0.1, 1.3)  # of its gain; its hue is the photo's at any brightnes
 REDDEST = np.array([1.0, 0.36, 0.13])  # the generator's darkest brown; in dim eyes, hues are noise
 BROWN = np.array([1.0, 0.5, 0.3])  # dark brown
 BRIGHT_IRIS = 0.8  # quantile of an iris that is neither pupil nor edge
-DARKEST_IRIS, MOST_DARKEST = (
-    0.03,
-    0.02,
-)  # its least brightness against that of the white, which dim photos darken, too
+LEAST_IRIS, MOST_LEAST = 0.03, 0.02  # its least brightness against that of the white, and the most that this is
 LIT = 0.75  # quantile of the brightness along a ring that no lid shades
 SORE = 0.4  # least gain of a channel against the largest: redder, eyes would look sore
 PUPIL = 0.02  # quantile of an eye's light that is its pupil's: what the cornea reflects
@@ -72,8 +69,8 @@ def _tint(mesh: Mesh, eyes: Floats, irises: Floats, teeth: Floats) -> Mesh:
     if mesh.part[0] != Part.EYES:
         return replace(mesh, albedo=to_albedo(mesh.albedo * teeth))
     white = find_white(mesh.albedo)[:, None]
-    darkest = DARKEST_IRIS * float((SCLERA * eyes) @ LUMINANCE)
-    iris = brighten_iris(limit_red(mesh.albedo * irises), white[:, 0] < 0.5, min(darkest, MOST_DARKEST))
+    darkest = min(LEAST_IRIS * float((SCLERA * eyes) @ LUMINANCE), MOST_LEAST)
+    iris = brighten_iris(limit_red(mesh.albedo * irises), white[:, 0] < 0.5, darkest)
     return replace(mesh, albedo=to_albedo(iris + white * (mesh.albedo * eyes - iris)))
 
 

@@ -39,10 +39,7 @@ Reaches = tuple[tuple[float, float], ...]  # vertices, and weight
 REACHES: Reaches = ((1.5, 1.0), (5.0, 1e-3), (20.0, 1e-6), (80.0, 1e-9))  # far only where nothing is near
 BROAD: Reaches = ((12.0, 1.0), (40.0, 1e-3))  # for what hardly fits: better flat than crumpled
 AROUND_MOUTH: Reaches = ((6.0, 1.0), (20.0, 1e-3), (80.0, 1e-9))
-TEETH, DEEP = (
-    0.25,
-    0.02,
-)  # quantile of depth in a mouth that is teeth's, and canonical depth behind it of what is none
+TEETH, DEEP = 0.25, 0.02  # quantile of depth in a mouth that is teeth's, and canonical depth behind of what is none
 SUNKEN = 0.4  # share of their depth behind the lips that teeth have: between both, cells of the relief are stretched
 UNDER = 5  # vertices by which a layer goes on under another
 BENEATH = 0.005  # canonical depth by which skin must lie behind that
